@@ -1,0 +1,218 @@
+//! The programs a testbed runs: found in `KUBEBUILDER_ASSETS`, or built once from the Go modules in `go/`.
+//!
+//! One way in: [`ensure`]. A built program lies in a cache folder named after the hash of the module
+//! that built it, so it is rebuilt only when that module changes, and `cargo clean` leaves it alone.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+/// The Kubernetes version the testbed runs, as in `go/kubernetes/go.mod`.
+pub const KUBERNETES_VERSION: &str = "v1.37.2";
+
+/// A program of the testbed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// File name of the binary.
+    pub name: &'static str,
+    /// Folder below `go/` of the module that builds it.
+    module: &'static str,
+    /// The Go package it is built from.
+    package: &'static str,
+}
+
+const fn program(name: &'static str, module: &'static str, package: &'static str) -> Program {
+    Program { name, module, package }
+}
+
+/// The store of the control plane.
+pub const ETCD: Program = program("etcd", "etcd", "go.etcd.io/etcd/server/v3");
+/// The API server.
+pub const KUBE_APISERVER: Program =
+    program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver");
+/// The built-in controllers.
+pub const KUBE_CONTROLLER_MANAGER: Program = program(
+    "kube-controller-manager",
+    "kubernetes",
+    "k8s.io/kubernetes/cmd/kube-controller-manager",
+);
+/// The scheduler.
+pub const KUBE_SCHEDULER: Program =
+    program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler");
+/// The command line.
+pub const KUBECTL: Program = program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl");
+/// The node agent.
+pub const KUBELET: Program = program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet");
+/// The simulator of nodes.
+pub const KWOK: Program = program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok");
+/// The container runtime.
+pub const CONTAINERD: Program =
+    program("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd");
+/// The process containerd puts between itself and runc.
+pub const CONTAINERD_SHIM: Program = program(
+    "containerd-shim-runc-v2",
+    "containerd",
+    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+);
+/// containerd's command line, to import images.
+pub const CTR: Program = program("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr");
+/// The program of a pod's sandbox.
+pub const PAUSE: Program = program("pause", "pause", "jobwright.dev/testbed/pause");
+
+/// Everything a control plane needs, the command line included.
+pub const CONTROL_PLANE: &[Program] =
+    &[ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
+/// Everything a real node needs besides what Debian's packages bring.
+pub const REAL_NODE: &[Program] = &[KUBELET, CONTAINERD, CONTAINERD_SHIM, CTR, PAUSE];
+
+/// The folder built programs are kept in: `JOBWRIGHT_CACHE`, else `jobwright` in the user's cache folder.
+pub fn cache_dir() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("JOBWRIGHT_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("jobwright")))
+        .or_else(|| set("HOME").map(|dir| dir.join(".cache/jobwright")))
+        .context("no folder to keep built programs in: set JOBWRIGHT_CACHE or HOME")
+}
+
+/// Makes sure these programs exist; builds what is missing. Takes minutes the first time and says so.
+pub fn ensure(programs: &[Program]) -> Result<()> {
+    let mut modules: Vec<&str> = programs.iter().map(|program| program.module).collect();
+    modules.dedup();
+    for module in modules {
+        let missing = |program: &&Program| program.module == module && !program.is_there();
+        if programs.iter().any(|program| missing(&program)) {
+            let cache = cache_dir()?;
+            fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+            // Several test processes may come here at once; one builds, the others wait and find it done.
+            let lock = File::create(cache.join(format!("{module}.lock")))?;
+            lock.lock().context("waiting for another build")?;
+            let missing: Vec<&Program> = programs.iter().filter(missing).collect();
+            if !missing.is_empty() {
+                build(module, &missing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Program {
+    /// Where the program is, or will be once [`ensure`]d.
+    pub fn path(&self) -> Result<PathBuf> {
+        if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
+            let given = Path::new(&assets).join(self.name);
+            if given.is_file() {
+                return Ok(given);
+            }
+        }
+        Ok(module_cache(self.module)?.join(self.name))
+    }
+
+    fn is_there(&self) -> bool {
+        self.path().is_ok_and(|path| path.is_file())
+    }
+}
+
+/// The Go module's folder in the source tree.
+fn module_dir(module: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(module)
+}
+
+/// The cache folder of a module: its name and the hash of what defines its build.
+fn module_cache(module: &str) -> Result<PathBuf> {
+    let mut hash = Sha256::new();
+    for file in ["go.mod", "go.sum", "main.go"] {
+        let path = module_dir(module).join(file);
+        if path.exists() {
+            hash.update(fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
+        }
+    }
+    let digest = hash.finalize();
+    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(cache_dir()?.join(format!("{module}-{short}")))
+}
+
+/// Builds the programs of one module into its cache folder.
+fn build(module: &str, programs: &[&Program]) -> Result<()> {
+    let target = module_cache(module)?;
+    fs::create_dir_all(&target)?;
+    let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
+    eprintln!(
+        "testbed: building {} (once; the Kubernetes components take minutes)",
+        names.join(", ")
+    );
+    let started = Instant::now();
+    for program in programs {
+        // Each is built under another name and then renamed, so that an interrupted build leaves nothing half made.
+        let unfinished = target.join(format!("{}.unfinished", program.name));
+        let mut child = Command::new("go")
+            .current_dir(module_dir(module))
+            .env("CGO_ENABLED", "0")
+            .env("GOWORK", "off")
+            .args(["build", "-buildvcs=false", "-ldflags", &ldflags(module), "-o"])
+            .args([unfinished.as_os_str(), program.package.as_ref()])
+            .stdin(Stdio::null())
+            .spawn()
+            .context("the testbed builds its programs with Go, and `go` did not start: install Go 1.26 or newer, or set KUBEBUILDER_ASSETS")?;
+        let mut told = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if told.elapsed() > Duration::from_secs(10) {
+                eprintln!("testbed: still building {}, {} s so far", program.name, started.elapsed().as_secs());
+                told = Instant::now();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        if !status.success() {
+            bail!("go build of {} in {} ended with {status}", program.package, module_dir(module).display());
+        }
+        fs::rename(&unfinished, target.join(program.name))?;
+    }
+    eprintln!("testbed: built {} in {} s", names.join(", "), started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Strips symbols, and gives the Kubernetes programs the version that clients ask them for.
+fn ldflags(module: &str) -> String {
+    if module != "kubernetes" {
+        return "-s -w".to_owned();
+    }
+    let version = KUBERNETES_VERSION;
+    let mut parts = version.trim_start_matches('v').split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let base = "k8s.io/component-base/version";
+    format!(
+        "-s -w -X {base}.gitVersion={version} -X {base}.gitMajor={major} -X {base}.gitMinor={minor} \
+         -X k8s.io/client-go/pkg/version.gitVersion={version}"
+    )
+}
+
+/// kwok's stages (what a simulated node and its pods do, and when), from its own Go module.
+pub fn kwok_stages() -> Result<String> {
+    let output = Command::new("go")
+        .current_dir(module_dir("kwok"))
+        .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"])
+        .output()
+        .context("asking go where kwok's module is")?;
+    let dir = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let files = [
+        "node/fast/node-initialize.yaml",
+        "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+        "pod/fast/pod-ready.yaml",
+        "pod/fast/pod-complete.yaml",
+        "pod/fast/pod-delete.yaml",
+    ];
+    let mut stages = String::new();
+    for file in files {
+        let path = dir.join("kustomize/stage").join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading kwok's stage {}", path.display()))?;
+        stages.push_str(&text);
+        stages.push_str("\n---\n");
+    }
+    Ok(stages)
+}

@@ -1,0 +1,236 @@
+//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback.
+//!
+//! One way in: [`ControlPlane::start`]. It returns when the API server says it is ready.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::assets;
+use crate::certs::Authority;
+use crate::process::Process;
+
+/// What a control plane is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Leaves the built-in Job, CronJob and TTL controllers on. Off by default: Jobwright takes their place.
+    pub builtin_job_controllers: bool,
+    /// More flags for kube-controller-manager.
+    pub controller_manager_flags: Vec<String>,
+    /// More flags for kube-apiserver.
+    pub apiserver_flags: Vec<String>,
+    /// Starts kube-scheduler. Without nodes there is nothing to schedule on.
+    pub scheduler: bool,
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    // In the order they are stopped: the API server before the store it writes to.
+    /// kube-scheduler, where asked for.
+    pub scheduler: Option<Process>,
+    /// kube-controller-manager.
+    pub controller_manager: Process,
+    /// kube-apiserver.
+    pub apiserver: Process,
+    /// etcd.
+    pub etcd: Process,
+    /// The API server's address, `https://127.0.0.1:PORT`.
+    pub server: String,
+    /// A kubeconfig of a cluster administrator.
+    pub kubeconfig: PathBuf,
+    /// The cluster's certificate authority.
+    pub authority: Authority,
+    apiserver_args: Vec<String>,
+    dir: PathBuf,
+}
+
+/// The controllers Jobwright replaces.
+const REPLACED: &str = "-job-controller,-cronjob-controller,-ttl-after-finished-controller";
+
+impl ControlPlane {
+    /// Starts everything below `dir` and waits until the API server is ready.
+    pub async fn start(dir: &Path, options: &Options) -> Result<Self> {
+        let authority = Authority::new(&dir.join("pki"))?;
+        let server_certificate = authority.server(
+            "apiserver",
+            &["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1"],
+        )?;
+        let kubelet_client =
+            authority.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"])?;
+        let (account_key, account_public) = authority.service_account_key()?;
+        let [client_port, peer_port, secure_port, manager_port, scheduler_port] = free_ports()?;
+        let server = format!("https://127.0.0.1:{secure_port}");
+        let etcd_url = format!("http://127.0.0.1:{client_port}");
+        let peer_url = format!("http://127.0.0.1:{peer_port}");
+
+        let etcd = Process::start(
+            "etcd",
+            &dir.join("etcd"),
+            &assets::ETCD.path()?,
+            &[
+                "--data-dir=data".to_owned(),
+                // Tests outlive no machine; not waiting for the disk makes them several times faster.
+                "--unsafe-no-fsync".to_owned(),
+                format!("--listen-client-urls={etcd_url}"),
+                format!("--advertise-client-urls={etcd_url}"),
+                format!("--listen-peer-urls={peer_url}"),
+                format!("--initial-advertise-peer-urls={peer_url}"),
+                format!("--initial-cluster=default={peer_url}"),
+                "--log-level=warn".to_owned(),
+            ],
+        )?;
+        let mut apiserver_args = vec![
+            format!("--etcd-servers={etcd_url}"),
+            format!("--secure-port={secure_port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            // A loopback address may not be published as an endpoint.
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--cert-dir={}", dir.join("apiserver/certs").display()),
+            format!("--tls-cert-file={}", server_certificate.certificate.display()),
+            format!("--tls-private-key-file={}", server_certificate.key.display()),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", account_public.display()),
+            format!("--service-account-signing-key-file={}", account_key.display()),
+            format!("--client-ca-file={}", authority.certificate().display()),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            "--allow-privileged=true".to_owned(),
+            "--max-requests-inflight=3000".to_owned(),
+            "--max-mutating-requests-inflight=1000".to_owned(),
+            format!("--kubelet-client-certificate={}", kubelet_client.certificate.display()),
+            format!("--kubelet-client-key={}", kubelet_client.key.display()),
+            "--kubelet-preferred-address-types=Hostname".to_owned(),
+        ];
+        apiserver_args.extend(options.apiserver_flags.iter().cloned());
+        let apiserver = start_apiserver(dir, &apiserver_args)?;
+
+        let kubeconfig = dir.join("admin.kubeconfig");
+        authority.kubeconfig(&kubeconfig, &server, "testbed-admin", &["system:masters"])?;
+        let component = |name: &str| -> Result<String> {
+            let path = dir.join(format!("{name}.kubeconfig"));
+            authority.kubeconfig(&path, &server, &format!("system:{name}"), &[])?;
+            Ok(path.display().to_string())
+        };
+        let controllers =
+            if options.builtin_job_controllers { "*".to_owned() } else { format!("*,{REPLACED}") };
+        let mut manager_args = vec![
+            format!("--kubeconfig={}", component("kube-controller-manager")?),
+            format!("--controllers={controllers}"),
+            format!("--service-account-private-key-file={}", account_key.display()),
+            format!("--root-ca-file={}", authority.certificate().display()),
+            "--leader-elect=false".to_owned(),
+            format!("--secure-port={manager_port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--use-service-account-credentials=true".to_owned(),
+            format!("--cert-dir={}", dir.join("controller-manager/certs").display()),
+        ];
+        manager_args.extend(options.controller_manager_flags.iter().cloned());
+        let scheduler_args = [
+            format!("--kubeconfig={}", component("kube-scheduler")?),
+            "--leader-elect=false".to_owned(),
+            format!("--secure-port={scheduler_port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--cert-dir={}", dir.join("scheduler/certs").display()),
+        ];
+
+        let mut etcd = etcd;
+        let mut apiserver = apiserver;
+        let client = client(&kubeconfig).await?;
+        wait_ready(&client, &mut etcd, &mut apiserver).await?;
+        // These give up when they find no API server, so they start after it.
+        let controller_manager = Process::start(
+            "kube-controller-manager",
+            &dir.join("controller-manager"),
+            &assets::KUBE_CONTROLLER_MANAGER.path()?,
+            &manager_args,
+        )?;
+        let scheduler = if options.scheduler {
+            let path = assets::KUBE_SCHEDULER.path()?;
+            Some(Process::start("kube-scheduler", &dir.join("scheduler"), &path, &scheduler_args)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            scheduler,
+            controller_manager,
+            apiserver,
+            etcd,
+            server,
+            kubeconfig,
+            authority,
+            apiserver_args,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// Kills the API server, as a crash would; [`ControlPlane::restart_apiserver`] brings it back.
+    pub fn kill_apiserver(&mut self) {
+        self.apiserver.kill();
+    }
+
+    /// Starts the API server again on its port and waits until it is ready.
+    pub async fn restart_apiserver(&mut self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            self.apiserver = start_apiserver(&self.dir, &self.apiserver_args)?;
+            let client = client(&self.kubeconfig).await?;
+            match wait_ready(&client, &mut self.etcd, &mut self.apiserver).await {
+                Ok(()) => return Ok(()),
+                // The port of the one that was killed may take a moment to become free.
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(500)).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Fails if any part has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.etcd.check()?;
+        self.apiserver.check()?;
+        self.controller_manager.check()?;
+        self.scheduler.as_mut().map_or(Ok(()), Process::check)
+    }
+}
+
+fn start_apiserver(dir: &Path, args: &[String]) -> Result<Process> {
+    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path()?, args)
+}
+
+/// A client for a kubeconfig file.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    let config = Kubeconfig::read_from(kubeconfig).with_context(|| format!("reading {}", kubeconfig.display()))?;
+    let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+async fn wait_ready(client: &Client, etcd: &mut Process, apiserver: &mut Process) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        etcd.check()?;
+        apiserver.check()?;
+        let request = http::Request::get("/readyz").body(Vec::new())?;
+        match client.request_text(request).await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => {
+                bail!("kube-apiserver was not ready after 60 s ({error}); its log ends:\n{}", apiserver.log_tail(15))
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Ports nobody listens on now. Another process may take one before we do; whoever starts a testbed tries again then.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}

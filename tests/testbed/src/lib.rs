@@ -1,0 +1,18 @@
+//! A real Kubernetes control plane on loopback, for tests, benchmarks and the demo.
+//!
+//! It runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of Kubernetes 1.37, by default with
+//! the built-in Job, CronJob and TTL controllers switched off, and on request a real node (kubelet, containerd, runc)
+//! or simulated ones (kwok). Everything is a child of this process and dies with it. Start at [`Cluster`].
+
+pub mod assets;
+pub mod certs;
+pub mod cluster;
+pub mod control_plane;
+pub mod images;
+pub mod kubelet;
+pub mod kwok;
+pub mod node;
+pub mod process;
+
+pub use cluster::{Cluster, Nodes, Options};
+pub use kubelet::Kubelet;

@@ -1,0 +1,121 @@
+//! `testbed up|down|status|run|demo`: a real Kubernetes cluster on loopback, by hand.
+
+mod background;
+mod demo;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use testbed::control_plane;
+use testbed::{Cluster, Nodes, Options};
+
+/// A real Kubernetes 1.37 cluster on loopback.
+#[derive(Parser)]
+#[command(name = "testbed", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args, Clone)]
+struct ClusterArguments {
+    /// Which nodes the cluster gets
+    #[arg(long, value_enum, default_value = "auto")]
+    nodes: Nodes,
+    /// Leave the built-in Job, CronJob and TTL controllers on
+    #[arg(long)]
+    builtin: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a cluster in the background and say how to reach it
+    Up(ClusterArguments),
+    /// Stop the cluster that `up` started
+    Down,
+    /// Say whether a cluster is up, and where
+    Status,
+    /// Build or find all programs of the testbed, and start nothing
+    Build,
+    /// Run a command with a cluster of its own and KUBECONFIG set, and stop the cluster when it ends
+    Run {
+        #[command(flatten)]
+        cluster: ClusterArguments,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<String>,
+    },
+    /// Show Jobwright at work: Jobs are applied, run to completion, print, are suspended and resumed
+    Demo {
+        /// The jobwright binary to show
+        #[arg(long, env = "JOBWRIGHT_BINARY", default_value = "target/debug/jobwright")]
+        jobwright: PathBuf,
+        /// Which nodes the cluster gets, where KUBECONFIG does not name one
+        #[arg(long, value_enum, default_value = "auto")]
+        nodes: Nodes,
+    },
+    /// Keep a cluster up until told to stop (what `up` runs in the background)
+    #[command(hide = true)]
+    Serve(ClusterArguments),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("testbed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Up(cluster) => background::up(&cluster.to_flags()).await?,
+        Command::Down => background::down().await?,
+        Command::Status => return background::status(),
+        Command::Build => {
+            testbed::assets::ensure(testbed::assets::CONTROL_PLANE)?;
+            testbed::assets::ensure(testbed::assets::REAL_NODE)?;
+            testbed::assets::ensure(&[testbed::assets::KWOK])?;
+        }
+        Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,
+        Command::Demo { jobwright, nodes } => demo::run(&jobwright, nodes).await?,
+        Command::Serve(cluster) => background::serve(&cluster.options()).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ClusterArguments {
+    fn options(&self) -> Options {
+        let settings = control_plane::Options {
+            builtin_job_controllers: self.builtin,
+            scheduler: true,
+            ..Default::default()
+        };
+        Options { control_plane: settings, nodes: self.nodes }
+    }
+
+    fn to_flags(&self) -> Vec<String> {
+        let nodes = clap::ValueEnum::to_possible_value(&self.nodes).map(|value| value.get_name().to_owned());
+        let mut flags = vec![format!("--nodes={}", nodes.unwrap_or_default())];
+        flags.extend(self.builtin.then(|| "--builtin".to_owned()));
+        flags
+    }
+}
+
+async fn with_cluster(arguments: &ClusterArguments, command: &[String]) -> Result<ExitCode> {
+    let cluster = Cluster::start(&arguments.options()).await?;
+    let (program, rest) = command.split_first().context("no command")?;
+    let status = tokio::process::Command::new(program)
+        .args(rest)
+        .env("KUBECONFIG", &cluster.kubeconfig)
+        .kill_on_drop(true)
+        .status()
+        .await
+        .with_context(|| format!("starting {program}"))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
