@@ -32,17 +32,12 @@ const fn program(name: &'static str, module: &'static str, package: &'static str
 /// The store of the control plane.
 pub const ETCD: Program = program("etcd", "etcd", "go.etcd.io/etcd/server/v3");
 /// The API server.
-pub const KUBE_APISERVER: Program =
-    program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver");
+pub const KUBE_APISERVER: Program = program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver");
 /// The built-in controllers.
-pub const KUBE_CONTROLLER_MANAGER: Program = program(
-    "kube-controller-manager",
-    "kubernetes",
-    "k8s.io/kubernetes/cmd/kube-controller-manager",
-);
+pub const KUBE_CONTROLLER_MANAGER: Program =
+    program("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager");
 /// The scheduler.
-pub const KUBE_SCHEDULER: Program =
-    program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler");
+pub const KUBE_SCHEDULER: Program = program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler");
 /// The command line.
 pub const KUBECTL: Program = program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl");
 /// The node agent.
@@ -53,19 +48,15 @@ pub const KWOK: Program = program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok");
 pub const CONTAINERD: Program =
     program("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd");
 /// The process containerd puts between itself and runc.
-pub const CONTAINERD_SHIM: Program = program(
-    "containerd-shim-runc-v2",
-    "containerd",
-    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-);
+pub const CONTAINERD_SHIM: Program =
+    program("containerd-shim-runc-v2", "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2");
 /// containerd's command line, to import images.
 pub const CTR: Program = program("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr");
 /// The program of a pod's sandbox.
 pub const PAUSE: Program = program("pause", "pause", "jobwright.dev/testbed/pause");
 
 /// Everything a control plane needs, the command line included.
-pub const CONTROL_PLANE: &[Program] =
-    &[ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
+pub const CONTROL_PLANE: &[Program] = &[ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
 /// Everything a real node needs besides what Debian's packages bring.
 pub const REAL_NODE: &[Program] = &[KUBELET, CONTAINERD, CONTAINERD_SHIM, CTR, PAUSE];
 
@@ -140,10 +131,7 @@ fn build(module: &str, programs: &[&Program]) -> Result<()> {
     let target = module_cache(module)?;
     fs::create_dir_all(&target)?;
     let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
-    eprintln!(
-        "testbed: building {} (once; the Kubernetes components take minutes)",
-        names.join(", ")
-    );
+    eprintln!("testbed: building {} (once; the Kubernetes components take minutes)", names.join(", "));
     let started = Instant::now();
     for program in programs {
         // Each is built under another name and then renamed, so that an interrupted build leaves nothing half made.

@@ -115,8 +115,7 @@ impl ControlPlane {
             authority.kubeconfig(&path, &server, &format!("system:{name}"), &[])?;
             Ok(path.display().to_string())
         };
-        let controllers =
-            if options.builtin_job_controllers { "*".to_owned() } else { format!("*,{REPLACED}") };
+        let controllers = if options.builtin_job_controllers { "*".to_owned() } else { format!("*,{REPLACED}") };
         let mut manager_args = vec![
             format!("--kubeconfig={}", component("kube-controller-manager")?),
             format!("--controllers={controllers}"),

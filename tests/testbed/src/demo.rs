@@ -1,2 +1,4 @@
 use anyhow::Result;
-pub async fn run(_: &std::path::Path, _: testbed::Nodes) -> Result<()> { Ok(()) }
+pub async fn run(_: &std::path::Path, _: testbed::Nodes) -> Result<()> {
+    Ok(())
+}

@@ -35,7 +35,12 @@ pub fn busybox(target: &Path) -> Result<()> {
     }
     directory(&mut layer, "tmp", 0o1777)?;
     file(&mut layer, "bin/busybox", &fs::read(&binary)?, 0o755)?;
-    file(&mut layer, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n", 0o644)?;
+    file(
+        &mut layer,
+        "etc/passwd",
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+        0o644,
+    )?;
     file(&mut layer, "etc/group", b"root:x:0:\nnogroup:x:65534:\n", 0o644)?;
     for applet in String::from_utf8_lossy(&applets.stdout).lines().filter(|applet| *applet != "busybox") {
         let mut header = Header::new_gnu();
@@ -106,7 +111,8 @@ fn write(target: &Path, names: &[&str], layer: &[u8], entrypoint: &[&str]) -> Re
             })
         })
         .collect();
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
+    let index =
+        json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
 
     let mut archive = Builder::new(Vec::new());
     file(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;

@@ -65,11 +65,14 @@ impl Kubelet {
             "startedAt": seconds(now), "finishedAt": seconds(now),
         }});
         let statuses = self.container_statuses(pod, 0, &state).await?;
-        self.patch(pod, json!({
-            "phase": phase,
-            "conditions": [condition("Ready", "False")],
-            "containerStatuses": statuses,
-        }))
+        self.patch(
+            pod,
+            json!({
+                "phase": phase,
+                "conditions": [condition("Ready", "False")],
+                "containerStatuses": statuses,
+            }),
+        )
         .await
     }
 

@@ -91,11 +91,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 
 impl ClusterArguments {
     fn options(&self) -> Options {
-        let settings = control_plane::Options {
-            builtin_job_controllers: self.builtin,
-            scheduler: true,
-            ..Default::default()
-        };
+        let settings =
+            control_plane::Options { builtin_job_controllers: self.builtin, scheduler: true, ..Default::default() };
         Options { control_plane: settings, nodes: self.nodes }
     }
 

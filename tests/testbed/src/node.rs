@@ -111,7 +111,8 @@ impl RealNode {
         )?;
         let shim_dir = assets::CONTAINERD_SHIM.path()?.parent().map(Path::to_owned).unwrap_or_default();
         let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", shim_dir.display());
-        let flags = ["--pid", "--mount", "--propagation", "private", "--fork", "--kill-child", "--mount-proc", "/bin/sh"];
+        let flags =
+            ["--pid", "--mount", "--propagation", "private", "--fork", "--kill-child", "--mount-proc", "/bin/sh"];
         let mut args: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         args.push(script.display().to_string());
         let process = Process::start_with("node", dir, Path::new("/usr/bin/unshare"), &args, &[("PATH", path)])?;
@@ -127,16 +128,20 @@ impl RealNode {
         loop {
             self.process.check()?;
             let node = nodes.get_opt(NODE_NAME).await?;
-            let ready = node.and_then(|node| node.status).and_then(|status| status.conditions).is_some_and(|conditions| {
-                conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-            });
+            let ready =
+                node.and_then(|node| node.status).and_then(|status| status.conditions).is_some_and(|conditions| {
+                    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+                });
             if ready {
                 return Ok(());
             }
             if Instant::now() > deadline {
                 let log = fs::read_to_string(dir.join("kubelet.log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
-                bail!("the node was not ready after 90 s; kubelet's log ends:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                bail!(
+                    "the node was not ready after 90 s; kubelet's log ends:\n{}",
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

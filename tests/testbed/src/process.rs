@@ -60,9 +60,8 @@ impl Process {
             .lock()
             .map_err(|_| anyhow::anyhow!("the thread that starts processes is gone"))?
             .send((command, answer))?;
-        let child = answered
-            .recv()?
-            .with_context(|| format!("starting {name} by setpriv (of Debian's package util-linux)"))?;
+        let child =
+            answered.recv()?.with_context(|| format!("starting {name} by setpriv (of Debian's package util-linux)"))?;
         Ok(Self { name: name.to_owned(), child, log })
     }
 

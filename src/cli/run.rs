@@ -1,0 +1,187 @@
+//! `jobwright run`: the controller, until SIGTERM or SIGINT.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::connect::{ConnectError, check_rights, connect};
+use super::version;
+use crate::job::controller::Controller;
+use crate::runtime::clock::Clock;
+use crate::runtime::config::{Claim, Config, Limits};
+use crate::runtime::events;
+
+/// How long the last events may take to be written when the process stops.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
+/// The flags of `jobwright run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, then the cluster we run in
+    #[arg(long, env = "JOBWRIGHT_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, env = "JOBWRIGHT_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// Work in this namespace only
+    #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// Which Jobs are ours
+    #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
+    claim: Claim,
+    /// How many Jobs are worked on at once
+    #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
+    concurrency: usize,
+    /// How many writes to the API server may be on their way at once
+    #[arg(long, env = "JOBWRIGHT_MAX_INFLIGHT", value_name = "N", default_value = "100", value_parser = positive)]
+    max_inflight: usize,
+    /// How long pod creation waits after a Job's first pod failure; doubled by each further one
+    #[arg(long, env = "JOBWRIGHT_POD_FAILURE_BACKOFF", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pod_failure_backoff: Duration,
+    /// The longest such wait
+    #[arg(long, env = "JOBWRIGHT_POD_FAILURE_BACKOFF_MAX", value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pod_failure_backoff_max: Duration,
+    /// How many finished pods a Job's status lists before they are counted
+    #[arg(long, env = "JOBWRIGHT_MAX_UNCOUNTED_PODS", value_name = "N", default_value = "500", value_parser = positive)]
+    max_uncounted_pods: usize,
+    /// How many pods of one Job are created or deleted at once
+    #[arg(long, env = "JOBWRIGHT_MAX_PODS_PER_SYNC", value_name = "N", default_value = "500", value_parser = positive)]
+    max_pods_per_sync: usize,
+    /// How log lines look
+    #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For programs, one object a line
+    Json,
+}
+
+/// A whole number, at least 1.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a whole number, at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// A time such as `10s`, `500ms` or `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "must be a time such as 10s, 500ms or 10m".to_owned())?;
+    Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
+}
+
+/// Runs the controller; the exit code says whether it ended as it was told to.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    start_log(arguments.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("jobwright: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(run(arguments));
+    // A watch may be waiting for the network; nothing waits for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jobwright: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<(), ConnectError> {
+    let client = connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
+    check_rights(&client, arguments.namespace.as_deref()).await?;
+    let config = Config {
+        namespace: arguments.namespace.clone(),
+        claim: arguments.claim,
+        concurrency: arguments.concurrency,
+        max_inflight: arguments.max_inflight,
+        limits: Limits {
+            pod_failure_backoff: arguments.pod_failure_backoff,
+            pod_failure_backoff_max: arguments.pod_failure_backoff_max,
+            max_uncounted_pods: arguments.max_uncounted_pods,
+            max_pods_per_sync: arguments.max_pods_per_sync,
+        },
+    };
+    tracing::info!(version = %version::text(), claim = ?config.claim, namespace = config.namespace.as_deref().unwrap_or("all"), "starting");
+    let clock = Clock::system();
+    let (recorder, writer) = events::recorder(client.clone(), clock.clone());
+    let writing = tokio::spawn(writer.run());
+    let controller = Arc::new(Controller::new(client, config, clock, recorder));
+    let watched = controller.clone();
+    let announce = tokio::spawn(async move {
+        watched.ready().await;
+        tracing::info!("controller ready");
+    });
+    controller.run(stop_signal()).await;
+    announce.abort();
+    // The announcer held the last other reference; with it gone, the recorder goes, and the writer ends when it is done.
+    let _ = announce.await;
+    if tokio::time::timeout(LAST_EVENTS, writing).await.is_err() {
+        tracing::warn!("some events were not written before the end");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Resolves when the process is told to stop.
+async fn stop_signal() {
+    let terminate = signal(SignalKind::terminate());
+    let interrupt = signal(SignalKind::interrupt());
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            tracing::info!(signal = name, "stopping: no new writes begin, those under way end");
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "cannot listen for signals; stop the process by SIGKILL");
+            std::future::pending().await
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("JOBWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=error"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, millis) in [("10s", 10_000), ("10m", 600_000), ("50ms", 50), ("1m30s", 90_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "10", "ten", "-5s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_things_start_at_one() {
+        assert_eq!(positive("3"), Ok(3));
+        assert!(positive("0").is_err() && positive("-1").is_err() && positive("x").is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! Carries out one step. It decides nothing; what the API server answers goes into the cache.
+
+use std::sync::Arc;
+
+use either::Either;
+use futures::future::join_all;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+use super::decide::Step;
+use super::status::JobStatus;
+use super::view::{JobView, PodView};
+use super::wire::{WireJob, WirePod};
+use super::{API_VERSION, KIND, TRACKING_FINALIZER, pod};
+use crate::runtime::cache::{Cache, Source};
+use crate::runtime::errors::WriteError;
+use crate::runtime::events::{EventText, Recorder, Regarding};
+use crate::runtime::writes::Writes;
+
+/// What a step needs to be carried out.
+pub struct Actor {
+    /// The connection to the API server.
+    pub client: Client,
+    /// The gate all writes go through.
+    pub writes: Writes,
+    /// Where events go.
+    pub recorder: Recorder,
+    /// All Jobs.
+    pub jobs: Cache<JobView>,
+    /// All pods that may be a Job's.
+    pub pods: Cache<PodView>,
+}
+
+/// What of a step did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// A pod could not be created or deleted.
+    Pods(WriteError),
+    /// A finalizer could not be taken off.
+    Untracking(WriteError),
+    /// The Job has changed since it was read; the cache holds it as it is now.
+    Changed,
+    /// Anything else.
+    Other(WriteError),
+}
+
+impl Actor {
+    /// Carries out a step for this Job.
+    pub async fn act(&self, job: &JobView, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::Nothing => Ok(()),
+            Step::Refuse(event) => {
+                self.tell(job, event);
+                Ok(())
+            }
+            Step::Claim { adopt, release } => self.claim(job, &adopt, &release).await.map_err(Failure::Other),
+            Step::CreatePods(count) => self.create_pods(job, count).await.map_err(Failure::Pods),
+            Step::DeletePods { pods, uncounted } => {
+                let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
+                first_error(join_all(deletions).await).map_err(Failure::Pods)
+            }
+            Step::Untrack(pods) => self.untrack(&pods).await.map_err(Failure::Untracking),
+            Step::WriteStatus { status, events } => {
+                self.write_status(job, &status).await?;
+                events.into_iter().for_each(|event| self.tell(job, event));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the tracking finalizer off these pods.
+    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> Result<(), WriteError> {
+        let removals = pods.iter().map(|pod| self.untrack_pod(pod));
+        first_error(join_all(removals).await)
+    }
+
+    /// Reads from the API server itself which pods of this Job there are: a creation may have succeeded unheard.
+    pub async fn recount(&self, job: &JobView) -> kube::Result<()> {
+        let Some(selector) = &job.spec.selector else { return Ok(()) };
+        let pods: Api<WirePod> = self.namespaced(job);
+        let list = kube::api::ListParams::default().labels(&selector.to_string());
+        for pod in pods.list(&list).await?.items {
+            self.take_pod(pod);
+        }
+        Ok(())
+    }
+
+    /// Reads the Job from the API server itself into the cache; none if it is gone.
+    pub async fn reread(&self, namespace: &str, name: &str) -> kube::Result<Option<JobView>> {
+        let jobs: Api<WireJob> = Api::namespaced(self.client.clone(), namespace);
+        let found = jobs.get_opt(name).await?.and_then(JobView::parse);
+        if let Some(found) = &found {
+            self.jobs.apply(found.clone(), Source::Answer);
+        }
+        Ok(found)
+    }
+
+    /// Tells people of something about this Job.
+    pub fn tell(&self, job: &JobView, event: EventText) {
+        let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
+        self.recorder.publish(regarding, event);
+    }
+
+    fn namespaced<K>(&self, job: &JobView) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &job.identity.namespace)
+    }
+
+    /// Slow start: 1, 2, 4, … at once, and none after a batch in which one was refused, so that a quota that is used
+    /// up costs few requests.
+    async fn create_pods(&self, job: &JobView, count: usize) -> Result<(), WriteError> {
+        let body = pod::from_template(job).and_then(|pod| serde_json::to_vec(&pod)).map_err(kube::Error::SerdeError)?;
+        let mut left = count;
+        let mut batch = 1;
+        while left > 0 {
+            batch = batch.min(left);
+            let creations = (0..batch).map(|_| self.create_pod(job, body.clone()));
+            first_error(join_all(creations).await)?;
+            left -= batch;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn create_pod(&self, job: &JobView, body: Vec<u8>) -> Result<(), WriteError> {
+        let path = format!("/api/v1/namespaces/{}/pods", job.identity.namespace);
+        let create = async {
+            let request = Request::new(path).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+            self.client.request::<WirePod>(request).await
+        };
+        match self.writes.run(create).await {
+            Ok(created) => {
+                let name = created.metadata.name.clone().unwrap_or_default();
+                self.take_pod(created);
+                self.tell(job, EventText::normal("SuccessfulCreate", format!("Created pod: {name}")));
+                Ok(())
+            }
+            Err(error) => {
+                if !error.is_namespace_terminating() && !matches!(error, WriteError::Stopping) {
+                    self.tell(job, EventText::warning("FailedCreate", format!("Error creating: {error}")));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), WriteError> {
+        if uncounted && pod.tracked {
+            self.untrack_pod(pod).await?;
+        }
+        let identity = &pod.identity;
+        let pods: Api<WirePod> = self.namespaced(job);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(identity.uid.to_string()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.writes.run(pods.delete(&identity.name, &params)).await {
+            Ok(Either::Left(deleted)) => self.take_pod(deleted),
+            Ok(Either::Right(_)) => {
+                self.pods.remove(&identity.uid);
+            }
+            Err(error) if is_gone(&error) => {
+                self.pods.remove(&identity.uid);
+                return Ok(());
+            }
+            Err(error) => {
+                if !matches!(error, WriteError::Stopping) {
+                    self.tell(job, EventText::warning("FailedDelete", format!("Error deleting: {error}")));
+                }
+                return Err(error);
+            }
+        }
+        self.tell(job, EventText::normal("SuccessfulDelete", format!("Deleted pod: {}", identity.name)));
+        Ok(())
+    }
+
+    async fn untrack_pod(&self, pod: &PodView) -> Result<(), WriteError> {
+        let patch = json!({"metadata": {
+            "uid": pod.identity.uid,
+            "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
+        }});
+        match self.patch_pod(pod, &patch).await {
+            Err(error) if is_gone(&error) => {
+                self.pods.remove(&pod.identity.uid);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Patches a pod; the patch names its UID, so that another pod of its name is left alone.
+    async fn patch_pod(&self, pod: &PodView, patch: &Value) -> Result<(), WriteError> {
+        let identity = &pod.identity;
+        let pods: Api<WirePod> = Api::namespaced(self.client.clone(), &identity.namespace);
+        let patch = Patch::Strategic(patch);
+        let patched = self.writes.run(pods.patch(&identity.name, &PatchParams::default(), &patch)).await?;
+        self.take_pod(patched);
+        Ok(())
+    }
+
+    /// Takes in what the API server answered about a pod.
+    fn take_pod(&self, pod: WirePod) {
+        let no_grace = pod.metadata.deletion_grace_period_seconds == Some(0);
+        let Some(pod) = PodView::parse(pod) else { return };
+        if pod.deleting && no_grace && !pod.held {
+            // Nothing keeps it: the answer is the last that is heard of it.
+            self.pods.remove(&pod.identity.uid);
+        } else {
+            self.pods.apply(pod, Source::Answer);
+        }
+    }
+
+    async fn claim(&self, job: &JobView, adopt: &[Arc<PodView>], release: &[Arc<PodView>]) -> Result<(), WriteError> {
+        let releases = release.iter().map(|pod| self.release(job, pod));
+        first_error(join_all(releases).await)?;
+        if adopt.is_empty() {
+            return Ok(());
+        }
+        // The cache may not know yet that the Job is being deleted; its pods would then be kept from the garbage collector.
+        let fresh = self.namespaced::<Job>(job).get_opt(&job.identity.name).await?;
+        let still_there = fresh.is_some_and(|fresh| {
+            fresh.metadata.uid.as_deref() == Some(job.identity.uid.as_str())
+                && fresh.metadata.deletion_timestamp.is_none()
+        });
+        if !still_there {
+            return Ok(());
+        }
+        let adoptions = adopt.iter().map(|pod| self.adopt(job, pod));
+        first_error(join_all(adoptions).await)
+    }
+
+    async fn adopt(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
+        let patch = json!({"metadata": {
+            "uid": pod.identity.uid,
+            "ownerReferences": [pod::owner_reference(job)],
+            "finalizers": [TRACKING_FINALIZER],
+        }});
+        match self.patch_pod(pod, &patch).await {
+            Err(error) if is_gone(&error) => {
+                self.pods.remove(&pod.identity.uid);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn release(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
+        let patch = json!({"metadata": {
+            "uid": pod.identity.uid,
+            "ownerReferences": [{"$patch": "delete", "uid": job.identity.uid}],
+            "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
+        }});
+        match self.patch_pod(pod, &patch).await {
+            Err(error) if is_gone(&error) || error.is_invalid() => {
+                self.pods.remove(&pod.identity.uid);
+                Ok(())
+            }
+            Ok(()) => {
+                // It may lack the label that is watched, and would then stay here as it is now for ever.
+                self.pods.forget(&pod.identity.uid);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores a status, on the version of the Job that it was decided from.
+    async fn write_status(&self, job: &JobView, status: &JobStatus) -> Result<(), Failure> {
+        let identity = &job.identity;
+        let patch = json!({
+            "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
+            "status": status.to_patch(),
+        });
+        let jobs: Api<WireJob> = self.namespaced(job);
+        let patch = Patch::Merge(&patch);
+        let params = PatchParams::default();
+        match self.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
+            Ok(written) => {
+                if let Some(written) = JobView::parse(written) {
+                    self.jobs.apply(written, Source::Answer);
+                }
+                Ok(())
+            }
+            Err(error) if error.is_conflict() || error.is_not_found() => {
+                let found = self.reread(&identity.namespace, &identity.name).await;
+                match found.map_err(|error| Failure::Other(error.into()))? {
+                    Some(found) if found.identity.uid == identity.uid => {}
+                    _ => {
+                        self.jobs.remove(&identity.uid);
+                    }
+                }
+                Err(Failure::Changed)
+            }
+            Err(error) => {
+                if error.is_invalid() {
+                    // It will be refused again, so somebody has to know.
+                    self.tell(job, EventText::warning("FailedStatusUpdate", format!("Error updating status: {error}")));
+                }
+                Err(Failure::Other(error))
+            }
+        }
+    }
+}
+
+/// There is no such pod any more, or another one has its name.
+fn is_gone(error: &WriteError) -> bool {
+    error.is_not_found() || error.is_conflict()
+}
+
+fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {
+    results.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+}

@@ -1,0 +1,323 @@
+//! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use super::CONTROLLER_UID_LABEL;
+use super::act::{Actor, Failure};
+use super::decide::backoff::Backoff;
+use super::decide::{Refused, Situation, Step, decide};
+use super::view::{JobView, PodView};
+use super::wire::{WireJob, WirePod};
+use crate::runtime::cache::{Cache, Cached, Change};
+use crate::runtime::clock::Clock;
+use crate::runtime::config::Config;
+use crate::runtime::errors::WriteError;
+use crate::runtime::events::Recorder;
+use crate::runtime::identity::Uid;
+use crate::runtime::queue::Queue;
+use crate::runtime::watch::{Synced, Watch};
+use crate::runtime::writes::Writes;
+
+/// So many steps one Job takes before the others get their turn.
+const STEPS_A_TURN: usize = 16;
+
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// A Job; perhaps one that is gone and left pods behind.
+    Job(Uid),
+    /// A pod with our finalizer and no controller.
+    Orphan(Uid),
+}
+
+/// The Job controller.
+pub struct Controller {
+    actor: Actor,
+    config: Config,
+    clock: Clock,
+    queue: Queue<Key>,
+    memory: Mutex<HashMap<Uid, Memory>>,
+    jobs_synced: Synced,
+    pods_synced: Synced,
+    /// Whether all pods are watched, not only those with the label of a generated selector.
+    all_pods: watch::Sender<bool>,
+}
+
+/// What is remembered of a Job between syncs.
+#[derive(Clone, Default)]
+struct Memory {
+    backoff: Backoff,
+    /// A creation went unanswered, so there may be a pod we know nothing of.
+    recount: bool,
+}
+
+impl Controller {
+    /// A controller that does nothing until it is run.
+    pub fn new(client: Client, config: Config, clock: Clock, recorder: Recorder) -> Self {
+        let actor = Actor {
+            client,
+            writes: Writes::new(config.max_inflight),
+            recorder,
+            jobs: Cache::default(),
+            pods: Cache::default(),
+        };
+        Self {
+            actor,
+            config,
+            clock,
+            queue: Queue::default(),
+            memory: Mutex::default(),
+            jobs_synced: Synced::default(),
+            pods_synced: Synced::default(),
+            all_pods: watch::Sender::new(false),
+        }
+    }
+
+    /// Runs until `stop` resolves; then begins no new write, lets those under way end, and returns.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let mut tasks = JoinSet::new();
+        let controller = self.clone();
+        tasks.spawn(async move { controller.watch_jobs().await });
+        let controller = self.clone();
+        tasks.spawn(async move { controller.watch_pods().await });
+        for _ in 0..self.config.concurrency.max(1) {
+            let controller = self.clone();
+            tasks.spawn(async move { controller.work().await });
+        }
+        stop.await;
+        self.queue.close();
+        self.actor.writes.close().await;
+        tasks.shutdown().await;
+    }
+
+    /// Returns once both caches hold all there is.
+    pub async fn ready(&self) {
+        self.jobs_synced.wait().await;
+        self.pods_synced.wait().await;
+    }
+
+    async fn watch_jobs(&self) {
+        let watch: Watch<WireJob, JobView> = Watch { api: self.api(), labels: None, parse: JobView::parse };
+        watch.feed(&self.actor.jobs, &self.jobs_synced, |change| self.job_changed(&change)).await;
+    }
+
+    /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
+    async fn watch_pods(&self) {
+        let mut all_pods = self.all_pods.subscribe();
+        // Which Jobs there are decides which pods to watch.
+        self.jobs_synced.wait().await;
+        loop {
+            let all = *all_pods.borrow_and_update();
+            let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
+            let watch: Watch<WirePod, PodView> = Watch { api: self.api(), labels, parse: PodView::parse };
+            tokio::select! {
+                () = watch.feed(&self.actor.pods, &self.pods_synced, |change| self.pod_changed(&change)) => return,
+                _ = all_pods.changed() => {}
+            }
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        let client = self.actor.client.clone();
+        match &self.config.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        }
+    }
+
+    fn claims(&self, job: &JobView) -> bool {
+        self.config.claim.covers(job.spec.managed_by.as_deref())
+    }
+
+    fn job_changed(&self, change: &Change<JobView>) {
+        let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
+        if change.after.is_some() && self.claims(job) && !job.template.labelled {
+            // A Job whose pods lack the label: from now on all pods are watched.
+            self.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
+        }
+        self.queue.add(Key::Job(job.identity.uid.clone()));
+    }
+
+    fn pod_changed(&self, change: &Change<PodView>) {
+        for pod in [&change.before, &change.after].into_iter().flatten() {
+            if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
+                self.queue.add(Key::Job(owner.uid.clone()));
+            }
+        }
+        let Some(pod) = change.after.as_ref().filter(|pod| pod.owner.is_none()) else { return };
+        if pod.tracked {
+            self.queue.add(Key::Orphan(pod.identity.uid.clone()));
+        }
+        for job in
+            self.actor.jobs.all(|job| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels))
+        {
+            self.queue.add(Key::Job(job.identity.uid.clone()));
+        }
+    }
+
+    /// One worker: takes keys until the queue is closed.
+    async fn work(&self) {
+        self.ready().await;
+        while let Some(key) = self.queue.next().await {
+            let result = match &key {
+                Key::Job(uid) => self.sync(uid).await,
+                Key::Orphan(uid) => self.sync_orphan(uid).await,
+            };
+            match result {
+                Ok(()) => self.queue.succeeded(&key),
+                Err(WriteError::Stopping) => {}
+                Err(error) => {
+                    let wait = self.queue.retry(key.clone());
+                    if error.is_namespace_terminating() {
+                        tracing::debug!(?key, %error, "the namespace is going");
+                    } else {
+                        tracing::warn!(?key, %error, retry_in = ?wait, "a sync failed");
+                    }
+                }
+            }
+            self.queue.done(&key);
+        }
+    }
+
+    /// Brings one Job as far as it can be brought now.
+    async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
+        let Some(job) = self.actor.jobs.get(uid) else {
+            self.forget(uid);
+            return self.release_left_behind(uid).await;
+        };
+        if !self.claims(&job) {
+            self.forget(uid);
+            return Ok(());
+        }
+        let span = tracing::info_span!("sync", namespace = %job.identity.namespace, job = %job.identity.name, %uid);
+        self.sync_claimed(uid).instrument(span).await
+    }
+
+    async fn sync_claimed(&self, uid: &Uid) -> Result<(), WriteError> {
+        let mut memory = self.recall(uid);
+        let mut refused = Refused::default();
+        let mut failure = None;
+        for _ in 0..STEPS_A_TURN {
+            let Some(job) = self.actor.jobs.get(uid) else { break };
+            if memory.recount {
+                self.actor.recount(&job).await?;
+                memory.recount = false;
+            }
+            let pods = self.candidates(&job);
+            let situation = Situation { job: &job, pods: &pods, backoff: &memory.backoff, refused };
+            let decision = decide(&situation, self.clock.now(), &self.config.limits);
+            memory.backoff = decision.backoff;
+            self.remember(&job, &memory);
+            if let Some(wake) = decision.wake {
+                self.queue.add_at(Key::Job(uid.clone()), self.clock.instant_of(wake));
+            }
+            if matches!(decision.step, Step::Nothing) {
+                return failure.map_or(Ok(()), Err);
+            }
+            tracing::debug!(step = ?Brief(&decision.step), "next step");
+            let last = matches!(decision.step, Step::Refuse(_));
+            match self.actor.act(&job, decision.step).await {
+                Ok(()) if last => return Ok(()),
+                Ok(()) | Err(Failure::Changed) => {}
+                Err(Failure::Pods(error)) => {
+                    memory.recount |= error.is_ambiguous();
+                    self.remember(&job, &memory);
+                    refused.pods = true;
+                    failure.get_or_insert(error);
+                }
+                Err(Failure::Untracking(error)) => {
+                    refused.untracking = true;
+                    failure.get_or_insert(error);
+                }
+                Err(Failure::Other(error)) => return Err(failure.unwrap_or(error)),
+            }
+        }
+        // There is more to do; the others come first.
+        self.queue.add(Key::Job(uid.clone()));
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The pods a decision about this Job looks at.
+    fn candidates(&self, job: &JobView) -> Vec<Arc<PodView>> {
+        let mut pods = self.actor.pods.owned(&job.identity.uid);
+        let may_adopt = |pod: &PodView| pod.identity.namespace == job.identity.namespace && job.selects(&pod.labels);
+        pods.extend(self.actor.pods.orphans(may_adopt));
+        pods
+    }
+
+    /// A Job that is gone for good: nobody will count its pods, so they are let go.
+    async fn release_left_behind(&self, uid: &Uid) -> Result<(), WriteError> {
+        let left: Vec<_> = self.actor.pods.owned(uid).into_iter().filter(|pod| pod.tracked).collect();
+        let Some(owner) = left.first().and_then(|pod| pod.owner.as_ref().map(|owner| (pod, owner))) else {
+            return Ok(());
+        };
+        if !self.actor.jobs.is_deleted(uid) {
+            // The Job may only be news that has not reached us.
+            let (pod, owner) = owner;
+            let found = self.actor.reread(&pod.identity.namespace, &owner.name).await?;
+            if found.is_some_and(|job| job.identity.uid == *uid) {
+                self.queue.add(Key::Job(uid.clone()));
+                return Ok(());
+            }
+        }
+        self.actor.untrack(&left).await
+    }
+
+    /// A pod with our finalizer that nobody controls: the finalizer comes off.
+    async fn sync_orphan(&self, uid: &Uid) -> Result<(), WriteError> {
+        match self.actor.pods.get(uid) {
+            Some(pod) if pod.tracked && pod.controller().is_none() => self.actor.untrack(&[pod]).await,
+            _ => Ok(()),
+        }
+    }
+
+    fn recall(&self, uid: &Uid) -> Memory {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+    }
+
+    fn remember(&self, job: &JobView, memory: &Memory) {
+        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if job.status.is_finished() {
+            memories.remove(&job.identity.uid);
+        } else {
+            memories.insert(job.identity.uid.clone(), memory.clone());
+        }
+    }
+
+    fn forget(&self, uid: &Uid) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// A step in a word and a number, for the log.
+struct Brief<'a>(&'a Step);
+
+impl std::fmt::Debug for Brief<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Step::Nothing => write!(f, "nothing"),
+            Step::Refuse(event) => write!(f, "refuse ({})", event.reason),
+            Step::Claim { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
+            Step::CreatePods(count) => write!(f, "create {count} pods"),
+            Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
+            Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
+            Step::WriteStatus { status, .. } => write!(
+                f,
+                "write status: active {}, succeeded {}, failed {}, uncounted {}",
+                status.active,
+                status.succeeded,
+                status.failed,
+                status.uncounted.len()
+            ),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Counting finished pods exactly once, whatever crashes where
+//! ([KEP-2307](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2307-job-tracking-without-lingering-pods)).
+//!
+//! A finished pod's UID is stored in `status.uncountedTerminatedPods`; only then does its tracking finalizer come off;
+//! only when it is off does the UID move into a counter, in one write that does both. So at any moment a pod is in
+//! exactly one place: on its finalizer, in the list, or in a counter.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::outcome::Outcome;
+use super::tally::Tally;
+use super::{Step, completions, suspend};
+use crate::job::status::{COMPLETE, Condition, FAILED, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
+use crate::job::view::{JobView, Phase, PodView};
+use crate::runtime::clock::whole_seconds;
+use crate::runtime::config::Limits;
+use crate::runtime::events::EventText;
+use crate::runtime::identity::Uid;
+
+/// What is to become of a tracked pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is not done.
+    Keep,
+    /// It counts as succeeded.
+    Succeeded,
+    /// It counts as failed.
+    Failed,
+    /// It is let go uncounted.
+    Free,
+}
+
+fn fate(job: &JobView, pod: &PodView, outcome: Option<&Outcome>) -> Fate {
+    let failed = pod.is_failed(&job.spec) || outcome.is_some_and(Outcome::is_failure);
+    if pod.phase == Phase::Succeeded {
+        Fate::Succeeded
+    } else if failed {
+        // When the Job fails, every pod that has not succeeded has failed with it.
+        Fate::Failed
+    } else if job.deleting || outcome.is_some() {
+        Fate::Free
+    } else {
+        Fate::Keep
+    }
+}
+
+/// The pods whose tracking finalizer may come off, by what is stored.
+pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>) -> Vec<Arc<PodView>> {
+    let uncounted = &job.status.uncounted;
+    let stored: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
+    let outcome_stored = Outcome::stored(&job.status).is_some();
+    let may_go = |pod: &Arc<PodView>| match fate(job, pod, outcome) {
+        Fate::Keep => false,
+        Fate::Succeeded | Fate::Failed => stored.contains(&pod.identity.uid),
+        Fate::Free => job.deleting || outcome_stored,
+    };
+    tally.tracked.iter().filter(|pod| may_go(pod)).cloned().collect()
+}
+
+/// The status as it should be, if it is not so already.
+pub fn write_status(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, now: Timestamp, limits: &Limits) -> Step {
+    let mut status = job.status.clone();
+    let mut events = Vec::new();
+    if status.start_time.is_none() && !job.spec.suspend {
+        status.start_time = Some(whole_seconds(now));
+    }
+    let complete = outcome.is_none() && completions::is_complete(job, tally);
+    let reached = complete.then(Outcome::completions_reached);
+    let outcome = outcome.or(reached.as_ref());
+    if outcome.is_none() && !job.deleting {
+        events.extend(suspend::apply(job, &mut status, now));
+    }
+
+    status.active = i32::try_from(tally.active.len()).unwrap_or(i32::MAX);
+    status.ready = Some(tally.ready);
+    status.terminating = Some(tally.terminating);
+    count_untracked(&mut status, tally);
+    list_uncounted(&mut status, job, tally, outcome, limits);
+    if let Some(outcome) = outcome {
+        conclude(&mut status, &mut events, job, tally, outcome, now);
+    }
+    if status == job.status { Step::Nothing } else { Step::WriteStatus { status: Box::new(status), events } }
+}
+
+/// Listed pods whose finalizer is off move into the counters.
+fn count_untracked(status: &mut JobStatus, tally: &Tally) {
+    let tracked: HashSet<&Uid> = tally.tracked.iter().map(|pod| &pod.identity.uid).collect();
+    let settle = |list: &mut Vec<Uid>| -> i32 {
+        let before = list.len();
+        list.retain(|uid| tracked.contains(uid));
+        i32::try_from(before - list.len()).unwrap_or(i32::MAX)
+    };
+    status.succeeded = status.succeeded.saturating_add(settle(&mut status.uncounted.succeeded));
+    status.failed = status.failed.saturating_add(settle(&mut status.uncounted.failed));
+}
+
+/// Pods that ended join the lists, until these are full.
+fn list_uncounted(status: &mut JobStatus, job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) {
+    let listed: HashSet<Uid> = status.uncounted.succeeded.iter().chain(&status.uncounted.failed).cloned().collect();
+    for pod in &tally.tracked {
+        if status.uncounted.len() >= limits.max_uncounted_pods {
+            break;
+        }
+        let uid = &pod.identity.uid;
+        if listed.contains(uid) {
+            continue;
+        }
+        match fate(job, pod, outcome) {
+            Fate::Succeeded => status.uncounted.succeeded.push(uid.clone()),
+            Fate::Failed => status.uncounted.failed.push(uid.clone()),
+            Fate::Keep | Fate::Free => {}
+        }
+    }
+}
+
+/// The interim condition first; the terminal one last, in a write of its own, when nothing is left to count or to end.
+fn conclude(
+    status: &mut JobStatus,
+    events: &mut Vec<EventText>,
+    job: &JobView,
+    tally: &Tally,
+    outcome: &Outcome,
+    now: Timestamp,
+) {
+    let (interim, terminal, reason, message) = match outcome {
+        Outcome::Complete { reason, message } => (SUCCESS_CRITERIA_MET, COMPLETE, reason, message),
+        Outcome::Failed { reason, message } => (FAILURE_TARGET, FAILED, reason, message),
+    };
+    if status.true_condition(interim).is_none() {
+        status.set_condition(Condition::new(interim, true, reason, message, now));
+        return;
+    }
+    let settled = tally.active.is_empty() && tally.terminating == 0 && tally.tracked.is_empty();
+    if !settled || !status.uncounted.is_empty() {
+        return;
+    }
+    let finished = Condition::new(terminal, true, reason, message, now);
+    match outcome {
+        Outcome::Complete { .. } => {
+            // A start that another clock wrote may lie ahead; the API server refuses an end before the start.
+            status.completion_time = finished.last_transition_time.max(status.start_time);
+            if job.spec.completions.is_some_and(|completions| status.succeeded > completions) {
+                let message = "Too many succeeded pods running after completion count reached";
+                events.push(EventText::warning("TooManySucceededPods", message));
+            }
+            events.push(EventText::normal("Completed", "Job completed"));
+        }
+        Outcome::Failed { .. } => events.push(EventText::warning(known_reason(reason), message.clone())),
+    }
+    status.set_condition(finished);
+}
+
+/// The event's reason is the condition's. One that somebody else stored may be any text; events have a fixed set.
+fn known_reason(reason: &str) -> &'static str {
+    const KNOWN: &[&str] =
+        &["BackoffLimitExceeded", "DeadlineExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded", "FailedIndexes"];
+    KNOWN.iter().find(|known| **known == reason).copied().unwrap_or("JobFailed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+
+    fn status(job: &Job, pods: &[Pod]) -> JobStatus {
+        match job.decide(pods).step {
+            Step::WriteStatus { status, .. } => *status,
+            other => panic!("no status to write: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_finished_pod_is_listed_then_untracked_then_counted() {
+        let job = Job::new().completions(3).parallelism(1).started(0);
+        let running = pod("b").running(2);
+        let listed = status(&job, &[pod("a").succeeded(5), running.clone()]);
+        assert_eq!((listed.succeeded, &listed.uncounted.succeeded[..]), (0, &["uid-a".into()][..]));
+
+        let job = job.with_status(listed);
+        let Step::Untrack(free) = job.decide(&[pod("a").succeeded(5), running.clone()]).step else { panic!() };
+        assert_eq!(names(&free), ["a"]);
+
+        let counted = status(&job, &[pod("a").succeeded(5).untracked(), running.clone()]);
+        assert_eq!((counted.succeeded, counted.uncounted.len()), (1, 0));
+        let job = job.with_status(counted);
+        let step = job.decide(&[pod("a").succeeded(5).untracked(), running]).step;
+        assert!(matches!(step, Step::Nothing), "{step:?}");
+    }
+
+    #[test]
+    fn counting_one_batch_and_listing_the_next_is_one_write() {
+        let job = Job::new().completions(9).parallelism(1).started(0).uncounted(&["uid-a"], &[]);
+        let pods = [pod("a").succeeded(5).untracked(), pod("b").succeeded(6), pod("c").running(7)];
+        let next = status(&job, &pods);
+        assert_eq!((next.succeeded, &next.uncounted.succeeded[..]), (1, &["uid-b".into()][..]));
+    }
+
+    #[test]
+    fn a_listed_pod_that_is_gone_is_counted() {
+        let job = Job::new().completions(1).started(0).uncounted(&["uid-gone"], &[]);
+        assert_eq!(status(&job, &[]).succeeded, 1);
+    }
+
+    #[test]
+    fn the_lists_hold_only_so_many() {
+        let job = Job::new().completions(1000).parallelism(1000).started(0).refused();
+        let pods: Vec<_> = (0..700).map(|n| pod(&format!("{n:03}")).succeeded(5)).collect();
+        assert_eq!(status(&job, &pods).uncounted.len(), 500);
+    }
+
+    #[test]
+    fn the_interim_condition_comes_first_and_the_terminal_one_last() {
+        let job = Job::new().completions(1).started(0);
+        let first = status(&job, &[pod("a").succeeded(5)]);
+        assert!(first.true_condition(SUCCESS_CRITERIA_MET).is_some());
+        assert!(!first.is_finished() && first.completion_time.is_none());
+        let job = job.with_status(first);
+        assert!(matches!(job.decide(&[pod("a").succeeded(5)]).step, Step::Untrack(_)));
+        let Step::WriteStatus { status, events } = job.decide(&[pod("a").succeeded(5).untracked()]).step else {
+            panic!()
+        };
+        let complete = status.true_condition(COMPLETE).unwrap();
+        assert_eq!(complete.reason, "CompletionsReached");
+        assert_eq!(complete.message, "Reached expected number of succeeded pods");
+        assert_eq!(status.completion_time, complete.last_transition_time);
+        assert_eq!((events.len(), events[0].reason), (1, "Completed"));
+    }
+
+    #[test]
+    fn a_job_is_not_finished_while_a_pod_is_terminating() {
+        let job = Job::new().completions(1).started(0).condition(SUCCESS_CRITERIA_MET).counted(1, 0);
+        assert!(!status(&job, &[pod("a").running(1).untracked().deleting(5)]).is_finished());
+        assert!(status(&job, &[]).is_finished());
+    }
+
+    #[test]
+    fn when_the_job_fails_its_unfinished_pods_fail_with_it() {
+        let job = Job::new().completions(2).parallelism(2).backoff_limit(0).started(0);
+        let pods = [pod("a").failed(5), pod("b").running(1)];
+        let Step::DeletePods { pods: doomed, uncounted } = job.decide(&pods).step else { panic!() };
+        assert_eq!((names(&doomed), uncounted), (vec!["b".to_owned()], false));
+        let failing = status(&job, &[pod("a").failed(5), pod("b").running(1).deleting(6)]);
+        assert_eq!(failing.uncounted.failed.len(), 2);
+        let target = failing.true_condition(FAILURE_TARGET).unwrap();
+        assert_eq!(target.message, "Job has reached the specified backoff limit");
+        assert_eq!((failing.active, failing.terminating), (0, Some(1)));
+    }
+
+    #[test]
+    fn a_failed_job_tells_why_in_an_event() {
+        let job = Job::new().completions(1).started(0).condition(FAILURE_TARGET);
+        let Step::WriteStatus { status, events } = job.decide(&[]).step else { panic!() };
+        assert!(status.true_condition(FAILED).is_some() && status.completion_time.is_none());
+        assert_eq!((events[0].reason, events[0].message.as_str()), ("BackoffLimitExceeded", "message"));
+    }
+
+    #[test]
+    fn too_many_successes_are_complete_with_a_warning() {
+        let job = Job::new().completions(1).started(0).condition(SUCCESS_CRITERIA_MET).counted(2, 0);
+        let Step::WriteStatus { events, .. } = job.decide(&[]).step else { panic!() };
+        let reasons: Vec<_> = events.iter().map(|event| event.reason).collect();
+        assert_eq!(reasons, ["TooManySucceededPods", "Completed"]);
+    }
+
+    #[test]
+    fn a_new_job_gets_its_start_time_unless_it_is_suspended() {
+        let held = Job::new().completions(1).refused();
+        assert_eq!(status(&held, &[]).start_time, Some(time(NOW)));
+        let suspended = status(&Job::new().completions(1).suspend(true), &[]);
+        assert_eq!((suspended.start_time, suspended.conditions.len()), (None, 1));
+    }
+}

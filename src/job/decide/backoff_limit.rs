@@ -1,0 +1,45 @@
+//! `spec.backoffLimit`: how many failures a Job bears.
+
+use crate::job::view::JobView;
+
+use super::tally::Tally;
+
+/// Whether more pods failed than the limit allows; or, where failed containers are started again in place
+/// (`restartPolicy: OnFailure`), whether they were started again as often as the limit says.
+pub fn is_exceeded(job: &JobView, tally: &Tally) -> bool {
+    let limit = i64::from(job.spec.backoff_limit);
+    tally.failed > limit || (job.template.restarts_on_failure && tally.restarts >= limit.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+
+    #[test]
+    fn as_many_failures_as_the_limit_are_borne_and_one_more_is_not() {
+        for (limit, failed, exceeded) in [(0, 0, false), (0, 1, true), (2, 2, false), (2, 3, true)] {
+            let job = Job::new().backoff_limit(limit).counted(0, failed);
+            assert_eq!(is_exceeded(&job.view, &job.tally(&[])), exceeded, "{limit} {failed}");
+        }
+    }
+
+    #[test]
+    fn restarts_in_place_count_only_under_on_failure() {
+        let cases = [(0, 0, false), (0, 1, true), (3, 2, false), (3, 3, true)];
+        for (limit, restarts, exceeded) in cases {
+            let pods = [pod("a").running(1).restarts(restarts)];
+            let on_failure = Job::new().backoff_limit(limit).restarts_on_failure();
+            assert_eq!(is_exceeded(&on_failure.view, &on_failure.tally(&pods)), exceeded, "{limit} {restarts}");
+            let never = Job::new().backoff_limit(limit);
+            assert!(!is_exceeded(&never.view, &never.tally(&pods)));
+        }
+    }
+
+    #[test]
+    fn restarts_of_pods_that_ended_do_not_count() {
+        let job = Job::new().backoff_limit(1).restarts_on_failure();
+        let pods = [pod("a").restarts(5).succeeded(3)];
+        assert!(!is_exceeded(&job.view, &job.tally(&pods)));
+    }
+}

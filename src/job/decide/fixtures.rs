@@ -1,0 +1,230 @@
+//! Short words for the Jobs and Pods of table tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::json;
+
+use super::backoff::Backoff;
+use super::tally::Tally;
+use super::{Decision, Refused, Situation, claims, decide};
+use crate::job::status::{Condition, JobStatus};
+use crate::job::view::{CompletionMode, JobView, Owner, Phase, PodView};
+use crate::job::wire::WireJob;
+use crate::runtime::config::Limits;
+use crate::runtime::identity::{Identity, ResourceVersion};
+
+/// The time at which [`Job::decide`] decides.
+pub const NOW: i64 = 100;
+
+/// A time so many seconds after the beginning of the test.
+pub fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + seconds).unwrap()
+}
+
+/// A Job under test: `parallelism` 1, `completions` 1, the pods' label `app: own`.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub view: JobView,
+    refused: Refused,
+}
+
+impl Job {
+    pub fn new() -> Self {
+        let wire: WireJob = serde_json::from_str(&json!({
+            "metadata": {"name": "job", "namespace": "default", "uid": "job-uid", "resourceVersion": "1"},
+            "spec": {
+                "completions": 1, "parallelism": 1,
+                "selector": LabelSelector { match_labels: Some([("app".to_owned(), "own".to_owned())].into()), ..LabelSelector::default() },
+                "template": {"metadata": {"labels": {"app": "own"}}, "spec": {"restartPolicy": "Never"}},
+            },
+        }).to_string())
+        .unwrap();
+        Self { view: JobView::parse(wire).unwrap(), refused: Refused::default() }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
+        change(&mut self.view);
+        self
+    }
+
+    pub fn mode(self, mode: CompletionMode) -> Self {
+        self.with(|job| job.spec.completion_mode = mode)
+    }
+
+    pub fn completions(self, completions: i32) -> Self {
+        self.with(|job| job.spec.completions = Some(completions))
+    }
+
+    pub fn work_queue(self) -> Self {
+        self.with(|job| job.spec.completions = None)
+    }
+
+    pub fn parallelism(self, parallelism: i32) -> Self {
+        self.with(|job| job.spec.parallelism = parallelism)
+    }
+
+    pub fn backoff_limit(self, limit: i32) -> Self {
+        self.with(|job| job.spec.backoff_limit = limit)
+    }
+
+    pub fn active_deadline(self, seconds: u64) -> Self {
+        self.with(|job| job.spec.active_deadline = Some(Duration::from_secs(seconds)))
+    }
+
+    pub fn suspend(self, suspend: bool) -> Self {
+        self.with(|job| job.spec.suspend = suspend)
+    }
+
+    pub fn replace_only_failed(self) -> Self {
+        self.with(|job| job.spec.replace_only_failed = true)
+    }
+
+    pub fn restarts_on_failure(self) -> Self {
+        self.with(|job| Arc::make_mut(&mut job.template).restarts_on_failure = true)
+    }
+
+    pub fn deleting(self) -> Self {
+        self.with(|job| job.deleting = true)
+    }
+
+    pub fn started(self, at: i64) -> Self {
+        self.with(|job| job.status.start_time = Some(time(at)))
+    }
+
+    pub fn counted(self, succeeded: i32, failed: i32) -> Self {
+        self.with(|job| (job.status.succeeded, job.status.failed) = (succeeded, failed))
+    }
+
+    pub fn uncounted(self, succeeded: &[&str], failed: &[&str]) -> Self {
+        self.with(|job| {
+            job.status.uncounted.succeeded = succeeded.iter().map(|&uid| uid.into()).collect();
+            job.status.uncounted.failed = failed.iter().map(|&uid| uid.into()).collect();
+        })
+    }
+
+    pub fn condition(self, type_: &str) -> Self {
+        let condition = Condition::new(type_, true, "BackoffLimitExceeded", "message", time(0));
+        self.with(|job| job.status.conditions.push(condition))
+    }
+
+    pub fn with_status(self, status: JobStatus) -> Self {
+        self.with(|job| job.status = status)
+    }
+
+    /// A creation or deletion was refused a moment ago.
+    pub fn refused(mut self) -> Self {
+        self.refused.pods = true;
+        self
+    }
+
+    pub fn tally(&self, pods: &[Pod]) -> Tally {
+        let pods = views(pods);
+        Tally::of(&self.view, claims::owned(&self.view, &pods))
+    }
+
+    pub fn decide(&self, pods: &[Pod]) -> Decision {
+        let pods = views(pods);
+        let backoff = Backoff::default();
+        let situation = Situation { job: &self.view, pods: &pods, backoff: &backoff, refused: self.refused };
+        decide(&situation, time(NOW), &Limits::default())
+    }
+}
+
+/// A Pod under test: pending, on a node, tracked, owned by the Job.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    pub view: PodView,
+}
+
+pub fn pod(name: &str) -> Pod {
+    let identity = Identity {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: format!("uid-{name}").into(),
+        resource_version: ResourceVersion(1),
+    };
+    let view = PodView {
+        identity,
+        owner: Some(Owner { uid: "job-uid".into(), name: "job".to_owned(), is_job: true }),
+        tracked: true,
+        held: true,
+        labels: [("app".to_owned(), "own".to_owned())].into(),
+        created: time(1),
+        deleting: false,
+        scheduled: true,
+        phase: Phase::Pending,
+        ready_since: None,
+        restarts: 0,
+        most_restarts: (0, 0),
+        finished_at: time(1),
+    };
+    Pod { view }
+}
+
+impl Pod {
+    fn with(mut self, change: impl FnOnce(&mut PodView)) -> Self {
+        change(&mut self.view);
+        self
+    }
+
+    pub fn name(&self) -> String {
+        self.view.identity.name.to_string()
+    }
+
+    pub fn running(self, created: i64) -> Self {
+        self.with(|pod| (pod.phase, pod.created) = (Phase::Running, time(created)))
+    }
+
+    pub fn unknown(self) -> Self {
+        self.with(|pod| pod.phase = Phase::Unknown)
+    }
+
+    pub fn ready(self, since: i64) -> Self {
+        self.with(|pod| pod.ready_since = Some(time(since)))
+    }
+
+    pub fn unscheduled(self) -> Self {
+        self.with(|pod| pod.scheduled = false)
+    }
+
+    pub fn restarts(self, restarts: i32) -> Self {
+        self.with(|pod| (pod.restarts, pod.most_restarts) = (restarts.into(), (restarts, 0)))
+    }
+
+    pub fn succeeded(self, at: i64) -> Self {
+        self.with(|pod| (pod.phase, pod.finished_at) = (Phase::Succeeded, time(at)))
+    }
+
+    pub fn failed(self, at: i64) -> Self {
+        self.with(|pod| (pod.phase, pod.finished_at) = (Phase::Failed, time(at)))
+    }
+
+    pub fn deleting(self, at: i64) -> Self {
+        self.with(|pod| (pod.deleting, pod.finished_at) = (true, time(at)))
+    }
+
+    pub fn untracked(self) -> Self {
+        self.with(|pod| (pod.tracked, pod.held) = (false, false))
+    }
+
+    pub fn orphan(self) -> Self {
+        self.with(|pod| pod.owner = None)
+    }
+
+    pub fn label(self, key: &str, value: &str) -> Self {
+        self.with(|pod| {
+            pod.labels.insert(key.to_owned(), value.to_owned());
+        })
+    }
+}
+
+pub fn views(pods: &[Pod]) -> Vec<Arc<PodView>> {
+    pods.iter().map(|pod| Arc::new(pod.view.clone())).collect()
+}
+
+pub fn names(pods: &[Arc<PodView>]) -> Vec<String> {
+    pods.iter().map(|pod| pod.identity.name.to_string()).collect()
+}

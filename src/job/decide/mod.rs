@@ -1,0 +1,227 @@
+//! What to do next for a Job: pure functions from what is known to a [`Decision`].
+//!
+//! [`decide`] looks at one state and names one [`Step`]. The step's answers go into the cache, and `decide` looks
+//! again, until there is nothing to do. Because every step follows from stored state alone, a crash between any two
+//! writes is no special case: the next look continues from what the API server holds.
+//!
+//! One rule of the API is one file here. Nothing here knows a client, a clock, a log or chance; time is an argument.
+
+pub mod accounting;
+pub mod active_deadline;
+pub mod backoff;
+pub mod backoff_limit;
+pub mod claims;
+pub mod completions;
+pub mod outcome;
+pub mod parallelism;
+pub mod suspend;
+pub mod tally;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod history_tests;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use self::backoff::Backoff;
+use self::outcome::Outcome;
+use self::parallelism::PodPlan;
+use self::tally::Tally;
+use super::status::JobStatus;
+use super::view::{CompletionMode, JobView, PodView};
+use crate::runtime::config::Limits;
+use crate::runtime::events::EventText;
+
+/// What is known when a decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The Job.
+    pub job: &'a JobView,
+    /// The pods it controls, and pods without a controller that its selector matches.
+    pub pods: &'a [Arc<PodView>],
+    /// Its pod failures so far, as remembered.
+    pub backoff: &'a Backoff,
+    /// What was refused a moment ago: attend to the rest, and try that again later.
+    pub refused: Refused,
+}
+
+/// What the API server refused a moment ago.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Refused {
+    /// To create or delete a pod.
+    pub pods: bool,
+    /// To take a finalizer off a pod.
+    pub untracking: bool,
+}
+
+/// What to do next, and when to look again if nothing happens before.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// What to do next.
+    pub step: Step,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+    /// The pod failures so far, to be remembered.
+    pub backoff: Backoff,
+}
+
+/// One kind of writes, which may be made in any order and at once.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// All is as it should be.
+    Nothing,
+    /// This Job is not to be worked on, for the reason the event gives.
+    Refuse(EventText),
+    /// Make these pods its own, and let those go.
+    Claim {
+        /// Pods without a controller that its selector matches.
+        adopt: Vec<Arc<PodView>>,
+        /// Pods it controls that its selector no longer matches.
+        release: Vec<Arc<PodView>>,
+    },
+    /// Create so many pods.
+    CreatePods(usize),
+    /// Delete these pods.
+    DeletePods {
+        /// Which.
+        pods: Vec<Arc<PodView>>,
+        /// Take the tracking finalizer off first, so that they count neither as succeeded nor as failed.
+        uncounted: bool,
+    },
+    /// Take the tracking finalizer off these pods: what they came to is stored.
+    Untrack(Vec<Arc<PodView>>),
+    /// Store this status.
+    WriteStatus {
+        /// The status to store.
+        status: Box<JobStatus>,
+        /// What to tell people once it is stored.
+        events: Vec<EventText>,
+    },
+}
+
+/// Decides what to do next.
+pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
+    let Situation { job, pods, backoff, .. } = *situation;
+    let simple = |step| Decision { step, wake: None, backoff: backoff.clone() };
+    if job.status.is_finished() {
+        let left: Vec<_> = claims::owned(job, pods).filter(|pod| pod.tracked).cloned().collect();
+        return simple(if left.is_empty() { Step::Nothing } else { Step::Untrack(left) });
+    }
+    if let Some(event) = refusal(job) {
+        return simple(Step::Refuse(event));
+    }
+    if let Some(step) = claims::claims(job, pods) {
+        return simple(step);
+    }
+
+    let tally = Tally::of(job, claims::owned(job, pods));
+    let backoff = backoff.after(&tally);
+    let deadline = active_deadline::deadline(job, now);
+    let outcome = outcome::outcome(job, &tally, now);
+    let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
+
+    if !situation.refused.pods {
+        let plan = match outcome {
+            Some(_) => parallelism::clear(&tally),
+            None if job.deleting => PodPlan::Nothing,
+            None => parallelism::manage(job, &tally, backoff.over_at(limits).filter(|at| *at > now), limits),
+        };
+        let step = match plan {
+            PodPlan::Nothing => None,
+            PodPlan::Wait(until) => {
+                wake = Some(wake.map_or(until, |wake| wake.min(until)));
+                None
+            }
+            PodPlan::Create(count) => Some(Step::CreatePods(count)),
+            PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
+        };
+        if let Some(step) = step {
+            return Decision { step, wake, backoff };
+        }
+    }
+
+    // An outcome counts once no pod of ours is active any more.
+    let outcome = outcome.filter(|_| tally.active.is_empty());
+    let untrack = accounting::accounted(job, &tally, outcome.as_ref());
+    let step = if untrack.is_empty() || situation.refused.untracking {
+        accounting::write_status(job, &tally, outcome.as_ref(), now, limits)
+    } else {
+        // What is stored may be taken off before more is stored: one write then does both for a growing batch.
+        Step::Untrack(untrack)
+    };
+    Decision { step, wake, backoff }
+}
+
+/// Why this Job is not to be worked on at all, if so.
+fn refusal(job: &JobView) -> Option<EventText> {
+    if let CompletionMode::Unknown(_) = &job.spec.completion_mode {
+        let message = "Skipped Job sync because completion mode is unknown";
+        return Some(EventText::warning("UnknownCompletionMode", message));
+    }
+    if job.spec.unsupported.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "Jobwright does not support {} yet; remove it or leave the Job to another controller by spec.managedBy",
+        job.spec.unsupported.join(", ")
+    );
+    Some(EventText::warning("UnsupportedField", message))
+}
+
+impl Outcome {
+    /// Whether the Job is to fail.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::*;
+    use super::*;
+
+    #[test]
+    fn an_unknown_completion_mode_is_refused_with_an_event() {
+        let job = Job::new().mode(CompletionMode::Unknown("Sorted".to_owned()));
+        let decision = job.decide(&[]);
+        let Step::Refuse(event) = decision.step else { panic!("{decision:?}") };
+        assert_eq!(event.reason, "UnknownCompletionMode");
+        assert_eq!(event.message, "Skipped Job sync because completion mode is unknown");
+    }
+
+    #[test]
+    fn a_finished_job_only_loses_the_finalizers_left_on_its_pods() {
+        let job = Job::new().completions(1).condition("FailureTarget").condition("Failed");
+        let pods = [pod("a").failed(5), pod("b").untracked().succeeded(6)];
+        let Step::Untrack(left) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&left), ["a"]);
+        assert!(matches!(job.decide(&pods[1..]).step, Step::Nothing));
+    }
+
+    #[test]
+    fn creation_comes_before_the_status_so_that_no_step_waits_for_it() {
+        let job = Job::new().completions(3).parallelism(1).started(0);
+        assert!(matches!(job.decide(&[pod("a").succeeded(5)]).step, Step::CreatePods(1)));
+    }
+
+    #[test]
+    fn after_a_refused_creation_the_finished_pods_are_counted_all_the_same() {
+        let job = Job::new().completions(3).parallelism(2).started(0).refused();
+        let Step::WriteStatus { status, .. } = job.decide(&[pod("a").succeeded(5)]).step else { panic!() };
+        assert_eq!(status.uncounted.succeeded, ["uid-a".into()]);
+    }
+
+    #[test]
+    fn a_job_being_deleted_gets_no_pods_and_gives_its_pods_free() {
+        let job = Job::new().completions(3).parallelism(2).started(0).deleting();
+        let pods = [pod("a").running(1), pod("b").succeeded(5)];
+        let Step::Untrack(free) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&free), ["a"], "b is not counted yet");
+        let rest = [pod("a").untracked().running(1), pod("b").succeeded(5)];
+        let Step::WriteStatus { status, .. } = job.decide(&rest).step else { panic!() };
+        assert_eq!(status.uncounted.succeeded, ["uid-b".into()]);
+    }
+}

@@ -1,0 +1,22 @@
+//! The Job controller: watches `batch/v1` Jobs and drives their Pods to the number of completions asked for.
+//!
+//! One sync is a straight line: [`view`] says what is known, [`decide`] what to do next (pure), [`act`] does it, and
+//! what the API server answers goes into the cache, from which the next step is decided.
+
+pub mod act;
+pub mod controller;
+pub mod decide;
+pub mod pod;
+pub mod status;
+pub mod view;
+pub mod wire;
+
+/// Where a Job is ours to finish: its API version and kind.
+pub const API_VERSION: &str = "batch/v1";
+/// The kind of the objects this controller reconciles.
+pub const KIND: &str = "Job";
+/// The finalizer on a pod that is not accounted for in its Job's status
+/// ([KEP-2307](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2307-job-tracking-without-lingering-pods)).
+pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+/// The label that every pod of a Job with a generated selector carries: its Job's UID.
+pub const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";

@@ -1,0 +1,336 @@
+//! What we know of the cluster: the newest version seen of each object, found by UID and by controlling owner.
+//!
+//! Two sources feed it, in any order: the watch, and the answers to our own writes ([`Cache::apply`] takes both).
+//! The newer resourceVersion wins, and what is known to be deleted does not come back, so a decision made from the
+//! cache is never older than our own last write. This takes the place of client-go's expectations.
+//!
+//! It never calls the API. What a relist leaves in doubt, it hands back for a live read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::identity::{Identity, Uid};
+
+/// How long a deleted object's UID is remembered. Any answer about it that is still on its way comes sooner.
+const REMEMBER_DELETED: Duration = Duration::from_secs(600);
+
+/// An object the cache can hold.
+pub trait Cached: Send + Sync + 'static {
+    /// Which object it is, and which version of it.
+    fn identity(&self) -> &Identity;
+
+    /// The UID of its controlling owner.
+    fn controller(&self) -> Option<&Uid>;
+
+    /// Nothing about it can matter to its owner's decisions any more; [`Cache::owned`] leaves it out, so that a
+    /// Job's finished pods cost its syncs nothing.
+    fn is_settled(&self) -> bool;
+
+    /// A vanished object that cannot simply have been deleted: it has to be read live.
+    fn is_held(&self) -> bool;
+}
+
+/// What an event did to one object.
+#[derive(Debug)]
+pub struct Change<T> {
+    /// The version before, if we knew one.
+    pub before: Option<Arc<T>>,
+    /// The version now; none if it is gone.
+    pub after: Option<Arc<T>>,
+}
+
+/// The newest version seen of each object of one type.
+pub struct Cache<T> {
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    objects: HashMap<Uid, Arc<T>>,
+    /// Unsettled objects by their controlling owner; those without one under none. Ordered, so that equal states give equal decisions.
+    by_owner: HashMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
+    deleted: HashMap<Uid, Instant>,
+    listing: Option<Listing>,
+}
+
+/// A list under way.
+#[derive(Default)]
+struct Listing {
+    seen: HashSet<Uid>,
+    /// Written by us since the list was asked for, so perhaps too new to be in it.
+    written: HashSet<Uid>,
+}
+
+/// Where a version of an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A watch event.
+    Watch,
+    /// An item of the list that a watch starts with.
+    List,
+    /// The answer to a write or a live read of ours.
+    Answer,
+}
+
+/// What a finished list says about the objects it does not hold.
+#[derive(Debug)]
+pub struct Vanished<T> {
+    /// Deleted while we did not watch; gone from the cache.
+    pub deleted: Vec<Change<T>>,
+    /// Perhaps deleted: to be read live.
+    pub doubtful: Vec<Arc<T>>,
+}
+
+impl<T: Cached> Default for Cache<T> {
+    fn default() -> Self {
+        let state = State { objects: HashMap::new(), by_owner: HashMap::new(), deleted: HashMap::new(), listing: None };
+        Self { state: Mutex::new(state) }
+    }
+}
+
+impl<T: Cached> Cache<T> {
+    /// Takes in a version of an object. Nothing changes if a newer one is known, or its deletion.
+    pub fn apply(&self, object: T, source: Source) -> Option<Change<T>> {
+        let mut state = self.lock();
+        let uid = object.identity().uid.clone();
+        if let Some(listing) = &mut state.listing {
+            match source {
+                Source::List => listing.seen.insert(uid.clone()),
+                Source::Answer => listing.written.insert(uid.clone()),
+                Source::Watch => false,
+            };
+        }
+        if state.deleted.contains_key(&uid) {
+            return None;
+        }
+        let known = state.objects.get(&uid).map(|known| known.identity().resource_version);
+        if known.is_some_and(|known| known >= object.identity().resource_version) {
+            return None;
+        }
+        let after = Arc::new(object);
+        let before = state.insert(uid, after.clone());
+        Some(Change { before, after: Some(after) })
+    }
+
+    /// Takes note that an object is gone for good.
+    pub fn remove(&self, uid: &Uid) -> Option<Change<T>> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        if state.deleted.len() >= 1024 {
+            state.deleted.retain(|_, at| now.duration_since(*at) < REMEMBER_DELETED);
+        }
+        state.deleted.insert(uid.clone(), now);
+        state.take(uid)
+    }
+
+    /// Forgets an object that exists but is none of our business; it may come back.
+    pub fn forget(&self, uid: &Uid) -> Option<Change<T>> {
+        self.lock().take(uid)
+    }
+
+    /// A consistent list is about to be asked for.
+    pub fn list_begins(&self) {
+        self.lock().listing = Some(Listing::default());
+    }
+
+    /// The list is complete: says what it did not hold.
+    pub fn list_ends(&self) -> Vanished<T> {
+        let mut state = self.lock();
+        let listing = state.listing.take().unwrap_or_default();
+        let missing: Vec<Arc<T>> = state
+            .objects
+            .iter()
+            .filter(|(uid, _)| !listing.seen.contains(*uid))
+            .map(|(_, object)| object.clone())
+            .collect();
+        let (doubtful, gone): (Vec<_>, Vec<_>) = missing
+            .into_iter()
+            .partition(|object| object.is_held() || listing.written.contains(&object.identity().uid));
+        drop(state);
+        let deleted = gone.iter().filter_map(|object| self.remove(&object.identity().uid)).collect();
+        Vanished { deleted, doubtful }
+    }
+
+    /// The object of this UID.
+    pub fn get(&self, uid: &Uid) -> Option<Arc<T>> {
+        self.lock().objects.get(uid).cloned()
+    }
+
+    /// Whether this object is known to have been deleted.
+    pub fn is_deleted(&self, uid: &Uid) -> bool {
+        self.lock().deleted.contains_key(uid)
+    }
+
+    /// The unsettled objects of this controlling owner, in order of UID.
+    pub fn owned(&self, owner: &Uid) -> Vec<Arc<T>> {
+        // The key is an Option, which cannot be borrowed in parts; cloning a UID counts a reference up.
+        let key = Some(owner.clone());
+        self.lock().by_owner.get(&key).map(|owned| owned.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The objects without a controlling owner that `wanted` picks.
+    pub fn orphans(&self, wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let state = self.lock();
+        let orphans = state.by_owner.get(&None).into_iter().flat_map(BTreeMap::values);
+        orphans.filter(|object| wanted(object)).cloned().collect()
+    }
+
+    /// All objects that `wanted` picks, in no order.
+    pub fn all(&self, wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        self.lock().objects.values().filter(|object| wanted(object)).cloned().collect()
+    }
+
+    /// How many objects it holds.
+    pub fn len(&self) -> usize {
+        self.lock().objects.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // No code panics while it holds the lock halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Cached> State<T> {
+    fn insert(&mut self, uid: Uid, object: Arc<T>) -> Option<Arc<T>> {
+        let before = self.objects.insert(uid.clone(), object.clone());
+        if let Some(before) = &before {
+            self.unindex(before);
+        }
+        let owner = object.controller().cloned();
+        if owner.is_none() || !object.is_settled() {
+            self.by_owner.entry(owner).or_default().insert(uid, object);
+        }
+        before
+    }
+
+    fn take(&mut self, uid: &Uid) -> Option<Change<T>> {
+        let before = self.objects.remove(uid)?;
+        self.unindex(&before);
+        Some(Change { before: Some(before), after: None })
+    }
+
+    fn unindex(&mut self, object: &T) {
+        let owner = object.controller().cloned();
+        if let Some(owned) = self.by_owner.get_mut(&owner) {
+            owned.remove(&object.identity().uid);
+            if owned.is_empty() {
+                self.by_owner.remove(&owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::identity::ResourceVersion;
+
+    #[derive(Debug)]
+    struct Thing {
+        identity: Identity,
+        owner: Option<Uid>,
+        settled: bool,
+        held: bool,
+    }
+
+    impl Cached for Thing {
+        fn identity(&self) -> &Identity {
+            &self.identity
+        }
+        fn controller(&self) -> Option<&Uid> {
+            self.owner.as_ref()
+        }
+        fn is_settled(&self) -> bool {
+            self.settled
+        }
+        fn is_held(&self) -> bool {
+            self.held
+        }
+    }
+
+    fn thing(uid: &str, version: u64) -> Thing {
+        let identity = Identity {
+            namespace: "default".into(),
+            name: uid.into(),
+            uid: uid.into(),
+            resource_version: ResourceVersion(version),
+        };
+        Thing { identity, owner: Some("job".into()), settled: false, held: false }
+    }
+
+    fn version(cache: &Cache<Thing>, uid: &str) -> Option<u64> {
+        cache.get(&uid.into()).map(|thing| thing.identity.resource_version.0)
+    }
+
+    #[test]
+    fn the_newest_version_wins_whoever_brings_it() {
+        let cache = Cache::default();
+        assert!(cache.apply(thing("a", 5), Source::Answer).is_some());
+        assert!(cache.apply(thing("a", 4), Source::Watch).is_none(), "the watch is behind our own write");
+        assert!(cache.apply(thing("a", 5), Source::Watch).is_none());
+        assert_eq!(version(&cache, "a"), Some(5));
+        assert!(cache.apply(thing("a", 6), Source::Watch).is_some());
+        assert_eq!(version(&cache, "a"), Some(6));
+    }
+
+    #[test]
+    fn a_deleted_object_does_not_come_back_with_a_late_answer() {
+        let cache = Cache::default();
+        cache.apply(thing("a", 5), Source::Watch);
+        assert!(cache.remove(&"a".into()).is_some());
+        assert!(cache.apply(thing("a", 9), Source::Answer).is_none());
+        assert!(cache.is_deleted(&"a".into()));
+        // Even if its deletion was seen before anything else of it.
+        assert!(cache.remove(&"b".into()).is_none());
+        assert!(cache.apply(thing("b", 7), Source::Answer).is_none());
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn owned_follows_the_owner_and_leaves_settled_objects_out() {
+        let cache = Cache::default();
+        cache.apply(thing("b", 1), Source::Watch);
+        cache.apply(thing("a", 2), Source::Watch);
+        let names = |owner: &str| -> Vec<String> {
+            cache.owned(&owner.into()).iter().map(|thing| thing.identity.name.to_string()).collect()
+        };
+        assert_eq!(names("job"), ["a", "b"]);
+        cache.apply(Thing { settled: true, ..thing("a", 3) }, Source::Watch);
+        cache.apply(Thing { owner: Some("other".into()), ..thing("b", 4) }, Source::Watch);
+        assert_eq!(names("job"), [""; 0]);
+        assert_eq!(names("other"), ["b"]);
+        cache.apply(Thing { owner: None, settled: true, ..thing("b", 5) }, Source::Watch);
+        assert_eq!(names("other"), [""; 0]);
+        assert_eq!(cache.orphans(|_| true).len(), 1);
+        cache.remove(&"b".into());
+        assert!(cache.orphans(|_| true).is_empty());
+    }
+
+    #[test]
+    fn a_relist_finds_what_was_deleted_in_between() {
+        let cache = Cache::default();
+        cache.apply(thing("kept", 1), Source::Watch);
+        cache.apply(thing("gone", 2), Source::Watch);
+        cache.apply(Thing { held: true, ..thing("held", 3) }, Source::Watch);
+        cache.list_begins();
+        cache.apply(thing("kept", 1), Source::List);
+        cache.apply(thing("new", 8), Source::List);
+        cache.apply(thing("written", 9), Source::Answer);
+        let vanished = cache.list_ends();
+        let deleted: Vec<_> = vanished.deleted.iter().filter_map(|change| change.before.as_ref()).collect();
+        assert_eq!(deleted.len(), 1);
+        assert_eq!(&*deleted[0].identity.name, "gone");
+        let mut doubtful: Vec<_> = vanished.doubtful.iter().map(|thing| thing.identity.name.to_string()).collect();
+        doubtful.sort();
+        assert_eq!(doubtful, ["held", "written"]);
+        assert!(version(&cache, "gone").is_none() && version(&cache, "written").is_some());
+    }
+}

@@ -1,0 +1,94 @@
+//! What can go wrong with one request, sorted by what to do about it.
+
+use kube::core::Status;
+use thiserror::Error;
+
+/// A write that did not happen, or may not have.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The process is stopping; no new writes begin.
+    #[error("not sent: the controller is stopping")]
+    Stopping,
+    /// The API server answered, or the request failed on its way.
+    #[error("{}", message(.0))]
+    Request(#[from] Box<kube::Error>),
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        Self::Request(Box::new(error))
+    }
+}
+
+impl WriteError {
+    fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Request(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(status),
+                _ => None,
+            },
+            Self::Stopping => None,
+        }
+    }
+
+    /// The HTTP status code, if the API server answered.
+    pub fn code(&self) -> Option<u16> {
+        self.status().map(|status| status.code)
+    }
+
+    /// The object is gone.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// The object changed since it was read, or is another of the same name.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// The API server finds the object invalid and will go on doing so.
+    pub fn is_invalid(&self) -> bool {
+        self.code() == Some(422)
+    }
+
+    /// The namespace is being deleted, so nothing can be created in it.
+    pub fn is_namespace_terminating(&self) -> bool {
+        self.status()
+            .and_then(|status| status.details.as_ref())
+            .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+    }
+
+    /// The write may have taken effect although no answer says so: the connection broke, or the server gave up on it.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Stopping => false,
+            Self::Request(_) => self.code().is_none_or(|code| code >= 500),
+        }
+    }
+
+    /// How long the API server asks us to wait, in seconds, if it says so (429 and 503 do).
+    pub fn retry_after_seconds(&self) -> Option<u32> {
+        let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then_some(seconds)
+    }
+}
+
+/// The text for people: the API server's own message where it sent one.
+pub fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text.push_str(": ");
+                    text.push_str(&cause_text);
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A fair queue of keys: what to look at next, and when.
+//!
+//! A key waits in it at most once. It is never handed out twice at the same time: what comes in for it while it is
+//! worked on is taken together when that ends, so that batches grow by themselves under load. First come, first served.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The first wait after a failure; doubled by each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest wait after a failure.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// A fair queue of keys.
+pub struct Queue<K> {
+    state: Mutex<State<K>>,
+    changed: Notify,
+}
+
+struct State<K> {
+    ready: VecDeque<K>,
+    waiting: HashSet<K>,
+    running: HashSet<K>,
+    /// Came in while it was running.
+    again: HashSet<K>,
+    later: BTreeMap<(Instant, u64), K>,
+    due: HashMap<K, (Instant, u64)>,
+    failures: HashMap<K, u32>,
+    sequence: u64,
+    closed: bool,
+}
+
+impl<K: Hash + Eq + Clone> Default for Queue<K> {
+    fn default() -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            waiting: HashSet::new(),
+            running: HashSet::new(),
+            again: HashSet::new(),
+            later: BTreeMap::new(),
+            due: HashMap::new(),
+            failures: HashMap::new(),
+            sequence: 0,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Queue<K> {
+    /// Puts a key at the end, unless it waits already.
+    pub fn add(&self, key: K) {
+        self.lock().make_ready(key);
+        self.changed.notify_one();
+    }
+
+    /// Puts a key at the end at `when`; an earlier time for it stands.
+    pub fn add_at(&self, key: K, when: Instant) {
+        let mut state = self.lock();
+        if let Some(due) = state.due.get(&key).copied() {
+            if due.0 <= when {
+                return;
+            }
+            state.later.remove(&due);
+        }
+        state.sequence += 1;
+        let due = (when, state.sequence);
+        state.due.insert(key.clone(), due);
+        state.later.insert(due, key);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Puts a key back after a failure, later each time. Tells how long it waits.
+    pub fn retry(&self, key: K) -> Duration {
+        let mut state = self.lock();
+        let failures = state.failures.entry(key.clone()).or_default();
+        let wait = FIRST_RETRY.saturating_mul(1 << (*failures).min(16)).min(LAST_RETRY);
+        *failures += 1;
+        drop(state);
+        self.add_at(key, Instant::now() + wait);
+        wait
+    }
+
+    /// Forgets a key's failures: it went well.
+    pub fn succeeded(&self, key: &K) {
+        self.lock().failures.remove(key);
+    }
+
+    /// The next key, once there is one; none once the queue is closed. [`Queue::done`] must follow.
+    pub async fn next(&self) -> Option<K> {
+        loop {
+            let notified = self.changed.notified();
+            let wake = {
+                let mut state = self.lock();
+                if state.closed {
+                    return None;
+                }
+                state.take_due(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.waiting.remove(&key);
+                    state.running.insert(key.clone());
+                    if !state.ready.is_empty() {
+                        self.changed.notify_one();
+                    }
+                    return Some(key);
+                }
+                state.later.first_key_value().map(|((when, _), _)| *when)
+            };
+            match wake {
+                Some(when) => {
+                    tokio::select! {
+                        () = notified => {}
+                        () = tokio::time::sleep_until(when) => {}
+                    }
+                }
+                None => notified.await,
+            }
+        }
+    }
+
+    /// The work on a key has ended; if it came in meanwhile, it is put at the end.
+    pub fn done(&self, key: &K) {
+        let mut state = self.lock();
+        state.running.remove(key);
+        if state.again.remove(key) {
+            state.make_ready(key.clone());
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Hands out no more keys.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_waiters();
+        // One that is between its look and its wait finds this.
+        self.changed.notify_one();
+    }
+
+    /// How many keys are ready to be handed out.
+    pub fn len(&self) -> usize {
+        self.lock().ready.len()
+    }
+
+    /// Whether no key is ready.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Hash + Eq + Clone> State<K> {
+    fn make_ready(&mut self, key: K) {
+        if self.running.contains(&key) {
+            self.again.insert(key);
+        } else if self.waiting.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn take_due(&mut self, now: Instant) {
+        while let Some(entry) = self.later.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let key = entry.remove();
+            self.due.remove(&key);
+            self.make_ready(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_runs_once_at_a_time() {
+        let queue = Queue::default();
+        queue.add("a");
+        queue.add("b");
+        queue.add("a");
+        assert_eq!(queue.len(), 2);
+        assert_eq!(queue.next().await, Some("a"));
+        queue.add("a");
+        queue.add("a");
+        assert_eq!(queue.next().await, Some("b"), "a runs, so it must wait");
+        assert!(queue.is_empty());
+        queue.done(&"a");
+        assert_eq!(queue.next().await, Some("a"), "what came in meanwhile is taken together");
+        queue.done(&"a");
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_key_goes_behind_the_others() {
+        let queue = Queue::default();
+        for key in ["busy", "quiet", "idle"] {
+            queue.add(key);
+        }
+        let first = queue.next().await;
+        queue.add("busy");
+        queue.done(&"busy");
+        assert_eq!((first, queue.next().await, queue.next().await), (Some("busy"), Some("quiet"), Some("idle")));
+        assert_eq!(queue.next().await, Some("busy"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_earliest_of_several_times_stands() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        queue.add_at("a", start + Duration::from_secs(30));
+        queue.add_at("a", start + Duration::from_secs(10));
+        queue.add_at("a", start + Duration::from_secs(20));
+        assert_eq!(queue.next().await, Some("a"));
+        assert_eq!(start.elapsed().as_secs(), 10);
+        queue.done(&"a");
+        let more = tokio::time::timeout(Duration::from_secs(60), queue.next()).await;
+        assert!(more.is_err(), "the later times were taken back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_longer_each_time_up_to_a_minute() {
+        let queue = Queue::default();
+        let waits: Vec<u64> = (0..8).map(|_| queue.retry("a").as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        queue.succeeded(&"a");
+        assert_eq!(queue.retry("a").as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_wakes_every_waiter() {
+        let queue = std::sync::Arc::new(Queue::<&str>::default());
+        let waiters: Vec<_> = (0..4)
+            .map(|_| {
+                let queue = queue.clone();
+                tokio::spawn(async move { queue.next().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        queue.close();
+        for waiter in waiters {
+            assert_eq!(waiter.await.ok().flatten(), None);
+        }
+    }
+}

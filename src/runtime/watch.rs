@@ -1,0 +1,159 @@
+//! Keeps a cache in step with the API server: one consistent list, then a watch, again after any break.
+//!
+//! One way in: [`feed`]. kube's watcher does the listing, watching, bookmarks, expiry (410) and back-off; this adds
+//! what a cache that also learns from our own writes needs: vanished objects in doubt are read live.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use kube::runtime::watcher::{self, DefaultBackoff, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_stream};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use super::cache::{Cache, Cached, Change, Source};
+use super::errors::message;
+
+/// Whether a cache holds all there is yet.
+#[derive(Default)]
+pub struct Synced {
+    done: AtomicBool,
+    changed: Notify,
+}
+
+impl Synced {
+    /// The first list is in the cache.
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Returns once the first list is in the cache.
+    pub async fn wait(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_done() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn set(&self) {
+        self.done.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+}
+
+/// One watch: where from, what of it, and how an object of the wire becomes one of the cache.
+pub struct Watch<W, T> {
+    /// The resource, in one namespace or all.
+    pub api: Api<W>,
+    /// Only objects with these labels.
+    pub labels: Option<String>,
+    /// Parses the object; nothing if it is not fit for the cache.
+    pub parse: fn(W) -> Option<T>,
+}
+
+impl<W, T> Watch<W, T>
+where
+    W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+    T: Cached,
+{
+    /// Feeds the cache for as long as it is polled, and tells `changed` of each change.
+    pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, changed: impl Fn(Change<T>)) {
+        let mut config = watcher::Config::default();
+        config.label_selector.clone_from(&self.labels);
+        let kind = W::kind(&());
+        let stream = watch_stream(self.api.clone(), config).backoff(DefaultBackoff::default());
+        let mut stream = stream.boxed();
+        let mut failing = false;
+        loop {
+            match stream.try_next().await {
+                Ok(Some(event)) => {
+                    if failing {
+                        tracing::info!(%kind, "watching again");
+                        failing = false;
+                    }
+                    self.take(event, cache, synced, &changed).await;
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    // An expired watch (410) is how the API server says to list again; that is no failure.
+                    let expired = matches!(&error, watcher::Error::WatchError(status) if status.code == 410);
+                    if !expired && !failing {
+                        tracing::warn!(%kind, error = %explain(&error), "the watch broke; trying again until it holds");
+                        failing = true;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&self, event: Event<W>, cache: &Cache<T>, synced: &Synced, changed: &impl Fn(Change<T>)) {
+        match event {
+            Event::Init => cache.list_begins(),
+            Event::InitApply(object) => self.apply(object, Source::List, cache, changed),
+            Event::Apply(object) => self.apply(object, Source::Watch, cache, changed),
+            Event::InitDone => {
+                let vanished = cache.list_ends();
+                vanished.deleted.into_iter().for_each(changed);
+                for object in vanished.doubtful {
+                    self.read_live(object.as_ref(), cache, changed).await;
+                }
+                synced.set();
+            }
+            Event::Delete(object) => {
+                let Some(object) = (self.parse)(object) else { return };
+                if object.is_held() {
+                    // It has only left the part that is watched: a held object cannot be deleted.
+                    self.read_live(&object, cache, changed).await;
+                } else if let Some(change) = cache.remove(&object.identity().uid) {
+                    changed(change);
+                }
+            }
+        }
+    }
+
+    fn apply(&self, object: W, source: Source, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
+        if let Some(change) = (self.parse)(object).and_then(|object| cache.apply(object, source)) {
+            changed(change);
+        }
+    }
+
+    /// Asks the API server itself, for as long as it takes, what has become of an object.
+    async fn read_live(&self, object: &T, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
+        let identity = object.identity();
+        let api: Api<W> = Api::namespaced(self.api.clone().into_client(), &identity.namespace);
+        let mut wait = std::time::Duration::from_millis(200);
+        let found = loop {
+            match api.get_opt(&identity.name).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    tracing::warn!(namespace = %identity.namespace, name = %identity.name, error = %message(&error), "a live read failed");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(std::time::Duration::from_secs(30));
+                }
+            }
+        };
+        let found = found.and_then(|found| (self.parse)(found)).filter(|found| found.identity().uid == identity.uid);
+        let change = match found {
+            Some(found) => cache.apply(found, Source::Answer),
+            None => cache.remove(&identity.uid),
+        };
+        if let Some(change) = change {
+            changed(change);
+        }
+    }
+}
+
+fn explain(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(cause)
+        | watcher::Error::WatchStartFailed(cause)
+        | watcher::Error::WatchFailed(cause) => message(cause),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,223 @@
+//! The one gate all writes to the API server go through.
+//!
+//! It bounds how many are on their way at once. The bound yields when the API server says it is overloaded (429, 503:
+//! half of it, and a pause if one was asked for) and grows back with each success, so no fixed rate has to be guessed.
+//! Closed, it lets no write begin and waits for those under way.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::errors::WriteError;
+
+/// The gate writes go through.
+pub struct Writes {
+    state: Mutex<State>,
+    changed: Notify,
+    most: f64,
+}
+
+struct State {
+    in_flight: usize,
+    /// How many may be in flight now, from 1 to `most`.
+    window: f64,
+    paused_until: Option<Instant>,
+    closed: bool,
+}
+
+impl Writes {
+    /// A gate that lets at most `most` writes be on their way at once.
+    pub fn new(most: usize) -> Self {
+        let most = most.max(1) as f64;
+        let state = State { in_flight: 0, window: most, paused_until: None, closed: false };
+        Self { state: Mutex::new(state), changed: Notify::new(), most }
+    }
+
+    /// Makes one write when there is room for it.
+    pub async fn run<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        let permit = self.enter().await?;
+        let result = write.await.map_err(WriteError::from);
+        self.learn(result.as_ref().err());
+        drop(permit);
+        result
+    }
+
+    /// Lets no more writes begin, and returns when those under way have ended.
+    pub async fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_waiters();
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.lock().in_flight == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How many writes may be on their way at once just now.
+    pub fn window(&self) -> usize {
+        self.lock().window as usize
+    }
+
+    async fn enter(&self) -> Result<Permit<'_>, WriteError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let paused_until = {
+                let mut state = self.lock();
+                if state.closed {
+                    return Err(WriteError::Stopping);
+                }
+                let paused_until = state.paused_until.filter(|until| *until > Instant::now());
+                if paused_until.is_none() && state.in_flight < state.window as usize {
+                    state.in_flight += 1;
+                    if state.in_flight < state.window as usize {
+                        // Each end of a write wakes one waiter; a window that grew has room for more.
+                        self.changed.notify_one();
+                    }
+                    return Ok(Permit(self));
+                }
+                paused_until
+            };
+            match paused_until {
+                Some(until) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep_until(until) => {}
+                    }
+                }
+                None => changed.await,
+            }
+        }
+    }
+
+    fn learn(&self, error: Option<&WriteError>) {
+        let mut state = self.lock();
+        match error {
+            Some(error) if matches!(error.code(), Some(429 | 503)) => {
+                state.window = (state.window / 2.0).max(1.0);
+                if let Some(seconds) = error.retry_after_seconds() {
+                    // A server that asks for more than this would have us look dead.
+                    let pause = Duration::from_secs(u64::from(seconds.min(30)));
+                    state.paused_until = Some(Instant::now() + pause);
+                }
+            }
+            Some(_) => {}
+            None => state.window = (state.window + 1.0 / state.window).min(self.most),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the writes under way, given back when dropped.
+struct Permit<'a>(&'a Writes);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.lock().in_flight -= 1;
+        self.0.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+    use std::sync::Arc;
+
+    fn answer(code: u16, retry_after_seconds: u32) -> kube::Error {
+        let details = kube::core::response::StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds,
+        };
+        let status = Status { code, details: Some(details), ..Status::failure("no", "no") };
+        kube::Error::Api(Box::new(status))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_writes_than_allowed_are_under_way_at_once() {
+        let writes = Arc::new(Writes::new(3));
+        let under_way = Arc::new(Mutex::new((0, 0)));
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let (writes, under_way) = (writes.clone(), under_way.clone());
+                tokio::spawn(async move {
+                    let write = async {
+                        {
+                            let mut counts = under_way.lock().unwrap();
+                            counts.0 += 1;
+                            counts.1 = counts.1.max(counts.0);
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                        under_way.lock().unwrap().0 -= 1;
+                        Ok(())
+                    };
+                    writes.run(write).await
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
+        }
+        assert_eq!(under_way.lock().unwrap().1, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overloaded_server_halves_the_window_and_gets_its_pause() {
+        let writes = Writes::new(8);
+        let refused: Result<(), _> = writes.run(async { Err(answer(429, 2)) }).await;
+        assert!(refused.is_err());
+        assert_eq!(writes.window(), 4);
+        let start = Instant::now();
+        writes.run(async { Ok(()) }).await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), 2);
+        for _ in 0..100 {
+            writes.run(async { Ok(()) }).await.unwrap();
+        }
+        assert_eq!(writes.window(), 8, "it grows back, and not past what was set");
+        let refused: Result<(), _> = writes.run(async { Err(answer(409, 0)) }).await;
+        assert!(refused.is_err());
+        assert_eq!(writes.window(), 8, "a conflict says nothing about load");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_lets_writes_end_and_none_begin() {
+        let writes = Arc::new(Writes::new(1));
+        let slow = {
+            let writes = writes.clone();
+            tokio::spawn(async move {
+                writes
+                    .run(async {
+                        tokio::time::sleep(Duration::from_secs(5)).await;
+                        Ok(())
+                    })
+                    .await
+            })
+        };
+        tokio::task::yield_now().await;
+        let waiting = {
+            let writes = writes.clone();
+            tokio::spawn(async move { writes.run(async { Ok(()) }).await })
+        };
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        writes.close().await;
+        assert_eq!(start.elapsed().as_secs(), 5);
+        assert!(slow.await.unwrap().is_ok());
+        assert!(matches!(waiting.await.unwrap(), Err(WriteError::Stopping)));
+    }
+}
