@@ -101,8 +101,11 @@ impl RealNode {
             &script,
             format!(
                 "{containerd} --config {dir}/containerd.toml >containerd.log 2>&1 &\n\
-                 {kubelet} --config={dir}/kubelet.yaml --kubeconfig={dir}/kubelet.kubeconfig --root-dir={dir}/kubelet \
-                 --hostname-override={NODE_NAME} --node-labels=kubernetes.io/hostname={NODE_NAME} >kubelet.log 2>&1 &\n\
+                 while [ ! -S {dir}/containerd.sock ]; do sleep 0.05; done\n\
+                 # A kubelet that finds containerd not quite ready ends at once, so it is started again, as an init system would.\n\
+                 while :; do {kubelet} --config={dir}/kubelet.yaml --kubeconfig={dir}/kubelet.kubeconfig \
+                 --root-dir={dir}/kubelet --hostname-override={NODE_NAME} \
+                 --node-labels=kubernetes.io/hostname={NODE_NAME} >>kubelet.log 2>&1; sleep 0.2; done &\n\
                  wait\n",
                 containerd = assets::CONTAINERD.path()?.display(),
                 kubelet = assets::KUBELET.path()?.display(),
@@ -252,7 +255,9 @@ cgroupRoot: /{cgroup}
 enforceNodeAllocatable: []
 containerRuntimeEndpoint: unix://{shown}/containerd.sock
 resolvConf: ""
-clusterDNS: []
+# Nobody answers there, but without an address every pod gets a warning.
+clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
 syncFrequency: 1s
 fileCheckFrequency: 0s
 nodeStatusUpdateFrequency: 10s
