@@ -164,11 +164,10 @@ impl Actor {
             Ok(Either::Right(_)) => {
                 self.pods.remove(&identity.uid);
             }
-            Err(error) if is_gone(&error) => {
-                self.pods.remove(&identity.uid);
-                return Ok(());
-            }
             Err(error) => {
+                if self.is_gone(pod, &error).await {
+                    return Ok(());
+                }
                 if !matches!(error, WriteError::Stopping) {
                     self.tell(job, EventText::warning("FailedDelete", format!("Error deleting: {error}")));
                 }
@@ -184,23 +183,41 @@ impl Actor {
             "uid": pod.identity.uid,
             "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
         }});
-        match self.patch_pod(pod, &patch).await {
-            Err(error) if is_gone(&error) => {
-                self.pods.remove(&pod.identity.uid);
-                Ok(())
-            }
-            result => result,
-        }
+        self.patch_pod(pod, &patch).await
     }
 
-    /// Patches a pod; the patch names its UID, so that another pod of its name is left alone.
+    /// Patches a pod; the patch names its UID, so that another pod of its name is left alone. One that is gone is
+    /// patched enough.
     async fn patch_pod(&self, pod: &PodView, patch: &Value) -> Result<(), WriteError> {
         let identity = &pod.identity;
         let pods: Api<WirePod> = Api::namespaced(self.client.clone(), &identity.namespace);
         let patch = Patch::Strategic(patch);
-        let patched = self.writes.run(pods.patch(&identity.name, &PatchParams::default(), &patch)).await?;
-        self.take_pod(patched);
-        Ok(())
+        match self.writes.run(pods.patch(&identity.name, &PatchParams::default(), &patch)).await {
+            Ok(patched) => {
+                self.take_pod(patched);
+                Ok(())
+            }
+            Err(error) if self.is_gone(pod, &error).await => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a write failed because its pod is gone; the cache then knows it too. A conflict may mean that another
+    /// pod has its name now, or no more than that somebody else was quicker, so the API server is asked.
+    async fn is_gone(&self, pod: &PodView, error: &WriteError) -> bool {
+        let identity = &pod.identity;
+        let gone = error.is_not_found()
+            || error.is_conflict() && {
+                let pods: Api<WirePod> = Api::namespaced(self.client.clone(), &identity.namespace);
+                let found = pods.get_opt(&identity.name).await;
+                found.is_ok_and(|found| {
+                    found.is_none_or(|found| found.metadata.uid.as_deref() != Some(identity.uid.as_str()))
+                })
+            };
+        if gone {
+            self.pods.remove(&identity.uid);
+        }
+        gone
     }
 
     /// Takes in what the API server answered about a pod.
@@ -240,13 +257,7 @@ impl Actor {
             "ownerReferences": [pod::owner_reference(job)],
             "finalizers": [TRACKING_FINALIZER],
         }});
-        match self.patch_pod(pod, &patch).await {
-            Err(error) if is_gone(&error) => {
-                self.pods.remove(&pod.identity.uid);
-                Ok(())
-            }
-            result => result,
-        }
+        self.patch_pod(pod, &patch).await
     }
 
     async fn release(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
@@ -255,18 +266,10 @@ impl Actor {
             "ownerReferences": [{"$patch": "delete", "uid": job.identity.uid}],
             "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
         }});
-        match self.patch_pod(pod, &patch).await {
-            Err(error) if is_gone(&error) || error.is_invalid() => {
-                self.pods.remove(&pod.identity.uid);
-                Ok(())
-            }
-            Ok(()) => {
-                // It may lack the label that is watched, and would then stay here as it is now for ever.
-                self.pods.forget(&pod.identity.uid);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        self.patch_pod(pod, &patch).await?;
+        // It may lack the label that is watched, and would then stay here as it is now for ever.
+        self.pods.forget(&pod.identity.uid);
+        Ok(())
     }
 
     /// Stores a status, on the version of the Job that it was decided from.
@@ -305,11 +308,6 @@ impl Actor {
             }
         }
     }
-}
-
-/// There is no such pod any more, or another one has its name.
-fn is_gone(error: &WriteError) -> bool {
-    error.is_not_found() || error.is_conflict()
 }
 
 fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {

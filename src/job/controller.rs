@@ -21,7 +21,7 @@ use crate::runtime::errors::WriteError;
 use crate::runtime::events::Recorder;
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
-use crate::runtime::watch::{Synced, Watch};
+use crate::runtime::watch::{News, Synced, Watch};
 use crate::runtime::writes::Writes;
 
 /// So many steps one Job takes before the others get their turn.
@@ -104,7 +104,7 @@ impl Controller {
 
     async fn watch_jobs(&self) {
         let watch: Watch<WireJob, JobView> = Watch { api: self.api(), labels: None, parse: JobView::parse };
-        watch.feed(&self.actor.jobs, &self.jobs_synced, |change| self.job_changed(&change)).await;
+        watch.feed(&self.actor.jobs, &self.jobs_synced, |news| self.heard(news, Self::job_changed)).await;
     }
 
     /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
@@ -117,7 +117,7 @@ impl Controller {
             let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
             let watch: Watch<WirePod, PodView> = Watch { api: self.api(), labels, parse: PodView::parse };
             tokio::select! {
-                () = watch.feed(&self.actor.pods, &self.pods_synced, |change| self.pod_changed(&change)) => return,
+                () = watch.feed(&self.actor.pods, &self.pods_synced, |news| self.heard(news, Self::pod_changed)) => return,
                 _ = all_pods.changed() => {}
             }
         }
@@ -131,6 +131,13 @@ impl Controller {
         match &self.config.namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
+        }
+    }
+
+    fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {
+        match news {
+            News::Changed(change) => changed(self, &change),
+            News::Recovered => self.queue.retry_now(),
         }
     }
 

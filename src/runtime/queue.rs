@@ -92,6 +92,20 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         self.lock().failures.remove(key);
     }
 
+    /// Makes every key that waits after a failure ready now: what they failed at may work again.
+    pub fn retry_now(&self) {
+        let mut state = self.lock();
+        let failed: Vec<K> = state.failures.drain().map(|(key, _)| key).collect();
+        for key in failed {
+            if let Some(due) = state.due.remove(&key) {
+                state.later.remove(&due);
+            }
+            state.make_ready(key);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// The next key, once there is one; none once the queue is closed. [`Queue::done`] must follow.
     pub async fn next(&self) -> Option<K> {
         loop {
@@ -235,6 +249,22 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         queue.succeeded(&"a");
         assert_eq!(queue.retry("a").as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_keys_can_be_had_at_once() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        for _ in 0..5 {
+            queue.retry("failed");
+        }
+        queue.add_at("later", start + Duration::from_secs(100));
+        queue.retry_now();
+        assert_eq!(queue.next().await, Some("failed"));
+        assert_eq!(start.elapsed().as_secs(), 0);
+        queue.done(&"failed");
+        assert_eq!(queue.next().await, Some("later"), "what waits for its own time goes on waiting");
+        assert_eq!(start.elapsed().as_secs(), 100);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,10 +5,12 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use kube::runtime::watcher::{self, DefaultBackoff, Event};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -47,6 +49,35 @@ impl Synced {
     }
 }
 
+/// The waits between tries to watch again: from a quarter of a second, doubled, to eight seconds. After an outage that
+/// is what a user waits for.
+#[derive(Default)]
+struct Reconnect(u32);
+
+impl Iterator for Reconnect {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(250 << self.0.min(5));
+        self.0 += 1;
+        Some(wait)
+    }
+}
+
+impl Backoff for Reconnect {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// What a watch tells of.
+pub enum News<T> {
+    /// An object changed.
+    Changed(Change<T>),
+    /// The watch holds again after it was broken: what failed meanwhile may work now.
+    Recovered,
+}
+
 /// One watch: where from, what of it, and how an object of the wire becomes one of the cache.
 pub struct Watch<W, T> {
     /// The resource, in one namespace or all.
@@ -62,12 +93,12 @@ where
     W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
     T: Cached,
 {
-    /// Feeds the cache for as long as it is polled, and tells `changed` of each change.
-    pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, changed: impl Fn(Change<T>)) {
+    /// Feeds the cache for as long as it is polled, and tells of each change.
+    pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, tell: impl Fn(News<T>)) {
         let mut config = watcher::Config::default();
         config.label_selector.clone_from(&self.labels);
         let kind = W::kind(&());
-        let stream = watch_stream(self.api.clone(), config).backoff(DefaultBackoff::default());
+        let stream = watch_stream(self.api.clone(), config).backoff(Reconnect::default());
         let mut stream = stream.boxed();
         let mut failing = false;
         loop {
@@ -76,8 +107,9 @@ where
                     if failing {
                         tracing::info!(%kind, "watching again");
                         failing = false;
+                        tell(News::Recovered);
                     }
-                    self.take(event, cache, synced, &changed).await;
+                    self.take(event, cache, synced, &|change| tell(News::Changed(change))).await;
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -127,14 +159,14 @@ where
     async fn read_live(&self, object: &T, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
         let identity = object.identity();
         let api: Api<W> = Api::namespaced(self.api.clone().into_client(), &identity.namespace);
-        let mut wait = std::time::Duration::from_millis(200);
+        let mut wait = Duration::from_millis(200);
         let found = loop {
             match api.get_opt(&identity.name).await {
                 Ok(found) => break found,
                 Err(error) => {
                     tracing::warn!(namespace = %identity.namespace, name = %identity.name, error = %message(&error), "a live read failed");
                     tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(std::time::Duration::from_secs(30));
+                    wait = (wait * 2).min(Duration::from_secs(30));
                 }
             }
         };

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::sync::Mutex;
 
 use crate::assets;
 use crate::certs::Authority;
@@ -34,10 +35,8 @@ pub struct ControlPlane {
     pub scheduler: Option<Process>,
     /// kube-controller-manager.
     pub controller_manager: Process,
-    /// kube-apiserver.
-    pub apiserver: Process,
-    /// etcd.
-    pub etcd: Process,
+    apiserver: Mutex<Process>,
+    etcd: Mutex<Process>,
     /// The API server's address, `https://127.0.0.1:PORT`.
     pub server: String,
     /// A kubeconfig of a cluster administrator.
@@ -156,8 +155,8 @@ impl ControlPlane {
         Ok(Self {
             scheduler,
             controller_manager,
-            apiserver,
-            etcd,
+            apiserver: Mutex::new(apiserver),
+            etcd: Mutex::new(etcd),
             server,
             kubeconfig,
             authority,
@@ -167,17 +166,19 @@ impl ControlPlane {
     }
 
     /// Kills the API server, as a crash would; [`ControlPlane::restart_apiserver`] brings it back.
-    pub fn kill_apiserver(&mut self) {
-        self.apiserver.kill();
+    pub async fn kill_apiserver(&self) {
+        self.apiserver.lock().await.kill();
     }
 
     /// Starts the API server again on its port and waits until it is ready.
-    pub async fn restart_apiserver(&mut self) -> Result<()> {
+    pub async fn restart_apiserver(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
+        let mut apiserver = self.apiserver.lock().await;
+        let mut etcd = self.etcd.lock().await;
         loop {
-            self.apiserver = start_apiserver(&self.dir, &self.apiserver_args)?;
+            *apiserver = start_apiserver(&self.dir, &self.apiserver_args)?;
             let client = client(&self.kubeconfig).await?;
-            match wait_ready(&client, &mut self.etcd, &mut self.apiserver).await {
+            match wait_ready(&client, &mut etcd, &mut apiserver).await {
                 Ok(()) => return Ok(()),
                 // The port of the one that was killed may take a moment to become free.
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(500)).await,
@@ -188,8 +189,8 @@ impl ControlPlane {
 
     /// Fails if any part has ended.
     pub fn check(&mut self) -> Result<()> {
-        self.etcd.check()?;
-        self.apiserver.check()?;
+        self.etcd.get_mut().check()?;
+        self.apiserver.get_mut().check()?;
         self.controller_manager.check()?;
         self.scheduler.as_mut().map_or(Ok(()), Process::check)
     }

@@ -1,0 +1,72 @@
+//! Pods that come to a Job, and pods that leave it.
+
+use anyhow::{Context, Result};
+use kube::ResourceExt;
+use kube::api::{Patch, PostParams};
+use serde_json::json;
+
+use crate::harness::*;
+
+fn by_hand(name: &str, labels: serde_json::Value) -> Result<k8s_openapi::api::core::v1::Pod> {
+    Ok(serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox:1.36"}]},
+    }))?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_a_manual_selector_matches_is_adopted_and_counted() -> Result<()> {
+    let scene = Scene::new("adopt").await?;
+    scene.pods.create(&PostParams::default(), &by_hand("by-hand", json!({"app": "mine"}))?).await?;
+    scene.pods.create(&PostParams::default(), &by_hand("stranger", json!({"app": "other"}))?).await?;
+    let job = scene
+        .create(
+            "adopter",
+            json!({
+                "completions": 2, "parallelism": 2, "manualSelector": true,
+                "selector": {"matchLabels": {"app": "mine"}},
+                "template": {"metadata": {"labels": {"app": "mine"}}},
+            }),
+        )
+        .await?;
+    let adopted = until("adoption", || async {
+        let pod = scene.pods.get("by-hand").await?;
+        Ok(if is_tracked(&pod) { Ok(pod) } else { Err(format!("{:?}", pod.metadata)) })
+    })
+    .await?;
+    assert_eq!(adopted.owner_references()[0].uid, job.uid().context("uid")?);
+    scene.job_until("adopter", "2 active", |status| status.active == Some(2)).await?;
+    let all = scene.pods.list(&Default::default()).await?.items;
+    assert_eq!(all.len(), 3, "one adopted, one new, one stranger");
+    for pod in all.iter().filter(|pod| pod.labels()["app"] == "mine") {
+        scene.kubelet.succeed(&pod.name_any()).await?;
+    }
+    assert_eq!(scene.condition("adopter", "Complete").await?.succeeded, Some(2));
+    assert!(scene.pods.get("stranger").await?.owner_references().is_empty());
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_loses_its_labels_is_let_go_and_replaced() -> Result<()> {
+    let scene = Scene::new("release").await?;
+    scene.create("job", json!({})).await?;
+    let pod = scene.active("job", 1).await?.remove(0);
+    // It leaves the part of the pods that is watched: to a watch, that looks like its deletion.
+    let unlabel = json!({"metadata": {"labels": {
+        "batch.kubernetes.io/controller-uid": null, "controller-uid": null,
+        "batch.kubernetes.io/job-name": null, "job-name": null,
+    }}});
+    scene.pods.patch(&pod, &Default::default(), &Patch::Merge(&unlabel)).await?;
+    until("the release", || async {
+        let pod = scene.pods.get(&pod).await?;
+        let free = !is_tracked(&pod) && pod.owner_references().is_empty();
+        Ok(if free { Ok(()) } else { Err(format!("{:?}", pod.metadata)) })
+    })
+    .await?;
+    let next = scene.active("job", 1).await?.remove(0);
+    assert_ne!(next, pod);
+    scene.kubelet.succeed(&next).await?;
+    let status = scene.condition("job", "Complete").await?;
+    assert_eq!((status.succeeded, status.failed), (Some(1), None));
+    Ok(())
+}

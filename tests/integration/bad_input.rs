@@ -1,0 +1,107 @@
+//! Quotas, tampering, namespaces that go: an event says what is wrong, nothing is lost, other Jobs are unaffected.
+
+use anyhow::Result;
+use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
+use kube::Api;
+use kube::api::{Patch, PostParams};
+use serde_json::json;
+
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_refuses_pods_is_told_and_costs_no_other_job() -> Result<()> {
+    let scene = Scene::new("quota").await?;
+    let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let quota =
+        serde_json::from_value(json!({"metadata": {"name": "no-cpu"}, "spec": {"hard": {"requests.cpu": "1"}}}))?;
+    quotas.create(&PostParams::default(), &quota).await?;
+    // Until the quota's usage is computed, the API server refuses everything; wait for the message that is meant.
+    let greedy = json!({"template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "resources": {"requests": {"cpu": "4"}}}]}}});
+    scene.create("greedy", json!({"parallelism": 5, "completions": 5, "template": greedy["template"]})).await?;
+    scene.event("greedy", "FailedCreate", "exceeded quota: no-cpu").await?;
+    let modest = json!({"template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "resources": {"requests": {"cpu": "100m"}}}]}}});
+    scene.create("modest", modest).await?;
+    let pod = scene.active("modest", 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    scene.condition("modest", "Complete").await?;
+    let status = scene.jobs.get("greedy").await?.status.unwrap_or_default();
+    assert!(status.start_time.is_some() && status.active.is_none(), "{status:?}");
+    quotas.delete("no-cpu", &Default::default()).await?;
+    let _playing = scene.succeed_all();
+    assert_eq!(scene.condition("greedy", "Complete").await?.succeeded, Some(5));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_changed_by_hand_is_put_right() -> Result<()> {
+    let scene = Scene::new("tampered").await?;
+    scene.create("job", json!({"completions": 3, "parallelism": 2})).await?;
+    let pods = scene.active("job", 2).await?;
+    scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
+    let tampered = json!({"status": {
+        "active": 77, "ready": 5, "terminating": 9, "startTime": null,
+        "uncountedTerminatedPods": {"succeeded": ["nobody"], "failed": ["no-one"]},
+    }});
+    // startTime cannot be taken away; the API server itself refuses that.
+    assert!(scene.jobs.patch_status("job", &Default::default(), &Patch::Merge(&tampered)).await.is_err());
+    let tampered = json!({"status": {
+        "active": 77, "ready": 5, "terminating": 9,
+        "uncountedTerminatedPods": {"succeeded": [], "failed": ["no-one"]},
+    }});
+    scene.jobs.patch_status("job", &Default::default(), &Patch::Merge(&tampered)).await?;
+    let right = |status: &k8s_openapi::api::batch::v1::JobStatus| {
+        status.active == Some(2) && status.ready == Some(0) && status.terminating == Some(0) && status.failed == Some(1)
+    };
+    // A listed pod that does not exist has, as far as can be told, lost its finalizer: it counts.
+    scene.job_until("job", "the right numbers", right).await?;
+    scene.kubelet.succeed(&pods[0]).await?;
+    let _playing = scene.succeed_all();
+    assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(3));
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_supported_yet_is_refused_by_name() -> Result<()> {
+    let scene = Scene::new("unsupported").await?;
+    scene.create("indexed", json!({"completionMode": "Indexed", "completions": 2})).await?;
+    scene.event("indexed", "UnsupportedField", "spec.completionMode: Indexed").await?;
+    scene.create("plain", json!({})).await?;
+    scene.active("plain", 1).await?;
+    assert!(scene.pods_of("indexed").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_is_deleted_goes_with_its_jobs() -> Result<()> {
+    let scene = Scene::new("going").await?;
+    scene.create("job", json!({"completions": 50, "parallelism": 10})).await?;
+    let pods = scene.active("job", 10).await?;
+    scene.kubelet.run(&pods[0], true).await?;
+    scene.kubelet.succeed(&pods[1]).await?;
+    scene.cluster.delete_namespace(&scene.namespace).await?;
+    let namespaces: Api<Namespace> = Api::all(scene.client.clone());
+    until("the namespace to be gone", || async {
+        let found = namespaces.get_opt(&scene.namespace).await?;
+        Ok(if found.is_none() { Ok(()) } else { Err(format!("{:?}", found.map(|found| found.status))) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_jobs_with_one_selector_do_not_take_each_others_pods() -> Result<()> {
+    let scene = Scene::new("overlap").await?;
+    let spec = json!({
+        "manualSelector": true, "selector": {"matchLabels": {"app": "shared"}},
+        "template": {"metadata": {"labels": {"app": "shared"}}},
+    });
+    scene.create("first", spec.clone()).await?;
+    scene.create("second", spec).await?;
+    for name in ["first", "second"] {
+        scene.job_until(name, "1 active", |status| status.active == Some(1)).await?;
+    }
+    let _playing = scene.succeed_all();
+    for name in ["first", "second"] {
+        assert_eq!(scene.condition(name, "Complete").await?.succeeded, Some(1));
+    }
+    scene.nothing_tracked().await
+}

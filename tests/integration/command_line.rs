@@ -1,0 +1,100 @@
+//! What the binary says when it is used wrongly, and when it cannot work.
+
+use std::process::{Command, Output};
+
+use anyhow::Result;
+use testbed::Cluster;
+
+fn jobwright(args: &[&str]) -> Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jobwright"));
+    command.args(args).env_remove("KUBECONFIG").env("HOME", "/nonexistent");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JOBWRIGHT_")) {
+        command.env_remove(name);
+    }
+    Ok(command.output()?)
+}
+
+fn complaint(args: &[&str]) -> Result<String> {
+    let output = jobwright(args)?;
+    assert!(!output.status.success(), "{args:?} should fail");
+    Ok(String::from_utf8(output.stderr)?)
+}
+
+#[test]
+fn version_tells_version_commit_and_api() -> Result<()> {
+    let output = jobwright(&["version"])?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success());
+    assert!(
+        text.contains(env!("CARGO_PKG_VERSION")) && text.contains("commit ") && text.contains("Kubernetes API 1.37"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_wrong_flag_or_value_is_named() -> Result<()> {
+    assert!(complaint(&["run", "--claims=all"])?.contains("--claims"));
+    let claim = complaint(&["run", "--claim=some"])?;
+    assert!(claim.contains("some") && claim.contains("managed-by"), "{claim}");
+    let backoff = complaint(&["run", "--pod-failure-backoff=ten"])?;
+    assert!(backoff.contains("--pod-failure-backoff") && backoff.contains("10s"), "{backoff}");
+    let concurrency = complaint(&["run", "--concurrency=0"])?;
+    assert!(concurrency.contains("--concurrency") && concurrency.contains("at least 1"), "{concurrency}");
+    Ok(())
+}
+
+#[test]
+fn without_a_cluster_it_says_where_it_looked_and_what_to_give() -> Result<()> {
+    let none = complaint(&["run"])?;
+    assert!(none.contains("no cluster to work with") && none.contains("--kubeconfig"), "{none}");
+    let missing = complaint(&["run", "--kubeconfig=/nonexistent/config"])?;
+    assert!(missing.contains("/nonexistent/config") && missing.contains("--kubeconfig"), "{missing}");
+    assert_eq!(missing.trim().lines().count(), 1, "{missing}");
+    Ok(())
+}
+
+fn kubeconfig(server: &str) -> Result<tempfile::NamedTempFile> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(
+        file.path(),
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{{name: a, cluster: {{server: '{server}'}}}}]\n\
+             contexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nusers: [{{name: a, user: {{}}}}]\n"
+        ),
+    )?;
+    Ok(file)
+}
+
+#[test]
+fn an_unreachable_server_is_named() -> Result<()> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let config = kubeconfig(&format!("https://127.0.0.1:{port}"))?;
+    let text = complaint(&["run", &format!("--kubeconfig={}", config.path().display())])?;
+    assert!(text.contains("cannot reach the API server") && text.contains(&port.to_string()), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_unknown_context_is_named() -> Result<()> {
+    let config = kubeconfig("https://127.0.0.1:1")?;
+    let text = complaint(&["run", &format!("--kubeconfig={}", config.path().display()), "--context=other"])?;
+    assert!(text.contains("other"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_permissions_are_listed() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let Some(control) = &cluster.control else {
+        eprintln!("skipped: a given cluster issues no certificates to us");
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("nobody.kubeconfig");
+    control.authority.kubeconfig(&path, &control.server, "nobody-in-particular", &[])?;
+    let text = complaint(&["run", &format!("--kubeconfig={}", path.display()), "--namespace=default"])?;
+    assert!(text.contains("missing permissions") && text.contains("create pods in namespace default"), "{text}");
+    assert!(text.contains("patch jobs/status") && text.contains("RBAC"), "{text}");
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! A namespace, a controller for it, and short words for what tests do.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use testbed::process::Process;
+use testbed::{Cluster, Kubelet};
+
+pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A namespace with a controller of its own.
+pub struct Scene {
+    pub cluster: &'static Cluster,
+    pub namespace: String,
+    pub client: Client,
+    pub jobs: Api<Job>,
+    pub pods: Api<Pod>,
+    pub kubelet: Kubelet,
+    pub controller: Option<Controller>,
+    flags: Vec<String>,
+}
+
+/// A running jobwright.
+pub struct Controller {
+    pub process: Process,
+    _dir: tempfile::TempDir,
+}
+
+impl Controller {
+    /// Starts the binary and waits until it says that it is ready.
+    pub async fn start(kubeconfig: &Path, flags: &[String]) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let mut args = vec!["run".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
+        args.extend(flags.iter().cloned());
+        let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
+        let log =
+            [("JOBWRIGHT_LOG", "debug,hyper=warn,hyper_util=warn,tower=warn,h2=warn,rustls=warn,kube=info".to_owned())];
+        let mut process = Process::start_with("jobwright", dir.path(), binary, &args, &log)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !process.log_tail(1000).contains("controller ready") {
+            process.check()?;
+            if Instant::now() > deadline {
+                bail!("the controller is not ready:\n{}", process.log_tail(30));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(Self { process, _dir: dir })
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(controller) = &self.controller
+        {
+            eprintln!("--- the controller's log ends:\n{}", controller.process.log_tail(60));
+        }
+    }
+}
+
+impl Scene {
+    /// A fresh namespace and a controller with short back-off.
+    pub async fn new(prefix: &str) -> Result<Self> {
+        Self::with_flags(prefix, &["--pod-failure-backoff=50ms"]).await
+    }
+
+    /// A fresh namespace and a controller with these flags.
+    pub async fn with_flags(prefix: &str, flags: &[&str]) -> Result<Self> {
+        let mut scene = Self::without_controller(prefix, flags).await?;
+        scene.start_controller().await?;
+        Ok(scene)
+    }
+
+    /// A fresh namespace in which nobody works yet.
+    pub async fn without_controller(prefix: &str, flags: &[&str]) -> Result<Self> {
+        Self::on(Cluster::shared().await?, prefix, flags).await
+    }
+
+    /// The same on a cluster of the test's own.
+    pub async fn on(cluster: &'static Cluster, prefix: &str, flags: &[&str]) -> Result<Self> {
+        let namespace = cluster.namespace(prefix).await?;
+        let client = cluster.client().await?;
+        let mut all = vec![format!("--namespace={namespace}")];
+        all.extend(flags.iter().map(|&flag| flag.to_owned()));
+        Ok(Self {
+            jobs: Api::namespaced(client.clone(), &namespace),
+            pods: Api::namespaced(client.clone(), &namespace),
+            kubelet: Kubelet::new(client.clone(), &namespace),
+            controller: None,
+            flags: all,
+            cluster,
+            namespace,
+            client,
+        })
+    }
+
+    pub async fn start_controller(&mut self) -> Result<()> {
+        self.controller = Some(Controller::start(&self.cluster.kubeconfig, &self.flags).await?);
+        Ok(())
+    }
+
+    /// Creates a Job whose spec is the usual one with these fields laid over it.
+    pub async fn create(&self, name: &str, spec: Value) -> Result<Job> {
+        Ok(self.jobs.create(&PostParams::default(), &job(name, spec)?).await?)
+    }
+
+    /// Changes a Job's spec.
+    pub async fn change(&self, name: &str, spec: Value) -> Result<Job> {
+        let patch = json!({"spec": spec});
+        Ok(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+    }
+
+    /// Waits until the Job is as wanted.
+    pub async fn job_until(&self, name: &str, what: &str, wanted: impl Fn(&JobStatus) -> bool) -> Result<JobStatus> {
+        let look = || async {
+            let job = self.jobs.get(name).await?;
+            let status = job.status.unwrap_or_default();
+            Ok(if wanted(&status) { Ok(status) } else { Err(format!("{status:#?}")) })
+        };
+        until(what, look).await
+    }
+
+    /// Waits until the Job has this condition.
+    pub async fn condition(&self, name: &str, type_: &str) -> Result<JobStatus> {
+        self.job_until(name, type_, |status| condition(status, type_).is_some()).await
+    }
+
+    /// Waits until so many pods of a Job are neither ended nor being deleted; tells their names, oldest first.
+    pub async fn active(&self, job: &str, count: usize) -> Result<Vec<String>> {
+        let what = format!("{count} active pods of {job}");
+        until(&what, || async {
+            let pods = self.pods_of(job).await?;
+            let names: Vec<_> = pods.iter().filter(|pod| is_active(pod)).map(ResourceExt::name_any).collect();
+            Ok(if names.len() == count { Ok(names) } else { Err(format!("{names:?}")) })
+        })
+        .await
+    }
+
+    /// All pods that carry the Job's name, oldest first.
+    pub async fn pods_of(&self, job: &str) -> Result<Vec<Pod>> {
+        let list = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
+        let mut pods = self.pods.list(&list).await?.items;
+        pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
+        Ok(pods)
+    }
+
+    /// Waits until no pod in the namespace carries the tracking finalizer.
+    pub async fn nothing_tracked(&self) -> Result<()> {
+        until("no pod with our finalizer", || async {
+            let pods = self.pods.list(&ListParams::default()).await?.items;
+            let tracked: Vec<_> = pods.iter().filter(|pod| is_tracked(pod)).map(ResourceExt::name_any).collect();
+            Ok(if tracked.is_empty() { Ok(()) } else { Err(format!("{tracked:?}")) })
+        })
+        .await
+    }
+
+    /// Waits until an event with this reason about this object says this.
+    pub async fn event(&self, name: &str, reason: &str, message: &str) -> Result<()> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let what = format!("an event {reason} on {name} with {message:?}");
+        until(&what, || async {
+            let events = events.list(&ListParams::default()).await?.items;
+            let of_job: Vec<_> =
+                events.iter().filter(|event| event.involved_object.name.as_deref() == Some(name)).collect();
+            let found = of_job.iter().any(|event| {
+                event.reason.as_deref() == Some(reason)
+                    && event.message.as_deref().is_some_and(|text| text.contains(message))
+            });
+            let seen =
+                || of_job.iter().map(|event| format!("{:?} {:?}\n", event.reason, event.message)).collect::<String>();
+            Ok(if found { Ok(()) } else { Err(seen()) })
+        })
+        .await
+    }
+
+    /// Lets pods end with success as soon as they are there, until dropped. For Jobs of many pods.
+    pub fn succeed_all(&self) -> Playing {
+        let (pods, kubelet) = (self.pods.clone(), self.kubelet.clone());
+        Playing(tokio::spawn(async move {
+            loop {
+                if let Ok(list) = pods.list(&ListParams::default()).await {
+                    let active: Vec<_> =
+                        list.items.iter().filter(|pod| is_active(pod)).map(ResourceExt::name_any).collect();
+                    // A pod may be gone by now; the next look shows.
+                    let _ = futures::future::join_all(active.iter().map(|pod| kubelet.succeed(pod))).await;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }))
+    }
+}
+
+/// A background player of the kubelet; ends when dropped.
+pub struct Playing(tokio::task::JoinHandle<()>);
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A Job manifest: the usual spec with these fields laid over it.
+pub fn job(name: &str, spec: Value) -> Result<Job> {
+    let mut manifest = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "managedBy": "jobwright.dev/controller",
+            "template": {"spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "main", "image": "busybox:1.36", "command": ["true"]}],
+            }},
+        },
+    });
+    lay_over(&mut manifest["spec"], spec);
+    Ok(serde_json::from_value(manifest)?)
+}
+
+fn lay_over(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}
+
+/// The condition of this type, if it holds.
+pub fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == type_ && condition.status == "True")
+}
+
+pub fn is_tracked(pod: &Pod) -> bool {
+    pod.finalizers().iter().any(|finalizer| finalizer == TRACKING_FINALIZER)
+}
+
+pub fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+pub fn is_active(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Looks again and again until it finds what it looks for; fails with the last thing it saw instead.
+pub async fn until<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<std::result::Result<T, String>>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let seen = match look().await.with_context(|| format!("waiting for {what}"))? {
+            Ok(found) => return Ok(found),
+            Err(seen) => seen,
+        };
+        if Instant::now() > deadline {
+            bail!("waited {} s for {what}, but saw:\n{seen}", PATIENCE.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Watches for a while that something stays as it is.
+pub async fn stays<F>(seconds: f64, check: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < end {
+        check().await?;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The three kinds of Jobs without indexes, from creation to completion.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kube::ResourceExt;
+use serde_json::json;
+
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_one_pod_runs_and_completes() -> Result<()> {
+    let scene = Scene::new("one-pod").await?;
+    let job = scene
+        .create("once", json!({"template": {"metadata": {"labels": {"app": "once"}, "annotations": {"note": "kept"}}}}))
+        .await?;
+    let pod = scene.active("once", 1).await?.remove(0);
+    let made = scene.pods.get(&pod).await?;
+    assert!(pod.starts_with("once-"));
+    assert!(is_tracked(&made));
+    assert_eq!(made.labels()["app"], "once");
+    assert_eq!(made.labels()["batch.kubernetes.io/controller-uid"], job.uid().context("uid")?);
+    assert_eq!(made.annotations()["note"], "kept");
+    let owner = &made.owner_references()[0];
+    assert_eq!((owner.kind.as_str(), owner.controller, owner.block_owner_deletion), ("Job", Some(true), Some(true)));
+
+    let status = scene.job_until("once", "active 1", |status| status.active == Some(1)).await?;
+    assert!(status.start_time.is_some());
+    scene.kubelet.run(&pod, true).await?;
+    scene.job_until("once", "ready 1", |status| status.ready == Some(1)).await?;
+    scene.kubelet.succeed(&pod).await?;
+    let status = scene.condition("once", "Complete").await?;
+    assert_eq!(status.succeeded, Some(1));
+    assert_eq!((status.active, status.ready, status.terminating, status.failed), (None, Some(0), Some(0), None));
+    let types: Vec<_> = status.conditions.iter().flatten().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(types, ["SuccessCriteriaMet", "Complete"]);
+    let complete = condition(&status, "Complete").context("complete")?;
+    assert_eq!(complete.reason.as_deref(), Some("CompletionsReached"));
+    assert_eq!(complete.message.as_deref(), Some("Reached expected number of succeeded pods"));
+    assert_eq!(status.completion_time.as_ref(), complete.last_transition_time.as_ref());
+    scene.nothing_tracked().await?;
+    scene.event("once", "SuccessfulCreate", &format!("Created pod: {pod}")).await?;
+    scene.event("once", "Completed", "Job completed").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixed_number_of_completions_is_worked_off_in_parallel() -> Result<()> {
+    let scene = Scene::new("fixed").await?;
+    scene.create("five", json!({"completions": 5, "parallelism": 2})).await?;
+    for done in 0..4 {
+        let active = scene.active("five", 2).await?;
+        assert_eq!(scene.pods_of("five").await?.len(), 2 + done, "no more than two at once");
+        scene.kubelet.succeed(&active[0]).await?;
+    }
+    let last = scene.active("five", 1).await?;
+    let status = scene.job_until("five", "4 succeeded", |status| status.succeeded == Some(4)).await?;
+    assert_eq!(status.active, Some(1));
+    scene.kubelet.succeed(&last[0]).await?;
+    assert_eq!(scene.condition("five", "Complete").await?.succeeded, Some(5));
+    assert_eq!(scene.pods_of("five").await?.len(), 5);
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_work_queue_is_done_when_its_last_pod_ends_after_one_success() -> Result<()> {
+    let scene = Scene::new("queue").await?;
+    scene.create("queue", json!({"parallelism": 3, "completions": null})).await?;
+    let pods = scene.active("queue", 3).await?;
+    scene.kubelet.succeed(&pods[0]).await?;
+    scene.job_until("queue", "1 succeeded", |status| status.succeeded == Some(1)).await?;
+    scene.kubelet.fail(&pods[1], 1).await?;
+    scene.job_until("queue", "1 failed", |status| status.failed == Some(1)).await?;
+    stays(0.5, || async {
+        assert_eq!(scene.pods_of("queue").await?.len(), 3, "nothing is added after the first success");
+        Ok(())
+    })
+    .await?;
+    scene.kubelet.succeed(&pods[2]).await?;
+    let status = scene.condition("queue", "Complete").await?;
+    assert_eq!((status.succeeded, status.failed), (Some(2), Some(1)));
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_twenty_takes_no_second_a_step() -> Result<()> {
+    let scene = Scene::new("chain").await?;
+    let _playing = scene.succeed_all();
+    let start = Instant::now();
+    scene.create("chain", json!({"completions": 20, "parallelism": 1})).await?;
+    let status = scene.condition("chain", "Complete").await?;
+    println!("a chain of 20 took {:.2} s", start.elapsed().as_secs_f64());
+    assert_eq!(status.succeeded, Some(20));
+    assert_eq!(scene.pods_of("chain").await?.len(), 20);
+    // No timed promise, but the built-in controller's wait of 1 s a step would show.
+    assert!(start.elapsed() < Duration::from_secs(20));
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn less_parallelism_takes_the_least_advanced_pods_and_more_adds_new_ones() -> Result<()> {
+    let scene = Scene::new("scale").await?;
+    scene.create("scale", json!({"completions": 10, "parallelism": 3})).await?;
+    let pods = scene.active("scale", 3).await?;
+    scene.kubelet.run(&pods[0], true).await?;
+    scene.kubelet.run(&pods[1], false).await?;
+    scene.job_until("scale", "1 ready", |status| status.ready == Some(1)).await?;
+    scene.change("scale", json!({"parallelism": 2})).await?;
+    assert_eq!(scene.active("scale", 2).await?, pods[..2], "the pending one goes first");
+    scene.change("scale", json!({"parallelism": 1})).await?;
+    assert_eq!(scene.active("scale", 1).await?, pods[..1], "then the one that is not ready");
+    scene.event("scale", "SuccessfulDelete", &format!("Deleted pod: {}", pods[2])).await?;
+    scene.change("scale", json!({"parallelism": 4})).await?;
+    scene.active("scale", 4).await?;
+    let status = scene.job_until("scale", "4 active", |status| status.active == Some(4)).await?;
+    assert_eq!((status.failed, status.succeeded), (None, None), "pods taken away are no failures");
+    scene.change("scale", json!({"parallelism": 0})).await?;
+    scene.active("scale", 0).await?;
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_no_completions_is_complete_at_once() -> Result<()> {
+    let scene = Scene::new("none").await?;
+    scene.create("none", json!({"completions": 0})).await?;
+    scene.condition("none", "Complete").await?;
+    assert!(scene.pods_of("none").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_our_own_jobs_are_touched() -> Result<()> {
+    let scene = Scene::new("claim").await?;
+    // The one that names nobody is left to the built-in controller, which is off or takes it in its own time.
+    scene.create("foreign", json!({"managedBy": "example.com/other"})).await?;
+    scene.create("ours", json!({})).await?;
+    scene.active("ours", 1).await?;
+    stays(0.5, || async {
+        assert!(scene.pods_of("foreign").await?.is_empty());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claim_all_takes_the_jobs_that_name_nobody() -> Result<()> {
+    let scene = Scene::without_controller("claim-all", &["--claim=all"]).await?;
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        return Ok(());
+    }
+    let mut scene = scene;
+    scene.start_controller().await?;
+    scene.create("plain", json!({"managedBy": null})).await?;
+    scene.create("builtin", json!({"managedBy": "kubernetes.io/job-controller"})).await?;
+    scene.create("foreign", json!({"managedBy": "example.com/other"})).await?;
+    scene.active("plain", 1).await?;
+    scene.active("builtin", 1).await?;
+    stays(0.3, || async {
+        assert!(scene.pods_of("foreign").await?.is_empty());
+        Ok(())
+    })
+    .await
+}

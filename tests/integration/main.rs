@@ -1,0 +1,13 @@
+//! The controller against a real API server, one file a theme. There are no nodes: tests play the kubelet.
+
+mod adoption;
+mod bad_input;
+mod command_line;
+mod deletion;
+mod failures;
+mod faults;
+mod harness;
+mod kinds;
+mod outage;
+mod restart;
+mod suspension;

@@ -1,0 +1,64 @@
+//! The API server goes away, comes back, and has forgotten what a watch could resume from.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kube::api::{DeleteParams, Patch};
+use rustix::process::Signal;
+use serde_json::json;
+use testbed::control_plane::ControlPlane;
+use testbed::{Cluster, Options};
+
+use crate::harness::*;
+
+/// A scene on a cluster of the test's own, which it may harm.
+async fn own_scene(prefix: &str) -> Result<(Scene, &'static ControlPlane)> {
+    // Leaked: a scene holds its cluster for good, and its processes end with this one.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
+    let scene = Scene::on(cluster, prefix, &["--pod-failure-backoff=50ms"]).await?;
+    Ok((scene, cluster.control.as_ref().context("a cluster of our own has a control plane")?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_minute_without_an_api_server_loses_nothing() -> Result<()> {
+    let (mut scene, control) = own_scene("outage").await?;
+    scene.start_controller().await?;
+    let playing = scene.succeed_all();
+    scene.create("job", json!({"completions": 120, "parallelism": 8})).await?;
+    scene.job_until("job", "some done", |status| status.succeeded.unwrap_or_default() > 10).await?;
+    control.kill_apiserver().await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    control.restart_apiserver().await?;
+    let status = scene.condition("job", "Complete").await?;
+    assert_eq!((status.succeeded, status.failed), (Some(120), None));
+    drop(playing);
+    scene.nothing_tracked().await?;
+    let controller = scene.controller.as_mut().context("it runs")?;
+    controller.process.check()?;
+    assert_eq!(scene.pods_of("job").await?.len(), 120, "no pod was made in vain");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_while_the_watch_was_expired_is_found_by_the_next_list() -> Result<()> {
+    let (mut scene, control) = own_scene("expired").await?;
+    scene.start_controller().await?;
+    scene.create("job", json!({"completions": 5, "parallelism": 3})).await?;
+    let pods = scene.active("job", 3).await?;
+    let paused = scene.controller.as_ref().context("it runs")?;
+    paused.process.signal(Signal::STOP);
+    // One pod vanishes for good, one succeeds; then the API server forgets the versions before now.
+    scene.pods.patch(&pods[0], &Default::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
+    scene.pods.delete(&pods[0], &DeleteParams::default().grace_period(0)).await?;
+    scene.kubelet.succeed(&pods[1]).await?;
+    control.kill_apiserver().await;
+    control.restart_apiserver().await?;
+    paused.process.signal(Signal::CONT);
+    let now = scene.active("job", 3).await?;
+    assert!(now.contains(&pods[2]) && !now.contains(&pods[0]) && !now.contains(&pods[1]), "{now:?}");
+    let status = scene.job_until("job", "1 succeeded", |status| status.succeeded == Some(1)).await?;
+    assert_eq!((status.active, status.failed), (Some(3), None));
+    let _playing = scene.succeed_all();
+    assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(5));
+    scene.nothing_tracked().await
+}

@@ -1,0 +1,70 @@
+//! Suspend and resume.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::harness::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_job_gives_up_its_pods_and_a_resumed_one_gets_new_ones() -> Result<()> {
+    let scene = Scene::new("suspend").await?;
+    scene.create("job", json!({"completions": 4, "parallelism": 2})).await?;
+    let pods = scene.active("job", 2).await?;
+    scene.kubelet.succeed(&pods[0]).await?;
+    scene.job_until("job", "1 succeeded", |status| status.succeeded == Some(1)).await?;
+    scene.active("job", 2).await?;
+    scene.change("job", json!({"suspend": true})).await?;
+    let status = scene.condition("job", "Suspended").await?;
+    let suspended = condition(&status, "Suspended").context("suspended")?;
+    assert_eq!(suspended.reason.as_deref(), Some("JobSuspended"));
+    assert_eq!(suspended.message.as_deref(), Some("Job suspended"));
+    assert_eq!(status.start_time, None);
+    let status = scene.job_until("job", "nothing active", |status| status.active.is_none()).await?;
+    assert_eq!((status.succeeded, status.failed), (Some(1), None), "suspension is no failure of a pod");
+    scene.active("job", 0).await?;
+    scene.nothing_tracked().await?;
+    scene.event("job", "Suspended", "Job suspended").await?;
+
+    scene.change("job", json!({"suspend": false})).await?;
+    let status = scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
+    let resumed =
+        status.conditions.iter().flatten().find(|condition| condition.type_ == "Suspended").context("resumed")?;
+    assert_eq!((resumed.status.as_str(), resumed.reason.as_deref()), ("False", Some("JobResumed")));
+    assert!(status.start_time.is_some());
+    scene.event("job", "Resumed", "Job resumed").await?;
+    let _playing = scene.succeed_all();
+    assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(4));
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_created_suspended_starts_when_it_is_resumed() -> Result<()> {
+    let scene = Scene::new("born-suspended").await?;
+    scene.create("job", json!({"suspend": true, "activeDeadlineSeconds": 2})).await?;
+    let status = scene.condition("job", "Suspended").await?;
+    assert_eq!(status.start_time, None);
+    // Longer than the deadline: a suspended Job's clock stands.
+    stays(2.5, || async {
+        assert!(scene.pods_of("job").await?.is_empty());
+        Ok(())
+    })
+    .await?;
+    scene.change("job", json!({"suspend": false})).await?;
+    let pod = scene.active("job", 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    scene.condition("job", "Complete").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_jobs_template_may_change_and_new_pods_follow_it() -> Result<()> {
+    let scene = Scene::new("mutable").await?;
+    scene.create("job", json!({"suspend": true})).await?;
+    scene.condition("job", "Suspended").await?;
+    scene.change("job", json!({"template": {"spec": {"nodeSelector": {"disk": "fast"}}}})).await?;
+    scene.change("job", json!({"suspend": false})).await?;
+    let pod = scene.active("job", 1).await?.remove(0);
+    let spec = scene.pods.get(&pod).await?.spec.context("spec")?;
+    assert_eq!(spec.node_selector.and_then(|selector| selector.get("disk").cloned()).as_deref(), Some("fast"));
+    Ok(())
+}
