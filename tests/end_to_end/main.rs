@@ -1,0 +1,60 @@
+//! The controller on a cluster whose pods really run: the examples as a user applies them, with kubectl.
+
+#[path = "../integration/harness.rs"]
+#[allow(dead_code, reason = "the other suite uses the rest")]
+mod harness;
+
+mod examples;
+mod user;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use testbed::{Cluster, Nodes, Options, assets, node};
+use tokio::sync::OnceCell;
+
+use harness::Scene;
+
+static CLUSTER: OnceCell<Option<Cluster>> = OnceCell::const_new();
+
+/// A scene on the cluster that `KUBECONFIG` names, else on one of our own with a real node; none, with the reason
+/// told, where neither can be had.
+async fn scene(prefix: &str) -> Result<Option<Scene>> {
+    let cluster = CLUSTER
+        .get_or_try_init(|| async {
+            if let Some(path) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
+                return anyhow::Ok(Some(Cluster::given(PathBuf::from(path))));
+            }
+            if let Some(obstacle) = node::obstacle() {
+                eprintln!("skipped: {obstacle}; set KUBECONFIG to run this against a cluster");
+                return Ok(None);
+            }
+            Ok(Some(Cluster::start(&Options { nodes: Nodes::Real, ..Options::default() }).await?))
+        })
+        .await?;
+    match cluster {
+        Some(cluster) => {
+            assets::ensure(&[assets::KUBECTL])?;
+            let mut scene = Scene::on(cluster, prefix, &["--pod-failure-backoff=1s"]).await?;
+            scene.start_controller().await?;
+            Ok(Some(scene))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Runs kubectl in the scene's namespace and returns what it prints.
+async fn kubectl(scene: &Scene, args: &[&str]) -> Result<String> {
+    let output = tokio::process::Command::new(assets::KUBECTL.path()?)
+        .arg("--kubeconfig")
+        .arg(&scene.cluster.kubeconfig)
+        .args(["--namespace", &scene.namespace])
+        .args(args)
+        .output()
+        .await
+        .context("starting kubectl")?;
+    if !output.status.success() {
+        bail!("kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}

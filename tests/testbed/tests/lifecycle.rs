@@ -1,0 +1,84 @@
+//! Testbeds live side by side, and nothing of them outlives them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use testbed::{Cluster, Options};
+
+/// The processes that have this text in their command line.
+fn processes(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let is_process = entry.file_name().to_string_lossy().chars().all(|c| c.is_ascii_digit());
+        if is_process && command.contains(text) {
+            found.push(command);
+        }
+    }
+    found
+}
+
+async fn until_gone(dir: &Path) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let text = dir.display().to_string();
+    while !processes(&text).is_empty() {
+        if Instant::now() > deadline {
+            bail!("still there: {:#?}", processes(&text));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_run_at_once_and_leave_nothing() -> Result<()> {
+    let options = Options::default();
+    let start = Instant::now();
+    let (first, second) = tokio::join!(Cluster::start(&options), Cluster::start(&options));
+    println!("two testbeds were ready in {:.1} s", start.elapsed().as_secs_f64());
+    let (first, second) = (first?, second?);
+    let namespace = first.namespace("only-here").await?;
+    let elsewhere: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(second.client().await?);
+    assert!(elsewhere.get_opt(&namespace).await?.is_none(), "they are two");
+    for cluster in [first, second] {
+        let dir = cluster.dir().map(Path::to_owned).expect("a cluster of our own");
+        assert!(processes(&dir.display().to_string()).len() >= 3);
+        drop(cluster);
+        until_gone(&dir).await?;
+        assert!(!dir.exists());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_it_takes_everything_with_it() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let told = dir.path().join("kubeconfig-is");
+    let mut testbed = Command::new(env!("CARGO_BIN_EXE_testbed"))
+        .args([
+            "run",
+            "--nodes=none",
+            "--",
+            "sh",
+            "-c",
+            &format!("echo $KUBECONFIG > {0}.new; mv {0}.new {0}; sleep 600", told.display()),
+        ])
+        .stdin(Stdio::null())
+        .spawn()?;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !told.exists() {
+        if Instant::now() > deadline {
+            bail!("it did not come up");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let kubeconfig = std::fs::read_to_string(&told)?;
+    let home = Path::new(kubeconfig.trim()).parent().expect("a folder").to_owned();
+    assert!(processes(&home.display().to_string()).len() >= 3);
+    testbed.kill()?;
+    testbed.wait()?;
+    until_gone(&home).await
+}
