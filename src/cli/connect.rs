@@ -91,6 +91,8 @@ const RIGHTS: &[Right] = &[
     ("batch", "jobs", "list"),
     ("batch", "jobs", "watch"),
     ("batch", "jobs/status", "patch"),
+    // Where the admission plugin OwnerReferencesPermissionEnforcement is on, a pod that blocks its owner's deletion needs it.
+    ("batch", "jobs/finalizers", "update"),
     ("", "pods", "get"),
     ("", "pods", "list"),
     ("", "pods", "watch"),

@@ -19,6 +19,7 @@ const OUTCOMES: &[Row] = &[
     ("hello", "Complete", Some(1), None, "CompletionsReached"),
     ("parallel", "Complete", Some(6), None, "CompletionsReached"),
     ("restart-on-failure", "Complete", Some(1), None, "CompletionsReached"),
+    ("suspend-and-resume", "Complete", Some(4), None, "CompletionsReached"),
     ("suspended", "Suspended", None, None, "JobSuspended"),
     ("work-queue", "Complete", Some(3), None, "CompletionsReached"),
 ];

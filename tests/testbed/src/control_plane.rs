@@ -71,7 +71,7 @@ impl ControlPlane {
             &dir.join("etcd"),
             &assets::ETCD.path()?,
             &[
-                "--data-dir=data".to_owned(),
+                format!("--data-dir={}", dir.join("etcd/data").display()),
                 // Tests outlive no machine; not waiting for the disk makes them several times faster.
                 "--unsafe-no-fsync".to_owned(),
                 format!("--listen-client-urls={etcd_url}"),

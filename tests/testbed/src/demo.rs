@@ -1,4 +1,243 @@
-use anyhow::Result;
-pub async fn run(_: &std::path::Path, _: testbed::Nodes) -> Result<()> {
+//! `testbed demo`: Jobwright at work, as a user sees it through kubectl.
+//!
+//! It runs on a cluster of its own, or, where `KUBECONFIG` is set, on that one, in a namespace that it makes and removes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use testbed::process::Process;
+use testbed::{Cluster, Nodes, Options};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::kubectl::Kubectl;
+use crate::live::Live;
+
+/// How long one part of the demo may take, pulling images on a given cluster included.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// The Jobs the demo shows first; each is a file in `examples/`.
+const SHOWN: &[&str] = &["hello", "completions", "parallel", "work-queue", "backoff-limit", "restart-on-failure"];
+/// The Job that is suspended half-way and resumed.
+const PAUSED: &str = "suspend-and-resume";
+
+/// Shows it all; whatever happens, what it made is removed.
+pub async fn run(jobwright: &Path, nodes: Nodes) -> Result<()> {
+    let jobwright = std::path::absolute(jobwright)?;
+    if !jobwright.is_file() {
+        bail!("there is no jobwright binary at {}: run `cargo build` first, or `make demo`", jobwright.display());
+    }
+    let started = Instant::now();
+    let cluster = match std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
+        Some(path) => {
+            say("Using the cluster that KUBECONFIG names; only Jobs of one new namespace are touched.");
+            Cluster::given(PathBuf::from(path))
+        }
+        None => {
+            say("Starting a Kubernetes 1.37 cluster on loopback, its built-in Job controller switched off …");
+            Cluster::start(&Options { nodes, ..Options::default() }).await?
+        }
+    };
+    say(&format!("The cluster is ready after {:.0} s.", started.elapsed().as_secs_f64()));
+    let kubectl = Kubectl::new(&cluster, cluster.namespace("jobwright-demo").await?)?;
+    let shown = tokio::select! {
+        shown = show(&jobwright, &kubectl, cluster.control.is_none() || cluster.node.is_some()) => shown,
+        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+    };
+    say("Cleaning up …");
+    let cleaned = clean_up(&cluster, &kubectl).await;
+    shown.and(cleaned)?;
+    say(&format!("Done in {:.0} s.", started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// The demo itself. `real`: pods really run, so that they have logs and take their time.
+async fn show(jobwright: &Path, kubectl: &Kubectl, real: bool) -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let mut controller = Process::start(
+        "jobwright",
+        home.path(),
+        jobwright,
+        &[
+            "run".to_owned(),
+            format!("--kubeconfig={}", kubectl.kubeconfig.display()),
+            format!("--namespace={}", kubectl.namespace),
+            "--claim=managed-by".to_owned(),
+            // Failures are shown, not waited for.
+            "--pod-failure-backoff=1s".to_owned(),
+        ],
+    )?;
+    let deadline = Instant::now() + PATIENCE;
+    while !controller.log_tail(100).contains("controller ready") {
+        controller.check()?;
+        if Instant::now() > deadline {
+            bail!("the controller is not ready:\n{}", controller.log_tail(30));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    say("jobwright run says: controller ready");
+
+    let mut files: Vec<String> = vec!["apply".to_owned()];
+    // Simulated pods cannot fail, so these two would show nothing there.
+    let failing = ["backoff-limit", "restart-on-failure"];
+    let shown: Vec<&str> = SHOWN.iter().copied().filter(|name| real || !failing.contains(name)).collect();
+    files.extend(shown.iter().flat_map(|name| ["-f".to_owned(), example(name)]));
+    say(&format!("$ kubectl apply -f examples/{{{}}}.yaml", shown.join(",")));
+    kubectl.run(&files).await?;
+    let ended = |table: &str| shown.iter().all(|name| state(table, name).is_some_and(|state| is_end(&state)));
+    watch(&mut controller, kubectl, ended).await?;
+
+    if real {
+        say("$ kubectl logs job/hello");
+        println!("{}", kubectl.run(&["logs", "job/hello"]).await?.trim_end());
+        suspend_and_resume(&mut controller, kubectl).await?;
+    } else {
+        resume(&mut controller, kubectl).await?;
+    }
+    say("$ kubectl get jobs");
+    println!("{}", kubectl.run(&["get", "jobs"]).await?.trim_end());
+    let status = controller.stop(Duration::from_secs(10))?;
+    if !status.success() {
+        bail!("jobwright ended with {status}:\n{}", controller.log_tail(30));
+    }
+    Ok(())
+}
+
+/// A Job is suspended while its pods run, and resumed.
+async fn suspend_and_resume(controller: &mut Process, kubectl: &Kubectl) -> Result<()> {
+    say(&format!("$ kubectl apply -f examples/{PAUSED}.yaml"));
+    kubectl.run(&["apply".to_owned(), "-f".to_owned(), example(PAUSED)]).await?;
+    // One pair of pods done, the next at work.
+    watch(controller, kubectl, |table| {
+        state(table, PAUSED).is_some_and(|state| state.ends_with("2/4")) && running(table, PAUSED) == 2
+    })
+    .await?;
+    patch(kubectl, PAUSED, true).await?;
+    watch(controller, kubectl, |table| {
+        state(table, PAUSED).is_some_and(|state| state.starts_with("Suspended")) && running(table, PAUSED) == 0
+    })
+    .await?;
+    patch(kubectl, PAUSED, false).await?;
+    watch(controller, kubectl, |table| state(table, PAUSED).is_some_and(|state| is_end(&state))).await
+}
+
+/// A Job that was created suspended is resumed.
+async fn resume(controller: &mut Process, kubectl: &Kubectl) -> Result<()> {
+    say("$ kubectl apply -f examples/suspended.yaml");
+    kubectl.run(&["apply".to_owned(), "-f".to_owned(), example("suspended")]).await?;
+    watch(controller, kubectl, |table| state(table, "suspended").is_some_and(|state| state.starts_with("Suspended")))
+        .await?;
+    patch(kubectl, "suspended", false).await?;
+    watch(controller, kubectl, |table| state(table, "suspended").is_some_and(|state| is_end(&state))).await
+}
+
+async fn patch(kubectl: &Kubectl, job: &str, suspend: bool) -> Result<()> {
+    let patch = format!(r#"{{"spec":{{"suspend":{suspend}}}}}"#);
+    say(&format!("$ kubectl patch job {job} --type=merge -p '{patch}'"));
+    kubectl.run(&["patch", "job", job, "--type=merge", "-p", &patch]).await?;
+    Ok(())
+}
+
+/// Shows Jobs and pods as they move, until they are as wanted.
+async fn watch(controller: &mut Process, kubectl: &Kubectl, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    say("$ kubectl get jobs,pods");
+    let mut live = Live::new();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        controller.check()?;
+        let table = kubectl.run(&["get", "jobs,pods"]).await?;
+        let done = wanted(&table);
+        live.show(&table);
+        if done {
+            live.end(&table);
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            live.end(&table);
+            bail!(
+                "the Jobs did not get there in {} s; the controller's log ends:\n{}",
+                PATIENCE.as_secs(),
+                controller.log_tail(30)
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+}
+
+/// Removes the namespace and waits until it is gone. A cluster of our own goes with the demo, so there is no need to wait.
+async fn clean_up(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
+    if cluster.control.is_some() {
+        return Ok(());
+    }
+    // The controller has stopped; without it, nobody else takes the finalizers off pods of Jobs that did not finish.
+    let pods = kubectl.run(&["get", "pods", "-o", "name"]).await?;
+    for pod in pods.lines() {
+        let patch = r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["batch.kubernetes.io/job-tracking"]}}"#;
+        // Another controller may have been quicker.
+        let _ = kubectl.run(&["patch", pod, "-p", patch]).await;
+    }
+    kubectl
+        .run(&["delete", "namespace", &kubectl.namespace, "--timeout=100s"])
+        .await
+        .context("removing the namespace")?;
+    Ok(())
+}
+
+/// The status and completions columns of a Job's row.
+fn state(table: &str, job: &str) -> Option<String> {
+    let row = table.lines().find_map(|line| line.strip_prefix(&format!("job.batch/{job} ")))?;
+    let mut columns = row.split_whitespace();
+    Some(format!("{} {}", columns.next()?, columns.next()?))
+}
+
+fn is_end(state: &str) -> bool {
+    state.starts_with("Complete ") || state.starts_with("Failed ")
+}
+
+/// How many pods of this Job are running.
+fn running(table: &str, job: &str) -> usize {
+    let pods = table.lines().filter(|line| line.starts_with(&format!("pod/{job}-")));
+    pods.filter(|line| line.split_whitespace().nth(2) == Some("Running")).count()
+}
+
+fn example(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.join("examples").join(format!("{name}.yaml")).display().to_string()
+}
+
+fn say(text: &str) {
+    println!("\n▶ {text}");
+}
+
+async fn interrupted() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "NAME              STATUS      COMPLETIONS   DURATION   AGE\n\
+                         job.batch/hello   Complete    1/1           2s         3s\n\
+                         job.batch/slow    Suspended   2/4                      9s\n\n\
+                         NAME              READY   STATUS      RESTARTS   AGE\n\
+                         pod/hello-x2k4l   0/1     Completed   0          3s\n\
+                         pod/slow-aaaaa    1/1     Running     0          2s\n";
+
+    #[test]
+    fn kubectls_table_is_read_by_its_columns() {
+        assert_eq!(state(TABLE, "hello").as_deref(), Some("Complete 1/1"));
+        assert_eq!(state(TABLE, "slow").as_deref(), Some("Suspended 2/4"));
+        assert_eq!(state(TABLE, "hell"), None);
+        assert!(is_end("Complete 1/1") && !is_end("Suspended 2/4") && !is_end("FailureTarget 0/1"));
+        assert_eq!((running(TABLE, "slow"), running(TABLE, "hello")), (1, 0));
+    }
 }

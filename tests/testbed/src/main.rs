@@ -2,6 +2,8 @@
 
 mod background;
 mod demo;
+mod kubectl;
+mod live;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -106,9 +108,11 @@ impl ClusterArguments {
 
 async fn with_cluster(arguments: &ClusterArguments, command: &[String]) -> Result<ExitCode> {
     let cluster = Cluster::start(&arguments.options()).await?;
-    let (program, rest) = command.split_first().context("no command")?;
-    let status = tokio::process::Command::new(program)
-        .args(rest)
+    let program = command.first().context("no command")?;
+    // Killed, the testbed takes the command with it; this is the main thread, so it ends with the process.
+    let status = tokio::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .args(command)
         .env("KUBECONFIG", &cluster.kubeconfig)
         .kill_on_drop(true)
         .status()

@@ -64,9 +64,10 @@ async fn killed_it_takes_everything_with_it() -> Result<()> {
             "--",
             "sh",
             "-c",
-            &format!("echo $KUBECONFIG > {0}.new; mv {0}.new {0}; sleep 600", told.display()),
+            &format!("echo $KUBECONFIG > {0}.new; mv {0}.new {0}; exec sleep 600", told.display()),
         ])
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .spawn()?;
     let deadline = Instant::now() + Duration::from_secs(60);
     while !told.exists() {

@@ -1,0 +1,35 @@
+# The two that matter: `make demo` and `make test`. Both build what is missing; the first time that takes minutes.
+
+CARGO ?= cargo
+
+.PHONY: help build demo test check unit integration end-to-end deny
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build jobwright and the testbed
+	$(CARGO) build --workspace
+
+demo: build ## Show Jobwright at work on a real cluster (on KUBECONFIG's, if set)
+	$(CARGO) run --quiet --package testbed -- demo --jobwright target/debug/jobwright
+
+# The testbed's programs are built before the tests, where the progress can be seen.
+test: check ## Everything: formatting, lints, unit, property, integration and end-to-end tests
+	$(CARGO) run --quiet --package testbed -- build
+	$(CARGO) test --workspace
+
+check: ## Formatting and lints only
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit: ## Unit and property tests only: seconds, no cluster
+	$(CARGO) test --lib
+
+integration: ## The controller on a real API server, tests playing the kubelet
+	$(CARGO) test --test integration
+
+end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
+	$(CARGO) test --test end_to_end
+
+deny: ## Licences, advisories and sources of dependencies (cargo install cargo-deny)
+	$(CARGO) deny --workspace check
