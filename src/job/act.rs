@@ -10,12 +10,14 @@ use kube::core::Request;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::decide::Step;
+use super::decide::{NewPod, Step};
+use super::pod::Blueprint;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
 use super::{API_VERSION, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Source};
+use crate::runtime::config::FIELD_MANAGER;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Recorder, Regarding};
 use crate::runtime::writes::Writes;
@@ -57,7 +59,7 @@ impl Actor {
                 Ok(())
             }
             Step::Claim { adopt, release } => self.claim(job, &adopt, &release).await.map_err(Failure::Other),
-            Step::CreatePods(count) => self.create_pods(job, count).await.map_err(Failure::Pods),
+            Step::CreatePods(pods) => self.create_pods(job, &pods).await.map_err(Failure::Pods),
             Step::DeletePods { pods, uncounted } => {
                 let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
                 first_error(join_all(deletions).await).map_err(Failure::Pods)
@@ -113,15 +115,18 @@ impl Actor {
 
     /// Slow start: 1, 2, 4, … at once, and none after a batch in which one was refused, so that a quota that is used
     /// up costs few requests.
-    async fn create_pods(&self, job: &JobView, count: usize) -> Result<(), WriteError> {
-        let body = pod::from_template(job).and_then(|pod| serde_json::to_vec(&pod)).map_err(kube::Error::SerdeError)?;
-        let mut left = count;
+    async fn create_pods(&self, job: &JobView, pods: &[NewPod]) -> Result<(), WriteError> {
+        let blueprint = Blueprint::new(job).map_err(kube::Error::SerdeError)?;
+        let mut left = pods;
         let mut batch = 1;
-        while left > 0 {
-            batch = batch.min(left);
-            let creations = (0..batch).map(|_| self.create_pod(job, body.clone()));
+        while !left.is_empty() {
+            let (now, later) = left.split_at(left.len().min(batch));
+            let creations = now.iter().map(|new| async {
+                let body = blueprint.pod(new).map_err(kube::Error::SerdeError)?;
+                self.create_pod(job, body).await
+            });
             first_error(join_all(creations).await)?;
-            left -= batch;
+            left = later;
             batch *= 2;
         }
         Ok(())
@@ -130,7 +135,7 @@ impl Actor {
     async fn create_pod(&self, job: &JobView, body: Vec<u8>) -> Result<(), WriteError> {
         let path = format!("/api/v1/namespaces/{}/pods", job.identity.namespace);
         let create = async {
-            let request = Request::new(path).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+            let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
             self.client.request::<WirePod>(request).await
         };
         match self.writes.run(create).await {
@@ -192,7 +197,7 @@ impl Actor {
         let identity = &pod.identity;
         let pods: Api<WirePod> = Api::namespaced(self.client.clone(), &identity.namespace);
         let patch = Patch::Strategic(patch);
-        match self.writes.run(pods.patch(&identity.name, &PatchParams::default(), &patch)).await {
+        match self.writes.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
                 self.take_pod(patched);
                 Ok(())
@@ -281,7 +286,7 @@ impl Actor {
         });
         let jobs: Api<WireJob> = self.namespaced(job);
         let patch = Patch::Merge(&patch);
-        let params = PatchParams::default();
+        let params = patch_params();
         match self.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
                 if let Some(written) = JobView::parse(written) {
@@ -308,6 +313,14 @@ impl Actor {
             }
         }
     }
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+fn post_params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {

@@ -314,7 +314,7 @@ impl std::fmt::Debug for Brief<'_> {
             Step::Nothing => write!(f, "nothing"),
             Step::Refuse(event) => write!(f, "refuse ({})", event.reason),
             Step::Claim { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
-            Step::CreatePods(count) => write!(f, "create {count} pods"),
+            Step::CreatePods(pods) => write!(f, "create {} pods", pods.len()),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
             Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
             Step::WriteStatus { status, .. } => write!(

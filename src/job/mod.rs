@@ -6,6 +6,7 @@
 pub mod act;
 pub mod controller;
 pub mod decide;
+pub mod index;
 pub mod pod;
 pub mod status;
 pub mod view;
@@ -20,3 +21,13 @@ pub const KIND: &str = "Job";
 pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 /// The label that every pod of a Job with a generated selector carries: its Job's UID.
 pub const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+/// The annotation and label that hold a pod's completion index
+/// ([KEP-2214](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2214-indexed-job)).
+pub const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
+/// The annotation that holds the failures of a pod's index before it
+/// ([KEP-3850](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3850-backoff-limits-per-index-for-indexed-jobs)).
+pub const INDEX_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-failure-count";
+/// The same for failures that a policy says to ignore.
+pub const IGNORED_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+/// The environment variable that tells a container the index of its pod.
+pub const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";

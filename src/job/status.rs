@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
+use super::index::{IndexSet, StoredIndexes};
 use super::wire::{WireCondition, WireJobStatus};
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::identity::Uid;
@@ -37,6 +38,10 @@ pub struct JobStatus {
     pub succeeded: i32,
     /// Pods that failed and are counted.
     pub failed: i32,
+    /// The indexes that succeeded; empty unless the Job is Indexed.
+    pub completed_indexes: StoredIndexes,
+    /// The indexes that failed; only with a limit for each index.
+    pub failed_indexes: Option<StoredIndexes>,
     /// Pods that ended and still carry the tracking finalizer.
     pub uncounted: Uncounted,
     /// Its conditions, in the order they came.
@@ -144,6 +149,7 @@ impl JobStatus {
     /// one that is now empty is removed.
     pub fn to_patch(&self) -> Value {
         let list = |uids: &[Uid]| if uids.is_empty() { Value::Null } else { json!(uids) };
+        let indexes = |set: &IndexSet| if set.is_empty() { Value::Null } else { json!(set.to_string()) };
         json!({
             "startTime": self.start_time.map(Time),
             "completionTime": self.completion_time.map(Time),
@@ -152,6 +158,8 @@ impl JobStatus {
             "terminating": self.terminating,
             "succeeded": self.succeeded,
             "failed": self.failed,
+            "completedIndexes": indexes(&self.completed_indexes.set),
+            "failedIndexes": self.failed_indexes.as_ref().map(|failed| failed.set.to_string()),
             "uncountedTerminatedPods": {
                 "succeeded": list(&self.uncounted.succeeded),
                 "failed": list(&self.uncounted.failed),
@@ -177,8 +185,9 @@ fn condition_json(condition: &Condition) -> Value {
     value
 }
 
-impl From<WireJobStatus> for JobStatus {
-    fn from(wire: WireJobStatus) -> Self {
+impl JobStatus {
+    /// What is stored of a Job of so many completions.
+    pub fn parse(wire: WireJobStatus, completions: u32) -> Self {
         let uids = |texts: Option<Vec<String>>| texts.unwrap_or_default().into_iter().map(Uid::from).collect();
         let uncounted = wire.uncounted_terminated_pods.unwrap_or_default();
         Self {
@@ -189,6 +198,8 @@ impl From<WireJobStatus> for JobStatus {
             terminating: wire.terminating,
             succeeded: wire.succeeded.unwrap_or_default(),
             failed: wire.failed.unwrap_or_default(),
+            completed_indexes: StoredIndexes::parse(wire.completed_indexes.as_deref().unwrap_or_default(), completions),
+            failed_indexes: wire.failed_indexes.map(|text| StoredIndexes::parse(&text, completions)),
             uncounted: Uncounted { succeeded: uids(uncounted.succeeded), failed: uids(uncounted.failed) },
             conditions: wire.conditions.unwrap_or_default().into_iter().map(Condition::from).collect(),
         }
@@ -244,10 +255,17 @@ mod tests {
             ready: Some(1),
             terminating: Some(0),
             uncounted: Uncounted { succeeded: vec!["a".into()], failed: vec!["b".into()] },
+            completed_indexes: IndexSet::default().with([0, 1, 2, 5]).into(),
+            failed_indexes: Some(IndexSet::default().into()),
             ..JobStatus::default()
         };
         status.set_condition(Condition::new(FAILURE_TARGET, true, "DeadlineExceeded", "late", now()));
         let wire: WireJobStatus = serde_json::from_value(status.to_patch()).unwrap();
-        assert_eq!(JobStatus::from(wire), status);
+        assert_eq!(
+            wire.failed_indexes.as_deref(),
+            Some(""),
+            "no index has failed is another thing than none is counted"
+        );
+        assert_eq!(JobStatus::parse(wire, 10), status);
     }
 }

@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, PodFailurePolicy, SuccessPolicy};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+    LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference, Time,
+};
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -18,7 +20,7 @@ use serde_json::value::RawValue;
 #[resource(inherit = Job)]
 pub struct WireJob {
     /// Its metadata, in part.
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "metadata_with_writers")]
     pub metadata: ObjectMeta,
     /// Its spec.
     pub spec: WireJobSpec,
@@ -38,8 +40,9 @@ pub struct WireJobSpec {
     pub active_deadline_seconds: Option<i64>,
     pub backoff_limit: Option<i32>,
     pub backoff_limit_per_index: Option<i32>,
-    pub pod_failure_policy: Option<Box<RawValue>>,
-    pub success_policy: Option<Box<RawValue>>,
+    pub max_failed_indexes: Option<i32>,
+    pub pod_failure_policy: Option<PodFailurePolicy>,
+    pub success_policy: Option<SuccessPolicy>,
     pub pod_replacement_policy: Option<String>,
     pub suspend: Option<bool>,
     pub managed_by: Option<String>,
@@ -61,6 +64,8 @@ pub struct WireJobStatus {
     pub terminating: Option<i32>,
     pub succeeded: Option<i32>,
     pub failed: Option<i32>,
+    pub completed_indexes: Option<String>,
+    pub failed_indexes: Option<String>,
     pub uncounted_terminated_pods: Option<WireUncounted>,
 }
 
@@ -160,7 +165,8 @@ pub struct WireTerminated {
     pub finished_at: Option<Timestamp>,
 }
 
-/// The part of `metadata` that is read. What is not named here is skipped without being built, managed fields above all.
+/// The part of `metadata` that is read. What is not named here is skipped without being built, the fields of managed
+/// fields above all.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SlimMetadata {
@@ -178,24 +184,60 @@ struct SlimMetadata {
     finalizers: Option<Vec<String>>,
 }
 
-/// kube needs an `ObjectMeta`; only part of it is filled.
+/// Who wrote an object, and when; not what.
+#[derive(Deserialize)]
+struct SlimManagedFields {
+    manager: Option<String>,
+    subresource: Option<String>,
+    time: Option<Time>,
+}
+
+/// Metadata, and who wrote the object.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataWithWriters {
+    #[serde(flatten)]
+    metadata: SlimMetadata,
+    managed_fields: Option<Vec<SlimManagedFields>>,
+}
+
 fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let slim = SlimMetadata::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name: slim.name,
-        namespace: slim.namespace,
-        uid: slim.uid,
-        resource_version: slim.resource_version,
-        generation: slim.generation,
-        creation_timestamp: slim.creation_timestamp,
-        deletion_timestamp: slim.deletion_timestamp,
-        deletion_grace_period_seconds: slim.deletion_grace_period_seconds,
-        labels: slim.labels,
-        annotations: slim.annotations,
-        owner_references: slim.owner_references,
-        finalizers: slim.finalizers,
-        ..ObjectMeta::default()
-    })
+    SlimMetadata::deserialize(deserializer).map(ObjectMeta::from)
+}
+
+fn metadata_with_writers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let MetadataWithWriters { metadata, managed_fields } = MetadataWithWriters::deserialize(deserializer)?;
+    let writers = managed_fields.map(|entries| {
+        let writers = entries.into_iter().map(|entry| ManagedFieldsEntry {
+            manager: entry.manager,
+            subresource: entry.subresource,
+            time: entry.time,
+            ..ManagedFieldsEntry::default()
+        });
+        writers.collect()
+    });
+    Ok(ObjectMeta { managed_fields: writers, ..ObjectMeta::from(metadata) })
+}
+
+/// kube needs an `ObjectMeta`; only part of it is filled.
+impl From<SlimMetadata> for ObjectMeta {
+    fn from(slim: SlimMetadata) -> Self {
+        Self {
+            name: slim.name,
+            namespace: slim.namespace,
+            uid: slim.uid,
+            resource_version: slim.resource_version,
+            generation: slim.generation,
+            creation_timestamp: slim.creation_timestamp,
+            deletion_timestamp: slim.deletion_timestamp,
+            deletion_grace_period_seconds: slim.deletion_grace_period_seconds,
+            labels: slim.labels,
+            annotations: slim.annotations,
+            owner_references: slim.owner_references,
+            finalizers: slim.finalizers,
+            ..Self::default()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -205,11 +247,13 @@ mod tests {
 
     #[test]
     fn a_watch_event_keeps_the_template_as_it_came() {
-        let line = r#"{"type":"ADDED","object":{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"a","managedFields":[{"manager":"kubectl"}]},
+        let line = r#"{"type":"ADDED","object":{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"a","managedFields":[{"manager":"kubectl","fieldsV1":{"f:spec":{}}}]},
             "spec":{"template":{"spec":{"containers":[],"fieldOfTheFuture": 7}}},"status":{}}}"#;
         let event: WatchEvent<WireJob> = serde_json::from_str(line).unwrap();
         let WatchEvent::Added(job) = event else { panic!("not an added event: {event:?}") };
         assert_eq!(job.spec.template.get(), r#"{"spec":{"containers":[],"fieldOfTheFuture": 7}}"#);
-        assert!(job.metadata.managed_fields.is_none());
+        let writers = job.metadata.managed_fields.unwrap();
+        assert_eq!(writers[0].manager.as_deref(), Some("kubectl"));
+        assert!(writers[0].fields_v1.is_none());
     }
 }

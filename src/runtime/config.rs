@@ -7,6 +7,11 @@ pub const MANAGED_BY: &str = "jobwright.dev/controller";
 /// What `spec.managedBy` says on a Job of whoever runs the cluster's Jobs.
 pub const BUILTIN_MANAGED_BY: &str = "kubernetes.io/job-controller";
 
+/// The field manager that kube-controller-manager writes a Job's status as.
+pub const BUILTIN_FIELD_MANAGER: &str = "kube-controller-manager";
+/// The field manager that we write as.
+pub const FIELD_MANAGER: &str = "jobwright";
+
 /// Which Jobs are ours (`--claim`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Claim {

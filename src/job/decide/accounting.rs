@@ -11,8 +11,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::outcome::Outcome;
+use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_replacement_policy::is_failed;
 use super::tally::Tally;
 use super::{Step, completions, suspend};
+use crate::job::index::CompletionIndex;
 use crate::job::status::{COMPLETE, Condition, FAILED, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::clock::whole_seconds;
@@ -25,39 +28,66 @@ use crate::runtime::identity::Uid;
 enum Fate {
     /// It is not done.
     Keep,
-    /// It counts as succeeded.
+    /// It counts as succeeded, by its UID.
     Succeeded,
+    /// It counts as succeeded, by its index.
+    IndexSucceeded(CompletionIndex),
     /// It counts as failed.
     Failed,
     /// It is let go uncounted.
     Free,
 }
 
-fn fate(job: &JobView, pod: &PodView, outcome: Option<&Outcome>) -> Fate {
-    let failed = pod.is_failed(&job.spec) || outcome.is_some_and(Outcome::is_failure);
+fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) -> Fate {
+    let over = outcome.is_some() || job.deleting;
     if pod.phase == Phase::Succeeded {
-        Fate::Succeeded
-    } else if failed {
-        // When the Job fails, every pod that has not succeeded has failed with it.
-        Fate::Failed
-    } else if job.deleting || outcome.is_some() {
-        Fate::Free
-    } else {
+        return match job.index_of(pod) {
+            _ if !job.is_indexed() => Fate::Succeeded,
+            Some(index) if tally.succeeded_indexes.contains(index) => Fate::IndexSucceeded(index),
+            _ => Fate::Free,
+        };
+    }
+    // Once the success is stored, what is being deleted is so because of it.
+    let of_no_use = pod.is_terminating() && is_stored_success(job);
+    let failed = is_failed(job, pod) && !of_no_use;
+    // When the Job fails, every pod that has not succeeded has failed with it.
+    if !failed && !outcome.is_some_and(Outcome::is_failure) {
+        return if over { Fate::Free } else { Fate::Keep };
+    }
+    if !over && tally.is_record(pod) {
         Fate::Keep
+    } else if job.can_count(pod) && verdict(job, pod) != Verdict::Ignore {
+        Fate::Failed
+    } else {
+        Fate::Free
     }
 }
 
-/// The pods whose tracking finalizer may come off, by what is stored.
-pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>) -> Vec<Arc<PodView>> {
+fn is_stored_success(job: &JobView) -> bool {
+    job.status.true_condition(SUCCESS_CRITERIA_MET).is_some()
+}
+
+/// The pods whose tracking finalizer may come off, by what is stored; not too many at once.
+pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) -> Vec<Arc<PodView>> {
     let uncounted = &job.status.uncounted;
-    let stored: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
-    let outcome_stored = Outcome::stored(&job.status).is_some();
-    let may_go = |pod: &Arc<PodView>| match fate(job, pod, outcome) {
-        Fate::Keep => false,
-        Fate::Succeeded | Fate::Failed => stored.contains(&pod.identity.uid),
-        Fate::Free => job.deleting || outcome_stored,
+    let listed: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
+    let outcome_stored = outcome.is_none() || Outcome::stored(&job.status).is_some();
+    let may_go = |pod: &&Arc<PodView>| {
+        let is_listed = listed.contains(&pod.identity.uid);
+        match fate(job, tally, pod, outcome) {
+            Fate::Keep => false,
+            Fate::Succeeded | Fate::Failed => is_listed,
+            Fate::IndexSucceeded(index) => job.status.completed_indexes.set.contains(index),
+            Fate::Free => is_listed || job.deleting || outcome_stored,
+        }
     };
-    tally.tracked.iter().filter(|pod| may_go(pod)).cloned().collect()
+    tally.tracked.iter().filter(may_go).take(limits.max_uncounted_pods).cloned().collect()
+}
+
+/// Whether so many pods have ended that they must be counted before anything else is done.
+pub fn is_pressing(job: &JobView, tally: &Tally, limits: &Limits) -> bool {
+    let waiting = tally.new_succeeded.len() + tally.new_failed.len() + job.status.uncounted.len();
+    waiting >= limits.max_uncounted_pods
 }
 
 /// The status as it should be, if it is not so already.
@@ -76,9 +106,15 @@ pub fn write_status(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, now
 
     status.active = i32::try_from(tally.active.len()).unwrap_or(i32::MAX);
     status.ready = Some(tally.ready);
-    status.terminating = Some(tally.terminating);
+    status.terminating = Some(i32::try_from(tally.terminating.len()).unwrap_or(i32::MAX));
     count_untracked(&mut status, tally);
     list_uncounted(&mut status, job, tally, outcome, limits);
+    if job.is_indexed() {
+        status.completed_indexes = tally.succeeded_indexes.clone().into();
+        status.succeeded = tally.succeeded.try_into().unwrap_or(i32::MAX);
+    }
+    let per_index = job.spec.backoff_limit_per_index.is_some();
+    status.failed_indexes = per_index.then(|| tally.failed_indexes.clone().into());
     if let Some(outcome) = outcome {
         conclude(&mut status, &mut events, job, tally, outcome, now);
     }
@@ -108,10 +144,10 @@ fn list_uncounted(status: &mut JobStatus, job: &JobView, tally: &Tally, outcome:
         if listed.contains(uid) {
             continue;
         }
-        match fate(job, pod, outcome) {
+        match fate(job, tally, pod, outcome) {
             Fate::Succeeded => status.uncounted.succeeded.push(uid.clone()),
             Fate::Failed => status.uncounted.failed.push(uid.clone()),
-            Fate::Keep | Fate::Free => {}
+            Fate::IndexSucceeded(_) | Fate::Keep | Fate::Free => {}
         }
     }
 }
@@ -133,7 +169,7 @@ fn conclude(
         status.set_condition(Condition::new(interim, true, reason, message, now));
         return;
     }
-    let settled = tally.active.is_empty() && tally.terminating == 0 && tally.tracked.is_empty();
+    let settled = tally.active.is_empty() && tally.terminating.is_empty() && tally.tracked.is_empty();
     if !settled || !status.uncounted.is_empty() {
         return;
     }
@@ -255,6 +291,73 @@ mod tests {
         let Step::WriteStatus { status, events } = job.decide(&[]).step else { panic!() };
         assert!(status.true_condition(FAILED).is_some() && status.completion_time.is_none());
         assert_eq!((events[0].reason, events[0].message.as_str()), ("BackoffLimitExceeded", "message"));
+    }
+
+    #[test]
+    fn an_index_that_succeeded_is_stored_then_its_pod_is_untracked() {
+        let job = Job::new().indexed(5).parallelism(2).started(0);
+        let pods = [
+            pod("b").index(3).succeeded(5),
+            pod("a").index(1).succeeded(5),
+            pod("c").index(0).running(1),
+            pod("d").index(2),
+        ];
+        let first = status(&job, &pods);
+        assert_eq!((first.succeeded, first.completed_indexes.set.to_string().as_str()), (2, "1,3"));
+        assert!(first.uncounted.is_empty(), "the indexes are record enough");
+        let Step::Untrack(free) = job.with_status(first).decide(&pods).step else { panic!() };
+        assert_eq!(names(&free), ["a", "b"], "in order of their indexes");
+    }
+
+    #[test]
+    fn pods_of_no_index_of_the_job_are_let_go_uncounted() {
+        let job = Job::new().indexed(1).parallelism(1).started(0).refused();
+        let pods = [pod("a").index(1).succeeded(5), pod("b").failed(5), pod("c").index(0)];
+        let Step::Untrack(free) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&free), ["b", "a"]);
+    }
+
+    #[test]
+    fn indexes_beyond_the_last_drop_out_when_the_job_is_scaled_down() {
+        let job = Job::new().indexed(3).parallelism(3).started(0).completed("0,2-5").counted(5, 0);
+        let scaled = status(&job, &[pod("a").index(1)]);
+        assert_eq!((scaled.succeeded, scaled.completed_indexes.set.to_string().as_str()), (2, "0,2"));
+    }
+
+    #[test]
+    fn the_record_of_an_index_keeps_its_finalizer_until_there_is_a_new_pod() {
+        let job = Job::new().indexed(1).per_index(3).started(0).refused();
+        let record = pod("a").index(0).failed(NOW);
+        let waiting = status(&job, std::slice::from_ref(&record));
+        assert_eq!(waiting.failed_indexes.as_ref().map(|failed| failed.set.to_string()).as_deref(), Some(""));
+        assert!(waiting.uncounted.is_empty());
+        let replaced = status(&job.with_status(waiting), &[record, pod("b").index(0)]);
+        assert_eq!(replaced.uncounted.failed, ["uid-a".into()]);
+    }
+
+    #[test]
+    fn a_failure_that_a_policy_ignores_is_let_go_uncounted() {
+        let job = Job::new().completions(1).backoff_limit(0).started(0).rule("Ignore", 42).refused();
+        let job = job.with_status(status(&job, &[]));
+        let Step::Untrack(free) = job.decide(&[pod("a").failed(NOW).exit("main", 42)]).step else { panic!() };
+        assert_eq!(names(&free), ["a"]);
+    }
+
+    #[test]
+    fn after_an_early_success_the_rest_is_deleted_and_counts_neither_way() {
+        let rules = serde_json::json!([{"succeededCount": 1}]);
+        let job = Job::new().indexed(3).parallelism(3).started(0).success_rules(rules);
+        let (done, gone) = (pod("a").index(0).succeeded(5), pod("b").index(1).running(1).deleting(2));
+        let pods = [done.clone(), gone.clone(), pod("c").index(2).running(1)];
+        let met = status(&job, &pods);
+        assert_eq!(met.true_condition(SUCCESS_CRITERIA_MET).unwrap().message, "Matched rules at index 0");
+        assert_eq!(met.uncounted.failed, ["uid-b".into()], "somebody else deleted it before");
+        let job = job.with_status(met);
+        let Step::DeletePods { pods: rest, uncounted } = job.decide(&pods).step else { panic!() };
+        assert_eq!((names(&rest), uncounted), (vec!["c".to_owned()], false));
+        let pods = [done, gone, pod("c").index(2).running(1).deleting(NOW)];
+        let Step::Untrack(free) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&free), ["a", "b", "c"]);
     }
 
     #[test]

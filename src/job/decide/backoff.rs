@@ -52,8 +52,8 @@ impl Backoff {
     }
 }
 
-/// When the wait after so many failures, the last of them at that time, is over.
-fn over_at(failures: u32, last: Timestamp, limits: &Limits) -> Option<Timestamp> {
+/// When the wait after so many failures, the last of them at that time, is over; none after no failure.
+pub fn over_at(failures: u32, last: Timestamp, limits: &Limits) -> Option<Timestamp> {
     let doublings = failures.checked_sub(1)?;
     let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
     let wait = limits.pod_failure_backoff.saturating_mul(factor).min(limits.pod_failure_backoff_max);

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::backoff::Backoff;
+use super::parallelism::{PodPlan, manage};
 use super::tally::Tally;
 use super::{Decision, Refused, Situation, claims, decide};
+use crate::job::index::StoredIndexes;
 use crate::job::status::{Condition, JobStatus};
-use crate::job::view::{CompletionMode, JobView, Owner, Phase, PodView};
+use crate::job::view::policies::{FailureRule, SuccessRule};
+use crate::job::view::{CompletionMode, IndexFailures, JobView, Owner, Phase, PodEnd, PodView};
 use crate::job::wire::WireJob;
 use crate::runtime::config::Limits;
 use crate::runtime::identity::{Identity, ResourceVersion};
@@ -29,6 +32,7 @@ pub fn time(seconds: i64) -> Timestamp {
 pub struct Job {
     pub view: JobView,
     refused: Refused,
+    failure_rules: Vec<Value>,
 }
 
 impl Job {
@@ -42,7 +46,7 @@ impl Job {
             },
         }).to_string())
         .unwrap();
-        Self { view: JobView::parse(wire).unwrap(), refused: Refused::default() }
+        Self { view: JobView::parse(wire).unwrap(), refused: Refused::default(), failure_rules: Vec::new() }
     }
 
     fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
@@ -56,6 +60,46 @@ impl Job {
 
     pub fn completions(self, completions: i32) -> Self {
         self.with(|job| job.spec.completions = Some(completions))
+    }
+
+    /// Indexed, with so many completions.
+    pub fn indexed(self, completions: i32) -> Self {
+        self.mode(CompletionMode::Indexed).completions(completions)
+    }
+
+    pub fn per_index(self, limit: i32) -> Self {
+        self.with(|job| (job.spec.backoff_limit_per_index, job.spec.backoff_limit) = (Some(limit), i32::MAX))
+    }
+
+    pub fn max_failed(self, limit: i32) -> Self {
+        self.with(|job| job.spec.max_failed_indexes = Some(limit))
+    }
+
+    /// One more rule, as the API writes it.
+    pub fn failure_rule(mut self, rule: Value) -> Self {
+        self.failure_rules.push(rule);
+        let policy = serde_json::from_value(json!({"rules": self.failure_rules})).unwrap();
+        self.with(|job| job.spec.failure_rules = Some(FailureRule::parse_all(policy).into()))
+    }
+
+    /// One more rule, for one exit code of any container.
+    pub fn rule(self, action: &str, code: i32) -> Self {
+        self.failure_rule(json!({"action": action, "onExitCodes": {"operator": "In", "values": [code]}}))
+    }
+
+    pub fn success_rules(self, rules: Value) -> Self {
+        self.with(|job| {
+            let policy = serde_json::from_value(json!({"rules": rules})).unwrap();
+            job.spec.success_rules = Some(SuccessRule::parse_all(policy, job.indexes()).into());
+        })
+    }
+
+    pub fn completed(self, text: &str) -> Self {
+        self.with(|job| job.status.completed_indexes = StoredIndexes::parse(text, job.indexes()))
+    }
+
+    pub fn failed_indexes(self, text: &str) -> Self {
+        self.with(|job| job.status.failed_indexes = Some(StoredIndexes::parse(text, job.indexes())))
     }
 
     pub fn work_queue(self) -> Self {
@@ -110,8 +154,9 @@ impl Job {
         self.with(|job| job.status.conditions.push(condition))
     }
 
-    pub fn with_status(self, status: JobStatus) -> Self {
-        self.with(|job| job.status = status)
+    /// This Job with another status.
+    pub fn with_status(&self, status: JobStatus) -> Self {
+        self.clone().with(|job| job.status = status)
     }
 
     /// A creation or deletion was refused a moment ago.
@@ -123,6 +168,13 @@ impl Job {
     pub fn tally(&self, pods: &[Pod]) -> Tally {
         let pods = views(pods);
         Tally::of(&self.view, claims::owned(&self.view, &pods))
+    }
+
+    /// What is to be done about the number of active pods.
+    pub fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
+        let tally = self.tally(pods);
+        let backoff = Backoff::default();
+        manage(&self.view, &tally, &backoff, time(now), &Limits::default())
     }
 
     pub fn decide(&self, pods: &[Pod]) -> Decision {
@@ -152,6 +204,8 @@ pub fn pod(name: &str) -> Pod {
         tracked: true,
         held: true,
         labels: [("app".to_owned(), "own".to_owned())].into(),
+        index: None,
+        index_failures: IndexFailures::default(),
         created: time(1),
         deleting: false,
         scheduled: true,
@@ -160,6 +214,7 @@ pub fn pod(name: &str) -> Pod {
         restarts: 0,
         most_restarts: (0, 0),
         finished_at: time(1),
+        end: None,
     };
     Pod { view }
 }
@@ -200,6 +255,27 @@ impl Pod {
 
     pub fn failed(self, at: i64) -> Self {
         self.with(|pod| (pod.phase, pod.finished_at) = (Phase::Failed, time(at)))
+    }
+
+    pub fn index(self, index: u32) -> Self {
+        self.with(|pod| pod.index = Some(index))
+    }
+
+    /// The failures of its index before it, as its annotations say.
+    pub fn failures(self, counted: i32, ignored: i32) -> Self {
+        self.with(|pod| pod.index_failures = IndexFailures { counted, ignored })
+    }
+
+    /// A container of it ended with this code.
+    pub fn exit(self, container: &str, code: i32) -> Self {
+        self.with(|pod| pod.end.get_or_insert_default().exits.push((container.to_owned(), code)))
+    }
+
+    pub fn condition(self, type_: &str, status: &str) -> Self {
+        self.with(|pod| {
+            let end: &mut PodEnd = pod.end.get_or_insert_default();
+            end.conditions.push((type_.to_owned(), status.to_owned()));
+        })
     }
 
     pub fn deleting(self, at: i64) -> Self {

@@ -8,8 +8,10 @@ use proptest::prelude::*;
 
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
-use super::{Refused, Situation, Step, decide};
-use crate::job::status::JobStatus;
+use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_replacement_policy::is_failed;
+use super::{NewPod, Refused, Situation, Step, decide};
+use crate::job::status::{COMPLETE, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::config::Limits;
 use crate::runtime::identity::Uid;
@@ -20,8 +22,8 @@ enum Happening {
     /// The controller syncs; after so many writes, if it gets to them, it crashes and forgets all it remembered.
     /// Some kinds of writes may be refused, those that take finalizers off every second time.
     Sync { crash_after: usize, refuse: (bool, bool) },
-    /// An active or terminating pod ends.
-    End { pod: usize, success: bool },
+    /// An active or terminating pod ends, with this exit code.
+    End { pod: usize, code: i32 },
     /// Somebody deletes a pod.
     Delete { pod: usize },
     /// Time goes by.
@@ -32,10 +34,45 @@ enum Happening {
     Scale(i32),
 }
 
+/// The exit code that the policy of some Jobs says to ignore.
+const IGNORED: i32 = 42;
+
+/// The kinds of Jobs whose histories are tried.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    completions: Option<i32>,
+    parallelism: i32,
+    backoff_limit: i32,
+    indexed: bool,
+    per_index: Option<i32>,
+    ignores: bool,
+    waits_for_end: bool,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let plain = (prop::option::of(0_i32..8), 1_i32..5, 0_i32..6, flags, prop::option::of(0_i32..3));
+    plain.prop_map(|(completions, parallelism, backoff_limit, (indexed, ignores, waits_for_end), per_index)| {
+        let indexed = indexed && completions.is_some();
+        let per_index = per_index.filter(|_| indexed);
+        let backoff_limit = if per_index.is_some() { i32::MAX } else { backoff_limit };
+        // The API server makes a policy imply waiting for the end.
+        Kind {
+            completions,
+            parallelism,
+            backoff_limit,
+            indexed,
+            per_index,
+            ignores,
+            waits_for_end: waits_for_end || ignores,
+        }
+    })
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         6 => (0_usize..12, any::<(bool, bool)>()).prop_map(|(crash_after, refuse)| Happening::Sync { crash_after, refuse }),
-        4 => (any::<usize>(), prop::bool::weighted(0.7)).prop_map(|(pod, success)| Happening::End { pod, success }),
+        4 => (any::<usize>(), prop_oneof![6 => Just(0), 2 => Just(1), 1 => Just(IGNORED)]).prop_map(|(pod, code)| Happening::End { pod, code }),
         1 => any::<usize>().prop_map(|pod| Happening::Delete { pod }),
         2 => (1_i64..40).prop_map(|seconds| Happening::Wait { seconds }),
         1 => any::<bool>().prop_map(Happening::Suspend),
@@ -52,16 +89,32 @@ struct World {
     made: usize,
     /// Pods that were ever listed as uncounted: each may be so once.
     listed: HashSet<Uid>,
+    /// How many pods of each index have failed.
+    failures: BTreeMap<u32, HashSet<Uid>>,
+    /// Indexes with a pod that was taken away: the failures it carried may be forgotten with it.
+    forgetful: HashSet<u32>,
 }
 
 /// The controller crashed.
 struct Crash;
 
 impl World {
-    fn new(completions: Option<i32>, parallelism: i32, backoff_limit: i32) -> Self {
-        let job = Job::new().parallelism(parallelism).backoff_limit(backoff_limit);
-        let job =
-            completions.map_or_else(|| job.clone().work_queue(), |completions| job.clone().completions(completions));
+    fn new(kind: Kind) -> Self {
+        let mut job = Job::new().parallelism(kind.parallelism).backoff_limit(kind.backoff_limit);
+        job = match kind.completions {
+            Some(completions) if kind.indexed => job.indexed(completions),
+            Some(completions) => job.completions(completions),
+            None => job.work_queue(),
+        };
+        if let Some(limit) = kind.per_index {
+            job = job.per_index(limit);
+        }
+        if kind.ignores {
+            job = job.rule("Ignore", IGNORED);
+        }
+        if kind.waits_for_end {
+            job = job.replace_only_failed();
+        }
         Self {
             job: job.view,
             pods: BTreeMap::new(),
@@ -69,6 +122,8 @@ impl World {
             now: 0,
             made: 0,
             listed: HashSet::new(),
+            failures: BTreeMap::new(),
+            forgetful: HashSet::new(),
         }
     }
 
@@ -92,10 +147,10 @@ impl World {
                     assert!(!refused.pods, "it was told that pods are refused");
                     refused.pods = true;
                 }
-                Step::CreatePods(count) => {
-                    for _ in 0..count {
+                Step::CreatePods(pods) => {
+                    for new in pods {
                         spend(writes)?;
-                        self.create();
+                        self.create(new);
                     }
                 }
                 Step::DeletePods { pods, uncounted } => {
@@ -104,6 +159,7 @@ impl World {
                             spend(writes)?;
                             assert!(!pod.is_ended(), "an ended pod must not be let go uncounted: {pod:?}");
                             self.untrack(&pod.identity.uid);
+                            self.forgetful.extend(pod.index);
                         }
                         spend(writes)?;
                         self.delete(&pod.identity.uid.clone());
@@ -128,20 +184,50 @@ impl World {
         panic!("a sync does not come to an end");
     }
 
-    fn create(&mut self) {
+    fn create(&mut self, new: NewPod) {
         assert!(!self.job.status.is_finished() && !self.job.spec.suspend, "no pod may be created now");
         self.made += 1;
-        let pod = pod(&format!("{:04}", self.made)).running(self.now).view;
+        let mut pod = pod(&format!("{:04}", self.made)).running(self.now).view;
+        pod.index = new.index;
+        pod.index_failures = new.failures.unwrap_or_default();
+        if let Some(index) = new.index {
+            assert!(index < self.job.indexes(), "no such index");
+            assert!(!self.job.status.completed_indexes.set.contains(index), "index {index} is done");
+            let failed = self.job.status.failed_indexes.as_ref();
+            assert!(failed.is_none_or(|failed| !failed.set.contains(index)), "index {index} has failed");
+            let waits = self.job.spec.replace_only_failed;
+            let mut others = self.pods.values().filter(|pod| pod.index == Some(index));
+            let rival = others.find(|pod| pod.is_active() || (waits && pod.is_terminating()));
+            assert!(rival.is_none(), "index {index} has a pod already: {rival:?}");
+        }
+        if let (Some(index), Some(failures)) = (new.index, new.failures) {
+            let known = self.failures.get(&index).map_or(0, HashSet::len);
+            let carried = failures.all() as usize;
+            let right = carried == known || (carried < known && self.forgetful.contains(&index));
+            assert!(right, "of the {known} failures of index {index}, {carried} are carried over");
+        }
         self.pods.insert(pod.identity.uid.clone(), pod);
         let active = self.pods.values().filter(|pod| pod.is_active()).count();
         assert!(active as i32 <= self.job.spec.parallelism, "{active} pods are active");
     }
 
+    /// A pod that has failed as its Job sees it, and is tracked, is one failure of its index.
+    fn note_failure(&mut self, uid: &Uid) {
+        let Some(pod) = self.pods.get(uid).filter(|pod| pod.tracked && is_failed(&self.job, pod)) else { return };
+        if let Some(index) = pod.index {
+            self.failures.entry(index).or_default().insert(uid.clone());
+        }
+    }
+
     fn delete(&mut self, uid: &Uid) {
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.deleting = true;
-            pod.finished_at = time(self.now);
+            pod.end.get_or_insert_default();
+            if !pod.is_ended() {
+                pod.finished_at = time(self.now);
+            }
         }
+        self.note_failure(uid);
         self.collect(uid);
     }
 
@@ -159,15 +245,30 @@ impl World {
         }
     }
 
-    fn end(&mut self, uid: &Uid, success: bool) {
+    fn end(&mut self, uid: &Uid, code: i32) {
         if let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.is_ended()) {
-            pod.phase = if success { Phase::Succeeded } else { Phase::Failed };
+            pod.phase = if code == 0 { Phase::Succeeded } else { Phase::Failed };
             pod.finished_at = time(self.now);
+            if code != 0 {
+                pod.end.get_or_insert_default().exits.push(("main".to_owned(), code));
+            }
         }
+        self.note_failure(uid);
         self.collect(uid);
     }
 
     fn assert_accounted(&self, pod: &PodView) {
+        let status = &self.job.status;
+        let ignored = is_failed(&self.job, pod) && verdict(&self.job, pod) == Verdict::Ignore;
+        if ignored || (status.true_condition(SUCCESS_CRITERIA_MET).is_some() && pod.is_terminating()) {
+            return;
+        }
+        if let (Some(index), Phase::Succeeded) = (pod.index, pod.phase) {
+            let failed = status.failed_indexes.as_ref().is_some_and(|failed| failed.set.contains(index));
+            let stored = failed || status.completed_indexes.set.contains(index);
+            assert!(stored, "index {index} is not stored: {status:?}");
+            return;
+        }
         let uncounted = &self.job.status.uncounted;
         let stored = uncounted.succeeded.iter().chain(&uncounted.failed).any(|uid| *uid == pod.identity.uid);
         assert!(stored, "the finalizer comes off before the pod is stored: {pod:?}\n{:?}", self.job.status);
@@ -177,8 +278,16 @@ impl World {
     fn store(&mut self, new: JobStatus) {
         let old = self.job.status.clone();
         assert!(!old.is_finished(), "a finished Job's status does not change");
+        let (was, is) = (&old.completed_indexes.set, &new.completed_indexes.set);
+        assert_eq!(was.overlap(is), was.len(), "no index is forgotten: {old:?} {new:?}");
+        if self.job.is_indexed() {
+            assert_eq!(i64::from(new.succeeded), is.len() as i64);
+        }
+        let newly_succeeded = if self.job.is_indexed() { 0 } else { new.succeeded - old.succeeded };
+        let overlap = new.failed_indexes.as_ref().map_or(0, |failed| failed.set.overlap(is));
+        assert_eq!(overlap, 0, "an index has two ends: {new:?}");
         for (old_list, new_list, counted) in [
-            (&old.uncounted.succeeded, &new.uncounted.succeeded, new.succeeded - old.succeeded),
+            (&old.uncounted.succeeded, &new.uncounted.succeeded, newly_succeeded),
             (&old.uncounted.failed, &new.uncounted.failed, new.failed - old.failed),
         ] {
             let left: Vec<_> = old_list.iter().filter(|uid| !new_list.contains(uid)).collect();
@@ -205,9 +314,9 @@ impl World {
         };
         match happening {
             Happening::Sync { crash_after, refuse } => self.sync(crash_after, refuse),
-            Happening::End { pod, success } => {
+            Happening::End { pod, code } => {
                 if let Some(uid) = pick(&self.pods, pod) {
-                    self.end(&uid, success);
+                    self.end(&uid, code);
                 }
             }
             Happening::Delete { pod } => {
@@ -231,7 +340,7 @@ impl World {
                 return;
             }
             let uids: Vec<_> = self.pods.keys().cloned().collect();
-            uids.iter().for_each(|uid| self.end(uid, true));
+            uids.iter().for_each(|uid| self.end(uid, 0));
             self.now += 700;
         }
         panic!("the Job does not finish: {:?}", self.job.status);
@@ -244,27 +353,28 @@ fn spend(writes: &mut usize) -> Result<(), Crash> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_finished_pod_is_counted_exactly_once_and_the_job_ends(
-        completions in prop::option::of(0_i32..8),
-        parallelism in 1_i32..5,
-        backoff_limit in 0_i32..6,
+        kind in kind(),
         history in prop::collection::vec(happening(), 0..60),
     ) {
-        let mut world = World::new(completions, parallelism, backoff_limit);
+        let mut world = World::new(kind);
         for happening in history {
             world.happen(happening);
         }
         world.finish();
         let status = &world.job.status;
-        prop_assert_eq!((status.succeeded + status.failed) as usize, world.listed.len());
-        let complete = status.true_condition("Complete").is_some();
-        if complete {
-            prop_assert!(status.succeeded >= completions.unwrap_or(1), "{:?}", status);
+        let by_uid = if kind.indexed { status.failed } else { status.succeeded + status.failed };
+        prop_assert_eq!(by_uid as usize, world.listed.len());
+        if status.true_condition(COMPLETE).is_some() {
+            prop_assert!(status.succeeded >= kind.completions.unwrap_or(1), "{:?}", status);
+        } else if kind.per_index.is_some() {
+            let failed = status.failed_indexes.as_ref().map(|failed| failed.set.len()).unwrap_or_default();
+            prop_assert!(failed > 0 && failed + status.succeeded as u64 == kind.completions.unwrap() as u64, "{:?}", status);
         } else {
-            prop_assert!(status.failed > backoff_limit, "{:?}", status);
+            prop_assert!(status.failed > kind.backoff_limit, "{:?}", status);
         }
     }
 }

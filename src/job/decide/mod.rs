@@ -10,10 +10,16 @@ pub mod accounting;
 pub mod active_deadline;
 pub mod backoff;
 pub mod backoff_limit;
+pub mod backoff_limit_per_index;
 pub mod claims;
+pub mod completion_mode;
 pub mod completions;
+pub mod max_failed_indexes;
 pub mod outcome;
 pub mod parallelism;
+pub mod pod_failure_policy;
+pub mod pod_replacement_policy;
+pub mod success_policy;
 pub mod suspend;
 pub mod tally;
 
@@ -30,8 +36,9 @@ use self::backoff::Backoff;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::tally::Tally;
+use super::index::CompletionIndex;
 use super::status::JobStatus;
-use super::view::{CompletionMode, JobView, PodView};
+use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use crate::runtime::config::Limits;
 use crate::runtime::events::EventText;
 
@@ -68,6 +75,15 @@ pub struct Decision {
     pub backoff: Backoff,
 }
 
+/// A pod to create, beyond what the template says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewPod {
+    /// Its completion index, if the Job is Indexed.
+    pub index: Option<CompletionIndex>,
+    /// The failures of its index before it, if each index has a limit.
+    pub failures: Option<IndexFailures>,
+}
+
 /// One kind of writes, which may be made in any order and at once.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -82,8 +98,8 @@ pub enum Step {
         /// Pods it controls that its selector no longer matches.
         release: Vec<Arc<PodView>>,
     },
-    /// Create so many pods.
-    CreatePods(usize),
+    /// Create these pods.
+    CreatePods(Vec<NewPod>),
     /// Delete these pods.
     DeletePods {
         /// Which.
@@ -123,11 +139,20 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
+    // A success is stored before pods are deleted because of it, or they would look as if they had failed.
+    let to_store =
+        outcome.as_ref().is_some_and(|outcome| !outcome.is_failure()) && Outcome::stored(&job.status).is_none();
+    if to_store || accounting::is_pressing(job, &tally, limits) {
+        let step = account(situation, &tally, outcome.as_ref(), now, limits);
+        if !matches!(step, Step::Nothing) {
+            return Decision { step, wake, backoff };
+        }
+    }
     if !situation.refused.pods {
         let plan = match outcome {
             Some(_) => parallelism::clear(&tally),
             None if job.deleting => PodPlan::Nothing,
-            None => parallelism::manage(job, &tally, backoff.over_at(limits).filter(|at| *at > now), limits),
+            None => parallelism::manage(job, &tally, &backoff, now, limits),
         };
         let step = match plan {
             PodPlan::Nothing => None,
@@ -135,24 +160,34 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
                 None
             }
-            PodPlan::Create(count) => Some(Step::CreatePods(count)),
+            PodPlan::Create(pods) => Some(Step::CreatePods(pods)),
             PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
         };
         if let Some(step) = step {
             return Decision { step, wake, backoff };
         }
     }
+    Decision { step: account(situation, &tally, outcome.as_ref(), now, limits), wake, backoff }
+}
 
-    // An outcome counts once no pod of ours is active any more.
-    let outcome = outcome.filter(|_| tally.active.is_empty());
-    let untrack = accounting::accounted(job, &tally, outcome.as_ref());
-    let step = if untrack.is_empty() || situation.refused.untracking {
-        accounting::write_status(job, &tally, outcome.as_ref(), now, limits)
+/// Counts what has ended and stores what has become of the Job.
+fn account(
+    situation: &Situation<'_>,
+    tally: &Tally,
+    outcome: Option<&Outcome>,
+    now: Timestamp,
+    limits: &Limits,
+) -> Step {
+    let job = situation.job;
+    // A failure counts once no pod of ours is active any more.
+    let outcome = outcome.filter(|outcome| tally.active.is_empty() || !outcome.is_failure());
+    let untrack = accounting::accounted(job, tally, outcome, limits);
+    if untrack.is_empty() || situation.refused.untracking {
+        accounting::write_status(job, tally, outcome, now, limits)
     } else {
         // What is stored may be taken off before more is stored: one write then does both for a growing batch.
         Step::Untrack(untrack)
-    };
-    Decision { step, wake, backoff }
+    }
 }
 
 /// Why this Job is not to be worked on at all, if so.
@@ -161,14 +196,7 @@ fn refusal(job: &JobView) -> Option<EventText> {
         let message = "Skipped Job sync because completion mode is unknown";
         return Some(EventText::warning("UnknownCompletionMode", message));
     }
-    if job.spec.unsupported.is_empty() {
-        return None;
-    }
-    let message = format!(
-        "Jobwright does not support {} yet; remove it or leave the Job to another controller by spec.managedBy",
-        job.spec.unsupported.join(", ")
-    );
-    Some(EventText::warning("UnsupportedField", message))
+    None
 }
 
 impl Outcome {
@@ -204,7 +232,8 @@ mod tests {
     #[test]
     fn creation_comes_before_the_status_so_that_no_step_waits_for_it() {
         let job = Job::new().completions(3).parallelism(1).started(0);
-        assert!(matches!(job.decide(&[pod("a").succeeded(5)]).step, Step::CreatePods(1)));
+        let Step::CreatePods(pods) = job.decide(&[pod("a").succeeded(5)]).step else { panic!() };
+        assert_eq!(pods, [NewPod::default()]);
     }
 
     #[test]

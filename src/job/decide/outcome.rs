@@ -5,7 +5,8 @@
 use jiff::Timestamp;
 
 use super::tally::Tally;
-use super::{active_deadline, backoff_limit};
+use super::{active_deadline, backoff_limit, backoff_limit_per_index, max_failed_indexes};
+use super::{pod_failure_policy, success_policy};
 use crate::job::status::{FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::JobView;
 
@@ -57,13 +58,24 @@ pub fn outcome(job: &JobView, tally: &Tally, now: Timestamp) -> Option<Outcome> 
     if let Some(stored) = Outcome::stored(&job.status) {
         return Some(stored);
     }
+    if let Some(message) = pod_failure_policy::fail_job(job, &tally.ended_badly) {
+        return Some(Outcome::failed("PodFailurePolicy", &message));
+    }
     if backoff_limit::is_exceeded(job, tally) {
         return Some(Outcome::failed("BackoffLimitExceeded", "Job has reached the specified backoff limit"));
     }
     if active_deadline::deadline(job, now).is_some_and(|deadline| now >= deadline) {
         return Some(Outcome::failed("DeadlineExceeded", "Job was active longer than specified deadline"));
     }
-    None
+    if max_failed_indexes::is_exceeded(job, &tally.failed_indexes) {
+        let message = "Job has exceeded the specified maximal number of failed indexes";
+        return Some(Outcome::failed("MaxFailedIndexesExceeded", message));
+    }
+    if backoff_limit_per_index::is_over(job, &tally.succeeded_indexes, &tally.failed_indexes) {
+        return Some(Outcome::failed("FailedIndexes", "Job has failed indexes"));
+    }
+    let rule = success_policy::matched(job, &tally.succeeded_indexes)?;
+    Some(Outcome::Complete { reason: "SuccessPolicy".to_owned(), message: format!("Matched rules at index {rule}") })
 }
 
 #[cfg(test)]
@@ -84,6 +96,25 @@ mod tests {
         assert_eq!(reason(&job, &[], 50).as_deref(), Some("DeadlineExceeded"));
         assert_eq!(reason(&job, &[], 10).as_deref(), Some("DeadlineExceeded"));
         assert_eq!(reason(&job, &[], 9), None);
+    }
+
+    #[test]
+    fn a_policy_that_fails_the_job_comes_first() {
+        let job = Job::new().backoff_limit(0).active_deadline(10).started(0).rule("FailJob", 4);
+        assert_eq!(reason(&job, &[pod("a").failed(5).exit("main", 4)], 50).as_deref(), Some("PodFailurePolicy"));
+    }
+
+    #[test]
+    fn indexes_fail_a_job_when_too_many_have_failed_or_all_have_ended() {
+        let job = Job::new().indexed(3).per_index(0).max_failed(1);
+        let failed = |index| pod(&format!("f{index}")).index(index).failed(5);
+        assert_eq!(reason(&job, &[failed(0)], 9), None);
+        assert_eq!(reason(&job, &[failed(0), failed(1)], 9).as_deref(), Some("MaxFailedIndexesExceeded"));
+        let job = Job::new().indexed(3).per_index(0).completed("0,1");
+        assert_eq!(reason(&job, &[failed(2)], 9).as_deref(), Some("FailedIndexes"));
+        let policy = job.success_rules(serde_json::json!([{"succeededCount": 1}]));
+        assert_eq!(reason(&policy, &[failed(2)], 9).as_deref(), Some("FailedIndexes"), "failure comes before success");
+        assert_eq!(reason(&policy, &[], 9).as_deref(), Some("SuccessPolicy"));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::completions;
+use super::backoff::Backoff;
 use super::tally::Tally;
+use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_replacement_policy};
 use crate::job::view::{JobView, PodView};
 use crate::runtime::config::Limits;
 
@@ -17,8 +18,8 @@ pub enum PodPlan {
     Nothing,
     /// Pods are missing, but back-off holds them until then.
     Wait(Timestamp),
-    /// Create so many.
-    Create(usize),
+    /// Create these.
+    Create(Vec<NewPod>),
     /// Delete these.
     Delete {
         /// Which.
@@ -36,27 +37,57 @@ pub fn clear(tally: &Tally) -> PodPlan {
     PodPlan::Delete { pods: tally.active.clone(), uncounted: false }
 }
 
-/// As many active pods as wanted: all go from a suspended Job, surplus ones go in the order of [`first_to_go`], and
-/// missing ones come unless back-off holds them until `held_until`.
-pub fn manage(job: &JobView, tally: &Tally, held_until: Option<Timestamp>, limits: &Limits) -> PodPlan {
+/// As many active pods as wanted: all go from a suspended Job, surplus and misplaced ones go, and missing ones come
+/// unless back-off holds them.
+pub fn manage(job: &JobView, tally: &Tally, backoff: &Backoff, now: Timestamp, limits: &Limits) -> PodPlan {
     let active = tally.active.len();
     let wanted = if job.spec.suspend { 0 } else { completions::wanted_active(job, tally) };
-    if let Some(surplus) = active.checked_sub(wanted).filter(|surplus| *surplus > 0) {
-        let mut pods = tally.active.clone();
-        pods.sort_by(|a, b| first_to_go(a, b));
-        // A suspended Job's pods all go at once.
-        let at_once = if job.spec.suspend { surplus } else { surplus.min(limits.max_pods_per_sync) };
-        pods.truncate(at_once);
-        return PodPlan::Delete { pods, uncounted: true };
+    let mut surplus = surplus(job, tally, active.saturating_sub(wanted));
+    if !surplus.is_empty() {
+        if !job.spec.suspend {
+            surplus.truncate(limits.max_pods_per_sync);
+        }
+        return PodPlan::Delete { pods: surplus, uncounted: true };
     }
-    let in_the_way =
-        if job.spec.replace_only_failed { usize::try_from(tally.terminating).unwrap_or_default() } else { 0 };
-    let missing = wanted.saturating_sub(active + in_the_way);
-    match held_until {
-        _ if missing == 0 => PodPlan::Nothing,
-        Some(until) => PodPlan::Wait(until),
-        None => PodPlan::Create(missing.min(limits.max_pods_per_sync)),
+    let missing = wanted.saturating_sub(active + pod_replacement_policy::in_the_way(job, tally));
+    if missing == 0 {
+        return PodPlan::Nothing;
     }
+    let at_once = missing.min(limits.max_pods_per_sync);
+    if job.spec.backoff_limit_per_index.is_some() {
+        let indexes = completion_mode::pending(job, tally).take(at_once);
+        return match backoff_limit_per_index::ready(job, indexes, &tally.records, now, limits) {
+            Ok(pods) => PodPlan::Create(pods),
+            Err(until) => until.map_or(PodPlan::Nothing, PodPlan::Wait),
+        };
+    }
+    if let Some(until) = backoff.over_at(limits).filter(|until| *until > now) {
+        return PodPlan::Wait(until);
+    }
+    let pods: Vec<NewPod> = if job.is_indexed() {
+        let indexes = completion_mode::pending(job, tally).take(at_once);
+        indexes.map(|index| NewPod { index: Some(index), failures: None }).collect()
+    } else {
+        vec![NewPod::default(); at_once]
+    };
+    if pods.is_empty() { PodPlan::Nothing } else { PodPlan::Create(pods) }
+}
+
+/// The pods that are out of place, and in the order of [`first_to_go`] as many more as it takes to make `count`.
+fn surplus(job: &JobView, tally: &Tally, count: usize) -> Vec<Arc<PodView>> {
+    let (mut out, mut rest) = if job.is_indexed() {
+        completion_mode::misplaced(job, &tally.active)
+    } else if count == 0 {
+        return Vec::new();
+    } else {
+        (Vec::new(), tally.active.clone())
+    };
+    if out.len() < count {
+        rest.sort_by(|a, b| first_to_go(a, b));
+        rest.truncate(count - out.len());
+        out.append(&mut rest);
+    }
+    out
 }
 
 /// The order in which surplus pods go: those that have come least far first. Without a node before with one; Pending,
@@ -77,14 +108,21 @@ mod tests {
     use super::*;
 
     fn plan(job: &Job, pods: &[Pod]) -> PodPlan {
-        manage(&job.view, &job.tally(pods), None, &Limits::default())
+        job.plan(pods, NOW)
+    }
+
+    fn created(job: &Job, pods: &[Pod]) -> usize {
+        match plan(job, pods) {
+            PodPlan::Create(pods) => pods.len(),
+            _ => 0,
+        }
     }
 
     #[test]
     fn missing_pods_are_created() {
         let job = Job::new().completions(10).parallelism(4);
-        assert!(matches!(plan(&job, &[]), PodPlan::Create(4)));
-        assert!(matches!(plan(&job, &[pod("a").running(1)]), PodPlan::Create(3)));
+        assert_eq!(created(&job, &[]), 4);
+        assert_eq!(created(&job, &[pod("a").running(1)]), 3);
         let pods = [pod("a"), pod("b"), pod("c"), pod("d")];
         assert!(matches!(plan(&job, &pods), PodPlan::Nothing));
     }
@@ -92,24 +130,53 @@ mod tests {
     #[test]
     fn at_most_so_many_are_created_at_once() {
         let job = Job::new().completions(2000).parallelism(2000);
-        assert!(matches!(plan(&job, &[]), PodPlan::Create(500)));
+        assert_eq!(created(&job, &[]), 500);
+    }
+
+    #[test]
+    fn an_indexed_job_gets_the_lowest_indexes_that_nobody_has() {
+        let job = Job::new().indexed(9).parallelism(4).completed("1");
+        let PodPlan::Create(pods) = plan(&job, &[pod("a").index(2)]) else { panic!() };
+        assert_eq!(pods.iter().map(|pod| pod.index).collect::<Vec<_>>(), [Some(0), Some(3), Some(4)]);
+        assert!(pods.iter().all(|pod| pod.failures.is_none()));
+    }
+
+    #[test]
+    fn misplaced_pods_go_even_if_there_are_not_too_many_and_nothing_is_created_meanwhile() {
+        let job = Job::new().indexed(9).parallelism(4);
+        let pods = [pod("a").index(2), pod("b").index(2).running(1), pod("c")];
+        let PodPlan::Delete { pods: out, uncounted } = plan(&job, &pods) else { panic!() };
+        assert_eq!((names(&out), uncounted), (vec!["a".to_owned(), "c".to_owned()], true));
+        let job = job.parallelism(0);
+        let PodPlan::Delete { pods: out, .. } = plan(&job, &pods) else { panic!() };
+        assert_eq!(names(&out), ["a", "c", "b"], "the rest makes up the number");
+    }
+
+    #[test]
+    fn failed_indexes_get_no_pods_and_their_places_stay_empty() {
+        let job = Job::new().indexed(3).parallelism(3).per_index(0).failed_indexes("0,1").completed("2");
+        assert!(matches!(plan(&job, &[]), PodPlan::Nothing));
     }
 
     #[test]
     fn back_off_holds_creation_but_not_deletion() {
-        let until = time(30);
-        let held = |job: &Job, pods: &[Pod]| manage(&job.view, &job.tally(pods), Some(until), &Limits::default());
         let job = Job::new().completions(3).parallelism(1);
-        assert!(matches!(held(&job, &[]), PodPlan::Wait(at) if at == until));
-        assert!(matches!(held(&job, &[pod("a")]), PodPlan::Nothing), "nothing is missing");
-        assert!(matches!(held(&job, &[pod("a"), pod("b")]), PodPlan::Delete { .. }));
+        let failed = pod("failed").failed(NOW - 4);
+        let backoff = Backoff::default().after(&job.tally(std::slice::from_ref(&failed)));
+        let held = |pods: &[Pod]| {
+            let pods = [&[failed.clone()], pods].concat();
+            manage(&job.view, &job.tally(&pods), &backoff, time(NOW), &Limits::default())
+        };
+        assert!(matches!(held(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));
+        assert!(matches!(held(&[pod("a")]), PodPlan::Nothing), "nothing is missing");
+        assert!(matches!(held(&[pod("a"), pod("b")]), PodPlan::Delete { .. }));
     }
 
     #[test]
     fn a_terminating_pod_is_replaced_at_once_or_after_its_end_as_the_policy_says() {
         let pods = [pod("a").running(1).deleting(2)];
         let job = Job::new().completions(5).parallelism(1);
-        assert!(matches!(plan(&job, &pods), PodPlan::Create(1)));
+        assert_eq!(created(&job, &pods), 1);
         assert!(matches!(plan(&job.replace_only_failed(), &pods), PodPlan::Nothing));
     }
 

@@ -1,76 +1,105 @@
 //! Counts over a Job's pods that the rules share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_replacement_policy::is_failed;
+use super::{backoff_limit_per_index, completion_mode};
+use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::identity::Uid;
 
 /// The pods of a Job, counted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tally {
     /// Neither ended nor being deleted.
     pub active: Vec<Arc<PodView>>,
     /// Active and ready.
     pub ready: i32,
     /// Being deleted, not ended.
-    pub terminating: i32,
-    /// With the tracking finalizer: not accounted for.
+    pub terminating: Vec<Arc<PodView>>,
+    /// Failed as the Job counts it, accounted for or not.
+    pub ended_badly: Vec<Arc<PodView>>,
+    /// With the tracking finalizer: not accounted for. In order of their indexes, if they have any.
     pub tracked: Vec<Arc<PodView>>,
     /// Succeeded and not in the status in any form.
     pub new_succeeded: Vec<Arc<PodView>>,
     /// Failed and not in the status in any form.
     pub new_failed: Vec<Arc<PodView>>,
-    /// Successes: counted, uncounted and new.
+    /// Successes: counted, uncounted and new; of an Indexed Job, the indexes that succeeded.
     pub succeeded: i64,
-    /// Failures: counted, uncounted and new.
+    /// Failures that count: counted, uncounted and new.
     pub failed: i64,
     /// Restarts of containers in pods that are pending or running.
     pub restarts: i64,
+    /// The indexes that succeeded.
+    pub succeeded_indexes: IndexSet,
+    /// The indexes that failed.
+    pub failed_indexes: IndexSet,
+    /// Failed pods that are kept as the record of their index's failures.
+    pub records: BTreeMap<CompletionIndex, Arc<PodView>>,
 }
 
 impl Tally {
     /// Counts these pods of the Job.
     pub fn of<'a>(job: &JobView, pods: impl Iterator<Item = &'a Arc<PodView>>) -> Self {
         let uncounted = &job.status.uncounted;
-        let succeeded: HashSet<&Uid> = uncounted.succeeded.iter().collect();
-        let failed: HashSet<&Uid> = uncounted.failed.iter().collect();
-        let mut tally = Self {
-            active: Vec::new(),
-            ready: 0,
-            terminating: 0,
-            tracked: Vec::new(),
-            new_succeeded: Vec::new(),
-            new_failed: Vec::new(),
-            succeeded: i64::from(job.status.succeeded) + uncounted.succeeded.len() as i64,
-            failed: i64::from(job.status.failed) + uncounted.failed.len() as i64,
-            restarts: 0,
-        };
+        let listed: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
+        let mut tally = Self::default();
         for pod in pods {
             if pod.is_active() {
                 tally.active.push(pod.clone());
                 tally.ready += i32::from(pod.is_ready());
             } else if pod.is_terminating() {
-                tally.terminating += 1;
+                tally.terminating.push(pod.clone());
             }
             if matches!(pod.phase, Phase::Pending | Phase::Running) {
                 tally.restarts += pod.restarts;
+            }
+            let has_failed = is_failed(job, pod);
+            if has_failed {
+                tally.ended_badly.push(pod.clone());
             }
             if !pod.tracked {
                 continue;
             }
             tally.tracked.push(pod.clone());
-            let uid = &pod.identity.uid;
-            if pod.phase == Phase::Succeeded && !succeeded.contains(uid) {
+            // A pod that is deleted may be listed as failed and succeed after all; what is listed stands.
+            if !job.can_count(pod) || listed.contains(&pod.identity.uid) {
+                continue;
+            }
+            if pod.phase == Phase::Succeeded {
                 tally.new_succeeded.push(pod.clone());
             }
-            if pod.is_failed(&job.spec) && !failed.contains(uid) {
+            if has_failed {
                 tally.new_failed.push(pod.clone());
             }
         }
-        tally.succeeded += tally.new_succeeded.len() as i64;
-        tally.failed += tally.new_failed.len() as i64;
+        let counting = tally.new_failed.iter().filter(|pod| verdict(job, pod) != Verdict::Ignore).count();
+        tally.failed = i64::from(job.status.failed) + (uncounted.failed.len() + counting) as i64;
+        if job.is_indexed() {
+            tally.count_indexes(job);
+        } else {
+            let new = uncounted.succeeded.len() + tally.new_succeeded.len();
+            tally.succeeded = i64::from(job.status.succeeded) + new as i64;
+        }
         tally
+    }
+
+    fn count_indexes(&mut self, job: &JobView) {
+        self.tracked.sort_by_key(|pod| pod.index);
+        self.succeeded_indexes = completion_mode::succeeded(job, &self.tracked);
+        self.succeeded = self.succeeded_indexes.len().try_into().unwrap_or(i64::MAX);
+        self.failed_indexes = backoff_limit_per_index::failed(job, &self.tracked, &self.succeeded_indexes);
+        let over = self.succeeded_indexes.union(&self.failed_indexes);
+        self.records = backoff_limit_per_index::records(job, &self.tracked, &self.active, &over);
+    }
+
+    /// Whether this pod is kept as the record of its index's failures.
+    pub fn is_record(&self, pod: &PodView) -> bool {
+        let record = pod.index.and_then(|index| self.records.get(&index));
+        record.is_some_and(|record| record.identity.uid == pod.identity.uid)
     }
 }
 
@@ -98,8 +127,37 @@ mod tests {
     fn a_pod_being_deleted_is_terminating_and_failed_but_not_active() {
         let pods = [pod("a").running(1).ready(2).deleting(9), pod("b").running(1).ready(2), pod("c").running(1)];
         let tally = Job::new().tally(&pods);
-        assert_eq!((tally.active.len(), tally.ready, tally.terminating, tally.failed), (2, 1, 1, 1));
+        assert_eq!((tally.active.len(), tally.ready, tally.terminating.len(), tally.failed), (2, 1, 1, 1));
         let waits = Job::new().replace_only_failed().tally(&pods);
-        assert_eq!((waits.terminating, waits.failed), (1, 0), "podReplacementPolicy: Failed waits for the phase");
+        assert_eq!((waits.terminating.len(), waits.failed), (1, 0), "podReplacementPolicy: Failed waits for the phase");
+    }
+
+    #[test]
+    fn a_pod_listed_as_failed_is_no_success_however_it_ends() {
+        let job = Job::new().work_queue().uncounted(&[], &["uid-a"]);
+        let tally = job.tally(&[pod("a").deleting(3).succeeded(5)]);
+        assert_eq!((tally.succeeded, tally.failed), (0, 1));
+    }
+
+    #[test]
+    fn failures_that_a_policy_ignores_do_not_count() {
+        let job = Job::new().rule("Ignore", 42);
+        let tally = job.tally(&[pod("a").failed(5).exit("main", 42), pod("b").failed(5).exit("main", 1)]);
+        assert_eq!((tally.failed, tally.new_failed.len()), (1, 2));
+    }
+
+    #[test]
+    fn of_an_indexed_job_the_pods_of_its_indexes_count_and_no_others() {
+        let job = Job::new().indexed(2).completed("0").counted(1, 0);
+        let pods = [
+            pod("again").index(0).succeeded(5),
+            pod("new").index(1).succeeded(5),
+            pod("beyond").index(2).succeeded(5),
+            pod("none").failed(5),
+            pod("bad").index(1).failed(5),
+        ];
+        let tally = job.tally(&pods);
+        assert_eq!((tally.succeeded, tally.failed), (2, 1));
+        assert_eq!(names(&tally.tracked), ["none", "again", "new", "bad", "beyond"], "in order of their indexes");
     }
 }

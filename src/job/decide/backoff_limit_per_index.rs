@@ -1,0 +1,211 @@
+//! `spec.backoffLimitPerIndex`: how many failures each index bears
+//! ([KEP-3850](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3850-backoff-limits-per-index-for-indexed-jobs)).
+//!
+//! The Job's status does not hold the failures of each index. They are recorded on its pods, each new one carrying the
+//! count of those before it; therefore the last failed pod of an index keeps its finalizer until there is a new one.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_replacement_policy::is_failed;
+use super::{NewPod, backoff};
+use crate::job::index::{CompletionIndex, IndexSet};
+use crate::job::view::{IndexFailures, JobView, PodView};
+use crate::runtime::config::Limits;
+
+/// The indexes that failed: those stored, and those with a pod whose failure is one too many or that a policy says
+/// fails its index; unless they succeeded. Empty where there is no limit for each index.
+pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> IndexSet {
+    let Some(limit) = job.spec.backoff_limit_per_index else { return IndexSet::default() };
+    let has_failed = |pod: &&Arc<PodView>| {
+        is_failed(job, pod)
+            && match verdict(job, pod) {
+                Verdict::FailIndex => true,
+                Verdict::Ignore => false,
+                Verdict::Count | Verdict::Unmatched | Verdict::FailJob(_) => pod.index_failures.counted >= limit,
+            }
+    };
+    let failed = tracked.iter().filter(has_failed).filter_map(|pod| job.index_of(pod));
+    let failed = failed.filter(|index| !succeeded.contains(*index));
+    job.status.failed_indexes.as_ref().map(|stored| stored.set.clone()).unwrap_or_default().with(failed)
+}
+
+/// Whether every index has come to its end and not all of them to a good one.
+pub fn is_over(job: &JobView, succeeded: &IndexSet, failed: &IndexSet) -> bool {
+    !failed.is_empty() && failed.len() + succeeded.len() >= u64::from(job.indexes())
+}
+
+/// The last failed pod of each index that waits for a new one.
+pub fn records(
+    job: &JobView,
+    tracked: &[Arc<PodView>],
+    active: &[Arc<PodView>],
+    over: &IndexSet,
+) -> BTreeMap<CompletionIndex, Arc<PodView>> {
+    let mut records: BTreeMap<CompletionIndex, Arc<PodView>> = BTreeMap::new();
+    if job.spec.backoff_limit_per_index.is_none() {
+        return records;
+    }
+    let active: HashSet<CompletionIndex> = active.iter().filter_map(|pod| job.index_of(pod)).collect();
+    for pod in tracked.iter().filter(|pod| is_failed(job, pod)) {
+        let Some(index) = job.index_of(pod).filter(|index| !active.contains(index) && !over.contains(*index)) else {
+            continue;
+        };
+        let age = |pod: &PodView| (pod.index_failures.all(), pod.finished_at);
+        let is_later = |known: &Arc<PodView>| {
+            let (known, new) = (age(known), age(pod));
+            known.0 <= new.0 && known.1 <= new.1
+        };
+        if records.get(&index).is_none_or(is_later) {
+            records.insert(index, pod.clone());
+        }
+    }
+    records
+}
+
+/// Those of these indexes that a pod may be created for now; if there are none, when the first may.
+pub fn ready(
+    job: &JobView,
+    indexes: impl Iterator<Item = CompletionIndex>,
+    records: &BTreeMap<CompletionIndex, Arc<PodView>>,
+    now: Timestamp,
+    limits: &Limits,
+) -> Result<Vec<NewPod>, Option<Timestamp>> {
+    let mut ready = Vec::new();
+    let mut first: Option<Reverse<Timestamp>> = None;
+    for index in indexes {
+        let record = records.get(&index);
+        let until = record.and_then(|record| {
+            let failures = u32::try_from(record.index_failures.all()).unwrap_or_default().saturating_add(1);
+            backoff::over_at(failures, record.finished_at, limits)
+        });
+        match until.filter(|until| *until > now) {
+            Some(until) => first = first.max(Some(Reverse(until))),
+            None => ready.push(NewPod { index: Some(index), failures: Some(carried(job, record.map(Arc::as_ref))) }),
+        }
+    }
+    if ready.is_empty() { Err(first.map(|Reverse(until)| until)) } else { Ok(ready) }
+}
+
+/// The failures that a new pod of an index carries over from the one it replaces.
+fn carried(job: &JobView, replaced: Option<&PodView>) -> IndexFailures {
+    let Some(replaced) = replaced else { return IndexFailures::default() };
+    let IndexFailures { counted, ignored } = replaced.index_failures;
+    if verdict(job, replaced) == Verdict::Ignore {
+        IndexFailures { counted, ignored: ignored.saturating_add(1) }
+    } else {
+        IndexFailures { counted: counted.saturating_add(1), ignored }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::parallelism::PodPlan;
+    use super::*;
+
+    fn failed_indexes(job: &Job, pods: &[Pod]) -> String {
+        job.tally(pods).failed_indexes.to_string()
+    }
+
+    fn records_of(job: &Job, pods: &[Pod]) -> Vec<String> {
+        names(&job.tally(pods).records.into_values().collect::<Vec<_>>())
+    }
+
+    /// The new pods' indexes with their counts, or when to look again.
+    fn plan(job: &Job, pods: &[Pod], now: i64) -> Result<Vec<(u32, i32, i32)>, Option<Timestamp>> {
+        match job.plan(pods, now) {
+            PodPlan::Create(pods) => Ok(pods
+                .iter()
+                .map(|new| (new.index.unwrap(), new.failures.unwrap().counted, new.failures.unwrap().ignored))
+                .collect()),
+            PodPlan::Wait(until) => Err(Some(until)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_index_fails_with_one_failure_more_than_its_limit() {
+        let job = Job::new().indexed(3).per_index(1);
+        assert_eq!(failed_indexes(&job, &[pod("a").index(0).failures(0, 0).failed(5)]), "");
+        assert_eq!(failed_indexes(&job, &[pod("a").index(0).failures(1, 0).failed(5)]), "0");
+        assert_eq!(
+            failed_indexes(&job, &[pod("a").index(0).failures(0, 4).failed(5)]),
+            "",
+            "ignored ones do not count"
+        );
+        assert_eq!(failed_indexes(&job, &[pod("a").index(7).failures(9, 0).failed(5)]), "", "no index of this Job");
+        let stored = Job::new().indexed(3).per_index(1).failed_indexes("2");
+        assert_eq!(failed_indexes(&stored, &[]), "2");
+        assert_eq!(failed_indexes(&Job::new().indexed(3), &[pod("a").index(0).failed(5)]), "");
+    }
+
+    #[test]
+    fn an_index_has_one_end_whatever_its_other_pods_come_to() {
+        let pods = [pod("a").index(0).succeeded(5), pod("b").index(0).failed(5)];
+        let new = Job::new().indexed(3).per_index(0).tally(&pods);
+        assert_eq!((new.succeeded_indexes.to_string().as_str(), new.failed_indexes.to_string().as_str()), ("0", ""));
+        let failed = Job::new().indexed(3).per_index(0).failed_indexes("0").tally(&pods);
+        assert_eq!(
+            (failed.succeeded_indexes.to_string().as_str(), failed.failed_indexes.to_string().as_str()),
+            ("", "0")
+        );
+    }
+
+    #[test]
+    fn a_policy_can_fail_an_index_at_once_or_let_it_off() {
+        let fail = Job::new().indexed(3).per_index(9).rule("FailIndex", 42).rule("Ignore", 43);
+        assert_eq!(failed_indexes(&fail, &[pod("a").index(1).failed(5).exit("main", 42)]), "1");
+        let job = Job::new().indexed(3).per_index(0).rule("Ignore", 43);
+        assert_eq!(failed_indexes(&job, &[pod("a").index(1).failed(5).exit("main", 43)]), "");
+        assert_eq!(failed_indexes(&job, &[pod("a").index(1).failed(5).exit("main", 1)]), "1");
+    }
+
+    #[test]
+    fn the_last_failed_pod_of_an_index_is_kept_until_there_is_a_new_one() {
+        let job = Job::new().indexed(3).per_index(5);
+        let (first, second) =
+            (pod("first").index(0).failures(0, 0).failed(5), pod("second").index(0).failures(1, 0).failed(9));
+        assert_eq!(records_of(&job, &[first.clone(), second.clone()]), ["second"]);
+        assert_eq!(records_of(&job, &[second.clone(), first.clone()]), ["second"]);
+        assert_eq!(records_of(&job, &[second.clone(), pod("new").index(0)]), [""; 0]);
+        let done = Job::new().indexed(3).per_index(5).completed("0");
+        assert_eq!(records_of(&done, &[second.clone()]), [""; 0], "the index succeeded meanwhile");
+        let over = Job::new().indexed(3).per_index(5).failed_indexes("0");
+        assert_eq!(records_of(&over, &[second]), [""; 0]);
+    }
+
+    #[test]
+    fn a_new_pod_carries_the_failures_of_its_index_over() {
+        let job = Job::new().indexed(2).parallelism(2).per_index(5).rule("Ignore", 43);
+        let pods = [
+            pod("a").index(0).failures(1, 2).failed(0).exit("main", 1),
+            pod("b").index(1).failures(1, 2).failed(0).exit("main", 43),
+        ];
+        assert_eq!(plan(&job, &pods, 1000), Ok(vec![(0, 2, 2), (1, 1, 3)]));
+        assert_eq!(plan(&job, &[], 1000), Ok(vec![(0, 0, 0), (1, 0, 0)]));
+    }
+
+    #[test]
+    fn an_index_in_its_back_off_waits_and_no_later_one_takes_its_place() {
+        let job = Job::new().indexed(4).parallelism(2).per_index(5);
+        // After one failure 10 s, after three 40 s.
+        let waiting = [pod("a").index(0).failures(0, 0).failed(100), pod("b").index(1).failures(1, 1).failed(100)];
+        assert_eq!(plan(&job, &waiting, 105), Err(Some(time(110))));
+        assert_eq!(plan(&job, &waiting, 110), Ok(vec![(0, 1, 0)]));
+        assert_eq!(plan(&job, &[waiting[1].clone(), pod("new").index(0)], 110), Err(Some(time(140))));
+    }
+
+    #[test]
+    fn it_is_over_when_all_indexes_are_and_some_failed() {
+        let job = Job::new().indexed(3).per_index(0).view;
+        let set = |text| IndexSet::parse(text, 3);
+        assert!(is_over(&job, &set("0,2"), &set("1")));
+        assert!(!is_over(&job, &set("0"), &set("1")));
+        assert!(!is_over(&job, &set("0-2"), &set("")));
+    }
+}

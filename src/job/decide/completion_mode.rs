@@ -1,0 +1,100 @@
+//! `spec.completionMode: Indexed`: which indexes are done, which pods are out of place, which indexes come next
+//! ([KEP-2214](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2214-indexed-job)).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::parallelism::first_to_go;
+use super::tally::Tally;
+use crate::job::index::{CompletionIndex, IndexSet};
+use crate::job::view::{JobView, Phase, PodView};
+
+/// The indexes that succeeded: those stored, and those of pods that are not accounted for. An index is done when one
+/// of its pods succeeds, whatever its other pods come to; but a failure that is stored stands.
+pub fn succeeded(job: &JobView, tracked: &[Arc<PodView>]) -> IndexSet {
+    let failed = job.status.failed_indexes.as_ref();
+    let may_succeed = |index: &CompletionIndex| failed.is_none_or(|failed| !failed.set.contains(*index));
+    let succeeded = tracked.iter().filter(|pod| pod.phase == Phase::Succeeded);
+    job.status.completed_indexes.set.with(succeeded.filter_map(|pod| job.index_of(pod)).filter(may_succeed))
+}
+
+/// Active pods that have no business here: those without an index of this Job's, and all but the furthest advanced of
+/// those that share one. Then the rest.
+pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, Vec<Arc<PodView>>) {
+    let mut out = Vec::new();
+    let mut keepers: BTreeMap<CompletionIndex, Arc<PodView>> = BTreeMap::new();
+    for pod in active {
+        let Some(index) = job.index_of(pod) else {
+            out.push(pod.clone());
+            continue;
+        };
+        match keepers.get_mut(&index) {
+            None => {
+                keepers.insert(index, pod.clone());
+            }
+            Some(keeper) if first_to_go(keeper, pod).is_lt() => out.push(std::mem::replace(keeper, pod.clone())),
+            Some(_) => out.push(pod.clone()),
+        }
+    }
+    (out, keepers.into_values().collect())
+}
+
+/// The indexes that a pod may be created for, lowest first: not done, not failed, without an active pod; and where
+/// pods are replaced only once they have ended, without one that is being deleted.
+pub fn pending(job: &JobView, tally: &Tally) -> impl Iterator<Item = CompletionIndex> + use<> {
+    let in_the_way = if job.spec.replace_only_failed { tally.terminating.as_slice() } else { &[] };
+    let taken = tally.active.iter().chain(in_the_way).filter_map(|pod| job.index_of(pod));
+    let done = tally.succeeded_indexes.union(&tally.failed_indexes).with(taken);
+    let completions = job.indexes();
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let index = done.first_missing(next, completions)?;
+        next = index + 1;
+        Some(index)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+
+    fn indexes(job: &Job, pods: &[Pod]) -> Vec<u32> {
+        pending(&job.view, &job.tally(pods)).collect()
+    }
+
+    #[test]
+    fn an_index_is_done_when_it_is_stored_or_one_of_its_pods_succeeded() {
+        let job = Job::new().indexed(5).completed("0,9");
+        let pods = [pod("a").index(2).succeeded(1), pod("b").index(2).failed(1), pod("c").index(5).succeeded(1)];
+        assert_eq!(job.tally(&pods).succeeded_indexes.to_string(), "0,2");
+        let accounted = [pod("a").index(2).succeeded(1).untracked()];
+        assert_eq!(job.tally(&accounted).succeeded_indexes.to_string(), "0", "the status says what it came to");
+    }
+
+    #[test]
+    fn pods_without_an_index_beyond_the_last_or_double_are_out_of_place() {
+        let job = Job::new().indexed(3);
+        let pods = [
+            pod("none"),
+            pod("beyond").index(3),
+            pod("double").index(1).running(5),
+            pod("keeper").index(1).running(5).ready(6),
+            pod("alone").index(0),
+        ];
+        let (out, rest) = misplaced(&job.view, &views(&pods));
+        assert_eq!(names(&out), ["none", "beyond", "double"]);
+        assert_eq!(names(&rest), ["alone", "keeper"]);
+        let (out, _) = misplaced(&job.view, &views(&[pods[3].clone(), pods[2].clone()]));
+        assert_eq!(names(&out), ["double"], "in whatever order they come");
+    }
+
+    #[test]
+    fn the_lowest_indexes_that_nobody_has_come_next() {
+        let job = Job::new().indexed(6).completed("1");
+        assert_eq!(indexes(&job, &[pod("a").index(0), pod("b").index(3).succeeded(1)]), [2, 4, 5]);
+        let deleting = [pod("a").index(0).running(1).deleting(2)];
+        assert_eq!(indexes(&job, &deleting), [0, 2, 3, 4, 5]);
+        assert_eq!(indexes(&job.replace_only_failed(), &deleting), [2, 3, 4, 5]);
+    }
+}

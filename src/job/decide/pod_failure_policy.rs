@@ -1,0 +1,150 @@
+//! `spec.podFailurePolicy`: what a pod failure means, by exit codes and pod conditions; the first rule that matches
+//! says it ([KEP-3329](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3329-retriable-and-non-retriable-failures)).
+
+use std::sync::Arc;
+
+use super::pod_replacement_policy::is_failed;
+use crate::job::view::policies::{FailureAction, FailureMatch, FailureRule};
+use crate::job::view::{JobView, PodView};
+
+/// What the failure of a pod means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The Job fails, with this message.
+    FailJob(String),
+    /// The pod's index fails.
+    FailIndex,
+    /// It is not counted.
+    Ignore,
+    /// It is counted, as a rule says.
+    Count,
+    /// It is counted, as no rule says otherwise.
+    Unmatched,
+}
+
+impl Verdict {
+    /// The action of the rule that matched.
+    pub fn action(&self) -> Option<FailureAction> {
+        match self {
+            Self::FailJob(_) => Some(FailureAction::FailJob),
+            Self::FailIndex => Some(FailureAction::FailIndex),
+            Self::Ignore => Some(FailureAction::Ignore),
+            Self::Count => Some(FailureAction::Count),
+            Self::Unmatched => None,
+        }
+    }
+}
+
+/// What the failure of this pod means.
+pub fn verdict(job: &JobView, pod: &PodView) -> Verdict {
+    let rules = job.spec.failure_rules.iter().flat_map(|rules| rules.iter());
+    let matched = rules.filter_map(|rule| Some((rule, matches(rule, pod)?))).next();
+    let Some((rule, what)) = matched else { return Verdict::Unmatched };
+    match rule.action {
+        FailureAction::FailJob => Verdict::FailJob(format!("{what} matching FailJob rule at index {}", rule.number)),
+        FailureAction::FailIndex => Verdict::FailIndex,
+        FailureAction::Ignore => Verdict::Ignore,
+        FailureAction::Count => Verdict::Count,
+    }
+}
+
+/// Why the Job is to fail, if one of these pods says so.
+pub fn fail_job(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
+    job.spec.failure_rules.as_ref()?;
+    pods.iter().filter(|pod| is_failed(job, pod)).find_map(|pod| match verdict(job, pod) {
+        Verdict::FailJob(message) => Some(message),
+        _ => None,
+    })
+}
+
+/// What of the pod a rule matches, in words.
+fn matches(rule: &FailureRule, pod: &PodView) -> Option<String> {
+    let end = pod.end.as_ref()?;
+    let name = format!("{}/{}", pod.identity.namespace, pod.identity.name);
+    match &rule.on {
+        FailureMatch::ExitCodes { container, among, codes } => {
+            let is_meant = |exit: &&(String, i32)| {
+                container.as_ref().is_none_or(|container| *container == exit.0) && codes.contains(&exit.1) == *among
+            };
+            let (container, code) = end.exits.iter().find(is_meant)?;
+            Some(format!("Container {container} for pod {name} failed with exit code {code}"))
+        }
+        FailureMatch::Conditions(patterns) => {
+            let (type_, _) = end.conditions.iter().find(|condition| patterns.contains(condition))?;
+            Some(format!("Pod {name} has condition {type_}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixtures::*;
+    use super::*;
+
+    fn verdict_of(job: &Job, pod: &Pod) -> Verdict {
+        verdict(&job.view, &pod.view)
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_says_it() {
+        let job =
+            Job::new().rule("Ignore", 1).rule("Count", 2).rule("FailIndex", 3).rule("FailJob", 4).rule("Ignore", 4);
+        let cases = [(1, Verdict::Ignore), (2, Verdict::Count), (3, Verdict::FailIndex), (5, Verdict::Unmatched)];
+        for (code, expected) in cases {
+            assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", code)), expected, "{code}");
+        }
+        assert_eq!(
+            verdict_of(&job, &pod("a").failed(1).exit("main", 4)),
+            Verdict::FailJob(
+                "Container main for pod default/a failed with exit code 4 matching FailJob rule at index 3".to_owned()
+            )
+        );
+        assert_eq!(verdict_of(&Job::new(), &pod("a").failed(1).exit("main", 4)), Verdict::Unmatched);
+    }
+
+    #[test]
+    fn a_rule_can_be_about_one_container_and_about_all_codes_but_some() {
+        let rule = json!({"action": "Ignore", "onExitCodes": {"containerName": "main", "operator": "NotIn", "values": [1, 2]}});
+        let job = Job::new().failure_rule(rule);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 3)), Verdict::Ignore);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 2)), Verdict::Unmatched);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("side", 3)), Verdict::Unmatched);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1)), Verdict::Unmatched, "no container ended badly");
+    }
+
+    #[test]
+    fn a_rule_can_be_about_conditions() {
+        let rule = json!({"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}, {"type": "Odd", "status": "Unknown"}]});
+        let job = Job::new().failure_rule(rule);
+        assert_eq!(
+            verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "True")),
+            Verdict::FailJob(
+                "Pod default/a has condition DisruptionTarget matching FailJob rule at index 0".to_owned()
+            )
+        );
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "False")), Verdict::Unmatched);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).condition("Odd", "True")), Verdict::Unmatched);
+    }
+
+    #[test]
+    fn rules_of_unknown_kinds_match_nothing_and_keep_their_place() {
+        let job = Job::new()
+            .failure_rule(json!({"action": "Explode", "onExitCodes": {"operator": "In", "values": [4]}}))
+            .failure_rule(json!({"action": "Ignore", "onExitCodes": {"operator": "Near", "values": [4]}}))
+            .failure_rule(json!({"action": "Ignore"}))
+            .rule("FailJob", 4);
+        let Verdict::FailJob(message) = verdict_of(&job, &pod("a").failed(1).exit("main", 4)) else { panic!() };
+        assert!(message.ends_with("rule at index 3"), "{message}");
+    }
+
+    #[test]
+    fn only_failed_pods_fail_the_job() {
+        let job = Job::new().rule("FailJob", 4);
+        let message = |pods: &[Pod]| fail_job(&job.view, &views(pods));
+        assert!(message(&[pod("a").failed(1).exit("main", 1), pod("b").failed(1).exit("main", 4)]).is_some());
+        assert!(message(&[pod("b").running(1).deleting(2).exit("main", 4)]).is_some(), "as TerminatingOrFailed says");
+        assert_eq!(message(&[pod("b").running(1).exit("main", 4)]), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! `spec.podReplacementPolicy`: whether a pod counts as failed, and is replaced, when its deletion begins or only when
+//! it has ended ([KEP-3939](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3939-allow-replacement-when-fully-terminated)).
+
+use super::tally::Tally;
+use crate::job::view::{JobView, Phase, PodView};
+
+/// Failed as its Job counts it. A pod that is being deleted may never get to the Failed phase, so it counts as failed,
+/// unless the Job waits for that phase (`Failed`).
+pub fn is_failed(job: &JobView, pod: &PodView) -> bool {
+    pod.phase == Phase::Failed || (!job.spec.replace_only_failed && pod.deleting && pod.phase != Phase::Succeeded)
+}
+
+/// How many pods hold a place although they are not active: those being deleted, if they must end first.
+pub fn in_the_way(job: &JobView, tally: &Tally) -> usize {
+    if job.spec.replace_only_failed { tally.terminating.len() } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+
+    #[test]
+    fn a_pod_being_deleted_has_failed_unless_its_phase_is_waited_for() {
+        let deleting = pod("a").running(1).deleting(2);
+        let both = [Job::new(), Job::new().replace_only_failed()];
+        assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &deleting.view)), [true, false]);
+        assert_eq!(both.each_ref().map(|job| in_the_way(&job.view, &job.tally(&[deleting.clone()]))), [0, 1]);
+        assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &pod("a").failed(2).view)), [true, true]);
+        let succeeded = pod("a").succeeded(2).deleting(3);
+        assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &succeeded.view)), [false, false]);
+    }
+}

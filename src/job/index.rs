@@ -1,0 +1,247 @@
+//! Completion indexes, and sets of them as runs: what `status.completedIndexes` and `status.failedIndexes` say.
+//!
+//! A set of 100,000 indexes that are all done is one run, so memory and text stay small where the API's do.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The completion index of a pod of an Indexed Job: from 0 to `completions` − 1.
+pub type CompletionIndex = u32;
+
+/// A set of completion indexes. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexSet {
+    /// Runs from first to last, in order, with a gap between each and the next.
+    runs: Arc<Vec<(CompletionIndex, CompletionIndex)>>,
+}
+
+impl IndexSet {
+    /// Reads the text of an index set, such as `1,3-5,7`. What lies at or beyond `completions` is left out, and so is
+    /// what cannot be read: a status may have been changed by hand.
+    pub fn parse(text: &str, completions: u32) -> Self {
+        let runs = text.split(',').filter_map(|run| {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            let (first, last) = (first.parse().ok()?, last.parse::<CompletionIndex>().ok()?);
+            let last = last.min(completions.checked_sub(1)?);
+            (first <= last).then_some((first, last))
+        });
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort_unstable();
+        Self { runs: Arc::new(join(runs)) }
+    }
+
+    /// With these indexes too, in whatever order they come.
+    #[must_use]
+    pub fn with(&self, indexes: impl IntoIterator<Item = CompletionIndex>) -> Self {
+        let mut added: Vec<_> = indexes.into_iter().filter(|index| !self.contains(*index)).collect();
+        if added.is_empty() {
+            return self.clone();
+        }
+        added.sort_unstable();
+        let added = Self { runs: Arc::new(join(added.into_iter().map(|index| (index, index)))) };
+        self.union(&added)
+    }
+
+    /// With what is in the other.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self.clone();
+        }
+        if self.is_empty() {
+            return other.clone();
+        }
+        // Both are in order, which the sort makes use of.
+        let mut runs: Vec<_> = self.runs.iter().chain(other.runs.iter()).copied().collect();
+        runs.sort();
+        Self { runs: Arc::new(join(runs)) }
+    }
+
+    /// Whether this index is in it.
+    pub fn contains(&self, index: CompletionIndex) -> bool {
+        let after = self.runs.partition_point(|(first, _)| *first <= index);
+        after.checked_sub(1).is_some_and(|at| self.runs[at].1 >= index)
+    }
+
+    /// How many indexes are in it.
+    pub fn len(&self) -> u64 {
+        self.runs.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// How many indexes are in both.
+    pub fn overlap(&self, other: &Self) -> u64 {
+        let (mut mine, mut theirs) = (self.runs.iter().peekable(), other.runs.iter().peekable());
+        let mut count = 0;
+        while let (Some(a), Some(b)) = (mine.peek(), theirs.peek()) {
+            let (first, last) = (a.0.max(b.0), a.1.min(b.1));
+            if first <= last {
+                count += u64::from(last - first) + 1;
+            }
+            if a.1 <= b.1 {
+                mine.next();
+            } else {
+                theirs.next();
+            }
+        }
+        count
+    }
+
+    /// The lowest index from `from` to before `completions` that is not in it.
+    pub fn first_missing(&self, from: CompletionIndex, completions: u32) -> Option<CompletionIndex> {
+        let after = self.runs.partition_point(|(first, _)| *first <= from);
+        let run = after.checked_sub(1).map(|at| self.runs[at]).filter(|(_, last)| *last >= from);
+        let free = match run {
+            Some((_, last)) => last.checked_add(1)?,
+            None => from,
+        };
+        (free < completions).then_some(free)
+    }
+}
+
+/// Joins sorted runs that touch or overlap.
+fn join(
+    sorted: impl IntoIterator<Item = (CompletionIndex, CompletionIndex)>,
+) -> Vec<(CompletionIndex, CompletionIndex)> {
+    let mut runs: Vec<(CompletionIndex, CompletionIndex)> = Vec::new();
+    for (first, last) in sorted {
+        match runs.last_mut() {
+            Some(run) if first <= run.1.saturating_add(1) => run.1 = run.1.max(last),
+            _ => runs.push((first, last)),
+        }
+    }
+    runs
+}
+
+impl fmt::Display for IndexSet {
+    /// The API's text: a run of two is written as two indexes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (first, last)) in self.runs.iter().enumerate() {
+            if number > 0 {
+                f.write_str(",")?;
+            }
+            match last - first {
+                0 => write!(f, "{first}")?,
+                1 => write!(f, "{first},{last}")?,
+                _ => write!(f, "{first}-{last}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An index set of a status: what it says, and whether its text is the one we would write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredIndexes {
+    /// The indexes, without those at or beyond `completions`.
+    pub set: IndexSet,
+    /// Another text says the same, or the stored one says more than counts; it is to be written anew.
+    as_we_write: bool,
+}
+
+impl StoredIndexes {
+    /// What a status says.
+    pub fn parse(text: &str, completions: u32) -> Self {
+        let set = IndexSet::parse(text, completions);
+        Self { as_we_write: set.to_string() == text, set }
+    }
+}
+
+impl Default for StoredIndexes {
+    fn default() -> Self {
+        Self::from(IndexSet::default())
+    }
+}
+
+impl From<IndexSet> for StoredIndexes {
+    /// What is to be written.
+    fn from(set: IndexSet) -> Self {
+        Self { set, as_we_write: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_text_is_the_apis() {
+        let cases: &[(&[u32], &str)] = &[
+            (&[], ""),
+            (&[0], "0"),
+            (&[3, 4], "3,4"),
+            (&[3, 4, 5], "3-5"),
+            (&[1, 3, 4, 5, 7], "1,3-5,7"),
+            (&[7, 5, 1, 3, 4, 5], "1,3-5,7"),
+        ];
+        for (indexes, text) in cases {
+            let set = IndexSet::default().with(indexes.iter().copied());
+            assert_eq!(set.to_string(), *text);
+            assert_eq!(IndexSet::parse(text, 100), set);
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_with_tolerance_and_clipped() {
+        let cases = [
+            ("1,3-5,7", 100, "1,3-5,7"),
+            ("1,3-5,7", 5, "1,3,4"),
+            ("1,3-5,7", 0, ""),
+            ("x,2,-4,3-,9-8", 100, "2"),
+            ("5,3,4", 100, "3-5"),
+            ("1-4,3-6,6", 100, "1-6"),
+            ("99999999999999999999", 100, ""),
+        ];
+        for (text, completions, read) in cases {
+            assert_eq!(IndexSet::parse(text, completions).to_string(), read, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stored_text_that_is_not_ours_differs_from_what_we_would_write() {
+        let ours = StoredIndexes::from(IndexSet::default().with([3, 4]));
+        assert_eq!(StoredIndexes::parse("3,4", 9), ours);
+        assert_ne!(StoredIndexes::parse("3-4", 9), ours);
+        assert_ne!(StoredIndexes::parse("3,4,9", 9), ours);
+    }
+
+    fn missing(set: &IndexSet, completions: u32) -> Vec<CompletionIndex> {
+        let next = |last: &CompletionIndex| set.first_missing(last + 1, completions);
+        std::iter::successors(set.first_missing(0, completions), next).collect()
+    }
+
+    #[test]
+    fn missing_indexes_come_lowest_first() {
+        let set = IndexSet::parse("1,3-5,7", 100);
+        assert_eq!(missing(&set, 10), [0, 2, 6, 8, 9]);
+        assert_eq!(missing(&set, 4), [0, 2]);
+        assert_eq!(missing(&IndexSet::default(), 2), [0, 1]);
+        assert_eq!(IndexSet::parse("0-1000000", u32::MAX).first_missing(0, u32::MAX), Some(1_000_001));
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_set(a in prop::collection::btree_set(0_u32..60, 0..40), b in prop::collection::btree_set(0_u32..60, 0..40)) {
+            let (left, right) = (IndexSet::default().with(a.iter().copied()), IndexSet::default().with(b.iter().copied()));
+            let both: BTreeSet<u32> = a.union(&b).copied().collect();
+            let union = left.union(&right);
+            prop_assert_eq!(&union, &left.with(b.iter().copied()));
+            prop_assert_eq!(&union, &IndexSet::parse(&union.to_string(), 60));
+            prop_assert_eq!(union.len(), both.len() as u64);
+            prop_assert_eq!(left.overlap(&right), a.intersection(&b).count() as u64);
+            for index in 0..61 {
+                prop_assert_eq!(union.contains(index), both.contains(&index));
+            }
+            let others: Vec<u32> = (0..50).filter(|index| !both.contains(index)).collect();
+            prop_assert_eq!(missing(&union, 50), others);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A Job, as decisions see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::core::{Selector, SelectorExt};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::policies::{FailureRule, SuccessRule};
+use super::{Labels, PodView, identity};
+use crate::job::CONTROLLER_UID_LABEL;
+use crate::job::index::CompletionIndex;
+use crate::job::status::JobStatus;
+use crate::job::wire::WireJob;
+use crate::runtime::cache::Cached;
+use crate::runtime::config::BUILTIN_FIELD_MANAGER;
+use crate::runtime::identity::{Identity, Uid};
+
+/// A Job, as decisions see it.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// Which Job, in which version.
+    pub identity: Identity,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It carries finalizers, so it cannot vanish at once.
+    pub held: bool,
+    /// What the user asked for.
+    pub spec: JobSpec,
+    /// What is stored of its progress.
+    pub status: JobStatus,
+    /// What its pods are made from.
+    pub template: Arc<Template>,
+    /// When kube-controller-manager last wrote its status, if ever.
+    pub builtin_wrote: Option<Timestamp>,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct JobSpec {
+    /// How many pods may be active at once.
+    pub parallelism: i32,
+    /// How many must succeed; none for a work queue, where one success says that the work is done.
+    pub completions: Option<i32>,
+    /// How pods and completions go together.
+    pub completion_mode: CompletionMode,
+    /// How long it may be active.
+    pub active_deadline: Option<Duration>,
+    /// How many pods may fail.
+    pub backoff_limit: i32,
+    /// How many pods of one index may fail.
+    pub backoff_limit_per_index: Option<i32>,
+    /// How many indexes may fail.
+    pub max_failed_indexes: Option<i32>,
+    /// What pod failures mean (`podFailurePolicy`).
+    pub failure_rules: Option<Arc<[FailureRule]>>,
+    /// Which indexes make a success (`successPolicy`).
+    pub success_rules: Option<Arc<[SuccessRule]>>,
+    /// Pods that are being deleted are replaced only once they have ended (`podReplacementPolicy: Failed`).
+    pub replace_only_failed: bool,
+    /// Hold its pods back.
+    pub suspend: bool,
+    /// Which controller is to work on it.
+    pub managed_by: Option<String>,
+    /// Which pods are its own; none matches nothing.
+    pub selector: Option<Selector>,
+}
+
+/// `spec.completionMode`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompletionMode {
+    /// Any pod's success counts as any other's.
+    NonIndexed,
+    /// Each completion has an index.
+    Indexed,
+    /// One that this controller does not know.
+    Unknown(String),
+}
+
+/// What a Job's pods are made from.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// The JSON of `spec.template`, as it came.
+    pub json: Box<RawValue>,
+    /// Containers that fail are started again in place (`restartPolicy: OnFailure`).
+    pub restarts_on_failure: bool,
+    /// Its pods carry the label that the pod watch is narrowed to.
+    pub labelled: bool,
+}
+
+impl JobView {
+    /// Parses a Job; none if it lacks what every stored object has.
+    pub fn parse(wire: WireJob) -> Option<Self> {
+        let WireJob { metadata, spec, status } = wire;
+        let identity = identity(&metadata)?;
+        let completion_mode = match spec.completion_mode.as_deref() {
+            None | Some("NonIndexed") => CompletionMode::NonIndexed,
+            Some("Indexed") => CompletionMode::Indexed,
+            Some(other) => CompletionMode::Unknown(other.to_owned()),
+        };
+        let indexes = spec.completions.and_then(|completions| completions.try_into().ok()).unwrap_or_default();
+        let builtin_wrote = metadata.managed_fields.iter().flatten().filter(|entry| {
+            entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
+        });
+        Some(Self {
+            deleting: metadata.deletion_timestamp.is_some(),
+            held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
+            builtin_wrote: builtin_wrote.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),
+            spec: JobSpec {
+                parallelism: spec.parallelism.unwrap_or(1),
+                completions: spec.completions,
+                completion_mode,
+                active_deadline: spec
+                    .active_deadline_seconds
+                    .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default())),
+                backoff_limit: spec.backoff_limit.unwrap_or(6),
+                backoff_limit_per_index: spec.backoff_limit_per_index,
+                max_failed_indexes: spec.max_failed_indexes,
+                failure_rules: spec.pod_failure_policy.map(|policy| FailureRule::parse_all(policy).into()),
+                success_rules: spec.success_policy.map(|policy| SuccessRule::parse_all(policy, indexes).into()),
+                replace_only_failed: spec.pod_replacement_policy.as_deref() == Some("Failed"),
+                suspend: spec.suspend.unwrap_or_default(),
+                managed_by: spec.managed_by,
+                selector: spec.selector.and_then(|selector| Selector::try_from(selector).ok()),
+            },
+            status: JobStatus::parse(status, indexes),
+            template: Arc::new(Template::parse(spec.template)),
+            identity,
+        })
+    }
+
+    /// Whether a pod with these labels is one of its own.
+    pub fn selects(&self, labels: &Labels) -> bool {
+        self.spec.selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
+
+    /// Whether each completion has an index.
+    pub fn is_indexed(&self) -> bool {
+        self.spec.completion_mode == CompletionMode::Indexed
+    }
+
+    /// How many indexes an Indexed Job has.
+    pub fn indexes(&self) -> u32 {
+        self.spec.completions.and_then(|completions| completions.try_into().ok()).unwrap_or_default()
+    }
+
+    /// The index of a pod, if it is one of this Job's.
+    pub fn index_of(&self, pod: &PodView) -> Option<CompletionIndex> {
+        pod.index.filter(|index| *index < self.indexes())
+    }
+
+    /// Whether a pod's end can count: in an Indexed Job, only that of a pod with one of its indexes.
+    pub fn can_count(&self, pod: &PodView) -> bool {
+        !self.is_indexed() || self.index_of(pod).is_some()
+    }
+}
+
+impl Template {
+    fn parse(json: Box<RawValue>) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Facts {
+            metadata: Option<Metadata>,
+            spec: Spec,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Metadata {
+            labels: Option<Labels>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Spec {
+            restart_policy: Option<String>,
+        }
+        let facts: Facts = serde_json::from_str(json.get()).unwrap_or_default();
+        let labels = facts.metadata.and_then(|metadata| metadata.labels);
+        Self {
+            restarts_on_failure: facts.spec.restart_policy.as_deref() == Some("OnFailure"),
+            labelled: labels.is_some_and(|labels| labels.contains_key(CONTROLLER_UID_LABEL)),
+            json,
+        }
+    }
+}
+
+impl Cached for JobView {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    fn is_held(&self) -> bool {
+        self.held
+    }
+}

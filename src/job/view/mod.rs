@@ -1,0 +1,25 @@
+//! What is known of a Job and its Pods: parsed once, at the edge, into what decisions need.
+
+mod job;
+mod pod;
+pub mod policies;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+pub use self::job::{CompletionMode, JobSpec, JobView, Template};
+pub use self::pod::{IndexFailures, Owner, Phase, PodEnd, PodView};
+use crate::runtime::identity::{Identity, ResourceVersion};
+
+/// The labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+fn identity(metadata: &ObjectMeta) -> Option<Identity> {
+    Some(Identity {
+        namespace: metadata.namespace.as_deref()?.into(),
+        name: metadata.name.as_deref()?.into(),
+        uid: metadata.uid.as_deref()?.into(),
+        resource_version: ResourceVersion::parse(metadata.resource_version.as_deref()?)?,
+    })
+}

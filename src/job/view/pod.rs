@@ -1,0 +1,348 @@
+//! A Pod, as decisions see it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+use super::{Labels, identity};
+use crate::job::index::CompletionIndex;
+use crate::job::wire::{WireCondition, WireContainerStatus, WirePod, WirePodStatus};
+use crate::job::{
+    API_VERSION, CONTROLLER_UID_LABEL, IGNORED_FAILURES_ANNOTATION, INDEX_ANNOTATION, INDEX_FAILURES_ANNOTATION, KIND,
+    TRACKING_FINALIZER,
+};
+use crate::runtime::cache::Cached;
+use crate::runtime::identity::{Identity, Uid};
+
+/// A Pod, as decisions see it.
+#[derive(Clone, Debug)]
+pub struct PodView {
+    /// Which Pod, in which version.
+    pub identity: Identity,
+    /// Its controlling owner.
+    pub owner: Option<Owner>,
+    /// It carries the tracking finalizer: it is not accounted for.
+    pub tracked: bool,
+    /// It carries finalizers, so it cannot vanish at once.
+    pub held: bool,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its completion index, if its annotation holds one.
+    pub index: Option<CompletionIndex>,
+    /// The failures of its index before it.
+    pub index_failures: IndexFailures,
+    /// When it was created.
+    pub created: Timestamp,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// It has a node.
+    pub scheduled: bool,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Since when it has been ready, if it is.
+    pub ready_since: Option<Timestamp>,
+    /// How often its containers were started again, all together.
+    pub restarts: i64,
+    /// The most restarts of one of its app containers, and of one of its sidecars.
+    pub most_restarts: (i32, i32),
+    /// When it ended, as well as can be told; meaningful only if it has.
+    pub finished_at: Timestamp,
+    /// What a failure policy looks at; kept only of pods that failed or are being deleted.
+    pub end: Option<Box<PodEnd>>,
+}
+
+/// The failures of one index, as recorded on its pods: the Job's status does not hold them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IndexFailures {
+    /// Failures that count (`batch.kubernetes.io/job-index-failure-count`).
+    pub counted: i32,
+    /// Failures that a policy ignores (`batch.kubernetes.io/job-index-ignored-failure-count`).
+    pub ignored: i32,
+}
+
+impl IndexFailures {
+    /// All of them.
+    pub fn all(self) -> i32 {
+        self.counted.saturating_add(self.ignored)
+    }
+}
+
+/// How a pod ended, as a failure policy sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodEnd {
+    /// The containers that ended with another exit code than 0: the app containers, then the init containers.
+    pub exits: Vec<(String, i32)>,
+    /// Types and statuses of the pod's conditions.
+    pub conditions: Vec<(String, String)>,
+}
+
+/// The controlling owner of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its name.
+    pub name: String,
+    /// It is a `batch/v1` Job.
+    pub is_job: bool,
+}
+
+/// `status.phase` of a Pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names of the API's phases")]
+pub enum Phase {
+    // In the order in which surplus pods are deleted.
+    #[default]
+    Pending,
+    Unknown,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+impl PodView {
+    /// Neither ended nor being deleted.
+    pub fn is_active(&self) -> bool {
+        !self.is_ended() && !self.deleting
+    }
+
+    /// Being deleted, and not ended yet.
+    pub fn is_terminating(&self) -> bool {
+        !self.is_ended() && self.deleting
+    }
+
+    /// Succeeded or failed.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Active and ready.
+    pub fn is_ready(&self) -> bool {
+        self.is_active() && self.ready_since.is_some()
+    }
+
+    /// Parses a pod; none if it lacks what every stored object has.
+    pub fn parse(wire: WirePod) -> Option<Self> {
+        let WirePod { metadata, spec, status } = wire;
+        let identity = identity(&metadata)?;
+        let created = metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default();
+        let finalizers = metadata.finalizers.as_deref().unwrap_or_default();
+        let sidecars: Vec<&str> = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .filter(|container| container.restart_policy.as_deref() == Some("Always"))
+            .map(|container| container.name.as_str())
+            .collect();
+        let ready = find_condition(&status, "Ready");
+        let is_sidecar = |status: &&WireContainerStatus| sidecars.contains(&status.name.as_str());
+        let apps = || status.container_statuses.iter().flatten();
+        let inits = || status.init_container_statuses.iter().flatten();
+        let most = |counts: &mut dyn Iterator<Item = i32>| counts.max().unwrap_or_default();
+        let finished_at = containers_finished(apps().chain(inits().filter(is_sidecar)))
+            .or_else(|| ready.filter(|ready| ready.status == "False").and_then(|ready| ready.last_transition_time))
+            .or_else(|| deleted_at(&metadata))
+            .unwrap_or(created);
+        let annotation = |key: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        let failures =
+            |key| annotation(key).and_then(|text| text.parse().ok()).filter(|count| *count >= 0).unwrap_or_default();
+        let phase = phase(status.phase.as_deref());
+        let deleting = metadata.deletion_timestamp.is_some();
+        Some(Self {
+            owner: metadata.owner_references.iter().flatten().find_map(owner),
+            tracked: finalizers.iter().any(|finalizer| finalizer == TRACKING_FINALIZER),
+            held: !finalizers.is_empty(),
+            index: annotation(INDEX_ANNOTATION).and_then(|text| text.parse().ok()),
+            index_failures: IndexFailures {
+                counted: failures(INDEX_FAILURES_ANNOTATION),
+                ignored: failures(IGNORED_FAILURES_ANNOTATION),
+            },
+            created,
+            deleting,
+            scheduled: spec.node_name.as_deref().is_some_and(|node| !node.is_empty()),
+            phase,
+            ready_since: ready
+                .filter(|ready| ready.status == "True")
+                .map(|ready| ready.last_transition_time.unwrap_or_default()),
+            restarts: apps().chain(inits()).map(|status| i64::from(status.restart_count)).sum(),
+            most_restarts: (
+                most(&mut apps().map(|status| status.restart_count)),
+                most(&mut inits().filter(is_sidecar).map(|status| status.restart_count)),
+            ),
+            finished_at,
+            end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
+            labels: metadata.labels.unwrap_or_default(),
+            identity,
+        })
+    }
+}
+
+impl PodEnd {
+    fn of(status: &WirePodStatus) -> Self {
+        let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let exits = containers.filter_map(|container| {
+            let code = container.state.terminated.as_ref()?.exit_code;
+            (code != 0).then(|| (container.name.clone(), code))
+        });
+        let conditions = status.conditions.iter().flatten();
+        Self {
+            exits: exits.collect(),
+            conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),
+        }
+    }
+}
+
+impl Cached for PodView {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        self.owner.as_ref().map(|owner| &owner.uid)
+    }
+
+    /// Ended, accounted for, and still one of its Job's own.
+    fn is_settled(&self) -> bool {
+        let labelled = self.labels.get(CONTROLLER_UID_LABEL).map(String::as_str);
+        self.is_ended() && !self.tracked && labelled.is_some() && labelled == self.controller().map(Uid::as_str)
+    }
+
+    fn is_held(&self) -> bool {
+        self.held
+    }
+}
+
+fn owner(reference: &OwnerReference) -> Option<Owner> {
+    (reference.controller == Some(true)).then(|| Owner {
+        uid: reference.uid.as_str().into(),
+        name: reference.name.clone(),
+        is_job: reference.kind == KIND && reference.api_version == API_VERSION,
+    })
+}
+
+fn phase(text: Option<&str>) -> Phase {
+    match text {
+        Some("Running") => Phase::Running,
+        Some("Succeeded") => Phase::Succeeded,
+        Some("Failed") => Phase::Failed,
+        Some("Unknown") => Phase::Unknown,
+        _ => Phase::Pending,
+    }
+}
+
+fn find_condition<'a>(status: &'a WirePodStatus, type_: &str) -> Option<&'a WireCondition> {
+    status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
+}
+
+/// The last end of these containers, if all have ended.
+fn containers_finished<'a>(statuses: impl Iterator<Item = &'a WireContainerStatus>) -> Option<Timestamp> {
+    let mut latest = None;
+    for status in statuses {
+        let finished = status.state.terminated.as_ref()?.finished_at?;
+        latest = latest.max(Some(finished));
+    }
+    latest
+}
+
+/// When somebody asked for its deletion: the API server stores when it is to be gone.
+fn deleted_at(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let gone_by = metadata.deletion_timestamp.as_ref()?.0;
+    let grace =
+        Duration::from_secs(metadata.deletion_grace_period_seconds.unwrap_or_default().try_into().unwrap_or_default());
+    gone_by.checked_sub(grace).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view(metadata: &Value, spec: &Value, status: &Value) -> PodView {
+        let mut wire = json!({
+            "metadata": {
+                "name": "p", "namespace": "default", "uid": "u", "resourceVersion": "1",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": spec, "status": status,
+        });
+        for (key, value) in metadata.as_object().unwrap() {
+            wire["metadata"][key] = value.clone();
+        }
+        let wire: WirePod = serde_json::from_str(&wire.to_string()).unwrap();
+        PodView::parse(wire).unwrap()
+    }
+
+    fn ended(name: &str, code: i32, second: u32, restarts: i32) -> Value {
+        let at = format!("2026-01-01T00:00:{second:02}Z");
+        json!({"name": name, "restartCount": restarts, "state": {"terminated": {"exitCode": code, "finishedAt": at}}})
+    }
+
+    fn second(pod: &PodView) -> i64 {
+        pod.finished_at.as_second() % 60
+    }
+
+    #[test]
+    fn index_and_failures_are_read_from_annotations_and_corrupt_ones_count_as_none() {
+        let read = |index: &str, failures: &str| {
+            let annotations = json!({"annotations": {INDEX_ANNOTATION: index, INDEX_FAILURES_ANNOTATION: failures}});
+            let pod = view(&annotations, &json!({}), &json!({}));
+            (pod.index, pod.index_failures.counted)
+        };
+        assert_eq!(read("7", "2"), (Some(7), 2));
+        for corrupt in ["", "-1", "seven", "1.5", "99999999999"] {
+            assert_eq!(read(corrupt, corrupt), (None, 0), "{corrupt:?}");
+        }
+        let without = view(&json!({}), &json!({}), &json!({}));
+        assert_eq!((without.index, without.index_failures), (None, IndexFailures::default()));
+    }
+
+    #[test]
+    fn a_sidecar_that_ends_last_says_when_the_pod_ended() {
+        let spec = json!({"initContainers": [{"name": "sidecar", "restartPolicy": "Always"}, {"name": "init"}]});
+        let status = json!({
+            "phase": "Succeeded",
+            "containerStatuses": [ended("main", 0, 20, 0)],
+            "initContainerStatuses": [ended("sidecar", 0, 25, 4), ended("init", 0, 40, 9)],
+        });
+        let pod = view(&json!({}), &spec, &status);
+        assert_eq!(second(&pod), 25);
+        assert_eq!((pod.restarts, pod.most_restarts), (13, (0, 4)), "init containers are no sidecars");
+    }
+
+    #[test]
+    fn while_a_sidecar_runs_the_end_is_told_by_the_ready_condition() {
+        let spec = json!({"initContainers": [{"name": "sidecar", "restartPolicy": "Always"}]});
+        let status = json!({
+            "phase": "Failed",
+            "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:33Z"}],
+            "containerStatuses": [ended("main", 1, 20, 0)],
+            "initContainerStatuses": [{"name": "sidecar", "state": {"running": {}}}],
+        });
+        assert_eq!(second(&view(&json!({}), &spec, &status)), 33);
+    }
+
+    #[test]
+    fn without_containers_the_end_is_its_deletion_and_else_its_creation() {
+        let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30});
+        assert_eq!(second(&view(&deleted, &json!({}), &json!({}))), 20);
+        assert_eq!(second(&view(&json!({}), &json!({}), &json!({"phase": "Failed"}))), 0);
+    }
+
+    #[test]
+    fn what_a_failure_policy_looks_at_is_kept_of_failed_pods_only() {
+        let mut status = json!({
+            "phase": "Failed",
+            "conditions": [{"type": "DisruptionTarget", "status": "True"}],
+            "containerStatuses": [ended("main", 3, 20, 0), ended("other", 0, 20, 0), {"name": "up", "state": {"running": {}}}],
+            "initContainerStatuses": [ended("init", 7, 5, 0)],
+        });
+        let pod = view(&json!({}), &json!({}), &status);
+        let end = pod.end.unwrap();
+        assert_eq!(end.exits, [("main".to_owned(), 3), ("init".to_owned(), 7)]);
+        assert_eq!(end.conditions, [("DisruptionTarget".to_owned(), "True".to_owned())]);
+        status["phase"] = json!("Running");
+        assert!(view(&json!({}), &json!({}), &status).end.is_none());
+    }
+}
