@@ -4,6 +4,7 @@
 //! first ten of one reason about one object within ten minutes are written each for itself, what follows is one event
 //! "(combined from similar events)" whose count is brought up to date at 1, 2, 5, 10, … times ten.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,20 +48,20 @@ pub struct EventText {
     /// Normal or Warning.
     pub type_: EventType,
     /// A word for programs.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// A sentence for people.
     pub message: String,
 }
 
 impl EventText {
     /// A Normal event.
-    pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { type_: EventType::Normal, reason, message: message.into() }
+    pub fn normal(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { type_: EventType::Normal, reason: reason.into(), message: message.into() }
     }
 
     /// A Warning event.
-    pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { type_: EventType::Warning, reason, message: message.into() }
+    pub fn warning(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { type_: EventType::Warning, reason: reason.into(), message: message.into() }
     }
 }
 
@@ -87,7 +88,7 @@ pub struct Writer {
     client: Client,
     clock: Clock,
     inbox: mpsc::Receiver<(Regarding, EventText)>,
-    similar: HashMap<(Uid, EventType, &'static str), Similar>,
+    similar: HashMap<(Uid, EventType, Cow<'static, str>), Similar>,
     sequence: u64,
 }
 
@@ -154,7 +155,7 @@ impl Writer {
             if self.similar.len() > WAITING {
                 self.similar.retain(|_, similar| similar.since.elapsed() < SIMILAR_WITHIN);
             }
-            let key = (regarding.identity.uid.clone(), text.type_, text.reason);
+            let key = (regarding.identity.uid.clone(), text.type_, text.reason.clone());
             let similar = self.similar.entry(key.clone()).or_insert_with(Similar::new);
             if similar.since.elapsed() >= SIMILAR_WITHIN {
                 *similar = Similar::new();
@@ -206,7 +207,7 @@ impl Writer {
                 ..ObjectReference::default()
             },
             type_: Some(format!("{:?}", text.type_)),
-            reason: Some(text.reason.to_owned()),
+            reason: Some(text.reason.to_string()),
             message: Some(shorten(&text.message)),
             source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
             reporting_component: Some(COMPONENT.to_owned()),
@@ -246,9 +247,9 @@ fn report(regarding: &Regarding, text: &EventText, error: &kube::Error) {
         if matches!(status.code, 403 | 404) && (status.message.contains("being terminated") || status.message.contains("not found")));
     let (name, namespace) = (&regarding.identity.name, &regarding.identity.namespace);
     if refused_by_namespace {
-        tracing::debug!(%namespace, %name, reason = text.reason, "an event was not written: its namespace is going");
+        tracing::debug!(%namespace, %name, reason = %text.reason, "an event was not written: its namespace is going");
     } else {
-        tracing::warn!(%namespace, %name, reason = text.reason, message = %text.message, error = %message(error), "an event was not written");
+        tracing::warn!(%namespace, %name, reason = %text.reason, message = %text.message, error = %message(error), "an event was not written");
     }
 }
 

@@ -48,7 +48,7 @@ fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) 
         };
     }
     // Once the success is stored, what is being deleted is so because of it.
-    let of_no_use = pod.is_terminating() && is_stored_success(job);
+    let of_no_use = pod.is_terminating() && job.status.true_condition(SUCCESS_CRITERIA_MET).is_some();
     let failed = is_failed(job, pod) && !of_no_use;
     // When the Job fails, every pod that has not succeeded has failed with it.
     if !failed && !outcome.is_some_and(Outcome::is_failure) {
@@ -63,11 +63,8 @@ fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) 
     }
 }
 
-fn is_stored_success(job: &JobView) -> bool {
-    job.status.true_condition(SUCCESS_CRITERIA_MET).is_some()
-}
-
-/// The pods whose tracking finalizer may come off, by what is stored; not too many at once.
+/// The pods whose tracking finalizer may come off, by what is stored; not too many at once. An active pod keeps it: it
+/// is to be deleted first.
 pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) -> Vec<Arc<PodView>> {
     let uncounted = &job.status.uncounted;
     let listed: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
@@ -81,7 +78,8 @@ pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits
             Fate::Free => is_listed || job.deleting || outcome_stored,
         }
     };
-    tally.tracked.iter().filter(may_go).take(limits.max_uncounted_pods).cloned().collect()
+    let ended = tally.tracked.iter().filter(|pod| job.deleting || !pod.is_active());
+    ended.filter(may_go).take(limits.max_uncounted_pods).cloned().collect()
 }
 
 /// Whether so many pods have ended that they must be counted before anything else is done.
@@ -184,16 +182,9 @@ fn conclude(
             }
             events.push(EventText::normal("Completed", "Job completed"));
         }
-        Outcome::Failed { .. } => events.push(EventText::warning(known_reason(reason), message.clone())),
+        Outcome::Failed { .. } => events.push(EventText::warning(reason.clone(), message.clone())),
     }
     status.set_condition(finished);
-}
-
-/// The event's reason is the condition's. One that somebody else stored may be any text; events have a fixed set.
-fn known_reason(reason: &str) -> &'static str {
-    const KNOWN: &[&str] =
-        &["BackoffLimitExceeded", "DeadlineExceeded", "PodFailurePolicy", "MaxFailedIndexesExceeded", "FailedIndexes"];
-    KNOWN.iter().find(|known| **known == reason).copied().unwrap_or("JobFailed")
 }
 
 #[cfg(test)]
@@ -262,7 +253,7 @@ mod tests {
         assert_eq!(complete.reason, "CompletionsReached");
         assert_eq!(complete.message, "Reached expected number of succeeded pods");
         assert_eq!(status.completion_time, complete.last_transition_time);
-        assert_eq!((events.len(), events[0].reason), (1, "Completed"));
+        assert_eq!((events.len(), &*events[0].reason), (1, "Completed"));
     }
 
     #[test]
@@ -276,13 +267,33 @@ mod tests {
     fn when_the_job_fails_its_unfinished_pods_fail_with_it() {
         let job = Job::new().completions(2).parallelism(2).backoff_limit(0).started(0);
         let pods = [pod("a").failed(5), pod("b").running(1)];
-        let Step::DeletePods { pods: doomed, uncounted } = job.decide(&pods).step else { panic!() };
-        assert_eq!((names(&doomed), uncounted), (vec!["b".to_owned()], false));
-        let failing = status(&job, &[pod("a").failed(5), pod("b").running(1).deleting(6)]);
+        let failing = status(&job, &pods);
         assert_eq!(failing.uncounted.failed.len(), 2);
         let target = failing.true_condition(FAILURE_TARGET).unwrap();
         assert_eq!(target.message, "Job has reached the specified backoff limit");
-        assert_eq!((failing.active, failing.terminating), (0, Some(1)));
+        let job = job.with_status(failing);
+        let Step::DeletePods { pods: doomed, uncounted } = job.decide(&pods).step else { panic!() };
+        assert_eq!((names(&doomed), uncounted), (vec!["b".to_owned()], false));
+        let held = job.clone().refused();
+        let Step::Untrack(free) = held.decide(&pods).step else { panic!() };
+        assert_eq!(names(&free), ["a"], "a pod that could not be deleted keeps its finalizer");
+        let Step::Untrack(free) = job.decide(&[pod("a").failed(5), pod("b").running(1).deleting(6)]).step else {
+            panic!()
+        };
+        assert_eq!(names(&free), ["a", "b"]);
+        let ending = status(&job, &[pod("a").failed(5).untracked(), pod("b").running(1).untracked().deleting(6)]);
+        assert_eq!((ending.active, ending.terminating, ending.failed), (0, Some(1), 2));
+    }
+
+    #[test]
+    fn pods_deleted_because_the_job_failed_fail_no_index() {
+        let job = Job::new().indexed(3).parallelism(3).per_index(0).max_failed(0).started(0);
+        let pods = |rest: Pod| [pod("a").index(0).failed(5), rest.index(1)];
+        let failing = status(&job, &pods(pod("b").running(1)));
+        assert_eq!(failing.failed_indexes.clone().unwrap().set.to_string(), "0");
+        let job = job.with_status(failing);
+        let after = job.tally(&pods(pod("b").running(1).deleting(6)));
+        assert_eq!(after.failed_indexes.to_string(), "0");
     }
 
     #[test]
@@ -290,7 +301,7 @@ mod tests {
         let job = Job::new().completions(1).started(0).condition(FAILURE_TARGET);
         let Step::WriteStatus { status, events } = job.decide(&[]).step else { panic!() };
         assert!(status.true_condition(FAILED).is_some() && status.completion_time.is_none());
-        assert_eq!((events[0].reason, events[0].message.as_str()), ("BackoffLimitExceeded", "message"));
+        assert_eq!((&*events[0].reason, events[0].message.as_str()), ("BackoffLimitExceeded", "message"));
     }
 
     #[test]
@@ -364,7 +375,7 @@ mod tests {
     fn too_many_successes_are_complete_with_a_warning() {
         let job = Job::new().completions(1).started(0).condition(SUCCESS_CRITERIA_MET).counted(2, 0);
         let Step::WriteStatus { events, .. } = job.decide(&[]).step else { panic!() };
-        let reasons: Vec<_> = events.iter().map(|event| event.reason).collect();
+        let reasons: Vec<_> = events.iter().map(|event| &*event.reason).collect();
         assert_eq!(reasons, ["TooManySucceededPods", "Completed"]);
     }
 

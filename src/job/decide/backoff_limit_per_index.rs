@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::outcome::Outcome;
 use super::pod_failure_policy::{Verdict, verdict};
 use super::pod_replacement_policy::is_failed;
 use super::{NewPod, backoff};
@@ -21,6 +22,11 @@ use crate::runtime::config::Limits;
 /// fails its index; unless they succeeded. Empty where there is no limit for each index.
 pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> IndexSet {
     let Some(limit) = job.spec.backoff_limit_per_index else { return IndexSet::default() };
+    let stored = job.status.failed_indexes.as_ref().map(|stored| stored.set.clone()).unwrap_or_default();
+    if Outcome::stored(&job.status).is_some() {
+        // The pods that end from now on do so because of the outcome.
+        return stored;
+    }
     let has_failed = |pod: &&Arc<PodView>| {
         is_failed(job, pod)
             && match verdict(job, pod) {
@@ -31,7 +37,7 @@ pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> 
     };
     let failed = tracked.iter().filter(has_failed).filter_map(|pod| job.index_of(pod));
     let failed = failed.filter(|index| !succeeded.contains(*index));
-    job.status.failed_indexes.as_ref().map(|stored| stored.set.clone()).unwrap_or_default().with(failed)
+    stored.with(failed)
 }
 
 /// Whether every index has come to its end and not all of them to a good one.
@@ -174,7 +180,7 @@ mod tests {
         assert_eq!(records_of(&job, &[second.clone(), first.clone()]), ["second"]);
         assert_eq!(records_of(&job, &[second.clone(), pod("new").index(0)]), [""; 0]);
         let done = Job::new().indexed(3).per_index(5).completed("0");
-        assert_eq!(records_of(&done, &[second.clone()]), [""; 0], "the index succeeded meanwhile");
+        assert_eq!(records_of(&done, std::slice::from_ref(&second)), [""; 0], "the index succeeded meanwhile");
         let over = Job::new().indexed(3).per_index(5).failed_indexes("0");
         assert_eq!(records_of(&over, &[second]), [""; 0]);
     }

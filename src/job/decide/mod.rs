@@ -139,9 +139,8 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
-    // A success is stored before pods are deleted because of it, or they would look as if they had failed.
-    let to_store =
-        outcome.as_ref().is_some_and(|outcome| !outcome.is_failure()) && Outcome::stored(&job.status).is_none();
+    // An outcome is stored before pods are deleted because of it, or it would look as if they had failed by themselves.
+    let to_store = outcome.is_some() && Outcome::stored(&job.status).is_none();
     if to_store || accounting::is_pressing(job, &tally, limits) {
         let step = account(situation, &tally, outcome.as_ref(), now, limits);
         if !matches!(step, Step::Nothing) {
@@ -179,8 +178,6 @@ fn account(
     limits: &Limits,
 ) -> Step {
     let job = situation.job;
-    // A failure counts once no pod of ours is active any more.
-    let outcome = outcome.filter(|outcome| tally.active.is_empty() || !outcome.is_failure());
     let untrack = accounting::accounted(job, tally, outcome, limits);
     if untrack.is_empty() || situation.refused.untracking {
         accounting::write_status(job, tally, outcome, now, limits)

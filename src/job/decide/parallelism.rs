@@ -98,7 +98,8 @@ pub fn first_to_go(a: &PodView, b: &PodView) -> Ordering {
         .cmp(&distance(b))
         .then_with(|| b.most_restarts.cmp(&a.most_restarts))
         .then_with(|| b.created.cmp(&a.created))
-        // Equal in all that counts: any order, but always the same.
+        // Equal in all that counts: the lower index, as the built-in controller has it; else any order, but always the same.
+        .then_with(|| a.index.cmp(&b.index))
         .then_with(|| a.identity.uid.cmp(&b.identity.uid))
 }
 
@@ -164,7 +165,7 @@ mod tests {
         let failed = pod("failed").failed(NOW - 4);
         let backoff = Backoff::default().after(&job.tally(std::slice::from_ref(&failed)));
         let held = |pods: &[Pod]| {
-            let pods = [&[failed.clone()], pods].concat();
+            let pods = [std::slice::from_ref(&failed), pods].concat();
             manage(&job.view, &job.tally(&pods), &backoff, time(NOW), &Limits::default())
         };
         assert!(matches!(held(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));

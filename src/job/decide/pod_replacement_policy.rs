@@ -25,7 +25,10 @@ mod tests {
         let deleting = pod("a").running(1).deleting(2);
         let both = [Job::new(), Job::new().replace_only_failed()];
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &deleting.view)), [true, false]);
-        assert_eq!(both.each_ref().map(|job| in_the_way(&job.view, &job.tally(&[deleting.clone()]))), [0, 1]);
+        assert_eq!(
+            both.each_ref().map(|job| in_the_way(&job.view, &job.tally(std::slice::from_ref(&deleting)))),
+            [0, 1]
+        );
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &pod("a").failed(2).view)), [true, true]);
         let succeeded = pod("a").succeeded(2).deleting(3);
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &succeeded.view)), [false, false]);

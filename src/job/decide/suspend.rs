@@ -36,7 +36,7 @@ mod tests {
         let job = Job::new().suspend(true).started(5);
         let mut status = job.view.status.clone();
         let event = apply(&job.view, &mut status, time(9)).unwrap();
-        assert_eq!((event.reason, event.message.as_str()), ("Suspended", "Job suspended"));
+        assert_eq!((&*event.reason, event.message.as_str()), ("Suspended", "Job suspended"));
         assert_eq!(status.start_time, None);
         let condition = status.condition(SUSPENDED).unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("True", "JobSuspended"));
@@ -49,7 +49,7 @@ mod tests {
         let mut status = suspended.view.status.clone();
         apply(&suspended.view, &mut status, time(3));
         let event = apply(&Job::new().view, &mut status, time(60)).unwrap();
-        assert_eq!((event.reason, event.message.as_str()), ("Resumed", "Job resumed"));
+        assert_eq!((&*event.reason, event.message.as_str()), ("Resumed", "Job resumed"));
         assert_eq!(status.start_time, Some(time(60)));
         let condition = status.condition(SUSPENDED).unwrap();
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "JobResumed"));

@@ -1,0 +1,33 @@
+//! The scenarios written by hand, one file a theme.
+
+mod deletion;
+mod failure_policy;
+mod failures;
+mod indexed;
+mod kinds;
+mod odd;
+mod per_index;
+mod replacement;
+mod scaling;
+mod success_policy;
+mod suspension;
+
+use crate::scenario::Scenario;
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    [
+        kinds::all(),
+        failures::all(),
+        suspension::all(),
+        scaling::all(),
+        deletion::all(),
+        indexed::all(),
+        per_index::all(),
+        failure_policy::all(),
+        success_policy::all(),
+        replacement::all(),
+        odd::all(),
+    ]
+    .concat()
+}

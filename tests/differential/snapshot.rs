@@ -1,0 +1,208 @@
+//! What a user can see of one side of a scenario, without the times and random names in which the two sides must differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::ResourceExt;
+use serde_json::{Value, json};
+
+/// Above so many events about one object, both controllers combine and drop some, each in its own order.
+const EVENTS_COMPARED: usize = 20;
+/// Likewise for events of one reason.
+const SIMILAR_EVENTS_COMPARED: usize = 10;
+
+/// Everything of one namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    pub namespace: String,
+    pub jobs: BTreeMap<String, Job>,
+    pub pods: BTreeMap<String, Pod>,
+    pub events: BTreeMap<String, Event>,
+    /// The names of all pods there ever were, and what is to stand for them.
+    pub names: BTreeMap<String, String>,
+}
+
+/// What is compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub jobs: BTreeMap<String, Value>,
+    /// As many as there are, in order of what they look like.
+    pub pods: Vec<String>,
+    pub events: Events,
+}
+
+/// Events, as a set: type, reason, message.
+#[derive(Clone, Debug)]
+pub struct Events {
+    of_reason: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// How many were written of each reason.
+    counts: BTreeMap<String, usize>,
+}
+
+impl PartialEq for Events {
+    fn eq(&self, other: &Self) -> bool {
+        let total = |events: &Self| events.counts.values().sum::<usize>();
+        if total(self).max(total(other)) > EVENTS_COMPARED {
+            return true;
+        }
+        let reasons: BTreeSet<_> = self.of_reason.keys().chain(other.of_reason.keys()).collect();
+        reasons.into_iter().all(|reason| {
+            let count = |events: &Self| events.counts.get(reason).copied().unwrap_or_default();
+            count(self).max(count(other)) >= SIMILAR_EVENTS_COMPARED
+                || self.of_reason.get(reason) == other.of_reason.get(reason)
+        })
+    }
+}
+
+impl Eq for Events {}
+
+impl Side {
+    /// Takes a pod's name in.
+    pub fn learn(&mut self, pod: &Pod) {
+        let pattern = pod.metadata.generate_name.as_ref().map_or_else(|| pod.name_any(), |prefix| format!("{prefix}*"));
+        self.names.insert(pod.name_any(), pattern);
+    }
+
+    /// What it looks like.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut pods: Vec<String> = self.pods.values().map(|pod| self.pod(pod)).collect();
+        pods.sort();
+        Snapshot {
+            jobs: self.jobs.iter().map(|(name, job)| (name.clone(), self.job(job))).collect(),
+            pods,
+            events: self.events(),
+        }
+    }
+
+    fn job(&self, job: &Job) -> Value {
+        let mut status = serde_json::to_value(job.status.clone().unwrap_or_default()).unwrap_or_default();
+        for field in ["startTime", "completionTime"] {
+            if status.get(field).is_some() {
+                status[field] = json!("some time");
+            }
+        }
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+            condition["message"] = json!(self.plain(condition["message"].as_str().unwrap_or_default()));
+            for field in ["lastProbeTime", "lastTransitionTime"] {
+                if condition.get(field).is_some() {
+                    condition[field] = json!("some time");
+                }
+            }
+        }
+        for list in ["succeeded", "failed"] {
+            if let Some(uids) = status["uncountedTerminatedPods"][list].as_array() {
+                status["uncountedTerminatedPods"][list] = json!(uids.len());
+            }
+        }
+        json!({
+            "status": status,
+            "finalizers": job.finalizers(),
+            "deleting": job.metadata.deletion_timestamp.is_some(),
+        })
+    }
+
+    fn pod(&self, pod: &Pod) -> String {
+        let spec = pod.spec.clone().unwrap_or_default();
+        let env = |containers: &[k8s_openapi::api::core::v1::Container]| -> Vec<Value> {
+            containers.iter().map(|container| json!({"name": container.name, "env": container.env})).collect()
+        };
+        let mut owners: Vec<Value> = Vec::new();
+        for owner in pod.owner_references() {
+            owners.push(json!([
+                owner.api_version,
+                owner.kind,
+                owner.name,
+                owner.controller,
+                owner.block_owner_deletion
+            ]));
+        }
+        let mut labels = pod.labels().clone();
+        for key in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
+            if let Some(uid) = labels.get_mut(key) {
+                *uid = "some uid".to_owned();
+            }
+        }
+        let mut finalizers = pod.finalizers().to_vec();
+        finalizers.sort();
+        json!({
+            "name": self.names.get(&pod.name_any()),
+            "labels": labels,
+            "annotations": pod.annotations(),
+            "finalizers": finalizers,
+            "owners": owners,
+            "phase": pod.status.as_ref().and_then(|status| status.phase.clone()),
+            "deleting": pod.metadata.deletion_timestamp.is_some(),
+            "hostname": spec.hostname,
+            "nodeSelector": spec.node_selector,
+            "containers": env(&spec.containers),
+            "initContainers": env(spec.init_containers.as_deref().unwrap_or_default()),
+        })
+        .to_string()
+    }
+
+    fn events(&self) -> Events {
+        let mut of_reason: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let about_jobs = self.events.values().filter(|event| event.involved_object.kind.as_deref() == Some("Job"));
+        for event in about_jobs {
+            let reason = event.reason.clone().unwrap_or_default();
+            let message = self.plain(event.message.as_deref().unwrap_or_default());
+            *counts.entry(reason.clone()).or_default() += 1;
+            if !message.starts_with("(combined from similar events)") {
+                of_reason.entry(reason).or_default().insert((event.type_.clone().unwrap_or_default(), message));
+            }
+        }
+        Events { of_reason, counts }
+    }
+
+    /// A text without what must differ.
+    fn plain(&self, text: &str) -> String {
+        let mut text = text.replace(&self.namespace, "<namespace>");
+        for (name, pattern) in &self.names {
+            text = text.replace(name, pattern);
+        }
+        // A pod that was refused has a name nobody else has seen: pods "job-x2k4l" is forbidden.
+        while let Some(at) = text.find("pods \"") {
+            let rest = &text[at + 6..];
+            let Some(end) = rest.find('"') else { break };
+            text = format!("{}pods <{}>{}", &text[..at], refused(&rest[..end]), &rest[end + 1..]);
+        }
+        text
+    }
+}
+
+/// The name of a pod that was refused, without its random end.
+fn refused(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(start, _)| start)
+}
+
+/// The lines in which two snapshots differ.
+pub fn differences(builtin: &Snapshot, ours: &Snapshot) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    let lines = |snapshot: &Snapshot| -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, job) in &snapshot.jobs {
+            lines.push(format!("job {name}: {}", job["status"]));
+            lines.push(format!("job {name}: finalizers {} deleting {}", job["finalizers"], job["deleting"]));
+        }
+        let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+        snapshot.pods.iter().for_each(|pod| *counts.entry(pod).or_default() += 1);
+        lines.extend(counts.iter().map(|(pod, count)| format!("{count} × pod {pod}")));
+        if builtin.events != ours.events {
+            for (reason, messages) in &snapshot.events.of_reason {
+                lines.extend(messages.iter().map(|(type_, message)| format!("event {type_} {reason}: {message}")));
+            }
+        }
+        lines
+    };
+    let (left, right) = (lines(builtin), lines(ours));
+    for line in left.iter().filter(|line| !right.contains(line)) {
+        let _ = writeln!(text, "    built-in: {line}");
+    }
+    for line in right.iter().filter(|line| !left.contains(line)) {
+        let _ = writeln!(text, "    ours:     {line}");
+    }
+    text
+}

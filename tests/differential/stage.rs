@@ -1,0 +1,356 @@
+//! One cluster in which both controllers work, and what is known of every namespace of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ResourceQuota, ServiceAccount};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use testbed::process::Process;
+use testbed::{Cluster, Kubelet, Options, control_plane};
+
+use crate::scenario::{Pick, Step};
+use crate::snapshot::Side;
+
+/// The cluster and the two controllers.
+pub struct Stage {
+    pub client: Client,
+    cluster: Cluster,
+    ours: Mutex<Process>,
+    sides: Sides,
+    _home: tempfile::TempDir,
+}
+
+type Sides = Arc<Mutex<BTreeMap<String, Side>>>;
+
+impl Stage {
+    /// Starts a control plane with the built-in Job controller on, and ours beside it.
+    pub async fn start() -> Result<Self> {
+        let settings = control_plane::Options {
+            builtin_job_controllers: true,
+            // The slowest part is the built-in controller's own limit; what is compared is what it does, not how fast.
+            // Pods on a node that does not exist would be collected.
+            controller_manager_flags: [
+                "--controllers=-pod-garbage-collector-controller,-node-lifecycle-controller,-taint-eviction-controller",
+                "--kube-api-qps=2000",
+                "--kube-api-burst=2000",
+                "--concurrent-job-syncs=50",
+                "--concurrent-gc-syncs=10",
+                "--resource-quota-sync-period=5s",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            ..control_plane::Options::default()
+        };
+        let cluster = Cluster::start(&Options { control_plane: settings, ..Options::default() }).await?;
+        let home = tempfile::tempdir()?;
+        let args = ["run".to_owned(), format!("--kubeconfig={}", cluster.kubeconfig.display())];
+        let log = [("JOBWRIGHT_LOG", "info,kube=error".to_owned())];
+        let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
+        let mut ours = Process::start_with("jobwright", home.path(), binary, &args, &log)?;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !ours.log_tail(100).contains("controller ready") {
+            ours.check()?;
+            if Instant::now() > deadline {
+                bail!("our controller is not ready:\n{}", ours.log_tail(30));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let client = cluster.client().await?;
+        let sides = Sides::default();
+        follow::<Job>(
+            &client,
+            &sides,
+            |side, job| side.jobs.insert(job.name_any(), job).is_some(),
+            |side, job| {
+                // A namesake may have come since.
+                if side.jobs.get(&job.name_any()).is_some_and(|known| known.uid() == job.uid()) {
+                    side.jobs.remove(&job.name_any());
+                }
+            },
+        );
+        follow::<Pod>(
+            &client,
+            &sides,
+            |side, pod| {
+                side.learn(&pod);
+                side.pods.insert(pod.name_any(), pod).is_some()
+            },
+            |side, pod| {
+                side.pods.remove(&pod.name_any());
+            },
+        );
+        follow::<Event>(
+            &client,
+            &sides,
+            |side, event| side.events.insert(event.name_any(), event).is_some(),
+            |_, _| (),
+        );
+        Ok(Self { client, cluster, ours: Mutex::new(ours), sides, _home: home })
+    }
+
+    /// Fails if one of the processes has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.cluster.check()?;
+        self.ours.get_mut().unwrap_or_else(PoisonError::into_inner).check()
+    }
+
+    /// The end of our controller's log, as far as it is about this namespace.
+    pub fn log(&self, namespace: &str) -> String {
+        let log = self.ours.lock().unwrap_or_else(PoisonError::into_inner).log_tail(100_000);
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(namespace)).collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// What one namespace looks like now.
+    pub fn side(&self, namespace: &str) -> Side {
+        let mut sides = self.sides.lock().unwrap_or_else(PoisonError::into_inner);
+        let side = sides.entry(namespace.to_owned()).or_default();
+        namespace.clone_into(&mut side.namespace);
+        side.clone()
+    }
+
+    /// A fresh namespace, ready for pods.
+    pub async fn namespace(&self, name: &str) -> Result<()> {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        namespaces.create(&PostParams::default(), &wanted).await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), name);
+        while accounts.get_opt("default").await?.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Deletes everything in a namespace that could make work, and forgets it.
+    pub async fn clear(&self, namespace: &str) -> Result<()> {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let background =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        jobs.delete_collection(&background, &Default::default()).await?;
+        for pod in pods.list(&Default::default()).await?.items {
+            let unheld = json!({"metadata": {"finalizers": null}});
+            let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&unheld)).await;
+            let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
+        }
+        self.sides.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+        Ok(())
+    }
+
+    /// Creates the scenario's Job on one side.
+    pub async fn create(&self, namespace: &str, name: &str, spec: &Value, ours: bool) -> Result<()> {
+        let mut manifest = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "template": {"spec": {
+                    "restartPolicy": "Never",
+                    // A node that nobody runs: pods that are deleted stay until the script says that they ended.
+                    "nodeName": "nowhere",
+                    "terminationGracePeriodSeconds": 5,
+                    "automountServiceAccountToken": false,
+                    "containers": [{"name": "main", "image": "i"}],
+                }},
+            },
+        });
+        lay_over(&mut manifest["spec"], spec);
+        if ours {
+            manifest["spec"]["managedBy"] = json!("jobwright.dev/controller");
+        }
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        jobs.create(&PostParams::default(), &serde_json::from_value(manifest)?).await?;
+        Ok(())
+    }
+
+    /// Makes a step happen on one side, whose pods were last seen as `seen`. Tells whether there was something for it
+    /// to happen to.
+    pub async fn perform(&self, seen: &Side, job: &str, step: &Step, ours: bool) -> Result<bool> {
+        let namespace = seen.namespace.as_str();
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
+        let kubelet = Kubelet::new(self.client.clone(), namespace);
+        let quotas: Api<ResourceQuota> = Api::namespaced(self.client.clone(), namespace);
+        let plain = PatchParams::default();
+        match step {
+            Step::Status(pod, status) => {
+                let Some(pod) = pick(seen, *pod) else { return Ok(false) };
+                kubelet.patch(&pod, status.clone()).await?;
+            }
+            Step::End(pod, code, conditions) => {
+                let Some(pod) = pick(seen, *pod) else { return Ok(false) };
+                end(&kubelet, &pod, *code, conditions).await?;
+            }
+            Step::Together(steps) => {
+                let steps = steps.iter().map(|step| Box::pin(self.perform(seen, job, step, ours)));
+                let done = futures::future::try_join_all(steps).await?;
+                return Ok(done.contains(&true));
+            }
+            Step::DeletePod(pod) => {
+                let Some(pod) = pick(seen, *pod) else { return Ok(false) };
+                kubelet.pods().delete(&pod, &DeleteParams::default()).await?;
+            }
+            Step::Terminated(pod, code) => {
+                let Some(pod) = pick(seen, *pod) else { return Ok(false) };
+                end(&kubelet, &pod, *code, &[]).await?;
+                kubelet.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await?;
+            }
+            Step::Vanish(pod) => {
+                let Some(pod) = pick(seen, *pod) else { return Ok(false) };
+                kubelet.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await?;
+            }
+            Step::ChangePod(pod, change) => {
+                let Some(pod) = pick(seen, *pod) else { return Ok(false) };
+                kubelet.pods().patch(&pod, &plain, &Patch::Merge(change)).await?;
+            }
+            Step::AddPod(pod) => {
+                let mut manifest = json!({"spec": {
+                    "restartPolicy": "Never", "nodeName": "nowhere", "automountServiceAccountToken": false,
+                    "containers": [{"name": "main", "image": "i"}],
+                }});
+                lay_over(&mut manifest, pod);
+                kubelet.pods().create(&PostParams::default(), &serde_json::from_value(manifest)?).await?;
+            }
+            Step::Change(spec) => {
+                let change = json!({"spec": spec});
+                jobs.patch(job, &plain, &Patch::Merge(&change)).await?;
+            }
+            Step::Tamper(status) => {
+                let change = json!({"status": status});
+                jobs.patch_status(job, &plain, &Patch::Merge(&change)).await?;
+            }
+            Step::DeleteJob(policy) => {
+                let policy = match *policy {
+                    "Foreground" => PropagationPolicy::Foreground,
+                    "Orphan" => PropagationPolicy::Orphan,
+                    _ => PropagationPolicy::Background,
+                };
+                jobs.delete(job, &DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() }).await?;
+            }
+            Step::CreateJob(spec) => self.create(namespace, job, spec, ours).await?,
+            Step::Quota(pods) => {
+                let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": pods.to_string()}}});
+                quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
+                // Until its usage is known, everything is refused, with another message.
+                while quotas.get("few").await?.status.and_then(|status| status.used).is_none() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            Step::NoQuota => {
+                quotas.delete("few", &DeleteParams::default()).await?;
+            }
+            Step::AwaitActive(_) | Step::Await(_) => {}
+            Step::Wait(seconds) => tokio::time::sleep(Duration::from_secs(*seconds)).await,
+        }
+        Ok(true)
+    }
+}
+
+/// All containers end with this code, and the pod with them.
+async fn end(kubelet: &Kubelet, pod: &str, code: i32, conditions: &[Value]) -> Result<()> {
+    if code == 0 {
+        kubelet.succeed(pod).await?;
+        return Ok(());
+    }
+    // The conditions come with the phase or before it, never after.
+    if !conditions.is_empty() {
+        kubelet.patch(pod, json!({"conditions": conditions})).await?;
+    }
+    kubelet.fail(pod, code).await?;
+    Ok(())
+}
+
+fn is_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The pods of a side that are active.
+pub fn active(side: &Side) -> Vec<&Pod> {
+    side.pods.values().filter(|pod| !is_ended(pod) && pod.metadata.deletion_timestamp.is_none()).collect()
+}
+
+/// The name of the pod at a place.
+fn pick(side: &Side, pick: Pick) -> Option<String> {
+    let index = |pod: &Pod| {
+        pod.annotations().get("batch.kubernetes.io/job-completion-index").and_then(|text| text.parse::<u32>().ok())
+    };
+    let deleting = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+    let mut pods: Vec<&Pod> = match pick {
+        Pick::Active(_) => active(side),
+        Pick::Index(wanted) => active(side).into_iter().filter(|pod| index(pod) == Some(wanted)).collect(),
+        Pick::Terminating(_) => side.pods.values().filter(|pod| !is_ended(pod) && deleting(pod)).collect(),
+        Pick::Ended(_) => side.pods.values().filter(|pod| is_ended(pod)).collect(),
+    };
+    // Not by state: a pod keeps its place for as long as it is there.
+    pods.sort_by_key(|pod| (index(pod), pod.creation_timestamp(), pod.name_any()));
+    let place = match pick {
+        Pick::Active(place) | Pick::Terminating(place) | Pick::Ended(place) => place,
+        Pick::Index(_) => 0,
+    };
+    pods.get(place).map(|pod| pod.name_any())
+}
+
+fn lay_over(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
+/// Keeps what is known of all objects of a kind in step with the API server.
+fn follow<K>(
+    client: &Client,
+    sides: &Sides,
+    insert: impl Fn(&mut Side, K) -> bool + Send + 'static,
+    remove: impl Fn(&mut Side, K) + Send + 'static,
+) where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+        + Send
+        + 'static,
+{
+    let (api, sides): (Api<K>, _) = (Api::all(client.clone()), sides.clone());
+    tokio::spawn(async move {
+        let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        loop {
+            match stream.try_next().await {
+                Ok(Some(event)) => {
+                    let mut sides = sides.lock().unwrap_or_else(PoisonError::into_inner);
+                    match event {
+                        watcher::Event::Apply(object) | watcher::Event::InitApply(object) => {
+                            let side = sides.entry(object.meta().namespace.clone().unwrap_or_default()).or_default();
+                            insert(side, object);
+                        }
+                        watcher::Event::Delete(object) => {
+                            let side = sides.entry(object.meta().namespace.clone().unwrap_or_default()).or_default();
+                            remove(side, object);
+                        }
+                        watcher::Event::Init | watcher::Event::InitDone => {}
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => eprintln!("a watch of the differential test broke: {error}"),
+            }
+        }
+    });
+}
+
+/// Parses a number from the environment.
+pub fn number(name: &str, default: usize) -> Result<usize> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} must be a number, not {text:?}")),
+        Err(_) => Ok(default),
+    }
+}
