@@ -1,20 +1,25 @@
 //! `jobwright run`: the controller, until SIGTERM or SIGINT.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
+use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use super::connect::{ConnectError, check_rights, connect};
 use super::version;
-use crate::job::controller::Controller;
+use crate::job::controller::{Controller, Rival};
+use crate::job::metrics::JobMetrics;
 use crate::runtime::clock::Clock;
 use crate::runtime::config::{Claim, Config, Limits};
-use crate::runtime::events;
+use crate::runtime::{events, http};
 
 /// How long the last events may take to be written when the process stops.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
@@ -52,6 +57,9 @@ pub struct Arguments {
     /// How many pods of one Job are created or deleted at once
     #[arg(long, env = "JOBWRIGHT_MAX_PODS_PER_SYNC", value_name = "N", default_value = "500", value_parser = positive)]
     max_pods_per_sync: usize,
+    /// Serve /livez, /readyz and /metrics on this address, such as :8080; without it nothing is served
+    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
+    listen: Option<SocketAddr>,
     /// How log lines look
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -71,6 +79,12 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("must be a whole number, at least 1".to_owned()),
         Ok(number) => Ok(number),
     }
+}
+
+/// An address with a port; all of this machine's where only the port is given.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| "must be an address and a port, such as :8080 or 127.0.0.1:8080".to_owned())
 }
 
 /// A time such as `10s`, `500ms` or `1m 30s`.
@@ -101,7 +115,18 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<(), ConnectError> {
+/// Why the controller did not start, or stopped.
+#[derive(Debug, Error)]
+enum RunError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Listen(String),
+    #[error(transparent)]
+    Rival(#[from] Rival),
+}
+
+async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let client = connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
     check_rights(&client, arguments.namespace.as_deref()).await?;
     let config = Config {
@@ -120,13 +145,26 @@ async fn run(arguments: &Arguments) -> Result<(), ConnectError> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let writing = tokio::spawn(writer.run());
-    let controller = Arc::new(Controller::new(client, config, clock, recorder));
+    let mut registry = Registry::default();
+    let metrics = JobMetrics::new(&mut registry);
+    let controller = Arc::new(Controller::new(client, config, clock, recorder, metrics));
+    let (served, stop_serving) = oneshot::channel::<()>();
+    if let Some(address) = arguments.listen {
+        let watched = Arc::downgrade(&controller);
+        let readiness = Arc::new(move || watched.upgrade().map_or(vec!["stopping"], |watched| watched.not_synced()));
+        let stop = async {
+            // Dropped or sent, it is over.
+            let _ = stop_serving.await;
+        };
+        http::serve(address, registry, readiness, stop).await.map_err(RunError::Listen)?;
+    }
     let watched = controller.clone();
     let announce = tokio::spawn(async move {
         watched.ready().await;
         tracing::info!("controller ready");
     });
-    controller.run(stop_signal()).await;
+    let result = controller.run(stop_signal()).await;
+    drop(served);
     announce.abort();
     // The announcer held the last other reference; with it gone, the recorder goes, and the writer ends when it is done.
     let _ = announce.await;
@@ -134,7 +172,7 @@ async fn run(arguments: &Arguments) -> Result<(), ConnectError> {
         tracing::warn!("some events were not written before the end");
     }
     tracing::info!("stopped");
-    Ok(())
+    Ok(result?)
 }
 
 /// Resolves when the process is told to stop.
@@ -177,6 +215,13 @@ mod tests {
         for text in ["", "10", "ten", "-5s"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_may_be_a_port_alone() {
+        assert_eq!(address(":8080"), Ok(([0, 0, 0, 0], 8080).into()));
+        assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
+        assert!(address("8080").is_err() && address("here:8080").is_err());
     }
 
     #[test]

@@ -10,7 +10,8 @@ use kube::core::Request;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use super::decide::{NewPod, Step};
+use super::decide::{CreationReason, NewPod, Step};
+use super::metrics::JobMetrics;
 use super::pod::Blueprint;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
@@ -30,6 +31,8 @@ pub struct Actor {
     pub writes: Writes,
     /// Where events go.
     pub recorder: Recorder,
+    /// Where what happened is counted.
+    pub metrics: JobMetrics,
     /// All Jobs.
     pub jobs: Cache<JobView>,
     /// All pods that may be a Job's.
@@ -59,12 +62,19 @@ impl Actor {
                 Ok(())
             }
             Step::Claim { adopt, release } => self.claim(job, &adopt, &release).await.map_err(Failure::Other),
-            Step::CreatePods(pods) => self.create_pods(job, &pods).await.map_err(Failure::Pods),
+            Step::CreatePods { pods, reason } => self.create_pods(job, &pods, reason).await.map_err(Failure::Pods),
             Step::DeletePods { pods, uncounted } => {
                 let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
                 first_error(join_all(deletions).await).map_err(Failure::Pods)
             }
-            Step::Untrack(pods) => self.untrack(&pods).await.map_err(Failure::Untracking),
+            Step::Untrack(pods) => {
+                let removals = pods.iter().map(|pod| async {
+                    self.untrack_pod(pod).await?;
+                    self.metrics.untracked(job, pod);
+                    Ok(())
+                });
+                first_error(join_all(removals).await).map_err(Failure::Untracking)
+            }
             Step::WriteStatus { status, events } => {
                 self.write_status(job, &status).await?;
                 events.into_iter().for_each(|event| self.tell(job, event));
@@ -115,7 +125,7 @@ impl Actor {
 
     /// Slow start: 1, 2, 4, … at once, and none after a batch in which one was refused, so that a quota that is used
     /// up costs few requests.
-    async fn create_pods(&self, job: &JobView, pods: &[NewPod]) -> Result<(), WriteError> {
+    async fn create_pods(&self, job: &JobView, pods: &[NewPod], reason: CreationReason) -> Result<(), WriteError> {
         let blueprint = Blueprint::new(job).map_err(kube::Error::SerdeError)?;
         let mut left = pods;
         let mut batch = 1;
@@ -123,7 +133,9 @@ impl Actor {
             let (now, later) = left.split_at(left.len().min(batch));
             let creations = now.iter().map(|new| async {
                 let body = blueprint.pod(new).map_err(kube::Error::SerdeError)?;
-                self.create_pod(job, body).await
+                let result = self.create_pod(job, body).await;
+                self.metrics.pod_created(reason, result.is_ok());
+                result
             });
             first_error(join_all(creations).await)?;
             left = later;
@@ -166,9 +178,7 @@ impl Actor {
         };
         match self.writes.run(pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.take_pod(deleted),
-            Ok(Either::Right(_)) => {
-                self.pods.remove(&identity.uid);
-            }
+            Ok(Either::Right(_)) => self.drop_pod(pod),
             Err(error) => {
                 if self.is_gone(pod, &error).await {
                     return Ok(());
@@ -220,7 +230,7 @@ impl Actor {
                 })
             };
         if gone {
-            self.pods.remove(&identity.uid);
+            self.drop_pod(pod);
         }
         gone
     }
@@ -231,9 +241,16 @@ impl Actor {
         let Some(pod) = PodView::parse(pod) else { return };
         if pod.deleting && no_grace && !pod.held {
             // Nothing keeps it: the answer is the last that is heard of it.
-            self.pods.remove(&pod.identity.uid);
-        } else {
-            self.pods.apply(pod, Source::Answer);
+            self.drop_pod(&pod);
+        } else if let Some(change) = self.pods.apply(pod, Source::Answer) {
+            self.metrics.pod_changed(&change);
+        }
+    }
+
+    /// Takes note that a pod is gone.
+    fn drop_pod(&self, pod: &PodView) {
+        if let Some(change) = self.pods.remove(&pod.identity.uid) {
+            self.metrics.pod_changed(&change);
         }
     }
 
@@ -289,6 +306,7 @@ impl Actor {
         let params = patch_params();
         match self.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
+                self.metrics.status_written(job, status);
                 if let Some(written) = JobView::parse(written) {
                     self.jobs.apply(written, Source::Answer);
                 }

@@ -3,22 +3,25 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::CONTROLLER_UID_LABEL;
 use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
 use super::decide::{Refused, Situation, Step, decide};
+use super::metrics::{JobMetrics, Sync};
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
 use crate::runtime::cache::{Cache, Cached, Change};
 use crate::runtime::clock::Clock;
-use crate::runtime::config::Config;
+use crate::runtime::config::{BUILTIN_FIELD_MANAGER, Claim, Config};
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::Recorder;
+use crate::runtime::events::{EventText, Recorder};
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::watch::{News, Synced, Watch};
@@ -47,6 +50,20 @@ pub struct Controller {
     pods_synced: Synced,
     /// Whether all pods are watched, not only those with the label of a generated selector.
     all_pods: watch::Sender<bool>,
+    /// Where another controller was seen to work on our Jobs.
+    rival: watch::Sender<Option<Rival>>,
+}
+
+/// Another controller works on the same Jobs. Each would create its own pods, so this one gives way.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "{BUILTIN_FIELD_MANAGER} works on the same Jobs: it wrote the status of Job {namespace}/{job} while we watched; run it with --controllers=*,-job-controller, or run jobwright with --claim=managed-by"
+)]
+pub struct Rival {
+    /// The namespace of the Job on which it was seen.
+    pub namespace: String,
+    /// That Job's name.
+    pub job: String,
 }
 
 /// What is remembered of a Job between syncs.
@@ -55,15 +72,18 @@ struct Memory {
     backoff: Backoff,
     /// A creation went unanswered, so there may be a pod we know nothing of.
     recount: bool,
+    /// When kube-controller-manager had last written the status when we first saw the Job.
+    builtin_wrote: Option<Option<Timestamp>>,
 }
 
 impl Controller {
     /// A controller that does nothing until it is run.
-    pub fn new(client: Client, config: Config, clock: Clock, recorder: Recorder) -> Self {
+    pub fn new(client: Client, config: Config, clock: Clock, recorder: Recorder, metrics: JobMetrics) -> Self {
         let actor = Actor {
             client,
             writes: Writes::new(config.max_inflight),
             recorder,
+            metrics,
             jobs: Cache::default(),
             pods: Cache::default(),
         };
@@ -76,11 +96,16 @@ impl Controller {
             jobs_synced: Synced::default(),
             pods_synced: Synced::default(),
             all_pods: watch::Sender::new(false),
+            rival: watch::Sender::new(None),
         }
     }
 
     /// Runs until `stop` resolves; then begins no new write, lets those under way end, and returns.
-    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
+    ///
+    /// # Errors
+    /// Another controller was seen to work on our Jobs; this one has stopped.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) -> Result<(), Rival> {
+        let mut rival = self.rival.subscribe();
         let mut tasks = JoinSet::new();
         let controller = self.clone();
         tasks.spawn(async move { controller.watch_jobs().await });
@@ -90,10 +115,20 @@ impl Controller {
             let controller = self.clone();
             tasks.spawn(async move { controller.work().await });
         }
-        stop.await;
+        let result = tokio::select! {
+            () = stop => Ok(()),
+            Ok(seen) = rival.wait_for(Option::is_some) => seen.clone().map_or(Ok(()), Err),
+        };
         self.queue.close();
         self.actor.writes.close().await;
         tasks.shutdown().await;
+        result
+    }
+
+    /// The caches that do not hold all there is yet.
+    pub fn not_synced(&self) -> Vec<&'static str> {
+        let caches = [("jobs", &self.jobs_synced), ("pods", &self.pods_synced)];
+        caches.iter().filter(|(_, synced)| !synced.is_done()).map(|(name, _)| *name).collect()
     }
 
     /// Returns once both caches hold all there is.
@@ -147,6 +182,9 @@ impl Controller {
 
     fn job_changed(&self, change: &Change<JobView>) {
         let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
+        if change.before.is_none() {
+            self.actor.metrics.job_added(job);
+        }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
             // A Job whose pods lack the label: from now on all pods are watched.
             self.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
@@ -155,6 +193,7 @@ impl Controller {
     }
 
     fn pod_changed(&self, change: &Change<PodView>) {
+        self.actor.metrics.pod_changed(change);
         for pod in [&change.before, &change.after].into_iter().flatten() {
             if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
                 self.queue.add(Key::Job(owner.uid.clone()));
@@ -206,15 +245,39 @@ impl Controller {
             return Ok(());
         }
         let span = tracing::info_span!("sync", namespace = %job.identity.namespace, job = %job.identity.name, %uid);
-        self.sync_claimed(uid).instrument(span).await
+        let start = Instant::now();
+        let mut sync = Sync::default();
+        let result = self.sync_claimed(uid, &mut sync).instrument(span).await;
+        if !job.status.is_finished() {
+            self.actor.metrics.synced(&job, sync, result.is_ok(), start.elapsed());
+        }
+        result
     }
 
-    async fn sync_claimed(&self, uid: &Uid) -> Result<(), WriteError> {
+    /// Whether kube-controller-manager works on this Job too: it wrote the status since we first saw the Job. If so,
+    /// that is the end of the run.
+    fn has_rival(&self, job: &JobView, memory: &mut Memory) -> bool {
+        let first = *memory.builtin_wrote.get_or_insert(job.builtin_wrote);
+        if self.config.claim != Claim::All || first == job.builtin_wrote {
+            return false;
+        }
+        let (namespace, name) = (job.identity.namespace.to_string(), job.identity.name.to_string());
+        let rival = Rival { namespace, job: name };
+        let message = format!("Jobwright stops: {rival}");
+        self.actor.tell(job, EventText::warning("OtherController", message));
+        self.rival.send_replace(Some(rival));
+        true
+    }
+
+    async fn sync_claimed(&self, uid: &Uid, sync: &mut Sync) -> Result<(), WriteError> {
         let mut memory = self.recall(uid);
         let mut refused = Refused::default();
         let mut failure = None;
         for _ in 0..STEPS_A_TURN {
             let Some(job) = self.actor.jobs.get(uid) else { break };
+            if self.has_rival(&job, &mut memory) {
+                return Err(WriteError::Stopping);
+            }
             if memory.recount {
                 self.actor.recount(&job).await?;
                 memory.recount = false;
@@ -231,6 +294,7 @@ impl Controller {
                 return failure.map_or(Ok(()), Err);
             }
             tracing::debug!(step = ?Brief(&decision.step), "next step");
+            sync.note(&job, &decision.step);
             let last = matches!(decision.step, Step::Refuse(_));
             match self.actor.act(&job, decision.step).await {
                 Ok(()) if last => return Ok(()),
@@ -314,7 +378,7 @@ impl std::fmt::Debug for Brief<'_> {
             Step::Nothing => write!(f, "nothing"),
             Step::Refuse(event) => write!(f, "refuse ({})", event.reason),
             Step::Claim { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
-            Step::CreatePods(pods) => write!(f, "create {} pods", pods.len()),
+            Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
             Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
             Step::WriteStatus { status, .. } => write!(

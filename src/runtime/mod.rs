@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod errors;
 pub mod events;
+pub mod http;
 pub mod identity;
 pub mod queue;
 pub mod watch;

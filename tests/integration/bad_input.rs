@@ -61,17 +61,6 @@ async fn a_status_changed_by_hand_is_put_right() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_supported_yet_is_refused_by_name() -> Result<()> {
-    let scene = Scene::new("unsupported").await?;
-    scene.create("indexed", json!({"completionMode": "Indexed", "completions": 2})).await?;
-    scene.event("indexed", "UnsupportedField", "spec.completionMode: Indexed").await?;
-    scene.create("plain", json!({})).await?;
-    scene.active("plain", 1).await?;
-    assert!(scene.pods_of("indexed").await?.is_empty());
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_that_is_deleted_goes_with_its_jobs() -> Result<()> {
     let scene = Scene::new("going").await?;
     scene.create("job", json!({"completions": 50, "parallelism": 10})).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use http::{Method, Request, Response};
 use jobwright::job::controller::Controller;
+use jobwright::job::metrics::JobMetrics;
 use jobwright::runtime::clock::Clock;
 use jobwright::runtime::config::{Claim, Config, Limits};
 use jobwright::runtime::events;
@@ -93,6 +94,7 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     tokio::spawn(writer.run());
+    let metrics = JobMetrics::new(&mut prometheus_client::registry::Registry::default());
     let config = Config {
         namespace: Some(scene.namespace.clone()),
         claim: Claim::ManagedBy,
@@ -100,7 +102,7 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
         max_inflight: 20,
         limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },
     };
-    let controller = Arc::new(Controller::new(client, config, clock, recorder));
+    let controller = Arc::new(Controller::new(client, config, clock, recorder, metrics));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(controller.run(async move {
         let _ = stopped.await;
@@ -121,6 +123,6 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     println!("bore {count} faults");
     assert!(count > FAULTS.len(), "only {count} faults");
     let _ = stop.send(());
-    running.await?;
+    running.await??;
     Ok(())
 }

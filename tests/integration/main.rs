@@ -8,6 +8,8 @@ mod failures;
 mod faults;
 mod harness;
 mod kinds;
+mod metrics;
 mod outage;
 mod restart;
 mod suspension;
+mod takeover;

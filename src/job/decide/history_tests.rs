@@ -143,11 +143,11 @@ impl World {
             self.backoff = decision.backoff;
             match decision.step {
                 Step::Nothing => return Ok(()),
-                Step::CreatePods(_) | Step::DeletePods { .. } if refuse_pods => {
+                Step::CreatePods { .. } | Step::DeletePods { .. } if refuse_pods => {
                     assert!(!refused.pods, "it was told that pods are refused");
                     refused.pods = true;
                 }
-                Step::CreatePods(pods) => {
+                Step::CreatePods { pods, .. } => {
                     for new in pods {
                         spend(writes)?;
                         self.create(new);

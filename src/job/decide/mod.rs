@@ -84,6 +84,17 @@ pub struct NewPod {
     pub failures: Option<IndexFailures>,
 }
 
+/// Why pods are created, in the words of the built-in controller's metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreationReason {
+    /// Nothing has failed.
+    New,
+    /// Pods have failed, and are replaced once they have ended.
+    Failed,
+    /// Pods have failed or are being deleted, and are replaced at once.
+    TerminatingOrFailed,
+}
+
 /// One kind of writes, which may be made in any order and at once.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -99,7 +110,12 @@ pub enum Step {
         release: Vec<Arc<PodView>>,
     },
     /// Create these pods.
-    CreatePods(Vec<NewPod>),
+    CreatePods {
+        /// Which.
+        pods: Vec<NewPod>,
+        /// Why, for the metrics.
+        reason: CreationReason,
+    },
     /// Delete these pods.
     DeletePods {
         /// Which.
@@ -159,7 +175,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
                 wake = Some(wake.map_or(until, |wake| wake.min(until)));
                 None
             }
-            PodPlan::Create(pods) => Some(Step::CreatePods(pods)),
+            PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
             PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
         };
         if let Some(step) = step {
@@ -184,6 +200,16 @@ fn account(
     } else {
         // What is stored may be taken off before more is stored: one write then does both for a growing batch.
         Step::Untrack(untrack)
+    }
+}
+
+fn creation_reason(job: &JobView, tally: &Tally) -> CreationReason {
+    if job.spec.replace_only_failed && tally.failed > 0 {
+        CreationReason::Failed
+    } else if tally.failed > 0 || !tally.terminating.is_empty() {
+        CreationReason::TerminatingOrFailed
+    } else {
+        CreationReason::New
     }
 }
 
@@ -229,7 +255,7 @@ mod tests {
     #[test]
     fn creation_comes_before_the_status_so_that_no_step_waits_for_it() {
         let job = Job::new().completions(3).parallelism(1).started(0);
-        let Step::CreatePods(pods) = job.decide(&[pod("a").succeeded(5)]).step else { panic!() };
+        let Step::CreatePods { pods, .. } = job.decide(&[pod("a").succeeded(5)]).step else { panic!() };
         assert_eq!(pods, [NewPod::default()]);
     }
 

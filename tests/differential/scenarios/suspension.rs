@@ -104,11 +104,6 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a suspended job past its limit still fails",
-            json!({"backoffLimit": 0, "completions": 2, "parallelism": 2}),
-            [together([suspend(), fail(0, 1)]), terminated(terminating(0), 1)],
-        ),
-        scenario(
             "parallelism changed while suspended counts after resuming",
             json!({"completions": 4, "suspend": true}),
             [change(json!({"parallelism": 3})), resume()],

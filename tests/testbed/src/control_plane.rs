@@ -33,8 +33,7 @@ pub struct ControlPlane {
     // In the order they are stopped: the API server before the store it writes to.
     /// kube-scheduler, where asked for.
     pub scheduler: Option<Process>,
-    /// kube-controller-manager.
-    pub controller_manager: Process,
+    controller_manager: Mutex<Process>,
     apiserver: Mutex<Process>,
     etcd: Mutex<Process>,
     /// The API server's address, `https://127.0.0.1:PORT`.
@@ -44,6 +43,7 @@ pub struct ControlPlane {
     /// The cluster's certificate authority.
     pub authority: Authority,
     apiserver_args: Vec<String>,
+    manager_args: Vec<String>,
     dir: PathBuf,
 }
 
@@ -114,10 +114,8 @@ impl ControlPlane {
             authority.kubeconfig(&path, &server, &format!("system:{name}"), &[])?;
             Ok(path.display().to_string())
         };
-        let controllers = if options.builtin_job_controllers { "*".to_owned() } else { format!("*,{REPLACED}") };
         let mut manager_args = vec![
             format!("--kubeconfig={}", component("kube-controller-manager")?),
-            format!("--controllers={controllers}"),
             format!("--service-account-private-key-file={}", account_key.display()),
             format!("--root-ca-file={}", authority.certificate().display()),
             "--leader-elect=false".to_owned(),
@@ -140,12 +138,7 @@ impl ControlPlane {
         let client = client(&kubeconfig).await?;
         wait_ready(&client, &mut etcd, &mut apiserver).await?;
         // These give up when they find no API server, so they start after it.
-        let controller_manager = Process::start(
-            "kube-controller-manager",
-            &dir.join("controller-manager"),
-            &assets::KUBE_CONTROLLER_MANAGER.path()?,
-            &manager_args,
-        )?;
+        let controller_manager = start_controller_manager(dir, &manager_args, options.builtin_job_controllers)?;
         let scheduler = if options.scheduler {
             let path = assets::KUBE_SCHEDULER.path()?;
             Some(Process::start("kube-scheduler", &dir.join("scheduler"), &path, &scheduler_args)?)
@@ -154,7 +147,8 @@ impl ControlPlane {
         };
         Ok(Self {
             scheduler,
-            controller_manager,
+            controller_manager: Mutex::new(controller_manager),
+            manager_args,
             apiserver: Mutex::new(apiserver),
             etcd: Mutex::new(etcd),
             server,
@@ -187,13 +181,33 @@ impl ControlPlane {
         }
     }
 
+    /// Stops kube-controller-manager and starts it again with the Job, CronJob and TTL controllers on or off.
+    pub async fn switch_builtin_job_controllers(&self, on: bool) -> Result<()> {
+        let mut manager = self.controller_manager.lock().await;
+        manager.stop(Duration::from_secs(10))?;
+        *manager = start_controller_manager(&self.dir, &self.manager_args, on)?;
+        Ok(())
+    }
+
     /// Fails if any part has ended.
     pub fn check(&mut self) -> Result<()> {
         self.etcd.get_mut().check()?;
         self.apiserver.get_mut().check()?;
-        self.controller_manager.check()?;
+        self.controller_manager.get_mut().check()?;
         self.scheduler.as_mut().map_or(Ok(()), Process::check)
     }
+}
+
+fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) -> Result<Process> {
+    let controllers = if job_controllers { "*".to_owned() } else { format!("*,{REPLACED}") };
+    let mut args = args.to_vec();
+    args.insert(0, format!("--controllers={controllers}"));
+    Process::start(
+        "kube-controller-manager",
+        &dir.join("controller-manager"),
+        &assets::KUBE_CONTROLLER_MANAGER.path()?,
+        &args,
+    )
 }
 
 fn start_apiserver(dir: &Path, args: &[String]) -> Result<Process> {

@@ -1,0 +1,207 @@
+//! The Job controller's metrics, under the names, labels and buckets of the built-in one, so that dashboards go on to
+//! work. Reads what happened; decides nothing.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::decide::pod_failure_policy::verdict;
+use super::decide::pod_replacement_policy::is_failed;
+use super::decide::{CreationReason, Step};
+use super::status::{COMPLETE, JobStatus};
+use super::view::{JobView, PodView};
+use crate::runtime::cache::Change;
+use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
+
+type Labels = Vec<(&'static str, Cow<'static, str>)>;
+type Counters = Family<Labels, Counter>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The Job controller's metrics.
+#[derive(Clone)]
+pub struct JobMetrics {
+    sync_duration: Histograms,
+    syncs: Counters,
+    finished: Counters,
+    pods_finished: Counters,
+    failures_by_policy: Counters,
+    terminated_tracked: Counters,
+    finished_indexes: Counters,
+    pods_created: Counters,
+    external: Counters,
+    stale_skips: Counters,
+}
+
+/// What one sync came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sync {
+    created: bool,
+    deleted: bool,
+    over: bool,
+}
+
+impl Sync {
+    /// Takes note of a step.
+    pub fn note(&mut self, job: &JobView, step: &Step) {
+        match step {
+            Step::CreatePods { .. } => self.created = true,
+            Step::DeletePods { uncounted: true, .. } => self.deleted = true,
+            _ => {}
+        }
+        self.over |= job.deleting || super::decide::outcome::Outcome::stored(&job.status).is_some();
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self { created: true, .. } => "pods_created",
+            Self { deleted: true, .. } => "pods_deleted",
+            Self { over: true, .. } => "reconciling",
+            _ => "tracking",
+        }
+    }
+}
+
+impl JobMetrics {
+    /// Registers all of them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let durations: fn() -> Histogram = || Histogram::new(exponential_buckets(0.004, 2.0, 15));
+        let metrics = Self {
+            sync_duration: Family::new_with_constructor(durations),
+            syncs: Family::default(),
+            finished: Family::default(),
+            pods_finished: Family::default(),
+            failures_by_policy: Family::default(),
+            terminated_tracked: Family::default(),
+            finished_indexes: Family::default(),
+            pods_created: Family::default(),
+            external: Family::default(),
+            stale_skips: Family::default(),
+        };
+        for (group, resource) in [("batch", "jobs"), ("", "pods")] {
+            metrics.stale_skips.get_or_create_owned(&vec![("group", group.into()), ("resource", resource.into())]);
+        }
+        let registry = registry.sub_registry_with_prefix("job_controller");
+        let m = metrics.clone();
+        registry.register("job_sync_duration_seconds", "How long the sync of a Job took", m.sync_duration);
+        let counters = [
+            ("job_syncs", "Syncs of Jobs", m.syncs),
+            ("jobs_finished", "Jobs that finished", m.finished),
+            ("job_pods_finished", "Pods that ended and are fully accounted for", m.pods_finished),
+            (
+                "pod_failures_handled_by_failure_policy",
+                "Failed pods, by the action of the rule of podFailurePolicy that matched",
+                m.failures_by_policy,
+            ),
+            (
+                "terminated_pods_tracking_finalizer",
+                "Pods that ended and carry the tracking finalizer: how many came to be so (add) and no longer are (delete)",
+                m.terminated_tracked,
+            ),
+            ("job_finished_indexes", "Indexes that ended", m.finished_indexes),
+            ("job_pods_creation", "Pods that were to be created, by why and with what result", m.pods_created),
+            ("jobs_by_external_controller", "Jobs that another controller manages", m.external),
+            (
+                "stale_sync_skips",
+                "Syncs put off because the cache was behind our own writes; it never is, since answers go into it",
+                m.stale_skips,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter);
+        }
+        metrics
+    }
+
+    /// A sync has ended.
+    pub fn synced(&self, job: &JobView, sync: Sync, well: bool, took: Duration) {
+        let labels: Labels = vec![
+            ("completion_mode", mode(job)),
+            ("result", if well { "success" } else { "error" }.into()),
+            ("action", sync.action().into()),
+        ];
+        self.sync_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        self.syncs.get_or_create(&labels).inc();
+    }
+
+    /// A status was stored in place of the Job's.
+    pub fn status_written(&self, job: &JobView, new: &JobStatus) {
+        let old = &job.status;
+        let count = |counters: &Counters, labels: Labels, more: i64| {
+            if let Ok(more @ 1..) = u64::try_from(more) {
+                counters.get_or_create(&labels).inc_by(more);
+            }
+        };
+        let pods = |result: &'static str| vec![("completion_mode", mode(job)), ("result", result.into())];
+        let mut succeeded = i64::from(new.succeeded) - i64::from(old.succeeded);
+        if job.is_indexed() {
+            let limit = if job.spec.backoff_limit_per_index.is_some() { "perIndex" } else { "global" };
+            let indexes = |status: &'static str| vec![("status", status.into()), ("backoffLimit", limit.into())];
+            succeeded = difference(new.completed_indexes.set.len(), old.completed_indexes.set.len());
+            count(&self.finished_indexes, indexes("succeeded"), succeeded);
+            let failed = |status: &JobStatus| status.failed_indexes.as_ref().map_or(0, |failed| failed.set.len());
+            count(&self.finished_indexes, indexes("failed"), difference(failed(new), failed(old)));
+        }
+        count(&self.pods_finished, pods("succeeded"), succeeded);
+        count(&self.pods_finished, pods("failed"), i64::from(new.failed) - i64::from(old.failed));
+        if new.is_finished() && !old.is_finished() {
+            let (result, condition) = match new.true_condition(COMPLETE) {
+                Some(complete) => ("succeeded", Some(complete)),
+                None => ("failed", new.true_condition(super::status::FAILED)),
+            };
+            let reason = condition.map(|condition| condition.reason.clone()).unwrap_or_default();
+            let labels = vec![("completion_mode", mode(job)), ("result", result.into()), ("reason", reason.into())];
+            self.finished.get_or_create(&labels).inc();
+        }
+    }
+
+    /// The tracking finalizer of a pod came off.
+    pub fn untracked(&self, job: &JobView, pod: &PodView) {
+        let action = is_failed(job, pod).then(|| verdict(job, pod).action()).flatten();
+        if let Some(action) = action {
+            self.failures_by_policy.get_or_create(&vec![("action", action.name().into())]).inc();
+        }
+    }
+
+    /// A pod changed, by whomever.
+    pub fn pod_changed(&self, change: &Change<PodView>) {
+        let counts = |pod: &PodView| pod.tracked && pod.is_ended();
+        let was = change.before.as_deref().is_some_and(counts);
+        let is = change.after.as_deref().is_some_and(counts);
+        if was != is {
+            let event = if is { "add" } else { "delete" };
+            self.terminated_tracked.get_or_create(&vec![("event", event.into())]).inc();
+        }
+    }
+
+    /// A pod was, or was not, created.
+    pub fn pod_created(&self, reason: CreationReason, well: bool) {
+        let reason = match reason {
+            CreationReason::New => "new",
+            CreationReason::Failed => "recreate_failed",
+            CreationReason::TerminatingOrFailed => "recreate_terminating_or_failed",
+        };
+        let status = if well { "succeeded" } else { "failed" };
+        self.pods_created.get_or_create(&vec![("reason", reason.into()), ("status", status.into())]).inc();
+    }
+
+    /// A Job appeared.
+    pub fn job_added(&self, job: &JobView) {
+        if let Some(name) =
+            job.spec.managed_by.as_deref().filter(|name| ![MANAGED_BY, BUILTIN_MANAGED_BY].contains(name))
+        {
+            self.external.get_or_create(&vec![("controller_name", name.to_owned().into())]).inc();
+        }
+    }
+}
+
+fn mode(job: &JobView) -> Cow<'static, str> {
+    if job.is_indexed() { "Indexed" } else { "NonIndexed" }.into()
+}
+
+fn difference(new: u64, old: u64) -> i64 {
+    new.cast_signed().saturating_sub(old.cast_signed())
+}

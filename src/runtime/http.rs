@@ -1,0 +1,72 @@
+//! Health and metrics, on one port: `/livez`, `/readyz`, `/metrics`.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+/// Says what is not ready yet; nothing once all is.
+pub type Readiness = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
+
+/// Serves until `stop` resolves.
+///
+/// # Errors
+/// The address cannot be listened on; said in a sentence.
+pub async fn serve(
+    address: SocketAddr,
+    registry: Registry,
+    readiness: Readiness,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), String> {
+    let unusable =
+        |error: std::io::Error| format!("cannot listen on {address}: {error}; give --listen another address");
+    let listener = TcpListener::bind(address).await.map_err(unusable)?;
+    tracing::info!(address = %listener.local_addr().map_err(unusable)?, "serving /livez, /readyz and /metrics");
+    let registry = Arc::new(registry);
+    let app = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(move || async move { ready(&readiness()) }))
+        .route("/metrics", get(move || async move { metrics(&registry) }));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "health and metrics are no longer served");
+        }
+    });
+    Ok(())
+}
+
+fn ready(missing: &[&'static str]) -> (StatusCode, String) {
+    if missing.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not synced: {}\n", missing.join(", ")))
+    }
+}
+
+type Page = (StatusCode, [(header::HeaderName, &'static str); 1], String);
+
+fn metrics(registry: &Registry) -> Page {
+    let mut text = String::new();
+    let (code, text) = match prometheus_client::encoding::text::encode(&mut text, registry) {
+        Ok(()) => (StatusCode::OK, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    };
+    (code, [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_says_what_is_missing() {
+        assert_eq!(ready(&[]).0, StatusCode::OK);
+        let (code, text) = ready(&["jobs", "pods"]);
+        assert_eq!((code, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "not synced: jobs, pods\n"));
+    }
+}

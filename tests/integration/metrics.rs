@@ -1,0 +1,111 @@
+//! `/metrics`, `/livez` and `/readyz`.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::*;
+
+/// The answer to a GET: code and body.
+async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: here\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("a head and a body")?;
+    let code = head.split(' ').nth(1).context("a code")?.parse()?;
+    Ok((code, body.to_owned()))
+}
+
+/// Waits until a sample of the metrics has this value.
+async fn sample(port: u16, series: &str, value: u32) -> Result<()> {
+    let line = format!("{series} {value}");
+    until(&line, || async {
+        let (_, text) = get(port, "/metrics").await?;
+        let name = series.split('{').next().unwrap_or(series);
+        let seen: String = text.lines().filter(|line| line.contains(name)).map(|line| format!("{line}\n")).collect();
+        Ok(if text.lines().any(|is| is == line) { Ok(()) } else { Err(seen) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_built_in_controller_counts_is_counted_under_its_names() -> Result<()> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let scene = Scene::with_flags("metrics", &["--pod-failure-backoff=50ms", &listen]).await?;
+    assert_eq!(get(port, "/livez").await?, (200, "ok\n".to_owned()));
+    assert_eq!(get(port, "/readyz").await?, (200, "ok\n".to_owned()));
+    assert_eq!(get(port, "/other").await?.0, 404);
+
+    scene.create("plain", json!({"completions": 2, "parallelism": 2})).await?;
+    let pods = scene.active("plain", 2).await?;
+    scene.kubelet.fail(&pods[0], 1).await?;
+    scene.job_until("plain", "1 failed", |status| status.failed == Some(1)).await?;
+    for pod in scene.active("plain", 2).await? {
+        scene.kubelet.succeed(&pod).await?;
+    }
+    scene.condition("plain", "Complete").await?;
+    let indexed = json!({
+        "completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimitPerIndex": 0,
+        "podFailurePolicy": {"rules": [{"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [42]}}]},
+    });
+    scene.create("indexed", indexed).await?;
+    let pods = scene.active("indexed", 2).await?;
+    scene.kubelet.fail(&pods[0], 42).await?;
+    scene.kubelet.succeed(&pods[1]).await?;
+    scene.condition("indexed", "Failed").await?;
+    scene.create("foreign", json!({"managedBy": "example.com/other"})).await?;
+
+    let j = "job_controller_";
+    let finished = |mode: &str, result: &str, reason: &str| {
+        format!(r#"{j}jobs_finished_total{{completion_mode="{mode}",result="{result}",reason="{reason}"}}"#)
+    };
+    let pods = |mode: &str, result: &str| {
+        format!(r#"{j}job_pods_finished_total{{completion_mode="{mode}",result="{result}"}}"#)
+    };
+    let samples = [
+        (finished("NonIndexed", "succeeded", "CompletionsReached"), 1),
+        (finished("Indexed", "failed", "FailedIndexes"), 1),
+        (pods("NonIndexed", "succeeded"), 2),
+        (pods("NonIndexed", "failed"), 1),
+        (pods("Indexed", "succeeded"), 1),
+        (pods("Indexed", "failed"), 1),
+        (format!(r#"{j}job_finished_indexes_total{{status="succeeded",backoffLimit="perIndex"}}"#), 1),
+        (format!(r#"{j}job_finished_indexes_total{{status="failed",backoffLimit="perIndex"}}"#), 1),
+        (format!(r#"{j}pod_failures_handled_by_failure_policy_total{{action="FailIndex"}}"#), 1),
+        (format!(r#"{j}job_pods_creation_total{{reason="new",status="succeeded"}}"#), 4),
+        (format!(r#"{j}job_pods_creation_total{{reason="recreate_terminating_or_failed",status="succeeded"}}"#), 1),
+        (format!(r#"{j}terminated_pods_tracking_finalizer_total{{event="add"}}"#), 5),
+        (format!(r#"{j}terminated_pods_tracking_finalizer_total{{event="delete"}}"#), 5),
+        (format!(r#"{j}jobs_by_external_controller_total{{controller_name="example.com/other"}}"#), 1),
+    ];
+    for (series, value) in samples {
+        sample(port, &series, value).await?;
+    }
+    let (_, text) = get(port, "/metrics").await?;
+    for (name, kind) in
+        [("job_sync_duration_seconds", "histogram"), ("job_syncs", "counter"), ("stale_sync_skips", "counter")]
+    {
+        assert!(text.contains(&format!("# TYPE {j}{name} {kind}")), "{name}: {text}");
+    }
+    // The buckets: 4 ms, doubled 14 times.
+    let labels = r#"completion_mode="NonIndexed",result="success",action="pods_created""#;
+    for bound in ["0.004", "0.008", "65.536"] {
+        let bucket = format!(r#"{j}job_sync_duration_seconds_bucket{{le="{bound}",{labels}}}"#);
+        assert!(text.contains(&bucket), "{bucket}: {text}");
+    }
+    assert!(text.trim_end().ends_with("# EOF"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_is_named() -> Result<()> {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0))?;
+    let address = taken.local_addr()?.to_string();
+    let error = Scene::with_flags("taken", &[&format!("--listen={address}")]).await.err().context("it cannot start")?;
+    let text = format!("{error:#}");
+    assert!(text.contains(&format!("cannot listen on {address}")) && text.contains("--listen"), "{text}");
+    Ok(())
+}
