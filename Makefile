@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration end-to-end deny
+.PHONY: help build demo test check unit integration differential end-to-end deny
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build jobwright and the testbed
 	$(CARGO) build --workspace
@@ -27,6 +27,10 @@ unit: ## Unit and property tests only: seconds, no cluster
 
 integration: ## The controller on a real API server, tests playing the kubelet
 	$(CARGO) test --test integration
+
+N ?= 200
+differential: ## Jobwright and the built-in controller side by side; N=5000 tries that many random scenarios
+	DIFFERENTIAL_RANDOM=$(N) $(CARGO) test --test differential -- --nocapture
 
 end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
 	$(CARGO) test --test end_to_end

@@ -195,7 +195,8 @@ async fn stop_signal() {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("JOBWRIGHT_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=error"));
+    let filter = EnvFilter::try_from_env("JOBWRIGHT_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube=error,kube_client::client::builder=off"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -36,9 +36,9 @@ impl Stage {
         let settings = control_plane::Options {
             builtin_job_controllers: true,
             // The slowest part is the built-in controller's own limit; what is compared is what it does, not how fast.
-            // Pods on a node that does not exist would be collected.
+            // Without: those that collect pods on a node that does not exist, or take back a DisruptionTarget after a while.
             controller_manager_flags: [
-                "--controllers=-pod-garbage-collector-controller,-node-lifecycle-controller,-taint-eviction-controller",
+                "--controllers=-pod-garbage-collector-controller,-node-lifecycle-controller,-taint-eviction-controller,-disruption-controller",
                 "--kube-api-qps=2000",
                 "--kube-api-burst=2000",
                 "--concurrent-job-syncs=50",
@@ -197,7 +197,11 @@ impl Stage {
             }
             Step::Terminated(pod, code) => {
                 let Some(pod) = pick(seen, *pod) else { return Ok(false) };
-                end(&kubelet, &pod, *code, &[]).await?;
+                let tracked = seen.pods.get(&pod).is_some_and(|pod| !pod.finalizers().is_empty());
+                // The end of a pod that was given up is seen or not, depending on who is quicker: see docs/differences.md.
+                if tracked {
+                    end(&kubelet, &pod, *code, &[]).await?;
+                }
                 kubelet.pods().delete(&pod, &DeleteParams::default().grace_period(0)).await?;
             }
             Step::Vanish(pod) => {

@@ -13,12 +13,16 @@ use crate::{kubectl, scene};
 type Row = (&'static str, &'static str, Option<i32>, Option<i32>, &'static str);
 
 const OUTCOMES: &[Row] = &[
+    ("backoff-limit-per-index", "Failed", Some(2), Some(2), "FailedIndexes"),
     ("backoff-limit", "Failed", None, Some(2), "BackoffLimitExceeded"),
     ("completions", "Complete", Some(3), None, "CompletionsReached"),
     ("deadline", "Failed", None, Some(1), "DeadlineExceeded"),
     ("hello", "Complete", Some(1), None, "CompletionsReached"),
+    ("indexed", "Complete", Some(4), None, "CompletionsReached"),
     ("parallel", "Complete", Some(6), None, "CompletionsReached"),
+    ("pod-failure-policy", "Failed", None, Some(1), "PodFailurePolicy"),
     ("restart-on-failure", "Complete", Some(1), None, "CompletionsReached"),
+    ("success-policy", "Complete", Some(1), None, "SuccessPolicy"),
     ("suspend-and-resume", "Complete", Some(4), None, "CompletionsReached"),
     ("suspended", "Suspended", None, None, "JobSuspended"),
     ("work-queue", "Complete", Some(3), None, "CompletionsReached"),
@@ -60,6 +64,11 @@ async fn every_example_comes_to_its_outcome() -> Result<()> {
 
     let log = kubectl(&scene, &["logs", "job/hello"]).await?;
     assert_eq!(log.trim(), "Hello from a Job run by Rust");
+    let index = &["-l", "batch.kubernetes.io/job-name=indexed,batch.kubernetes.io/job-completion-index=2"];
+    let log = kubectl(&scene, &[&["logs"], index.as_slice()].concat()).await?;
+    assert_eq!(log.trim(), "part 2 on indexed-2");
+    let indexes = "jsonpath={.status.completedIndexes} {.status.failedIndexes}";
+    assert_eq!(kubectl(&scene, &["get", "job", "backoff-limit-per-index", "-o", indexes]).await?, "0,2 1");
     let log = kubectl(&scene, &["logs", "job/backoff-limit"]).await?;
     assert_eq!(log.trim(), "this will not work");
     let codes = kubectl(

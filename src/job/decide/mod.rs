@@ -27,6 +27,8 @@ pub mod tally;
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod scale_tests;
 
 use std::sync::Arc;
 

@@ -1,0 +1,75 @@
+//! A Job of 100,000 indexes costs each of them the same as the first, and its status stays small.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::backoff::Backoff;
+use super::fixtures::{Job, pod, time};
+use super::{Refused, Situation, Step, decide};
+use crate::job::index::IndexSet;
+use crate::job::status::JobStatus;
+use crate::job::view::{Phase, PodView};
+use crate::runtime::config::Limits;
+use crate::runtime::identity::Uid;
+
+/// etcd takes no larger object.
+const ETCD_LIMIT: usize = 1_500_000;
+const INDEXES: u32 = 100_000;
+
+#[test]
+fn the_work_grows_with_the_indexes_and_not_with_their_square() {
+    let mut job = Job::new().indexed(INDEXES.cast_signed()).parallelism(1_000).view;
+    // What the cache would give: a pod that ended and is accounted for costs nothing more.
+    let mut pods: BTreeMap<Uid, Arc<PodView>> = BTreeMap::new();
+    let mut backoff = Backoff::default();
+    let (mut looked_at, mut decisions, mut largest) = (0_usize, 0_usize, 0);
+    while !job.status.is_finished() {
+        let all: Vec<_> = pods.values().cloned().collect();
+        looked_at += all.len();
+        decisions += 1;
+        let situation = Situation { job: &job, pods: &all, backoff: &backoff, refused: Refused::default() };
+        let decision = decide(&situation, time(100), &Limits::default());
+        backoff = decision.backoff;
+        match decision.step {
+            Step::CreatePods { pods: new, .. } => {
+                for new in new {
+                    let mut pod = pod(&format!("{:06}", new.index.unwrap())).running(1).view;
+                    pod.index = new.index;
+                    pods.insert(pod.identity.uid.clone(), Arc::new(pod));
+                }
+                // Every third one ends at once, the others later, so that the indexes that are done have gaps.
+                end(&mut pods, |number| number.is_multiple_of(3));
+            }
+            Step::Untrack(done) => done.iter().for_each(|pod| {
+                pods.remove(&pod.identity.uid);
+            }),
+            Step::WriteStatus { status, .. } => {
+                // As it comes back from the API server.
+                let text = status.to_patch().to_string();
+                largest = largest.max(text.len());
+                job.status = JobStatus::parse(serde_json::from_str(&text).unwrap(), INDEXES);
+            }
+            Step::Nothing => end(&mut pods, |_| true),
+            step => panic!("no such step is called for: {step:?}"),
+        }
+    }
+    assert_eq!(job.status.succeeded, INDEXES.cast_signed());
+    assert!(looked_at < 30 * INDEXES as usize, "looked at {looked_at} pods");
+    assert!(decisions < INDEXES as usize / 50, "decided {decisions} times");
+    assert!(largest < ETCD_LIMIT / 10, "a status of {largest} bytes");
+}
+
+fn end(pods: &mut BTreeMap<Uid, Arc<PodView>>, which: impl Fn(usize) -> bool) {
+    for (number, pod) in pods.values_mut().enumerate() {
+        if which(number) {
+            Arc::make_mut(pod).phase = Phase::Succeeded;
+        }
+    }
+}
+
+#[test]
+fn the_longest_list_of_indexes_is_far_from_what_etcd_takes() {
+    let every_second = IndexSet::default().with((0..INDEXES).step_by(2));
+    let length = every_second.to_string().len();
+    assert!(length < ETCD_LIMIT / 4, "{length} bytes");
+}
