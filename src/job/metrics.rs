@@ -52,7 +52,7 @@ impl Sync {
             Step::DeletePods { uncounted: true, .. } => self.deleted = true,
             _ => {}
         }
-        self.over |= job.deleting || super::decide::outcome::Outcome::stored(&job.status).is_some();
+        self.over |= job.deleting || job.status.has_outcome();
     }
 
     fn action(self) -> &'static str {

@@ -118,6 +118,11 @@ impl JobStatus {
         self.condition(type_).filter(|condition| condition.is_true())
     }
 
+    /// Whether its end is decided, and how is stored.
+    pub fn has_outcome(&self) -> bool {
+        self.true_condition(SUCCESS_CRITERIA_MET).is_some() || self.true_condition(FAILURE_TARGET).is_some()
+    }
+
     /// Whether the Job is finished: nothing about it changes any more.
     pub fn is_finished(&self) -> bool {
         self.true_condition(COMPLETE).is_some() || self.true_condition(FAILED).is_some()

@@ -68,7 +68,7 @@ fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) 
 pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) -> Vec<Arc<PodView>> {
     let uncounted = &job.status.uncounted;
     let listed: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
-    let outcome_stored = outcome.is_none() || Outcome::stored(&job.status).is_some();
+    let outcome_stored = outcome.is_none() || job.status.has_outcome();
     let may_go = |pod: &&Arc<PodView>| {
         let is_listed = listed.contains(&pod.identity.uid);
         match fate(job, tally, pod, outcome) {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::tally::Tally;
 use crate::job::view::PodView;
 use crate::runtime::config::Limits;
 use crate::runtime::identity::Uid;
@@ -23,14 +22,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// With the pods that ended since.
-    pub fn after(&self, tally: &Tally) -> Self {
+    /// With the pods that failed and succeeded since.
+    pub fn after(&self, new_failed: &[Arc<PodView>], new_succeeded: &[Arc<PodView>]) -> Self {
         let unseen = |pods: &[Arc<PodView>]| -> Vec<Timestamp> {
             pods.iter().filter(|pod| !self.seen.contains(&pod.identity.uid)).map(|pod| pod.finished_at).collect()
         };
-        let failed = unseen(&tally.new_failed);
-        let last_success = unseen(&tally.new_succeeded).into_iter().max();
-        let ended = tally.new_failed.iter().chain(&tally.new_succeeded);
+        let failed = unseen(new_failed);
+        let last_success = unseen(new_succeeded).into_iter().max();
+        let ended = new_failed.iter().chain(new_succeeded);
         let seen = ended.map(|pod| pod.identity.uid.clone()).collect();
         match last_success {
             // A success wipes out what was before it.
@@ -63,7 +62,12 @@ pub fn over_at(failures: u32, last: Timestamp, limits: &Limits) -> Option<Timest
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::*;
+    use super::super::tally::Tally;
     use super::*;
+
+    fn after(before: &Backoff, tally: &Tally) -> Backoff {
+        before.after(&tally.new_failed, &tally.new_succeeded)
+    }
 
     /// The failures counted and the seconds from time 0 at which the wait is over.
     fn state(backoff: &Backoff) -> (u32, Option<i64>) {
@@ -83,25 +87,25 @@ mod tests {
     #[test]
     fn the_wait_counts_from_the_last_failure() {
         let tally = Job::new().tally(&[pod("a").failed(7), pod("b").failed(3)]);
-        assert_eq!(state(&Backoff::default().after(&tally)), (2, Some(27)));
+        assert_eq!(state(&after(&Backoff::default(), &tally)), (2, Some(27)));
     }
 
     #[test]
     fn a_failure_counts_once_however_often_it_is_seen() {
         let tally = Job::new().tally(&[pod("a").failed(7)]);
-        let once = Backoff::default().after(&tally);
-        assert_eq!(once.after(&tally), once);
+        let once = after(&Backoff::default(), &tally);
+        assert_eq!(after(&once, &tally), once);
         let more = Job::new().tally(&[pod("a").failed(7), pod("b").failed(9)]);
-        assert_eq!(state(&once.after(&more)), (2, Some(29)));
+        assert_eq!(state(&after(&once, &more)), (2, Some(29)));
         let gone = Job::new().tally(&[]);
-        assert_eq!(state(&once.after(&gone)), (1, Some(17)), "accounted pods stay in the record");
+        assert_eq!(state(&after(&once, &gone)), (1, Some(17)), "accounted pods stay in the record");
     }
 
     #[test]
     fn a_success_wipes_out_the_failures_before_it() {
-        let before = Backoff::default().after(&Job::new().tally(&[pod("a").failed(1)]));
+        let before = after(&Backoff::default(), &Job::new().tally(&[pod("a").failed(1)]));
         let pods = [pod("b").failed(5), pod("c").succeeded(6), pod("d").failed(8)];
-        assert_eq!(state(&before.after(&Job::new().tally(&pods))), (1, Some(18)));
-        assert_eq!(state(&before.after(&Job::new().tally(&pods[1..2]))), (0, None));
+        assert_eq!(state(&after(&before, &Job::new().tally(&pods))), (1, Some(18)));
+        assert_eq!(state(&after(&before, &Job::new().tally(&pods[1..2]))), (0, None));
     }
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::outcome::Outcome;
 use super::pod_failure_policy::{Verdict, verdict};
 use super::pod_replacement_policy::is_failed;
 use super::{NewPod, backoff};
@@ -23,7 +22,7 @@ use crate::runtime::config::Limits;
 pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> IndexSet {
     let Some(limit) = job.spec.backoff_limit_per_index else { return IndexSet::default() };
     let stored = job.status.failed_indexes.as_ref().map(|stored| stored.set.clone()).unwrap_or_default();
-    if Outcome::stored(&job.status).is_some() {
+    if job.status.has_outcome() {
         // The pods that end from now on do so because of the outcome.
         return stored;
     }

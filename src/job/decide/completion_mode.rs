@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::parallelism::first_to_go;
-use super::tally::Tally;
+use super::deletion_order::first_to_go;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
 
@@ -39,16 +38,17 @@ pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, 
     (out, keepers.into_values().collect())
 }
 
-/// The indexes that a pod may be created for, lowest first: not done, not failed, without an active pod; and where
-/// pods are replaced only once they have ended, without one that is being deleted.
-pub fn pending(job: &JobView, tally: &Tally) -> impl Iterator<Item = CompletionIndex> + use<> {
-    let in_the_way = if job.spec.replace_only_failed { tally.terminating.as_slice() } else { &[] };
-    let taken = tally.active.iter().chain(in_the_way).filter_map(|pod| job.index_of(pod));
-    let done = tally.succeeded_indexes.union(&tally.failed_indexes).with(taken);
+/// The indexes that a pod may be created for, lowest first: not `over`, and without a pod that holds its place.
+pub fn pending<'a>(
+    job: &JobView,
+    over: IndexSet,
+    holders: impl Iterator<Item = &'a Arc<PodView>>,
+) -> impl Iterator<Item = CompletionIndex> {
+    let taken = over.with(holders.filter_map(|pod| job.index_of(pod)));
     let completions = job.indexes();
     let mut next = 0;
     std::iter::from_fn(move || {
-        let index = done.first_missing(next, completions)?;
+        let index = taken.first_missing(next, completions)?;
         next = index + 1;
         Some(index)
     })
@@ -57,10 +57,14 @@ pub fn pending(job: &JobView, tally: &Tally) -> impl Iterator<Item = CompletionI
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::*;
+    use super::super::parallelism::PodPlan;
     use super::*;
 
     fn indexes(job: &Job, pods: &[Pod]) -> Vec<u32> {
-        pending(&job.view, &job.tally(pods)).collect()
+        match job.clone().parallelism(9).plan(pods, NOW) {
+            PodPlan::Create(pods) => pods.iter().filter_map(|pod| pod.index).collect(),
+            _ => Vec::new(),
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod backoff_limit_per_index;
 pub mod claims;
 pub mod completion_mode;
 pub mod completions;
+pub mod deletion_order;
 pub mod max_failed_indexes;
 pub mod outcome;
 pub mod parallelism;
@@ -152,13 +153,13 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     }
 
     let tally = Tally::of(job, claims::owned(job, pods));
-    let backoff = backoff.after(&tally);
+    let backoff = backoff.after(&tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
     // An outcome is stored before pods are deleted because of it, or it would look as if they had failed by themselves.
-    let to_store = outcome.is_some() && Outcome::stored(&job.status).is_none();
+    let to_store = outcome.is_some() && !job.status.has_outcome();
     if to_store || accounting::is_pressing(job, &tally, limits) {
         let step = account(situation, &tally, outcome.as_ref(), now, limits);
         if !matches!(step, Step::Nothing) {

@@ -1,11 +1,11 @@
 //! `spec.parallelism`: which pods to create or delete so that as many are active as wanted.
 
-use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::backoff::Backoff;
+use super::deletion_order::first_to_go;
 use super::tally::Tally;
 use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_replacement_policy};
 use crate::job::view::{JobView, PodView};
@@ -49,13 +49,18 @@ pub fn manage(job: &JobView, tally: &Tally, backoff: &Backoff, now: Timestamp, l
         }
         return PodPlan::Delete { pods: surplus, uncounted: true };
     }
-    let missing = wanted.saturating_sub(active + pod_replacement_policy::in_the_way(job, tally));
+    let in_the_way = pod_replacement_policy::in_the_way(job, &tally.terminating);
+    let missing = wanted.saturating_sub(active + in_the_way.len());
     if missing == 0 {
         return PodPlan::Nothing;
     }
     let at_once = missing.min(limits.max_pods_per_sync);
+    let pending = || {
+        let over = tally.succeeded_indexes.union(&tally.failed_indexes);
+        completion_mode::pending(job, over, tally.active.iter().chain(in_the_way))
+    };
     if job.spec.backoff_limit_per_index.is_some() {
-        let indexes = completion_mode::pending(job, tally).take(at_once);
+        let indexes = pending().take(at_once);
         return match backoff_limit_per_index::ready(job, indexes, &tally.records, now, limits) {
             Ok(pods) => PodPlan::Create(pods),
             Err(until) => until.map_or(PodPlan::Nothing, PodPlan::Wait),
@@ -65,7 +70,7 @@ pub fn manage(job: &JobView, tally: &Tally, backoff: &Backoff, now: Timestamp, l
         return PodPlan::Wait(until);
     }
     let pods: Vec<NewPod> = if job.is_indexed() {
-        let indexes = completion_mode::pending(job, tally).take(at_once);
+        let indexes = pending().take(at_once);
         indexes.map(|index| NewPod { index: Some(index), failures: None }).collect()
     } else {
         vec![NewPod::default(); at_once]
@@ -88,19 +93,6 @@ fn surplus(job: &JobView, tally: &Tally, count: usize) -> Vec<Arc<PodView>> {
         out.append(&mut rest);
     }
     out
-}
-
-/// The order in which surplus pods go: those that have come least far first. Without a node before with one; Pending,
-/// Unknown, Running; not ready before ready; ready for a shorter time; with more restarts; newer.
-pub fn first_to_go(a: &PodView, b: &PodView) -> Ordering {
-    let distance = |pod: &PodView| (pod.scheduled, pod.phase, pod.ready_since.is_some(), Reverse(pod.ready_since));
-    distance(a)
-        .cmp(&distance(b))
-        .then_with(|| b.most_restarts.cmp(&a.most_restarts))
-        .then_with(|| b.created.cmp(&a.created))
-        // Equal in all that counts: the lower index, as the built-in controller has it; else any order, but always the same.
-        .then_with(|| a.index.cmp(&b.index))
-        .then_with(|| a.identity.uid.cmp(&b.identity.uid))
 }
 
 #[cfg(test)]
@@ -163,7 +155,7 @@ mod tests {
     fn back_off_holds_creation_but_not_deletion() {
         let job = Job::new().completions(3).parallelism(1);
         let failed = pod("failed").failed(NOW - 4);
-        let backoff = Backoff::default().after(&job.tally(std::slice::from_ref(&failed)));
+        let backoff = Backoff::default().after(&views(std::slice::from_ref(&failed)), &[]);
         let held = |pods: &[Pod]| {
             let pods = [std::slice::from_ref(&failed), pods].concat();
             manage(&job.view, &job.tally(&pods), &backoff, time(NOW), &Limits::default())
@@ -187,29 +179,5 @@ mod tests {
         let PodPlan::Delete { pods, uncounted } = plan(&job, &[pod("a").running(1), pod("b")]) else { panic!() };
         assert_eq!((pods.len(), uncounted), (2, true));
         assert!(matches!(plan(&job, &[]), PodPlan::Nothing));
-    }
-
-    #[test]
-    fn surplus_pods_go_from_the_least_to_the_furthest_advanced() {
-        // Each differs from the next in one respect, and goes before it.
-        let order = [
-            pod("without-node").unscheduled(),
-            pod("pending"),
-            pod("unknown").unknown(),
-            pod("not-ready").running(50),
-            pod("ready-since-90").running(50).ready(90),
-            pod("ready-since-60-restarted").running(50).ready(60).restarts(3),
-            pod("ready-since-60-newer").running(55).ready(60),
-            pod("ready-since-60-older").running(50).ready(60),
-        ];
-        for surplus in 1..order.len() {
-            let job = Job::new().work_queue().parallelism((order.len() - surplus) as i32);
-            // However they come in.
-            let mut shuffled: Vec<_> = order.iter().rev().cloned().collect();
-            shuffled.rotate_left(surplus);
-            let PodPlan::Delete { pods, .. } = plan(&job, &shuffled) else { panic!() };
-            let expected: Vec<_> = order[..surplus].iter().map(Pod::name).collect();
-            assert_eq!(names(&pods), expected);
-        }
     }
 }

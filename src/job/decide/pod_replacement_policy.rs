@@ -1,7 +1,8 @@
 //! `spec.podReplacementPolicy`: whether a pod counts as failed, and is replaced, when its deletion begins or only when
 //! it has ended ([KEP-3939](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3939-allow-replacement-when-fully-terminated)).
 
-use super::tally::Tally;
+use std::sync::Arc;
+
 use crate::job::view::{JobView, Phase, PodView};
 
 /// Failed as its Job counts it. A pod that is being deleted may never get to the Failed phase, so it counts as failed,
@@ -10,9 +11,9 @@ pub fn is_failed(job: &JobView, pod: &PodView) -> bool {
     pod.phase == Phase::Failed || (!job.spec.replace_only_failed && pod.deleting && pod.phase != Phase::Succeeded)
 }
 
-/// How many pods hold a place although they are not active: those being deleted, if they must end first.
-pub fn in_the_way(job: &JobView, tally: &Tally) -> usize {
-    if job.spec.replace_only_failed { tally.terminating.len() } else { 0 }
+/// The pods that hold a place although they are not active: those being deleted, if they must end first.
+pub fn in_the_way<'a>(job: &JobView, terminating: &'a [Arc<PodView>]) -> &'a [Arc<PodView>] {
+    if job.spec.replace_only_failed { terminating } else { &[] }
 }
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ mod tests {
         let both = [Job::new(), Job::new().replace_only_failed()];
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &deleting.view)), [true, false]);
         assert_eq!(
-            both.each_ref().map(|job| in_the_way(&job.view, &job.tally(std::slice::from_ref(&deleting)))),
+            both.each_ref().map(|job| in_the_way(&job.view, &views(std::slice::from_ref(&deleting))).len()),
             [0, 1]
         );
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &pod("a").failed(2).view)), [true, true]);

@@ -1,0 +1,48 @@
+//! Which of a Job's surplus pods go first.
+
+use std::cmp::{Ordering, Reverse};
+
+use crate::job::view::PodView;
+
+/// The order in which surplus pods go: those that have come least far first. Without a node before with one; Pending,
+/// Unknown, Running; not ready before ready; ready for a shorter time; with more restarts; newer.
+pub fn first_to_go(a: &PodView, b: &PodView) -> Ordering {
+    let distance = |pod: &PodView| (pod.scheduled, pod.phase, pod.ready_since.is_some(), Reverse(pod.ready_since));
+    distance(a)
+        .cmp(&distance(b))
+        .then_with(|| b.most_restarts.cmp(&a.most_restarts))
+        .then_with(|| b.created.cmp(&a.created))
+        // Equal in all that counts: the lower index, as the built-in controller has it; else any order, but always the same.
+        .then_with(|| a.index.cmp(&b.index))
+        .then_with(|| a.identity.uid.cmp(&b.identity.uid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::super::parallelism::PodPlan;
+
+    #[test]
+    fn surplus_pods_go_from_the_least_to_the_furthest_advanced() {
+        // Each differs from the next in one respect, and goes before it.
+        let order = [
+            pod("without-node").unscheduled(),
+            pod("pending"),
+            pod("unknown").unknown(),
+            pod("not-ready").running(50),
+            pod("ready-since-90").running(50).ready(90),
+            pod("ready-since-60-restarted").running(50).ready(60).restarts(3),
+            pod("ready-since-60-newer").running(55).ready(60),
+            pod("ready-since-60-older").running(50).ready(60),
+        ];
+        for surplus in 1..order.len() {
+            let job = Job::new().work_queue().parallelism((order.len() - surplus) as i32);
+            // However they come in.
+            let mut shuffled: Vec<_> = order.iter().rev().cloned().collect();
+            shuffled.rotate_left(surplus);
+            let PodPlan::Delete { pods, .. } = job.plan(&shuffled, NOW) else { panic!() };
+            let expected: Vec<_> = order[..surplus].iter().map(Pod::name).collect();
+            assert_eq!(names(&pods), expected);
+        }
+    }
+}
