@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential end-to-end deny
+.PHONY: help build demo test check unit integration differential conformance end-to-end deny
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ integration: ## The controller on a real API server, tests playing the kubelet
 N ?= 200
 differential: ## Jobwright and the built-in controller side by side; N=5000 tries that many random scenarios
 	DIFFERENTIAL_RANDOM=$(N) $(CARGO) test --test differential -- --nocapture
+
+conformance: build ## Upstream's integration tests for Jobs against the binary; the first time takes long
+	tests/conformance/run
 
 end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
 	$(CARGO) test --test end_to_end

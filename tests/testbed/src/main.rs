@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use testbed::control_plane;
 use testbed::{Cluster, Nodes, Options};
+use testbed::{assets, control_plane};
 
 /// A real Kubernetes 1.37 cluster on loopback.
 #[derive(Parser)]
@@ -41,6 +41,11 @@ enum Command {
     Status,
     /// Build or find all programs of the testbed, and start nothing
     Build,
+    /// Print where a program of the testbed is, building it if it is missing
+    Path {
+        /// Its name, such as etcd or kubectl
+        program: String,
+    },
     /// Run a command with a cluster of its own and KUBECONFIG set, and stop the cluster when it ends
     Run {
         #[command(flatten)]
@@ -80,10 +85,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Down => background::down().await?,
         Command::Status => return background::status(),
         Command::Build => {
-            testbed::assets::ensure(testbed::assets::CONTROL_PLANE)?;
-            testbed::assets::ensure(testbed::assets::REAL_NODE)?;
-            testbed::assets::ensure(&[testbed::assets::KWOK])?;
+            assets::ensure(assets::CONTROL_PLANE)?;
+            assets::ensure(assets::REAL_NODE)?;
+            assets::ensure(&[assets::KWOK])?;
         }
+        Command::Path { program } => println!("{}", path_of(&program)?.display()),
         Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,
         Command::Demo { jobwright, nodes } => demo::run(&jobwright, nodes).await?,
         Command::Serve(cluster) => background::serve(&cluster.options()).await?,
@@ -104,6 +110,15 @@ impl ClusterArguments {
         flags.extend(self.builtin.then(|| "--builtin".to_owned()));
         flags
     }
+}
+
+fn path_of(name: &str) -> Result<PathBuf> {
+    let all = [assets::CONTROL_PLANE, assets::REAL_NODE, &[assets::KWOK]].concat();
+    let names: Vec<&str> = all.iter().map(|program| program.name).collect();
+    let program = all.iter().find(|program| program.name == name);
+    let program = program.with_context(|| format!("no program {name:?}; there are {}", names.join(", ")))?;
+    assets::ensure(&[*program])?;
+    program.path()
 }
 
 async fn with_cluster(arguments: &ClusterArguments, command: &[String]) -> Result<ExitCode> {
