@@ -139,6 +139,7 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
             pod_failure_backoff_max: arguments.pod_failure_backoff_max,
             max_uncounted_pods: arguments.max_uncounted_pods,
             max_pods_per_sync: arguments.max_pods_per_sync,
+            ..Limits::default()
         },
     };
     tracing::info!(version = %version::text(), claim = ?config.claim, namespace = config.namespace.as_deref().unwrap_or("all"), "starting");

@@ -46,6 +46,8 @@ pub struct Controller {
     clock: Clock,
     queue: Queue<Key>,
     memory: Mutex<HashMap<Uid, Memory>>,
+    /// When a pod of a Job was last taken away by force.
+    vanished: Mutex<HashMap<Uid, Timestamp>>,
     jobs_synced: Synced,
     pods_synced: Synced,
     /// Whether all pods are watched, not only those with the label of a generated selector.
@@ -93,6 +95,7 @@ impl Controller {
             clock,
             queue: Queue::default(),
             memory: Mutex::default(),
+            vanished: Mutex::default(),
             jobs_synced: Synced::default(),
             pods_synced: Synced::default(),
             all_pods: watch::Sender::new(false),
@@ -194,6 +197,12 @@ impl Controller {
 
     fn pod_changed(&self, change: &Change<PodView>) {
         self.actor.metrics.pod_changed(change);
+        if let (Some(pod), None) = (&change.before, &change.after)
+            && let Some(owner) = pod.owner.as_ref().filter(|_| pod.is_active())
+        {
+            let now = self.clock.now();
+            self.vanished.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.uid.clone(), now);
+        }
         for pod in [&change.before, &change.after].into_iter().flatten() {
             if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
                 self.queue.add(Key::Job(owner.uid.clone()));
@@ -283,7 +292,8 @@ impl Controller {
                 memory.recount = false;
             }
             let pods = self.candidates(&job);
-            let situation = Situation { job: &job, pods: &pods, backoff: &memory.backoff, refused };
+            let vanished = self.vanished.lock().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
+            let situation = Situation { job: &job, pods: &pods, backoff: &memory.backoff, vanished, refused };
             let decision = decide(&situation, self.clock.now(), &self.config.limits);
             memory.backoff = decision.backoff;
             self.remember(&job, &memory);
@@ -359,6 +369,7 @@ impl Controller {
         let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if job.status.is_finished() {
             memories.remove(&job.identity.uid);
+            self.vanished.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.identity.uid);
         } else {
             memories.insert(job.identity.uid.clone(), memory.clone());
         }
@@ -366,6 +377,7 @@ impl Controller {
 
     fn forget(&self, uid: &Uid) {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.vanished.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 

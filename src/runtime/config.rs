@@ -55,6 +55,8 @@ pub struct Limits {
     pub pod_failure_backoff: Duration,
     /// The longest such wait.
     pub pod_failure_backoff_max: Duration,
+    /// How long creation waits after a pod was taken away by force, uncounted.
+    pub vanished_pod_pause: Duration,
     /// How many finished pods `status.uncountedTerminatedPods` holds at most.
     pub max_uncounted_pods: usize,
     /// How many pods one step creates or deletes at most.
@@ -67,6 +69,8 @@ impl Default for Limits {
         Self {
             pod_failure_backoff: Duration::from_secs(10),
             pod_failure_backoff_max: Duration::from_secs(600),
+            // As long as the built-in controller waits before it acts on any change.
+            vanished_pod_pause: Duration::from_secs(1),
             max_uncounted_pods: 500,
             max_pods_per_sync: 500,
         }

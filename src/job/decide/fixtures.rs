@@ -174,13 +174,14 @@ impl Job {
     pub fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
         let tally = self.tally(pods);
         let backoff = Backoff::default();
-        manage(&self.view, &tally, &backoff, time(now), &Limits::default())
+        manage(&self.view, &tally, &backoff, None, time(now), &Limits::default())
     }
 
     pub fn decide(&self, pods: &[Pod]) -> Decision {
         let pods = views(pods);
         let backoff = Backoff::default();
-        let situation = Situation { job: &self.view, pods: &pods, backoff: &backoff, refused: self.refused };
+        let situation =
+            Situation { job: &self.view, pods: &pods, backoff: &backoff, vanished: None, refused: self.refused };
         decide(&situation, time(NOW), &Limits::default())
     }
 }

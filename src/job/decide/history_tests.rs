@@ -137,7 +137,7 @@ impl World {
         let mut refused = Refused::default();
         for _ in 0..100 {
             let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
-            let situation = Situation { job: &self.job, pods: &pods, backoff: &self.backoff, refused };
+            let situation = Situation { job: &self.job, pods: &pods, backoff: &self.backoff, vanished: None, refused };
             let limits = Limits { max_uncounted_pods: 3, max_pods_per_sync: 2, ..Limits::default() };
             let decision = decide(&situation, time(self.now), &limits);
             self.backoff = decision.backoff;

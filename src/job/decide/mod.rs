@@ -54,6 +54,8 @@ pub struct Situation<'a> {
     pub pods: &'a [Arc<PodView>],
     /// Its pod failures so far, as remembered.
     pub backoff: &'a Backoff,
+    /// When a pod of it was last taken away by force, so that it cannot be counted.
+    pub vanished: Option<Timestamp>,
     /// What was refused a moment ago: attend to the rest, and try that again later.
     pub refused: Refused,
 }
@@ -170,7 +172,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
         let plan = match outcome {
             Some(_) => parallelism::clear(&tally),
             None if job.deleting => PodPlan::Nothing,
-            None => parallelism::manage(job, &tally, &backoff, now, limits),
+            None => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),
         };
         let step = match plan {
             PodPlan::Nothing => None,

@@ -39,7 +39,17 @@ pub fn clear(tally: &Tally) -> PodPlan {
 
 /// As many active pods as wanted: all go from a suspended Job, surplus and misplaced ones go, and missing ones come
 /// unless back-off holds them.
-pub fn manage(job: &JobView, tally: &Tally, backoff: &Backoff, now: Timestamp, limits: &Limits) -> PodPlan {
+///
+/// A pod that was taken away by force leaves no failure that back-off could count; `vanished` says when that was last, so
+/// that whoever takes pods away and this controller do not race each other.
+pub fn manage(
+    job: &JobView,
+    tally: &Tally,
+    backoff: &Backoff,
+    vanished: Option<Timestamp>,
+    now: Timestamp,
+    limits: &Limits,
+) -> PodPlan {
     let active = tally.active.len();
     let wanted = if job.spec.suspend { 0 } else { completions::wanted_active(job, tally) };
     let mut surplus = surplus(job, tally, active.saturating_sub(wanted));
@@ -53,6 +63,10 @@ pub fn manage(job: &JobView, tally: &Tally, backoff: &Backoff, now: Timestamp, l
     let missing = wanted.saturating_sub(active + in_the_way.len());
     if missing == 0 {
         return PodPlan::Nothing;
+    }
+    let pause_over = vanished.and_then(|at| at.checked_add(limits.vanished_pod_pause).ok());
+    if let Some(until) = pause_over.filter(|until| *until > now) {
+        return PodPlan::Wait(until);
     }
     let at_once = missing.min(limits.max_pods_per_sync);
     let pending = || {
@@ -158,11 +172,20 @@ mod tests {
         let backoff = Backoff::default().after(&views(std::slice::from_ref(&failed)), &[]);
         let held = |pods: &[Pod]| {
             let pods = [std::slice::from_ref(&failed), pods].concat();
-            manage(&job.view, &job.tally(&pods), &backoff, time(NOW), &Limits::default())
+            manage(&job.view, &job.tally(&pods), &backoff, None, time(NOW), &Limits::default())
         };
         assert!(matches!(held(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));
         assert!(matches!(held(&[pod("a")]), PodPlan::Nothing), "nothing is missing");
         assert!(matches!(held(&[pod("a"), pod("b")]), PodPlan::Delete { .. }));
+    }
+
+    #[test]
+    fn a_pod_taken_away_by_force_is_replaced_after_a_pause() {
+        let job = Job::new().completions(3).parallelism(1);
+        let at =
+            |now| manage(&job.view, &job.tally(&[]), &Backoff::default(), Some(time(5)), time(now), &Limits::default());
+        assert!(matches!(at(5), PodPlan::Wait(until) if until == time(6)));
+        assert!(matches!(at(6), PodPlan::Create(pods) if pods.len() == 1));
     }
 
     #[test]
