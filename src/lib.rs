@@ -7,5 +7,6 @@
 #![warn(missing_docs)]
 
 pub mod cli;
+pub mod cronjob;
 pub mod job;
 pub mod runtime;

@@ -28,7 +28,7 @@ var zones = []string{
 	"UTC", "Europe/Paris", "Europe/London", "Europe/Moscow", "America/New_York", "America/Los_Angeles", "America/Sao_Paulo",
 	"America/St_Johns", "America/Caracas", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Tokyo", "Asia/Tehran", "Asia/Pyongyang",
 	"Australia/Lord_Howe", "Australia/Sydney", "Australia/Adelaide", "Pacific/Auckland", "Pacific/Apia", "Pacific/Chatham",
-	"Africa/Cairo", "Africa/Casablanca", "Atlantic/Azores", "America/Havana", "Antarctica/Troll",
+	"Africa/Cairo", "Europe/Lisbon", "Atlantic/Azores", "Asia/Beirut", "Antarctica/Troll",
 }
 
 // Where something happens, or just before.

@@ -1,0 +1,5 @@
+//! CronJobs: when they are due.
+
+pub mod go_duration;
+pub mod schedule;
+pub mod zones;
