@@ -1,6 +1,7 @@
 //! Carries out one step. It decides nothing; what the API server answers goes into the cache.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use either::Either;
 use futures::future::join_all;
@@ -21,6 +22,7 @@ use crate::runtime::cache::{Cache, Source};
 use crate::runtime::config::FIELD_MANAGER;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Recorder, Regarding};
+use crate::runtime::identity::Uid;
 use crate::runtime::writes::Writes;
 
 /// What a step needs to be carried out.
@@ -33,6 +35,8 @@ pub struct Actor {
     pub recorder: Recorder,
     /// Where what happened is counted.
     pub metrics: JobMetrics,
+    /// Pods we are deleting uncounted.
+    pub given_up: Mutex<HashSet<Uid>>,
     /// All Jobs.
     pub jobs: Cache<JobView>,
     /// All pods that may be a Job's.
@@ -167,6 +171,9 @@ impl Actor {
     }
 
     async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), WriteError> {
+        if uncounted {
+            self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.identity.uid.clone());
+        }
         if uncounted && pod.tracked {
             self.untrack_pod(pod).await?;
         }
@@ -247,8 +254,19 @@ impl Actor {
         }
     }
 
+    /// Whether we are deleting this pod uncounted.
+    pub fn is_given_up(&self, pod: &Uid) -> bool {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains(pod)
+    }
+
+    /// Forgets that we were deleting a pod.
+    pub fn end_giving_up(&self, pod: &Uid) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
+    }
+
     /// Takes note that a pod is gone.
     fn drop_pod(&self, pod: &PodView) {
+        self.end_giving_up(&pod.identity.uid);
         if let Some(change) = self.pods.remove(&pod.identity.uid) {
             self.metrics.pod_changed(&change);
         }

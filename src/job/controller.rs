@@ -15,7 +15,7 @@ use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
 use super::decide::{Refused, Situation, Step, decide};
 use super::metrics::{JobMetrics, Sync};
-use super::view::{JobView, PodView};
+use super::view::{JobView, Owner, PodView};
 use super::wire::{WireJob, WirePod};
 use crate::runtime::cache::{Cache, Cached, Change};
 use crate::runtime::clock::Clock;
@@ -86,6 +86,7 @@ impl Controller {
             writes: Writes::new(config.max_inflight),
             recorder,
             metrics,
+            given_up: Mutex::default(),
             jobs: Cache::default(),
             pods: Cache::default(),
         };
@@ -195,13 +196,21 @@ impl Controller {
         self.queue.add(Key::Job(job.identity.uid.clone()));
     }
 
+    /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first.
+    fn taken_by_force<'a>(&self, change: &'a Change<PodView>) -> Option<&'a Owner> {
+        let before = change.before.as_ref().filter(|before| before.is_active())?;
+        let uncounted = change.after.as_ref().is_none_or(|after| after.is_terminating() && !after.tracked);
+        before.owner.as_ref().filter(|_| uncounted && !self.actor.is_given_up(&before.identity.uid))
+    }
+
     fn pod_changed(&self, change: &Change<PodView>) {
         self.actor.metrics.pod_changed(change);
-        if let (Some(pod), None) = (&change.before, &change.after)
-            && let Some(owner) = pod.owner.as_ref().filter(|_| pod.is_active())
-        {
+        if let Some(owner) = self.taken_by_force(change) {
             let now = self.clock.now();
             self.vanished.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.uid.clone(), now);
+        }
+        if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
+            self.actor.end_giving_up(&gone.identity.uid);
         }
         for pod in [&change.before, &change.after].into_iter().flatten() {
             if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {

@@ -149,3 +149,21 @@ async fn under_the_policy_failed_a_terminating_pod_is_replaced_only_when_it_has_
     scene.pods.patch(&pod, &Default::default(), &kube::api::Patch::Strategic(release)).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_taken_away_by_force_is_replaced_after_a_pause() -> Result<()> {
+    let scene = Scene::new("force").await?;
+    scene.create("job", json!({"completions": 2, "parallelism": 2})).await?;
+    let pods = scene.active("job", 2).await?;
+    for pod in &pods {
+        let unheld = json!({"metadata": {"finalizers": null}});
+        scene.pods.patch(pod, &Default::default(), &kube::api::Patch::Merge(unheld)).await?;
+    }
+    let taken = Instant::now();
+    scene.pods.delete_collection(&Default::default(), &Default::default()).await?;
+    scene.active("job", 2).await?;
+    assert!(taken.elapsed() >= Duration::from_millis(900), "replaced after {:?}", taken.elapsed());
+    let status = scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
+    assert_eq!(status.failed, None, "nobody saw it fail");
+    Ok(())
+}
