@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 pub mod connect;
+pub mod next;
 pub mod run;
 pub mod version;
 
@@ -20,7 +21,9 @@ struct Arguments {
 enum Command {
     /// Run the controller until it is told to stop
     Run(run::Arguments),
-    /// Tell the version, the commit, and the Kubernetes API it was built for
+    /// Tell when a schedule or a CronJob is due next, in its zone and in UTC, and where clock changes get in its way
+    Next(next::Arguments),
+    /// Tell the version, the commit, the Kubernetes API it was built for, and the time zone data in use
     Version,
 }
 
@@ -28,6 +31,7 @@ enum Command {
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => run::main(&arguments),
+        Command::Next(arguments) => next::main(&arguments),
         Command::Version => {
             println!("{}", version::text());
             ExitCode::SUCCESS

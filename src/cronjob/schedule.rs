@@ -131,13 +131,33 @@ impl Schedule {
         self.names_zone
     }
 
+    /// The zone its times are in: the one its text names, else this one.
+    pub fn zone<'a>(&'a self, usual: &'a TimeZone) -> &'a TimeZone {
+        self.zone.as_ref().unwrap_or(usual)
+    }
+
+    /// Whether it fires at this local time, if there is such a time.
+    pub fn matches(&self, local: DateTime) -> bool {
+        match &self.kind {
+            // It knows no local time.
+            Kind::Every(_) => false,
+            Kind::Fields(fields) => {
+                local.second() == 0
+                    && fields.minute.has(local.minute())
+                    && fields.hour.has(local.hour())
+                    && fields.month.has(local.month())
+                    && fields.day_matches(local.date())
+            }
+        }
+    }
+
     /// The first time after this one, in this zone unless the text names one; none if it never fires.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let whole = Timestamp::from_second(after.as_second()).ok()?;
         match &self.kind {
             Kind::Every(seconds) => whole.checked_add(SignedDuration::from_secs(*seconds)).ok(),
             Kind::Fields(fields) => {
-                let zone = self.zone.as_ref().unwrap_or(zone);
+                let zone = self.zone(zone);
                 Search { at: whole.checked_add(SignedDuration::from_secs(1)).ok()?, zone, moved: false }.run(fields)
             }
         }

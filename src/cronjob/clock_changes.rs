@@ -1,0 +1,73 @@
+//! Where a zone's clocks are moved, and what that does to a schedule.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::schedule::Schedule;
+
+/// Clocks are moved, and a schedule has times there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockChange {
+    /// When.
+    pub at: Timestamp,
+    /// The first local time that is skipped or repeated.
+    pub from: DateTime,
+    /// The local time at which things go on as usual.
+    pub to: DateTime,
+    /// Local times are skipped, not repeated.
+    pub skips: bool,
+    /// The first of the schedule's times that is.
+    pub first: DateTime,
+}
+
+/// The changes from `after` to `until` in which the schedule has times that are skipped or repeated.
+pub fn between(schedule: &Schedule, zone: &TimeZone, after: Timestamp, until: Timestamp) -> Vec<ClockChange> {
+    let mut changes = Vec::new();
+    for change in zone.following(after).take_while(|change| change.timestamp() <= until) {
+        let at = change.timestamp();
+        let Ok(before) = at.checked_sub(SignedDuration::from_secs(1)) else { continue };
+        let by = change.offset().seconds() - zone.to_offset(before).seconds();
+        // What the clocks would show without the change, and what they show with it.
+        let shown = change.offset().to_datetime(at);
+        let Ok(unmoved) = shown.checked_sub(SignedDuration::from_secs(by.into())) else { continue };
+        let (from, to) = if by > 0 { (unmoved, shown) } else { (shown, unmoved) };
+        if let Some(first) = first_match(schedule, from, to) {
+            changes.push(ClockChange { at, from, to, skips: by > 0, first });
+        }
+    }
+    changes
+}
+
+fn first_match(schedule: &Schedule, from: DateTime, to: DateTime) -> Option<DateTime> {
+    let minutes = std::iter::successors(Some(from), |at| at.checked_add(SignedDuration::from_mins(1)).ok());
+    minutes.take_while(|at| *at < to).find(|at| schedule.matches(*at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cronjob::zones;
+
+    fn changes(text: &str, zone: &str, after: &str, until: &str) -> Vec<(bool, String)> {
+        let schedule = Schedule::parse(text).unwrap();
+        let zone = zones::zone(zone).unwrap();
+        let found = between(&schedule, &zone, after.parse().unwrap(), until.parse().unwrap());
+        found.into_iter().map(|change| (change.skips, change.first.to_string())).collect()
+    }
+
+    #[test]
+    fn skipped_and_repeated_times_are_found() {
+        let year = ("2026-01-01T00:00:00Z", "2026-12-31T00:00:00Z");
+        let paris = |text| changes(text, "Europe/Paris", year.0, year.1);
+        let (spring, autumn) = ((true, "2026-03-29T02:30:00".to_owned()), (false, "2026-10-25T02:30:00".to_owned()));
+        assert_eq!(paris("30 2 * * *"), [spring, autumn]);
+        assert_eq!(paris("30 4 * * *"), []);
+        assert_eq!(paris("30 2 * * MON"), [], "both are Sundays");
+        assert_eq!(paris("@every 1h"), []);
+        let howe = changes("10 2 * * *", "Australia/Lord_Howe", year.0, year.1);
+        assert_eq!(howe, [(true, "2026-10-04T02:10:00".to_owned())], "half an hour");
+        let apia = changes("0 12 30 12 *", "Pacific/Apia", "2011-12-01T00:00:00Z", "2012-01-01T00:00:00Z");
+        assert_eq!(apia, [(true, "2011-12-30T12:00:00".to_owned())], "a whole day");
+    }
+}
