@@ -83,6 +83,17 @@ func startJobControllerAndWaitForCaches(tb testing.TB, restConfig *restclient.Co
 	}
 }
 
+// inPlace stands where a test makes the built-in controller itself and runs it later: the binary runs already.
+type inPlace struct{}
+
+func (inPlace) Run(context.Context, int) {}
+
+func startInPlace(tb testing.TB, restConfig *restclient.Config, _ informers.SharedInformerFactory) (inPlace, context.Context, context.CancelFunc) {
+	tb.Helper()
+	ctx, cancel := startJobControllerAndWaitForCaches(tb, restConfig)
+	return inPlace{}, ctx, cancel
+}
+
 func freeAddress(tb testing.TB) string {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
