@@ -10,3 +10,4 @@ pub mod cli;
 pub mod cronjob;
 pub mod job;
 pub mod runtime;
+pub mod ttl;

@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use thiserror::Error;
 
+use crate::runtime::config::Claim;
 use crate::runtime::errors::message;
 
 /// How long an API server may take to answer at the start.
@@ -103,10 +104,15 @@ const RIGHTS: &[Right] = &[
     ("", "events", "patch"),
 ];
 
+/// What the TTL controller does besides.
+const TTL_RIGHTS: &[Right] = &[("batch", "jobs", "delete")];
+
 /// Asks the API server whether we may do what we are going to do.
-pub async fn check_rights(client: &Client, namespace: Option<&str>) -> Result<(), ConnectError> {
+pub async fn check_rights(client: &Client, namespace: Option<&str>, claim: Claim) -> Result<(), ConnectError> {
+    let more = if claim == Claim::All { TTL_RIGHTS } else { &[] };
+    let rights = [RIGHTS, more].concat();
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let asked = RIGHTS.iter().map(|&(group, resource, verb)| {
+    let asked = rights.iter().map(|&(group, resource, verb)| {
         let reviews = reviews.clone();
         let (plain, subresource) = resource.split_once('/').map_or((resource, None), |(plain, sub)| (plain, Some(sub)));
         let review = SelfSubjectAccessReview {
@@ -136,7 +142,7 @@ pub async fn check_rights(client: &Client, namespace: Option<&str>) -> Result<()
     });
     let allowed = join_all(asked).await;
     let place = namespace.map_or("in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
-    let missing: Vec<String> = RIGHTS
+    let missing: Vec<String> = rights
         .iter()
         .zip(allowed)
         .filter(|(_, allowed)| !allowed)

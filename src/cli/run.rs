@@ -20,6 +20,7 @@ use crate::job::metrics::JobMetrics;
 use crate::runtime::clock::Clock;
 use crate::runtime::config::{Claim, Config, Limits};
 use crate::runtime::{events, http};
+use crate::ttl::controller::{self as ttl, TtlMetrics};
 
 /// How long the last events may take to be written when the process stops.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
@@ -128,7 +129,7 @@ enum RunError {
 
 async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let client = connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
-    check_rights(&client, arguments.namespace.as_deref()).await?;
+    check_rights(&client, arguments.namespace.as_deref(), arguments.claim).await?;
     let config = Config {
         namespace: arguments.namespace.clone(),
         claim: arguments.claim,
@@ -146,9 +147,15 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let writing = tokio::spawn(writer.run());
+    let (ttl_client, ttl_clock) = (client.clone(), clock.clone());
     let mut registry = Registry::default();
     let metrics = JobMetrics::new(&mut registry);
     let controller = Arc::new(Controller::new(client, config, clock, recorder, metrics));
+    let ttl = (arguments.claim == Claim::All).then(|| {
+        let (jobs, writes, metrics) = (controller.jobs(), controller.writes(), TtlMetrics::new(&mut registry));
+        let controller = ttl::Controller { client: ttl_client, writes, jobs, clock: ttl_clock, metrics };
+        tokio::spawn(async move { controller.run().await })
+    });
     let (served, stop_serving) = oneshot::channel::<()>();
     if let Some(address) = arguments.listen {
         let watched = Arc::downgrade(&controller);
@@ -166,6 +173,9 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
     });
     let result = controller.run(stop_signal()).await;
     drop(served);
+    if let Some(ttl) = ttl {
+        ttl.abort();
+    }
     announce.abort();
     // The announcer held the last other reference; with it gone, the recorder goes, and the writer ends when it is done.
     let _ = announce.await;

@@ -30,7 +30,7 @@ pub struct Actor {
     /// The connection to the API server.
     pub client: Client,
     /// The gate all writes go through.
-    pub writes: Writes,
+    pub writes: Arc<Writes>,
     /// Where events go.
     pub recorder: Recorder,
     /// Where what happened is counted.
@@ -38,7 +38,7 @@ pub struct Actor {
     /// Pods we are deleting uncounted.
     pub given_up: Mutex<HashSet<Uid>>,
     /// All Jobs.
-    pub jobs: Cache<JobView>,
+    pub jobs: Arc<Cache<JobView>>,
     /// All pods that may be a Job's.
     pub pods: Cache<PodView>,
 }

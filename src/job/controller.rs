@@ -83,11 +83,11 @@ impl Controller {
     pub fn new(client: Client, config: Config, clock: Clock, recorder: Recorder, metrics: JobMetrics) -> Self {
         let actor = Actor {
             client,
-            writes: Writes::new(config.max_inflight),
+            writes: Arc::new(Writes::new(config.max_inflight)),
             recorder,
             metrics,
             given_up: Mutex::default(),
-            jobs: Cache::default(),
+            jobs: Arc::default(),
             pods: Cache::default(),
         };
         Self {
@@ -127,6 +127,16 @@ impl Controller {
         self.actor.writes.close().await;
         tasks.shutdown().await;
         result
+    }
+
+    /// All Jobs, as this controller sees them, for others that look at them too.
+    pub fn jobs(&self) -> Arc<Cache<JobView>> {
+        self.actor.jobs.clone()
+    }
+
+    /// The gate all writes go through; closed when this controller stops.
+    pub fn writes(&self) -> Arc<Writes> {
+        self.actor.writes.clone()
     }
 
     /// The caches that do not hold all there is yet.

@@ -46,6 +46,7 @@ pub struct WireJobSpec {
     pub pod_replacement_policy: Option<String>,
     pub suspend: Option<bool>,
     pub managed_by: Option<String>,
+    pub ttl_seconds_after_finished: Option<i32>,
     pub selector: Option<LabelSelector>,
     /// Kept as it came, so that fields newer than our types reach the pods.
     pub template: Box<RawValue>,

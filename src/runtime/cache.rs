@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
 use super::identity::{Identity, Uid};
@@ -45,6 +46,7 @@ pub struct Change<T> {
 /// The newest version seen of each object of one type.
 pub struct Cache<T> {
     state: Mutex<State<T>>,
+    listeners: Mutex<Vec<UnboundedSender<Uid>>>,
 }
 
 struct State<T> {
@@ -86,7 +88,7 @@ pub struct Vanished<T> {
 impl<T: Cached> Default for Cache<T> {
     fn default() -> Self {
         let state = State { objects: HashMap::new(), by_owner: HashMap::new(), deleted: HashMap::new(), listing: None };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), listeners: Mutex::default() }
     }
 }
 
@@ -110,7 +112,9 @@ impl<T: Cached> Cache<T> {
             return None;
         }
         let after = Arc::new(object);
-        let before = state.insert(uid, after.clone());
+        let before = state.insert(uid.clone(), after.clone());
+        drop(state);
+        self.tell(&uid);
         Some(Change { before, after: Some(after) })
     }
 
@@ -123,6 +127,18 @@ impl<T: Cached> Cache<T> {
         }
         state.deleted.insert(uid.clone(), now);
         state.take(uid)
+    }
+
+    /// Tells of every object that changes from now on, whoever brings the news.
+    pub fn subscribe(&self) -> UnboundedReceiver<Uid> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    fn tell(&self, uid: &Uid) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.send(uid.clone()).is_ok());
     }
 
     /// Forgets an object that exists but is none of our business; it may come back.
@@ -279,6 +295,17 @@ mod tests {
         assert_eq!(version(&cache, "a"), Some(5));
         assert!(cache.apply(thing("a", 6), Source::Watch).is_some());
         assert_eq!(version(&cache, "a"), Some(6));
+    }
+
+    #[test]
+    fn listeners_hear_of_what_changes_and_of_nothing_else() {
+        let cache = Cache::default();
+        let mut changes = cache.subscribe();
+        cache.apply(thing("a", 5), Source::Answer);
+        cache.apply(thing("a", 5), Source::Watch);
+        cache.apply(thing("b", 6), Source::List);
+        let heard: Vec<Uid> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
+        assert_eq!(heard, ["a".into(), "b".into()]);
     }
 
     #[test]

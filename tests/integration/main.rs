@@ -13,3 +13,4 @@ mod outage;
 mod restart;
 mod suspension;
 mod takeover;
+mod ttl;

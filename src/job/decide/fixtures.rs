@@ -118,6 +118,10 @@ impl Job {
         self.with(|job| job.spec.active_deadline = Some(Duration::from_secs(seconds)))
     }
 
+    pub fn ttl(self, ttl: Option<Duration>) -> Self {
+        self.with(|job| job.spec.ttl = ttl)
+    }
+
     pub fn suspend(self, suspend: bool) -> Self {
         self.with(|job| job.spec.suspend = suspend)
     }

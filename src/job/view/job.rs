@@ -62,6 +62,8 @@ pub struct JobSpec {
     pub replace_only_failed: bool,
     /// Hold its pods back.
     pub suspend: bool,
+    /// How long after its end it is deleted.
+    pub ttl: Option<Duration>,
     /// Which controller is to work on it.
     pub managed_by: Option<String>,
     /// Which pods are its own; none matches nothing.
@@ -122,6 +124,9 @@ impl JobView {
                 success_rules: spec.success_policy.map(|policy| SuccessRule::parse_all(policy, indexes).into()),
                 replace_only_failed: spec.pod_replacement_policy.as_deref() == Some("Failed"),
                 suspend: spec.suspend.unwrap_or_default(),
+                ttl: spec
+                    .ttl_seconds_after_finished
+                    .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default())),
                 managed_by: spec.managed_by,
                 selector: spec.selector.and_then(|selector| Selector::try_from(selector).ok()),
             },

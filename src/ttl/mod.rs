@@ -1,0 +1,7 @@
+//! The TTL controller: deletes finished Jobs some time after their end (`spec.ttlSecondsAfterFinished`).
+//!
+//! [`decide`] says when (pure), [`controller`] waits for it and deletes. It looks at the Jobs the Job controller watches and
+//! watches nothing itself. See <https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>.
+
+pub mod controller;
+pub mod decide;

@@ -1,0 +1,98 @@
+//! `ttlSecondsAfterFinished`, where all Jobs are ours and the built-in TTL controller is off.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+/// A scene in which all Jobs are ours; none on a given cluster, whose TTL controller may be on.
+async fn scene(prefix: &str) -> Result<Option<Scene>> {
+    let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        return Ok(None);
+    }
+    scene.start_controller().await?;
+    Ok(Some(scene))
+}
+
+async fn finished(scene: &Scene, name: &str, ttl: Value) -> Result<()> {
+    scene.create(name, json!({"managedBy": null, "ttlSecondsAfterFinished": ttl})).await?;
+    let pod = scene.active(name, 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    Ok(())
+}
+
+async fn gone(scene: &Scene, name: &str) -> Result<()> {
+    until("the Job and its pods to be gone", || async {
+        let there = scene.jobs.get_opt(name).await?.is_some() || !scene.pods_of(name).await?.is_empty();
+        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_goes_with_its_pods_when_its_time_is_up() -> Result<()> {
+    let Some(scene) = scene("ttl").await? else { return Ok(()) };
+    finished(&scene, "kept", json!(null)).await?;
+    finished(&scene, "at-once", json!(0)).await?;
+    gone(&scene, "at-once").await?;
+    let end = Instant::now();
+    finished(&scene, "later", json!(3)).await?;
+    scene.condition("later", "Complete").await?;
+    gone(&scene, "later").await?;
+    // Ends are kept to the second.
+    assert!(end.elapsed() >= Duration::from_secs(2), "gone after {:?}", end.elapsed());
+    scene.condition("kept", "Complete").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ttl_may_be_added_changed_and_removed_after_the_end() -> Result<()> {
+    let Some(scene) = scene("ttl-change").await? else { return Ok(()) };
+    finished(&scene, "added", json!(null)).await?;
+    finished(&scene, "shortened", json!(3600)).await?;
+    finished(&scene, "removed", json!(3)).await?;
+    for name in ["added", "shortened", "removed"] {
+        scene.condition(name, "Complete").await?;
+    }
+    scene.change("removed", json!({"ttlSecondsAfterFinished": null})).await?;
+    scene.change("added", json!({"ttlSecondsAfterFinished": 0})).await?;
+    scene.change("shortened", json!({"ttlSecondsAfterFinished": 1})).await?;
+    gone(&scene, "added").await?;
+    gone(&scene, "shortened").await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    scene.condition("removed", "Complete").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ended_while_nobody_worked_is_deleted_at_the_start() -> Result<()> {
+    let Some(mut scene) = scene("ttl-start").await? else { return Ok(()) };
+    finished(&scene, "old", json!(3600)).await?;
+    scene.condition("old", "Complete").await?;
+    scene.controller = None;
+    scene.change("old", json!({"ttlSecondsAfterFinished": 0})).await?;
+    scene.start_controller().await?;
+    gone(&scene, "old").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_the_built_in_controllers_it_is_left_to_them() -> Result<()> {
+    let scene = Scene::new("ttl-left").await?;
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in TTL controller may be on");
+        return Ok(());
+    }
+    scene.create("job", json!({"ttlSecondsAfterFinished": 0})).await?;
+    let pod = scene.active("job", 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    scene.condition("job", "Complete").await?;
+    stays(1.0, || async {
+        assert!(scene.jobs.get_opt("job").await?.is_some());
+        Ok(())
+    })
+    .await
+}
