@@ -10,7 +10,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use thiserror::Error;
 
-use crate::runtime::config::Claim;
 use crate::runtime::errors::message;
 
 /// How long an API server may take to answer at the start.
@@ -84,10 +83,10 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 /// A right that the controller needs: group, resource (with subresource), verb.
-type Right = (&'static str, &'static str, &'static str);
+pub type Right = (&'static str, &'static str, &'static str);
 
 /// What the Job controller does.
-const RIGHTS: &[Right] = &[
+pub const JOB_RIGHTS: &[Right] = &[
     ("batch", "jobs", "get"),
     ("batch", "jobs", "list"),
     ("batch", "jobs", "watch"),
@@ -104,13 +103,28 @@ const RIGHTS: &[Right] = &[
     ("", "events", "patch"),
 ];
 
-/// What the TTL controller does besides.
-const TTL_RIGHTS: &[Right] = &[("batch", "jobs", "delete")];
+/// What the CronJob controller does.
+pub const CRON_JOB_RIGHTS: &[Right] = &[
+    ("batch", "cronjobs", "get"),
+    ("batch", "cronjobs", "list"),
+    ("batch", "cronjobs", "watch"),
+    ("batch", "cronjobs/status", "patch"),
+    ("batch", "cronjobs/finalizers", "update"),
+    ("batch", "jobs", "get"),
+    ("batch", "jobs", "list"),
+    ("batch", "jobs", "watch"),
+    ("batch", "jobs", "create"),
+    ("batch", "jobs", "delete"),
+    ("", "events", "create"),
+    ("", "events", "patch"),
+];
+
+/// What the TTL controller does.
+pub const TTL_RIGHTS: &[Right] =
+    &[("batch", "jobs", "get"), ("batch", "jobs", "list"), ("batch", "jobs", "watch"), ("batch", "jobs", "delete")];
 
 /// Asks the API server whether we may do what we are going to do.
-pub async fn check_rights(client: &Client, namespace: Option<&str>, claim: Claim) -> Result<(), ConnectError> {
-    let more = if claim == Claim::All { TTL_RIGHTS } else { &[] };
-    let rights = [RIGHTS, more].concat();
+pub async fn check_rights(client: &Client, namespace: Option<&str>, rights: &[Right]) -> Result<(), ConnectError> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let asked = rights.iter().map(|&(group, resource, verb)| {
         let reviews = reviews.clone();

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -13,12 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
-use super::connect::{ConnectError, check_rights, connect};
+use super::connect::{self, ConnectError, Right, check_rights};
 use super::version;
+use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
 use crate::job::controller::{Controller, Rival};
 use crate::job::metrics::JobMetrics;
+use crate::runtime::cache::Cache;
 use crate::runtime::clock::Clock;
 use crate::runtime::config::{Claim, Config, Limits};
+use crate::runtime::watch::Synced;
 use crate::runtime::{events, http};
 use crate::ttl::controller::{self as ttl, TtlMetrics};
 
@@ -40,6 +43,16 @@ pub struct Arguments {
     /// Which Jobs are ours
     #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
     claim: Claim,
+    /// Which controllers run where all Jobs are ours (--claim=all); otherwise the Job controller alone does
+    #[arg(
+        long,
+        env = "JOBWRIGHT_CONTROLLERS",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "job,cronjob,ttl"
+    )]
+    controllers: Vec<ControllerName>,
     /// How many Jobs are worked on at once
     #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
     concurrency: usize,
@@ -64,6 +77,40 @@ pub struct Arguments {
     /// How log lines look
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ControllerName {
+    /// Drives Jobs' Pods
+    Job,
+    /// Starts CronJobs' Jobs
+    #[value(name = "cronjob")]
+    CronJob,
+    /// Deletes finished Jobs by ttlSecondsAfterFinished
+    Ttl,
+}
+
+impl Arguments {
+    fn rights(&self) -> Vec<Right> {
+        let of = [
+            (ControllerName::Job, connect::JOB_RIGHTS),
+            (ControllerName::CronJob, connect::CRON_JOB_RIGHTS),
+            (ControllerName::Ttl, connect::TTL_RIGHTS),
+        ];
+        let mut rights: Vec<Right> =
+            of.iter().filter(|(name, _)| self.runs(*name)).flat_map(|(_, rights)| rights.iter().copied()).collect();
+        rights.sort_unstable();
+        rights.dedup();
+        rights
+    }
+
+    fn runs(&self, name: ControllerName) -> bool {
+        match name {
+            // Beside the built-in controllers, the others are theirs.
+            ControllerName::Job if self.claim == Claim::ManagedBy => true,
+            name => self.claim == Claim::All && self.controllers.contains(&name),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -128,11 +175,12 @@ enum RunError {
 }
 
 async fn run(arguments: &Arguments) -> Result<(), RunError> {
-    let client = connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
-    check_rights(&client, arguments.namespace.as_deref(), arguments.claim).await?;
+    let client = connect::connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
+    check_rights(&client, arguments.namespace.as_deref(), &arguments.rights()).await?;
     let config = Config {
         namespace: arguments.namespace.clone(),
         claim: arguments.claim,
+        drives_pods: arguments.runs(ControllerName::Job),
         concurrency: arguments.concurrency,
         max_inflight: arguments.max_inflight,
         limits: Limits {
@@ -147,11 +195,27 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let writing = tokio::spawn(writer.run());
-    let (ttl_client, ttl_clock) = (client.clone(), clock.clone());
+    let (ttl_client, ttl_clock, cron_recorder) = (client.clone(), clock.clone(), recorder.clone());
     let mut registry = Registry::default();
     let metrics = JobMetrics::new(&mut registry);
     let controller = Arc::new(Controller::new(client, config, clock, recorder, metrics));
-    let ttl = (arguments.claim == Claim::All).then(|| {
+    let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
+        let cron_job = Arc::new(cronjob::Controller {
+            client: ttl_client.clone(),
+            namespace: arguments.namespace.clone(),
+            writes: controller.writes(),
+            recorder: cron_recorder,
+            jobs: controller.jobs(),
+            clock: ttl_clock.clone(),
+            metrics: CronJobMetrics::new(&mut registry),
+            cron_jobs: Cache::default(),
+            synced: Synced::default(),
+        });
+        let (running, jobs) = (cron_job.clone(), controller.clone());
+        let task = tokio::spawn(async move { running.run(jobs.jobs_known()).await });
+        (cron_job, task)
+    });
+    let ttl = arguments.runs(ControllerName::Ttl).then(|| {
         let (jobs, writes, metrics) = (controller.jobs(), controller.writes(), TtlMetrics::new(&mut registry));
         let controller = ttl::Controller { client: ttl_client, writes, jobs, clock: ttl_clock, metrics };
         tokio::spawn(async move { controller.run().await })
@@ -159,7 +223,13 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let (served, stop_serving) = oneshot::channel::<()>();
     if let Some(address) = arguments.listen {
         let watched = Arc::downgrade(&controller);
-        let readiness = Arc::new(move || watched.upgrade().map_or(vec!["stopping"], |watched| watched.not_synced()));
+        let cron_jobs = cron_job.as_ref().map(|(cron_job, _)| Arc::downgrade(cron_job));
+        let readiness = Arc::new(move || {
+            let mut missing = watched.upgrade().map_or(vec!["stopping"], |watched| watched.not_synced());
+            let cron_jobs = cron_jobs.as_ref().and_then(Weak::upgrade);
+            missing.extend(cron_jobs.filter(|cron_jobs| !cron_jobs.synced.is_done()).map(|_| "cronjobs"));
+            missing
+        });
         let stop = async {
             // Dropped or sent, it is over.
             let _ = stop_serving.await;
@@ -167,14 +237,23 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
         http::serve(address, registry, readiness, stop).await.map_err(RunError::Listen)?;
     }
     let watched = controller.clone();
+    let cron_jobs = cron_job.as_ref().map(|(cron_job, _)| cron_job.clone());
     let announce = tokio::spawn(async move {
         watched.ready().await;
+        if let Some(cron_jobs) = cron_jobs {
+            cron_jobs.synced.wait().await;
+        }
         tracing::info!("controller ready");
     });
     let result = controller.run(stop_signal()).await;
     drop(served);
     if let Some(ttl) = ttl {
         ttl.abort();
+    }
+    if let Some((_, task)) = cron_job {
+        task.abort();
+        // With it goes a recorder, without which the writer of events does not end.
+        let _ = task.await;
     }
     announce.abort();
     // The announcer held the last other reference; with it gone, the recorder goes, and the writer ends when it is done.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use either::Either;
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, Preconditions};
 use kube::core::Request;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -19,11 +19,10 @@ use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
 use super::{API_VERSION, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Source};
-use crate::runtime::config::FIELD_MANAGER;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Recorder, Regarding};
 use crate::runtime::identity::Uid;
-use crate::runtime::writes::Writes;
+use crate::runtime::writes::{Writes, patch_params, post_params};
 
 /// What a step needs to be carried out.
 pub struct Actor {
@@ -349,14 +348,6 @@ impl Actor {
             }
         }
     }
-}
-
-fn patch_params() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
-}
-
-fn post_params() -> PostParams {
-    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {

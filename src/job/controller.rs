@@ -113,9 +113,12 @@ impl Controller {
         let mut tasks = JoinSet::new();
         let controller = self.clone();
         tasks.spawn(async move { controller.watch_jobs().await });
-        let controller = self.clone();
-        tasks.spawn(async move { controller.watch_pods().await });
-        for _ in 0..self.config.concurrency.max(1) {
+        if self.config.drives_pods {
+            let controller = self.clone();
+            tasks.spawn(async move { controller.watch_pods().await });
+        }
+        let workers = if self.config.drives_pods { self.config.concurrency.max(1) } else { 0 };
+        for _ in 0..workers {
             let controller = self.clone();
             tasks.spawn(async move { controller.work().await });
         }
@@ -141,14 +144,21 @@ impl Controller {
 
     /// The caches that do not hold all there is yet.
     pub fn not_synced(&self) -> Vec<&'static str> {
-        let caches = [("jobs", &self.jobs_synced), ("pods", &self.pods_synced)];
-        caches.iter().filter(|(_, synced)| !synced.is_done()).map(|(name, _)| *name).collect()
+        let caches = [("jobs", &self.jobs_synced, true), ("pods", &self.pods_synced, self.config.drives_pods)];
+        caches.iter().filter(|(_, synced, needed)| *needed && !synced.is_done()).map(|(name, ..)| *name).collect()
     }
 
     /// Returns once both caches hold all there is.
     pub async fn ready(&self) {
         self.jobs_synced.wait().await;
-        self.pods_synced.wait().await;
+        if self.config.drives_pods {
+            self.pods_synced.wait().await;
+        }
+    }
+
+    /// Resolves once all Jobs are known.
+    pub async fn jobs_known(self: Arc<Self>) {
+        self.jobs_synced.wait().await;
     }
 
     async fn watch_jobs(&self) {

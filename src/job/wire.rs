@@ -202,7 +202,7 @@ struct MetadataWithWriters {
     managed_fields: Option<Vec<SlimManagedFields>>,
 }
 
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+pub(crate) fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     SlimMetadata::deserialize(deserializer).map(ObjectMeta::from)
 }
 

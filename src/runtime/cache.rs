@@ -46,7 +46,7 @@ pub struct Change<T> {
 /// The newest version seen of each object of one type.
 pub struct Cache<T> {
     state: Mutex<State<T>>,
-    listeners: Mutex<Vec<UnboundedSender<Uid>>>,
+    listeners: Mutex<Vec<UnboundedSender<Changed>>>,
 }
 
 struct State<T> {
@@ -63,6 +63,15 @@ struct Listing {
     seen: HashSet<Uid>,
     /// Written by us since the list was asked for, so perhaps too new to be in it.
     written: HashSet<Uid>,
+}
+
+/// An object that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Which.
+    pub uid: Uid,
+    /// The UID of its controlling owner.
+    pub controller: Option<Uid>,
 }
 
 /// Where a version of an object comes from.
@@ -112,9 +121,9 @@ impl<T: Cached> Cache<T> {
             return None;
         }
         let after = Arc::new(object);
-        let before = state.insert(uid.clone(), after.clone());
+        let before = state.insert(uid, after.clone());
         drop(state);
-        self.tell(&uid);
+        self.tell(&after);
         Some(Change { before, after: Some(after) })
     }
 
@@ -126,19 +135,25 @@ impl<T: Cached> Cache<T> {
             state.deleted.retain(|_, at| now.duration_since(*at) < REMEMBER_DELETED);
         }
         state.deleted.insert(uid.clone(), now);
-        state.take(uid)
+        let change = state.take(uid);
+        drop(state);
+        if let Some(gone) = change.as_ref().and_then(|change| change.before.as_ref()) {
+            self.tell(gone);
+        }
+        change
     }
 
     /// Tells of every object that changes from now on, whoever brings the news.
-    pub fn subscribe(&self) -> UnboundedReceiver<Uid> {
+    pub fn subscribe(&self) -> UnboundedReceiver<Changed> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         receiver
     }
 
-    fn tell(&self, uid: &Uid) {
+    fn tell(&self, object: &T) {
+        let changed = Changed { uid: object.identity().uid.clone(), controller: object.controller().cloned() };
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|listener| listener.send(uid.clone()).is_ok());
+        listeners.retain(|listener| listener.send(changed.clone()).is_ok());
     }
 
     /// Forgets an object that exists but is none of our business; it may come back.
@@ -304,8 +319,11 @@ mod tests {
         cache.apply(thing("a", 5), Source::Answer);
         cache.apply(thing("a", 5), Source::Watch);
         cache.apply(thing("b", 6), Source::List);
-        let heard: Vec<Uid> = std::iter::from_fn(|| changes.try_recv().ok()).collect();
-        assert_eq!(heard, ["a".into(), "b".into()]);
+        cache.remove(&"a".into());
+        let heard = std::iter::from_fn(|| changes.try_recv().ok());
+        let heard: Vec<_> = heard.map(|change| (change.uid, change.controller)).collect();
+        let owner = || Some("job".into());
+        assert_eq!(heard, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
     }
 
     #[test]

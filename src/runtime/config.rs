@@ -40,6 +40,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// Which Jobs are ours.
     pub claim: Claim,
+    /// Drive the Jobs' Pods; without it they are only watched, for other controllers.
+    pub drives_pods: bool,
     /// How many Jobs are worked on at once.
     pub concurrency: usize,
     /// How many writes may be on their way at once.

@@ -8,9 +8,11 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::api::{PatchParams, PostParams};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::config::FIELD_MANAGER;
 use super::errors::WriteError;
 
 /// The gate writes go through.
@@ -117,6 +119,16 @@ impl Writes {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Parameters of a patch of ours.
+pub fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Parameters of a creation of ours.
+pub fn post_params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// A place among the writes under way, given back when dropped.

@@ -62,8 +62,8 @@ impl Controller {
         // What came before the subscription.
         self.jobs.all(|_| true).iter().for_each(|job| queue.add(job.identity.uid.clone()));
         let listen = async {
-            while let Some(uid) = changes.recv().await {
-                queue.add(uid);
+            while let Some(change) = changes.recv().await {
+                queue.add(change.uid);
             }
         };
         let workers = futures::future::join_all((0..WORKERS).map(|_| self.work(&queue)));

@@ -98,6 +98,7 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     let config = Config {
         namespace: Some(scene.namespace.clone()),
         claim: Claim::ManagedBy,
+        drives_pods: true,
         concurrency: 8,
         max_inflight: 20,
         limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },

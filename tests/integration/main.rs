@@ -3,6 +3,7 @@
 mod adoption;
 mod bad_input;
 mod command_line;
+mod cron_jobs;
 mod deletion;
 mod failures;
 mod faults;

@@ -23,6 +23,8 @@ use crate::runtime::identity::{Identity, Uid};
 pub struct JobView {
     /// Which Job, in which version.
     pub identity: Identity,
+    /// The UID of its controlling owner, such as a CronJob.
+    pub owner: Option<Uid>,
     /// It is being deleted.
     pub deleting: bool,
     /// It carries finalizers, so it cannot vanish at once.
@@ -107,6 +109,12 @@ impl JobView {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
         Some(Self {
+            owner: metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .find(|owner| owner.controller == Some(true))
+                .map(|owner| owner.uid.as_str().into()),
             deleting: metadata.deletion_timestamp.is_some(),
             held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
             builtin_wrote: builtin_wrote.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),
@@ -196,7 +204,7 @@ impl Cached for JobView {
     }
 
     fn controller(&self) -> Option<&Uid> {
-        None
+        self.owner.as_ref()
     }
 
     fn is_settled(&self) -> bool {

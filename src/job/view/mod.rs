@@ -15,7 +15,7 @@ use crate::runtime::identity::{Identity, ResourceVersion};
 /// The labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
-fn identity(metadata: &ObjectMeta) -> Option<Identity> {
+pub(crate) fn identity(metadata: &ObjectMeta) -> Option<Identity> {
     Some(Identity {
         namespace: metadata.namespace.as_deref()?.into(),
         name: metadata.name.as_deref()?.into(),

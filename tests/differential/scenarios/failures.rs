@@ -98,7 +98,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "a job past its deadline fails",
-            json!({"activeDeadlineSeconds": 4, "completions": 2, "parallelism": 2}),
+            json!({"activeDeadlineSeconds": 9, "completions": 2, "parallelism": 2}),
             [run(0), Step::Await("FailureTarget"), terminated(terminating(0), 143), terminated(terminating(0), 143)],
         ),
         scenario("a job done before its deadline is complete", json!({"activeDeadlineSeconds": 30}), [succeed(0)]),

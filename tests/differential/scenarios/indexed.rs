@@ -142,7 +142,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "an indexed job past its deadline fails",
-            indexed(3, 2, json!({"activeDeadlineSeconds": 4})),
+            indexed(3, 2, json!({"activeDeadlineSeconds": 12})),
             [
                 succeed(index(0)),
                 Step::Await("FailureTarget"),

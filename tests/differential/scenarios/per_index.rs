@@ -151,7 +151,7 @@ pub fn all() -> Vec<Scenario> {
         ),
         scenario(
             "an index that waits is counted when the job fails",
-            per_index(3, 3, 3, json!({"activeDeadlineSeconds": 7})),
+            per_index(3, 3, 3, json!({"activeDeadlineSeconds": 9})),
             [
                 fail(index(0), 1),
                 Step::Await("FailureTarget"),

@@ -99,14 +99,6 @@ pub fn all() -> Vec<Scenario> {
             [fail(index(0), 1), succeed(index(1))],
         ),
         scenario(
-            "an early success of a suspended job counts",
-            policy(3, 3, count(1), json!({})),
-            [
-                together([succeed(index(0)), suspend()]),
-                together([terminated(terminating(0), 143), terminated(terminating(1), 143)]),
-            ],
-        ),
-        scenario(
             "an index that waits is given up with an early success",
             policy(3, 3, count(1), json!({"backoffLimitPerIndex": 3})),
             [fail(index(0), 1), succeed(index(1)), terminated(terminating(0), 143)],

@@ -1,0 +1,349 @@
+//! What to do next for a CronJob: pure functions.
+//!
+//! A sync asks three times: which finished Jobs to drop ([`history`]), what its list of active Jobs should be
+//! ([`upkeep`]), and whether a Job is due ([`due`]).
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::missed::{self, Missed};
+use super::schedule::Schedule;
+use super::view::{ActiveJob, ConcurrencyPolicy, CronJobStatus, CronJobView};
+use super::zones;
+use crate::job::status::{COMPLETE, FAILED};
+use crate::job::view::JobView;
+use crate::runtime::events::EventText;
+
+/// A look just at the time could come just before it, by another clock.
+const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
+
+/// The finished Jobs beyond what is to be kept, oldest first.
+pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView>> {
+    let spec = &cron_job.spec;
+    let limits = [(COMPLETE, spec.successful_limit), (FAILED, spec.failed_limit)];
+    let surplus = limits.into_iter().filter_map(|(condition, limit)| {
+        let mut ended: Vec<_> =
+            jobs.iter().filter(|job| job.status.true_condition(condition).is_some()).cloned().collect();
+        // One that never started is the newest.
+        ended.sort_by_key(|job| {
+            let start = job.status.start_time;
+            (start.is_none(), start, job.identity.name.clone())
+        });
+        ended.truncate(ended.len().saturating_sub(usize::try_from(limit?).unwrap_or_default()));
+        Some(ended)
+    });
+    surplus.flatten().collect()
+}
+
+/// What the list of active Jobs says and should not, or does not and should.
+#[derive(Debug, Default)]
+pub struct Upkeep {
+    /// The status as it should be, as far as can be told without asking the API server.
+    pub status: CronJobStatus,
+    /// What to tell.
+    pub events: Vec<EventText>,
+    /// Unfinished Jobs of its own that are not in the list; perhaps the list is newer than we know.
+    pub unexpected: Vec<Arc<JobView>>,
+    /// Entries of the list whose Jobs are not known; perhaps they are gone.
+    pub missing: Vec<ActiveJob>,
+}
+
+/// Compares the list of active Jobs with its Jobs.
+pub fn upkeep(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Upkeep {
+    let mut upkeep = Upkeep { status: cron_job.status.clone(), ..Upkeep::default() };
+    for job in jobs {
+        let status = &job.status;
+        if !status.is_finished() {
+            if !cron_job.status.is_active(&job.identity.uid) {
+                upkeep.unexpected.push(job.clone());
+            }
+            continue;
+        }
+        let succeeded = status.true_condition(COMPLETE).is_some();
+        if upkeep.status.drop_active(&job.identity.uid) {
+            let condition = if succeeded { COMPLETE } else { FAILED };
+            let message = format!("Saw completed job: {}, condition: {condition}", job.identity.name);
+            upkeep.events.push(EventText::normal("SawCompletedJob", message));
+        }
+        if succeeded {
+            upkeep.status.last_successful = upkeep.status.last_successful.max(status.completion_time);
+        }
+    }
+    let known = |active: &&ActiveJob| jobs.iter().any(|job| job.identity.uid == active.uid);
+    upkeep.missing = upkeep.status.active.iter().filter(|active| !known(active)).cloned().collect();
+    upkeep
+}
+
+/// Whether a Job is due.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// What to tell.
+    pub events: Vec<EventText>,
+    /// The time to start a Job for, if there is one.
+    pub start: Option<Timestamp>,
+    /// The active Jobs are to go first.
+    pub replace: bool,
+    /// When to look again.
+    pub wake: Option<Timestamp>,
+}
+
+/// Decides whether a Job is due, with this status.
+pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Due {
+    let spec = &cron_job.spec;
+    let only = |event| Due { events: vec![event], ..Due::default() };
+    if cron_job.deleting {
+        return Due::default();
+    }
+    let zone = match &spec.time_zone {
+        Some(name) => match zones::zone(name) {
+            Some(zone) => zone,
+            None => {
+                let message = format!("invalid timeZone: {name:?}: unknown time zone {name}");
+                return only(EventText::warning("UnknownTimeZone", message));
+            }
+        },
+        None => zones::local(),
+    };
+    if spec.suspend {
+        return Due::default();
+    }
+    let schedule = match Schedule::parse(&spec.schedule) {
+        Ok(schedule) => schedule,
+        Err(error) => {
+            let message = format!("unparseable schedule: {:?} : {error}", spec.schedule);
+            return only(EventText::warning("UnparseableSchedule", message));
+        }
+    };
+    let mut due = Due::default();
+    if schedule.names_zone() {
+        let message = format!(
+            "CRON_TZ or TZ used in schedule {:?} is not officially supported, see \
+             https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+            spec.schedule
+        );
+        due.events.push(EventText::warning("UnsupportedSchedule", message));
+    }
+    let latest_start = spec.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
+    let earliest = earliest(cron_job, status).max(latest_start.unwrap_or(Timestamp::MIN));
+    let scheduled = match missed::since(&schedule, &zone, earliest, now) {
+        Missed::Invalid => {
+            let why = "time difference between two schedules is less than 1 second";
+            let message = format!("invalid schedule: {} : {why}", spec.schedule);
+            due.events.push(EventText::warning("InvalidSchedule", message));
+            return due;
+        }
+        Missed::None => None,
+        Missed::Some { latest, many } => {
+            if many && latest.is_some() {
+                let message =
+                    "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+                due.events.push(EventText::warning("TooManyMissedTimes", message));
+            }
+            latest
+        }
+    };
+    if let Some(scheduled) = scheduled {
+        decide_start(cron_job, status, scheduled, now, &mut due);
+    }
+    let served = due.start.map(|start| CronJobStatus { last_schedule: Some(start), ..status.clone() });
+    due.wake = wake(cron_job, served.as_ref().unwrap_or(status), &schedule, &zone, now);
+    due
+}
+
+fn decide_start(cron_job: &CronJobView, status: &CronJobStatus, scheduled: Timestamp, now: Timestamp, due: &mut Due) {
+    let spec = &cron_job.spec;
+    let too_late = spec.starting_deadline.and_then(|deadline| scheduled.checked_add(deadline).ok());
+    let name = job_name(cron_job, scheduled);
+    if too_late.is_some_and(|latest| latest < now) {
+        let time = scheduled.strftime("%a, %d %b %Y %H:%M:%S +0000");
+        due.events.push(EventText::warning("MissSchedule", format!("Missed scheduled time to start a job: {time}")));
+    } else if status.active.iter().any(|active| active.name == name) || status.last_schedule == Some(scheduled) {
+        // It is served already.
+    } else if spec.concurrency_policy == ConcurrencyPolicy::Forbid && !status.active.is_empty() {
+        let message = "Not starting job because prior execution is running and concurrency policy is Forbid";
+        due.events.push(EventText::normal("JobAlreadyActive", message));
+    } else {
+        due.start = Some(scheduled);
+        due.replace = spec.concurrency_policy == ConcurrencyPolicy::Replace;
+    }
+}
+
+/// The name of the Job for a time: it keeps two from being started for one.
+pub fn job_name(cron_job: &CronJobView, scheduled: Timestamp) -> String {
+    format!("{}-{}", cron_job.identity.name, scheduled.as_second().div_euclid(60))
+}
+
+fn earliest(cron_job: &CronJobView, status: &CronJobStatus) -> Timestamp {
+    status.last_schedule.unwrap_or(cron_job.created)
+}
+
+/// When a CronJob whose schedule or zone has just been changed is to be looked at: at its next time, not before.
+pub fn wake_after_change(cron_job: &CronJobView, now: Timestamp) -> Option<Timestamp> {
+    let schedule = Schedule::parse(&cron_job.spec.schedule).ok()?;
+    let zone = match &cron_job.spec.time_zone {
+        Some(name) => zones::zone(name)?,
+        None => zones::local(),
+    };
+    wake(cron_job, &cron_job.status, &schedule, &zone, now)
+}
+
+/// When to look again: just after the next time.
+fn wake(
+    cron_job: &CronJobView,
+    status: &CronJobStatus,
+    schedule: &Schedule,
+    zone: &TimeZone,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let earliest = earliest(cron_job, status);
+    let from = match missed::since(schedule, zone, earliest, now) {
+        Missed::None => earliest,
+        Missed::Some { latest: Some(latest), .. } => latest,
+        Missed::Some { latest: None, .. } | Missed::Invalid => now,
+    };
+    schedule.next(from, zone)?.checked_add(AFTER_THE_TIME).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cronjob::fixtures::{cron_job, job};
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-01-05T{text}Z").parse().unwrap()
+    }
+
+    fn decided(cron_job: &CronJobView, now: &str) -> Due {
+        due(cron_job, &cron_job.status, at(now))
+    }
+
+    fn reasons(due: &Due) -> Vec<&str> {
+        due.events.iter().map(|event| &*event.reason).collect()
+    }
+
+    fn names(jobs: &[Arc<JobView>]) -> Vec<String> {
+        jobs.iter().map(|job| job.identity.name.to_string()).collect()
+    }
+
+    #[test]
+    fn the_oldest_finished_jobs_beyond_the_limits_go() {
+        let good = |name: &str, start: &str| job(name, Some(COMPLETE), &format!("2026-01-05T{start}Z"));
+        let bad = |name: &str, start: &str| job(name, Some(FAILED), &format!("2026-01-05T{start}Z"));
+        let jobs = [
+            good("g4", "04:00:00"),
+            good("g1", "01:00:00"),
+            good("g3", "03:00:00"),
+            good("g2", "02:00:00"),
+            bad("b2", "02:00:00"),
+            bad("b1", "02:00:00"),
+            job("active", None, "2026-01-05T00:00:00Z"),
+        ];
+        let mut cron_job = cron_job("0 * * * *");
+        assert_eq!(names(&history(&cron_job, &jobs)), ["g1", "b1"], "of equals the first by name");
+        (cron_job.spec.successful_limit, cron_job.spec.failed_limit) = (Some(0), None);
+        assert_eq!(names(&history(&cron_job, &jobs)), ["g1", "g2", "g3", "g4"]);
+    }
+
+    #[test]
+    fn the_active_list_follows_its_jobs() {
+        let (done, lost, forgotten) = (
+            job("done", Some(COMPLETE), "2026-01-05T10:00:00Z"),
+            job("lost", None, "2026-01-05T10:00:00Z"),
+            job("forgotten", None, "2026-01-05T10:00:00Z"),
+        );
+        let mut cron_job = cron_job("0 * * * *");
+        cron_job.status.active = vec![ActiveJob::new(&done), ActiveJob::new(&lost)];
+        let upkeep = upkeep(&cron_job, &[done, forgotten]);
+        assert_eq!(
+            upkeep.events,
+            [EventText::normal("SawCompletedJob", "Saw completed job: done, condition: Complete")]
+        );
+        assert_eq!(upkeep.status.last_successful, Some(at("10:00:00")));
+        assert_eq!(upkeep.missing.iter().map(|job| &*job.name).collect::<Vec<_>>(), ["lost"]);
+        assert_eq!(names(&upkeep.unexpected), ["forgotten"]);
+        assert_eq!(upkeep.status.active.len(), 1, "a missing one is asked about first");
+    }
+
+    #[test]
+    fn a_job_is_due_at_its_time_and_once() {
+        let mut cron_job = cron_job("30 * * * *");
+        let early = decided(&cron_job, "10:29:59");
+        assert_eq!((early.start, early.wake), (None, Some(at("10:30:00.1"))));
+        let now = decided(&cron_job, "10:30:00.2");
+        assert_eq!((now.start, now.wake), (Some(at("10:30:00")), Some(at("11:30:00.1"))));
+        assert_eq!(job_name(&cron_job, at("10:30:00")), "nightly-29460150");
+        cron_job.status.last_schedule = Some(at("10:30:00"));
+        let served = decided(&cron_job, "10:31:00");
+        assert_eq!((served.start, served.wake), (None, Some(at("11:30:00.1"))));
+    }
+
+    #[test]
+    fn of_several_missed_times_the_most_recent_is_served() {
+        let cron_job = cron_job("*/10 * * * *");
+        assert_eq!(decided(&cron_job, "10:59:00").start, Some(at("10:50:00")));
+        let mut minutely = super::super::fixtures::cron_job("* * * * *");
+        let late = decided(&minutely, "12:00:30");
+        assert_eq!((late.start, reasons(&late)), (Some(at("12:00:00")), vec!["TooManyMissedTimes"]));
+        minutely.spec.starting_deadline = Some(SignedDuration::from_secs(600));
+        assert_eq!(reasons(&decided(&minutely, "12:00:30")), [""; 0], "what is beyond the deadline is not missed");
+    }
+
+    #[test]
+    fn what_is_later_than_the_deadline_is_told_and_left() {
+        let mut cron_job = cron_job("0 * * * *");
+        cron_job.spec.starting_deadline = Some(SignedDuration::from_secs(30));
+        assert_eq!(decided(&cron_job, "11:00:20").start, Some(at("11:00:00")));
+        let late = decided(&cron_job, "11:00:40");
+        assert_eq!((late.start, late.wake), (None, Some(at("12:00:00.1"))));
+        assert_eq!(reasons(&late), [""; 0], "the time is out of sight already");
+    }
+
+    #[test]
+    fn the_concurrency_policy_says_what_becomes_of_the_one_before() {
+        let mut cron_job = cron_job("0 * * * *");
+        cron_job.status.active = vec![ActiveJob::new(&job("before", None, "2026-01-05T10:00:00Z"))];
+        let allowed = decided(&cron_job, "11:00:00");
+        assert_eq!((allowed.start.is_some(), allowed.replace), (true, false));
+        cron_job.spec.concurrency_policy = ConcurrencyPolicy::Forbid;
+        let forbidden = decided(&cron_job, "11:00:00");
+        assert_eq!((forbidden.start, reasons(&forbidden)), (None, vec!["JobAlreadyActive"]));
+        cron_job.spec.concurrency_policy = ConcurrencyPolicy::Replace;
+        let replaced = decided(&cron_job, "11:00:00");
+        assert_eq!((replaced.start.is_some(), replaced.replace), (true, true));
+    }
+
+    #[test]
+    fn what_cannot_be_due_is_told_once_and_waited_for_no_more() {
+        let mut odd = cron_job("0 * * * *");
+        odd.spec.time_zone = Some("Mars/Olympus".to_owned());
+        let zone = decided(&odd, "12:00:00");
+        assert_eq!(zone.events[0].message, "invalid timeZone: \"Mars/Olympus\": unknown time zone Mars/Olympus");
+        let unparseable = decided(&cron_job("61 * * * *"), "12:00:00");
+        assert!(unparseable.events[0].message.starts_with("unparseable schedule: \"61 * * * *\" : minute"));
+        let invalid = decided(&cron_job("0 0 31 2 *"), "12:00:00");
+        assert_eq!(reasons(&invalid), ["InvalidSchedule"]);
+        for due in [zone, unparseable, invalid] {
+            assert_eq!((due.start, due.wake), (None, None));
+        }
+        assert_eq!(reasons(&decided(&cron_job("TZ=UTC 0 * * * *"), "10:20:00")), ["UnsupportedSchedule"]);
+    }
+
+    #[test]
+    fn a_suspended_or_deleted_one_is_never_due() {
+        let mut suspended = cron_job("0 * * * *");
+        suspended.spec.suspend = true;
+        let mut deleted = cron_job("0 * * * *");
+        deleted.deleting = true;
+        for cron_job in [suspended, deleted] {
+            assert_eq!(decided(&cron_job, "12:00:00"), Due::default());
+        }
+    }
+
+    #[test]
+    fn a_new_schedule_is_not_behind() {
+        let cron_job = cron_job("* * * * *");
+        assert_eq!(wake_after_change(&cron_job, at("10:30:20")), Some(at("10:31:00.1")));
+    }
+}

@@ -1,0 +1,260 @@
+//! CronJobs, where all of them are ours and the built-in controller is off. What is due long since stands in for waiting.
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus};
+use kube::api::{DeleteParams, Patch, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+struct Crons {
+    scene: Scene,
+    api: Api<CronJob>,
+}
+
+impl Crons {
+    /// None on a given cluster, whose built-in controllers may be on.
+    async fn new(prefix: &str) -> Result<Option<Self>> {
+        let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
+        if scene.cluster.control.is_none() {
+            eprintln!("skipped: in a given cluster the built-in controllers may be on");
+            return Ok(None);
+        }
+        scene.start_controller().await?;
+        let api = Api::namespaced(scene.client.clone(), &scene.namespace);
+        Ok(Some(Self { scene, api }))
+    }
+
+    /// A suspended CronJob of each minute, with these fields laid over its spec.
+    async fn create(&self, name: &str, more: Value) -> Result<()> {
+        let mut manifest = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "schedule": "* * * * *", "timeZone": "Asia/Kolkata", "suspend": true,
+                "jobTemplate": {
+                    "metadata": {"labels": {"of": name}, "annotations": {"note": "kept"}},
+                    "spec": {"template": {"spec": {
+                        "restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox:1.36"}],
+                    }}},
+                },
+            },
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            manifest["spec"][key] = value.clone();
+        }
+        self.api.create(&PostParams::default(), &serde_json::from_value(manifest)?).await?;
+        Ok(())
+    }
+
+    async fn change(&self, name: &str, spec: Value) -> Result<()> {
+        self.api.patch(name, &Default::default(), &Patch::Merge(json!({"spec": spec}))).await?;
+        Ok(())
+    }
+
+    /// As if it had last run so long ago, and is resumed now.
+    async fn due_since(&self, name: &str, ago: SignedDuration) -> Result<()> {
+        let last = (Timestamp::now() - ago).strftime("%Y-%m-%dT%H:%M:00Z").to_string();
+        let status = json!({"status": {"lastScheduleTime": last}});
+        self.api.patch_status(name, &Default::default(), &Patch::Merge(status)).await?;
+        self.change(name, json!({"suspend": false})).await
+    }
+
+    /// Back to sleep, before the next minute comes.
+    async fn suspend(&self, name: &str) -> Result<()> {
+        self.change(name, json!({"suspend": true})).await
+    }
+
+    async fn until(&self, name: &str, what: &str, wanted: impl Fn(&CronJobStatus) -> bool) -> Result<CronJobStatus> {
+        until(what, || async {
+            let status = self.api.get(name).await?.status.unwrap_or_default();
+            Ok(if wanted(&status) { Ok(status) } else { Err(format!("{status:#?}")) })
+        })
+        .await
+    }
+
+    async fn jobs(&self, name: &str) -> Result<Vec<String>> {
+        let jobs = self.scene.jobs.list(&Default::default()).await?.items;
+        let of = |job: &k8s_openapi::api::batch::v1::Job| job.labels().get("of").is_some_and(|of| of == name);
+        let mut names: Vec<_> = jobs.iter().filter(|job| of(job)).map(ResourceExt::name_any).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn finish(&self, job: &str, well: bool) -> Result<()> {
+        let pod = self.scene.active(job, 1).await?.remove(0);
+        if well {
+            self.scene.kubelet.succeed(&pod).await?
+        } else {
+            self.scene.kubelet.fail(&pod, 1).await?
+        };
+        self.scene.condition(job, if well { "Complete" } else { "Failed" }).await?;
+        Ok(())
+    }
+}
+
+fn one_active(status: &CronJobStatus) -> bool {
+    status.active.as_ref().is_some_and(|active| active.len() == 1)
+}
+
+/// Not in the last seconds of a minute, or the next one comes while a test looks.
+async fn away_from_the_minute() {
+    let second = Timestamp::now().as_second().rem_euclid(60);
+    if second > 40 {
+        tokio::time::sleep(std::time::Duration::from_secs(61 - second.unsigned_abs())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_recent_time_is_served_and_seen_through() -> Result<()> {
+    let Some(crons) = Crons::new("cron").await? else { return Ok(()) };
+    away_from_the_minute().await;
+    crons.create("nightly", json!({})).await?;
+    crons.due_since("nightly", SignedDuration::from_mins(5)).await?;
+    let status = crons.until("nightly", "one active", one_active).await?;
+    crons.suspend("nightly").await?;
+    let served = status.last_schedule_time.context("a time")?.0;
+    assert!(Timestamp::now().duration_since(served) < SignedDuration::from_mins(1));
+    let name = format!("nightly-{}", served.as_second() / 60);
+    assert_eq!(crons.jobs("nightly").await?, std::slice::from_ref(&name));
+    let job = crons.scene.jobs.get(&name).await?;
+    let zoned = served.in_tz("Asia/Kolkata")?.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    assert_eq!(job.annotations()["batch.kubernetes.io/cronjob-scheduled-timestamp"], zoned);
+    assert_eq!(job.annotations()["note"], "kept");
+    let owner = &job.owner_references()[0];
+    assert_eq!(
+        (owner.kind.as_str(), owner.controller, owner.block_owner_deletion),
+        ("CronJob", Some(true), Some(true))
+    );
+    let active = &status.active.context("active")?[0];
+    assert_eq!((active.name.as_deref(), active.uid.clone()), (Some(name.as_str()), job.uid()));
+
+    crons.finish(&name, true).await?;
+    let status = crons.until("nightly", "none active", |status| status.active.is_none()).await?;
+    let job = crons.scene.jobs.get(&name).await?;
+    assert_eq!(status.last_successful_time, job.status.and_then(|status| status.completion_time));
+    crons.scene.event("nightly", "SuccessfulCreate", &format!("Created job {name}")).await?;
+    crons.scene.event("nightly", "SawCompletedJob", &format!("Saw completed job: {name}, condition: Complete")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_concurrency_policy_does_as_it_says() -> Result<()> {
+    let Some(crons) = Crons::new("policies").await? else { return Ok(()) };
+    away_from_the_minute().await;
+    for policy in ["Allow", "Forbid", "Replace"] {
+        let name = policy.to_lowercase();
+        crons.create(&name, json!({"concurrencyPolicy": policy, "schedule": "0 0 * * *"})).await?;
+        crons.due_since(&name, SignedDuration::from_hours(30)).await?;
+        crons.until(&name, "one active", one_active).await?;
+        // The minute at hand becomes due too.
+        crons.suspend(&name).await?;
+        crons.change(&name, json!({"schedule": "* * * * *"})).await?;
+        crons.due_since(&name, SignedDuration::from_mins(3)).await?;
+    }
+    crons.scene.event("forbid", "JobAlreadyActive", "Not starting job because prior execution is running").await?;
+    let both = |status: &CronJobStatus| status.active.as_ref().is_some_and(|active| active.len() == 2);
+    crons.until("allow", "two active", both).await?;
+    crons.scene.event("replace", "SuccessfulDelete", "Deleted job replace-").await?;
+    crons.until("replace", "one active", one_active).await?;
+    for name in ["allow", "forbid", "replace"] {
+        crons.suspend(name).await?;
+    }
+    assert_eq!(crons.jobs("allow").await?.len(), 2);
+    assert_eq!(crons.jobs("forbid").await?.len(), 1);
+    until("one Job of replace", || async {
+        let jobs = crons.jobs("replace").await?;
+        Ok(if jobs.len() == 1 { Ok(()) } else { Err(format!("{jobs:?}")) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finished_jobs_beyond_the_history_limits_are_deleted() -> Result<()> {
+    let Some(crons) = Crons::new("history").await? else { return Ok(()) };
+    away_from_the_minute().await;
+    crons
+        .create("kept", json!({"successfulJobsHistoryLimit": 0, "failedJobsHistoryLimit": 1, "schedule": "0 0 * * *"}))
+        .await?;
+    crons.due_since("kept", SignedDuration::from_hours(30)).await?;
+    crons.until("kept", "one active", one_active).await?;
+    let job = crons.jobs("kept").await?.remove(0);
+    crons.finish_unseen(&job).await?;
+    until("the Job to be gone", || async {
+        let jobs = crons.jobs("kept").await?;
+        Ok(if jobs.is_empty() { Ok(()) } else { Err(format!("{jobs:?}")) })
+    })
+    .await?;
+    crons.scene.event("kept", "SuccessfulDelete", &format!("Deleted job {job}")).await?;
+    crons.until("kept", "none active", |status| status.active.is_none()).await?;
+    Ok(())
+}
+
+impl Crons {
+    /// Like [`Crons::finish`], for a Job that is gone as soon as it has finished.
+    async fn finish_unseen(&self, job: &str) -> Result<()> {
+        let pod = self.scene.active(job, 1).await?.remove(0);
+        self.scene.kubelet.succeed(&pod).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_is_taken_up() -> Result<()> {
+    let Some(mut crons) = Crons::new("taken").await? else { return Ok(()) };
+    crons.create("other", json!({"schedule": "0 0 * * *", "timeZone": "UTC"})).await?;
+    crons.create("ours", json!({"schedule": "0 0 * * *", "timeZone": "UTC"})).await?;
+    let midnight = Timestamp::now().as_second().div_euclid(86_400) * 1_440;
+    crons.scene.create(&format!("other-{midnight}"), json!({"suspend": true})).await?;
+    // A Job that was created just before a crash.
+    let uid = crons.api.get("ours").await?.uid().context("a uid")?;
+    crons.scene.controller = None;
+    let mut job = job(&format!("ours-{midnight}"), json!({"managedBy": null, "suspend": true}))?;
+    job.metadata.owner_references = Some(serde_json::from_value(json!([{
+        "apiVersion": "batch/v1", "kind": "CronJob", "name": "ours", "uid": uid, "controller": true,
+    }]))?);
+    crons.scene.jobs.create(&PostParams::default(), &job).await?;
+    crons.due_since("other", SignedDuration::from_hours(30)).await?;
+    crons.due_since("ours", SignedDuration::from_hours(30)).await?;
+    crons.scene.start_controller().await?;
+    let status = crons.until("ours", "one active", one_active).await?;
+    assert_eq!(status.last_schedule_time.context("a time")?.0.as_second(), midnight * 60);
+    stays(1.0, || async {
+        let status = crons.api.get("other").await?.status.unwrap_or_default();
+        assert!(status.active.is_none(), "{status:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_template_cannot_be_made_into_is_told_and_costs_no_other() -> Result<()> {
+    let Some(crons) = Crons::new("refused").await? else { return Ok(()) };
+    away_from_the_minute().await;
+    // The CronJob is taken; the Job it makes would have too long a name for its pods' label.
+    let long = "l".repeat(52);
+    let bad = json!({"spec": {"completionMode": "Indexed", "completions": 3, "parallelism": 1, "template": {"metadata": {"labels": {
+        "batch.kubernetes.io/job-name": "wrong",
+    }}, "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}}}});
+    crons.create(&long, json!({"jobTemplate": bad})).await?;
+    crons.create("good", json!({})).await?;
+    crons.due_since(&long, SignedDuration::from_mins(2)).await?;
+    crons.due_since("good", SignedDuration::from_mins(2)).await?;
+    crons.scene.event(&long, "FailedCreate", "Error creating job").await?;
+    crons.until("good", "one active", one_active).await?;
+    crons.suspend("good").await?;
+    crons.suspend(&long).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_went_is_taken_off_the_list() -> Result<()> {
+    let Some(crons) = Crons::new("missing").await? else { return Ok(()) };
+    away_from_the_minute().await;
+    crons.create("cron", json!({"schedule": "0 0 * * *"})).await?;
+    crons.due_since("cron", SignedDuration::from_hours(30)).await?;
+    crons.until("cron", "one active", one_active).await?;
+    let job = crons.jobs("cron").await?.remove(0);
+    crons.scene.jobs.delete(&job, &DeleteParams::background()).await?;
+    crons.until("cron", "none active", |status| status.active.is_none()).await?;
+    crons.scene.event("cron", "MissingJob", &format!("Active job went missing: {job}")).await
+}
