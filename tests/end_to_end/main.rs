@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the other suite uses the rest")]
 mod harness;
 
+mod cron_jobs;
 mod examples;
 mod user;
 
@@ -20,6 +21,11 @@ static CLUSTER: OnceCell<Option<Cluster>> = OnceCell::const_new();
 /// A scene on the cluster that `KUBECONFIG` names, else on one of our own with a real node; none, with the reason
 /// told, where neither can be had.
 async fn scene(prefix: &str) -> Result<Option<Scene>> {
+    scene_with(prefix, &["--pod-failure-backoff=1s"]).await
+}
+
+/// The same with other flags.
+async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
     let cluster = CLUSTER
         .get_or_try_init(|| async {
             if let Some(path) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
@@ -35,7 +41,7 @@ async fn scene(prefix: &str) -> Result<Option<Scene>> {
     match cluster {
         Some(cluster) => {
             assets::ensure(&[assets::KUBECTL])?;
-            let mut scene = Scene::on(cluster, prefix, &["--pod-failure-backoff=1s"]).await?;
+            let mut scene = Scene::on(cluster, prefix, flags).await?;
             scene.start_controller().await?;
             Ok(Some(scene))
         }

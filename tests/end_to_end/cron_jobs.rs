@@ -1,0 +1,63 @@
+//! Every manifest in `examples/cronjobs/` does what its first line says, made due by a last run long ago.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::harness::*;
+use crate::{kubectl, scene_with};
+
+const EXAMPLES: &[&str] = &["allow", "forbid", "hourly", "replace", "ttl", "zoned"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cron_job_example_starts_its_jobs() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cronjobs");
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let name = entry?.file_name().into_string().ok().context("a readable name")?;
+        files.insert(name.trim_end_matches(".yaml").to_owned());
+    }
+    assert_eq!(files, EXAMPLES.iter().map(|&name| name.to_owned()).collect());
+    let Some(scene) = scene_with("cron-examples", &["--claim=all"]).await? else { return Ok(()) };
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        return Ok(());
+    }
+    kubectl(&scene, &["apply", "-f", folder.to_str().context("a readable path")?]).await?;
+    // The one whose runs may not be late is due in its own time.
+    for name in EXAMPLES.iter().filter(|name| **name != "zoned") {
+        let last = r#"{"status":{"lastScheduleTime":"2026-01-01T00:00:00Z"}}"#;
+        kubectl(&scene, &["patch", "cronjob", name, "--subresource=status", "--type=merge", "-p", last]).await?;
+    }
+    let started = |name: &'static str| {
+        let scene = &scene;
+        async move {
+            until(&format!("a Job of {name}"), || async {
+                let jobs = scene.jobs.list(&Default::default()).await?.items;
+                let of = |job: &&k8s_openapi::api::batch::v1::Job| {
+                    job.metadata.owner_references.iter().flatten().any(|owner| owner.name == name)
+                };
+                let found = jobs.iter().find(of).and_then(|job| job.metadata.name.clone());
+                Ok(found.ok_or_else(|| format!("{} Jobs", jobs.len())))
+            })
+            .await
+        }
+    };
+    let hourly = started("hourly").await?;
+    let brief = started("ttl").await?;
+    for name in ["allow", "forbid", "replace"] {
+        started(name).await?;
+    }
+    kubectl(&scene, &["wait", "--for=condition=complete", &format!("job/{hourly}"), "--timeout=30s"]).await?;
+    assert!(kubectl(&scene, &["logs", &format!("job/{hourly}")]).await?.contains("Hello from a CronJob run by Rust"));
+    let table = kubectl(&scene, &["get", "cronjobs"]).await?;
+    assert!(table.lines().any(|line| line.starts_with("zoned ") && line.contains("Europe/Paris")), "{table}");
+    until("the Job with a TTL to be gone", || async {
+        let there = scene.jobs.get_opt(&brief).await?.is_some();
+        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+    })
+    .await?;
+    kubectl(&scene, &["delete", "cronjobs", "--all", "--cascade=foreground", "--timeout=60s"]).await?;
+    scene.cluster.delete_namespace(&scene.namespace).await
+}
