@@ -138,20 +138,16 @@ impl Controller {
 
     async fn sync(&self, uid: &Uid, queue: &Queue<Uid>) -> Result<(), WriteError> {
         let Some(cron_job) = self.cron_jobs.get(uid) else { return Ok(()) };
-        let mut jobs = self.jobs.owned(uid);
-        let mut dropped = Vec::new();
+        let jobs = self.jobs.owned(uid);
+        let mut status = cron_job.status.clone();
         for job in history(&cron_job, &jobs) {
             if self.delete(&cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {
-                dropped.push(job.identity.uid.clone());
+                status.drop_active(&job.identity.uid);
             }
         }
-        jobs.retain(|job| !dropped.contains(&job.identity.uid));
-
-        let upkeep = upkeep(&cron_job, &jobs);
+        // What a Job that goes now came to still counts.
+        let upkeep = upkeep(&status, &jobs);
         let mut status = upkeep.status;
-        dropped.iter().for_each(|uid| {
-            status.drop_active(uid);
-        });
         upkeep.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         if !upkeep.unexpected.is_empty() && self.is_outdated(&cron_job).await? {
             queue.add(uid.clone());
@@ -161,7 +157,7 @@ impl Controller {
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
             self.tell(&cron_job, EventText::warning("UnexpectedJob", message));
         }
-        for active in upkeep.missing.iter().filter(|active| !dropped.contains(&active.uid)) {
+        for active in &upkeep.missing {
             if self.wire_jobs(&cron_job).get_opt(&active.name).await?.is_none() {
                 status.drop_active(&active.uid);
                 self.tell(

@@ -50,13 +50,13 @@ pub struct Upkeep {
     pub missing: Vec<ActiveJob>,
 }
 
-/// Compares the list of active Jobs with its Jobs.
-pub fn upkeep(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Upkeep {
-    let mut upkeep = Upkeep { status: cron_job.status.clone(), ..Upkeep::default() };
+/// Compares the list of active Jobs with a CronJob's Jobs.
+pub fn upkeep(stored: &CronJobStatus, jobs: &[Arc<JobView>]) -> Upkeep {
+    let mut upkeep = Upkeep { status: stored.clone(), ..Upkeep::default() };
     for job in jobs {
         let status = &job.status;
         if !status.is_finished() {
-            if !cron_job.status.is_active(&job.identity.uid) {
+            if !stored.is_active(&job.identity.uid) {
                 upkeep.unexpected.push(job.clone());
             }
             continue;
@@ -253,9 +253,9 @@ mod tests {
             job("lost", None, "2026-01-05T10:00:00Z"),
             job("forgotten", None, "2026-01-05T10:00:00Z"),
         );
-        let mut cron_job = cron_job("0 * * * *");
-        cron_job.status.active = vec![ActiveJob::new(&done), ActiveJob::new(&lost)];
-        let upkeep = upkeep(&cron_job, &[done, forgotten]);
+        let active = vec![ActiveJob::new(&done), ActiveJob::new(&lost)];
+        let stored = CronJobStatus { active, ..CronJobStatus::default() };
+        let upkeep = upkeep(&stored, &[done, forgotten]);
         assert_eq!(
             upkeep.events,
             [EventText::normal("SawCompletedJob", "Saw completed job: done, condition: Complete")]

@@ -4,6 +4,7 @@
 //! `DIFFERENTIAL_RANDOM` sets how many random scenarios are tried, `DIFFERENTIAL_SEED` the first seed,
 //! `DIFFERENTIAL_ONLY` a part of the names of those to run.
 
+mod cron_jobs;
 mod random;
 mod run;
 mod scenario;

@@ -4,6 +4,7 @@ mod adoption;
 mod bad_input;
 mod command_line;
 mod cron_jobs;
+mod cron_minutes;
 mod deletion;
 mod failures;
 mod faults;
