@@ -87,7 +87,7 @@ impl Cluster {
             .get_or_try_init(|| async {
                 match std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
                     Some(path) => Ok(Self::given(PathBuf::from(path))),
-                    None => Self::start(&Options::default()).await,
+                    None => Self::start(&Options { control_plane: unthrottled(), ..Options::default() }).await,
                 }
             })
             .await
@@ -186,6 +186,13 @@ impl Drop for Cluster {
             let _ = fs::remove_dir_all(&home.dir);
         }
     }
+}
+
+/// For a control plane that many tests share: the garbage collector's usual 20 requests a second would make them wait for
+/// each other.
+fn unthrottled() -> control_plane::Options {
+    let flags = ["--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-gc-syncs=20"].map(str::to_owned);
+    control_plane::Options { controller_manager_flags: flags.to_vec(), ..control_plane::Options::default() }
 }
 
 /// Pods are refused until the namespace has its default service account.
