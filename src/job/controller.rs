@@ -50,6 +50,8 @@ pub struct Controller {
     vanished: Mutex<HashMap<Uid, Timestamp>>,
     jobs_synced: Synced,
     pods_synced: Synced,
+    /// Whether the cache holds all pods, not only those with the label of a generated selector.
+    all_pods_synced: Synced,
     /// Whether all pods are watched, not only those with the label of a generated selector.
     all_pods: watch::Sender<bool>,
     /// Where another controller was seen to work on our Jobs.
@@ -99,6 +101,7 @@ impl Controller {
             vanished: Mutex::default(),
             jobs_synced: Synced::default(),
             pods_synced: Synced::default(),
+            all_pods_synced: Synced::default(),
             all_pods: watch::Sender::new(false),
             rival: watch::Sender::new(None),
         }
@@ -175,11 +178,23 @@ impl Controller {
             let all = *all_pods.borrow_and_update();
             let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
             let watch: Watch<WirePod, PodView> = Watch { api: self.api(), labels, parse: PodView::parse };
+            let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
             tokio::select! {
-                () = watch.feed(&self.actor.pods, &self.pods_synced, |news| self.heard(news, Self::pod_changed)) => return,
+                () = watch.feed(&self.actor.pods, synced, |news| self.heard(news, Self::pod_changed)) => return,
+                () = self.know_all_pods() => {}
                 _ = all_pods.changed() => {}
             }
         }
+    }
+
+    /// Once all pods are known, Jobs that pick their own can be worked on. Never returns.
+    async fn know_all_pods(&self) {
+        self.all_pods_synced.wait().await;
+        self.pods_synced.set();
+        for job in self.actor.jobs.all(|job| !job.template.labelled) {
+            self.queue.add(Key::Job(job.identity.uid.clone()));
+        }
+        std::future::pending().await
     }
 
     fn api<K>(&self) -> Api<K>
@@ -280,6 +295,10 @@ impl Controller {
         };
         if !self.claims(&job) {
             self.forget(uid);
+            return Ok(());
+        }
+        if !job.template.labelled && !self.all_pods_synced.is_done() {
+            // There may be pods for it to adopt that we do not know; it comes again when they are known.
             return Ok(());
         }
         let span = tracing::info_span!("sync", namespace = %job.identity.namespace, job = %job.identity.name, %uid);

@@ -43,7 +43,8 @@ impl Synced {
         }
     }
 
-    fn set(&self) {
+    /// Says that all there is is in the cache.
+    pub fn set(&self) {
         self.done.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }

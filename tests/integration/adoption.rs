@@ -70,3 +70,25 @@ async fn a_pod_that_loses_its_labels_is_let_go_and_replaced() -> Result<()> {
     assert_eq!((status.succeeded, status.failed), (Some(1), None));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_created_before_the_pods_to_adopt_are_known() -> Result<()> {
+    // The first Job with a selector of the user's widens the watch; until that holds, its pods are not known.
+    for number in 0..5 {
+        let scene = Scene::new("adopt-first").await?;
+        for name in ["one", "two"] {
+            scene.pods.create(&PostParams::default(), &by_hand(name, json!({"app": "mine"}))?).await?;
+        }
+        let spec = json!({
+            "completions": 2, "parallelism": 2, "manualSelector": true,
+            "selector": {"matchLabels": {"app": "mine"}}, "template": {"metadata": {"labels": {"app": "mine"}}},
+        });
+        scene.create("adopter", spec).await?;
+        scene.job_until("adopter", "2 active", |status| status.active == Some(2)).await?;
+        let mut names: Vec<_> =
+            scene.pods.list(&Default::default()).await?.items.iter().map(ResourceExt::name_any).collect();
+        names.sort();
+        assert_eq!(names, ["one", "two"], "try {number}");
+    }
+    Ok(())
+}
