@@ -35,8 +35,28 @@ pub enum ConnectError {
     Forbidden { missing: Vec<String> },
 }
 
-/// Connects to the cluster that the flags, the environment or the pod we run in name.
-pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
+/// The flags that say which cluster to work with.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterArguments {
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, then the cluster we run in
+    #[arg(long, env = "JOBWRIGHT_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, env = "JOBWRIGHT_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl ClusterArguments {
+    /// Connects to the cluster that the flags, the environment or the pod we run in name.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer us; the error says what to do.
+    pub async fn connect(&self) -> Result<Client, ConnectError> {
+        connect(self.kubeconfig.as_deref(), self.context.as_deref()).await
+    }
+}
+
+async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
     let config = load(kubeconfig, context).await?;
     let server = config.cluster_url.to_string();
     let unreachable = |reason: String| ConnectError::Unreachable { server: server.clone(), reason };

@@ -10,7 +10,7 @@ use kube::Api;
 use serde_json::json;
 use thiserror::Error;
 
-use super::connect::{ConnectError, connect};
+use super::connect::{ClusterArguments, ConnectError};
 use crate::cronjob::clock_changes::{self, ClockChange};
 use crate::cronjob::schedule::{Schedule, ScheduleError};
 use crate::cronjob::zones;
@@ -37,12 +37,8 @@ pub struct Arguments {
     /// How the answer looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    /// Kubeconfig file
-    #[arg(long, env = "JOBWRIGHT_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, env = "JOBWRIGHT_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// The CronJob's namespace; without it the context's
     #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
@@ -146,7 +142,7 @@ fn from_file(path: &PathBuf) -> Result<Vec<Subject>, NextError> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn from_cluster(arguments: &Arguments, name: &str) -> Result<Subject, NextError> {
-    let client = connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
+    let client = arguments.cluster.connect().await?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let cron_jobs: Api<CronJob> = Api::namespaced(client, &namespace);
     let failed = |reason: String| NextError::CronJob { name: name.to_owned(), namespace: namespace.clone(), reason };

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
-use super::connect::{self, ConnectError, Right, check_rights};
+use super::connect::{self, ClusterArguments, ConnectError, Right, check_rights};
 use super::version;
 use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
 use crate::job::controller::{Controller, Rival};
@@ -31,12 +30,8 @@ const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// The flags of `jobwright run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, then the cluster we run in
-    #[arg(long, env = "JOBWRIGHT_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, env = "JOBWRIGHT_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArguments,
     /// Work in this namespace only
     #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
@@ -175,7 +170,7 @@ enum RunError {
 }
 
 async fn run(arguments: &Arguments) -> Result<(), RunError> {
-    let client = connect::connect(arguments.kubeconfig.as_deref(), arguments.context.as_deref()).await?;
+    let client = arguments.cluster.connect().await?;
     check_rights(&client, arguments.namespace.as_deref(), &arguments.rights()).await?;
     let config = Config {
         namespace: arguments.namespace.clone(),
@@ -195,18 +190,17 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let writing = tokio::spawn(writer.run());
-    let (ttl_client, ttl_clock, cron_recorder) = (client.clone(), clock.clone(), recorder.clone());
     let mut registry = Registry::default();
     let metrics = JobMetrics::new(&mut registry);
-    let controller = Arc::new(Controller::new(client, config, clock, recorder, metrics));
+    let controller = Arc::new(Controller::new(client.clone(), config, clock.clone(), recorder.clone(), metrics));
     let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
         let cron_job = Arc::new(cronjob::Controller {
-            client: ttl_client.clone(),
+            client: client.clone(),
             namespace: arguments.namespace.clone(),
             writes: controller.writes(),
-            recorder: cron_recorder,
+            recorder,
             jobs: controller.jobs(),
-            clock: ttl_clock.clone(),
+            clock: clock.clone(),
             metrics: CronJobMetrics::new(&mut registry),
             cron_jobs: Cache::default(),
             synced: Synced::default(),
@@ -217,7 +211,7 @@ async fn run(arguments: &Arguments) -> Result<(), RunError> {
     });
     let ttl = arguments.runs(ControllerName::Ttl).then(|| {
         let (jobs, writes, metrics) = (controller.jobs(), controller.writes(), TtlMetrics::new(&mut registry));
-        let controller = ttl::Controller { client: ttl_client, writes, jobs, clock: ttl_clock, metrics };
+        let controller = ttl::Controller { client, writes, jobs, clock, metrics };
         tokio::spawn(async move { controller.run().await })
     });
     let (served, stop_serving) = oneshot::channel::<()>();

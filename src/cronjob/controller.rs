@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, Patch, Preconditions, PropagationPolicy};
+use kube::api::{Patch, PropagationPolicy};
 use kube::core::Request;
 use kube::{Api, Client};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -25,7 +25,8 @@ use crate::runtime::events::{EventText, Recorder, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::watch::{News, Synced, Watch};
-use crate::runtime::writes::{Writes, patch_params, post_params};
+use crate::runtime::worker::work;
+use crate::runtime::writes::{Writes, delete_params, patch_params, post_params};
 
 /// So many CronJobs are worked on at once.
 const WORKERS: usize = 32;
@@ -87,7 +88,11 @@ impl Controller {
             // A Job that is not known yet would look as if it were missing.
             jobs_synced.await;
             self.synced.wait().await;
-            futures::future::join_all((0..WORKERS).map(|_| self.work(&queue))).await;
+            futures::future::join_all((0..WORKERS).map(|_| {
+                let (queue, controller) = (&queue, self);
+                work(queue, "CronJob", move |uid| async move { controller.sync(&uid, queue).await })
+            }))
+            .await;
         };
         tokio::join!(self.watch(&queue), listen, work);
     }
@@ -115,24 +120,6 @@ impl Controller {
             }
         } else {
             queue.add(uid);
-        }
-    }
-
-    async fn work(&self, queue: &Queue<Uid>) {
-        while let Some(uid) = queue.next().await {
-            match self.sync(&uid, queue).await {
-                Ok(()) => queue.succeeded(&uid),
-                Err(WriteError::Stopping) => {}
-                Err(error) => {
-                    let wait = queue.retry(uid.clone());
-                    if error.is_namespace_terminating() {
-                        tracing::debug!(%uid, %error, "the namespace is going");
-                    } else {
-                        tracing::warn!(%uid, %error, retry_in = ?wait, "a sync of a CronJob failed");
-                    }
-                }
-            }
-            queue.done(&uid);
         }
     }
 
@@ -232,11 +219,7 @@ impl Controller {
 
     async fn delete(&self, cron_job: &CronJobView, name: &str, uid: &Uid) -> Result<(), WriteError> {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &cron_job.identity.namespace);
-        let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid: Some(uid.to_string()), resource_version: None }),
-            ..DeleteParams::default()
-        };
+        let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.writes.run(jobs.delete(name, &params)).await {
             Ok(_) => {
                 self.tell(cron_job, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use either::Either;
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, Patch, Preconditions};
+use kube::api::Patch;
 use kube::core::Request;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::runtime::cache::{Cache, Source};
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Recorder, Regarding};
 use crate::runtime::identity::Uid;
-use crate::runtime::writes::{Writes, patch_params, post_params};
+use crate::runtime::writes::{Writes, delete_params, patch_params, post_params};
 
 /// What a step needs to be carried out.
 pub struct Actor {
@@ -178,10 +178,7 @@ impl Actor {
         }
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.namespaced(job);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(identity.uid.to_string()), resource_version: None }),
-            ..DeleteParams::default()
-        };
+        let params = delete_params(&identity.uid, None);
         match self.writes.run(pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.take_pod(deleted),
             Ok(Either::Right(_)) => self.drop_pod(pod),

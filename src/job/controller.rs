@@ -1,7 +1,7 @@
 //! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use kube::{Api, Client};
@@ -25,6 +25,7 @@ use crate::runtime::events::{EventText, Recorder};
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::watch::{News, Synced, Watch};
+use crate::runtime::worker::work;
 use crate::runtime::writes::Writes;
 
 /// So many steps one Job takes before the others get their turn.
@@ -160,7 +161,7 @@ impl Controller {
     }
 
     /// Resolves once all Jobs are known.
-    pub async fn jobs_known(self: Arc<Self>) {
+    pub async fn jobs_known(&self) {
         self.jobs_synced.wait().await;
     }
 
@@ -242,7 +243,7 @@ impl Controller {
         self.actor.metrics.pod_changed(change);
         if let Some(owner) = self.taken_by_force(change) {
             let now = self.clock.now();
-            self.vanished.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.uid.clone(), now);
+            self.vanished().insert(owner.uid.clone(), now);
         }
         if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
             self.actor.end_giving_up(&gone.identity.uid);
@@ -266,25 +267,13 @@ impl Controller {
     /// One worker: takes keys until the queue is closed.
     async fn work(&self) {
         self.ready().await;
-        while let Some(key) = self.queue.next().await {
-            let result = match &key {
+        let sync = |key| async move {
+            match &key {
                 Key::Job(uid) => self.sync(uid).await,
                 Key::Orphan(uid) => self.sync_orphan(uid).await,
-            };
-            match result {
-                Ok(()) => self.queue.succeeded(&key),
-                Err(WriteError::Stopping) => {}
-                Err(error) => {
-                    let wait = self.queue.retry(key.clone());
-                    if error.is_namespace_terminating() {
-                        tracing::debug!(?key, %error, "the namespace is going");
-                    } else {
-                        tracing::warn!(?key, %error, retry_in = ?wait, "a sync failed");
-                    }
-                }
             }
-            self.queue.done(&key);
-        }
+        };
+        work(&self.queue, "Job", sync).await;
     }
 
     /// Brings one Job as far as it can be brought now.
@@ -340,7 +329,7 @@ impl Controller {
                 memory.recount = false;
             }
             let pods = self.candidates(&job);
-            let vanished = self.vanished.lock().unwrap_or_else(PoisonError::into_inner).get(uid).copied();
+            let vanished = self.vanished().get(uid).copied();
             let situation = Situation { job: &job, pods: &pods, backoff: &memory.backoff, vanished, refused };
             let decision = decide(&situation, self.clock.now(), &self.config.limits);
             memory.backoff = decision.backoff;
@@ -409,23 +398,31 @@ impl Controller {
         }
     }
 
+    fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn vanished(&self) -> MutexGuard<'_, HashMap<Uid, Timestamp>> {
+        self.vanished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn recall(&self, uid: &Uid) -> Memory {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+        self.memory().get(uid).cloned().unwrap_or_default()
     }
 
     fn remember(&self, job: &JobView, memory: &Memory) {
-        let mut memories = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memories = self.memory();
         if job.status.is_finished() {
             memories.remove(&job.identity.uid);
-            self.vanished.lock().unwrap_or_else(PoisonError::into_inner).remove(&job.identity.uid);
+            self.vanished().remove(&job.identity.uid);
         } else {
             memories.insert(job.identity.uid.clone(), memory.clone());
         }
     }
 
     fn forget(&self, uid: &Uid) {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.vanished.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.memory().remove(uid);
+        self.vanished().remove(uid);
     }
 }
 

@@ -11,4 +11,5 @@ pub mod http;
 pub mod identity;
 pub mod queue;
 pub mod watch;
+pub mod worker;
 pub mod writes;

@@ -8,12 +8,13 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::api::{PatchParams, PostParams};
+use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::config::FIELD_MANAGER;
 use super::errors::WriteError;
+use super::identity::Uid;
 
 /// The gate writes go through.
 pub struct Writes {
@@ -124,6 +125,12 @@ impl Writes {
 /// Parameters of a patch of ours.
 pub fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// Parameters of a deletion of ours: of the object of this UID, and of no other that may have its name by now.
+pub fn delete_params(uid: &Uid, propagation_policy: Option<PropagationPolicy>) -> DeleteParams {
+    let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
+    DeleteParams { preconditions, propagation_policy, ..DeleteParams::default() }
 }
 
 /// Parameters of a creation of ours.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
+use kube::api::PropagationPolicy;
 use kube::{Api, Client};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -16,7 +16,8 @@ use crate::runtime::clock::Clock;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
-use crate::runtime::writes::Writes;
+use crate::runtime::worker::work;
+use crate::runtime::writes::{Writes, delete_params};
 
 /// So many Jobs are deleted at once.
 const WORKERS: usize = 8;
@@ -66,22 +67,11 @@ impl Controller {
                 queue.add(change.uid);
             }
         };
-        let workers = futures::future::join_all((0..WORKERS).map(|_| self.work(&queue)));
+        let workers = futures::future::join_all((0..WORKERS).map(|_| {
+            let (queue, controller) = (&queue, self);
+            work(queue, "TTL of a Job", move |uid| async move { controller.sync(&uid, queue).await })
+        }));
         tokio::join!(listen, workers);
-    }
-
-    async fn work(&self, queue: &Queue<Uid>) {
-        while let Some(uid) = queue.next().await {
-            match self.sync(&uid, queue).await {
-                Ok(()) => queue.succeeded(&uid),
-                Err(WriteError::Stopping) => {}
-                Err(error) => {
-                    let wait = queue.retry(uid.clone());
-                    tracing::warn!(%uid, %error, retry_in = ?wait, "a finished Job could not be deleted");
-                }
-            }
-            queue.done(&uid);
-        }
     }
 
     async fn sync(&self, uid: &Uid, queue: &Queue<Uid>) -> Result<(), WriteError> {
@@ -95,11 +85,7 @@ impl Controller {
         let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let Some(expired) = self.is_up(&fresh, queue) else { return Ok(()) };
-        let params = DeleteParams {
-            propagation_policy: Some(PropagationPolicy::Foreground),
-            preconditions: Some(Preconditions { uid: Some(uid.to_string()), resource_version: None }),
-            ..DeleteParams::default()
-        };
+        let params = delete_params(uid, Some(PropagationPolicy::Foreground));
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         match self.writes.run(jobs.delete(name, &params)).await {
             Ok(_) => {

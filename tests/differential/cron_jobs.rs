@@ -12,7 +12,6 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Patch, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use testbed::process::Process;
 use testbed::{Cluster, Options, control_plane};
 
 const NAMESPACE: &str = "default";
@@ -106,6 +105,18 @@ async fn seen(client: &Client) -> Result<BTreeMap<String, Value>> {
     Ok(seen)
 }
 
+/// Whether the built-in controller takes a Job that it has just deleted for one that went missing depends on which of its
+/// caches is quicker (docs/differences.md). Ours never does, so its own events stay as they are.
+fn without_its_own_surprise(builtin: &mut Value) {
+    let Some(events) = builtin["events"].as_array_mut() else { return };
+    let told: BTreeSet<String> = events.iter().filter_map(|event| event.as_str().map(str::to_owned)).collect();
+    events.retain(|event| {
+        let missing =
+            event.as_str().and_then(|event| event.strip_prefix(r#"["Normal","MissingJob","Active job went missing: "#));
+        missing.is_none_or(|job| !told.contains(&format!(r#"["Normal","SuccessfulDelete","Deleted job {job}"#)))
+    });
+}
+
 fn now() -> i64 {
     Timestamp::now().as_second()
 }
@@ -124,8 +135,10 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
     let (builtin, ours) = tokio::join!(Cluster::start(&with), Cluster::start(&without));
     let (builtin, ours) = (builtin?, ours?);
     let home = tempfile::tempdir()?;
-    let args = ["run".to_owned(), format!("--kubeconfig={}", ours.kubeconfig.display()), "--claim=all".to_owned()];
-    let mut jobwright = Process::start("jobwright", home.path(), Path::new(env!("CARGO_BIN_EXE_jobwright")), &args)?;
+    let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
+    let flags = ["--claim=all".to_owned()];
+    let mut jobwright =
+        testbed::jobwright::start(binary, home.path(), &ours.kubeconfig, &flags, "info,kube=error").await?;
     // All that follows up to the turn of the minute takes a few seconds.
     if now().rem_euclid(60) > 40 {
         tokio::time::sleep(Duration::from_secs((61 - now().rem_euclid(60)).unsigned_abs())).await;
@@ -144,7 +157,8 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
     }
     let second_turn = (now().div_euclid(60) + 2) * 60;
     tokio::time::sleep(Duration::from_secs((second_turn + 15 - now()).unsigned_abs())).await;
-    let (left, right) = (seen(&clients[0]).await?, seen(&clients[1]).await?);
+    let (mut left, right) = (seen(&clients[0]).await?, seen(&clients[1]).await?);
+    left.values_mut().for_each(without_its_own_surprise);
     jobwright.check()?;
     assert_eq!(left.len(), cron_jobs().len());
     let mut different = Vec::new();

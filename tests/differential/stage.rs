@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ResourceQuota, ServiceAccount};
@@ -13,6 +13,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy}
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use testbed::manifest::lay_over;
 use testbed::process::Process;
 use testbed::{Cluster, Kubelet, Options, control_plane};
 
@@ -51,18 +52,8 @@ impl Stage {
         };
         let cluster = Cluster::start(&Options { control_plane: settings, ..Options::default() }).await?;
         let home = tempfile::tempdir()?;
-        let args = ["run".to_owned(), format!("--kubeconfig={}", cluster.kubeconfig.display())];
-        let log = [("JOBWRIGHT_LOG", "info,kube=error".to_owned())];
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let mut ours = Process::start_with("jobwright", home.path(), binary, &args, &log)?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !ours.log_tail(100).contains("controller ready") {
-            ours.check()?;
-            if Instant::now() > deadline {
-                bail!("our controller is not ready:\n{}", ours.log_tail(30));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let ours = testbed::jobwright::start(binary, home.path(), &cluster.kubeconfig, &[], "info,kube=error").await?;
         let client = cluster.client().await?;
         let sides = Sides::default();
         follow::<Job>(
@@ -298,17 +289,6 @@ fn pick(side: &Side, pick: Pick) -> Option<String> {
         Pick::Index(_) => 0,
     };
     pods.get(place).map(|pod| pod.name_any())
-}
-
-fn lay_over(base: &mut Value, over: &Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            for (key, value) in over {
-                lay_over(base.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (base, over) => *base = over.clone(),
-    }
 }
 
 /// Keeps what is known of all objects of a kind in step with the API server.

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use testbed::manifest::lay_over;
 use testbed::process::Process;
 use testbed::{Cluster, Kubelet};
 
@@ -40,20 +41,9 @@ impl Controller {
     /// Starts the binary and waits until it says that it is ready.
     pub async fn start(kubeconfig: &Path, flags: &[String]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mut args = vec!["run".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
-        args.extend(flags.iter().cloned());
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let log =
-            [("JOBWRIGHT_LOG", "debug,hyper=warn,hyper_util=warn,tower=warn,h2=warn,rustls=warn,kube=info".to_owned())];
-        let mut process = Process::start_with("jobwright", dir.path(), binary, &args, &log)?;
-        let deadline = Instant::now() + PATIENCE;
-        while !process.log_tail(1000).contains("controller ready") {
-            process.check()?;
-            if Instant::now() > deadline {
-                bail!("the controller is not ready:\n{}", process.log_tail(30));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let log = "debug,hyper=warn,hyper_util=warn,tower=warn,h2=warn,rustls=warn,kube=info";
+        let process = testbed::jobwright::start(binary, dir.path(), kubeconfig, flags, log).await?;
         Ok(Self { process, _dir: dir })
     }
 }
@@ -222,19 +212,8 @@ pub fn job(name: &str, spec: Value) -> Result<Job> {
             }},
         },
     });
-    lay_over(&mut manifest["spec"], spec);
+    lay_over(&mut manifest["spec"], &spec);
     Ok(serde_json::from_value(manifest)?)
-}
-
-fn lay_over(base: &mut Value, over: Value) {
-    match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
-            for (key, value) in over {
-                lay_over(base.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (base, over) => *base = over,
-    }
 }
 
 /// The condition of this type, if it holds.

@@ -104,7 +104,7 @@ impl JobView {
             Some("Indexed") => CompletionMode::Indexed,
             Some(other) => CompletionMode::Unknown(other.to_owned()),
         };
-        let indexes = spec.completions.and_then(|completions| completions.try_into().ok()).unwrap_or_default();
+        let indexes = index_count(spec.completions);
         let builtin_wrote = metadata.managed_fields.iter().flatten().filter(|entry| {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
@@ -156,7 +156,7 @@ impl JobView {
 
     /// How many indexes an Indexed Job has.
     pub fn indexes(&self) -> u32 {
-        self.spec.completions.and_then(|completions| completions.try_into().ok()).unwrap_or_default()
+        index_count(self.spec.completions)
     }
 
     /// The index of a pod, if it is one of this Job's.
@@ -168,6 +168,10 @@ impl JobView {
     pub fn can_count(&self, pod: &PodView) -> bool {
         !self.is_indexed() || self.index_of(pod).is_some()
     }
+}
+
+fn index_count(completions: Option<i32>) -> u32 {
+    completions.and_then(|completions| completions.try_into().ok()).unwrap_or_default()
 }
 
 impl Template {

@@ -54,27 +54,14 @@ pub async fn run(jobwright: &Path, nodes: Nodes) -> Result<()> {
 /// The demo itself. `real`: pods really run, so that they have logs and take their time.
 async fn show(jobwright: &Path, kubectl: &Kubectl, real: bool) -> Result<()> {
     let home = tempfile::tempdir()?;
-    let mut controller = Process::start(
-        "jobwright",
-        home.path(),
-        jobwright,
-        &[
-            "run".to_owned(),
-            format!("--kubeconfig={}", kubectl.kubeconfig.display()),
-            format!("--namespace={}", kubectl.namespace),
-            "--claim=managed-by".to_owned(),
-            // Failures are shown, not waited for.
-            "--pod-failure-backoff=1s".to_owned(),
-        ],
-    )?;
-    let deadline = Instant::now() + PATIENCE;
-    while !controller.log_tail(100).contains("controller ready") {
-        controller.check()?;
-        if Instant::now() > deadline {
-            bail!("the controller is not ready:\n{}", controller.log_tail(30));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let flags = [
+        format!("--namespace={}", kubectl.namespace),
+        "--claim=managed-by".to_owned(),
+        // Failures are shown, not waited for.
+        "--pod-failure-backoff=1s".to_owned(),
+    ];
+    let mut controller =
+        testbed::jobwright::start(jobwright, home.path(), &kubectl.kubeconfig, &flags, "info,kube=error").await?;
     say("jobwright run says: controller ready");
 
     let mut files: Vec<String> = vec!["apply".to_owned()];

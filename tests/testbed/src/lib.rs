@@ -9,8 +9,10 @@ pub mod certs;
 pub mod cluster;
 pub mod control_plane;
 pub mod images;
+pub mod jobwright;
 pub mod kubelet;
 pub mod kwok;
+pub mod manifest;
 pub mod node;
 pub mod process;
 

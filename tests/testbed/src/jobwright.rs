@@ -1,0 +1,28 @@
+//! Starts a jobwright binary on a cluster.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::process::Process;
+
+/// How long it may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs `jobwright run` with these flags in the folder `dir` and waits until it says that it is ready. `log` is what
+/// `JOBWRIGHT_LOG` is set to.
+pub async fn start(binary: &Path, dir: &Path, kubeconfig: &Path, flags: &[String], log: &str) -> Result<Process> {
+    let mut args = vec!["run".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
+    args.extend(flags.iter().cloned());
+    let mut process = Process::start_with("jobwright", dir, binary, &args, &[("JOBWRIGHT_LOG", log.to_owned())])?;
+    let deadline = Instant::now() + PATIENCE;
+    while !process.log_tail(1000).contains("controller ready") {
+        process.check()?;
+        if Instant::now() > deadline {
+            bail!("the controller is not ready:\n{}", process.log_tail(30));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(process)
+}
