@@ -1,16 +1,15 @@
-//! Finding and checking the cluster before anything begins: each way to fail is one sentence that says what to do.
+//! Finding the cluster before anything begins: each way to fail is one sentence that says what to do.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::future::join_all;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use kube::api::PostParams;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Client, Config};
 use thiserror::Error;
 
 use crate::runtime::errors::message;
+use crate::runtime::requests::RequestMetrics;
 
 /// How long an API server may take to answer at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,8 +30,6 @@ pub enum ConnectError {
         "the API server at {server} does not know us: {reason}; check the credentials in the kubeconfig or the service account"
     )]
     Unauthorized { server: String, reason: String },
-    #[error("missing permissions: {}; grant them by RBAC to the user or service account that jobwright runs as", .missing.join(", "))]
-    Forbidden { missing: Vec<String> },
 }
 
 /// The flags that say which cluster to work with.
@@ -47,20 +44,25 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    /// Connects to the cluster that the flags, the environment or the pod we run in name.
+    /// Connects to the cluster that the flags, the environment or the pod we run in name; requests are counted in
+    /// `metrics`.
     ///
     /// # Errors
     /// There is none, or it does not answer us; the error says what to do.
-    pub async fn connect(&self) -> Result<Client, ConnectError> {
-        connect(self.kubeconfig.as_deref(), self.context.as_deref()).await
+    pub async fn connect(&self, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
+        let config = load(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        connect(config, metrics).await
     }
 }
 
-async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ConnectError> {
-    let config = load(kubeconfig, context).await?;
+async fn connect(config: Config, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
     let server = config.cluster_url.to_string();
     let unreachable = |reason: String| ConnectError::Unreachable { server: server.clone(), reason };
-    let client = Client::try_from(config).map_err(|error| unreachable(message(&error)))?;
+    let builder = ClientBuilder::try_from(config).map_err(|error| unreachable(message(&error)))?;
+    let client = match metrics {
+        Some(metrics) => builder.with_layer(metrics).build(),
+        None => builder.build(),
+    };
     match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(client),
         Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
@@ -100,87 +102,4 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A right that the controller needs: group, resource (with subresource), verb.
-pub type Right = (&'static str, &'static str, &'static str);
-
-/// What the Job controller does.
-pub const JOB_RIGHTS: &[Right] = &[
-    ("batch", "jobs", "get"),
-    ("batch", "jobs", "list"),
-    ("batch", "jobs", "watch"),
-    ("batch", "jobs/status", "patch"),
-    // Where the admission plugin OwnerReferencesPermissionEnforcement is on, a pod that blocks its owner's deletion needs it.
-    ("batch", "jobs/finalizers", "update"),
-    ("", "pods", "get"),
-    ("", "pods", "list"),
-    ("", "pods", "watch"),
-    ("", "pods", "create"),
-    ("", "pods", "delete"),
-    ("", "pods", "patch"),
-    ("", "events", "create"),
-    ("", "events", "patch"),
-];
-
-/// What the CronJob controller does.
-pub const CRON_JOB_RIGHTS: &[Right] = &[
-    ("batch", "cronjobs", "get"),
-    ("batch", "cronjobs", "list"),
-    ("batch", "cronjobs", "watch"),
-    ("batch", "cronjobs/status", "patch"),
-    ("batch", "cronjobs/finalizers", "update"),
-    ("batch", "jobs", "get"),
-    ("batch", "jobs", "list"),
-    ("batch", "jobs", "watch"),
-    ("batch", "jobs", "create"),
-    ("batch", "jobs", "delete"),
-    ("", "events", "create"),
-    ("", "events", "patch"),
-];
-
-/// What the TTL controller does.
-pub const TTL_RIGHTS: &[Right] =
-    &[("batch", "jobs", "get"), ("batch", "jobs", "list"), ("batch", "jobs", "watch"), ("batch", "jobs", "delete")];
-
-/// Asks the API server whether we may do what we are going to do.
-pub async fn check_rights(client: &Client, namespace: Option<&str>, rights: &[Right]) -> Result<(), ConnectError> {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let asked = rights.iter().map(|&(group, resource, verb)| {
-        let reviews = reviews.clone();
-        let (plain, subresource) = resource.split_once('/').map_or((resource, None), |(plain, sub)| (plain, Some(sub)));
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(group.to_owned()),
-                    resource: Some(plain.to_owned()),
-                    subresource: subresource.map(str::to_owned),
-                    verb: Some(verb.to_owned()),
-                    namespace: namespace.map(str::to_owned),
-                    ..ResourceAttributes::default()
-                }),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        async move {
-            match reviews.create(&PostParams::default(), &review).await {
-                Ok(review) => review.status.is_some_and(|status| status.allowed),
-                Err(error) => {
-                    // Who may not even ask may still be allowed to act.
-                    tracing::warn!(%resource, verb, error = %message(&error), "could not ask for a permission");
-                    true
-                }
-            }
-        }
-    });
-    let allowed = join_all(asked).await;
-    let place = namespace.map_or("in all namespaces".to_owned(), |namespace| format!("in namespace {namespace}"));
-    let missing: Vec<String> = rights
-        .iter()
-        .zip(allowed)
-        .filter(|(_, allowed)| !allowed)
-        .map(|((_, resource, verb), _)| format!("{verb} {resource} {place}"))
-        .collect();
-    if missing.is_empty() { Ok(()) } else { Err(ConnectError::Forbidden { missing }) }
 }

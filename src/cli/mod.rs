@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod next;
+pub mod rights;
 pub mod run;
 pub mod version;
 
@@ -20,7 +21,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the controller until it is told to stop
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Tell when a schedule or a CronJob is due next, in its zone and in UTC, and where clock changes get in its way
     Next(next::Arguments),
     /// Tell the version, the commit, the Kubernetes API it was built for, and the time zone data in use

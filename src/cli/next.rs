@@ -142,7 +142,7 @@ fn from_file(path: &PathBuf) -> Result<Vec<Subject>, NextError> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn from_cluster(arguments: &Arguments, name: &str) -> Result<Subject, NextError> {
-    let client = arguments.cluster.connect().await?;
+    let client = arguments.cluster.connect(None).await?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let cron_jobs: Api<CronJob> = Api::namespaced(client, &namespace);
     let failed = |reason: String| NextError::CronJob { name: name.to_owned(), namespace: namespace.clone(), reason };

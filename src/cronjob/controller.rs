@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
 use kube::api::{Patch, PropagationPolicy};
 use kube::core::Request;
-use kube::{Api, Client};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::decide::{due, history, upkeep, wake_after_change};
 use super::view::{ActiveJob, CronJobStatus, CronJobView};
@@ -19,38 +20,28 @@ use crate::job::API_VERSION;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Change, Source};
-use crate::runtime::clock::Clock;
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::{EventText, Recorder, Regarding};
+use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
+use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
-use crate::runtime::watch::{News, Synced, Watch};
+use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
 use crate::runtime::worker::work;
-use crate::runtime::writes::{Writes, delete_params, patch_params, post_params};
+use crate::runtime::writes::{delete_params, patch_params, post_params};
 
 /// So many CronJobs are worked on at once.
 const WORKERS: usize = 32;
 
 /// The CronJob controller.
 pub struct Controller {
-    /// The connection to the API server.
-    pub client: Client,
-    /// The namespace to work in; none for all.
-    pub namespace: Option<String>,
-    /// The gate all writes go through.
-    pub writes: Arc<Writes>,
-    /// Where events go.
-    pub recorder: Recorder,
+    kit: Kit,
     /// All Jobs, fed by the Job controller.
-    pub jobs: Arc<Cache<JobView>>,
-    /// The time of day.
-    pub clock: Clock,
-    /// What is counted.
-    pub metrics: CronJobMetrics,
-    /// All CronJobs.
-    pub cron_jobs: Cache<CronJobView>,
-    /// Whether all CronJobs are known.
-    pub synced: Synced,
+    jobs: Arc<Cache<JobView>>,
+    metrics: CronJobMetrics,
+    cron_jobs: Cache<CronJobView>,
+    synced: Synced,
+    watched: WatchMetrics,
+    queue: Queue<Uid>,
 }
 
 /// The CronJob controller's metrics, under the built-in one's names.
@@ -73,57 +64,95 @@ impl CronJobMetrics {
 }
 
 impl Controller {
-    /// Works until it is dropped. `jobs_synced` resolves once all Jobs are known.
-    pub async fn run(&self, jobs_synced: impl Future<Output = ()>) {
-        let queue = Queue::default();
+    /// A controller that neither watches nor works yet. `jobs` is fed by the Job controller.
+    pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: CronJobMetrics) -> Self {
+        Self {
+            kit,
+            jobs,
+            metrics,
+            cron_jobs: Cache::default(),
+            synced: Synced::default(),
+            watched: WatchMetrics::default(),
+            queue: Queue::closed(),
+        }
+    }
+
+    /// Keeps the cache in step with the API server for as long as it is polled.
+    pub async fn watch(&self) {
+        let watch: Watch<WireCronJob, CronJobView> =
+            Watch { api: self.kit.api(), labels: None, parse: CronJobView::parse, metrics: self.watched.clone() };
+        watch.feed(&self.cron_jobs, &self.synced, |news| self.heard(news)).await;
+    }
+
+    /// Works, on everything there is, until it is dropped. All Jobs and CronJobs must be known: one that is not would
+    /// look as if it were missing.
+    pub async fn work(&self) {
+        self.queue.open();
         let mut changes = self.jobs.subscribe();
+        self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity.uid.clone()));
         let listen = async {
             while let Some(change) = changes.recv().await {
                 if let Some(owner) = change.controller {
-                    queue.add(owner);
+                    self.queue.add(owner);
                 }
             }
         };
-        let work = async {
-            // A Job that is not known yet would look as if it were missing.
-            jobs_synced.await;
-            self.synced.wait().await;
+        let workers =
             futures::future::join_all((0..WORKERS).map(|_| {
-                let (queue, controller) = (&queue, self);
-                work(queue, "CronJob", move |uid| async move { controller.sync(&uid, queue).await })
-            }))
-            .await;
-        };
-        tokio::join!(self.watch(&queue), listen, work);
+                work(&self.queue, "cronjob", &self.kit.syncs, move |uid| async move { self.sync(&uid).await })
+            }));
+        tokio::join!(listen, workers);
     }
 
-    async fn watch(&self, queue: &Queue<Uid>) {
-        let api = match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        };
-        let watch: Watch<WireCronJob, CronJobView> = Watch { api, labels: None, parse: CronJobView::parse };
-        watch.feed(&self.cron_jobs, &self.synced, |news| self.heard(news, queue)).await;
+    /// Begins no more work.
+    pub fn end(&self) {
+        self.queue.close();
     }
 
-    fn heard(&self, news: News<CronJobView>, queue: &Queue<Uid>) {
+    /// What the cache of CronJobs holds.
+    pub fn cache(&self) -> CacheState {
+        CacheState {
+            synced: self.synced.is_done(),
+            len: self.cron_jobs.len(),
+            heard: self.cron_jobs.heard(),
+            answered: self.cron_jobs.answered(),
+            watched: self.watched.clone(),
+        }
+    }
+
+    /// How many CronJobs wait to be looked at.
+    pub fn queue_depth(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Returns once all CronJobs are known.
+    pub async fn ready(&self) {
+        self.synced.wait().await;
+    }
+
+    /// Wants the cache to know all that had happened by `since`; [`Self::ready`] waits for it.
+    pub fn want(&self, since: Instant) {
+        self.synced.want(since);
+    }
+
+    fn heard(&self, news: News<CronJobView>) {
         let change = match news {
             News::Changed(change) => change,
-            News::Recovered => return queue.retry_now(),
+            News::Recovered => return self.queue.retry_now(),
         };
         let Some(now) = change.after.as_ref() else { return };
         let uid = now.identity.uid.clone();
         if is_rescheduled(&change) {
             // What was due under the new schedule before it was set is nobody's business.
-            if let Some(wake) = wake_after_change(now, self.clock.now()) {
-                queue.add_at(uid, self.clock.instant_of(wake));
+            if let Some(wake) = wake_after_change(now, self.kit.clock.now()) {
+                self.queue.add_at(uid, self.kit.clock.instant_of(wake));
             }
         } else {
-            queue.add(uid);
+            self.queue.add(uid);
         }
     }
 
-    async fn sync(&self, uid: &Uid, queue: &Queue<Uid>) -> Result<(), WriteError> {
+    async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(cron_job) = self.cron_jobs.get(uid) else { return Ok(()) };
         let jobs = self.jobs.owned(uid);
         let mut status = cron_job.status.clone();
@@ -137,7 +166,7 @@ impl Controller {
         let mut status = upkeep.status;
         upkeep.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         if !upkeep.unexpected.is_empty() && self.is_outdated(&cron_job).await? {
-            queue.add(uid.clone());
+            self.queue.add(uid.clone());
             return Ok(());
         }
         for job in &upkeep.unexpected {
@@ -153,7 +182,7 @@ impl Controller {
                 );
             }
         }
-        let due = due(&cron_job, &status, self.clock.now());
+        let due = due(&cron_job, &status, self.kit.clock.now());
         due.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         let started = match due.start {
             Some(scheduled) => self.start(&cron_job, &mut status, scheduled, due.replace).await,
@@ -163,7 +192,7 @@ impl Controller {
         self.write_status(&cron_job, &status).await?;
         started?;
         if let Some(wake) = due.wake {
-            queue.add_at(uid.clone(), self.clock.instant_of(wake));
+            self.queue.add_at(uid.clone(), self.kit.clock.instant_of(wake));
         }
         Ok(())
     }
@@ -186,9 +215,9 @@ impl Controller {
         let path = format!("/apis/batch/v1/namespaces/{}/jobs", cron_job.identity.namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.client.request::<WireJob>(request).await
+            self.kit.client.request::<WireJob>(request).await
         };
-        let made = match self.writes.run(create).await {
+        let made = match self.kit.writes.run(create).await {
             Ok(made) => {
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
                 self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
@@ -218,9 +247,9 @@ impl Controller {
     }
 
     async fn delete(&self, cron_job: &CronJobView, name: &str, uid: &Uid) -> Result<(), WriteError> {
-        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &cron_job.identity.namespace);
+        let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), &cron_job.identity.namespace);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
-        match self.writes.run(jobs.delete(name, &params)).await {
+        match self.kit.writes.run(jobs.delete(name, &params)).await {
             Ok(_) => {
                 self.tell(cron_job, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
                 Ok(())
@@ -254,7 +283,7 @@ impl Controller {
         });
         let cron_jobs = self.wire_cron_jobs(cron_job);
         let patch = Patch::Merge(&patch);
-        match self.writes.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
+        match self.kit.writes.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
             Ok(written) => {
                 if let Some(written) = CronJobView::parse(written) {
                     self.cron_jobs.apply(written, Source::Answer);
@@ -272,16 +301,16 @@ impl Controller {
     }
 
     fn wire_jobs(&self, cron_job: &CronJobView) -> Api<WireJob> {
-        Api::namespaced(self.client.clone(), &cron_job.identity.namespace)
+        Api::namespaced(self.kit.client.clone(), &cron_job.identity.namespace)
     }
 
     fn wire_cron_jobs(&self, cron_job: &CronJobView) -> Api<WireCronJob> {
-        Api::namespaced(self.client.clone(), &cron_job.identity.namespace)
+        Api::namespaced(self.kit.client.clone(), &cron_job.identity.namespace)
     }
 
     fn tell(&self, cron_job: &CronJobView, event: EventText) {
         let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: cron_job.identity.clone() };
-        self.recorder.publish(regarding, event);
+        self.kit.recorder.publish(regarding, event);
     }
 }
 

@@ -250,6 +250,11 @@ impl Actor {
         }
     }
 
+    /// Forgets which pods we were deleting.
+    pub fn forget_given_up(&self) {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether we are deleting this pod uncounted.
     pub fn is_given_up(&self, pod: &Uid) -> bool {
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains(pod)

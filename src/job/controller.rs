@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -18,15 +17,14 @@ use super::metrics::{JobMetrics, Sync};
 use super::view::{JobView, Owner, PodView};
 use super::wire::{WireJob, WirePod};
 use crate::runtime::cache::{Cache, Cached, Change};
-use crate::runtime::clock::Clock;
 use crate::runtime::config::{BUILTIN_FIELD_MANAGER, Claim, Config};
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::{EventText, Recorder};
+use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
+use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
-use crate::runtime::watch::{News, Synced, Watch};
+use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
 use crate::runtime::worker::work;
-use crate::runtime::writes::Writes;
 
 /// So many steps one Job takes before the others get their turn.
 const STEPS_A_TURN: usize = 16;
@@ -44,13 +42,15 @@ enum Key {
 pub struct Controller {
     actor: Actor,
     config: Config,
-    clock: Clock,
+    kit: Kit,
     queue: Queue<Key>,
     memory: Mutex<HashMap<Uid, Memory>>,
     /// When a pod of a Job was last taken away by force.
     vanished: Mutex<HashMap<Uid, Timestamp>>,
     jobs_synced: Synced,
+    jobs_watched: WatchMetrics,
     pods_synced: Synced,
+    pods_watched: WatchMetrics,
     /// Whether the cache holds all pods, not only those with the label of a generated selector.
     all_pods_synced: Synced,
     /// Whether all pods are watched, not only those with the label of a generated selector.
@@ -82,12 +82,12 @@ struct Memory {
 }
 
 impl Controller {
-    /// A controller that does nothing until it is run.
-    pub fn new(client: Client, config: Config, clock: Clock, recorder: Recorder, metrics: JobMetrics) -> Self {
+    /// A controller that neither watches nor works yet.
+    pub fn new(kit: Kit, config: Config, metrics: JobMetrics) -> Self {
         let actor = Actor {
-            client,
-            writes: Arc::new(Writes::new(config.max_inflight)),
-            recorder,
+            client: kit.client.clone(),
+            writes: kit.writes.clone(),
+            recorder: kit.recorder.clone(),
             metrics,
             given_up: Mutex::default(),
             jobs: Arc::default(),
@@ -96,44 +96,58 @@ impl Controller {
         Self {
             actor,
             config,
-            clock,
-            queue: Queue::default(),
+            kit,
+            queue: Queue::closed(),
             memory: Mutex::default(),
             vanished: Mutex::default(),
             jobs_synced: Synced::default(),
+            jobs_watched: WatchMetrics::default(),
             pods_synced: Synced::default(),
+            pods_watched: WatchMetrics::default(),
             all_pods_synced: Synced::default(),
             all_pods: watch::Sender::new(false),
             rival: watch::Sender::new(None),
         }
     }
 
-    /// Runs until `stop` resolves; then begins no new write, lets those under way end, and returns.
-    ///
-    /// # Errors
-    /// Another controller was seen to work on our Jobs; this one has stopped.
-    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) -> Result<(), Rival> {
-        let mut rival = self.rival.subscribe();
-        let mut tasks = JoinSet::new();
+    /// Begins to keep the caches in step with the API server.
+    pub fn watch(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         let controller = self.clone();
         tasks.spawn(async move { controller.watch_jobs().await });
         if self.config.drives_pods {
             let controller = self.clone();
             tasks.spawn(async move { controller.watch_pods().await });
         }
-        let workers = if self.config.drives_pods { self.config.concurrency.max(1) } else { 0 };
-        for _ in 0..workers {
+    }
+
+    /// Begins to work, on everything there is. Nothing is remembered of what was before: somebody else may have worked.
+    pub fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        if !self.config.drives_pods {
+            return;
+        }
+        self.memory().clear();
+        self.vanished().clear();
+        self.actor.forget_given_up();
+        self.queue.open();
+        self.enqueue_all();
+        for _ in 0..self.config.concurrency.max(1) {
             let controller = self.clone();
             tasks.spawn(async move { controller.work().await });
         }
-        let result = tokio::select! {
-            () = stop => Ok(()),
-            Ok(seen) = rival.wait_for(Option::is_some) => seen.clone().map_or(Ok(()), Err),
-        };
+    }
+
+    /// Begins no more work.
+    pub fn end(&self) {
         self.queue.close();
-        self.actor.writes.close().await;
-        tasks.shutdown().await;
-        result
+    }
+
+    /// Resolves when another controller is seen to work on our Jobs.
+    pub async fn rival(&self) -> Rival {
+        let mut rival = self.rival.subscribe();
+        match rival.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(rival)) => rival.clone(),
+            _ => std::future::pending().await,
+        }
     }
 
     /// All Jobs, as this controller sees them, for others that look at them too.
@@ -141,32 +155,52 @@ impl Controller {
         self.actor.jobs.clone()
     }
 
-    /// The gate all writes go through; closed when this controller stops.
-    pub fn writes(&self) -> Arc<Writes> {
-        self.actor.writes.clone()
+    /// What this controller's caches hold, by resource.
+    pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        let state = |synced, len, heard, answered, watched: &WatchMetrics| CacheState {
+            synced,
+            len,
+            heard,
+            answered,
+            watched: watched.clone(),
+        };
+        let (jobs, pods) = (&self.actor.jobs, &self.actor.pods);
+        let jobs = state(self.jobs_synced.is_done(), jobs.len(), jobs.heard(), jobs.answered(), &self.jobs_watched);
+        let pods = state(self.pods_known(), pods.len(), pods.heard(), pods.answered(), &self.pods_watched);
+        let mut caches = vec![("jobs", jobs), ("pods", pods)];
+        caches.truncate(if self.config.drives_pods { 2 } else { 1 });
+        caches
     }
 
-    /// The caches that do not hold all there is yet.
-    pub fn not_synced(&self) -> Vec<&'static str> {
-        let caches = [("jobs", &self.jobs_synced, true), ("pods", &self.pods_synced, self.config.drives_pods)];
-        caches.iter().filter(|(_, synced, needed)| *needed && !synced.is_done()).map(|(name, ..)| *name).collect()
+    /// How many Jobs wait to be looked at.
+    pub fn queue_depth(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn pods_known(&self) -> bool {
+        self.pods_synced.is_done() || self.all_pods_synced.is_done()
     }
 
     /// Returns once both caches hold all there is.
     pub async fn ready(&self) {
         self.jobs_synced.wait().await;
         if self.config.drives_pods {
-            self.pods_synced.wait().await;
+            tokio::select! {
+                () = self.pods_synced.wait() => {}
+                () = self.all_pods_synced.wait() => {}
+            }
         }
     }
 
-    /// Resolves once all Jobs are known.
-    pub async fn jobs_known(&self) {
-        self.jobs_synced.wait().await;
+    /// Wants the caches to know all that had happened by `since`; [`Self::ready`] waits for it.
+    pub fn want(&self, since: Instant) {
+        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
+            synced.want(since);
+        }
     }
 
     async fn watch_jobs(&self) {
-        let watch: Watch<WireJob, JobView> = Watch { api: self.api(), labels: None, parse: JobView::parse };
+        let watch: Watch<WireJob, JobView> = self.watched(None, JobView::parse, &self.jobs_watched);
         watch.feed(&self.actor.jobs, &self.jobs_synced, |news| self.heard(news, Self::job_changed)).await;
     }
 
@@ -178,7 +212,7 @@ impl Controller {
         loop {
             let all = *all_pods.borrow_and_update();
             let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
-            let watch: Watch<WirePod, PodView> = Watch { api: self.api(), labels, parse: PodView::parse };
+            let watch: Watch<WirePod, PodView> = self.watched(labels, PodView::parse, &self.pods_watched);
             let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
             tokio::select! {
                 () = watch.feed(&self.actor.pods, synced, |news| self.heard(news, Self::pod_changed)) => return,
@@ -191,21 +225,32 @@ impl Controller {
     /// Once all pods are known, Jobs that pick their own can be worked on. Never returns.
     async fn know_all_pods(&self) {
         self.all_pods_synced.wait().await;
-        self.pods_synced.set();
         for job in self.actor.jobs.all(|job| !job.template.labelled) {
             self.queue.add(Key::Job(job.identity.uid.clone()));
         }
         std::future::pending().await
     }
 
-    fn api<K>(&self) -> Api<K>
+    fn watched<W, T>(&self, labels: Option<String>, parse: fn(W) -> Option<T>, metrics: &WatchMetrics) -> Watch<W, T>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        let client = self.actor.client.clone();
-        match &self.config.namespace {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
+        Watch { api: self.kit.api(), labels, parse, metrics: metrics.clone() }
+    }
+
+    /// Looks at everything there is: every Job, and every pod that somebody has to let go.
+    fn enqueue_all(&self) {
+        for job in self.actor.jobs.all(|_| true) {
+            self.actor.metrics.job_added(&job);
+            self.queue.add(Key::Job(job.identity.uid.clone()));
+        }
+        for pod in self.actor.pods.all(|pod| pod.tracked) {
+            match &pod.owner {
+                Some(owner) if owner.is_job => self.queue.add(Key::Job(owner.uid.clone())),
+                Some(_) => {}
+                None => self.queue.add(Key::Orphan(pod.identity.uid.clone())),
+            }
+            self.actor.metrics.pod_changed(&Change { before: None, after: Some(pod) });
         }
     }
 
@@ -222,7 +267,7 @@ impl Controller {
 
     fn job_changed(&self, change: &Change<JobView>) {
         let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
-        if change.before.is_none() {
+        if change.before.is_none() && self.queue.is_open() {
             self.actor.metrics.job_added(job);
         }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
@@ -240,9 +285,13 @@ impl Controller {
     }
 
     fn pod_changed(&self, change: &Change<PodView>) {
+        if !self.queue.is_open() {
+            // Whoever works now sees to it.
+            return;
+        }
         self.actor.metrics.pod_changed(change);
         if let Some(owner) = self.taken_by_force(change) {
-            let now = self.clock.now();
+            let now = self.kit.clock.now();
             self.vanished().insert(owner.uid.clone(), now);
         }
         if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
@@ -266,14 +315,13 @@ impl Controller {
 
     /// One worker: takes keys until the queue is closed.
     async fn work(&self) {
-        self.ready().await;
         let sync = |key| async move {
             match &key {
                 Key::Job(uid) => self.sync(uid).await,
                 Key::Orphan(uid) => self.sync_orphan(uid).await,
             }
         };
-        work(&self.queue, "Job", sync).await;
+        work(&self.queue, "job", &self.kit.syncs, sync).await;
     }
 
     /// Brings one Job as far as it can be brought now.
@@ -331,11 +379,11 @@ impl Controller {
             let pods = self.candidates(&job);
             let vanished = self.vanished().get(uid).copied();
             let situation = Situation { job: &job, pods: &pods, backoff: &memory.backoff, vanished, refused };
-            let decision = decide(&situation, self.clock.now(), &self.config.limits);
+            let decision = decide(&situation, self.kit.clock.now(), &self.config.limits);
             memory.backoff = decision.backoff;
             self.remember(&job, &memory);
             if let Some(wake) = decision.wake {
-                self.queue.add_at(Key::Job(uid.clone()), self.clock.instant_of(wake));
+                self.queue.add_at(Key::Job(uid.clone()), self.kit.clock.instant_of(wake));
             }
             if matches!(decision.step, Step::Nothing) {
                 return failure.map_or(Ok(()), Err);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
-use super::identity::{Identity, Uid};
+use super::identity::{Identity, ResourceVersion, Uid};
 
 /// How long a deleted object's UID is remembered. Any answer about it that is still on its way comes sooner.
 const REMEMBER_DELETED: Duration = Duration::from_secs(600);
@@ -55,6 +55,10 @@ struct State<T> {
     by_owner: HashMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
     deleted: HashMap<Uid, Instant>,
     listing: Option<Listing>,
+    /// The newest version that the API server told us of by itself.
+    heard: ResourceVersion,
+    /// The newest version that the answer to a request of ours held.
+    answered: ResourceVersion,
 }
 
 /// A list under way.
@@ -96,7 +100,14 @@ pub struct Vanished<T> {
 
 impl<T: Cached> Default for Cache<T> {
     fn default() -> Self {
-        let state = State { objects: HashMap::new(), by_owner: HashMap::new(), deleted: HashMap::new(), listing: None };
+        let state = State {
+            objects: HashMap::new(),
+            by_owner: HashMap::new(),
+            deleted: HashMap::new(),
+            listing: None,
+            heard: ResourceVersion(0),
+            answered: ResourceVersion(0),
+        };
         Self { state: Mutex::new(state), listeners: Mutex::default() }
     }
 }
@@ -106,6 +117,8 @@ impl<T: Cached> Cache<T> {
     pub fn apply(&self, object: T, source: Source) -> Option<Change<T>> {
         let mut state = self.lock();
         let uid = object.identity().uid.clone();
+        let newest = if source == Source::Answer { &mut state.answered } else { &mut state.heard };
+        *newest = (*newest).max(object.identity().resource_version);
         if let Some(listing) = &mut state.listing {
             match source {
                 Source::List => listing.seen.insert(uid.clone()),
@@ -213,6 +226,16 @@ impl<T: Cached> Cache<T> {
         self.lock().objects.values().filter(|object| wanted(object)).cloned().collect()
     }
 
+    /// The newest version that a write of ours was answered with; whoever has heard of it knows all our writes.
+    pub fn answered(&self) -> ResourceVersion {
+        self.lock().answered
+    }
+
+    /// The newest version that came from the API server by itself, in a list or a watch.
+    pub fn heard(&self) -> ResourceVersion {
+        self.lock().heard
+    }
+
     /// How many objects it holds.
     pub fn len(&self) -> usize {
         self.lock().objects.len()
@@ -262,7 +285,6 @@ impl<T: Cached> State<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::identity::ResourceVersion;
 
     #[derive(Debug)]
     struct Thing {
@@ -324,6 +346,16 @@ mod tests {
         let heard: Vec<_> = heard.map(|change| (change.uid, change.controller)).collect();
         let owner = || Some("job".into());
         assert_eq!(heard, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
+    }
+
+    #[test]
+    fn what_we_wrote_and_what_we_were_told_are_kept_apart() {
+        let cache = Cache::default();
+        cache.apply(thing("a", 5), Source::Answer);
+        assert_eq!((cache.answered(), cache.heard()), (ResourceVersion(5), ResourceVersion(0)));
+        cache.apply(thing("a", 5), Source::Watch);
+        cache.apply(thing("b", 3), Source::List);
+        assert_eq!((cache.answered(), cache.heard()), (ResourceVersion(5), ResourceVersion(5)));
     }
 
     #[test]

@@ -22,6 +22,14 @@ pub enum Claim {
 }
 
 impl Claim {
+    /// As on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ManagedBy => "managed-by",
+            Self::All => "all",
+        }
+    }
+
     /// Whether a Job with this `spec.managedBy` is ours
     /// ([KEP-4368](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/4368-support-managed-by-for-batch-jobs)).
     pub fn covers(self, managed_by: Option<&str>) -> bool {
@@ -33,19 +41,15 @@ impl Claim {
     }
 }
 
-/// The settings of the controllers.
+/// The settings of the Job controller.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Watch this namespace only.
-    pub namespace: Option<String>,
     /// Which Jobs are ours.
     pub claim: Claim,
     /// Drive the Jobs' Pods; without it they are only watched, for other controllers.
     pub drives_pods: bool,
     /// How many Jobs are worked on at once.
     pub concurrency: usize,
-    /// How many writes may be on their way at once.
-    pub max_inflight: usize,
     /// The limits a decision is made with.
     pub limits: Limits,
 }

@@ -6,9 +6,12 @@ use thiserror::Error;
 /// A write that did not happen, or may not have.
 #[derive(Debug, Error)]
 pub enum WriteError {
-    /// The process is stopping; no new writes begin.
-    #[error("not sent: the controller is stopping")]
+    /// The process is stopping or no longer leads; no new writes begin.
+    #[error("not sent: this process is stopping or no longer leads")]
     Stopping,
+    /// The process no longer leads; it did not wait for the answer.
+    #[error("given up half done: this process no longer leads")]
+    Cut,
     /// The API server answered, or the request failed on its way.
     #[error("{}", message(.0))]
     Request(#[from] Box<kube::Error>),
@@ -27,7 +30,7 @@ impl WriteError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Stopping => None,
+            Self::Stopping | Self::Cut => None,
         }
     }
 
@@ -62,6 +65,7 @@ impl WriteError {
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Stopping => false,
+            Self::Cut => true,
             Self::Request(_) => self.code().is_none_or(|code| code >= 500),
         }
     }

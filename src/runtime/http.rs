@@ -10,8 +10,8 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-/// Says what is not ready yet; nothing once all is.
-pub type Readiness = Arc<dyn Fn() -> Vec<&'static str> + Send + Sync>;
+/// Says what is amiss, a sentence each; nothing once all is well.
+pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Serves until `stop` resolves.
 ///
@@ -40,11 +40,11 @@ pub async fn serve(
     Ok(())
 }
 
-fn ready(missing: &[&'static str]) -> (StatusCode, String) {
-    if missing.is_empty() {
+fn ready(problems: &[String]) -> (StatusCode, String) {
+    if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("not synced: {}\n", missing.join(", ")))
+        (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
     }
 }
 
@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn readiness_says_what_is_missing() {
         assert_eq!(ready(&[]).0, StatusCode::OK);
-        let (code, text) = ready(&["jobs", "pods"]);
-        assert_eq!((code, text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "not synced: jobs, pods\n"));
+        let (code, text) = ready(&["caches: not synced: pods".into(), "permissions: none".into()]);
+        assert_eq!(
+            (code, text.as_str()),
+            (StatusCode::SERVICE_UNAVAILABLE, "caches: not synced: pods\npermissions: none\n")
+        );
     }
 }

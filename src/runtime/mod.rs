@@ -1,15 +1,19 @@
-//! What all controllers share: cache, watches, queue, writes, events, time and settings.
+//! What all controllers share: cache, watches, queue, writes, events, leader election, health, time and settings.
 //!
 //! Nothing here knows what a Job is for; the rules are in the controllers' `decide` modules.
 
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod election;
 pub mod errors;
 pub mod events;
+pub mod health;
 pub mod http;
 pub mod identity;
+pub mod kit;
 pub mod queue;
+pub mod requests;
 pub mod watch;
 pub mod worker;
 pub mod writes;

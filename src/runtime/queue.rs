@@ -35,9 +35,15 @@ struct State<K> {
     closed: bool,
 }
 
-impl<K: Hash + Eq + Clone> Default for Queue<K> {
+impl<K> Default for Queue<K> {
     fn default() -> Self {
-        let state = State {
+        Self { state: Mutex::new(State::new(false)), changed: Notify::new() }
+    }
+}
+
+impl<K> State<K> {
+    fn new(closed: bool) -> Self {
+        Self {
             ready: VecDeque::new(),
             waiting: HashSet::new(),
             running: HashSet::new(),
@@ -46,13 +52,27 @@ impl<K: Hash + Eq + Clone> Default for Queue<K> {
             due: HashMap::new(),
             failures: HashMap::new(),
             sequence: 0,
-            closed: false,
-        };
-        Self { state: Mutex::new(state), changed: Notify::new() }
+            closed,
+        }
     }
 }
 
 impl<K: Hash + Eq + Clone> Queue<K> {
+    /// A queue that takes no keys until it is opened.
+    pub fn closed() -> Self {
+        Self { state: Mutex::new(State::new(true)), changed: Notify::new() }
+    }
+
+    /// Begins anew, with nothing in it: takes keys and hands them out.
+    pub fn open(&self) {
+        *self.lock() = State::new(false);
+    }
+
+    /// Whether it takes keys.
+    pub fn is_open(&self) -> bool {
+        !self.lock().closed
+    }
+
     /// Puts a key at the end, unless it waits already.
     pub fn add(&self, key: K) {
         self.lock().make_ready(key);
@@ -62,6 +82,9 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     /// Puts a key at the end at `when`; an earlier time for it stands.
     pub fn add_at(&self, key: K, when: Instant) {
         let mut state = self.lock();
+        if state.closed {
+            return;
+        }
         if let Some(due) = state.due.get(&key).copied() {
             if due.0 <= when {
                 return;
@@ -149,9 +172,9 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         }
     }
 
-    /// Hands out no more keys.
+    /// Forgets its keys, hands out no more and takes none, so that it does not grow while nobody works.
     pub fn close(&self) {
-        self.lock().closed = true;
+        *self.lock() = State::new(true);
         self.changed.notify_waiters();
         // One that is between its look and its wait finds this.
         self.changed.notify_one();
@@ -174,6 +197,9 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 
 impl<K: Hash + Eq + Clone> State<K> {
     fn make_ready(&mut self, key: K) {
+        if self.closed {
+            return;
+        }
         if self.running.contains(&key) {
             self.again.insert(key);
         } else if self.waiting.insert(key.clone()) {

@@ -4,56 +4,80 @@
 //! what a cache that also learns from our own writes needs: vanished objects in doubt are read live.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Resource};
+use prometheus_client::metrics::counter::Counter;
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::cache::{Cache, Cached, Change, Source};
 use super::errors::message;
+use super::identity::ResourceVersion;
 
-/// Whether a cache holds all there is yet.
-#[derive(Default)]
+/// Whether a cache holds all there is: all there was at some time, and what came since.
 pub struct Synced {
-    done: AtomicBool,
-    changed: Notify,
+    state: watch::Sender<Lists>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Lists {
+    /// When the list was asked for that the cache holds whole.
+    complete: Option<Instant>,
+    /// A list that was asked for earlier will not do.
+    wanted: Option<Instant>,
+}
+
+impl Lists {
+    fn is_done(self) -> bool {
+        self.complete.is_some() && self.complete >= self.wanted
+    }
+}
+
+impl Default for Synced {
+    fn default() -> Self {
+        Self { state: watch::Sender::new(Lists::default()) }
+    }
 }
 
 impl Synced {
-    /// The first list is in the cache.
+    /// A list is in the cache, and no newer one is wanted.
     pub fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
+        self.state.borrow().is_done()
     }
 
-    /// Returns once the first list is in the cache.
+    /// Returns once that is so.
     pub async fn wait(&self) {
-        loop {
-            let changed = self.changed.notified();
-            if self.is_done() {
-                return;
-            }
-            changed.await;
-        }
+        // The sender is ours, so it does not go away.
+        let _ = self.state.subscribe().wait_for(|lists| lists.is_done()).await;
     }
 
-    /// Says that all there is is in the cache.
-    pub fn set(&self) {
-        self.done.store(true, Ordering::Release);
-        self.changed.notify_waiters();
+    /// Wants the cache to know all that had happened by `since`: unless its list was asked for later, it is listed again.
+    pub fn want(&self, since: Instant) {
+        self.state.send_modify(|lists| lists.wanted = lists.wanted.max(Some(since)));
+    }
+
+    /// Says that a list that was asked for at `since` is in the cache.
+    pub fn set(&self, since: Instant) {
+        self.state.send_modify(|lists| lists.complete = Some(since));
+    }
+
+    /// Resolves when a list that was asked for at `since` will not do.
+    async fn outdated(&self, since: Instant) {
+        let _ = self.state.subscribe().wait_for(|lists| lists.wanted > Some(since)).await;
     }
 }
 
 /// The waits between tries to watch again: from a quarter of a second, doubled, to eight seconds. After an outage that
 /// is what a user waits for.
 #[derive(Default)]
-struct Reconnect(u32);
+pub(super) struct Reconnect(u32);
 
 impl Iterator for Reconnect {
     type Item = Duration;
@@ -87,6 +111,32 @@ pub struct Watch<W, T> {
     pub labels: Option<String>,
     /// Parses the object; nothing if it is not fit for the cache.
     pub parse: fn(W) -> Option<T>,
+    /// What is counted of it.
+    pub metrics: WatchMetrics,
+}
+
+/// What a cache holds, and how it came by it.
+#[derive(Clone)]
+pub struct CacheState {
+    /// It holds all there is.
+    pub synced: bool,
+    /// How many objects it holds.
+    pub len: usize,
+    /// The newest version that came from the API server by itself.
+    pub heard: ResourceVersion,
+    /// The newest version that a write of ours was answered with.
+    pub answered: ResourceVersion,
+    /// What is counted of its watch.
+    pub watched: WatchMetrics,
+}
+
+/// How often a resource was listed, and how often its watch or list failed.
+#[derive(Clone, Default)]
+pub struct WatchMetrics {
+    /// Lists begun: one at the start, one after each expiry, one when another replica's work is taken over.
+    pub lists: Counter,
+    /// Lists and watches that failed, expiries included.
+    pub failures: Counter,
 }
 
 impl<W, T> Watch<W, T>
@@ -98,34 +148,57 @@ where
     pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, tell: impl Fn(News<T>)) {
         let mut config = watcher::Config::default();
         config.label_selector.clone_from(&self.labels);
-        let kind = W::kind(&());
-        let stream = watch_stream(self.api.clone(), config).backoff(Reconnect::default());
-        let mut stream = stream.boxed();
         let mut failing = false;
         loop {
-            match stream.try_next().await {
-                Ok(Some(event)) => {
-                    if failing {
-                        tracing::info!(%kind, "watching again");
-                        failing = false;
-                        tell(News::Recovered);
+            let stream = watch_stream(self.api.clone(), config.clone()).backoff(Reconnect::default());
+            let mut listed = Instant::now();
+            let mut stream = std::pin::pin!(stream);
+            loop {
+                let next = tokio::select! {
+                    next = stream.try_next() => next,
+                    () = synced.outdated(listed) => break,
+                };
+                match next {
+                    Ok(Some(event)) => {
+                        if failing {
+                            tracing::info!(kind = %W::kind(&()), "watching again");
+                            failing = false;
+                            tell(News::Recovered);
+                        }
+                        if matches!(event, Event::Init) {
+                            // The request follows the event.
+                            listed = Instant::now();
+                            self.metrics.lists.inc();
+                        }
+                        self.take(event, cache, (synced, listed), &|change| tell(News::Changed(change))).await;
                     }
-                    self.take(event, cache, synced, &|change| tell(News::Changed(change))).await;
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    // An expired watch (410) is how the API server says to list again; that is no failure.
-                    let expired = matches!(&error, watcher::Error::WatchError(status) if status.code == 410);
-                    if !expired && !failing {
-                        tracing::warn!(%kind, error = %explain(&error), "the watch broke; trying again until it holds");
-                        failing = true;
+                    Ok(None) => return,
+                    Err(error) => {
+                        self.metrics.failures.inc();
+                        failing |= self.report(&error, failing);
                     }
                 }
             }
         }
     }
 
-    async fn take(&self, event: Event<W>, cache: &Cache<T>, synced: &Synced, changed: &impl Fn(Change<T>)) {
+    /// Says what broke the watch, once; tells whether it is a failure.
+    fn report(&self, error: &watcher::Error, failing: bool) -> bool {
+        // An expired watch (410) is how the API server says to list again; that is no failure.
+        let expired = matches!(error, watcher::Error::WatchError(status) if status.code == 410);
+        if !expired && !failing {
+            tracing::warn!(kind = %W::kind(&()), error = %explain(error), "the watch broke; trying again until it holds");
+        }
+        !expired
+    }
+
+    async fn take(
+        &self,
+        event: Event<W>,
+        cache: &Cache<T>,
+        (synced, listed): (&Synced, Instant),
+        changed: &impl Fn(Change<T>),
+    ) {
         match event {
             Event::Init => cache.list_begins(),
             Event::InitApply(object) => self.apply(object, Source::List, cache, changed),
@@ -136,7 +209,7 @@ where
                 for object in vanished.doubtful {
                     self.read_live(object.as_ref(), cache, changed).await;
                 }
-                synced.set();
+                synced.set(listed);
             }
             Event::Delete(object) => {
                 let Some(object) = (self.parse)(object) else { return };

@@ -2,7 +2,8 @@
 //!
 //! It bounds how many are on their way at once. The bound yields when the API server says it is overloaded (429, 503:
 //! half of it, and a pause if one was asked for) and grows back with each success, so no fixed rate has to be guessed.
-//! Closed, it lets no write begin and waits for those under way.
+//! Closed, it lets no write begin and waits for those under way. Where a Lease says who may write, it is open only
+//! until the time the Lease was last renewed for, whatever else the process is busy with.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,8 @@ use super::identity::Uid;
 pub struct Writes {
     state: Mutex<State>,
     changed: Notify,
+    /// Ends the writes under way.
+    cut: Notify,
     most: f64,
 }
 
@@ -29,23 +32,62 @@ struct State {
     window: f64,
     paused_until: Option<Instant>,
     closed: bool,
+    /// No write begins after this.
+    open_until: Option<Instant>,
+}
+
+impl State {
+    fn is_closed(&self) -> bool {
+        self.closed || self.open_until.is_some_and(|until| Instant::now() >= until)
+    }
 }
 
 impl Writes {
     /// A gate that lets at most `most` writes be on their way at once.
     pub fn new(most: usize) -> Self {
         let most = most.max(1) as f64;
-        let state = State { in_flight: 0, window: most, paused_until: None, closed: false };
-        Self { state: Mutex::new(state), changed: Notify::new(), most }
+        let state = State { in_flight: 0, window: most, paused_until: None, closed: false, open_until: None };
+        Self { state: Mutex::new(state), changed: Notify::new(), cut: Notify::new(), most }
     }
 
     /// Makes one write when there is room for it.
     pub async fn run<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        let cut = self.cut.notified();
+        tokio::pin!(cut);
+        cut.as_mut().enable();
         let permit = self.enter().await?;
-        let result = write.await.map_err(WriteError::from);
+        let result = tokio::select! {
+            biased;
+            result = write => result.map_err(WriteError::from),
+            () = cut => Err(WriteError::Cut),
+        };
         self.learn(result.as_ref().err());
         drop(permit);
         result
+    }
+
+    /// Lets writes begin, until it is closed.
+    pub fn open(&self) {
+        let mut state = self.lock();
+        (state.closed, state.open_until) = (false, None);
+    }
+
+    /// Lets writes begin, until `until` at the latest.
+    pub fn open_until(&self, until: Instant) {
+        let mut state = self.lock();
+        (state.closed, state.open_until) = (false, Some(until));
+    }
+
+    /// Moves the time until which writes may begin; a closed gate stays closed.
+    pub fn extend(&self, until: Instant) {
+        self.lock().open_until = Some(until);
+    }
+
+    /// Lets no more writes begin and gives up those under way: somebody else may be writing from now on.
+    pub fn cut(&self) {
+        self.lock().closed = true;
+        self.changed.notify_waiters();
+        self.cut.notify_waiters();
     }
 
     /// Lets no more writes begin, and returns when those under way have ended.
@@ -63,6 +105,11 @@ impl Writes {
         }
     }
 
+    /// How many writes are on their way.
+    pub fn in_flight(&self) -> usize {
+        self.lock().in_flight
+    }
+
     /// How many writes may be on their way at once just now.
     pub fn window(&self) -> usize {
         self.lock().window as usize
@@ -75,7 +122,7 @@ impl Writes {
             changed.as_mut().enable();
             let paused_until = {
                 let mut state = self.lock();
-                if state.closed {
+                if state.is_closed() {
                     return Err(WriteError::Stopping);
                 }
                 let paused_until = state.paused_until.filter(|until| *until > Instant::now());
@@ -238,5 +285,35 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 5);
         assert!(slow.await.unwrap().is_ok());
         assert!(matches!(waiting.await.unwrap(), Err(WriteError::Stopping)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_not_renewed_closes_the_gate_by_itself() {
+        let writes = Writes::new(1);
+        writes.open_until(Instant::now() + Duration::from_secs(10));
+        assert!(writes.run(async { Ok(()) }).await.is_ok());
+        tokio::time::advance(Duration::from_secs(9)).await;
+        writes.extend(Instant::now() + Duration::from_secs(10));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(writes.run(async { Ok(()) }).await.is_ok(), "renewed");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
+        writes.open_until(Instant::now() + Duration::from_secs(10));
+        assert!(writes.run(async { Ok(()) }).await.is_ok(), "won again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cutting_gives_up_what_is_under_way() {
+        let writes = Arc::new(Writes::new(1));
+        let begin = || {
+            let writes = writes.clone();
+            tokio::spawn(async move { writes.run(std::future::pending::<kube::Result<()>>()).await })
+        };
+        let (under_way, waiting) = (begin(), begin());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        writes.cut();
+        assert!(matches!(under_way.await.unwrap(), Err(WriteError::Cut)));
+        assert!(matches!(waiting.await.unwrap(), Err(WriteError::Stopping)));
+        assert_eq!(writes.in_flight(), 0);
     }
 }

@@ -13,6 +13,9 @@ use jobwright::job::metrics::JobMetrics;
 use jobwright::runtime::clock::Clock;
 use jobwright::runtime::config::{Claim, Config, Limits};
 use jobwright::runtime::events;
+use jobwright::runtime::kit::Kit;
+use jobwright::runtime::worker::SyncMetrics;
+use jobwright::runtime::writes::Writes;
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
@@ -94,20 +97,27 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     tokio::spawn(writer.run());
-    let metrics = JobMetrics::new(&mut prometheus_client::registry::Registry::default());
-    let config = Config {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = JobMetrics::new(&mut registry);
+    let kit = Kit {
+        client,
         namespace: Some(scene.namespace.clone()),
+        writes: Arc::new(Writes::new(20)),
+        recorder,
+        clock,
+        syncs: SyncMetrics::new(&mut registry),
+    };
+    let config = Config {
         claim: Claim::ManagedBy,
         drives_pods: true,
         concurrency: 8,
-        max_inflight: 20,
         limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },
     };
-    let controller = Arc::new(Controller::new(client, config, clock, recorder, metrics));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(controller.run(async move {
-        let _ = stopped.await;
-    }));
+    let controller = Arc::new(Controller::new(kit, config, metrics));
+    let mut tasks = tokio::task::JoinSet::new();
+    controller.watch(&mut tasks);
+    controller.ready().await;
+    controller.begin(&mut tasks);
 
     let playing = scene.succeed_all();
     let jobs: Vec<String> = (0..6).map(|number| format!("job-{number}")).collect();
@@ -123,7 +133,5 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     let count = faults.load(Ordering::SeqCst);
     println!("bore {count} faults");
     assert!(count > FAULTS.len(), "only {count} faults");
-    let _ = stop.send(());
-    running.await??;
     Ok(())
 }

@@ -28,7 +28,7 @@ pub struct Scene {
     pub pods: Api<Pod>,
     pub kubelet: Kubelet,
     pub controller: Option<Controller>,
-    flags: Vec<String>,
+    pub flags: Vec<String>,
 }
 
 /// A running jobwright.

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::harness::*;
 
 /// The answer to a GET: code and body.
-async fn get(port: u16, path: &str) -> Result<(u16, String)> {
+pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: here\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();

@@ -41,7 +41,7 @@ func startJobControllerAndWaitForCaches(tb testing.TB, restConfig *restclient.Co
 		tb.Fatal(err)
 	}
 	metricsAddress = freeAddress(tb)
-	cmd := exec.Command(os.Getenv("JOBWRIGHT_BINARY"), "run", "--claim=all",
+	cmd := exec.Command(os.Getenv("JOBWRIGHT_BINARY"), "run", "--claim=all", "--leader-elect=false",
 		"--kubeconfig="+writeKubeconfig(tb, dir, restConfig),
 		"--listen="+metricsAddress,
 		fmt.Sprintf("--pod-failure-backoff=%dms", jobcontroller.DefaultJobPodFailureBackOff.Milliseconds()),

@@ -47,6 +47,8 @@ pub const KWOK: Program = program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok");
 /// The container runtime.
 pub const CONTAINERD: Program =
     program("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd");
+/// Renders and installs charts.
+pub const HELM: Program = program("helm", "helm", "helm.sh/helm/v4/cmd/helm");
 /// The process containerd puts between itself and runc.
 pub const CONTAINERD_SHIM: Program =
     program("containerd-shim-runc-v2", "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2");

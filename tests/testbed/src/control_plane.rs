@@ -48,7 +48,9 @@ pub struct ControlPlane {
 }
 
 /// The controllers Jobwright replaces.
-const REPLACED: &str = "-job-controller,-cronjob-controller,-ttl-after-finished-controller";
+const REPLACED: &str = ",-job-controller,-cronjob-controller,-ttl-after-finished-controller";
+/// Where no pod is ever scheduled, this one ends those that are deleted, every 20 s and whatever a test plays with them.
+const POD_GARBAGE_COLLECTOR: &str = ",-pod-garbage-collector-controller";
 
 impl ControlPlane {
     /// Starts everything below `dir` and waits until the API server is ready.
@@ -115,6 +117,7 @@ impl ControlPlane {
             Ok(path.display().to_string())
         };
         let mut manager_args = vec![
+            format!("--controllers=*{}", if options.scheduler { "" } else { POD_GARBAGE_COLLECTOR }),
             format!("--kubeconfig={}", component("kube-controller-manager")?),
             format!("--service-account-private-key-file={}", account_key.display()),
             format!("--root-ca-file={}", authority.certificate().display()),
@@ -199,9 +202,11 @@ impl ControlPlane {
 }
 
 fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) -> Result<Process> {
-    let controllers = if job_controllers { "*".to_owned() } else { format!("*,{REPLACED}") };
     let mut args = args.to_vec();
-    args.insert(0, format!("--controllers={controllers}"));
+    // The first of them is the list of controllers that are on anyway.
+    if !job_controllers && let Some(controllers) = args.first_mut() {
+        controllers.push_str(REPLACED);
+    }
     Process::start(
         "kube-controller-manager",
         &dir.join("controller-manager"),

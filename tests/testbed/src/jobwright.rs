@@ -11,11 +11,13 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs `jobwright run` with these flags in the folder `dir` and waits until it says that it is ready. `log` is what
-/// `JOBWRIGHT_LOG` is set to.
+/// `JOBWRIGHT_LOG` is set to. It works without a Lease unless the flags say otherwise: a test that kills it would have to
+/// wait until the Lease runs out.
 pub async fn start(binary: &Path, dir: &Path, kubeconfig: &Path, flags: &[String], log: &str) -> Result<Process> {
     let mut args = vec!["run".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
     args.extend(flags.iter().cloned());
-    let mut process = Process::start_with("jobwright", dir, binary, &args, &[("JOBWRIGHT_LOG", log.to_owned())])?;
+    let env = [("JOBWRIGHT_LOG", log.to_owned()), ("JOBWRIGHT_LEADER_ELECT", "false".to_owned())];
+    let mut process = Process::start_with("jobwright", dir, binary, &args, &env)?;
     let deadline = Instant::now() + PATIENCE;
     while !process.log_tail(1000).contains("controller ready") {
         process.check()?;

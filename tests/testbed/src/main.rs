@@ -87,7 +87,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Build => {
             assets::ensure(assets::CONTROL_PLANE)?;
             assets::ensure(assets::REAL_NODE)?;
-            assets::ensure(&[assets::KWOK])?;
+            assets::ensure(&[assets::KWOK, assets::HELM])?;
         }
         Command::Path { program } => println!("{}", path_of(&program)?.display()),
         Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,
@@ -113,7 +113,7 @@ impl ClusterArguments {
 }
 
 fn path_of(name: &str) -> Result<PathBuf> {
-    let all = [assets::CONTROL_PLANE, assets::REAL_NODE, &[assets::KWOK]].concat();
+    let all = [assets::CONTROL_PLANE, assets::REAL_NODE, &[assets::KWOK, assets::HELM]].concat();
     let names: Vec<&str> = all.iter().map(|program| program.name).collect();
     let program = all.iter().find(|program| program.name == name);
     let program = program.with_context(|| format!("no program {name:?}; there are {}", names.join(", ")))?;

@@ -1,0 +1,134 @@
+//! What a run needs to be allowed to do, and asking the API server whether it is.
+
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use thiserror::Error;
+
+use crate::runtime::errors::message;
+
+/// Permissions are missing.
+#[derive(Debug, Error)]
+#[error("missing permissions: {}; grant them by RBAC to the user or service account that jobwright runs as", .missing.join(", "))]
+pub struct Forbidden {
+    /// Which, each as `verb resource where`.
+    pub missing: Vec<String>,
+}
+
+/// Rights that are asked for together.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// In this namespace; in all if none.
+    pub namespace: Option<String>,
+    /// On the object of this name; on all if none.
+    pub name: Option<String>,
+    /// Which.
+    pub rights: Vec<Right>,
+}
+
+/// A right that the controller needs: group, resource (with subresource), verb.
+pub type Right = (&'static str, &'static str, &'static str);
+
+/// What the Job controller does.
+pub const JOB: &[Right] = &[
+    ("batch", "jobs", "get"),
+    ("batch", "jobs", "list"),
+    ("batch", "jobs", "watch"),
+    ("batch", "jobs/status", "patch"),
+    // Where the admission plugin OwnerReferencesPermissionEnforcement is on, a pod that blocks its owner's deletion needs it.
+    ("batch", "jobs/finalizers", "update"),
+    ("", "pods", "get"),
+    ("", "pods", "list"),
+    ("", "pods", "watch"),
+    ("", "pods", "create"),
+    ("", "pods", "delete"),
+    ("", "pods", "patch"),
+    ("", "events", "create"),
+    ("", "events", "patch"),
+];
+
+/// What the CronJob controller does.
+pub const CRON_JOB: &[Right] = &[
+    ("batch", "cronjobs", "get"),
+    ("batch", "cronjobs", "list"),
+    ("batch", "cronjobs", "watch"),
+    ("batch", "cronjobs/status", "patch"),
+    ("batch", "cronjobs/finalizers", "update"),
+    ("batch", "jobs", "get"),
+    ("batch", "jobs", "list"),
+    ("batch", "jobs", "watch"),
+    ("batch", "jobs", "create"),
+    ("batch", "jobs", "delete"),
+    ("", "events", "create"),
+    ("", "events", "patch"),
+];
+
+/// What the TTL controller does.
+pub const TTL: &[Right] =
+    &[("batch", "jobs", "get"), ("batch", "jobs", "list"), ("batch", "jobs", "watch"), ("batch", "jobs", "delete")];
+
+/// What leader election does.
+pub const LEASE: &[Right] = &[
+    ("coordination.k8s.io", "leases", "get"),
+    ("coordination.k8s.io", "leases", "list"),
+    ("coordination.k8s.io", "leases", "watch"),
+    ("coordination.k8s.io", "leases", "create"),
+    ("coordination.k8s.io", "leases", "update"),
+];
+
+impl Asked {
+    fn place(&self) -> String {
+        match (&self.namespace, &self.name) {
+            (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+            (Some(namespace), None) => format!("in namespace {namespace}"),
+            (None, _) => "in all namespaces".to_owned(),
+        }
+    }
+
+    fn review(&self, (group, resource, verb): Right) -> SelfSubjectAccessReview {
+        let (plain, subresource) = resource.split_once('/').map_or((resource, None), |(plain, sub)| (plain, Some(sub)));
+        SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    group: Some(group.to_owned()),
+                    resource: Some(plain.to_owned()),
+                    subresource: subresource.map(str::to_owned),
+                    verb: Some(verb.to_owned()),
+                    namespace: self.namespace.clone(),
+                    // What does not exist yet has no name that a rule could be about.
+                    name: self.name.clone().filter(|_| verb != "create"),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        }
+    }
+}
+
+/// Asks the API server whether we may do what we are going to do.
+///
+/// # Errors
+/// We may not; the error says what is missing.
+pub async fn check(client: &Client, asked: &[Asked]) -> Result<(), Forbidden> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    let questions = asked.iter().flat_map(|asked| asked.rights.iter().map(move |right| (asked, *right)));
+    let answers = questions.map(|(asked, right)| {
+        let reviews = &reviews;
+        async move {
+            let (_, resource, verb) = right;
+            let allowed = match reviews.create(&PostParams::default(), &asked.review(right)).await {
+                Ok(review) => review.status.is_some_and(|status| status.allowed),
+                Err(error) => {
+                    // Who may not even ask may still be allowed to act.
+                    tracing::warn!(%resource, verb, error = %message(&error), "could not ask for a permission");
+                    true
+                }
+            };
+            (!allowed).then(|| format!("{verb} {resource} {}", asked.place()))
+        }
+    });
+    let missing: Vec<String> = join_all(answers).await.into_iter().flatten().collect();
+    if missing.is_empty() { Ok(()) } else { Err(Forbidden { missing }) }
+}

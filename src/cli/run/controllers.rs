@@ -1,0 +1,135 @@
+//! The controllers that a run consists of, and their life: watching always, working only while this process leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Arguments, ControllerName};
+use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
+use crate::job::controller::{self as job, Rival};
+use crate::job::metrics::JobMetrics;
+use crate::runtime::election::lease::{Handover, LastWrites};
+use crate::runtime::kit::Kit;
+use crate::runtime::watch::CacheState;
+use crate::runtime::writes::Writes;
+use crate::ttl::controller::{self as ttl, TtlMetrics};
+
+/// How long the watches may take to bring the last writes of a leader that let go; after that they are listed.
+const LAST_WRITES_HEARD: Duration = Duration::from_secs(1);
+/// How often it is looked whether they have.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The controllers of this run.
+pub struct Controllers {
+    writes: Arc<Writes>,
+    job: Arc<job::Controller>,
+    cron_job: Option<Arc<cronjob::Controller>>,
+    ttl: Option<Arc<ttl::Controller>>,
+}
+
+impl Controllers {
+    /// The controllers that the arguments name, doing nothing yet.
+    pub fn new(arguments: &Arguments, kit: &Kit, registry: &mut Registry) -> Self {
+        let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(), JobMetrics::new(registry)));
+        let cron_job = arguments
+            .runs(ControllerName::CronJob)
+            .then(|| Arc::new(cronjob::Controller::new(kit.clone(), job.jobs(), CronJobMetrics::new(registry))));
+        let ttl = arguments
+            .runs(ControllerName::Ttl)
+            .then(|| Arc::new(ttl::Controller::new(kit.clone(), job.jobs(), TtlMetrics::new(registry))));
+        Self { writes: kit.writes.clone(), job, cron_job, ttl }
+    }
+
+    /// Begins to keep the caches in step with the API server; ends when the tasks are dropped.
+    pub fn watch(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        self.job.watch(&mut tasks);
+        if let Some(cron_job) = self.cron_job.clone() {
+            tasks.spawn(async move { cron_job.watch().await });
+        }
+        tasks
+    }
+
+    /// Returns once all caches hold all there is.
+    pub async fn ready(&self) {
+        self.job.ready().await;
+        if let Some(cron_job) = &self.cron_job {
+            cron_job.ready().await;
+        }
+    }
+
+    /// Brings the caches to where they hold all that had happened by `since`, when the Lease became ours.
+    pub async fn catch_up(&self, handover: &Handover, since: Instant) {
+        let warm = self.caches().iter().all(|(_, cache)| cache.synced);
+        if let Handover::Released(last) = handover
+            && warm
+            && tokio::time::timeout(LAST_WRITES_HEARD, self.hear(last)).await.is_ok()
+        {
+            return;
+        }
+        self.job.want(since);
+        if let Some(cron_job) = &self.cron_job {
+            cron_job.want(since);
+        }
+        self.ready().await;
+    }
+
+    async fn hear(&self, last: &LastWrites) {
+        let heard = |cache: &CacheState, resource| last.0.get(resource).is_none_or(|last| cache.heard.0 >= *last);
+        while !self.caches().iter().all(|(resource, cache)| heard(cache, *resource)) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// The newest version of each resource that this process wrote.
+    pub fn last_writes(&self) -> LastWrites {
+        let written = self.caches().into_iter().filter(|(_, cache)| cache.answered.0 > 0);
+        LastWrites(written.map(|(resource, cache)| (resource.to_owned(), cache.answered.0)).collect())
+    }
+
+    /// Works until `end` resolves; then begins no new write, lets those under way end, and returns.
+    ///
+    /// # Errors
+    /// Another controller was seen to work on our Jobs; these have stopped.
+    pub async fn work<T>(&self, end: impl Future<Output = T>) -> Result<T, Rival> {
+        let mut tasks = JoinSet::new();
+        self.job.begin(&mut tasks);
+        if let Some(cron_job) = self.cron_job.clone() {
+            tasks.spawn(async move { cron_job.work().await });
+        }
+        if let Some(ttl) = self.ttl.clone() {
+            tasks.spawn(async move { ttl.work().await });
+        }
+        let result = tokio::select! {
+            end = end => Ok(end),
+            rival = self.job.rival() => Err(rival),
+        };
+        self.job.end();
+        if let Some(cron_job) = &self.cron_job {
+            cron_job.end();
+        }
+        if let Some(ttl) = &self.ttl {
+            ttl.end();
+        }
+        self.writes.close().await;
+        tasks.shutdown().await;
+        result
+    }
+
+    /// What the caches hold, by resource.
+    pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        let mut caches = self.job.caches();
+        caches.extend(self.cron_job.as_ref().map(|cron_job| ("cronjobs", cron_job.cache())));
+        caches
+    }
+
+    /// How many objects wait to be looked at, by controller.
+    pub fn queue_depths(&self) -> Vec<(&'static str, usize)> {
+        let cron_job = self.cron_job.as_ref().map(|cron_job| ("cronjob", cron_job.queue_depth()));
+        let ttl = self.ttl.as_ref().map(|ttl| ("ttl", ttl.queue_depth()));
+        [Some(("job", self.job.queue_depth())), cron_job, ttl].into_iter().flatten().collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! Metrics that are read off when they are asked for: queues, caches, the gate of writes, leadership, the process.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::controllers::Controllers;
+use crate::cli::version;
+use crate::runtime::writes::Writes;
+
+/// What is read off when metrics are asked for.
+#[derive(Debug)]
+pub struct Gauges {
+    controllers: Opaque<Weak<Controllers>>,
+    writes: Opaque<Arc<Writes>>,
+    leads: Arc<AtomicBool>,
+}
+
+/// Keeps what has no form for people out of the derived one.
+struct Opaque<T>(T);
+
+impl<T> fmt::Debug for Opaque<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Registers what is read off: under `jobwright_`, and the process's under its usual names.
+pub fn register(registry: &mut Registry, controllers: &Arc<Controllers>, writes: Arc<Writes>, leads: Arc<AtomicBool>) {
+    let build: Vec<(&str, Cow<'static, str>)> = version::facts();
+    registry.sub_registry_with_prefix("jobwright").register("build", "What this is built from", Info::new(build));
+    let gauges = Gauges { controllers: Opaque(Arc::downgrade(controllers)), writes: Opaque(writes), leads };
+    registry.register_collector(Box::new(gauges));
+    registry.register_collector(Box::new(Process));
+}
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let leads = i64::from(self.leads.load(Ordering::Relaxed));
+        gauge(&mut encoder, "jobwright_leader", "1 while this process leads", ConstGauge::new(leads))?;
+        // The name of the built-in components.
+        let mut family = encoder.encode_descriptor(
+            "leader_election_master_status",
+            "1 while this process leads",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(leads).encode(family.encode_family(&[("name", "jobwright")])?)?;
+        let in_flight = ConstGauge::new(number(self.writes.0.in_flight()));
+        gauge(&mut encoder, "jobwright_writes_in_flight", "Writes to the API server under way", in_flight)?;
+        let window = ConstGauge::new(number(self.writes.0.window()));
+        gauge(
+            &mut encoder,
+            "jobwright_writes_in_flight_limit",
+            "How many writes may be under way now: --max-inflight, less after the API server said it is overloaded",
+            window,
+        )?;
+        let Some(controllers) = self.controllers.0.upgrade() else { return Ok(()) };
+        let depths = controllers.queue_depths().into_iter().map(|(controller, depth)| (controller, number(depth)));
+        gauges(&mut encoder, "jobwright_queue_depth", "Objects that wait to be looked at", "controller", depths)?;
+        let caches = controllers.caches();
+        let sizes = caches.iter().map(|(resource, cache)| (*resource, number(cache.len)));
+        gauges(&mut encoder, "jobwright_cache_objects", "Objects in the cache", "resource", sizes)?;
+        let synced = caches.iter().map(|(resource, cache)| (*resource, i64::from(cache.synced)));
+        gauges(&mut encoder, "jobwright_cache_synced", "1 once the cache holds all there is", "resource", synced)?;
+        let lists = caches.iter().map(|(resource, cache)| (*resource, cache.watched.lists.get()));
+        counters(&mut encoder, "jobwright_watch_lists", "Lists that a watch began with", lists)?;
+        let failures = caches.iter().map(|(resource, cache)| (*resource, cache.watched.failures.get()));
+        counters(&mut encoder, "jobwright_watch_restarts", "Watches that broke and were begun again", failures)
+    }
+}
+
+/// The process's own metrics, under the names that every Prometheus client library gives them.
+#[derive(Debug)]
+struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(status) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) else {
+            // Not Linux: nothing to read.
+            return Ok(());
+        };
+        let page = rustix::param::page_size() as u64;
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        let resident = ConstGauge::new(i64::try_from(status.resident_pages * page).unwrap_or(i64::MAX));
+        gauge(&mut encoder, "process_resident_memory_bytes", "Memory in use", resident)?;
+        let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+        gauge(&mut encoder, "process_open_fds", "Open files and connections", ConstGauge::new(number(open)))?;
+        let cpu = ConstCounter::new(status.cpu_ticks as f64 / ticks);
+        let unit = Some(&Unit::Seconds);
+        cpu.encode(encoder.encode_descriptor("process_cpu", "Processor time used", unit, cpu.metric_type())?)
+    }
+}
+
+/// What `/proc/self/stat` tells.
+struct Stat {
+    cpu_ticks: u64,
+    resident_pages: u64,
+}
+
+impl Stat {
+    fn parse(text: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses, which may hold anything.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+        Some(Self { cpu_ticks: field(14)? + field(15)?, resident_pages: field(24)? })
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: ConstGauge<i64>) -> fmt::Result {
+    value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
+}
+
+fn gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl Iterator<Item = (&'static str, i64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (key, value) in values {
+        ConstGauge::new(value).encode(family.encode_family(&[(label, key)])?)?;
+    }
+    Ok(())
+}
+
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (key, value) in values {
+        ConstCounter::new(value).encode(family.encode_family(&[("resource", key)])?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_line_is_read_whatever_the_program_is_called() {
+        let line = "1 (a) b) S 0 1 1 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 9 0 100 1000 77 1844 1 1 0 0 0 0 0 0 0";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.cpu_ticks, stat.resident_pages), (200, 77));
+        assert!(Stat::parse("").is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! `jobwright run`: the controller, until SIGTERM or SIGINT.
+
+mod controllers;
+mod gauges;
+mod lead;
+mod log;
+mod process;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::connect::ClusterArguments;
+use super::rights::{self, Right};
+use crate::runtime::config::{Claim, Config, Limits};
+
+/// The flags of `jobwright run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// Work in this namespace only
+    #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// Which Jobs are ours
+    #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
+    claim: Claim,
+    /// Which controllers run where all Jobs are ours (--claim=all); otherwise the Job controller alone does
+    #[arg(
+        long,
+        env = "JOBWRIGHT_CONTROLLERS",
+        value_enum,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "job,cronjob,ttl"
+    )]
+    controllers: Vec<ControllerName>,
+    /// How many Jobs are worked on at once
+    #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
+    concurrency: usize,
+    /// How many writes to the API server may be on their way at once
+    #[arg(long, env = "JOBWRIGHT_MAX_INFLIGHT", value_name = "N", default_value = "100", value_parser = positive)]
+    max_inflight: usize,
+    /// How long pod creation waits after a Job's first pod failure; doubled by each further one
+    #[arg(long, env = "JOBWRIGHT_POD_FAILURE_BACKOFF", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pod_failure_backoff: Duration,
+    /// The longest such wait
+    #[arg(long, env = "JOBWRIGHT_POD_FAILURE_BACKOFF_MAX", value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pod_failure_backoff_max: Duration,
+    /// How many finished pods a Job's status lists before they are counted
+    #[arg(long, env = "JOBWRIGHT_MAX_UNCOUNTED_PODS", value_name = "N", default_value = "500", value_parser = positive)]
+    max_uncounted_pods: usize,
+    /// How many pods of one Job are created or deleted at once
+    #[arg(long, env = "JOBWRIGHT_MAX_PODS_PER_SYNC", value_name = "N", default_value = "500", value_parser = positive)]
+    max_pods_per_sync: usize,
+    /// Serve /livez, /readyz and /metrics on this address, such as :8080; without it nothing is served
+    #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    lead: lead::LeadArguments,
+    #[command(flatten)]
+    log: log::LogArguments,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ControllerName {
+    /// Drives Jobs' Pods
+    Job,
+    /// Starts CronJobs' Jobs
+    #[value(name = "cronjob")]
+    CronJob,
+    /// Deletes finished Jobs by ttlSecondsAfterFinished
+    Ttl,
+}
+
+impl Arguments {
+    fn rights(&self) -> Vec<Right> {
+        let of = [
+            (ControllerName::Job, rights::JOB),
+            (ControllerName::CronJob, rights::CRON_JOB),
+            (ControllerName::Ttl, rights::TTL),
+        ];
+        let mut rights: Vec<Right> =
+            of.iter().filter(|(name, _)| self.runs(*name)).flat_map(|(_, rights)| rights.iter().copied()).collect();
+        rights.sort_unstable();
+        rights.dedup();
+        rights
+    }
+
+    /// The Job controller's settings.
+    fn config(&self) -> Config {
+        Config {
+            claim: self.claim,
+            drives_pods: self.runs(ControllerName::Job),
+            concurrency: self.concurrency,
+            limits: Limits {
+                pod_failure_backoff: self.pod_failure_backoff,
+                pod_failure_backoff_max: self.pod_failure_backoff_max,
+                max_uncounted_pods: self.max_uncounted_pods,
+                max_pods_per_sync: self.max_pods_per_sync,
+                ..Limits::default()
+            },
+        }
+    }
+
+    fn runs(&self, name: ControllerName) -> bool {
+        match name {
+            // Beside the built-in controllers, the others are theirs.
+            ControllerName::Job if self.claim == Claim::ManagedBy => true,
+            name => self.claim == Claim::All && self.controllers.contains(&name),
+        }
+    }
+}
+
+/// A whole number, at least 1.
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a whole number, at least 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// An address with a port; all of this machine's where only the port is given.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| "must be an address and a port, such as :8080 or 127.0.0.1:8080".to_owned())
+}
+
+/// A time such as `10s`, `500ms` or `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "must be a time such as 10s, 500ms or 10m".to_owned())?;
+    Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
+}
+
+/// Runs the controller; the exit code says whether it ended as it was told to.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("jobwright: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        let log = arguments.log.start()?;
+        let result = process::run(arguments).await;
+        log.end().await;
+        result.map_err(|error| error.to_string())
+    });
+    // A watch may be waiting for the network; nothing waits for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("jobwright: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, millis) in [("10s", 10_000), ("10m", 600_000), ("50ms", 50), ("1m30s", 90_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "10", "ten", "-5s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_be_a_port_alone() {
+        assert_eq!(address(":8080"), Ok(([0, 0, 0, 0], 8080).into()));
+        assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
+        assert!(address("8080").is_err() && address("here:8080").is_err());
+    }
+
+    #[test]
+    fn numbers_of_things_start_at_one() {
+        assert_eq!(positive("3"), Ok(3));
+        assert!(positive("0").is_err() && positive("-1").is_err() && positive("x").is_err());
+    }
+}

@@ -1,0 +1,43 @@
+//! What keeps this process from being ready, part by part, in words for people.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// What is amiss, by part.
+#[derive(Default)]
+pub struct Health {
+    problems: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Health {
+    /// Says what is amiss with a part; nothing if all is well.
+    pub fn set(&self, part: &'static str, problem: Option<String>) {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            Some(problem) => problems.insert(part, problem),
+            None => problems.remove(part),
+        };
+    }
+
+    /// All that is amiss, one sentence a part.
+    pub fn problems(&self) -> Vec<String> {
+        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        problems.iter().map(|(part, problem)| format!("{part}: {problem}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_speaks_for_itself() {
+        let health = Health::default();
+        health.set("caches", Some("pods not listed yet".into()));
+        health.set("permissions", Some("get pods is missing".into()));
+        assert_eq!(health.problems(), ["caches: pods not listed yet", "permissions: get pods is missing"]);
+        health.set("caches", None);
+        health.set("permissions", None);
+        assert!(health.problems().is_empty());
+    }
+}

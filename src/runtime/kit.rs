@@ -1,0 +1,41 @@
+//! What every controller is built with.
+
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
+
+use super::clock::Clock;
+use super::events::Recorder;
+use super::worker::SyncMetrics;
+use super::writes::Writes;
+
+/// What every controller is built with.
+#[derive(Clone)]
+pub struct Kit {
+    /// The connection to the API server.
+    pub client: Client,
+    /// The namespace to work in; none for all.
+    pub namespace: Option<String>,
+    /// The gate all writes go through.
+    pub writes: Arc<Writes>,
+    /// Where events go.
+    pub recorder: Recorder,
+    /// The time of day.
+    pub clock: Clock,
+    /// Where syncs are counted.
+    pub syncs: SyncMetrics,
+}
+
+impl Kit {
+    /// A resource, in the namespace to work in or in all.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+}

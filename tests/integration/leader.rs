@@ -1,0 +1,226 @@
+//! Several replicas: one works, the others take over when it goes, however it goes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::DeleteParams;
+use rustix::process::Signal;
+use serde_json::json;
+use testbed::{Cluster, Options};
+
+use crate::harness::*;
+use crate::metrics::get;
+
+/// Election with times a test can wait for.
+const BRISK: [&str; 4] = [
+    "--leader-elect=true",
+    "--leader-elect-lease-duration=3s",
+    "--leader-elect-renew-deadline=2s",
+    "--leader-elect-retry-period=300ms",
+];
+
+impl Scene {
+    /// Starts one more replica with these flags on top of the scene's.
+    async fn replica(&self, flags: &[&str]) -> Result<Controller> {
+        let flags: Vec<String> = self.flags.iter().cloned().chain(flags.iter().map(|&flag| flag.to_owned())).collect();
+        Controller::start(&self.cluster.kubeconfig, &flags).await
+    }
+
+    async fn lease(&self) -> Result<Lease> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(leases.get("jobwright").await?)
+    }
+
+    /// Creates Jobs that are under way for a while, whose pods succeed as soon as they are there.
+    async fn many_jobs(&self, count: usize) -> Result<Vec<String>> {
+        let names: Vec<String> = (0..count).map(|number| format!("job-{number}")).collect();
+        for name in &names {
+            let spec = json!({"completions": 10, "parallelism": 2, "completionMode": "Indexed", "backoffLimit": 0});
+            self.create(name, spec).await?;
+        }
+        Ok(names)
+    }
+
+    /// Waits until they are complete, each pod made and counted once.
+    async fn all_exact(&self, jobs: &[String]) -> Result<()> {
+        for job in jobs {
+            let status = self.condition(job, "Complete").await?;
+            assert_eq!((status.succeeded, status.failed), (Some(10), None), "{job}");
+            assert_eq!(self.pods_of(job).await?.len(), 10, "{job}: no pod was made in vain");
+        }
+        self.nothing_tracked().await
+    }
+
+    async fn some_succeeded(&self, job: &str) -> Result<()> {
+        self.job_until(job, "some done", |status| status.succeeded.unwrap_or_default() > 2).await?;
+        Ok(())
+    }
+}
+
+impl Controller {
+    /// Waits until its log says this.
+    async fn says(&self, text: &str) -> Result<()> {
+        until(&format!("the log line {text:?}"), || async {
+            let log = self.process.log_tail(100_000);
+            Ok(if log.contains(text) { Ok(()) } else { Err(self.process.log_tail(20)) })
+        })
+        .await
+    }
+
+    /// When its log first said this.
+    fn said_at(&self, text: &str) -> Result<Timestamp> {
+        let log = self.process.log_tail(100_000);
+        let line = log.lines().find(|line| line.contains(text)).with_context(|| format!("no line says {text:?}"))?;
+        Ok(line.split_whitespace().next().unwrap_or_default().parse()?)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_told_to_stop_hands_over_at_once() -> Result<()> {
+    let scene = Scene::without_controller("handover", &[]).await?;
+    // As shipped: a Lease of 15 s, so that only a released one explains a quick successor.
+    let mut first = scene.replica(&["--leader-elect=true"]).await?;
+    first.says("working").await?;
+    let second = scene.replica(&["--leader-elect=true"]).await?;
+    second.says("standing by").await?;
+    let _playing = scene.succeed_all();
+    let jobs = scene.many_jobs(10).await?;
+    scene.some_succeeded(&jobs[9]).await?;
+    let told = Timestamp::now();
+    let status = first.process.stop(Duration::from_secs(10))?;
+    assert!(status.success(), "{status}");
+    second.says("working").await?;
+    let handover = second.said_at("working")?.duration_since(told);
+    println!("hand-over of a leader told to stop: {} ms", handover.as_millis());
+    assert!(handover.as_secs() < 10, "the Lease was not released: {}", second.process.log_tail(100_000));
+    scene.all_exact(&jobs).await?;
+    let lease = scene.lease().await?.spec.context("a Lease has a spec")?;
+    assert_eq!((lease.lease_transitions, lease.lease_duration_seconds), (Some(1), Some(15)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out() -> Result<()> {
+    let scene = Scene::without_controller("killed", &[]).await?;
+    let mut first = scene.replica(&BRISK).await?;
+    first.says("working").await?;
+    let second = scene.replica(&BRISK).await?;
+    let _playing = scene.succeed_all();
+    let jobs = scene.many_jobs(10).await?;
+    scene.some_succeeded(&jobs[0]).await?;
+    let killed = Instant::now();
+    first.process.kill();
+    second.says("working").await?;
+    println!("hand-over of a leader that was killed: {} ms of a Lease of 3 s", killed.elapsed().as_millis());
+    scene.all_exact(&jobs).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_slept_past_its_lease_writes_no_more() -> Result<()> {
+    let scene = Scene::without_controller("asleep", &[]).await?;
+    let first = scene.replica(&BRISK).await?;
+    first.says("working").await?;
+    let second = scene.replica(&BRISK).await?;
+    let _playing = scene.succeed_all();
+    let jobs = scene.many_jobs(10).await?;
+    scene.some_succeeded(&jobs[0]).await?;
+    first.process.signal(Signal::STOP);
+    second.says("working").await?;
+    first.process.signal(Signal::CONT);
+    first.says("no longer leading").await?;
+    scene.all_exact(&jobs).await?;
+    // It stands by, and takes over again.
+    first.says("standing by").await?;
+    drop(second);
+    scene.create("after", json!({"completions": 10, "parallelism": 10})).await?;
+    scene.all_exact(&["after".to_owned()]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_somebody_deletes_is_made_again() -> Result<()> {
+    let scene = Scene::without_controller("deleted", &[]).await?;
+    let leader = scene.replica(&BRISK).await?;
+    leader.says("working").await?;
+    let leases: Api<Lease> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let before = scene.lease().await?;
+    leases.delete("jobwright", &DeleteParams::default()).await?;
+    until("a new Lease of the same holder", || async {
+        let lease = leases.get_opt("jobwright").await?;
+        let same = lease.as_ref().and_then(|lease| lease.spec.as_ref()).and_then(|spec| spec.holder_identity.as_ref())
+            == before.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+        let new = lease.as_ref().is_some_and(|lease| lease.metadata.uid != before.metadata.uid);
+        Ok(if same && new { Ok(()) } else { Err(format!("{lease:?}")) })
+    })
+    .await?;
+    let _playing = scene.succeed_all();
+    let jobs = scene.many_jobs(1).await?;
+    scene.all_exact(&jobs).await?;
+    assert!(!leader.process.log_tail(100_000).contains("no longer leading"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_an_api_server_stops_writing_and_leads_again_later() -> Result<()> {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
+    let control = cluster.control.as_ref().context("a cluster of our own has a control plane")?;
+    let scene = Scene::on(cluster, "away", &[]).await?;
+    let leader = scene.replica(&BRISK).await?;
+    leader.says("working").await?;
+    let _playing = scene.succeed_all();
+    let jobs = scene.many_jobs(10).await?;
+    scene.some_succeeded(&jobs[0]).await?;
+    control.kill_apiserver().await;
+    leader.says("no longer leading").await?;
+    control.restart_apiserver().await?;
+    scene.all_exact(&jobs).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_installations_with_one_claim_the_second_stays_idle_and_says_why() -> Result<()> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let scene = Scene::without_controller("twice", &[]).await?;
+    let mut first = scene.replica(&[&BRISK[..], &["--installation=one/jobwright"]].concat()).await?;
+    first.says("working").await?;
+    let second = scene.replica(&[&BRISK[..], &["--installation=two/jobwright", &listen]].concat()).await?;
+    let message = "another installation of Jobwright (one/jobwright, claim=managed-by) works on this cluster";
+    second.says(message).await?;
+    let (code, text) = get(port, "/readyz").await?;
+    assert!(code == 503 && text.contains(message) && text.contains("two/jobwright"), "{code} {text}");
+    let leader = get(port, "/metrics").await?.1;
+    assert!(leader.contains("\njobwright_leader 0\n"), "{leader}");
+    // It is a mistake to be told of, not a reason to leave the Jobs alone.
+    first.process.stop(Duration::from_secs(10))?;
+    second.says("working").await?;
+    until("readiness", || async {
+        let (code, text) = get(port, "/readyz").await?;
+        Ok(if code == 200 { Ok(()) } else { Err(text) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_writes_of_the_leader_before_are_known_before_the_first_decision() -> Result<()> {
+    let scene = Scene::without_controller("relay", &[]).await?;
+    let _playing = scene.succeed_all();
+    scene.create("job", json!({"completions": 150, "parallelism": 5})).await?;
+    let mut leader = scene.replica(&["--leader-elect=true"]).await?;
+    leader.says("working").await?;
+    // Each leader works for a moment only; every hand-over happens amid writes.
+    for number in 0..8 {
+        let next = scene.replica(&["--leader-elect=true"]).await?;
+        tokio::time::sleep(Duration::from_millis(20 * number)).await;
+        leader.process.stop(Duration::from_secs(10))?;
+        next.says("working").await?;
+        let relisted = next.process.log_tail(100_000).matches("working").count();
+        assert_eq!(relisted, 1);
+        leader = next;
+    }
+    let status = scene.condition("job", "Complete").await?;
+    assert_eq!((status.succeeded, status.failed), (Some(150), None));
+    assert_eq!(scene.pods_of("job").await?.len(), 150, "no pod was made in vain");
+    scene.nothing_tracked().await
+}

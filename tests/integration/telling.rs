@@ -1,0 +1,86 @@
+//! What the process tells of itself: log lines for programs, and traces to a collector.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::*;
+
+/// Reads one HTTP request, head and body, and answers that all is well.
+async fn receive(mut stream: TcpStream) -> Result<Vec<u8>> {
+    let mut request = Vec::new();
+    loop {
+        let mut part = [0; 16 * 1024];
+        let length = stream.read(&mut part).await?;
+        request.extend(&part[..length]);
+        let text = String::from_utf8_lossy(&request).to_lowercase();
+        let wanted = text.split_once("\r\n\r\n").and_then(|(head, _)| {
+            let length = head.split("content-length:").nth(1)?.split("\r\n").next()?.trim().parse::<usize>().ok()?;
+            Some(head.len() + 4 + length)
+        });
+        if length == 0 || wanted.is_some_and(|wanted| request.len() >= wanted) {
+            break;
+        }
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await?;
+    Ok(request)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_sync_is_a_span_that_a_collector_gets() -> Result<()> {
+    let collector = TcpListener::bind("127.0.0.1:0").await?;
+    let endpoint = format!("--otlp-endpoint=http://{}", collector.local_addr()?);
+    let received: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let into = received.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = collector.accept().await {
+            let request = receive(stream).await.unwrap_or_default();
+            into.lock().expect("no test panics here").extend(request);
+        }
+    });
+    let mut scene = Scene::with_flags("traces", &[&endpoint]).await?;
+    scene.create("traced-job", json!({})).await?;
+    let pod = scene.active("traced-job", 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    scene.condition("traced-job", "Complete").await?;
+    // What is not sent yet is sent at the end.
+    scene.controller.as_mut().context("it runs")?.process.stop(Duration::from_secs(10))?;
+    let received = received.lock().expect("no test panics here").clone();
+    let text = String::from_utf8_lossy(&received);
+    for part in ["POST /v1/traces", "jobwright", "sync", "traced-job", &scene.namespace] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_not_there_holds_nothing_up() -> Result<()> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let mut scene = Scene::with_flags("untraced", &[&format!("--otlp-endpoint=http://127.0.0.1:{port}")]).await?;
+    scene.create("job", json!({})).await?;
+    let pod = scene.active("job", 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    scene.condition("job", "Complete").await?;
+    let status = scene.controller.as_mut().context("it runs")?.process.stop(Duration::from_secs(10))?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_for_programs_are_one_object_each() -> Result<()> {
+    let scene = Scene::with_flags("json", &["--log-format=json"]).await?;
+    scene.create("job", json!({})).await?;
+    scene.active("job", 1).await?;
+    let controller = scene.controller.as_ref().context("it runs")?;
+    let log = controller.process.log_tail(1000);
+    let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let step = lines.iter().find(|line| line["message"] == "next step").context("a step is told of")?;
+    let facts = ["/level", "/step", "/span/job", "/span/namespace"].map(|path| step.pointer(path).cloned());
+    let expected = ["DEBUG", "create 1 pods", "job", &scene.namespace].map(|text| Some(json!(text)));
+    assert_eq!(facts, expected);
+    Ok(())
+}
