@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential conformance end-to-end deny
+.PHONY: help build demo test check unit integration differential conformance end-to-end deployed image install-yaml kind deny release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,17 @@ conformance: build ## Upstream's integration tests for Jobs against the binary; 
 
 end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
 	$(CARGO) test --test end_to_end
+
+deployed: ## The image, installed by the chart on a real node: upgrades, failures, moving here and back
+	$(CARGO) test --test deployed -- --test-threads=1
+
+image: ## The container image, as an OCI tarball, without a Docker engine
+	$(CARGO) run --quiet --package testbed -- image
+
+install-yaml: ## Render deploy/install.yaml from the chart
+	helm=$$($(CARGO) run --quiet --package testbed -- path helm) && \
+	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --namespace jobwright-system; } \
+	  > deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
 deny: ## Licences, advisories and sources of dependencies (cargo install cargo-deny)
 	$(CARGO) deny --workspace check

@@ -9,11 +9,17 @@ use thiserror::Error;
 use crate::runtime::errors::message;
 
 /// Permissions are missing.
-#[derive(Debug, Error)]
-#[error("missing permissions: {}; grant them by RBAC to the user or service account that jobwright runs as", .missing.join(", "))]
-pub struct Forbidden {
-    /// Which, each as `verb resource where`.
-    pub missing: Vec<String>,
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("missing permissions: {}; grant them by RBAC to the user or service account that jobwright runs as", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Forbidden(Vec<Missing>);
+
+/// What is missing on one resource.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{} {resource} {place}", .verbs.join(", "))]
+struct Missing {
+    resource: &'static str,
+    place: String,
+    verbs: Vec<&'static str>,
 }
 
 /// Rights that are asked for together.
@@ -126,9 +132,15 @@ pub async fn check(client: &Client, asked: &[Asked]) -> Result<(), Forbidden> {
                     true
                 }
             };
-            (!allowed).then(|| format!("{verb} {resource} {}", asked.place()))
+            (!allowed).then(|| (resource, asked.place(), verb))
         }
     });
-    let missing: Vec<String> = join_all(answers).await.into_iter().flatten().collect();
-    if missing.is_empty() { Ok(()) } else { Err(Forbidden { missing }) }
+    let mut missing: Vec<Missing> = Vec::new();
+    for (resource, place, verb) in join_all(answers).await.into_iter().flatten() {
+        match missing.iter_mut().find(|missing| missing.resource == resource && missing.place == place) {
+            Some(missing) => missing.verbs.push(verb),
+            None => missing.push(Missing { resource, place, verbs: vec![verb] }),
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Forbidden(missing)) }
 }

@@ -6,12 +6,13 @@ mod harness;
 
 mod cron_jobs;
 mod examples;
+mod outcomes;
 mod user;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use testbed::{Cluster, Nodes, Options, assets, node};
+use anyhow::Result;
+use testbed::{Cluster, Kubectl, Nodes, Options, node};
 use tokio::sync::OnceCell;
 
 use harness::Scene;
@@ -40,7 +41,6 @@ async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
         .await?;
     match cluster {
         Some(cluster) => {
-            assets::ensure(&[assets::KUBECTL])?;
             let mut scene = Scene::on(cluster, prefix, flags).await?;
             scene.start_controller().await?;
             Ok(Some(scene))
@@ -51,16 +51,5 @@ async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
 
 /// Runs kubectl in the scene's namespace and returns what it prints.
 async fn kubectl(scene: &Scene, args: &[&str]) -> Result<String> {
-    let output = tokio::process::Command::new(assets::KUBECTL.path()?)
-        .arg("--kubeconfig")
-        .arg(&scene.cluster.kubeconfig)
-        .args(["--namespace", &scene.namespace])
-        .args(args)
-        .output()
-        .await
-        .context("starting kubectl")?;
-    if !output.status.success() {
-        bail!("kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(String::from_utf8(output.stdout)?)
+    Kubectl::new(scene.cluster, scene.namespace.clone())?.run(args).await
 }

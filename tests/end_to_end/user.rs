@@ -1,11 +1,8 @@
 //! What a user does to Jobs whose pods really run.
 
-use std::process::Stdio;
-
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use kube::ResourceExt;
-use testbed::assets;
-use tokio::io::AsyncWriteExt;
+use testbed::Kubectl;
 
 use crate::harness::*;
 use crate::{kubectl, scene};
@@ -21,16 +18,7 @@ fn endless(name: &str, parallelism: usize, exit_code: i32) -> String {
 }
 
 async fn apply(scene: &Scene, manifest: &str) -> Result<()> {
-    let mut child = tokio::process::Command::new(assets::KUBECTL.path()?)
-        .arg("--kubeconfig")
-        .arg(&scene.cluster.kubeconfig)
-        .args(["--namespace", &scene.namespace, "apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()?;
-    child.stdin.take().context("its input")?.write_all(manifest.as_bytes()).await?;
-    if !child.wait().await?.success() {
-        bail!("kubectl apply failed");
-    }
+    Kubectl::new(scene.cluster, scene.namespace.clone())?.apply(manifest).await?;
     Ok(())
 }
 

@@ -94,7 +94,10 @@ async fn missing_permissions_are_listed() -> Result<()> {
     let path = dir.path().join("nobody.kubeconfig");
     control.authority.kubeconfig(&path, &control.server, "nobody-in-particular", &[])?;
     let text = complaint(&["run", &format!("--kubeconfig={}", path.display()), "--namespace=default"])?;
-    assert!(text.contains("missing permissions") && text.contains("create pods in namespace default"), "{text}");
-    assert!(text.contains("patch jobs/status") && text.contains("RBAC"), "{text}");
+    assert!(
+        text.contains("missing permissions: ") && text.contains("patch, watch pods in namespace default"),
+        "{text}"
+    );
+    assert!(text.contains("patch jobs/status in namespace default; ") && text.contains("RBAC"), "{text}");
     Ok(())
 }

@@ -176,12 +176,16 @@ async fn lead(
 
 /// Returns once we may do all that we are going to do. Where nobody can ask for our health, it does not wait.
 async fn wait_for_rights(client: &kube::Client, asked: &[Asked], health: &Health, wait: bool) -> Result<(), Forbidden> {
+    let mut told = None;
     while let Err(missing) = rights::check(client, asked).await {
         if !wait {
             return Err(missing);
         }
-        tracing::error!("{missing}; asking again every {} s", RIGHTS_AGAIN.as_secs());
-        health.set("permissions", Some(missing.to_string()));
+        if told.as_ref() != Some(&missing) {
+            tracing::error!("{missing}; asking again every {} s", RIGHTS_AGAIN.as_secs());
+            health.set("permissions", Some(missing.to_string()));
+            told = Some(missing);
+        }
         tokio::time::sleep(RIGHTS_AGAIN).await;
     }
     health.set("permissions", None);

@@ -2,7 +2,7 @@
 //!
 //! One way in: [`ControlPlane::start`]. It returns when the API server says it is ready.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,14 @@ impl ControlPlane {
         let authority = Authority::new(&dir.join("pki"))?;
         let server_certificate = authority.server(
             "apiserver",
-            &["127.0.0.1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1"],
+            &[
+                "127.0.0.1",
+                "localhost",
+                "kubernetes",
+                "kubernetes.default",
+                "kubernetes.default.svc",
+                &service_address().to_string(),
+            ],
         )?;
         let kubelet_client =
             authority.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"])?;
@@ -93,7 +100,7 @@ impl ControlPlane {
             format!("--cert-dir={}", dir.join("apiserver/certs").display()),
             format!("--tls-cert-file={}", server_certificate.certificate.display()),
             format!("--tls-private-key-file={}", server_certificate.key.display()),
-            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            format!("--service-cluster-ip-range={}/24", network_of(service_address())),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", account_public.display()),
             format!("--service-account-signing-key-file={}", account_key.display()),
@@ -240,6 +247,18 @@ async fn wait_ready(client: &Client, etcd: &mut Process, apiserver: &mut Process
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+}
+
+/// The address of the Service `kubernetes`, at which pods find the API server. Real nodes of several testbeds live side by
+/// side, so each process takes a network of its own.
+pub fn service_address() -> Ipv4Addr {
+    let own = u8::try_from(std::process::id() % 250).unwrap_or_default();
+    Ipv4Addr::new(10, 96, own, 1)
+}
+
+fn network_of(address: Ipv4Addr) -> Ipv4Addr {
+    let [a, b, c, _] = address.octets();
+    Ipv4Addr::new(a, b, c, 0)
 }
 
 /// Ports nobody listens on now. Another process may take one before we do; whoever starts a testbed tries again then.

@@ -10,8 +10,8 @@ use testbed::process::Process;
 use testbed::{Cluster, Nodes, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::kubectl::Kubectl;
 use crate::live::Live;
+use testbed::Kubectl;
 
 /// How long one part of the demo may take, pulling images on a given cluster included.
 const PATIENCE: Duration = Duration::from_secs(100);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
@@ -22,7 +22,7 @@ pub const BUSYBOX_IMAGES: &[&str] =
 pub fn pause(program: &Path, target: &Path) -> Result<()> {
     let mut layer = Builder::new(Vec::new());
     file(&mut layer, "pause", &fs::read(program)?, 0o755)?;
-    write(target, &[PAUSE_IMAGE], &layer.into_inner()?, &["/pause"])
+    write(target, &[PAUSE_IMAGE], &layer.into_inner()?, &json!({"Cmd": ["/pause"]}))
 }
 
 /// Writes the busybox image's tarball: the static binary and a link for each of its applets.
@@ -49,7 +49,8 @@ pub fn busybox(target: &Path) -> Result<()> {
         header.set_mode(0o777);
         layer.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
     }
-    write(target, BUSYBOX_IMAGES, &layer.into_inner()?, &["sh"])
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    write(target, BUSYBOX_IMAGES, &layer.into_inner()?, &json!({"Env": [path], "Cmd": ["sh"], "WorkingDir": "/"}))
 }
 
 /// Debian's static busybox.
@@ -61,7 +62,8 @@ fn busybox_binary() -> Result<PathBuf> {
         .context("no busybox on this machine: install Debian's package busybox-static")
 }
 
-fn file(layer: &mut Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32) -> Result<()> {
+/// Adds a file to a layer.
+pub fn file(layer: &mut Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32) -> Result<()> {
     let mut header = Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(mode);
@@ -76,8 +78,8 @@ fn directory(layer: &mut Builder<Vec<u8>>, path: &str, mode: u32) -> Result<()> 
     Ok(layer.append_data(&mut header, format!("{path}/"), std::io::empty())?)
 }
 
-/// Writes an OCI image layout of one layer under these names.
-fn write(target: &Path, names: &[&str], layer: &[u8], entrypoint: &[&str]) -> Result<()> {
+/// Writes an OCI image layout of one layer under these names. The same input gives the same bytes.
+pub fn write(target: &Path, names: &[&str], layer: &[u8], config: &Value) -> Result<()> {
     let mut blobs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut add = |content: Vec<u8>| -> (String, usize) {
         let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -89,7 +91,7 @@ fn write(target: &Path, names: &[&str], layer: &[u8], entrypoint: &[&str]) -> Re
     let config = json!({
         "architecture": go_architecture(),
         "os": "linux",
-        "config": {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": entrypoint, "WorkingDir": "/"},
+        "config": config,
         "rootfs": {"type": "layers", "diff_ids": [layer_digest]},
     });
     let (config_digest, config_size) = add(serde_json::to_vec(&config)?);

@@ -2,16 +2,19 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
-use testbed::{Cluster, assets};
+use tokio::io::AsyncWriteExt;
+
+use crate::{Cluster, assets};
 
 /// Runs kubectl in one namespace.
 pub struct Kubectl {
     program: PathBuf,
     /// The cluster's kubeconfig.
     pub kubeconfig: PathBuf,
-    /// The namespace.
+    /// The namespace; the kubeconfig's if empty.
     pub namespace: String,
 }
 
@@ -32,15 +35,33 @@ impl Kubectl {
 
     /// Runs it and returns what it prints; what it complains of is the error.
     pub async fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String> {
-        let output = tokio::process::Command::new(&self.program)
+        self.run_with(args, "").await
+    }
+
+    /// Applies these manifests.
+    pub async fn apply(&self, manifests: &str) -> Result<String> {
+        self.run_with(&["apply", "-f", "-"], manifests).await
+    }
+
+    async fn run_with<S: AsRef<OsStr>>(&self, args: &[S], input: &str) -> Result<String> {
+        let namespace = if self.namespace.is_empty() { &[][..] } else { &["--namespace", &self.namespace] };
+        let starting = || format!("starting {}", self.program.display());
+        let mut child = tokio::process::Command::new(&self.program)
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
-            .args(["--namespace", &self.namespace])
+            .args(namespace)
             .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .output()
-            .await
-            .with_context(|| format!("starting {}", self.program.display()))?;
+            .spawn()
+            .with_context(starting)?;
+        let mut stdin = child.stdin.take().with_context(starting)?;
+        // It may not want its input, and end before it has read it.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = child.wait_with_output().await.with_context(starting)?;
         if !output.status.success() {
             let shown: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
             bail!("kubectl {}: {}", shown.join(" "), String::from_utf8_lossy(&output.stderr).trim());

@@ -8,13 +8,17 @@ pub mod assets;
 pub mod certs;
 pub mod cluster;
 pub mod control_plane;
+pub mod image;
 pub mod images;
 pub mod jobwright;
+pub mod kubectl;
 pub mod kubelet;
 pub mod kwok;
 pub mod manifest;
 pub mod node;
 pub mod process;
+pub mod service;
 
 pub use cluster::{Cluster, Nodes, Options};
+pub use kubectl::Kubectl;
 pub use kubelet::Kubelet;

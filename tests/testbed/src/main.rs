@@ -1,8 +1,7 @@
-//! `testbed up|down|status|run|demo`: a real Kubernetes cluster on loopback, by hand.
+//! `testbed up|down|status|run|demo|image`: a real Kubernetes cluster on loopback, by hand.
 
 mod background;
 mod demo;
-mod kubectl;
 mod live;
 
 use std::path::PathBuf;
@@ -41,6 +40,12 @@ enum Command {
     Status,
     /// Build or find all programs of the testbed, and start nothing
     Build,
+    /// Make Jobwright's image, as an OCI tarball that containerd, docker, podman and kind load
+    Image {
+        /// Where to
+        #[arg(long, default_value = "target/image/jobwright.tar")]
+        output: PathBuf,
+    },
     /// Print where a program of the testbed is, building it if it is missing
     Path {
         /// Its name, such as etcd or kubectl
@@ -88,6 +93,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             assets::ensure(assets::CONTROL_PLANE)?;
             assets::ensure(assets::REAL_NODE)?;
             assets::ensure(&[assets::KWOK, assets::HELM])?;
+        }
+        Command::Image { output } => {
+            let tags = [env!("CARGO_PKG_VERSION")];
+            testbed::image::make(&output, &tags)?;
+            let megabytes = std::fs::metadata(&output)?.len() as f64 / 1e6;
+            println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags[0]);
         }
         Command::Path { program } => println!("{}", path_of(&program)?.display()),
         Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,

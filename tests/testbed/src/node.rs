@@ -13,9 +13,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
 use crate::assets;
-use crate::control_plane::{ControlPlane, free_ports};
+use crate::control_plane::{self, ControlPlane, free_ports};
 use crate::images;
 use crate::process::Process;
+use crate::service::ServiceAddress;
 
 /// The node's name. The API server reaches the kubelet under it, so it must resolve to loopback on any machine.
 pub const NODE_NAME: &str = "localhost";
@@ -34,6 +35,8 @@ pub struct RealNode {
     process: Process,
     cgroups: Vec<PathBuf>,
     bridge: String,
+    dir: PathBuf,
+    _service: ServiceAddress,
 }
 
 /// Says why a real node cannot run here, or nothing if it can. Installs nothing.
@@ -119,10 +122,37 @@ impl RealNode {
         let mut args: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         args.push(script.display().to_string());
         let process = Process::start_with("node", dir, Path::new("/usr/bin/unshare"), &args, &[("PATH", path)])?;
-        let mut node = Self { process, cgroups, bridge };
-        import_images(dir, &mut node.process).await?;
+        let service = ServiceAddress::forward(control_plane::service_address(), &control.server)?;
+        let mut node = Self { process, cgroups, bridge, dir: dir.to_owned(), _service: service };
+        let (pause, busybox) = (dir.join("pause.tar"), dir.join("busybox.tar"));
+        images::pause(&assets::PAUSE.path()?, &pause)?;
+        images::busybox(&busybox)?;
+        node.import(&pause).await?;
+        node.import(&busybox).await?;
         node.wait_ready(dir, client).await?;
         Ok(node)
+    }
+
+    /// Gives containerd the images of a tarball, once it answers.
+    pub async fn import(&mut self, tarball: &Path) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            self.process.check()?;
+            let output = tokio::process::Command::new(assets::CTR.path()?)
+                .arg("--address")
+                .arg(self.dir.join("containerd.sock"))
+                .args(["--namespace", "k8s.io", "images", "import"])
+                .arg(tarball)
+                .output()
+                .await?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("containerd did not take an image: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     async fn wait_ready(&mut self, dir: &Path, client: &Client) -> Result<()> {
@@ -231,6 +261,8 @@ fn write_cni_config(dir: &Path, bridge: &str) -> Result<()> {
                     "type": "host-local",
                     "dataDir": dir.join("cni-data"),
                     "ranges": [[{"subnet": format!("10.{subnet}.0.0/16")}]],
+                    // Where pods find the API server.
+                    "routes": [{"dst": "10.96.0.0/16"}],
                 },
             },
             {"type": "loopback"},
@@ -256,7 +288,7 @@ enforceNodeAllocatable: []
 containerRuntimeEndpoint: unix://{shown}/containerd.sock
 resolvConf: ""
 # Nobody answers there, but without an address every pod gets a warning.
-clusterDNS: [10.96.0.10]
+clusterDNS: [10.96.255.10]
 clusterDomain: cluster.local
 syncFrequency: 1s
 fileCheckFrequency: 0s
@@ -283,34 +315,4 @@ authorization:
     fs::write(dir.join("kubelet.yaml"), text)?;
     let user = format!("system:node:{NODE_NAME}");
     control.authority.kubeconfig(&dir.join("kubelet.kubeconfig"), &control.server, &user, &["system:nodes"])
-}
-
-/// Makes the images and gives them to containerd once it answers.
-async fn import_images(dir: &Path, node: &mut Process) -> Result<()> {
-    let pause = dir.join("pause.tar");
-    let busybox = dir.join("busybox.tar");
-    images::pause(&assets::PAUSE.path()?, &pause)?;
-    images::busybox(&busybox)?;
-    let socket = dir.join("containerd.sock");
-    let deadline = Instant::now() + Duration::from_secs(30);
-    for tarball in [&pause, &busybox] {
-        loop {
-            node.check()?;
-            let output = tokio::process::Command::new(assets::CTR.path()?)
-                .arg("--address")
-                .arg(&socket)
-                .args(["--namespace", "k8s.io", "images", "import"])
-                .arg(tarball)
-                .output()
-                .await?;
-            if output.status.success() {
-                break;
-            }
-            if Instant::now() > deadline {
-                bail!("containerd did not take an image: {}", String::from_utf8_lossy(&output.stderr));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
-    Ok(())
 }

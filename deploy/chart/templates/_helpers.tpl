@@ -1,0 +1,74 @@
+{{/* The release's name, or with the chart's in front of it where it does not tell what it is. */}}
+{{- define "jobwright.name" -}}
+{{- if contains "jobwright" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "jobwright-%s" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "jobwright.selector" -}}
+app.kubernetes.io/name: jobwright
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "jobwright.labels" -}}
+{{ include "jobwright.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: controller
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{- define "jobwright.serviceAccount" -}}
+{{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "jobwright.name" . }}{{ else }}default{{ end }}
+{{- end }}
+
+{{/* Cluster-wide names may not collide with those of a release in another namespace. */}}
+{{- define "jobwright.clusterName" -}}
+{{ .Release.Namespace }}:{{ include "jobwright.name" . }}
+{{- end }}
+
+{{- define "jobwright.leaseNamespace" -}}
+{{ .Values.leaderElection.namespace | default .Values.namespace | default "kube-system" }}
+{{- end }}
+
+{{- define "jobwright.runs" -}}
+{{- $here := or (eq .controller "job") (eq .root.Values.claim "all") -}}
+{{- $named := or (eq .root.Values.claim "managed-by") (has .controller .root.Values.controllers) -}}
+{{- if and $here $named }}yes{{ end }}
+{{- end }}
+
+{{/* What jobwright does, and nothing else; src/cli/rights.rs asks for the same. */}}
+{{- define "jobwright.rules" -}}
+{{- $cronjob := include "jobwright.runs" (dict "root" . "controller" "cronjob") -}}
+{{- $job := include "jobwright.runs" (dict "root" . "controller" "job") -}}
+{{- $ttl := include "jobwright.runs" (dict "root" . "controller" "ttl") -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch{{ if $cronjob }}, create{{ end }}{{ if or $cronjob $ttl }}, delete{{ end }}]
+{{- if $job }}
+- apiGroups: [batch]
+  resources: [jobs/status]
+  verbs: [patch]
+# Asked for by the admission plugin OwnerReferencesPermissionEnforcement, where it is on: a pod blocks its Job's deletion.
+- apiGroups: [batch]
+  resources: [jobs/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, create, delete, patch]
+{{- end }}
+{{- if $cronjob }}
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get, list, watch]
+- apiGroups: [batch]
+  resources: [cronjobs/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [cronjobs/finalizers]
+  verbs: [update]
+{{- end }}
+{{- if or $job $cronjob }}
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+{{- end }}

@@ -1,0 +1,25 @@
+//! Jobwright as an administrator runs it: the image, installed by the chart on a cluster with a real node.
+//!
+//! An installation works on the whole cluster, so these tests take turns. They have a cluster of their own; or the one
+//! that `KUBECONFIG` names, if `JOBWRIGHT_IMAGE` says under which name that cluster knows the image.
+
+#[path = "../integration/harness.rs"]
+#[allow(dead_code, reason = "the other suites use the rest")]
+mod harness;
+mod helm;
+mod install;
+mod migration;
+#[path = "../end_to_end/outcomes.rs"]
+mod outcomes;
+mod replicas;
+mod site;
+
+use anyhow::Result;
+use testbed::Kubectl;
+
+use harness::Scene;
+
+/// Runs kubectl in the scene's namespace and returns what it prints.
+async fn kubectl(scene: &Scene, args: &[&str]) -> Result<String> {
+    Kubectl::new(scene.cluster, scene.namespace.clone())?.run(args).await
+}

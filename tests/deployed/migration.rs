@@ -1,0 +1,54 @@
+//! From the built-in controllers to Jobwright and back, with Jobs under way, as docs/migration.md says.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::harness::until;
+use crate::site::{SYSTEM, Site, file};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_and_back_with_jobs_under_way() -> Result<()> {
+    let Some(site) = Site::turn().await? else { return Ok(()) };
+    let Some(control) = &site.cluster.control else {
+        eprintln!("skipped: in a given cluster the built-in controllers are not ours to switch");
+        return Ok(());
+    };
+    let scene = site.user("moving").await?;
+    let spec = |extra: serde_json::Value| {
+        let mut spec = json!({
+            "managedBy": null,
+            "completions": 30, "parallelism": 2, "backoffLimit": 0,
+            "template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "0.2"]}]}},
+        });
+        testbed::manifest::lay_over(&mut spec, &extra);
+        spec
+    };
+    // The built-in controllers begin.
+    scene.create("plain", spec(json!({}))).await?;
+    scene.create("indexed", spec(json!({"completionMode": "Indexed"}))).await?;
+    scene.job_until("plain", "begun", |status| status.succeeded.unwrap_or_default() > 2).await?;
+    // There: first they go, then Jobwright comes.
+    control.switch_builtin_job_controllers(false).await?;
+    let done = |status: &k8s_openapi::api::batch::v1::JobStatus| status.succeeded.unwrap_or_default();
+    let before = done(&scene.jobs.get("plain").await?.status.unwrap_or_default());
+    site.install_ready(&["--values", &file("deploy/chart/values-claim-all.yaml")]).await?;
+    scene.job_until("plain", "going on", |status| done(status) > before + 2).await?;
+    // And back: first Jobwright goes, then they come.
+    site.uninstall(SYSTEM, "jobwright").await?;
+    let before = done(&scene.jobs.get("plain").await?.status.unwrap_or_default());
+    assert!(before < 30, "nothing is left to be handed back");
+    control.switch_builtin_job_controllers(true).await?;
+    scene.job_until("plain", "going on", |status| done(status) > before).await?;
+    for job in ["plain", "indexed"] {
+        until(&format!("{job} to be complete"), || async {
+            let status = scene.jobs.get(job).await?.status.unwrap_or_default();
+            Ok(if status.completion_time.is_some() { Ok(()) } else { Err(format!("{status:?}")) })
+        })
+        .await?;
+        let status = scene.jobs.get(job).await?.status.unwrap_or_default();
+        assert_eq!((status.succeeded, status.failed), (Some(30), None), "{job}");
+        assert_eq!(scene.pods_of(job).await?.len(), 30, "{job}: no pod was made in vain");
+    }
+    scene.nothing_tracked().await?;
+    site.cluster.delete_namespace(&scene.namespace).await
+}

@@ -1,0 +1,101 @@
+//! Two replicas under load: the leader dies, is deleted, is upgraded; nothing is lost and nothing is made twice.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::harness::Scene;
+use crate::kubectl;
+use crate::site::{SYSTEM, Site, kill, under_way};
+
+/// So many Jobs are under way when something happens to the leader.
+const JOBS: usize = 100;
+
+/// Jobs of one short pod each.
+fn load(jobs: usize) -> String {
+    let job = |number| {
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("job-{number}")},
+            "spec": {
+                "managedBy": "jobwright.dev/controller",
+                "backoffLimit": 0,
+                "template": {"spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    "containers": [{"name": "main", "image": "busybox:1.36", "command": ["true"]}],
+                }},
+            },
+        })
+    };
+    json!({"apiVersion": "v1", "kind": "List", "items": (0..jobs).map(job).collect::<Vec<_>>()}).to_string()
+}
+
+async fn complete(scene: &Scene) -> Result<usize> {
+    let jobs = scene.jobs.list(&Default::default()).await?.items;
+    Ok(jobs.iter().filter(|job| job.status.as_ref().is_some_and(|status| status.completion_time.is_some())).count())
+}
+
+/// Waits until all are complete, with one pod each.
+async fn all_exact(scene: &Scene, jobs: usize) -> Result<()> {
+    for number in 0..jobs {
+        let status = scene.condition(&format!("job-{number}"), "Complete").await?;
+        assert_eq!((status.succeeded, status.failed), (Some(1), None), "job-{number}");
+    }
+    let pods = scene.pods.list(&Default::default()).await?.items;
+    assert_eq!(pods.len(), jobs, "one pod a Job, none made in vain");
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
+    let Some(site) = Site::turn().await? else { return Ok(()) };
+    site.install_ready(&[]).await?;
+    let scene = site.user("leader").await?;
+    let apply = testbed::Kubectl::new(site.cluster, scene.namespace.clone())?;
+    apply.apply(&load(JOBS)).await?;
+    under_way("Jobs before the leader is killed", JOBS, async || complete(&scene).await).await?;
+    let leader = site.leader().await?;
+    let begun = Instant::now();
+    if site.is_ours() {
+        // The process dies; the container is started again in its pod, whose Lease is its own.
+        kill(&leader)?;
+        let before = complete(&scene).await?;
+        under_way("Jobs after the leader was killed", JOBS, async || {
+            Ok(complete(&scene).await?.saturating_sub(before))
+        })
+        .await?;
+        println!(
+            "hand-over after the leader's process was killed: {} ms to the next Job complete",
+            begun.elapsed().as_millis()
+        );
+    }
+    // The pod is gone without a word, as when its node dies: the Lease has to run out.
+    let leader = site.leader().await?;
+    let begun = Instant::now();
+    site.kubectl()?.run(&["delete", "pod", &leader, "--grace-period=0", "--force"]).await?;
+    site.another_leader(&[leader]).await?;
+    println!("hand-over after the leader's pod was deleted by force: {} ms", begun.elapsed().as_millis());
+    all_exact(&scene, JOBS).await?;
+    kubectl(&scene, &["delete", "jobs", "--all", "--wait=false"]).await?;
+    site.cluster.delete_namespace(&scene.namespace).await?;
+    site.uninstall(SYSTEM, "jobwright").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_under_load_loses_nothing() -> Result<()> {
+    let Some(site) = Site::turn().await? else { return Ok(()) };
+    site.install_ready(&[]).await?;
+    let scene = site.user("upgrade").await?;
+    let before = site.pods().await?;
+    testbed::Kubectl::new(site.cluster, scene.namespace.clone())?.apply(&load(JOBS)).await?;
+    under_way("Jobs before the upgrade", JOBS, async || complete(&scene).await).await?;
+    let begun = Instant::now();
+    site.install_ready(&["--set", "image.tag=upgrade"]).await?;
+    println!("upgrade of both replicas: {} ms", begun.elapsed().as_millis());
+    site.another_leader(&before).await?;
+    all_exact(&scene, JOBS).await?;
+    kubectl(&scene, &["delete", "jobs", "--all", "--wait=false"]).await?;
+    site.cluster.delete_namespace(&scene.namespace).await?;
+    site.uninstall(SYSTEM, "jobwright").await
+}

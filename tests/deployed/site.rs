@@ -1,0 +1,196 @@
+//! A cluster that knows the image, and what an administrator does on it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use testbed::{Cluster, Kubectl, Nodes, Options, control_plane, image, node};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+
+use crate::harness::{Scene, until};
+use crate::helm::{chart, helm};
+
+/// The namespace of the installation.
+pub const SYSTEM: &str = "jobwright-system";
+/// The image's tag, and another of the same image, to upgrade to.
+const TAGS: [&str; 2] = [env!("CARGO_PKG_VERSION"), "upgrade"];
+
+static SITE: OnceCell<Option<Mutex<Site>>> = OnceCell::const_new();
+
+/// A cluster that knows the image.
+pub struct Site {
+    pub cluster: &'static Cluster,
+    repository: String,
+}
+
+impl Site {
+    /// The cluster, for one test at a time; none, with the reason told, where none can be had.
+    pub async fn turn() -> Result<Option<MutexGuard<'static, Self>>> {
+        let site = SITE.get_or_try_init(Self::start).await?;
+        Ok(match site {
+            Some(site) => Some(site.lock().await),
+            None => None,
+        })
+    }
+
+    async fn start() -> Result<Option<Mutex<Self>>> {
+        let leak = |cluster| -> &'static Cluster { Box::leak(Box::new(cluster)) };
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(kubeconfig) = set("KUBECONFIG") {
+            let Some(image) = set("JOBWRIGHT_IMAGE") else {
+                eprintln!(
+                    "skipped: set JOBWRIGHT_IMAGE to the name under which the cluster of KUBECONFIG knows the image"
+                );
+                return Ok(None);
+            };
+            let repository = image.into_string().ok().context("JOBWRIGHT_IMAGE is not readable")?;
+            return Ok(Some(Mutex::new(Self { cluster: leak(Cluster::given(kubeconfig.into())), repository })));
+        }
+        if let Some(obstacle) = node::obstacle() {
+            eprintln!("skipped: {obstacle}; set KUBECONFIG and JOBWRIGHT_IMAGE to run this against a cluster");
+            return Ok(None);
+        }
+        let tarball = tempfile::NamedTempFile::new()?;
+        image::make(tarball.path(), &TAGS)?;
+        // As clusters are: the built-in controllers are on.
+        let control_plane = control_plane::Options { builtin_job_controllers: true, ..Default::default() };
+        let mut cluster = Cluster::start(&Options { control_plane, nodes: Nodes::Real }).await?;
+        cluster.node.as_mut().context("it has a real node")?.import(tarball.path()).await?;
+        Ok(Some(Mutex::new(Self { cluster: leak(cluster), repository: image::REPOSITORY.to_owned() })))
+    }
+
+    /// kubectl in the namespace of the installation.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Kubectl::new(self.cluster, SYSTEM.to_owned())
+    }
+
+    /// A fresh namespace for a user's Jobs.
+    pub async fn user(&self, prefix: &str) -> Result<Scene> {
+        Scene::on(self.cluster, prefix, &[]).await
+    }
+
+    /// helm with this cluster.
+    fn helm(&self, args: &[&str]) -> Result<String> {
+        let kubeconfig = format!("--kubeconfig={}", self.cluster.kubeconfig.display());
+        helm(&[args, &[kubeconfig.as_str()]].concat())
+    }
+
+    /// Installs the chart as `release`, or upgrades it; does not wait.
+    pub fn install(&self, namespace: &str, release: &str, flags: &[&str]) -> Result<()> {
+        let chart = chart();
+        let chart = chart.to_str().context("a readable path")?;
+        let repository = format!("image.repository={}", self.repository);
+        let common = ["upgrade", "--install", release, chart, "--namespace", namespace, "--create-namespace", "--set"];
+        self.helm(&[&common[..], &[&repository], flags].concat())?;
+        Ok(())
+    }
+
+    /// Installs the chart and waits until all replicas are ready.
+    pub async fn install_ready(&self, flags: &[&str]) -> Result<()> {
+        self.install(SYSTEM, "jobwright", flags)?;
+        self.rolled_out().await
+    }
+
+    pub async fn rolled_out(&self) -> Result<()> {
+        self.kubectl()?.run(&["rollout", "status", "deployment/jobwright", "--timeout=120s"]).await?;
+        Ok(())
+    }
+
+    /// Takes an installation away, and waits until its pods are gone.
+    pub async fn uninstall(&self, namespace: &str, release: &str) -> Result<()> {
+        self.helm(&["uninstall", release, "--namespace", namespace, "--wait", "--timeout=60s"])?;
+        let kubectl = Kubectl::new(self.cluster, namespace.to_owned())?;
+        until("the pods to be gone", || async {
+            let pods = kubectl.run(&["get", "pods", "--output=name"]).await?;
+            Ok(if pods.is_empty() { Ok(()) } else { Err(pods) })
+        })
+        .await
+    }
+
+    /// The names of the installation's pods.
+    pub async fn pods(&self) -> Result<Vec<String>> {
+        let names =
+            ["get", "pods", "--output=jsonpath={.items[*].metadata.name}", "--field-selector=status.phase=Running"];
+        Ok(self.kubectl()?.run(&names).await?.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// The pod that leads.
+    pub async fn leader(&self) -> Result<String> {
+        let holder = "--output=jsonpath={.spec.holderIdentity}";
+        let holder = self.kubectl()?.run(&["--namespace=kube-system", "get", "lease", "jobwright", holder]).await?;
+        let (pod, _) = holder.rsplit_once('_').with_context(|| format!("{holder:?} names no pod"))?;
+        Ok(pod.to_owned())
+    }
+
+    /// Waits until a pod leads that is none of these.
+    pub async fn another_leader(&self, than: &[String]) -> Result<String> {
+        until("another leader", || async {
+            Ok(match self.leader().await {
+                Ok(leader) if !than.contains(&leader) => Ok(leader),
+                Ok(leader) => Err(leader),
+                Err(error) => Err(error.to_string()),
+            })
+        })
+        .await
+    }
+
+    /// What a pod answers.
+    pub async fn get(&self, pod: &str, path: &str) -> Result<String> {
+        let url = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy{path}");
+        self.kubectl()?.run(&["get", "--raw", &url]).await
+    }
+
+    /// Whether the node and its processes are this machine's.
+    pub fn is_ours(&self) -> bool {
+        self.cluster.node.is_some()
+    }
+}
+
+/// The processes of the image on this machine, each with its host name, which is its pod's.
+pub fn processes() -> Result<Vec<(i32, String)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if line.starts_with(b"/jobwright\0run\0") {
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let variables: Vec<String> =
+                environment.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+            let pod = variables.iter().find_map(|variable| variable.strip_prefix("POD_NAME="));
+            found.push((pid, pod.context("a process without POD_NAME")?.to_owned()));
+        }
+    }
+    Ok(found)
+}
+
+/// Kills the process of a pod at once, as a crash would.
+pub fn kill(pod: &str) -> Result<()> {
+    let processes = processes()?;
+    let Some((pid, _)) = processes.iter().find(|(_, name)| name == pod) else {
+        bail!("no process of {pod}: {processes:?}")
+    };
+    kill_process(Pid::from_raw(*pid).context("a process id")?, Signal::KILL)?;
+    Ok(())
+}
+
+/// Waits until a count stops short of its goal: some of the work is done, and some is not.
+pub async fn under_way(what: &str, goal: usize, count: impl AsyncFn() -> Result<usize>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let done = count().await?;
+        if (1..goal).contains(&done) {
+            return Ok(());
+        }
+        if done >= goal || Instant::now() > deadline {
+            bail!("{what}: {done} of {goal} are done");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A file of the source tree.
+pub fn file(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
+}

@@ -1,0 +1,91 @@
+//! Jobwright's own image, made without a Docker engine: the same static binary, user and entry point as the Dockerfile's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tar::Builder;
+
+use crate::images;
+
+/// The image's name without its tag, as in the chart's values.
+pub const REPOSITORY: &str = "docker.io/library/jobwright";
+
+/// The source tree.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The image's configuration; the Dockerfile's last stage says the same.
+pub fn config() -> Value {
+    json!({
+        "User": "65532:65532",
+        "Entrypoint": ["/jobwright"],
+        "Labels": {
+            "org.opencontainers.image.title": "jobwright",
+            "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+            "org.opencontainers.image.licenses": "Apache-2.0",
+        },
+    })
+}
+
+/// Builds the static binary where it is not up to date; tells where it is.
+pub fn binary() -> Result<PathBuf> {
+    let mut build = Command::new(root().join("deploy/image/build"));
+    // What cargo tells a program that it runs would look to build scripts like a change; the commit is git's.
+    let told = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+        "OUT_DIR",
+        "JOBWRIGHT_COMMIT",
+    ];
+    for (name, _) in std::env::vars().filter(|(name, _)| told.iter().any(|prefix| name.starts_with(prefix))) {
+        build.env_remove(name);
+    }
+    let output = build.env_remove("CARGO").output().context("starting deploy/image/build")?;
+    if !output.status.success() {
+        bail!("deploy/image/build ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+/// Makes the image's OCI tarball, with these tags.
+pub fn make(target: &Path, tags: &[&str]) -> Result<()> {
+    let binary = binary()?;
+    let mut layer = Builder::new(Vec::new());
+    images::file(&mut layer, "jobwright", &fs::read(&binary)?, 0o755)?;
+    let names: Vec<String> = tags.iter().map(|tag| format!("{REPOSITORY}:{tag}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    images::write(target, &names, &layer.into_inner()?, &config())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_says_the_same() {
+        let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+        let last = dockerfile.rsplit("FROM ").next().unwrap();
+        let config = config();
+        assert!(last.starts_with("scratch\n"), "{last}");
+        for line in [
+            format!("USER {}", config["User"].as_str().unwrap()),
+            format!("ENTRYPOINT {}", config["Entrypoint"]),
+            "COPY --from=build /out/jobwright /jobwright".to_owned(),
+        ] {
+            assert!(last.lines().any(|is| is == line), "{line} is not in\n{last}");
+        }
+        for (name, value) in config["Labels"].as_object().unwrap() {
+            // JSON quotes the value as a Dockerfile does.
+            let line = format!("{name}={value}");
+            assert!(last.contains(&line), "{line} is not in\n{last}");
+        }
+        assert!(dockerfile.contains("RUN deploy/image/build"), "both are built by one script");
+    }
+}
