@@ -49,5 +49,11 @@ install-yaml: ## Render deploy/install.yaml from the chart
 	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --namespace jobwright-system; } \
 	  > deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
+kind: ## A kind cluster with Jobwright in it, and the end-to-end tests against it (needs kind and a container engine)
+	CARGO="$(CARGO)" deploy/kind/run
+
+release-check: ## What a release needs: dependencies, bill of materials, versions, a binary that can be built again
+	CARGO="$(CARGO)" deploy/release-check
+
 deny: ## Licences, advisories and sources of dependencies (cargo install cargo-deny)
 	$(CARGO) deny --workspace check

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::harness::until;
+use crate::kubectl;
 use crate::site::{SYSTEM, Site, file};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -13,6 +13,15 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
         eprintln!("skipped: in a given cluster the built-in controllers are not ours to switch");
         return Ok(());
     };
+    // The guide says what is done here.
+    let guide = std::fs::read_to_string(file("docs/migration.md"))?;
+    for part in [
+        "helm upgrade --install jobwright deploy/chart --namespace jobwright-system --create-namespace --values deploy/chart/values-claim-all.yaml",
+        "helm uninstall jobwright --namespace jobwright-system --wait",
+        &format!("--controllers=*{}", testbed::control_plane::REPLACED),
+    ] {
+        assert!(guide.contains(part), "docs/migration.md does not say {part}");
+    }
     let scene = site.user("moving").await?;
     let spec = |extra: serde_json::Value| {
         let mut spec = json!({
@@ -40,11 +49,8 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
     control.switch_builtin_job_controllers(true).await?;
     scene.job_until("plain", "going on", |status| done(status) > before).await?;
     for job in ["plain", "indexed"] {
-        until(&format!("{job} to be complete"), || async {
-            let status = scene.jobs.get(job).await?.status.unwrap_or_default();
-            Ok(if status.completion_time.is_some() { Ok(()) } else { Err(format!("{status:?}")) })
-        })
-        .await?;
+        // The built-in controller takes a second a step.
+        kubectl(&scene, &["wait", "--for=condition=complete", &format!("job/{job}"), "--timeout=120s"]).await?;
         let status = scene.jobs.get(job).await?.status.unwrap_or_default();
         assert_eq!((status.succeeded, status.failed), (Some(30), None), "{job}");
         assert_eq!(scene.pods_of(job).await?.len(), 30, "{job}: no pod was made in vain");

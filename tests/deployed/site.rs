@@ -136,6 +136,12 @@ impl Site {
         .await
     }
 
+    /// How often a pod's container was started again.
+    pub async fn restarts(&self, pod: &str) -> Result<u32> {
+        let count = "--output=jsonpath={.status.containerStatuses[0].restartCount}";
+        Ok(self.kubectl()?.run(&["get", "pod", pod, count]).await?.parse()?)
+    }
+
     /// What a pod answers.
     pub async fn get(&self, pod: &str, path: &str) -> Result<String> {
         let url = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy{path}");

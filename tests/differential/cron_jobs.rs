@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Patch, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use testbed::rights::Rights;
 use testbed::{Cluster, Options, control_plane};
 
 const NAMESPACE: &str = "default";
@@ -137,8 +138,9 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
     let home = tempfile::tempdir()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
     let flags = ["--claim=all".to_owned()];
-    let mut jobwright =
-        testbed::jobwright::start(binary, home.path(), &ours.kubeconfig, &flags, "info,kube=error").await?;
+    let rights = Rights { namespace: None, claim: "all".to_owned() };
+    let kubeconfig = rights.grant(&ours, "jobwright", home.path(), |_| {}).await?;
+    let mut jobwright = testbed::jobwright::start(binary, home.path(), &kubeconfig, &flags, "info,kube=error").await?;
     // All that follows up to the turn of the minute takes a few seconds.
     if now().rem_euclid(60) > 40 {
         tokio::time::sleep(Duration::from_secs((61 - now().rem_euclid(60)).unsigned_abs())).await;

@@ -15,6 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::manifest::lay_over;
 use testbed::process::Process;
+use testbed::rights::Rights;
 use testbed::{Cluster, Kubelet, Options, control_plane};
 
 use crate::scenario::{Pick, Step};
@@ -53,7 +54,9 @@ impl Stage {
         let cluster = Cluster::start(&Options { control_plane: settings, ..Options::default() }).await?;
         let home = tempfile::tempdir()?;
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let ours = testbed::jobwright::start(binary, home.path(), &cluster.kubeconfig, &[], "info,kube=error").await?;
+        let rights = Rights { namespace: None, claim: "managed-by".to_owned() };
+        let kubeconfig = rights.grant(&cluster, "jobwright", home.path(), |_| {}).await?;
+        let ours = testbed::jobwright::start(binary, home.path(), &kubeconfig, &[], "info,kube=error").await?;
         let client = cluster.client().await?;
         let sides = Sides::default();
         follow::<Job>(

@@ -1,7 +1,7 @@
 //! A namespace, a controller for it, and short words for what tests do.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::manifest::lay_over;
 use testbed::process::Process;
+use testbed::rights::Rights;
 use testbed::{Cluster, Kubelet};
 
 pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -29,6 +30,9 @@ pub struct Scene {
     pub kubelet: Kubelet,
     pub controller: Option<Controller>,
     pub flags: Vec<String>,
+    /// A kubeconfig of a user with the permissions that Jobwright ships with, and no others.
+    pub kubeconfig: PathBuf,
+    _dir: tempfile::TempDir,
 }
 
 /// A running jobwright.
@@ -58,6 +62,21 @@ impl Drop for Scene {
     }
 }
 
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // What RBAC refuses; admission's refusals (a quota, a namespace that goes) name no user. An API server that has
+        // just been started refuses everything for a moment.
+        let log = self.process.log_tail(100_000);
+        if log.contains("the watch broke") {
+            return;
+        }
+        let refused = log.lines().find(|line| line.contains("is forbidden: User ") && line.contains(" cannot "));
+        if let Some(refused) = refused.filter(|_| !std::thread::panicking()) {
+            panic!("a permission is missing in the chart: {refused}");
+        }
+    }
+}
+
 impl Scene {
     /// A fresh namespace and a controller with short back-off.
     pub async fn new(prefix: &str) -> Result<Self> {
@@ -82,7 +101,13 @@ impl Scene {
         let client = cluster.client().await?;
         let mut all = vec![format!("--namespace={namespace}")];
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
+        let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
+        let rights = Rights { namespace: Some(namespace.clone()), claim: claim.to_owned() };
+        let dir = tempfile::tempdir()?;
+        let kubeconfig = rights.grant(cluster, &namespace, dir.path(), |_| {}).await?;
         Ok(Self {
+            kubeconfig,
+            _dir: dir,
             jobs: Api::namespaced(client.clone(), &namespace),
             pods: Api::namespaced(client.clone(), &namespace),
             kubelet: Kubelet::new(client.clone(), &namespace),
@@ -95,7 +120,7 @@ impl Scene {
     }
 
     pub async fn start_controller(&mut self) -> Result<()> {
-        self.controller = Some(Controller::start(&self.cluster.kubeconfig, &self.flags).await?);
+        self.controller = Some(Controller::start(&self.kubeconfig, &self.flags).await?);
         Ok(())
     }
 

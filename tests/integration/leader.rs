@@ -26,7 +26,7 @@ impl Scene {
     /// Starts one more replica with these flags on top of the scene's.
     async fn replica(&self, flags: &[&str]) -> Result<Controller> {
         let flags: Vec<String> = self.flags.iter().cloned().chain(flags.iter().map(|&flag| flag.to_owned())).collect();
-        Controller::start(&self.cluster.kubeconfig, &flags).await
+        Controller::start(&self.kubeconfig, &flags).await
     }
 
     async fn lease(&self) -> Result<Lease> {

@@ -14,6 +14,7 @@ mod leader;
 mod metrics;
 mod outage;
 mod restart;
+mod rights;
 mod suspension;
 mod takeover;
 mod telling;

@@ -1,7 +1,13 @@
 //! `/metrics`, `/livez` and `/readyz`.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
-use serde_json::json;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -108,4 +114,65 @@ async fn an_address_in_use_is_named() -> Result<()> {
     let text = format!("{error:#}");
     assert!(text.contains(&format!("cannot listen on {address}")) && text.contains("--listen"), "{text}");
     Ok(())
+}
+
+/// The names in a PromQL expression that are metrics of ours.
+fn metric_names(expression: &str) -> Vec<&str> {
+    const OURS: [&str; 6] =
+        ["jobwright_", "job_controller_", "cronjob_controller_", "ttl_after_finished_", "process_", "leader_election_"];
+    let words = expression.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    words.filter(|word| OURS.iter().any(|prefix| word.starts_with(prefix))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dashboard_and_the_alerts_name_metrics_that_exist() -> Result<()> {
+    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let read = |name: &str| std::fs::read_to_string(deploy.join(name)).with_context(|| name.to_owned());
+    let dashboard: Value = serde_json::from_str(&read("grafana/jobwright.json")?)?;
+    let panels = dashboard["panels"].as_array().context("panels")?.iter();
+    let mut expressions: Vec<String> = panels
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten())
+        .filter_map(|target| Some(target["expr"].as_str()?.to_owned()))
+        .collect();
+    let alerts: Value = serde_saphyr::from_str(&read("prometheus/alerts.yaml")?)?;
+    let rules = alerts["groups"][0]["rules"].as_array().context("rules")?;
+    expressions.extend(rules.iter().filter_map(|rule| Some(rule["expr"].as_str()?.to_owned())));
+    assert!(expressions.len() > 25, "{expressions:?}");
+
+    let [port] = testbed::control_plane::free_ports()?;
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let scene = Scene::with_flags("dashboard", &["--claim=all", "--leader-elect=true", &listen]).await?;
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        return Ok(());
+    }
+    let _playing = scene.succeed_all();
+    scene.create("job", json!({"managedBy": null})).await?;
+    // A quota that refuses pods makes a sync fail.
+    let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/configmaps": "0", "pods": "1"}}});
+    scene.condition("job", "Complete").await?;
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
+    let cron_jobs: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let template = serde_json::to_value(job("x", json!({"managedBy": null, "parallelism": 5}))?)?["spec"].clone();
+    let cron_job = json!({
+        "metadata": {"name": "cron"},
+        "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": template}},
+    });
+    cron_jobs.create(&PostParams::default(), &serde_json::from_value(cron_job)?).await?;
+    let last = json!({"status": {"lastScheduleTime": "2020-06-01T00:00:00Z"}});
+    cron_jobs.patch_status("cron", &PatchParams::default(), &Patch::Merge(last)).await?;
+
+    until("every metric that is named", || async {
+        let (_, text) = get(port, "/metrics").await?;
+        let samples: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        let named = expressions.iter().flat_map(|expression| metric_names(expression));
+        let missing: BTreeSet<&str> = named.filter(|name| !samples.contains(name)).collect();
+        Ok(if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} of {samples:#?}")) })
+    })
+    .await
 }

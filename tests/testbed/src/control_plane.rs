@@ -47,8 +47,8 @@ pub struct ControlPlane {
     dir: PathBuf,
 }
 
-/// The controllers Jobwright replaces.
-const REPLACED: &str = ",-job-controller,-cronjob-controller,-ttl-after-finished-controller";
+/// What switches the controllers off that Jobwright replaces, in kube-controller-manager's list.
+pub const REPLACED: &str = ",-job-controller,-cronjob-controller,-ttl-after-finished-controller";
 /// Where no pod is ever scheduled, this one ends those that are deleted, every 20 s and whatever a test plays with them.
 const POD_GARBAGE_COLLECTOR: &str = ",-pod-garbage-collector-controller";
 

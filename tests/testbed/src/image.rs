@@ -55,7 +55,7 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 /// Makes the image's OCI tarball, with these tags.
-pub fn make(target: &Path, tags: &[&str]) -> Result<()> {
+pub fn make<T: std::fmt::Display>(target: &Path, tags: &[T]) -> Result<()> {
     let binary = binary()?;
     let mut layer = Builder::new(Vec::new());
     images::file(&mut layer, "jobwright", &fs::read(&binary)?, 0o755)?;

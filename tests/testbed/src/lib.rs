@@ -17,6 +17,7 @@ pub mod kwok;
 pub mod manifest;
 pub mod node;
 pub mod process;
+pub mod rights;
 pub mod service;
 
 pub use cluster::{Cluster, Nodes, Options};

@@ -45,6 +45,9 @@ enum Command {
         /// Where to
         #[arg(long, default_value = "target/image/jobwright.tar")]
         output: PathBuf,
+        /// Its tags
+        #[arg(long = "tag", default_value = env!("CARGO_PKG_VERSION"))]
+        tags: Vec<String>,
     },
     /// Print where a program of the testbed is, building it if it is missing
     Path {
@@ -94,11 +97,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             assets::ensure(assets::REAL_NODE)?;
             assets::ensure(&[assets::KWOK, assets::HELM])?;
         }
-        Command::Image { output } => {
-            let tags = [env!("CARGO_PKG_VERSION")];
+        Command::Image { output, tags } => {
             testbed::image::make(&output, &tags)?;
             let megabytes = std::fs::metadata(&output)?.len() as f64 / 1e6;
-            println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags[0]);
+            println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags.join(", "));
         }
         Command::Path { program } => println!("{}", path_of(&program)?.display()),
         Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,

@@ -1,0 +1,121 @@
+//! The permissions that Jobwright ships with, so that tests run it with those and no others.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{LazyLock, Mutex};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{Cluster, assets};
+
+/// Stands for the namespace in what is rendered once and used for many.
+const PLACE: &str = "the-namespace";
+
+/// What the chart's RBAC templates render, by the values they were rendered with.
+static RENDERED: LazyLock<Mutex<HashMap<Vec<String>, String>>> = LazyLock::new(Mutex::default);
+
+/// Where and with which claim an installation works.
+#[derive(Clone, Debug)]
+pub struct Rights {
+    /// The namespace it works in and has its Lease in; all, and kube-system, if none.
+    pub namespace: Option<String>,
+    /// `--claim`.
+    pub claim: String,
+}
+
+impl Rights {
+    /// The objects that grant them, as the chart renders them.
+    pub fn objects(&self) -> Result<Vec<Value>> {
+        let mut values = vec![format!("claim={}", self.claim)];
+        values.extend(self.namespace.as_ref().map(|_| format!("namespace={PLACE}")));
+        let mut rendered = RENDERED.lock().map_err(|_| anyhow::anyhow!("rendering has panicked"))?;
+        let text = match rendered.get(&values) {
+            Some(text) => text.clone(),
+            None => {
+                let text = render(&values)?;
+                rendered.insert(values, text.clone());
+                text
+            }
+        };
+        let text = text.replace(PLACE, self.namespace.as_deref().unwrap_or_default());
+        let documents = text.split("\n---\n").filter(|part| part.contains("kind:"));
+        documents.map(|part| serde_saphyr::from_str(part).with_context(|| format!("reading {part}"))).collect()
+    }
+
+    /// Grants them to a user of this name, changed as `change` changes each rule, and writes a kubeconfig of that user.
+    /// On a cluster somebody else runs, it is the given one.
+    pub async fn grant(
+        &self,
+        cluster: &Cluster,
+        user: &str,
+        dir: &Path,
+        change: impl Fn(&mut PolicyRule),
+    ) -> Result<PathBuf> {
+        let Some(control) = &cluster.control else { return Ok(cluster.kubeconfig.clone()) };
+        let client = cluster.client().await?;
+        for mut object in self.objects()? {
+            // Names are made unlike those of others who work in the same place.
+            let name = object["metadata"]["name"].as_str().context("a name")?.to_owned();
+            object["metadata"]["name"] = json!(format!("{name}-{user}"));
+            if let Some(subjects) = object.get_mut("subjects") {
+                *subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]);
+                let role = object["roleRef"]["name"].as_str().context("a role")?.to_owned();
+                object["roleRef"]["name"] = json!(format!("{role}-{user}"));
+            }
+            create(&client, object, &change).await?;
+        }
+        let path = dir.join(format!("{user}.kubeconfig"));
+        control.authority.kubeconfig(&path, &control.server, user, &[])?;
+        Ok(path)
+    }
+}
+
+fn render(values: &[String]) -> Result<String> {
+    assets::ensure(&[assets::HELM])?;
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/chart");
+    let mut helm = Command::new(assets::HELM.path()?);
+    helm.args(["template", "jobwright"]).arg(chart).args(["--show-only", "templates/rbac.yaml"]);
+    values.iter().for_each(|value| {
+        helm.args(["--set", value]);
+    });
+    let output = helm.output().context("starting helm")?;
+    if !output.status.success() {
+        bail!("helm template: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+async fn create(client: &Client, object: Value, change: &impl Fn(&mut PolicyRule)) -> Result<()> {
+    let params = PostParams::default();
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    match object["kind"].as_str().unwrap_or_default() {
+        "ClusterRole" => {
+            let mut role: ClusterRole = typed(object)?;
+            role.rules.iter_mut().flatten().for_each(change);
+            Api::all(client.clone()).create(&params, &role).await?;
+        }
+        "ClusterRoleBinding" => {
+            Api::<ClusterRoleBinding>::all(client.clone()).create(&params, &typed(object)?).await?;
+        }
+        "Role" => {
+            let mut role: Role = typed(object)?;
+            role.rules.iter_mut().flatten().for_each(change);
+            Api::namespaced(client.clone(), &namespace).create(&params, &role).await?;
+        }
+        "RoleBinding" => {
+            Api::<RoleBinding>::namespaced(client.clone(), &namespace).create(&params, &typed(object)?).await?;
+        }
+        kind => bail!("the chart's RBAC has a {kind}, which tests do not know"),
+    }
+    Ok(())
+}
+
+fn typed<T: DeserializeOwned>(object: Value) -> Result<T> {
+    Ok(serde_json::from_value(object)?)
+}
