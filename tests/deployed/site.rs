@@ -5,6 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use rustix::process::{Pid, Signal, kill_process};
 use testbed::{Cluster, Kubectl, Nodes, Options, control_plane, image, node};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -53,7 +56,7 @@ impl Site {
             return Ok(None);
         }
         let tarball = tempfile::NamedTempFile::new()?;
-        image::make(tarball.path(), &TAGS)?;
+        image::make(tarball.path(), &TAGS, image::TEST)?;
         // As clusters are: the built-in controllers are on.
         let control_plane = control_plane::Options { builtin_job_controllers: true, ..Default::default() };
         let mut cluster = Cluster::start(&Options { control_plane, nodes: Nodes::Real }).await?;
@@ -136,10 +139,11 @@ impl Site {
         .await
     }
 
-    /// How often a pod's container was started again.
-    pub async fn restarts(&self, pod: &str) -> Result<u32> {
-        let count = "--output=jsonpath={.status.containerStatuses[0].restartCount}";
-        Ok(self.kubectl()?.run(&["get", "pod", pod, count]).await?.parse()?)
+    /// When the Lease was last renewed.
+    pub async fn renewed(&self, scene: &Scene) -> Result<Timestamp> {
+        let leases: Api<Lease> = Api::namespaced(scene.client.clone(), "kube-system");
+        let spec = leases.get("jobwright").await?.spec.context("a Lease has a spec")?;
+        Ok(spec.renew_time.context("it was renewed")?.0)
     }
 
     /// What a pod answers.

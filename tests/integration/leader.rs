@@ -119,6 +119,21 @@ async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_started_again_in_its_pod_takes_its_own_lease_back() -> Result<()> {
+    let scene = Scene::without_controller("again", &[]).await?;
+    let flags = ["--leader-elect=true", "--pod-name=jobwright-0", "--pod-uid=11111111-2222-3333-4444-555555555555"];
+    let mut first = scene.replica(&flags).await?;
+    first.says("working").await?;
+    first.process.kill();
+    let killed = Timestamp::now();
+    let again = scene.replica(&flags).await?;
+    again.says("working").await?;
+    let handover = again.said_at("working")?.duration_since(killed);
+    assert!(handover.as_secs() < 10, "it waited for the Lease to run out, {handover:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_slept_past_its_lease_writes_no_more() -> Result<()> {
     let scene = Scene::without_controller("asleep", &[]).await?;
     let first = scene.replica(&BRISK).await?;

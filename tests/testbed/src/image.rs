@@ -31,9 +31,15 @@ pub fn config() -> Value {
     })
 }
 
+/// The profile of a binary for users.
+pub const RELEASE: &str = "release";
+/// The profile of one for tests: the same code, compiled faster.
+pub const TEST: &str = "test-image";
+
 /// Builds the static binary where it is not up to date; tells where it is.
-pub fn binary() -> Result<PathBuf> {
+fn binary(profile: &str) -> Result<PathBuf> {
     let mut build = Command::new(root().join("deploy/image/build"));
+    build.arg(profile);
     // What cargo tells a program that it runs would look to build scripts like a change; the commit is git's.
     let told = [
         "CARGO_PKG_",
@@ -54,9 +60,9 @@ pub fn binary() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// Makes the image's OCI tarball, with these tags.
-pub fn make<T: std::fmt::Display>(target: &Path, tags: &[T]) -> Result<()> {
-    let binary = binary()?;
+/// Makes the image's OCI tarball, with these tags, of a binary of this profile.
+pub fn make<T: std::fmt::Display>(target: &Path, tags: &[T], profile: &str) -> Result<()> {
+    let binary = binary(profile)?;
     let mut layer = Builder::new(Vec::new());
     images::file(&mut layer, "jobwright", &fs::read(&binary)?, 0o755)?;
     let names: Vec<String> = tags.iter().map(|tag| format!("{REPOSITORY}:{tag}")).collect();

@@ -98,7 +98,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             assets::ensure(&[assets::KWOK, assets::HELM])?;
         }
         Command::Image { output, tags } => {
-            testbed::image::make(&output, &tags)?;
+            testbed::image::make(&output, &tags, testbed::image::RELEASE)?;
             let megabytes = std::fs::metadata(&output)?.len() as f64 / 1e6;
             println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags.join(", "));
         }
