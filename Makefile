@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential conformance end-to-end deployed image install-yaml kind deny release-check
+.PHONY: help build demo test check unit integration differential conformance end-to-end deployed image install-yaml kind bench deny release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,3 +57,8 @@ release-check: ## What a release needs: dependencies, bill of materials, version
 
 deny: ## Licences, advisories and sources of dependencies (cargo install cargo-deny)
 	$(CARGO) deny --workspace check
+
+QUICK ?=
+PAGE ?=
+bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 for less, PAGE=1 writes docs/performance.md
+	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(BENCH)

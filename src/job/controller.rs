@@ -75,6 +75,8 @@ pub struct Rival {
 #[derive(Clone, Default)]
 struct Memory {
     backoff: Backoff,
+    /// Since when `status.ready` alone is out of date.
+    ready_stale: Option<Timestamp>,
     /// A creation went unanswered, so there may be a pod we know nothing of.
     recount: bool,
     /// When kube-controller-manager had last written the status when we first saw the Job.
@@ -378,9 +380,17 @@ impl Controller {
             }
             let pods = self.candidates(&job);
             let vanished = self.vanished().get(uid).copied();
-            let situation = Situation { job: &job, pods: &pods, backoff: &memory.backoff, vanished, refused };
+            let situation = Situation {
+                job: &job,
+                pods: &pods,
+                backoff: &memory.backoff,
+                vanished,
+                ready_stale: memory.ready_stale,
+                refused,
+            };
             let decision = decide(&situation, self.kit.clock.now(), &self.config.limits);
             memory.backoff = decision.backoff;
+            memory.ready_stale = decision.ready_stale;
             self.remember(&job, &memory);
             if let Some(wake) = decision.wake {
                 self.queue.add_at(Key::Job(uid.clone()), self.kit.clock.instant_of(wake));

@@ -184,9 +184,16 @@ impl Job {
     pub fn decide(&self, pods: &[Pod]) -> Decision {
         let pods = views(pods);
         let backoff = Backoff::default();
-        let situation =
-            Situation { job: &self.view, pods: &pods, backoff: &backoff, vanished: None, refused: self.refused };
-        decide(&situation, time(NOW), &Limits::default())
+        let situation = Situation {
+            job: &self.view,
+            pods: &pods,
+            backoff: &backoff,
+            vanished: None,
+            ready_stale: None,
+            refused: self.refused,
+        };
+        // What can wait is shown at once.
+        decide(&situation, time(NOW), &Limits { ready_pause: Duration::ZERO, ..Limits::default() })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -137,8 +138,20 @@ impl World {
         let mut refused = Refused::default();
         for _ in 0..100 {
             let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
-            let situation = Situation { job: &self.job, pods: &pods, backoff: &self.backoff, vanished: None, refused };
-            let limits = Limits { max_uncounted_pods: 3, max_pods_per_sync: 2, ..Limits::default() };
+            let situation = Situation {
+                job: &self.job,
+                pods: &pods,
+                backoff: &self.backoff,
+                vanished: None,
+                ready_stale: None,
+                refused,
+            };
+            let limits = Limits {
+                max_uncounted_pods: 3,
+                max_pods_per_sync: 2,
+                ready_pause: Duration::ZERO,
+                ..Limits::default()
+            };
             let decision = decide(&situation, time(self.now), &limits);
             self.backoff = decision.backoff;
             match decision.step {

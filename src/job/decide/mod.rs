@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod parallelism;
 pub mod pod_failure_policy;
 pub mod pod_replacement_policy;
+pub mod readiness;
 pub mod success_policy;
 pub mod suspend;
 pub mod tally;
@@ -56,6 +57,8 @@ pub struct Situation<'a> {
     pub backoff: &'a Backoff,
     /// When a pod of it was last taken away by force, so that it cannot be counted.
     pub vanished: Option<Timestamp>,
+    /// Since when `status.ready` alone is out of date, as remembered.
+    pub ready_stale: Option<Timestamp>,
     /// What was refused a moment ago: attend to the rest, and try that again later.
     pub refused: Refused,
 }
@@ -78,6 +81,8 @@ pub struct Decision {
     pub wake: Option<Timestamp>,
     /// The pod failures so far, to be remembered.
     pub backoff: Backoff,
+    /// Since when `status.ready` alone is out of date, to be remembered.
+    pub ready_stale: Option<Timestamp>,
 }
 
 /// A pod to create, beyond what the template says.
@@ -141,8 +146,13 @@ pub enum Step {
 
 /// Decides what to do next.
 pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
+    readiness::put_off(at_once(situation, now, limits), situation.job, situation.ready_stale, now, limits)
+}
+
+/// What there is to do, whether or not it can wait.
+fn at_once(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
     let Situation { job, pods, backoff, .. } = *situation;
-    let simple = |step| Decision { step, wake: None, backoff: backoff.clone() };
+    let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), ready_stale: None };
     if job.status.is_finished() {
         let left: Vec<_> = claims::owned(job, pods).filter(|pod| pod.tracked).cloned().collect();
         return simple(if left.is_empty() { Step::Nothing } else { Step::Untrack(left) });
@@ -165,7 +175,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     if to_store || accounting::is_pressing(job, &tally, limits) {
         let step = account(situation, &tally, outcome.as_ref(), now, limits);
         if !matches!(step, Step::Nothing) {
-            return Decision { step, wake, backoff };
+            return Decision { step, wake, backoff, ready_stale: None };
         }
     }
     if !situation.refused.pods {
@@ -184,10 +194,10 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
             PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
         };
         if let Some(step) = step {
-            return Decision { step, wake, backoff };
+            return Decision { step, wake, backoff, ready_stale: None };
         }
     }
-    Decision { step: account(situation, &tally, outcome.as_ref(), now, limits), wake, backoff }
+    Decision { step: account(situation, &tally, outcome.as_ref(), now, limits), wake, backoff, ready_stale: None }
 }
 
 /// Counts what has ended and stores what has become of the Job.

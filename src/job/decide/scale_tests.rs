@@ -27,8 +27,14 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
         let all: Vec<_> = pods.values().cloned().collect();
         looked_at += all.len();
         decisions += 1;
-        let situation =
-            Situation { job: &job, pods: &all, backoff: &backoff, vanished: None, refused: Refused::default() };
+        let situation = Situation {
+            job: &job,
+            pods: &all,
+            backoff: &backoff,
+            vanished: None,
+            ready_stale: None,
+            refused: Refused::default(),
+        };
         let decision = decide(&situation, time(100), &Limits::default());
         backoff = decision.backoff;
         match decision.step {

@@ -169,6 +169,11 @@ impl ControlPlane {
         })
     }
 
+    /// The API server's process id.
+    pub async fn apiserver_id(&self) -> u32 {
+        self.apiserver.lock().await.id()
+    }
+
     /// Kills the API server, as a crash would; [`ControlPlane::restart_apiserver`] brings it back.
     pub async fn kill_apiserver(&self) {
         self.apiserver.lock().await.kill();

@@ -37,7 +37,7 @@ pub const RELEASE: &str = "release";
 pub const TEST: &str = "test-image";
 
 /// Builds the static binary where it is not up to date; tells where it is.
-fn binary(profile: &str) -> Result<PathBuf> {
+pub fn binary(profile: &str) -> Result<PathBuf> {
     let mut build = Command::new(root().join("deploy/image/build"));
     build.arg(profile);
     // What cargo tells a program that it runs would look to build scripts like a change; the commit is git's.

@@ -1,0 +1,68 @@
+//! Many CronJobs due in the same minute: how long after it their Jobs are there.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use kube::Api;
+use kube::api::PostParams;
+use kube::runtime::watcher::{self, Event, watcher};
+use serde_json::json;
+use testbed::kwok::NODE_NAME;
+use testbed::process::Process;
+
+use crate::report::{Figures, median, quantile};
+use crate::site::Site;
+use crate::usage;
+use crate::work::{AT_ONCE, pod_template};
+
+/// They are made at least this long before the minute turns, and at most this long and a minute.
+const AHEAD: i64 = 15;
+
+/// Has `count` CronJobs due at the next turn of the minute.
+pub async fn measure(site: &Site, process: &Process, count: usize) -> Result<Figures> {
+    let into = Timestamp::now().as_second().rem_euclid(60);
+    if into > 60 - AHEAD {
+        tokio::time::sleep(Duration::from_secs((61 - into).unsigned_abs())).await;
+    }
+    let namespace = site.cluster.namespace("cron").await?;
+    let cron_jobs: Api<CronJob> = Api::namespaced(site.client.clone(), &namespace);
+    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
+    let cron_job = |number| -> Result<CronJob> {
+        Ok(serde_json::from_value(json!({
+            "metadata": {"name": format!("cron-{number}")},
+            // What the Jobs do is not what is measured.
+            "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"suspend": true, "template": pod_template(NODE_NAME)}}},
+        }))?)
+    };
+    let manifests = (0..count).map(cron_job).collect::<Result<Vec<_>>>()?;
+    let creations = stream::iter(manifests).map(|cron_job| {
+        let cron_jobs = cron_jobs.clone();
+        async move { cron_jobs.create(&PostParams::default(), &cron_job).await.map(drop) }
+    });
+    creations.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    let due = Timestamp::from_second((Timestamp::now().as_second() / 60 + 1) * 60)?;
+    usage::reset_peak(process.id())?;
+    let before = usage::of(process.id())?.cpu_s;
+    let mut events = watcher(jobs, watcher::Config::default()).boxed();
+    let mut lags = std::collections::HashMap::new();
+    while lags.len() < count {
+        let event = tokio::time::timeout(Duration::from_secs(150), events.try_next()).await;
+        if let Some(Event::Apply(job) | Event::InitApply(job)) = event.context("no Job for too long")?? {
+            let lag = Timestamp::now().duration_since(due).as_secs_f64();
+            lags.entry(job.metadata.name.context("a name")?).or_insert(lag);
+        }
+    }
+    let lags: Vec<f64> = lags.into_values().collect();
+    let after = usage::of(process.id())?;
+    let mut figures = Figures::from([
+        ("controller_cpu_s", after.cpu_s - before),
+        ("controller_rss_mib", after.peak_mib),
+        ("lag_last_s", lags.iter().copied().fold(0.0, f64::max)),
+    ]);
+    figures.extend(median(&lags).map(|lag| ("lag_median_s", lag)));
+    figures.extend(quantile(&lags, 0.99).map(|lag| ("lag_p99_s", lag)));
+    Ok(figures)
+}

@@ -1,0 +1,140 @@
+//! A cluster with much in it: how long a start takes, what a controller has to remember, and what it does when there is
+//! nothing to do.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use kube::core::PartialObjectMeta;
+use serde_json::json;
+use testbed::kwok::NODE_NAME;
+
+use crate::report::Figures;
+use crate::site::Site;
+use crate::system::{System, wait};
+use crate::usage;
+use crate::work::{AT_ONCE, pod_template};
+
+/// A node that nobody plays the kubelet for: its pods stay as they are.
+const STILL: &str = "still";
+/// How long a start may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How much there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Jobs with four pods each that do not end.
+    pub jobs: usize,
+    /// Jobs that are finished.
+    pub finished: usize,
+    /// Pods that are no Job's.
+    pub strangers: usize,
+    /// For how long nothing happens.
+    pub idle: Duration,
+}
+
+/// Makes Jobs and pods that stay, and Jobs that are finished. Jobwright does the controller's part.
+pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
+    let nodes: Api<Node> = Api::all(site.client.clone());
+    nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
+    let mut process = site.begin(System::Jobwright)?;
+    let namespace = site.cluster.namespace("many").await?;
+    let job = |name: String, completions: usize, parallelism: usize| {
+        let spec = json!({"completions": completions, "parallelism": parallelism, "template": pod_template(STILL)});
+        serde_json::from_value::<Job>(json!({"metadata": {"name": name}, "spec": spec}))
+    };
+    let mut jobs = Vec::new();
+    for number in 0..size.jobs {
+        jobs.push(job(format!("lasting-{number}"), 4, 4)?);
+    }
+    for number in 0..size.finished {
+        // Nothing to complete, so it is complete.
+        jobs.push(job(format!("finished-{number}"), 0, 1)?);
+    }
+    create_all(&Api::namespaced(site.client.clone(), &namespace), jobs).await?;
+    let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(site.client.clone(), &namespace);
+    let wanted = size.jobs * 4;
+    wait(&mut process, "filling the cluster", Duration::from_secs(600), async || {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let page = pods.list(&ListParams::default().limit(1)).await?;
+        let rest = usize::try_from(page.metadata.remaining_item_count.unwrap_or_default())?;
+        Ok(page.items.len() + rest >= wanted)
+    })
+    .await?;
+    // The last status writes.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    site.end(process).await
+}
+
+/// Makes pods that are no Job's.
+pub async fn add_strangers(site: &Site, count: usize) -> Result<()> {
+    let namespace = site.cluster.namespace("strangers").await?;
+    let mut pod = pod_template(STILL);
+    pod["metadata"] = json!({"generateName": "stranger-", "labels": {"app": "web"}});
+    let pod: Pod = serde_json::from_value(pod)?;
+    create_all(&Api::namespaced(site.client.clone(), &namespace), vec![pod; count]).await
+}
+
+async fn create_all<K>(api: &Api<K>, objects: Vec<K>) -> Result<()>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+{
+    let creations =
+        stream::iter(objects).map(|object| async move { api.create(&PostParams::default(), &object).await.map(drop) });
+    Ok(creations.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
+}
+
+/// From the start of the process to the first pod of a Job that waits for it, and the memory it has then.
+pub async fn restart(site: &mut Site, system: System) -> Result<Figures> {
+    let namespace = site.cluster.namespace("restart").await?;
+    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
+    let spec = json!({"template": pod_template(NODE_NAME)});
+    jobs.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "new"}, "spec": spec}))?)
+        .await?;
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &namespace);
+    let begun = Instant::now();
+    let mut process = site.begin(system)?;
+    wait(&mut process, "the first pod", PATIENCE, async || {
+        Ok(!pods.list(&ListParams::default().limit(1)).await?.items.is_empty())
+    })
+    .await?;
+    let first = begun.elapsed().as_secs_f64();
+    // What it does after the start, such as looking at each Job once, is part of it.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let used = usage::of(process.id())?;
+    site.end(process).await?;
+    Ok(Figures::from([
+        ("to_first_pod_s", first),
+        ("controller_cpu_s", used.cpu_s),
+        ("controller_rss_mib", used.peak_mib),
+        ("controller_rss_after_mib", used.now_mib),
+    ]))
+}
+
+/// What a controller uses while nothing happens.
+pub async fn idle(site: &mut Site, system: System, length: Duration) -> Result<Figures> {
+    let process = site.begin_warm(system).await?;
+    // Until what the start brought has been dealt with.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = usage::of(process.id())?;
+    let writes_before = job_requests(site).await?;
+    tokio::time::sleep(length).await;
+    let after = usage::of(process.id())?;
+    let requests = job_requests(site).await? - writes_before;
+    site.end(process).await.context("ending it")?;
+    Ok(Figures::from([
+        ("cpu_percent", (after.cpu_s - before.cpu_s) / length.as_secs_f64() * 100.0),
+        ("controller_rss_mib", after.now_mib),
+        ("requests", requests),
+    ]))
+}
+
+/// All requests about Jobs, CronJobs and pods but watches, which are renewed now and then.
+async fn job_requests(site: &Site) -> Result<f64> {
+    let requests = crate::requests::so_far(&site.client).await?;
+    Ok(crate::requests::of_controllers(&Default::default(), &requests).values().sum())
+}

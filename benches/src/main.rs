@@ -1,0 +1,240 @@
+//! `make bench`: Jobwright and kube-controller-manager on the same work, on the same kind of control plane, in turn.
+//!
+//! Each system runs alone on a fresh control plane with simulated nodes; A B A B, so that what else happens on the machine
+//! happens to both. Figures are compared pair by pair. It writes `target/bench/report.json` and, with `--page`,
+//! `docs/performance.md` with its plots.
+
+mod cron;
+mod crowded;
+mod floor;
+mod page;
+mod report;
+mod requests;
+mod site;
+mod system;
+mod usage;
+mod work;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crowded::Size;
+use report::Report;
+use site::Site;
+use system::System;
+use work::Work;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Less of everything: under five minutes
+    #[arg(long)]
+    quick: bool,
+    /// Only this work, such as chain or restart
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Only Jobwright, to see what a change does
+    #[arg(long)]
+    ours: bool,
+    /// So many pairs of runs of the short work
+    #[arg(long, default_value_t = 3)]
+    pairs: usize,
+    /// Write docs/performance.md and its plots
+    #[arg(long)]
+    page: bool,
+}
+
+/// The pieces of work that Jobs alone are.
+fn short_work(quick: bool) -> Vec<Work> {
+    let less = |full: usize, quick_: usize| if quick { quick_ } else { full };
+    let work = |name, jobs, completions, parallelism, indexed| {
+        let what = format!("{jobs} Job(s), completions {completions}, parallelism {parallelism}");
+        Work { name, what, jobs, completions, parallelism, indexed }
+    };
+    let (waves, burst) = (less(1000, 300), less(1000, 300));
+    vec![
+        work("chain", 1, 20, 1, false),
+        work("waves", 1, waves, 50, false),
+        work("burst", 1, burst, burst, true),
+        work("many", less(300, 100), 1, 1, false),
+        work("stair", less(100, 30), 5, 1, true),
+    ]
+}
+
+/// What the built-in controllers are asked to do with their limits as they come; more would take too long.
+fn work_as_shipped() -> Vec<Work> {
+    let work = |name, jobs, completions, parallelism, indexed| {
+        let what = format!("{jobs} Job(s), completions {completions}, parallelism {parallelism}");
+        Work { name, what, jobs, completions, parallelism, indexed }
+    };
+    vec![work("burst-200", 1, 200, 200, true), work("many-50", 50, 1, 1, false)]
+}
+
+struct Bench {
+    arguments: Arguments,
+    report: Report,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let begun = Instant::now();
+    system::build()?;
+    let mut bench = Bench { arguments, report: Report { machine: machine()?, ..Report::default() } };
+    bench.short().await?;
+    bench.as_shipped().await?;
+    bench.cron().await?;
+    bench.crowded().await?;
+    let report = &bench.report;
+    println!("\n{}\n{}", report.machine, report.table());
+    let target = PathBuf::from("target/bench");
+    fs::create_dir_all(&target)?;
+    fs::write(target.join("report.json"), serde_json::to_string_pretty(&report.json())? + "\n")?;
+    if bench.arguments.page {
+        page::write(report, Path::new("docs"))?;
+    }
+    println!("{} s; target/bench/report.json", begun.elapsed().as_secs());
+    Ok(())
+}
+
+impl Bench {
+    fn wants(&self, name: &str) -> bool {
+        self.arguments.only.is_empty() || self.arguments.only.iter().any(|only| only == name)
+    }
+
+    fn systems(&self) -> &'static [System] {
+        if self.arguments.ours { &[System::Jobwright] } else { &[System::Jobwright, System::Builtin] }
+    }
+
+    fn pairs(&self) -> usize {
+        if self.arguments.quick { 1 } else { self.arguments.pairs }
+    }
+
+    fn tell(name: &str, system: System, figures: &report::Figures) {
+        let text: Vec<String> =
+            figures.iter().map(|(figure, value)| format!("{figure} {}", report::figure_text(*value))).collect();
+        println!("{name:<9} {:<18} {}", system.name(), text.join(", "));
+    }
+
+    fn add(&mut self, name: &'static str, what: &str, system: System, figures: report::Figures) {
+        Self::tell(name, system, &figures);
+        self.report.add(name, what, system, figures);
+    }
+
+    async fn short(&mut self) -> Result<()> {
+        let all: Vec<Work> =
+            short_work(self.arguments.quick).into_iter().filter(|work| self.wants(work.name)).collect();
+        let pods = if self.arguments.quick { 300 } else { 1000 };
+        let floor = self.wants("floor");
+        for _ in 0..self.pairs() {
+            for &system in self.systems() {
+                if all.is_empty() && !(floor && system == System::Jobwright) {
+                    continue;
+                }
+                let mut site = Site::start().await?;
+                if floor && system == System::Jobwright {
+                    let what = format!("a bare client: {pods} pods created, their finalizers taken off");
+                    let figures = floor::measure(&site, pods, 64).await?;
+                    self.add("floor", &what, system, figures);
+                }
+                let process = site.begin_warm(system).await?;
+                for work in &all {
+                    let figures = site
+                        .measure(&process, work)
+                        .await
+                        .with_context(|| format!("{} {}", system.name(), work.name))?;
+                    self.add(work.name, &work.what, system, figures);
+                }
+                site.end(process).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn as_shipped(&mut self) -> Result<()> {
+        let all: Vec<Work> = work_as_shipped().into_iter().filter(|work| self.wants(work.name)).collect();
+        if self.arguments.quick || self.arguments.ours || all.is_empty() {
+            return Ok(());
+        }
+        for system in [System::Jobwright, System::BuiltinAsShipped] {
+            let mut site = Site::start().await?;
+            let process = site.begin_warm(system).await?;
+            for work in &all {
+                let figures = site.measure(&process, work).await?;
+                self.add(work.name, &work.what, system, figures);
+            }
+            site.end(process).await?;
+        }
+        Ok(())
+    }
+
+    async fn cron(&mut self) -> Result<()> {
+        if !self.wants("cron") {
+            return Ok(());
+        }
+        let count = if self.arguments.quick { 100 } else { 500 };
+        for &system in self.systems() {
+            let mut site = Site::start().await?;
+            let process = site.begin_warm(system).await?;
+            let figures = cron::measure(&site, &process, count).await?;
+            self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures);
+            site.end(process).await?;
+        }
+        Ok(())
+    }
+
+    async fn crowded(&mut self) -> Result<()> {
+        let wanted = ["restart", "idle", "crowd"].map(|name| self.wants(name));
+        if !wanted.contains(&true) {
+            return Ok(());
+        }
+        let size = if self.arguments.quick {
+            Size { jobs: 500, finished: 1000, strangers: 2000, idle: Duration::from_secs(15) }
+        } else {
+            Size { jobs: 5000, finished: 10_000, strangers: 20_000, idle: Duration::from_secs(60) }
+        };
+        let mut site = Site::start().await?;
+        crowded::fill(&mut site, size).await?;
+        if wanted[0] {
+            let what = format!("{} Jobs with {} pods, {} finished Jobs", size.jobs, size.jobs * 4, size.finished);
+            for _ in 0..self.pairs() {
+                for &system in self.systems() {
+                    let figures = crowded::restart(&mut site, system).await?;
+                    self.add("restart", &what, system, figures);
+                }
+            }
+        }
+        if wanted[1] {
+            let what = format!("the same, for {} s in which nothing happens", size.idle.as_secs());
+            for &system in self.systems() {
+                let figures = crowded::idle(&mut site, system, size.idle).await?;
+                self.add("idle", &what, system, figures);
+            }
+        }
+        if wanted[2] {
+            crowded::add_strangers(&site, size.strangers).await?;
+            let what = format!("the same, and {} pods that are no Job's", size.strangers);
+            for &system in self.systems() {
+                let figures = crowded::restart(&mut site, system).await?;
+                self.add("crowd", &what, system, figures);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The machine in words.
+fn machine() -> Result<String> {
+    let cpu = fs::read_to_string("/proc/cpuinfo")?;
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, name)| name);
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let kib: u64 = memory.split_whitespace().nth(1).context("MemTotal")?.parse()?;
+    Ok(format!("{cores} cores ({model}), {} GiB", (kib + (1 << 19)) >> 20))
+}
