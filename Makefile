@@ -39,7 +39,7 @@ end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
 	$(CARGO) test --test end_to_end
 
 deployed: ## The image, installed by the chart on a real node: upgrades, failures, moving here and back
-	$(CARGO) test --test deployed -- --test-threads=1
+	$(CARGO) test --test deployed -- --test-threads=1 --nocapture
 
 image: ## The container image, as an OCI tarball, without a Docker engine
 	$(CARGO) run --quiet --package testbed -- image

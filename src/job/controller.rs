@@ -14,10 +14,11 @@ use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
 use super::decide::{Refused, Situation, Step, decide};
 use super::metrics::{JobMetrics, Sync};
+use super::rival::Rival;
 use super::view::{JobView, Owner, PodView};
 use super::wire::{WireJob, WirePod};
 use crate::runtime::cache::{Cache, Cached, Change};
-use crate::runtime::config::{BUILTIN_FIELD_MANAGER, Claim, Config};
+use crate::runtime::config::{Claim, Config};
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
@@ -57,18 +58,6 @@ pub struct Controller {
     all_pods: watch::Sender<bool>,
     /// Where another controller was seen to work on our Jobs.
     rival: watch::Sender<Option<Rival>>,
-}
-
-/// Another controller works on the same Jobs. Each would create its own pods, so this one gives way.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "{BUILTIN_FIELD_MANAGER} works on the same Jobs: it wrote the status of Job {namespace}/{job} while we watched; run it with --controllers=*,-job-controller, or run jobwright with --claim=managed-by"
-)]
-pub struct Rival {
-    /// The namespace of the Job on which it was seen.
-    pub namespace: String,
-    /// That Job's name.
-    pub job: String,
 }
 
 /// What is remembered of a Job between syncs.
@@ -398,7 +387,7 @@ impl Controller {
             if matches!(decision.step, Step::Nothing) {
                 return failure.map_or(Ok(()), Err);
             }
-            tracing::debug!(step = ?Brief(&decision.step), "next step");
+            tracing::debug!(step = ?decision.step.brief(), "next step");
             sync.note(&job, &decision.step);
             let last = matches!(decision.step, Step::Refuse(_));
             match self.actor.act(&job, decision.step).await {
@@ -481,29 +470,5 @@ impl Controller {
     fn forget(&self, uid: &Uid) {
         self.memory().remove(uid);
         self.vanished().remove(uid);
-    }
-}
-
-/// A step in a word and a number, for the log.
-struct Brief<'a>(&'a Step);
-
-impl std::fmt::Debug for Brief<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Step::Nothing => write!(f, "nothing"),
-            Step::Refuse(event) => write!(f, "refuse ({})", event.reason),
-            Step::Claim { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
-            Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
-            Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
-            Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
-            Step::WriteStatus { status, .. } => write!(
-                f,
-                "write status: active {}, succeeded {}, failed {}, uncounted {}",
-                status.active,
-                status.succeeded,
-                status.failed,
-                status.uncounted.len()
-            ),
-        }
     }
 }

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod index;
 pub mod metrics;
 pub mod pod;
+pub mod rival;
 pub mod status;
 pub mod view;
 pub mod wire;

@@ -6,6 +6,9 @@ use serde_json::json;
 use crate::kubectl;
 use crate::site::{SYSTEM, Site, file};
 
+/// Enough to be under way on both ways.
+const COMPLETIONS: i32 = 40;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn there_and_back_with_jobs_under_way() -> Result<()> {
     let Some(site) = Site::turn().await? else { return Ok(()) };
@@ -26,7 +29,7 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
     let spec = |extra: serde_json::Value| {
         let mut spec = json!({
             "managedBy": null,
-            "completions": 30, "parallelism": 2, "backoffLimit": 0,
+            "completions": COMPLETIONS, "parallelism": 2, "backoffLimit": 0,
             "template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "command": ["sleep", "0.2"]}]}},
         });
         testbed::manifest::lay_over(&mut spec, &extra);
@@ -45,15 +48,15 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
     // And back: first Jobwright goes, then they come.
     site.uninstall(SYSTEM, "jobwright").await?;
     let before = done(&scene.jobs.get("plain").await?.status.unwrap_or_default());
-    assert!(before < 30, "nothing is left to be handed back");
+    assert!(before < COMPLETIONS, "nothing is left to be handed back");
     control.switch_builtin_job_controllers(true).await?;
     scene.job_until("plain", "going on", |status| done(status) > before).await?;
     for job in ["plain", "indexed"] {
         // The built-in controller takes a second a step.
         kubectl(&scene, &["wait", "--for=condition=complete", &format!("job/{job}"), "--timeout=120s"]).await?;
         let status = scene.jobs.get(job).await?.status.unwrap_or_default();
-        assert_eq!((status.succeeded, status.failed), (Some(30), None), "{job}");
-        assert_eq!(scene.pods_of(job).await?.len(), 30, "{job}: no pod was made in vain");
+        assert_eq!((status.succeeded, status.failed), (Some(COMPLETIONS), None), "{job}");
+        assert_eq!(scene.pods_of(job).await?.len(), usize::try_from(COMPLETIONS)?, "{job}: no pod was made in vain");
     }
     scene.nothing_tracked().await?;
     site.cluster.delete_namespace(&scene.namespace).await

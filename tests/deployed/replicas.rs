@@ -10,8 +10,10 @@ use crate::harness::{Scene, until};
 use crate::kubectl;
 use crate::site::{SYSTEM, Site, kill, under_way};
 
-/// So many Jobs are under way when something happens to the leader.
+/// So many Jobs are under way when the leader goes.
 const JOBS: usize = 100;
+/// So many when it is upgraded.
+const JOBS_OF_UPGRADE: usize = 60;
 
 /// Jobs of one short pod each.
 fn load(jobs: usize) -> String {
@@ -87,13 +89,13 @@ async fn an_upgrade_under_load_loses_nothing() -> Result<()> {
     site.install_ready(&[]).await?;
     let scene = site.user("upgrade").await?;
     let before = site.pods().await?;
-    testbed::Kubectl::new(site.cluster, scene.namespace.clone())?.apply(&load(JOBS)).await?;
-    under_way("Jobs before the upgrade", JOBS, async || complete(&scene).await).await?;
+    testbed::Kubectl::new(site.cluster, scene.namespace.clone())?.apply(&load(JOBS_OF_UPGRADE)).await?;
+    under_way("Jobs before the upgrade", JOBS_OF_UPGRADE, async || complete(&scene).await).await?;
     let begun = Instant::now();
     site.install_ready(&["--set", "image.tag=upgrade"]).await?;
     println!("upgrade of both replicas: {} ms", begun.elapsed().as_millis());
     site.another_leader(&before).await?;
-    all_exact(&scene, JOBS).await?;
+    all_exact(&scene, JOBS_OF_UPGRADE).await?;
     kubectl(&scene, &["delete", "jobs", "--all", "--wait=false"]).await?;
     site.cluster.delete_namespace(&scene.namespace).await?;
     site.uninstall(SYSTEM, "jobwright").await

@@ -17,8 +17,8 @@ use crate::metrics::get;
 /// Election with times a test can wait for.
 const BRISK: [&str; 4] = [
     "--leader-elect=true",
-    "--leader-elect-lease-duration=3s",
-    "--leader-elect-renew-deadline=2s",
+    "--leader-elect-lease-duration=5s",
+    "--leader-elect-renew-deadline=4s",
     "--leader-elect-retry-period=300ms",
 ];
 
@@ -114,7 +114,7 @@ async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out() -> Res
     let killed = Instant::now();
     first.process.kill();
     second.says("working").await?;
-    println!("hand-over of a leader that was killed: {} ms of a Lease of 3 s", killed.elapsed().as_millis());
+    println!("hand-over of a leader that was killed: {} ms of a Lease of 5 s", killed.elapsed().as_millis());
     scene.all_exact(&jobs).await
 }
 

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::{Arguments, ControllerName};
 use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
-use crate::job::controller::{self as job, Rival};
+use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
+use crate::job::rival::Rival;
 use crate::runtime::election::lease::{Handover, LastWrites};
 use crate::runtime::kit::Kit;
 use crate::runtime::watch::CacheState;

@@ -16,7 +16,7 @@ use super::gauges;
 use crate::cli::connect::ConnectError;
 use crate::cli::rights::{self, Asked, Forbidden};
 use crate::cli::version;
-use crate::job::controller::Rival;
+use crate::job::rival::Rival;
 use crate::runtime::clock::Clock;
 use crate::runtime::election::Election;
 use crate::runtime::health::Health;

@@ -244,6 +244,37 @@ impl Outcome {
     }
 }
 
+/// A step in a word and a number, for the log.
+struct Brief<'a>(&'a Step);
+
+impl Step {
+    /// In a word and a number, for the log.
+    pub fn brief(&self) -> impl std::fmt::Debug {
+        Brief(self)
+    }
+}
+
+impl std::fmt::Debug for Brief<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Step::Nothing => write!(f, "nothing"),
+            Step::Refuse(event) => write!(f, "refuse ({})", event.reason),
+            Step::Claim { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
+            Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
+            Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
+            Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
+            Step::WriteStatus { status, .. } => write!(
+                f,
+                "write status: active {}, succeeded {}, failed {}, uncounted {}",
+                status.active,
+                status.succeeded,
+                status.failed,
+                status.uncounted.len()
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::fixtures::*;
