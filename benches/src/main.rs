@@ -50,27 +50,19 @@ struct Arguments {
 /// The pieces of work that Jobs alone are.
 fn short_work(quick: bool) -> Vec<Work> {
     let less = |full: usize, quick_: usize| if quick { quick_ } else { full };
-    let work = |name, jobs, completions, parallelism, indexed| {
-        let what = format!("{jobs} Job(s), completions {completions}, parallelism {parallelism}");
-        Work { name, what, jobs, completions, parallelism, indexed }
-    };
     let (waves, burst) = (less(1000, 300), less(1000, 300));
     vec![
-        work("chain", 1, 20, 1, false),
-        work("waves", 1, waves, 50, false),
-        work("burst", 1, burst, burst, true),
-        work("many", less(300, 100), 1, 1, false),
-        work("stair", less(100, 30), 5, 1, true),
+        Work::new("chain", 1, 20, 1, false),
+        Work::new("waves", 1, waves, 50, false),
+        Work::new("burst", 1, burst, burst, true),
+        Work::new("many", less(300, 100), 1, 1, false),
+        Work::new("stair", less(100, 30), 5, 1, true),
     ]
 }
 
 /// What the built-in controllers are asked to do with their limits as they come; more would take too long.
 fn work_as_shipped() -> Vec<Work> {
-    let work = |name, jobs, completions, parallelism, indexed| {
-        let what = format!("{jobs} Job(s), completions {completions}, parallelism {parallelism}");
-        Work { name, what, jobs, completions, parallelism, indexed }
-    };
-    vec![work("burst-200", 1, 200, 200, true), work("many-50", 50, 1, 1, false)]
+    vec![Work::new("burst-200", 1, 200, 200, true), Work::new("many-50", 50, 1, 1, false)]
 }
 
 struct Bench {

@@ -60,7 +60,7 @@ impl Site {
     /// Starts a system and waits until a first Job of it is complete.
     pub async fn begin_warm(&mut self, system: System) -> Result<Process> {
         let mut process = self.begin(system)?;
-        let first = Work { name: "warm", what: String::new(), jobs: 1, completions: 1, parallelism: 1, indexed: false };
+        let first = Work::new("warm", 1, 1, 1, false);
         let namespace = self.cluster.namespace("warm").await?;
         first.run(&self.client, &namespace, Duration::from_secs(60)).await.with_context(|| process.log_tail(10))?;
         process.check()?;

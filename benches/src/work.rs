@@ -45,6 +45,12 @@ pub struct Outcome {
 }
 
 impl Work {
+    /// So many Jobs of so many pods each, so many at once.
+    pub fn new(name: &'static str, jobs: usize, completions: usize, parallelism: usize, indexed: bool) -> Self {
+        let what = format!("{jobs} Job(s), completions {completions}, parallelism {parallelism}");
+        Self { name, what, jobs, completions, parallelism, indexed }
+    }
+
     /// So many pods in all.
     pub fn pods(&self) -> usize {
         self.jobs * self.completions

@@ -111,13 +111,7 @@ impl Controller {
 
     /// What the cache of CronJobs holds.
     pub fn cache(&self) -> CacheState {
-        CacheState {
-            synced: self.synced.is_done(),
-            len: self.cron_jobs.len(),
-            heard: self.cron_jobs.heard(),
-            answered: self.cron_jobs.answered(),
-            watched: self.watched.clone(),
-        }
+        CacheState::of(&self.cron_jobs, self.synced.is_done(), &self.watched)
     }
 
     /// How many CronJobs wait to be looked at.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use either::Either;
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
 use kube::api::Patch;
 use kube::core::Request;
-use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use super::decide::{CreationReason, NewPod, Step};
@@ -20,18 +20,15 @@ use super::wire::{WireJob, WirePod};
 use super::{API_VERSION, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Source};
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::{EventText, Recorder, Regarding};
+use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
-use crate::runtime::writes::{Writes, delete_params, patch_params, post_params};
+use crate::runtime::kit::Kit;
+use crate::runtime::writes::{delete_params, patch_params, post_params};
 
 /// What a step needs to be carried out.
 pub struct Actor {
-    /// The connection to the API server.
-    pub client: Client,
-    /// The gate all writes go through.
-    pub writes: Arc<Writes>,
-    /// Where events go.
-    pub recorder: Recorder,
+    /// The connection, the gate of writes, where events go.
+    pub kit: Kit,
     /// Where what happened is counted.
     pub metrics: JobMetrics,
     /// Pods we are deleting uncounted.
@@ -105,7 +102,7 @@ impl Actor {
 
     /// Reads the Job from the API server itself into the cache; none if it is gone.
     pub async fn reread(&self, namespace: &str, name: &str) -> kube::Result<Option<JobView>> {
-        let jobs: Api<WireJob> = Api::namespaced(self.client.clone(), namespace);
+        let jobs: Api<WireJob> = Api::namespaced(self.kit.client.clone(), namespace);
         let found = jobs.get_opt(name).await?.and_then(JobView::parse);
         if let Some(found) = &found {
             self.jobs.apply(found.clone(), Source::Answer);
@@ -116,14 +113,14 @@ impl Actor {
     /// Tells people of something about this Job.
     pub fn tell(&self, job: &JobView, event: EventText) {
         let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
-        self.recorder.publish(regarding, event);
+        self.kit.recorder.publish(regarding, event);
     }
 
     fn namespaced<K>(&self, job: &JobView) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.client.clone(), &job.identity.namespace)
+        Api::namespaced(self.kit.client.clone(), &job.identity.namespace)
     }
 
     /// Slow start: 1, 2, 4, … at once, and none after a batch in which one was refused, so that a quota that is used
@@ -151,9 +148,9 @@ impl Actor {
         let path = format!("/api/v1/namespaces/{}/pods", job.identity.namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.client.request::<WirePod>(request).await
+            self.kit.client.request::<WirePod>(request).await
         };
-        match self.writes.run(create).await {
+        match self.kit.writes.run(create).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
                 self.take_pod(created);
@@ -179,7 +176,7 @@ impl Actor {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.namespaced(job);
         let params = delete_params(&identity.uid, None);
-        match self.writes.run(pods.delete(&identity.name, &params)).await {
+        match self.kit.writes.run(pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.take_pod(deleted),
             Ok(Either::Right(_)) => self.drop_pod(pod),
             Err(error) => {
@@ -208,9 +205,9 @@ impl Actor {
     /// patched enough.
     async fn patch_pod(&self, pod: &PodView, patch: &Value) -> Result<(), WriteError> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = Api::namespaced(self.client.clone(), &identity.namespace);
+        let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
         let patch = Patch::Strategic(patch);
-        match self.writes.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
+        match self.kit.writes.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
                 self.take_pod(patched);
                 Ok(())
@@ -226,7 +223,7 @@ impl Actor {
         let identity = &pod.identity;
         let gone = error.is_not_found()
             || error.is_conflict() && {
-                let pods: Api<WirePod> = Api::namespaced(self.client.clone(), &identity.namespace);
+                let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
                 let found = pods.get_opt(&identity.name).await;
                 found.is_ok_and(|found| {
                     found.is_none_or(|found| found.metadata.uid.as_deref() != Some(identity.uid.as_str()))
@@ -323,7 +320,7 @@ impl Actor {
         let jobs: Api<WireJob> = self.namespaced(job);
         let patch = Patch::Merge(&patch);
         let params = patch_params();
-        match self.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
+        match self.kit.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
                 self.metrics.status_written(job, status);
                 if let Some(written) = JobView::parse(written) {

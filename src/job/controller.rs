@@ -43,7 +43,6 @@ enum Key {
 pub struct Controller {
     actor: Actor,
     config: Config,
-    kit: Kit,
     queue: Queue<Key>,
     memory: Mutex<HashMap<Uid, Memory>>,
     /// When a pod of a Job was last taken away by force.
@@ -75,19 +74,10 @@ struct Memory {
 impl Controller {
     /// A controller that neither watches nor works yet.
     pub fn new(kit: Kit, config: Config, metrics: JobMetrics) -> Self {
-        let actor = Actor {
-            client: kit.client.clone(),
-            writes: kit.writes.clone(),
-            recorder: kit.recorder.clone(),
-            metrics,
-            given_up: Mutex::default(),
-            jobs: Arc::default(),
-            pods: Cache::default(),
-        };
+        let actor = Actor { kit, metrics, given_up: Mutex::default(), jobs: Arc::default(), pods: Cache::default() };
         Self {
             actor,
             config,
-            kit,
             queue: Queue::closed(),
             memory: Mutex::default(),
             vanished: Mutex::default(),
@@ -148,28 +138,18 @@ impl Controller {
 
     /// What this controller's caches hold, by resource.
     pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
-        let state = |synced, len, heard, answered, watched: &WatchMetrics| CacheState {
-            synced,
-            len,
-            heard,
-            answered,
-            watched: watched.clone(),
-        };
-        let (jobs, pods) = (&self.actor.jobs, &self.actor.pods);
-        let jobs = state(self.jobs_synced.is_done(), jobs.len(), jobs.heard(), jobs.answered(), &self.jobs_watched);
-        let pods = state(self.pods_known(), pods.len(), pods.heard(), pods.answered(), &self.pods_watched);
-        let mut caches = vec![("jobs", jobs), ("pods", pods)];
-        caches.truncate(if self.config.drives_pods { 2 } else { 1 });
+        let jobs = CacheState::of(&self.actor.jobs, self.jobs_synced.is_done(), &self.jobs_watched);
+        let mut caches = vec![("jobs", jobs)];
+        if self.config.drives_pods {
+            let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
+            caches.push(("pods", CacheState::of(&self.actor.pods, known, &self.pods_watched)));
+        }
         caches
     }
 
     /// How many Jobs wait to be looked at.
     pub fn queue_depth(&self) -> usize {
         self.queue.len()
-    }
-
-    fn pods_known(&self) -> bool {
-        self.pods_synced.is_done() || self.all_pods_synced.is_done()
     }
 
     /// Returns once both caches hold all there is.
@@ -226,7 +206,7 @@ impl Controller {
     where
         W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Watch { api: self.kit.api(), labels, parse, metrics: metrics.clone() }
+        Watch { api: self.actor.kit.api(), labels, parse, metrics: metrics.clone() }
     }
 
     /// Looks at everything there is: every Job, and every pod that somebody has to let go.
@@ -282,7 +262,7 @@ impl Controller {
         }
         self.actor.metrics.pod_changed(change);
         if let Some(owner) = self.taken_by_force(change) {
-            let now = self.kit.clock.now();
+            let now = self.actor.kit.clock.now();
             self.vanished().insert(owner.uid.clone(), now);
         }
         if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
@@ -312,7 +292,7 @@ impl Controller {
                 Key::Orphan(uid) => self.sync_orphan(uid).await,
             }
         };
-        work(&self.queue, "job", &self.kit.syncs, sync).await;
+        work(&self.queue, "job", &self.actor.kit.syncs, sync).await;
     }
 
     /// Brings one Job as far as it can be brought now.
@@ -377,12 +357,12 @@ impl Controller {
                 ready_stale: memory.ready_stale,
                 refused,
             };
-            let decision = decide(&situation, self.kit.clock.now(), &self.config.limits);
+            let decision = decide(&situation, self.actor.kit.clock.now(), &self.config.limits);
             memory.backoff = decision.backoff;
             memory.ready_stale = decision.ready_stale;
             self.remember(&job, &memory);
             if let Some(wake) = decision.wake {
-                self.queue.add_at(Key::Job(uid.clone()), self.kit.clock.instant_of(wake));
+                self.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(wake));
             }
             if matches!(decision.step, Step::Nothing) {
                 return failure.map_or(Ok(()), Err);

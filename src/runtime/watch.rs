@@ -130,6 +130,13 @@ pub struct CacheState {
     pub watched: WatchMetrics,
 }
 
+impl CacheState {
+    /// That of this cache.
+    pub fn of<T: Cached>(cache: &Cache<T>, synced: bool, watched: &WatchMetrics) -> Self {
+        Self { synced, len: cache.len(), heard: cache.heard(), answered: cache.answered(), watched: watched.clone() }
+    }
+}
+
 /// How often a resource was listed, and how often its watch or list failed.
 #[derive(Clone, Default)]
 pub struct WatchMetrics {
