@@ -60,5 +60,6 @@ deny: ## Licences, advisories and sources of dependencies (cargo install cargo-d
 
 QUICK ?=
 PAGE ?=
-bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 for less, PAGE=1 writes docs/performance.md
-	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(BENCH)
+SCALE ?=
+bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 less, PAGE=1 writes docs/performance.md, SCALE=1 50,000 Jobs
+	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(if $(SCALE),--scale) $(BENCH)

@@ -10,6 +10,7 @@ mod floor;
 mod page;
 mod report;
 mod requests;
+mod scale;
 mod site;
 mod system;
 mod usage;
@@ -45,6 +46,9 @@ struct Arguments {
     /// Write docs/performance.md and its plots
     #[arg(long)]
     page: bool,
+    /// Nothing but 50,000 Jobs at once and a Job of 100,000 indexes, by Jobwright alone: an hour on two cores
+    #[arg(long)]
+    scale: bool,
 }
 
 /// The pieces of work that Jobs alone are.
@@ -76,19 +80,24 @@ async fn main() -> Result<()> {
     let begun = Instant::now();
     system::build()?;
     let mut bench = Bench { arguments, report: Report { machine: machine()?, ..Report::default() } };
-    bench.short().await?;
-    bench.as_shipped().await?;
-    bench.cron().await?;
-    bench.crowded().await?;
+    if bench.arguments.scale {
+        bench.scale().await?;
+    } else {
+        bench.short().await?;
+        bench.as_shipped().await?;
+        bench.cron().await?;
+        bench.crowded().await?;
+    }
     let report = &bench.report;
     println!("\n{}\n{}", report.machine, report.table());
     let target = PathBuf::from("target/bench");
     fs::create_dir_all(&target)?;
-    fs::write(target.join("report.json"), serde_json::to_string_pretty(&report.json())? + "\n")?;
-    if bench.arguments.page {
+    let file = target.join(if bench.arguments.scale { "scale.json" } else { "report.json" });
+    fs::write(&file, serde_json::to_string_pretty(&report.json())? + "\n")?;
+    if bench.arguments.page && !bench.arguments.scale {
         page::write(report, Path::new("docs"))?;
     }
-    println!("{} s; target/bench/report.json", begun.elapsed().as_secs());
+    println!("{} s; {}", begun.elapsed().as_secs(), file.display());
     Ok(())
 }
 
@@ -159,6 +168,25 @@ impl Bench {
                 self.add(work.name, &work.what, system, figures);
             }
             site.end(process).await?;
+        }
+        Ok(())
+    }
+
+    async fn scale(&mut self) -> Result<()> {
+        let mut series = Vec::new();
+        for work in scale::work(self.arguments.quick) {
+            if !self.wants(work.name) {
+                continue;
+            }
+            let mut site = Site::start().await?;
+            let process = site.begin_warm(System::Jobwright).await?;
+            let (figures, samples) = scale::measure(&site, &process, &work).await?;
+            self.add(work.name, &work.what, System::Jobwright, figures);
+            site.end(process).await?;
+            series.push((work, samples));
+        }
+        if self.arguments.page {
+            page::write_scale(&self.report, &series, Path::new("docs"))?;
         }
         Ok(())
     }

@@ -7,8 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 use plotters::prelude::*;
 
-use crate::report::{Report, figure_text, median};
+use crate::report::{Report, Runs, figure_text, median};
+use crate::scale::Sample;
 use crate::system::System;
+use crate::work::Work;
 
 const PAIR: [System; 2] = [System::Jobwright, System::Builtin];
 
@@ -19,6 +21,69 @@ pub fn write(report: &Report, docs: &Path) -> Result<()> {
         plot(report, figure, unit, &docs.join(format!("performance-{figure}.svg")))?;
     }
     fs::write(docs.join("performance.md"), text(report)?)?;
+    Ok(())
+}
+
+/// Writes the page of the large work and its plots below `docs`.
+pub fn write_scale(report: &Report, series: &[(Work, Vec<Sample>)], docs: &Path) -> Result<()> {
+    let mut text = String::from(
+        "# Performance at scale\n\n\
+         Measured by `make bench SCALE=1 PAGE=1`, which writes this page: Jobwright alone on a control plane with simulated nodes, far\n\
+         more Jobs than anywhere else here, made all at once, and one far larger Job.\n\n",
+    );
+    writeln!(text, "Machine: {}.\n", report.machine)?;
+    for (work, samples) in series {
+        let name = format!("scale-{}.svg", work.name);
+        plot_samples(samples, &docs.join(&name))?;
+        writeln!(
+            text,
+            "## {}\n\n{}.\n\n![Pods done in a second, and memory, over time]({name})\n",
+            work.name, work.what
+        )?;
+        let runs = report.work.iter().find(|(is, _)| *is == work.name).map(|(_, runs)| runs);
+        writeln!(text, "| | |\n|---|---|")?;
+        for figure in runs.map(Runs::figures).unwrap_or_default() {
+            let values = runs.map(|runs| runs.values(System::Jobwright, figure)).unwrap_or_default();
+            writeln!(text, "| {figure} | {} |", spread(&values))?;
+        }
+        writeln!(text)?;
+    }
+    fs::write(docs.join("scale.md"), text.trim_end().to_owned() + "\n")?;
+    Ok(())
+}
+
+/// Pods done in a second over time, and the memory of the controller.
+fn plot_samples(samples: &[Sample], path: &Path) -> Result<()> {
+    let rates: Vec<(f64, f64)> = samples
+        .windows(2)
+        .filter(|pair| pair[1].seconds > pair[0].seconds)
+        .map(|pair| (pair[1].seconds, (pair[1].done - pair[0].done) as f64 / (pair[1].seconds - pair[0].seconds)))
+        .collect();
+    let memory: Vec<(f64, f64)> = samples.iter().map(|sample| (sample.seconds, sample.mib)).collect();
+    let top = |values: &[(f64, f64)]| values.iter().map(|(_, value)| *value).fold(1.0, f64::max) * 1.15;
+    let end = samples.last().map_or(1.0, |sample| sample.seconds);
+    let root = SVGBackend::new(path, (760, 320)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&root)
+        .margin(8)
+        .x_label_area_size(34)
+        .y_label_area_size(56)
+        .right_y_label_area_size(56)
+        .build_cartesian_2d(0.0..end, 0.0..top(&rates))?
+        .set_secondary_coord(0.0..end, 0.0..top(&memory));
+    chart.configure_mesh().x_desc("seconds").y_desc("pods/s").draw()?;
+    chart.configure_secondary_axes().y_desc("MiB").draw()?;
+    let (rust, blue) = (RGBColor(0xb7, 0x41, 0x0e), RGBColor(0x32, 0x6c, 0xe5));
+    let legend = |colour: RGBColor| move |(x, y)| PathElement::new([(x, y), (x + 12, y)], colour.stroke_width(2));
+    chart.draw_series(LineSeries::new(rates, rust.stroke_width(2)))?.label("pods/s").legend(legend(rust));
+    chart.draw_secondary_series(LineSeries::new(memory, blue.stroke_width(2)))?.label("MiB").legend(legend(blue));
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK)
+        .draw()?;
+    root.present()?;
     Ok(())
 }
 

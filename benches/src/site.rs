@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -62,7 +63,10 @@ impl Site {
         let mut process = self.begin(system)?;
         let first = Work::new("warm", 1, 1, 1, false);
         let namespace = self.cluster.namespace("warm").await?;
-        first.run(&self.client, &namespace, Duration::from_secs(60)).await.with_context(|| process.log_tail(10))?;
+        first
+            .run(&self.client, &namespace, Duration::from_secs(60), &AtomicUsize::default())
+            .await
+            .with_context(|| process.log_tail(10))?;
         process.check()?;
         Ok(process)
     }
@@ -85,7 +89,7 @@ impl Site {
         let namespace = self.cluster.namespace(work.name).await?;
         usage::reset_peak(process.id())?;
         let before = self.mark(process).await?;
-        let outcome = work.run(&self.client, &namespace, PATIENCE).await?;
+        let outcome = work.run(&self.client, &namespace, PATIENCE, &AtomicUsize::default()).await?;
         // What follows the last status write belongs to it.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut figures = self.since(&before, process, work.pods()).await?;

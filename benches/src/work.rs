@@ -1,6 +1,7 @@
 //! The work: Jobs of several kinds, made and watched until all are complete.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -66,8 +67,14 @@ impl Work {
         Ok(serde_json::from_value(json!({"metadata": {"name": format!("{}-{number}", self.name)}, "spec": spec}))?)
     }
 
-    /// Makes the Jobs in this namespace and waits until all are complete.
-    pub async fn run(&self, client: &Client, namespace: &str, patience: Duration) -> Result<Outcome> {
+    /// Makes the Jobs in this namespace and waits until all are complete; `done` says how many pods the Jobs count.
+    pub async fn run(
+        &self,
+        client: &Client,
+        namespace: &str,
+        patience: Duration,
+        done: &AtomicUsize,
+    ) -> Result<Outcome> {
         let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
         // What is measured in pods is not watched: that would be work of the bench's own.
@@ -89,16 +96,20 @@ impl Work {
         let creating = tokio::spawn(creations.buffer_unordered(AT_ONCE).try_collect::<HashMap<_, _>>());
         let mut seen = Seen::default();
         let mut complete = HashSet::new();
+        let mut counted: HashMap<String, usize> = HashMap::new();
         while complete.len() < self.jobs {
             let left = patience.checked_sub(begun.elapsed());
             let Some(left) = left else {
                 bail!("{}: {} of {} Jobs are complete", self.name, complete.len(), self.jobs)
             };
             tokio::select! {
-                event = job_events.try_next() => if let Some(Event::Apply(job)) = event?
-                    && is_complete(&job, self.completions)?
-                {
-                    complete.insert(job.name_any());
+                event = job_events.try_next() => if let Some(Event::Apply(job) | Event::InitApply(job)) = event? {
+                    let succeeded = usize::try_from(job.status.as_ref().and_then(|status| status.succeeded).unwrap_or_default())?;
+                    let before = counted.insert(job.name_any(), succeeded).unwrap_or_default();
+                    done.fetch_add(succeeded.saturating_sub(before), Ordering::Relaxed);
+                    if is_complete(&job, self.completions)? {
+                        complete.insert(job.name_any());
+                    }
                 },
                 event = pod_events.try_next(), if watched => if let Some(Event::Apply(pod)) = event? {
                     seen.note(&pod);

@@ -63,8 +63,8 @@ pub struct Controller {
 #[derive(Clone, Default)]
 struct Memory {
     backoff: Backoff,
-    /// Since when `status.ready` alone is out of date.
-    ready_stale: Option<Timestamp>,
+    /// Since when numbers of the status are out of date.
+    numbers_stale: Option<Timestamp>,
     /// A creation went unanswered, so there may be a pod we know nothing of.
     recount: bool,
     /// When kube-controller-manager had last written the status when we first saw the Job.
@@ -354,12 +354,12 @@ impl Controller {
                 pods: &pods,
                 backoff: &memory.backoff,
                 vanished,
-                ready_stale: memory.ready_stale,
+                numbers_stale: memory.numbers_stale,
                 refused,
             };
             let decision = decide(&situation, self.actor.kit.clock.now(), &self.config.limits);
             memory.backoff = decision.backoff;
-            memory.ready_stale = decision.ready_stale;
+            memory.numbers_stale = decision.numbers_stale;
             self.remember(&job, &memory);
             if let Some(wake) = decision.wake {
                 self.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(wake));

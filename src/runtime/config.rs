@@ -63,8 +63,10 @@ pub struct Limits {
     pub pod_failure_backoff_max: Duration,
     /// How long creation waits after a pod was taken away by force, uncounted.
     pub vanished_pod_pause: Duration,
-    /// How long a change of `status.ready` alone may wait for others to be written with.
-    pub ready_pause: Duration,
+    /// How long a change of nothing but numbers in the status may wait for others to be written with.
+    pub numbers_pause: Duration,
+    /// How many ended pods to tell of are worth a write without waiting.
+    pub numbers_batch: usize,
     /// How many finished pods `status.uncountedTerminatedPods` holds at most.
     pub max_uncounted_pods: usize,
     /// How many pods one step creates or deletes at most.
@@ -79,7 +81,8 @@ impl Default for Limits {
             pod_failure_backoff_max: Duration::from_secs(600),
             // As long as the built-in controller waits before it acts on any change.
             vanished_pod_pause: Duration::from_secs(1),
-            ready_pause: Duration::from_secs(1),
+            numbers_pause: Duration::from_secs(1),
+            numbers_batch: 100,
             max_uncounted_pods: 500,
             max_pods_per_sync: 500,
         }

@@ -182,6 +182,17 @@ impl Job {
     }
 
     pub fn decide(&self, pods: &[Pod]) -> Decision {
+        // What can wait is shown at once.
+        self.decide_at(pods, None, time(NOW), &Limits { numbers_pause: Duration::ZERO, ..Limits::default() })
+    }
+
+    pub fn decide_at(
+        &self,
+        pods: &[Pod],
+        numbers_stale: Option<Timestamp>,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Decision {
         let pods = views(pods);
         let backoff = Backoff::default();
         let situation = Situation {
@@ -189,11 +200,10 @@ impl Job {
             pods: &pods,
             backoff: &backoff,
             vanished: None,
-            ready_stale: None,
+            numbers_stale,
             refused: self.refused,
         };
-        // What can wait is shown at once.
-        decide(&situation, time(NOW), &Limits { ready_pause: Duration::ZERO, ..Limits::default() })
+        decide(&situation, now, limits)
     }
 }
 

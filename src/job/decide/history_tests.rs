@@ -143,13 +143,13 @@ impl World {
                 pods: &pods,
                 backoff: &self.backoff,
                 vanished: None,
-                ready_stale: None,
+                numbers_stale: None,
                 refused,
             };
             let limits = Limits {
                 max_uncounted_pods: 3,
                 max_pods_per_sync: 2,
-                ready_pause: Duration::ZERO,
+                numbers_pause: Duration::ZERO,
                 ..Limits::default()
             };
             let decision = decide(&situation, time(self.now), &limits);

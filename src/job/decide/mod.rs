@@ -16,11 +16,11 @@ pub mod completion_mode;
 pub mod completions;
 pub mod deletion_order;
 pub mod max_failed_indexes;
+pub mod numbers;
 pub mod outcome;
 pub mod parallelism;
 pub mod pod_failure_policy;
 pub mod pod_replacement_policy;
-pub mod readiness;
 pub mod success_policy;
 pub mod suspend;
 pub mod tally;
@@ -57,8 +57,8 @@ pub struct Situation<'a> {
     pub backoff: &'a Backoff,
     /// When a pod of it was last taken away by force, so that it cannot be counted.
     pub vanished: Option<Timestamp>,
-    /// Since when `status.ready` alone is out of date, as remembered.
-    pub ready_stale: Option<Timestamp>,
+    /// Since when numbers of the status are out of date, as remembered.
+    pub numbers_stale: Option<Timestamp>,
     /// What was refused a moment ago: attend to the rest, and try that again later.
     pub refused: Refused,
 }
@@ -81,8 +81,8 @@ pub struct Decision {
     pub wake: Option<Timestamp>,
     /// The pod failures so far, to be remembered.
     pub backoff: Backoff,
-    /// Since when `status.ready` alone is out of date, to be remembered.
-    pub ready_stale: Option<Timestamp>,
+    /// Since when numbers of the status are out of date, to be remembered.
+    pub numbers_stale: Option<Timestamp>,
 }
 
 /// A pod to create, beyond what the template says.
@@ -146,13 +146,8 @@ pub enum Step {
 
 /// Decides what to do next.
 pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
-    readiness::put_off(at_once(situation, now, limits), situation.job, situation.ready_stale, now, limits)
-}
-
-/// What there is to do, whether or not it can wait.
-fn at_once(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
-    let Situation { job, pods, backoff, .. } = *situation;
-    let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), ready_stale: None };
+    let Situation { job, pods, backoff, numbers_stale, .. } = *situation;
+    let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), numbers_stale };
     if job.status.is_finished() {
         let left: Vec<_> = claims::owned(job, pods).filter(|pod| pod.tracked).cloned().collect();
         return simple(if left.is_empty() { Step::Nothing } else { Step::Untrack(left) });
@@ -175,7 +170,7 @@ fn at_once(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decisi
     if to_store || accounting::is_pressing(job, &tally, limits) {
         let step = account(situation, &tally, outcome.as_ref(), now, limits);
         if !matches!(step, Step::Nothing) {
-            return Decision { step, wake, backoff, ready_stale: None };
+            return Decision { step, wake, backoff, numbers_stale };
         }
     }
     if !situation.refused.pods {
@@ -194,10 +189,18 @@ fn at_once(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decisi
             PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
         };
         if let Some(step) = step {
-            return Decision { step, wake, backoff, ready_stale: None };
+            return Decision { step, wake, backoff, numbers_stale };
         }
     }
-    Decision { step: account(situation, &tally, outcome.as_ref(), now, limits), wake, backoff, ready_stale: None }
+    let step = account(situation, &tally, outcome.as_ref(), now, limits);
+    let can_wait = outcome.is_none() && !job.deleting;
+    let since = numbers_stale.unwrap_or(now);
+    if let Some(due) = can_wait.then(|| numbers::put_off(job, &step, since, now, limits)).flatten() {
+        let wake = Some(wake.map_or(due, |wake| wake.min(due)));
+        return Decision { step: Step::Nothing, wake, backoff, numbers_stale: Some(since) };
+    }
+    let numbers_stale = numbers_stale.filter(|_| matches!(step, Step::Untrack(_)));
+    Decision { step, wake, backoff, numbers_stale }
 }
 
 /// Counts what has ended and stores what has become of the Job.

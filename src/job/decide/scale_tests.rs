@@ -32,7 +32,7 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
             pods: &all,
             backoff: &backoff,
             vanished: None,
-            ready_stale: None,
+            numbers_stale: None,
             refused: Refused::default(),
         };
         let decision = decide(&situation, time(100), &Limits::default());

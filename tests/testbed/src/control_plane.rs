@@ -83,6 +83,8 @@ impl ControlPlane {
                 format!("--data-dir={}", dir.join("etcd/data").display()),
                 // Tests outlive no machine; not waiting for the disk makes them several times faster.
                 "--unsafe-no-fsync".to_owned(),
+                // Room for the largest work of the bench.
+                "--quota-backend-bytes=8589934592".to_owned(),
                 format!("--listen-client-urls={etcd_url}"),
                 format!("--advertise-client-urls={etcd_url}"),
                 format!("--listen-peer-urls={peer_url}"),

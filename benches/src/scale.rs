@@ -1,0 +1,109 @@
+//! Far more Jobs, and a far larger Job, than anything else here: whether what one costs stays the same from the first
+//! thousand to the last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use testbed::process::Process;
+
+use crate::report::Figures;
+use crate::site::Site;
+use crate::usage;
+use crate::work::Work;
+
+/// How often it is looked at how far things are.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// How far things were at some moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Since the beginning.
+    pub seconds: f64,
+    /// Pods counted as succeeded so far.
+    pub done: usize,
+    /// Processor time of the controller so far, in seconds.
+    pub cpu_s: f64,
+    /// Memory of the controller, in MiB.
+    pub mib: f64,
+}
+
+/// The pieces of work.
+pub fn work(quick: bool) -> [Work; 2] {
+    let (jobs, indexes) = if quick { (2000, 5000) } else { (50_000, 100_000) };
+    [Work::new("jobs", jobs, 1, 1, false), Work::new("indexes", 1, indexes, 1000, true)]
+}
+
+/// Has the work done and takes samples meanwhile.
+pub async fn measure(site: &Site, process: &Process, work: &Work) -> Result<(Figures, Vec<Sample>)> {
+    let namespace = site.cluster.namespace(work.name).await?;
+    usage::reset_peak(process.id())?;
+    let done = Arc::new(AtomicUsize::new(0));
+    let before = usage::of(process.id())?;
+    let begun = Instant::now();
+    let sample = || -> Result<Sample> {
+        let used = usage::of(process.id())?;
+        Ok(Sample {
+            seconds: begun.elapsed().as_secs_f64(),
+            done: done.load(Ordering::Relaxed),
+            cpu_s: used.cpu_s - before.cpu_s,
+            mib: used.now_mib,
+        })
+    };
+    let mut samples = vec![sample()?];
+    let running = work.run(&site.client, &namespace, PATIENCE, &done);
+    let mut running = std::pin::pin!(running);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut running => break outcome?,
+            () = tokio::time::sleep(EVERY) => {
+                let now = sample()?;
+                println!("{:<9} {:>4.0} s: {} pods done, {:.0} MiB, {:.1} s of processor", work.name, now.seconds, now.done, now.mib, now.cpu_s);
+                samples.push(now);
+            }
+        }
+    };
+    samples.push(Sample { done: work.pods(), ..sample()? });
+    let mut figures = Figures::from([
+        ("wall_s", outcome.wall_s),
+        ("pods_per_s", work.pods() as f64 / outcome.wall_s),
+        ("controller_rss_mib", usage::of(process.id())?.peak_mib),
+        ("controller_cpu_s", usage::of(process.id())?.cpu_s - before.cpu_s),
+    ]);
+    let fifth = work.pods() / 5;
+    let names = [
+        ["pods_per_s_first_fifth", "cpu_ms_per_pod_first_fifth"],
+        ["pods_per_s_last_fifth", "cpu_ms_per_pod_last_fifth"],
+    ];
+    for (names, (from, to)) in names.into_iter().zip([(0, fifth), (work.pods() - fifth, work.pods())]) {
+        let (begin, end) = (reached(&samples, from), reached(&samples, to));
+        let pods = end.done.saturating_sub(begin.done) as f64;
+        figures.insert(names[0], pods / (end.seconds - begin.seconds));
+        figures.insert(names[1], (end.cpu_s - begin.cpu_s) * 1000.0 / pods);
+    }
+    Ok((figures, samples))
+}
+
+/// The first sample that has so many pods done.
+fn reached(samples: &[Sample], done: usize) -> Sample {
+    let last = samples[samples.len() - 1];
+    samples.iter().copied().find(|sample| sample.done >= done).unwrap_or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_work_begins_and_ends_at_a_sample() {
+        let at = |seconds: f64, done| Sample { seconds, done, cpu_s: 0.0, mib: 0.0 };
+        let samples = [at(0.0, 0), at(5.0, 40), at(10.0, 100)];
+        assert_eq!(reached(&samples, 0).seconds, 0.0);
+        assert_eq!(reached(&samples, 20).seconds, 5.0);
+        assert_eq!(reached(&samples, 100).seconds, 10.0);
+        assert_eq!(reached(&samples, 101).seconds, 10.0);
+    }
+}

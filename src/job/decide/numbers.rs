@@ -1,0 +1,111 @@
+//! The numbers in the status inform people and decide nothing: decisions look at the pods. So a write that would change
+//! nothing but numbers waits a moment for others to be written with. The built-in controller's second between looks has
+//! the same effect; here nothing else waits with them.
+
+use jiff::Timestamp;
+
+use super::Step;
+use crate::job::status::JobStatus;
+use crate::job::view::JobView;
+use crate::runtime::config::Limits;
+
+/// Until when a step can wait, if it can. `since` is when there was first a change of numbers to put off.
+pub fn put_off(job: &JobView, step: &Step, since: Timestamp, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
+    let Step::WriteStatus { status, events } = step else { return None };
+    let news = seen_to(status).saturating_sub(seen_to(&job.status));
+    let is_batch = usize::try_from(news).is_ok_and(|news| news >= limits.numbers_batch);
+    if !events.is_empty() || is_batch || !differ_in_numbers_only(status, &job.status) {
+        return None;
+    }
+    since.checked_add(limits.numbers_pause).ok().filter(|due| now < *due)
+}
+
+/// How many ended pods a status tells of.
+fn seen_to(status: &JobStatus) -> i64 {
+    let uncounted = i64::try_from(status.uncounted.len()).unwrap_or(i64::MAX);
+    i64::from(status.succeeded).saturating_add(status.failed.into()).saturating_add(uncounted)
+}
+
+fn differ_in_numbers_only(one: &JobStatus, other: &JobStatus) -> bool {
+    one.start_time == other.start_time
+        && one.completion_time == other.completion_time
+        && one.conditions == other.conditions
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::job::decide::fixtures::{Job, Pod, pod, time};
+    use crate::job::decide::{Decision, Step};
+    use crate::runtime::config::Limits;
+
+    fn limits() -> Limits {
+        Limits { numbers_pause: Duration::from_secs(1), numbers_batch: 3, ..Limits::default() }
+    }
+
+    fn decide(job: &Job, pods: &[Pod], since: Option<i64>, now: i64) -> Decision {
+        job.decide_at(pods, since.map(time), time(now), &limits())
+    }
+
+    /// A Job with 9 completions that has stored its two active pods.
+    fn started() -> Job {
+        let new = Job::new().completions(9).parallelism(2).started(0);
+        let Step::WriteStatus { status, .. } = new.decide(&[pod("a").running(1), pod("b").running(1)]).step else {
+            panic!()
+        };
+        new.with_status(*status)
+    }
+
+    #[test]
+    fn a_pod_that_becomes_ready_waits_for_company_and_no_longer_than_the_pause() {
+        let pods = [pod("a").running(1).ready(2), pod("b").running(1)];
+        let first = decide(&started(), &pods, None, 10);
+        assert!(matches!(first.step, Step::Nothing));
+        assert_eq!((first.wake, first.numbers_stale), (Some(time(11)), Some(time(10))));
+        let due = decide(&started(), &pods, Some(10), 11);
+        assert!(matches!(due.step, Step::WriteStatus { .. }));
+        assert_eq!(due.numbers_stale, None);
+    }
+
+    #[test]
+    fn an_ended_pod_is_replaced_at_once_and_counted_with_the_next() {
+        let ended = [pod("a").succeeded(5), pod("b").running(1)];
+        let decision = decide(&started(), &ended, Some(9), 10);
+        assert!(matches!(decision.step, Step::CreatePods { .. }));
+        assert_eq!(decision.numbers_stale, Some(time(9)), "a replacement does not begin the pause again");
+        let replaced = [pod("a").succeeded(5), pod("b").running(1), pod("c")];
+        assert!(matches!(decide(&started(), &replaced, None, 10).step, Step::Nothing));
+        assert!(matches!(decide(&started(), &replaced, Some(9), 10).step, Step::WriteStatus { .. }));
+    }
+
+    #[test]
+    fn a_batch_does_not_wait() {
+        let pods = |ended: usize| {
+            let ended = (0..ended).map(|n| pod(&format!("ended-{n}")).succeeded(5));
+            let pods: Vec<_> = ended.chain([pod("c").running(1), pod("d").running(1)]).collect();
+            decide(&started(), &pods, None, 10).step
+        };
+        assert!(matches!(pods(2), Step::Nothing));
+        assert!(matches!(pods(3), Step::WriteStatus { .. }));
+    }
+
+    #[test]
+    fn an_outcome_and_what_follows_from_it_are_written_at_once() {
+        let job = Job::new().completions(1).started(0);
+        assert!(matches!(decide(&job, &[pod("a").succeeded(5)], None, 10).step, Step::WriteStatus { .. }));
+        let failing = Job::new().completions(2).condition("FailureTarget").started(0).counted(0, 1);
+        let listing = decide(&failing, &[pod("b").deleting(5)], None, 10).step;
+        assert!(matches!(listing, Step::WriteStatus { .. }));
+        let ending = decide(&failing, &[pod("b").untracked().deleting(5)], None, 10).step;
+        assert!(matches!(ending, Step::WriteStatus { .. }));
+    }
+
+    #[test]
+    fn a_start_a_suspension_and_the_end_of_a_deleted_job_are_written_at_once() {
+        let starting = Job::new();
+        assert!(matches!(decide(&starting, &[pod("a").running(1)], None, 10).step, Step::WriteStatus { .. }));
+        let deleted = Job::new().completions(3).started(0).deleting();
+        assert!(matches!(decide(&deleted, &[pod("a").succeeded(5)], None, 10).step, Step::WriteStatus { .. }));
+    }
+}
