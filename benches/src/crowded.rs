@@ -67,7 +67,21 @@ pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
     .await?;
     // The last status writes.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    site.end(process).await
+    site.end(process).await?;
+    settle(site).await
+}
+
+/// Waits until the API server has done with what it was given: what is measured next is to find it idle.
+async fn settle(site: &Site) -> Result<()> {
+    let apiserver = site.control()?.apiserver_id().await;
+    for _ in 0..60 {
+        let before = usage::of(apiserver)?.cpu_s;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if usage::of(apiserver)?.cpu_s - before < 0.1 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Makes pods that are no Job's.
@@ -95,6 +109,7 @@ pub async fn restart(site: &mut Site, system: System) -> Result<Figures> {
     let spec = json!({"template": pod_template(NODE_NAME)});
     jobs.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "new"}, "spec": spec}))?)
         .await?;
+    settle(site).await?;
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), &namespace);
     let begun = Instant::now();
     let mut process = site.begin(system)?;
