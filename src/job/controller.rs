@@ -178,6 +178,8 @@ impl Controller {
     /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
     async fn watch_pods(&self) {
         let mut all_pods = self.all_pods.subscribe();
+        // Which Jobs there are decides which pods to watch.
+        self.jobs_synced.wait().await;
         loop {
             let all = *all_pods.borrow_and_update();
             let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
