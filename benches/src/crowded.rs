@@ -67,8 +67,7 @@ pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
     .await?;
     // The last status writes.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    site.end(process).await?;
-    settle(site).await
+    site.end(process).await
 }
 
 /// Waits until the API server has done with what it was given: what is measured next is to find it idle.

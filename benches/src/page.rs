@@ -13,6 +13,8 @@ use crate::system::System;
 use crate::work::Work;
 
 const PAIR: [System; 2] = [System::Jobwright, System::Builtin];
+/// Of the two things that a plot shows.
+const COLOURS: [RGBColor; 2] = [RGBColor(0xb7, 0x41, 0x0e), RGBColor(0x32, 0x6c, 0xe5)];
 
 /// Writes the page and its plots below `docs`.
 pub fn write(report: &Report, docs: &Path) -> Result<()> {
@@ -73,17 +75,18 @@ fn plot_samples(samples: &[Sample], path: &Path) -> Result<()> {
         .set_secondary_coord(0.0..end, 0.0..top(&memory));
     chart.configure_mesh().x_desc("seconds").y_desc("pods/s").draw()?;
     chart.configure_secondary_axes().y_desc("MiB").draw()?;
-    let (rust, blue) = (RGBColor(0xb7, 0x41, 0x0e), RGBColor(0x32, 0x6c, 0xe5));
+    let [rust, blue] = COLOURS;
     let legend = |colour: RGBColor| move |(x, y)| PathElement::new([(x, y), (x + 12, y)], colour.stroke_width(2));
     chart.draw_series(LineSeries::new(rates, rust.stroke_width(2)))?.label("pods/s").legend(legend(rust));
     chart.draw_secondary_series(LineSeries::new(memory, blue.stroke_width(2)))?.label("MiB").legend(legend(blue));
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .draw()?;
+    draw_legend(&mut chart)?;
     root.present()?;
+    Ok(())
+}
+
+fn draw_legend<'a, 'b: 'a, C: CoordTranslate>(chart: &mut ChartContext<'a, SVGBackend<'b>, C>) -> Result<()> {
+    let mut legend = chart.configure_series_labels();
+    legend.position(SeriesLabelPosition::LowerRight).background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
     Ok(())
 }
 
@@ -166,9 +169,7 @@ fn plot(report: &Report, figure: &str, unit: &str, path: &Path) -> Result<()> {
         .y_labels(rows.len() * 2 + 1)
         .y_label_formatter(&name_of)
         .draw()?;
-    for (place, (system, colour)) in
-        PAIR.iter().zip([RGBColor(0xb7, 0x41, 0x0e), RGBColor(0x32, 0x6c, 0xe5)]).enumerate()
-    {
+    for (place, (system, colour)) in PAIR.iter().zip(COLOURS).enumerate() {
         let bars = rows.iter().enumerate().map(|(row, (_, values))| {
             let top = rows.len() as f64 - row as f64 - 0.12 - 0.38 * place as f64;
             Rectangle::new([(0.0, top), (values[place], top - 0.36)], colour.filled())
@@ -178,12 +179,7 @@ fn plot(report: &Report, figure: &str, unit: &str, path: &Path) -> Result<()> {
             .label(system.name())
             .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], colour.filled()));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .draw()?;
+    draw_legend(&mut chart)?;
     root.present()?;
     Ok(())
 }

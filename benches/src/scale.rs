@@ -1,7 +1,6 @@
 //! Far more Jobs, and a far larger Job, than anything else here: whether what one costs stays the same from the first
 //! thousand to the last.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -41,7 +40,7 @@ pub fn work(quick: bool) -> [Work; 2] {
 pub async fn measure(site: &Site, process: &Process, work: &Work) -> Result<(Figures, Vec<Sample>)> {
     let namespace = site.cluster.namespace(work.name).await?;
     usage::reset_peak(process.id())?;
-    let done = Arc::new(AtomicUsize::new(0));
+    let done = AtomicUsize::new(0);
     let before = usage::of(process.id())?;
     let begun = Instant::now();
     let sample = || -> Result<Sample> {

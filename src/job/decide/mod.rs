@@ -182,7 +182,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
         let step = match plan {
             PodPlan::Nothing => None,
             PodPlan::Wait(until) => {
-                wake = Some(wake.map_or(until, |wake| wake.min(until)));
+                wake = Some(earlier(wake, until));
                 None
             }
             PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
@@ -196,11 +196,15 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let can_wait = outcome.is_none() && !job.deleting;
     let since = numbers_stale.unwrap_or(now);
     if let Some(due) = can_wait.then(|| numbers::put_off(job, &step, since, now, limits)).flatten() {
-        let wake = Some(wake.map_or(due, |wake| wake.min(due)));
+        let wake = Some(earlier(wake, due));
         return Decision { step: Step::Nothing, wake, backoff, numbers_stale: Some(since) };
     }
     let numbers_stale = numbers_stale.filter(|_| matches!(step, Step::Untrack(_)));
     Decision { step, wake, backoff, numbers_stale }
+}
+
+fn earlier(wake: Option<Timestamp>, other: Timestamp) -> Timestamp {
+    wake.map_or(other, |wake| wake.min(other))
 }
 
 /// Counts what has ended and stores what has become of the Job.
