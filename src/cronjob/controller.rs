@@ -1,6 +1,7 @@
 //! Watches CronJobs, waits until they are due, and starts their Jobs. One queue holds all the times.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -10,6 +11,7 @@ use kube::core::Request;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::decide::{due, history, upkeep, wake_after_change};
@@ -26,11 +28,13 @@ use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
 use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
-use crate::runtime::worker::work;
+use crate::runtime::worker::work_at_once;
 use crate::runtime::writes::{delete_params, patch_params, post_params};
 
 /// So many CronJobs are worked on at once.
-const WORKERS: usize = 32;
+const AT_ONCE: usize = 1000;
+/// How long a status waits for the Jobs of other CronJobs to be started.
+const STARTS_FIRST: Duration = Duration::from_secs(5);
 
 /// The CronJob controller.
 pub struct Controller {
@@ -42,6 +46,8 @@ pub struct Controller {
     synced: Synced,
     watched: WatchMetrics,
     queue: Queue<Uid>,
+    /// How many Jobs are being started.
+    starting: watch::Sender<usize>,
 }
 
 /// The CronJob controller's metrics, under the built-in one's names.
@@ -74,6 +80,7 @@ impl Controller {
             synced: Synced::default(),
             watched: WatchMetrics::default(),
             queue: Queue::closed(),
+            starting: watch::Sender::default(),
         }
     }
 
@@ -88,6 +95,8 @@ impl Controller {
     /// look as if it were missing.
     pub async fn work(&self) {
         self.queue.open();
+        // An earlier term may have ended in the midst of it.
+        self.starting.send_replace(0);
         let mut changes = self.jobs.subscribe();
         self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity.uid.clone()));
         let listen = async {
@@ -97,11 +106,9 @@ impl Controller {
                 }
             }
         };
-        let workers =
-            futures::future::join_all((0..WORKERS).map(|_| {
-                work(&self.queue, "cronjob", &self.kit.syncs, move |uid| async move { self.sync(&uid).await })
-            }));
-        tokio::join!(listen, workers);
+        let sync = |uid| async move { self.sync(&uid).await };
+        let syncs = work_at_once(&self.queue, "cronjob", &self.kit.syncs, AT_ONCE, sync);
+        tokio::join!(listen, syncs);
     }
 
     /// Begins no more work.
@@ -179,7 +186,13 @@ impl Controller {
         let due = due(&cron_job, &status, self.kit.clock.now());
         due.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         let started = match due.start {
-            Some(scheduled) => self.start(&cron_job, &mut status, scheduled, due.replace).await,
+            Some(scheduled) => {
+                self.starting.send_modify(|starting| *starting += 1);
+                let started = self.start(&cron_job, &mut status, scheduled, due.replace).await;
+                self.starting.send_modify(|starting| *starting -= 1);
+                self.let_others_start().await;
+                started
+            }
             None => Ok(()),
         };
         // What was found is stored, whether or not a Job could be started.
@@ -189,6 +202,12 @@ impl Controller {
             self.queue.add_at(uid.clone(), self.kit.clock.instant_of(wake));
         }
         Ok(())
+    }
+
+    /// Where many are due at once, no Job waits for the status of another's CronJob to be written.
+    async fn let_others_start(&self) {
+        let mut starting = self.starting.subscribe();
+        let _ = tokio::time::timeout(STARTS_FIRST, starting.wait_for(|starting| *starting == 0)).await;
     }
 
     /// Starts the Job of this time, the active ones first deleted where they are to be replaced.

@@ -157,6 +157,7 @@ impl Controller {
         self.jobs_synced.wait().await;
         if self.config.drives_pods {
             tokio::select! {
+                biased;
                 () = self.pods_synced.wait() => {}
                 () = self.all_pods_synced.wait() => {}
             }
@@ -178,14 +179,13 @@ impl Controller {
     /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
     async fn watch_pods(&self) {
         let mut all_pods = self.all_pods.subscribe();
-        // Which Jobs there are decides which pods to watch.
-        self.jobs_synced.wait().await;
         loop {
             let all = *all_pods.borrow_and_update();
             let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
             let watch: Watch<WirePod, PodView> = self.watched(labels, PodView::parse, &self.pods_watched);
             let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
             tokio::select! {
+                biased;
                 () = watch.feed(&self.actor.pods, synced, |news| self.heard(news, Self::pod_changed)) => return,
                 () = self.know_all_pods() => {}
                 _ = all_pods.changed() => {}
@@ -211,7 +211,10 @@ impl Controller {
 
     /// Looks at everything there is: every Job, and every pod that somebody has to let go.
     fn enqueue_all(&self) {
-        for job in self.actor.jobs.all(|_| true) {
+        let mut jobs = self.actor.jobs.all(|_| true);
+        // Those that wait for pods come before those that are over.
+        jobs.sort_by_key(|job| job.status.is_finished());
+        for job in jobs {
             self.actor.metrics.job_added(&job);
             self.queue.add(Key::Job(job.identity.uid.clone()));
         }
@@ -420,7 +423,7 @@ impl Controller {
     /// A pod with our finalizer that nobody controls: the finalizer comes off.
     async fn sync_orphan(&self, uid: &Uid) -> Result<(), WriteError> {
         match self.actor.pods.get(uid) {
-            Some(pod) if pod.tracked && pod.controller().is_none() => self.actor.untrack(&[pod]).await,
+            Some(pod) if pod.tracked && pod.controller().is_none() => self.actor.untrack_orphan(&pod).await,
             _ => Ok(()),
         }
     }

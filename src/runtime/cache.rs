@@ -183,12 +183,13 @@ impl<T: Cached> Cache<T> {
     pub fn list_ends(&self) -> Vanished<T> {
         let mut state = self.lock();
         let listing = state.listing.take().unwrap_or_default();
-        let missing: Vec<Arc<T>> = state
+        let mut missing: Vec<Arc<T>> = state
             .objects
             .iter()
             .filter(|(uid, _)| !listing.seen.contains(*uid))
             .map(|(_, object)| object.clone())
             .collect();
+        missing.sort_unstable_by_key(|object| object.identity().resource_version);
         let (doubtful, gone): (Vec<_>, Vec<_>) = missing
             .into_iter()
             .partition(|object| object.is_held() || listing.written.contains(&object.identity().uid));
@@ -221,9 +222,11 @@ impl<T: Cached> Cache<T> {
         orphans.filter(|object| wanted(object)).cloned().collect()
     }
 
-    /// All objects that `wanted` picks, in no order.
+    /// All objects that `wanted` picks, the oldest version first: what was not written for the longest time.
     pub fn all(&self, wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
-        self.lock().objects.values().filter(|object| wanted(object)).cloned().collect()
+        let mut all: Vec<_> = self.lock().objects.values().filter(|object| wanted(object)).cloned().collect();
+        all.sort_unstable_by_key(|object| object.identity().resource_version);
+        all
     }
 
     /// The newest version that a write of ours was answered with; whoever has heard of it knows all our writes.

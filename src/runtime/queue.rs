@@ -118,11 +118,17 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     /// Makes every key that waits after a failure ready now: what they failed at may work again.
     pub fn retry_now(&self) {
         let mut state = self.lock();
-        let failed: Vec<K> = state.failures.drain().map(|(key, _)| key).collect();
-        for key in failed {
-            if let Some(due) = state.due.remove(&key) {
-                state.later.remove(&due);
-            }
+        // In the order in which they would have come.
+        let failures = std::mem::take(&mut state.failures);
+        let failed: Vec<_> = state
+            .later
+            .iter()
+            .filter(|(_, key)| failures.contains_key(*key))
+            .map(|(due, key)| (*due, key.clone()))
+            .collect();
+        for (due, key) in failed {
+            state.later.remove(&due);
+            state.due.remove(&key);
             state.make_ready(key);
         }
         drop(state);
@@ -152,6 +158,7 @@ impl<K: Hash + Eq + Clone> Queue<K> {
             match wake {
                 Some(when) => {
                     tokio::select! {
+                        biased;
                         () = notified => {}
                         () = tokio::time::sleep_until(when) => {}
                     }

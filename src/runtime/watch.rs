@@ -162,8 +162,9 @@ where
             let mut stream = std::pin::pin!(stream);
             loop {
                 let next = tokio::select! {
-                    next = stream.try_next() => next,
+                    biased;
                     () = synced.outdated(listed) => break,
+                    next = stream.try_next() => next,
                 };
                 match next {
                     Ok(Some(event)) => {

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
 
+use futures::{StreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -39,24 +40,49 @@ where
     K: Hash + Eq + Clone + Debug,
     F: Future<Output = Result<(), WriteError>>,
 {
+    work_at_once(queue, controller, metrics, 1, sync).await;
+}
+
+/// The same, on so many keys at once.
+pub async fn work_at_once<K, F>(
+    queue: &Queue<K>,
+    controller: &'static str,
+    metrics: &SyncMetrics,
+    at_once: usize,
+    sync: impl Fn(K) -> F,
+) where
+    K: Hash + Eq + Clone + Debug,
+    F: Future<Output = Result<(), WriteError>>,
+{
+    let keys = stream::unfold((), |()| async { queue.next().await.map(|key| (key, ())) });
+    keys.for_each_concurrent(at_once, |key| work_on(queue, controller, metrics, key.clone(), sync(key))).await;
+}
+
+async fn work_on<K>(
+    queue: &Queue<K>,
+    controller: &'static str,
+    metrics: &SyncMetrics,
+    key: K,
+    sync: impl Future<Output = Result<(), WriteError>>,
+) where
+    K: Hash + Eq + Clone + Debug,
+{
     let labels = [("controller", controller)];
-    while let Some(key) = queue.next().await {
-        let begun = Instant::now();
-        let result = sync(key.clone()).await;
-        metrics.duration.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
-        match result {
-            Ok(()) => queue.succeeded(&key),
-            Err(WriteError::Stopping | WriteError::Cut) => {}
-            Err(error) => {
-                metrics.failures.get_or_create(&labels).inc();
-                let wait = queue.retry(key.clone());
-                if error.is_namespace_terminating() {
-                    tracing::debug!(controller, ?key, %error, "the namespace is going");
-                } else {
-                    tracing::warn!(controller, ?key, %error, retry_in = ?wait, "a sync failed");
-                }
+    let begun = Instant::now();
+    let result = sync.await;
+    metrics.duration.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
+    match result {
+        Ok(()) => queue.succeeded(&key),
+        Err(WriteError::Stopping | WriteError::Cut) => {}
+        Err(error) => {
+            metrics.failures.get_or_create(&labels).inc();
+            let wait = queue.retry(key.clone());
+            if error.is_namespace_terminating() {
+                tracing::debug!(controller, ?key, %error, "the namespace is going");
+            } else {
+                tracing::warn!(controller, ?key, %error, retry_in = ?wait, "a sync failed");
             }
         }
-        queue.done(&key);
     }
+    queue.done(&key);
 }

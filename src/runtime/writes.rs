@@ -139,6 +139,7 @@ impl Writes {
             match paused_until {
                 Some(until) => {
                     tokio::select! {
+                        biased;
                         () = changed => {}
                         () = tokio::time::sleep_until(until) => {}
                     }

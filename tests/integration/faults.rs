@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use http::{Method, Request, Response};
+use http_body_util::BodyExt;
 use jobwright::job::controller::Controller;
 use jobwright::job::metrics::JobMetrics;
 use jobwright::runtime::clock::Clock;
@@ -16,9 +17,12 @@ use jobwright::runtime::events;
 use jobwright::runtime::kit::Kit;
 use jobwright::runtime::worker::SyncMetrics;
 use jobwright::runtime::writes::Writes;
-use kube::Client;
+use kube::api::Patch;
 use kube::client::Body;
+use kube::{Client, ResourceExt};
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::harness::*;
 
@@ -90,13 +94,38 @@ fn error(code: u16) -> Response<Body> {
     Response::builder().status(code).header("content-type", "application/json").body(body).expect("a valid answer")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> {
-    let scene = Scene::without_controller("faults", &[]).await?;
-    let (client, faults) = faulty(scene.cluster.client().await?, 11);
+/// A client whose removals of a finalizer wait until an owner has been added, if one is within a second; and whether
+/// any has waited.
+fn slow_to_untrack(inner: Client) -> (Client, Arc<AtomicUsize>) {
+    let waited = Arc::new(AtomicUsize::new(0));
+    let count = waited.clone();
+    let adopted = Arc::new(watch::Sender::new(false));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (inner, count, adopted) = (inner.clone(), count.clone(), adopted.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.map_err(broken)?.to_bytes();
+            let says = |text: &str| parts.method == Method::PATCH && String::from_utf8_lossy(&body).contains(text);
+            let (untracks, adopts) = (says("$deleteFromPrimitiveList"), says("ownerReferences"));
+            if untracks {
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut adopted = adopted.subscribe();
+                let _ = tokio::time::timeout(Duration::from_secs(1), adopted.wait_for(|adopted| *adopted)).await;
+            }
+            let answer = inner.send(Request::from_parts(parts, Body::from(body.to_vec()))).await.map_err(broken);
+            if adopts {
+                adopted.send_replace(true);
+            }
+            answer
+        }
+    });
+    (Client::new(service, "default"), waited)
+}
+
+/// Runs the Job controller on this client, in this process, until the tasks are dropped.
+async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
-    tokio::spawn(writer.run());
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = JobMetrics::new(&mut registry);
     let kit = Kit {
@@ -114,10 +143,19 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
         limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },
     };
     let controller = Arc::new(Controller::new(kit, config, metrics));
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(writer.run());
     controller.watch(&mut tasks);
     controller.ready().await;
     controller.begin(&mut tasks);
+    tasks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> {
+    let scene = Scene::without_controller("faults", &[]).await?;
+    let (client, faults) = faulty(scene.cluster.client().await?, 11);
+    let _tasks = controller(&scene, client).await;
 
     let playing = scene.succeed_all();
     let jobs: Vec<String> = (0..6).map(|number| format!("job-{number}")).collect();
@@ -134,4 +172,27 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     println!("bore {count} faults");
     assert!(count > FAULTS.len(), "only {count} faults");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_adopted_while_it_is_let_go_keeps_the_finalizer() -> Result<()> {
+    let scene = Scene::without_controller("adopted-meanwhile", &[]).await?;
+    let (client, waited) = slow_to_untrack(scene.cluster.client().await?);
+    let _tasks = controller(&scene, client).await;
+    scene.create("job", json!({})).await?;
+    let pod = scene.active("job", 1).await?.remove(0);
+    let disown = json!({"metadata": {"ownerReferences": null}});
+    scene.pods.patch(&pod, &Default::default(), &Patch::Merge(&disown)).await?;
+    until("the adoption, and an attempt to let it go", || async {
+        let found = scene.pods.get(&pod).await?;
+        let tried = waited.load(Ordering::SeqCst) > 0;
+        Ok(if tried && !found.owner_references().is_empty() { Ok(()) } else { Err(format!("{:?}", found.metadata)) })
+    })
+    .await?;
+    // Whatever was on its way has come by now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(is_tracked(&scene.pods.get(&pod).await?), "it would not be counted");
+    scene.kubelet.succeed(&pod).await?;
+    assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(1));
+    scene.nothing_tracked().await
 }

@@ -105,6 +105,7 @@ impl Controllers {
             tasks.spawn(async move { ttl.work().await });
         }
         let result = tokio::select! {
+            biased;
             end = end => Ok(end),
             rival = self.job.rival() => Err(rival),
         };

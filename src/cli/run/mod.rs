@@ -1,10 +1,11 @@
 //! `jobwright run`: the controller, until SIGTERM or SIGINT.
 
-mod controllers;
+pub mod controllers;
 mod gauges;
 mod lead;
 mod log;
 mod process;
+pub mod replica;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

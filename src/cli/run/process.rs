@@ -7,12 +7,11 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::Arguments;
 use super::controllers::Controllers;
 use super::gauges;
+use super::replica::{self, Stop};
 use crate::cli::connect::ConnectError;
 use crate::cli::rights::{self, Asked, Forbidden};
 use crate::cli::version;
@@ -58,7 +57,7 @@ pub enum RunError {
 pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let namespace = arguments.namespace.clone();
     let lease = arguments.lead.settings(namespace.as_deref()).map_err(RunError::Flags)?;
-    let stop = Stop::listen();
+    let stop = stop_at_signal();
     let mut registry = Registry::default();
     let own = registry.sub_registry_with_prefix("jobwright");
     let (requests, syncs) = (RequestMetrics::new(own), SyncMetrics::new(own));
@@ -91,6 +90,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
         rights: rights::LEASE.to_vec(),
     }));
     tokio::select! {
+        biased;
         granted = wait_for_rights(&client, &asked, &health, arguments.listen.is_some()) => granted?,
         () = stop.told() => return Ok(()),
     }
@@ -99,7 +99,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
         Election::new(client, lease, me, writes.clone(), kit.clock.clone(), health.clone())
     });
     drop(kit);
-    let result = lead(&controllers, election, &leads, &stop).await;
+    let result = replica::work(&controllers, election, &leads, &stop).await;
     // With them goes the last recorder, and the writer of events ends when it is done.
     drop(controllers);
     if tokio::time::timeout(LAST_EVENTS, writing).await.is_err() {
@@ -107,71 +107,6 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     }
     tracing::info!("stopped");
     Ok(result?)
-}
-
-/// Works whenever this process leads, until it is told to stop.
-async fn lead(
-    controllers: &Arc<Controllers>,
-    election: Option<Election>,
-    leads: &AtomicBool,
-    stop: &Stop,
-) -> Result<(), Rival> {
-    let Some(election) = election.map(Arc::new) else {
-        let _watches = controllers.watch();
-        tokio::select! {
-            () = controllers.ready() => {}
-            () = stop.told() => return Ok(()),
-        }
-        leads.store(true, Ordering::Relaxed);
-        tracing::info!("controller ready");
-        return controllers.work(stop.told()).await;
-    };
-    // Where nobody leads, the lists that the watches begin with need not be asked for twice.
-    let mut taken = tokio::select! {
-        taken = election.take_if_free() => taken,
-        () = stop.told() => return Ok(()),
-    };
-    let _watches = controllers.watch();
-    let watched = controllers.clone();
-    tokio::spawn(async move {
-        watched.ready().await;
-        tracing::info!("controller ready");
-    });
-    while !stop.is_told() {
-        let handover = match taken.take() {
-            Some(handover) => handover,
-            None => tokio::select! {
-                handover = election.take() => handover,
-                () = stop.told() => break,
-            },
-        };
-        let since = Instant::now();
-        let keeping = election.clone();
-        let mut kept = tokio::spawn(async move { keeping.keep().await });
-        let keeper = kept.abort_handle();
-        let ended = async {
-            tokio::select! {
-                _ = &mut kept => {}
-                () = stop.told() => {}
-            }
-        };
-        tokio::pin!(ended);
-        let worked = tokio::select! {
-            () = controllers.catch_up(&handover, since) => {
-                leads.store(true, Ordering::Relaxed);
-                tracing::info!(caught_up_in = ?since.elapsed(), "working");
-                controllers.work(ended).await
-            }
-            () = &mut ended => Ok(()),
-        };
-        leads.store(false, Ordering::Relaxed);
-        if stop.is_told() || worked.is_err() {
-            keeper.abort();
-            election.release(&controllers.last_writes()).await;
-            return worked;
-        }
-    }
-    Ok(())
 }
 
 /// Returns once we may do all that we are going to do. Where nobody can ask for our health, it does not wait.
@@ -211,30 +146,14 @@ fn readiness(health: Arc<Health>, controllers: &Arc<Controllers>) -> http::Readi
     })
 }
 
-/// Whether the process has been told to stop.
-#[derive(Clone)]
-struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    /// Listens for SIGTERM and SIGINT.
-    fn listen() -> Self {
-        let (sender, receiver) = watch::channel(false);
-        tokio::spawn(async move {
-            stop_signal().await;
-            sender.send_replace(true);
-        });
-        Self(receiver)
-    }
-
-    fn is_told(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Resolves once it is told.
-    async fn told(&self) {
-        // The sender goes only after it has sent.
-        let _ = self.0.clone().wait_for(|told| *told).await;
-    }
+/// Told at SIGTERM or SIGINT.
+fn stop_at_signal() -> Stop {
+    let (sender, stop) = Stop::new();
+    tokio::spawn(async move {
+        stop_signal().await;
+        sender.send_replace(true);
+    });
+    stop
 }
 
 async fn stop_signal() {
