@@ -1,6 +1,7 @@
 //! Watches CronJobs, waits until they are due, and starts their Jobs. One queue holds all the times.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use kube::core::Request;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::decide::{due, history, upkeep, wake_after_change};
@@ -47,7 +48,9 @@ pub struct Controller {
     watched: WatchMetrics,
     queue: Queue<Uid>,
     /// How many Jobs are being started.
-    starting: watch::Sender<usize>,
+    starting: AtomicUsize,
+    /// None is being started any more.
+    started: Notify,
 }
 
 /// The CronJob controller's metrics, under the built-in one's names.
@@ -80,7 +83,8 @@ impl Controller {
             synced: Synced::default(),
             watched: WatchMetrics::default(),
             queue: Queue::closed(),
-            starting: watch::Sender::default(),
+            starting: AtomicUsize::new(0),
+            started: Notify::new(),
         }
     }
 
@@ -96,7 +100,7 @@ impl Controller {
     pub async fn work(&self) {
         self.queue.open();
         // An earlier term may have ended in the midst of it.
-        self.starting.send_replace(0);
+        self.starting.store(0, Ordering::SeqCst);
         let mut changes = self.jobs.subscribe();
         self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity.uid.clone()));
         let listen = async {
@@ -187,9 +191,8 @@ impl Controller {
         due.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         let started = match due.start {
             Some(scheduled) => {
-                self.starting.send_modify(|starting| *starting += 1);
+                self.starting.fetch_add(1, Ordering::SeqCst);
                 let started = self.start(&cron_job, &mut status, scheduled, due.replace).await;
-                self.starting.send_modify(|starting| *starting -= 1);
                 self.let_others_start().await;
                 started
             }
@@ -206,8 +209,12 @@ impl Controller {
 
     /// Where many are due at once, no Job waits for the status of another's CronJob to be written.
     async fn let_others_start(&self) {
-        let mut starting = self.starting.subscribe();
-        let _ = tokio::time::timeout(STARTS_FIRST, starting.wait_for(|starting| *starting == 0)).await;
+        let started = self.started.notified();
+        if self.starting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.started.notify_waiters();
+            return;
+        }
+        let _ = tokio::time::timeout(STARTS_FIRST, started).await;
     }
 
     /// Starts the Job of this time, the active ones first deleted where they are to be replaced.

@@ -1,5 +1,7 @@
 //! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
 
+mod strays;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -111,6 +113,8 @@ impl Controller {
         self.actor.forget_given_up();
         self.queue.open();
         self.enqueue_all();
+        let controller = self.clone();
+        tasks.spawn(async move { controller.find_strays().await });
         for _ in 0..self.config.concurrency.max(1) {
             let controller = self.clone();
             tasks.spawn(async move { controller.work().await });
@@ -125,9 +129,10 @@ impl Controller {
     /// Resolves when another controller is seen to work on our Jobs.
     pub async fn rival(&self) -> Rival {
         let mut rival = self.rival.subscribe();
-        match rival.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(rival)) => rival.clone(),
-            _ => std::future::pending().await,
+        let seen = rival.wait_for(Option::is_some).await.ok().and_then(|rival| rival.clone());
+        match seen {
+            Some(rival) => rival,
+            None => std::future::pending().await,
         }
     }
 
@@ -260,7 +265,11 @@ impl Controller {
 
     fn pod_changed(&self, change: &Change<PodView>) {
         if !self.queue.is_open() {
-            // Whoever works now sees to it.
+            // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
+            let unseen = |pod: &PodView| !*self.all_pods.borrow() && !pod.labels.contains_key(CONTROLLER_UID_LABEL);
+            if let Some(pod) = change.after.as_ref().filter(|pod| unseen(pod)) {
+                self.actor.pods.forget(&pod.identity.uid);
+            }
             return;
         }
         self.actor.metrics.pod_changed(change);

@@ -72,6 +72,42 @@ async fn a_pod_that_loses_its_labels_is_let_go_and_replaced() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_that_lost_their_labels_while_nobody_watched_are_let_go() -> Result<()> {
+    let mut scene = Scene::new("strays").await?;
+    for job in ["goes-on", "over"] {
+        scene.create(job, json!({})).await?;
+    }
+    let (strays, over) = (scene.active("goes-on", 1).await?, scene.active("over", 1).await?);
+    let mut ownerless = by_hand("ownerless", json!({}))?;
+    ownerless.metadata.finalizers = Some(vec![TRACKING_FINALIZER.to_owned()]);
+    let unlabel = json!({"metadata": {"labels": {
+        "batch.kubernetes.io/controller-uid": null, "controller-uid": null,
+        "batch.kubernetes.io/job-name": null, "job-name": null,
+    }}});
+    scene.controller.take().context("it runs")?.process.kill();
+    scene.pods.create(&PostParams::default(), &ownerless).await?;
+    for pod in strays.iter().chain(&over) {
+        scene.pods.patch(pod, &Default::default(), &Patch::Merge(&unlabel)).await?;
+    }
+    // The garbage collector does not work here, so the pod stays.
+    scene.jobs.delete("over", &Default::default()).await?;
+    scene.start_controller().await?;
+    for pod in [strays[0].as_str(), over[0].as_str(), "ownerless"] {
+        until("the release", || async {
+            let pod = scene.pods.get(pod).await?;
+            Ok(if is_tracked(&pod) { Err(format!("{:?}", pod.metadata)) } else { Ok(()) })
+        })
+        .await?;
+    }
+    let next = scene.active("goes-on", 1).await?.remove(0);
+    assert_ne!(next, strays[0], "it has another one now");
+    assert!(scene.pods.get(&strays[0]).await?.owner_references().is_empty());
+    scene.kubelet.succeed(&next).await?;
+    assert_eq!(scene.condition("goes-on", "Complete").await?.succeeded, Some(1));
+    scene.nothing_tracked().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_created_before_the_pods_to_adopt_are_known() -> Result<()> {
     // The first Job with a selector of the user's widens the watch; until that holds, its pods are not known.
     for number in 0..5 {

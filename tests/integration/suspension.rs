@@ -68,3 +68,23 @@ async fn a_suspended_jobs_template_may_change_and_new_pods_follow_it() -> Result
     assert_eq!(spec.node_selector.and_then(|selector| selector.get("disk").cloned()).as_deref(), Some("fast"));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_ends_while_it_is_suspended_is_complete() -> Result<()> {
+    let scene = Scene::new("ends-suspended").await?;
+    let spec = json!({
+        "suspend": true, "manualSelector": true,
+        "selector": {"matchLabels": {"app": "mine"}}, "template": {"metadata": {"labels": {"app": "mine"}}},
+    });
+    let pod = json!({
+        "metadata": {"name": "by-hand", "labels": {"app": "mine"}},
+        "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox:1.36"}]},
+    });
+    scene.pods.create(&Default::default(), &serde_json::from_value(pod)?).await?;
+    scene.kubelet.succeed("by-hand").await?;
+    scene.create("suspended", spec).await?;
+    let status = scene.condition("suspended", "Complete").await?;
+    assert_eq!(status.succeeded, Some(1));
+    assert!(status.start_time.is_some(), "the API server takes no end without a start");
+    Ok(())
+}

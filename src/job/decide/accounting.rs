@@ -172,6 +172,11 @@ fn conclude(
         return;
     }
     let finished = Condition::new(terminal, true, reason, message, now);
+    let had_nothing_to_do = job.spec.suspend && job.spec.completions == Some(0);
+    if status.start_time.is_none() && !had_nothing_to_do {
+        // It ended while it was suspended. The API server takes no end without a start.
+        status.start_time = finished.last_transition_time;
+    }
     match outcome {
         Outcome::Complete { .. } => {
             // A start that another clock wrote may lie ahead; the API server refuses an end before the start.
@@ -377,6 +382,16 @@ mod tests {
         let Step::WriteStatus { events, .. } = job.decide(&[]).step else { panic!() };
         let reasons: Vec<_> = events.iter().map(|event| &*event.reason).collect();
         assert_eq!(reasons, ["TooManySucceededPods", "Completed"]);
+    }
+
+    #[test]
+    fn what_ends_while_it_is_suspended_gets_its_start_with_its_end() {
+        let ending = Job::new().completions(1).suspend(true).condition(SUCCESS_CRITERIA_MET).counted(1, 0);
+        let ended = status(&ending, &[]);
+        assert!(ended.is_finished());
+        assert_eq!((ended.start_time, ended.completion_time), (Some(time(NOW)), Some(time(NOW))));
+        let idle = Job::new().completions(0).suspend(true).condition(SUCCESS_CRITERIA_MET);
+        assert_eq!(status(&idle, &[]).start_time, None, "it has never begun");
     }
 
     #[test]

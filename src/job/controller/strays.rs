@@ -1,0 +1,85 @@
+//! Pods of Jobs that the watch does not show: somebody took the label off that it selects by, while nobody watched.
+//!
+//! They still have our finalizer, so nobody could ever delete them. They are looked for once, when work begins; while a
+//! watch runs, it tells of a label that goes.
+
+use std::time::Duration;
+
+use kube::api::ListParams;
+
+use super::{Controller, Key, PodView, WirePod};
+use crate::job::CONTROLLER_UID_LABEL;
+use crate::runtime::cache::Source;
+use crate::runtime::errors::WriteError;
+
+/// A Job's pods never have the restart policy that all other pods have, so the API server need not send those.
+const FIELDS: &str = "spec.restartPolicy!=Always";
+/// So many pods come with one answer.
+const PAGE: u32 = 500;
+/// How soon it is looked again, at first, whether any are left; and at most.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MOST: Duration = Duration::from_secs(60);
+
+impl Controller {
+    /// Looks until there are none.
+    pub(super) async fn find_strays(&self) {
+        let mut again = AGAIN;
+        loop {
+            match self.release_strays().await {
+                Ok(0) | Err(WriteError::Stopping | WriteError::Cut) => return,
+                Ok(count) => tracing::info!(count, "pods with our finalizer lack the label of their Job"),
+                Err(error) => tracing::warn!(%error, "cannot look for pods that lack the label of their Job"),
+            }
+            tokio::time::sleep(again).await;
+            again = (again * 2).min(AGAIN_MOST);
+        }
+    }
+
+    /// Lets go what it finds; tells how many there were.
+    async fn release_strays(&self) -> Result<usize, WriteError> {
+        let mut params = ListParams::default().labels(&format!("!{CONTROLLER_UID_LABEL}")).fields(FIELDS).limit(PAGE);
+        let mut count = 0;
+        loop {
+            if *self.all_pods.borrow() {
+                // The watch shows them.
+                return Ok(0);
+            }
+            let page = self.actor.kit.api::<WirePod>().list(&params).await?;
+            for pod in page.items.into_iter().filter_map(PodView::parse).filter(|pod| pod.tracked) {
+                count += usize::from(self.release_stray(pod).await?);
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Lets one go, unless it is none of our business.
+    async fn release_stray(&self, pod: PodView) -> Result<bool, WriteError> {
+        if let Some(owner) = &pod.owner {
+            if !owner.is_job {
+                return Ok(false);
+            }
+            let job = match self.actor.jobs.get(&owner.uid) {
+                Some(job) => Some((*job).clone()),
+                None => self.actor.reread(&pod.identity.namespace, &owner.name).await?,
+            };
+            let job = job.filter(|job| job.identity.uid == owner.uid);
+            if job.as_ref().is_some_and(|job| !self.claims(job)) {
+                return Ok(false);
+            }
+            if job.is_some_and(|job| !job.deleting && !job.status.is_finished()) {
+                // The Job knows it from now on, and lets it go.
+                let job = owner.uid.clone();
+                self.actor.pods.apply(pod, Source::Answer);
+                self.queue.add(Key::Job(job));
+                return Ok(true);
+            }
+        }
+        self.actor.untrack_orphan(&pod).await?;
+        // Nobody would tell us of its end.
+        self.actor.pods.forget(&pod.identity.uid);
+        Ok(true)
+    }
+}

@@ -1,0 +1,110 @@
+//! Whole histories of a cluster, simulated: unmodified Jobwright on a simulated API server, with faults at the worst
+//! moments. One seed is one history. Nothing here runs in real time: tokio's clock is stopped and moved.
+//!
+//! `SIMULATION_SEEDS=10000` tries that many, `SIMULATION_FROM=77` begins there; `make simulate` sets both.
+
+mod api;
+mod checks;
+mod objects;
+mod patch;
+mod replica;
+mod run;
+mod store;
+mod story;
+mod validation;
+mod watches;
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use run::{Totals, run};
+use story::Story;
+
+/// So many histories are tried by `make test`.
+const SEEDS: u64 = 500;
+/// So many broken histories are enough.
+const ENOUGH: usize = 3;
+
+fn number(variable: &str, default: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(text) if !text.is_empty() => {
+            text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}; give a whole number"))
+        }
+        _ => default,
+    }
+}
+
+#[test]
+fn no_history_breaks_an_invariant() {
+    let (from, seeds) = (number("SIMULATION_FROM", 0), number("SIMULATION_SEEDS", SEEDS));
+    let prints = number("SIMULATION_LOG", 0) > 0;
+    if prints {
+        let filter = tracing_subscriber::EnvFilter::new("jobwright=debug");
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().without_time().try_init();
+    }
+    let next = AtomicU64::new(from);
+    let outcome = Mutex::new((Totals::default(), Vec::new()));
+    let threads = if prints { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds || outcome.lock().unwrap().1.len() >= ENOUGH {
+                        return;
+                    }
+                    let story = Story::new(seed);
+                    match run(&story, prints) {
+                        Ok(history) => outcome.lock().unwrap().0.add(&history),
+                        Err(failure) => outcome.lock().unwrap().1.push((story, failure)),
+                    }
+                }
+            });
+        }
+    });
+    let (totals, broken) = outcome.into_inner().unwrap();
+    println!("{totals}");
+    for (story, failure) in &broken {
+        tell(story, failure, !prints);
+    }
+    assert!(broken.is_empty(), "{} broken histories", broken.len());
+    assert!(seeds < 100 || totals.is_varied(), "the histories leave out what they are for: {totals}");
+}
+
+/// Prints a broken history, cut down to what breaks it.
+fn tell(story: &Story, failure: &str, shrinks: bool) {
+    eprintln!("seed {}: {failure}", story.seed);
+    eprintln!(
+        "  replay: SIMULATION_LOG=1 SIMULATION_FROM={} SIMULATION_SEEDS=1 cargo test --test simulation -- --nocapture no_history",
+        story.seed
+    );
+    let (mut story, mut failure) = (story.clone(), failure.to_owned());
+    let mut tries = if shrinks { 300 } else { 0 };
+    'shrink: while tries > 0 {
+        for simpler in story.simpler() {
+            tries -= 1;
+            if let Err(fails) = run(&simpler, false) {
+                (story, failure) = (simpler, fails);
+                continue 'shrink;
+            }
+            if tries == 0 {
+                break;
+            }
+        }
+        break;
+    }
+    eprintln!("  in short: {failure}");
+    eprintln!("    {} replicas, {} of 100 pods fail, {:?}", story.replicas, story.failing, story.faults);
+    for (at, act) in &story.acts {
+        eprintln!("    {at:>7} ms {act:?}");
+    }
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    for seed in [3, 14, 15, 92, 65] {
+        let [one, other] = [(), ()].map(|()| run(&Story::new(seed), false));
+        assert_eq!(one, other, "seed {seed}");
+    }
+}

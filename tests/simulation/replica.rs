@@ -1,0 +1,81 @@
+//! A replica of Jobwright: all of its controllers, put together as `jobwright run` does.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Parser;
+use jobwright::cli::run::Arguments;
+use jobwright::cli::run::controllers::Controllers;
+use jobwright::cli::run::replica::{Stop, work};
+use jobwright::runtime::clock::Clock;
+use jobwright::runtime::election::lease::Candidate;
+use jobwright::runtime::election::{Election, Settings};
+use jobwright::runtime::events;
+use jobwright::runtime::health::Health;
+use jobwright::runtime::kit::Kit;
+use jobwright::runtime::worker::SyncMetrics;
+use jobwright::runtime::writes::Writes;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinHandle;
+
+use crate::api::{Line, Server};
+
+#[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    run: Arguments,
+}
+
+/// A replica that runs.
+pub struct Replica {
+    pub line: Line,
+    pub controllers: Arc<Controllers>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Replica {
+    /// Starts one; where there are several, the one with the Lease works.
+    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool) -> Self {
+        let line = Line::default();
+        let client = server.client(name.to_owned(), line.clone());
+        // Quick back-off, so that a history is short.
+        let flags = ["jobwright", "--claim=all", "--pod-failure-backoff=2s", "--pod-failure-backoff-max=60s"];
+        let arguments = CommandLine::parse_from(flags).run;
+        let mut registry = Registry::default();
+        let (recorder, writer) = events::recorder(client.clone(), clock.clone());
+        let kit = Kit {
+            client: client.clone(),
+            namespace: None,
+            writes: Arc::new(Writes::new(20)),
+            recorder,
+            clock: clock.clone(),
+            syncs: SyncMetrics::new(&mut registry),
+        };
+        let election = elects.then(|| {
+            let settings = Settings {
+                namespace: "kube-system".to_owned(),
+                name: "jobwright".to_owned(),
+                lease_duration: Duration::from_secs(15),
+                renew_deadline: Duration::from_secs(10),
+                retry_period: Duration::from_secs(2),
+            };
+            let me =
+                Candidate { identity: name.to_owned(), installation: "simulated".to_owned(), claim: "all".to_owned() };
+            Election::new(client, settings, me, kit.writes.clone(), clock.clone(), Arc::new(Health::default()))
+        });
+        let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
+        let working = controllers.clone();
+        let working = tokio::spawn(async move {
+            let (_sender, stop) = Stop::new();
+            let _ = work(&working, election, &AtomicBool::new(false), &stop).await;
+        });
+        Self { line, controllers, tasks: [working, tokio::spawn(writer.run())] }
+    }
+
+    /// It is gone at once, wherever it was; what it had sent arrives.
+    pub fn crash(self) {
+        self.line.sever();
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

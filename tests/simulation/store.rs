@@ -1,0 +1,157 @@
+//! What the API server stores: objects, their versions, and what happened to them in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jobwright::runtime::clock::Clock;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::objects;
+use crate::patch::strings;
+
+/// Which object: resource, namespace, name.
+pub type Key = (&'static str, String, String);
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    pub version: u64,
+    pub resource: &'static str,
+    /// The object before, if there was one.
+    pub before: Option<Value>,
+    /// The object now, or its last version if it is gone.
+    pub object: Value,
+    pub gone: bool,
+}
+
+/// Why a request is refused: the HTTP status code and what is wrong.
+#[derive(Debug)]
+pub struct Refusal(pub u16, pub String);
+
+/// The stored objects.
+pub struct Store {
+    pub objects: BTreeMap<Key, Value>,
+    pub log: Vec<Happened>,
+    /// A watch from before this is expired.
+    pub horizon: u64,
+    pub version: u64,
+    names: u64,
+    clock: Clock,
+    /// Told of each new version. It wakes who waits in their order, which a channel does not.
+    pub changed: Arc<Notify>,
+}
+
+impl Store {
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            log: Vec::new(),
+            horizon: 0,
+            version: 1,
+            names: 0,
+            clock,
+            changed: Arc::default(),
+        }
+    }
+
+    /// Now, as the API writes it.
+    pub fn now(&self) -> String {
+        self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    pub fn get(&self, key: &Key) -> Result<&Value, Refusal> {
+        self.objects.get(key).ok_or_else(|| Refusal(404, format!("{} {}/{} not found", key.0, key.1, key.2)))
+    }
+
+    pub fn of(&self, resource: &str) -> impl Iterator<Item = (&Key, &Value)> {
+        self.objects.iter().filter(move |(key, _)| key.0 == resource)
+    }
+
+    pub fn create(&mut self, resource: &'static str, namespace: &str, mut object: Value) -> Result<Value, Refusal> {
+        self.names += 1;
+        let metadata = &mut object["metadata"];
+        if metadata["name"].is_null() {
+            let prefix = metadata["generateName"].as_str().unwrap_or_default();
+            metadata["name"] = format!("{prefix}{:05}", self.names).into();
+        }
+        let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+        metadata["namespace"] = namespace.into();
+        metadata["uid"] = format!("uid-{:06}", self.names).into();
+        metadata["creationTimestamp"] = self.now().into();
+        match resource {
+            "jobs" => objects::new_job(&mut object),
+            "pods" => objects::new_pod(&mut object, self.names % 3),
+            _ => {}
+        }
+        let key = (resource, namespace.to_owned(), name);
+        if self.objects.contains_key(&key) {
+            return Err(Refusal(409, format!("{resource} {} already exists", key.2)));
+        }
+        Ok(self.put(key, object))
+    }
+
+    /// Stores a new version of an object; one that is being deleted and held by nothing is gone with it.
+    pub fn put(&mut self, key: Key, mut object: Value) -> Value {
+        let before = self.objects.get(&key).cloned();
+        let mut same = object.clone();
+        if let Some(before) = &before {
+            same["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+            if same == *before {
+                return same;
+            }
+        }
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let metadata = &object["metadata"];
+        let released = !metadata["deletionTimestamp"].is_null()
+            && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
+            && strings(&metadata["finalizers"]).is_empty();
+        let happened =
+            Happened { version: self.version, resource: key.0, before, object: object.clone(), gone: released };
+        if released {
+            self.objects.remove(&key);
+        } else {
+            self.objects.insert(key, object.clone());
+        }
+        self.log.push(happened);
+        self.changed.notify_waiters();
+        object
+    }
+
+    /// Deletes an object as the API server does: a pod that runs is given its time first, and what is left to the
+    /// garbage collector waits for it.
+    pub fn delete(&mut self, key: &Key, grace: Option<i64>, propagation: &str) -> Result<Value, Refusal> {
+        let mut object = self.get(key)?.clone();
+        let waits_for = match propagation {
+            "Foreground" => Some("foregroundDeletion"),
+            "Orphan" => Some("orphan"),
+            _ => None,
+        };
+        if let Some(finalizer) = waits_for.filter(|finalizer| !objects::has_finalizer(&object, finalizer)) {
+            let mut finalizers = strings(&object["metadata"]["finalizers"]);
+            finalizers.push(finalizer.to_owned());
+            object["metadata"]["finalizers"] = json!(finalizers);
+        }
+        let phase = object["status"]["phase"].as_str().unwrap_or_default();
+        // A pod that has ended needs none.
+        let needs_time = key.0 == "pods" && !matches!(phase, "Succeeded" | "Failed");
+        let grace = if needs_time { grace.unwrap_or(30) } else { 0 };
+        let now = self.now();
+        let metadata = &mut object["metadata"];
+        let before = metadata["deletionGracePeriodSeconds"].as_i64();
+        if metadata["deletionTimestamp"].is_null() {
+            metadata["deletionTimestamp"] = now.into();
+        }
+        metadata["deletionGracePeriodSeconds"] = json!(before.map_or(grace, |before| before.min(grace)));
+        Ok(self.put(key.clone(), object))
+    }
+
+    /// Changes an object, whatever version it is in.
+    pub fn change(&mut self, key: &Key, change: impl FnOnce(&mut Value)) {
+        if let Some(mut object) = self.objects.get(key).cloned() {
+            change(&mut object);
+            self.put(key.clone(), object);
+        }
+    }
+}

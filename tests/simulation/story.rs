@@ -1,0 +1,219 @@
+//! A story as data: who does what when, and what goes wrong. A story can be told again, and cut down.
+
+use serde_json::{Value, json};
+
+use crate::api::Faults;
+
+/// A history's script. With its seed it decides everything that happens.
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub seed: u64,
+    /// How many replicas of Jobwright; one works without a Lease.
+    pub replicas: usize,
+    /// How many of a hundred pods fail.
+    pub failing: u32,
+    pub faults: Faults,
+    /// What happens, and at what millisecond.
+    pub acts: Vec<(u64, Act)>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// A user creates a Job, by number.
+    CreateJob(usize, Value),
+    /// A user creates a CronJob, by number.
+    CreateCronJob(usize, Value),
+    /// A user deletes a Job, with this propagation policy.
+    DeleteJob(usize, &'static str),
+    DeleteCronJob(usize),
+    /// A user suspends or resumes a Job.
+    Suspend(usize, bool),
+    /// A user changes a Job's parallelism; an elastic Job's completions with it.
+    Scale(usize, i32),
+    /// A user deletes a pod and its kubelet ends it.
+    DeletePod(usize),
+    /// A user deletes a pod by force, its finalizers first.
+    ForcePod(usize),
+    /// A kubelet evicts a pod.
+    Evict(usize),
+    /// A node is gone, and its pods with it.
+    LoseNode(usize),
+    /// Somebody takes a pod's owner away.
+    Disown(usize),
+    /// Somebody takes the labels off a pod that its Job is known by.
+    Unlabel(usize),
+    /// Nothing more can be created, or again.
+    Quota(bool),
+    /// The API server forgets what watches have not read yet.
+    Compact,
+    /// The API server is away for so many milliseconds.
+    Away(u64),
+    /// A replica crashes, and another begins after so many milliseconds.
+    Crash(usize, u64),
+    /// A replica hears nothing for so many milliseconds.
+    Deafen(usize, u64),
+}
+
+impl Story {
+    /// The story of this seed.
+    pub fn new(seed: u64) -> Self {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let mut faults = Faults { late: 20, ..Faults::default() };
+        // Many faults of one kind show more than a few of each.
+        for knob in [
+            &mut faults.lost_request,
+            &mut faults.lost_answer,
+            &mut faults.refused,
+            &mut faults.cut,
+            &mut faults.expire,
+            &mut faults.slow,
+        ] {
+            *knob = [0, 0, 5, 40][random.usize(0..4)];
+        }
+        faults.late = [5, 50, 2000][random.usize(0..3)];
+        let jobs = random.usize(1..4);
+        let mut acts: Vec<(u64, Act)> =
+            (0..jobs).map(|job| (random.u64(0..20_000), Act::CreateJob(job, spec(random)))).collect();
+        if random.u32(0..4) == 0 {
+            acts.push((random.u64(0..60_000), Act::CreateCronJob(0, cron_spec(random))));
+        }
+        for _ in 0..random.usize(0..14) {
+            acts.push((random.u64(1_000..150_000), act(random, jobs)));
+        }
+        acts.sort_by_key(|(at, _)| *at);
+        let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
+        Self { seed, replicas, failing: [0, 10, 40][random.usize(0..3)], faults, acts }
+    }
+
+    /// The same with less: each one thing left out.
+    pub fn simpler(&self) -> Vec<Self> {
+        let mut simpler = Vec::new();
+        let half = self.acts.len() / 2;
+        for range in [0..half, half..self.acts.len()] {
+            if range.is_empty() {
+                continue;
+            }
+            let mut story = self.clone();
+            story.acts.drain(range);
+            simpler.push(story);
+        }
+        for place in (0..self.acts.len()).rev() {
+            let mut story = self.clone();
+            story.acts.remove(place);
+            simpler.push(story);
+        }
+        let knobs: [fn(&mut Faults) -> &mut u32; 6] = [
+            |faults| &mut faults.lost_request,
+            |faults| &mut faults.lost_answer,
+            |faults| &mut faults.refused,
+            |faults| &mut faults.cut,
+            |faults| &mut faults.expire,
+            |faults| &mut faults.slow,
+        ];
+        for knob in knobs {
+            let mut story = self.clone();
+            if std::mem::take(knob(&mut story.faults)) > 0 {
+                simpler.push(story);
+            }
+        }
+        if self.faults.late > 5 {
+            simpler.push(Self { faults: Faults { late: 5, ..self.faults }, ..self.clone() });
+        }
+        if self.failing > 0 {
+            simpler.push(Self { failing: 0, ..self.clone() });
+        }
+        if self.replicas > 1 {
+            simpler.push(Self { replicas: 1, ..self.clone() });
+        }
+        simpler
+    }
+}
+
+fn act(random: &mut fastrand::Rng, jobs: usize) -> Act {
+    let job = random.usize(0..jobs);
+    let pod = random.usize(0..100);
+    match random.u32(0..30) {
+        0 | 1 => Act::DeleteJob(job, ["Background", "Foreground", "Orphan"][random.usize(0..3)]),
+        2 => Act::CreateJob(job, spec(random)),
+        3 | 4 => Act::Suspend(job, true),
+        5 | 6 => Act::Suspend(job, false),
+        7 | 8 => Act::Scale(job, random.i32(0..6)),
+        9 | 10 => Act::DeletePod(pod),
+        11 => Act::ForcePod(pod),
+        12 | 13 => Act::Evict(pod),
+        14 => Act::LoseNode(random.usize(0..3)),
+        15 | 16 => Act::Disown(pod),
+        17 => Act::Unlabel(pod),
+        18 => Act::Quota(true),
+        19 => Act::Quota(false),
+        20 | 21 => Act::Compact,
+        22 => Act::Away(random.u64(1_000..120_000)),
+        23..=27 => Act::Crash(random.usize(0..2), random.u64(6_000..40_000)),
+        28 => Act::DeleteCronJob(0),
+        _ => Act::Deafen(random.usize(0..2), random.u64(1_000..40_000)),
+    }
+}
+
+/// A spec the API server takes.
+fn spec(random: &mut fastrand::Rng) -> Value {
+    let template = json!({
+        "metadata": {"labels": {"app": "simulated"}},
+        "spec": {
+            "restartPolicy": if random.u32(0..5) == 0 { "OnFailure" } else { "Never" },
+            "containers": [{"name": "main", "image": "simulated"}],
+        },
+    });
+    let completions = random.i32(1..9);
+    let mut spec = json!({
+        "template": template,
+        "parallelism": random.i32(1..6),
+        "completions": completions,
+        "backoffLimit": ([0, 2, 6, 100][random.usize(0..4)]),
+    });
+    match random.u32(0..8) {
+        0 => spec["completions"] = Value::Null,
+        1..=3 => spec["completionMode"] = "Indexed".into(),
+        _ => {}
+    }
+    let indexed = spec["completionMode"] == "Indexed";
+    if indexed && random.u32(0..3) == 0 {
+        spec["template"]["spec"]["restartPolicy"] = "Never".into();
+        spec["backoffLimitPerIndex"] = random.i32(0..3).into();
+        spec["backoffLimit"] = i32::MAX.into();
+        if random.bool() {
+            spec["maxFailedIndexes"] = random.i32(0..completions).into();
+        }
+    }
+    if indexed && random.u32(0..4) == 0 {
+        spec["successPolicy"] = json!({"rules": [{"succeededCount": random.i32(1..=completions)}]});
+    }
+    if random.u32(0..4) == 0 {
+        spec["template"]["spec"]["restartPolicy"] = "Never".into();
+        let action = ["Ignore", "FailJob", "Count"][random.usize(0..3)];
+        spec["podFailurePolicy"] =
+            json!({"rules": [{"action": action, "onExitCodes": {"operator": "In", "values": [42]}}]});
+        spec["podReplacementPolicy"] = "Failed".into();
+    } else if random.u32(0..3) == 0 {
+        spec["podReplacementPolicy"] = "Failed".into();
+    }
+    match random.u32(0..10) {
+        0 => spec["activeDeadlineSeconds"] = random.i32(20..200).into(),
+        1 => spec["suspend"] = true.into(),
+        2 => spec["ttlSecondsAfterFinished"] = random.i32(0..60).into(),
+        _ => {}
+    }
+    spec
+}
+
+fn cron_spec(random: &mut fastrand::Rng) -> Value {
+    let mut job = spec(random);
+    job["suspend"] = false.into();
+    json!({
+        "schedule": "* * * * *",
+        "concurrencyPolicy": (["Allow", "Forbid", "Replace"][random.usize(0..3)]),
+        "successfulJobsHistoryLimit": random.i32(0..3),
+        "failedJobsHistoryLimit": random.i32(0..2),
+        "jobTemplate": {"spec": job},
+    })
+}

@@ -1,0 +1,79 @@
+//! What the API server refuses in a Job's status.
+
+use serde_json::Value;
+
+use crate::objects::{has_condition, indexes, is_over, number};
+
+/// Whether this status may follow that one; if not, why.
+pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {
+    let refuse = |why: &str| Err(why.to_owned());
+    let spec = &after["spec"];
+    let indexed = spec["completionMode"] == "Indexed";
+    let elastic = indexed && spec["completions"] == spec["parallelism"];
+    let of = |job: &Value, field: &str| number(job, &format!("/status/{field}"));
+    if of(after, "failed") < of(before, "failed") {
+        return refuse("failed decreases");
+    }
+    if of(after, "succeeded") < of(before, "succeeded") && !elastic {
+        return refuse("succeeded decreases");
+    }
+    if of(after, "ready") > of(after, "active") {
+        return refuse("more are ready than active");
+    }
+    for type_ in ["Complete", "Failed", "FailureTarget", "SuccessCriteriaMet"] {
+        if has_condition(before, type_) && !has_condition(after, type_) {
+            return Err(format!("{type_} is taken back"));
+        }
+    }
+    let is = |type_: &str| has_condition(after, type_);
+    if (is("Complete") || is("SuccessCriteriaMet")) && (is("Failed") || is("FailureTarget")) {
+        return refuse("success and failure at once");
+    }
+    if is("Failed") && !is("FailureTarget") || is("Complete") && !is("SuccessCriteriaMet") {
+        return refuse("an end without its announcement");
+    }
+    let completion = &after["status"]["completionTime"];
+    if completion.is_null() == is("Complete") {
+        return refuse("completionTime and Complete do not go together");
+    }
+    if !before["status"]["completionTime"].is_null() && before["status"]["completionTime"] != *completion {
+        return refuse("completionTime changes");
+    }
+    let uncounted = uncounted(after);
+    if is_over(after) {
+        if of(after, "active") > 0 || of(after, "terminating") > 0 || !uncounted.is_empty() {
+            return refuse("over with pods that are active, terminating or uncounted");
+        }
+        let nothing_to_do = spec["suspend"] == true && spec["completions"] == 0;
+        if after["status"]["startTime"].is_null() && !nothing_to_do {
+            return refuse("over without startTime");
+        }
+    }
+    let start = &before["status"]["startTime"];
+    let resumed = has_condition(before, "Suspended") && !has_condition(after, "Suspended");
+    if !start.is_null() && *start != after["status"]["startTime"] && spec["suspend"] != true && !resumed {
+        return refuse("startTime changes");
+    }
+    let (completed, failed) =
+        (indexes(&after["status"]["completedIndexes"]), indexes(&after["status"]["failedIndexes"]));
+    if completed.iter().any(|index| failed.contains(index)) {
+        return refuse("an index has succeeded and failed");
+    }
+    if !indexed && !completed.is_empty() || spec["backoffLimitPerIndex"].is_null() && !failed.is_empty() {
+        return refuse("indexes that this Job does not have");
+    }
+    let mut unique = uncounted.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    if unique.len() < uncounted.len() || unique.iter().any(|uid| uid.is_empty()) {
+        return refuse("a UID is empty or listed twice");
+    }
+    Ok(())
+}
+
+/// The UIDs of a Job's uncounted pods.
+pub fn uncounted(job: &Value) -> Vec<&str> {
+    let lists = &job["status"]["uncountedTerminatedPods"];
+    let of = |list: &str| lists[list].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+    [of("succeeded"), of("failed")].concat()
+}

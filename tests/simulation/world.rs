@@ -1,0 +1,274 @@
+//! Everybody but Jobwright: kubelets, the garbage collector, users.
+
+use serde_json::{Value, json};
+
+use crate::api::State;
+use crate::objects::{controller, has_finalizer, is_deleting, is_finished, is_over, is_tracked};
+use crate::store::{Key, Store};
+use crate::story::Act;
+
+/// The namespace all is in.
+pub const NAMESPACE: &str = "simulation";
+
+/// What moves the world.
+pub struct World {
+    pub random: fastrand::Rng,
+    /// How many of a hundred pods fail.
+    pub failing: u32,
+}
+
+impl World {
+    /// Some pods go on, and the garbage collector works.
+    pub fn tick(&mut self, state: &mut State) {
+        self.collect_garbage(&mut state.store);
+        let pods: Vec<Key> = state.store.of("pods").map(|(key, _)| key.clone()).collect();
+        for key in pods {
+            if self.random.bool() {
+                self.advance(state, &key);
+            }
+        }
+    }
+
+    fn advance(&mut self, state: &mut State, key: &Key) {
+        let Ok(pod) = state.store.get(key) else { return };
+        let (finished, deleting) = (is_finished(pod), is_deleting(pod));
+        let phase = pod["status"]["phase"].as_str().unwrap_or_default().to_owned();
+        let restarts = pod["spec"]["restartPolicy"] == "OnFailure";
+        match (phase.as_str(), finished, deleting) {
+            (_, true, true) => state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0)),
+            (_, false, true) => {
+                let code = if self.random.u32(0..4) == 0 { 0 } else { 143 };
+                finish(state, key, code);
+                if self.random.bool() {
+                    // Its kubelet then deletes it for good.
+                    state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0));
+                }
+            }
+            ("Pending", ..) => {
+                let ready = self.random.bool();
+                state.store.change(key, |pod| {
+                    pod["status"]["phase"] = "Running".into();
+                    pod["status"]["conditions"] =
+                        json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
+                });
+            }
+            ("Running", ..) if self.random.bool() => {
+                let fails = self.random.u32(0..100) < self.failing;
+                if fails && restarts {
+                    state.store.change(key, |pod| {
+                        let count = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or_default();
+                        let running = json!({"name": "main", "restartCount": count + 1, "state": {"running": {}}});
+                        pod["status"]["containerStatuses"] = json!([running]);
+                    });
+                } else {
+                    let code = if self.random.u32(0..4) == 0 { 42 } else { 1 };
+                    finish(state, key, if fails { code } else { 0 });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Dependents of what is gone go, and what waits for its dependents goes after them.
+    fn collect_garbage(&mut self, store: &mut Store) {
+        for (dependents, owners) in [("pods", "jobs"), ("jobs", "cronjobs")] {
+            let owned: Vec<(Key, String)> = store
+                .of(dependents)
+                .filter_map(|(key, object)| Some((key.clone(), controller(object)?.to_owned())))
+                .collect();
+            for (key, owner) in &owned {
+                let found =
+                    store.of(owners).find(|(_, object)| object["metadata"]["uid"] == **owner).map(|(_, found)| found);
+                let goes = found.is_none_or(|owner| is_deleting(owner) && has_finalizer(owner, "foregroundDeletion"));
+                let orphaned = found.is_some_and(|owner| is_deleting(owner) && has_finalizer(owner, "orphan"));
+                if orphaned {
+                    store.change(key, |object| object["metadata"]["ownerReferences"] = json!([]));
+                } else if goes && store.get(key).is_ok_and(|object| !is_deleting(object)) {
+                    let _ = store.delete(key, None, "Background");
+                }
+            }
+            let waiting: Vec<(Key, bool)> = store
+                .of(owners)
+                .filter(|(_, owner)| is_deleting(owner))
+                .map(|(key, owner)| {
+                    let uid = owner["metadata"]["uid"].as_str();
+                    (key.clone(), store.of(dependents).any(|(_, object)| controller(object) == uid))
+                })
+                .collect();
+            for (key, waits) in waiting {
+                if !waits {
+                    store.change(&key, |owner| owner["metadata"]["finalizers"] = json!([]));
+                }
+            }
+        }
+    }
+
+    /// Does what the story says.
+    pub fn act(&mut self, state: &mut State, act: &Act) {
+        state.tell(|| format!("{act:?}"));
+        match act {
+            Act::CreateJob(job, spec) => {
+                let object = json!({
+                    "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("job-{job}")}, "spec": spec,
+                });
+                let _ = state.store.create("jobs", NAMESPACE, object);
+            }
+            Act::CreateCronJob(cron_job, spec) => {
+                let object = json!({
+                    "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": format!("cron-{cron_job}")},
+                    "spec": spec, "status": {},
+                });
+                let _ = state.store.create("cronjobs", NAMESPACE, object);
+            }
+            Act::DeleteJob(job, policy) => {
+                let _ = state.store.delete(&job_key(*job), None, policy);
+            }
+            Act::DeleteCronJob(cron_job) => {
+                let key = ("cronjobs", NAMESPACE.to_owned(), format!("cron-{cron_job}"));
+                let _ = state.store.delete(&key, None, "Background");
+            }
+            Act::Suspend(job, suspend) => state.store.change(&job_key(*job), |job| {
+                if !is_over(job) {
+                    job["spec"]["suspend"] = json!(suspend);
+                }
+            }),
+            Act::Scale(job, size) => state.store.change(&job_key(*job), |job| scale(job, *size)),
+            Act::DeletePod(pick) => {
+                if let Some(key) = pick_pod(&state.store, *pick) {
+                    let _ = state.store.delete(&key, None, "Background");
+                }
+            }
+            Act::ForcePod(pick) => {
+                if let Some(key) = pick_pod(&state.store, *pick) {
+                    meddle(state, &key);
+                    state.store.change(&key, |pod| pod["metadata"]["finalizers"] = json!([]));
+                    let _ = state.store.delete(&key, Some(0), "Background");
+                }
+            }
+            Act::Evict(pick) => {
+                if let Some(key) = pick_pod(&state.store, *pick) {
+                    finish(state, &key, 137);
+                    state.store.change(&key, |pod| {
+                        pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
+                    });
+                }
+            }
+            Act::LoseNode(node) => {
+                let node = format!("node-{node}");
+                let lost = state.store.of("pods").filter(|(_, pod)| pod["spec"]["nodeName"] == *node);
+                for key in lost.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    finish(state, &key, 137);
+                    let _ = state.store.delete(&key, Some(0), "Background");
+                }
+            }
+            Act::Disown(pick) => {
+                if let Some(key) = pick_pod(&state.store, *pick) {
+                    state.store.change(&key, |pod| pod["metadata"]["ownerReferences"] = json!([]));
+                }
+            }
+            Act::Unlabel(pick) => {
+                if let Some(key) = pick_pod(&state.store, *pick) {
+                    meddle(state, &key);
+                    state.store.change(&key, |pod| pod["metadata"]["labels"] = json!({}));
+                }
+            }
+            Act::Quota(full) => state.quota = *full,
+            Act::Compact => {
+                state.store.horizon = state.store.version;
+            }
+            Act::Away(_) => {
+                state.away = true;
+                state.store.changed.notify_waiters();
+            }
+            Act::Crash(..) | Act::Deafen(..) => {}
+        }
+    }
+
+    /// Whatever stands in the way of an end is taken away.
+    pub fn calm(&mut self, state: &mut State) {
+        self.failing = 0;
+        state.faults = crate::api::Faults { late: 5, ..Default::default() };
+        state.quota = false;
+        state.away = false;
+        let cron_jobs: Vec<Key> = state.store.of("cronjobs").map(|(key, _)| key.clone()).collect();
+        for key in cron_jobs {
+            state.store.change(&key, |cron_job| cron_job["spec"]["suspend"] = json!(true));
+        }
+        let jobs: Vec<Key> = state.store.of("jobs").map(|(key, _)| key.clone()).collect();
+        for key in jobs {
+            state.store.change(&key, |job| {
+                if !is_over(job) {
+                    job["spec"]["suspend"] = json!(false);
+                    if job["spec"]["parallelism"] == 0 {
+                        scale(job, 2);
+                    }
+                }
+            });
+        }
+    }
+
+    /// What still has to happen, if anything.
+    pub fn unsettled(&self, store: &Store) -> Option<String> {
+        for resource in ["jobs", "cronjobs", "pods"] {
+            for (key, object) in store.of(resource) {
+                let stays = match resource {
+                    "jobs" => !is_over(object),
+                    "pods" => is_tracked(object) || !is_finished(object) && controller(object).is_some(),
+                    _ => false,
+                };
+                if stays || is_deleting(object) {
+                    let finalizers = &object["metadata"]["finalizers"];
+                    return Some(format!("{resource} {}: {finalizers} {}", key.2, object["status"]));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn scale(job: &mut Value, size: i32) {
+    if is_over(job) {
+        return;
+    }
+    let elastic = job["spec"]["completionMode"] == "Indexed"
+        && job["spec"]["completions"] == job["spec"]["parallelism"]
+        && job["spec"]["successPolicy"].is_null()
+        && job["spec"]["backoffLimitPerIndex"].is_null();
+    job["spec"]["parallelism"] = size.into();
+    if elastic && size > 0 {
+        job["spec"]["completions"] = size.into();
+    }
+}
+
+/// The Job that a pod belongs to will not be able to count it.
+fn meddle(state: &mut State, key: &Key) {
+    let owner = state.store.get(key).ok().and_then(|pod| controller(pod).map(str::to_owned));
+    state.checks.meddled_with(owner.as_deref());
+}
+
+fn job_key(job: usize) -> Key {
+    ("jobs", NAMESPACE.to_owned(), format!("job-{job}"))
+}
+
+/// One of the pods that have not ended.
+fn pick_pod(store: &Store, pick: usize) -> Option<Key> {
+    let live: Vec<&Key> =
+        store.of("pods").filter(|(_, pod)| !is_finished(pod) && !is_deleting(pod)).map(|(key, _)| key).collect();
+    (!live.is_empty()).then(|| live[pick % live.len()].clone())
+}
+
+/// A pod's containers end with this code, and the pod with them.
+fn finish(state: &mut State, key: &Key, code: i64) {
+    let now = state.store.now();
+    state.store.change(key, |pod| {
+        if is_finished(pod) {
+            return;
+        }
+        let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or_default();
+        pod["status"]["phase"] = if code == 0 { "Succeeded" } else { "Failed" }.into();
+        pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        let terminated = json!({"exitCode": code, "finishedAt": now});
+        pod["status"]["containerStatuses"] =
+            json!([{"name": "main", "restartCount": restarts, "state": {"terminated": terminated}}]);
+    });
+}
