@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate conformance end-to-end deployed image install-yaml kind bench deny release-check
+.PHONY: help build demo test check unit integration differential simulate mutants conformance end-to-end deployed image install-yaml kind bench deny release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ SEEDS ?= 10000
 FROM ?= 0
 simulate: ## Whole histories with faults, one a seed: SEEDS=100000 tries that many, FROM=77 begins there
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(CARGO) test --profile simulation --test simulation -- --nocapture no_history
+
+mutants: ## Deliberate bugs, each of which the simulation has to find
+	$(CARGO) test --test mutants -- --ignored --nocapture
 
 end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
 	$(CARGO) test --test end_to_end

@@ -65,8 +65,9 @@ pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
         Ok(page.items.len() + rest >= wanted)
     })
     .await?;
-    // The last status writes.
+    // The last status writes: they are no part of a start.
     tokio::time::sleep(Duration::from_secs(2)).await;
+    settle(site).await?;
     site.end(process).await
 }
 

@@ -5,24 +5,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use either::Either;
 use futures::future::join_all;
-use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::Patch;
 use kube::core::Request;
 use serde_json::{Value, json};
 
 use super::decide::{CreationReason, NewPod, Step};
+use super::key::Key;
 use super::metrics::JobMetrics;
 use super::pod::Blueprint;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
 use super::{API_VERSION, KIND, TRACKING_FINALIZER, pod};
-use crate::runtime::cache::{Cache, Source};
+use crate::runtime::cache::{Cache, Change, Source};
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
+use crate::runtime::queue::Queue;
 use crate::runtime::writes::{delete_params, patch_params, post_params};
 
 /// What a step needs to be carried out.
@@ -37,6 +38,8 @@ pub struct Actor {
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that may be a Job's.
     pub pods: Cache<PodView>,
+    /// Where others than the Job at hand are told of what an answer says about them.
+    pub queue: Arc<Queue<Key>>,
 }
 
 /// What of a step did not succeed.
@@ -258,6 +261,22 @@ impl Actor {
             self.drop_pod(&pod);
         } else if let Some(change) = self.pods.apply(pod, Source::Answer) {
             self.metrics.pod_changed(&change);
+            self.tell_owners(&change);
+        }
+    }
+
+    /// What an answer says first, the watch does not say again: a pod that has lost its owner, or has another, concerns
+    /// more than the Job at hand.
+    fn tell_owners(&self, change: &Change<PodView>) {
+        let owner = |pod: &Option<Arc<PodView>>| pod.as_ref().and_then(|pod| pod.owner.clone());
+        let (before, after) = (owner(&change.before), owner(&change.after));
+        if change.before.is_some() && before != after {
+            for owner in [&before, &after].into_iter().flatten().filter(|owner| owner.is_job) {
+                self.queue.add(Key::Job(owner.uid.clone()));
+            }
+        }
+        if let Some(orphan) = change.after.as_ref().filter(|pod| pod.owner.is_none() && pod.tracked) {
+            self.queue.add(Key::Orphan(orphan.identity.uid.clone()));
         }
     }
 
@@ -291,13 +310,13 @@ impl Actor {
             return Ok(());
         }
         // The cache may not know yet that the Job is being deleted; its pods would then be kept from the garbage collector.
-        let fresh = self.namespaced::<Job>(job).get_opt(&job.identity.name).await?;
-        let still_there = fresh.is_some_and(|fresh| {
-            fresh.metadata.uid.as_deref() == Some(job.identity.uid.as_str())
-                && fresh.metadata.deletion_timestamp.is_none()
-        });
-        if !still_there {
-            return Ok(());
+        match self.reread(&job.identity.namespace, &job.identity.name).await? {
+            Some(fresh) if fresh.identity.uid == job.identity.uid && fresh.deleting => return Ok(()),
+            Some(fresh) if fresh.identity.uid == job.identity.uid => {}
+            _ => {
+                self.jobs.remove(&job.identity.uid);
+                return Ok(());
+            }
         }
         let adoptions = adopt.iter().map(|pod| self.adopt(job, pod));
         first_error(join_all(adoptions).await)

@@ -15,6 +15,7 @@ use super::CONTROLLER_UID_LABEL;
 use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
 use super::decide::{Refused, Situation, Step, decide};
+use super::key::Key;
 use super::metrics::{JobMetrics, Sync};
 use super::rival::Rival;
 use super::view::{JobView, Owner, PodView};
@@ -32,20 +33,11 @@ use crate::runtime::worker::work;
 /// So many steps one Job takes before the others get their turn.
 const STEPS_A_TURN: usize = 16;
 
-/// What is looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    /// A Job; perhaps one that is gone and left pods behind.
-    Job(Uid),
-    /// A pod with our finalizer and no controller.
-    Orphan(Uid),
-}
-
 /// The Job controller.
 pub struct Controller {
     actor: Actor,
     config: Config,
-    queue: Queue<Key>,
+    queue: Arc<Queue<Key>>,
     memory: Mutex<HashMap<Uid, Memory>>,
     /// When a pod of a Job was last taken away by force.
     vanished: Mutex<HashMap<Uid, Timestamp>>,
@@ -76,11 +68,19 @@ struct Memory {
 impl Controller {
     /// A controller that neither watches nor works yet.
     pub fn new(kit: Kit, config: Config, metrics: JobMetrics) -> Self {
-        let actor = Actor { kit, metrics, given_up: Mutex::default(), jobs: Arc::default(), pods: Cache::default() };
+        let queue = Arc::new(Queue::closed());
+        let actor = Actor {
+            kit,
+            metrics,
+            given_up: Mutex::default(),
+            jobs: Arc::default(),
+            pods: Cache::default(),
+            queue: queue.clone(),
+        };
         Self {
             actor,
             config,
-            queue: Queue::closed(),
+            queue,
             memory: Mutex::default(),
             vanished: Mutex::default(),
             jobs_synced: Synced::default(),
@@ -217,8 +217,8 @@ impl Controller {
     /// Looks at everything there is: every Job, and every pod that somebody has to let go.
     fn enqueue_all(&self) {
         let mut jobs = self.actor.jobs.all(|_| true);
-        // Those that wait for pods come before those that are over.
-        jobs.sort_by_key(|job| job.status.is_finished());
+        // Those that wait for their first pods come before those that go on, and those that are over come last.
+        jobs.sort_by_key(|job| (job.status.is_finished(), job.status.start_time.is_some()));
         for job in jobs {
             self.actor.metrics.job_added(&job);
             self.queue.add(Key::Job(job.identity.uid.clone()));

@@ -7,6 +7,7 @@ pub mod act;
 pub mod controller;
 pub mod decide;
 pub mod index;
+pub mod key;
 pub mod metrics;
 pub mod pod;
 pub mod rival;

@@ -15,6 +15,12 @@ use crate::validation::uncounted;
 /// The index of an Indexed Job's pod.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
+/// The label of a Job's pods.
+const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
+
+/// How long it may take until what users did is known, in seconds: the API server may be away for two minutes.
+const NEWS_ARRIVES: i64 = 300;
+
 /// What has been seen, and what was wrong with it.
 #[derive(Default)]
 pub struct Checks {
@@ -32,6 +38,8 @@ struct JobTruth {
     parallelism: i64,
     /// A user has asked for fewer pods, or for none, or meddled with its pods: what is given up is not counted.
     meddled: bool,
+    /// Since when it has been suspended, in seconds.
+    suspended_since: Option<i64>,
     /// UIDs that were ever listed as uncounted.
     listed: BTreeSet<String>,
     /// Pods made for it.
@@ -71,7 +79,7 @@ impl Checks {
     pub fn observe(&mut self, store: &Store) {
         for happened in &store.log[self.seen..] {
             match happened.resource {
-                "jobs" => self.job_changed(happened),
+                "jobs" => self.job_changed(happened, store.seconds()),
                 "pods" => self.pod_changed(happened),
                 _ => {}
             }
@@ -79,13 +87,15 @@ impl Checks {
         self.seen = store.log.len();
     }
 
-    fn job_changed(&mut self, happened: &Happened) {
+    fn job_changed(&mut self, happened: &Happened, now: i64) {
         let job = &happened.object;
         let truth = self.jobs.entry(uid(job)).or_default();
         truth.parallelism = truth.parallelism.max(number(job, "/spec/parallelism"));
         let less = happened.before.as_ref().is_some_and(|before| {
             ["/spec/parallelism", "/spec/completions"].iter().any(|field| number(job, field) < number(before, field))
         });
+        let suspended = job["spec"]["suspend"] == true;
+        truth.suspended_since = suspended.then(|| truth.suspended_since.unwrap_or(now));
         truth.meddled |= less || job["spec"]["suspend"] == true || is_deleting(job);
     }
 
@@ -123,6 +133,10 @@ impl Checks {
         };
         if is_decided(job) {
             return self.breaks(format!("pod {name} is created for a Job whose outcome is stored: {}", job["status"]));
+        }
+        let since = self.jobs.get(&owner).and_then(|truth| truth.suspended_since);
+        if since.is_some_and(|since| store.seconds() - since > NEWS_ARRIVES) {
+            return self.breaks(format!("pod {name} is created for a Job that has long been suspended"));
         }
         let waits = job["spec"]["podReplacementPolicy"] == "Failed";
         let live: Vec<&Value> = store
@@ -253,7 +267,9 @@ impl Checks {
             }
         }
         if is_over(after) {
-            let mut left = store.of("pods").map(|(_, pod)| pod).filter(|pod| controller(pod) == Some(&job));
+            // One that has lost its labels is no longer its own.
+            let own = |pod: &&Value| controller(pod) == Some(&job) && pod["metadata"]["labels"][UID_LABEL] == *job;
+            let mut left = store.of("pods").map(|(_, pod)| pod).filter(own);
             if let Some(pod) = left.find(|pod| !is_finished(pod)) {
                 let (pod, phase) = (&pod["metadata"]["name"], &pod["status"]["phase"]);
                 self.breaks(format!("{name} is said to be over while {pod} is {phase}"));
@@ -276,7 +292,21 @@ impl Checks {
                 return Err(format!("{} has our finalizer and no live Job", pod["metadata"]["name"]));
             }
         }
+        for (_, cron_job) in store.of("cronjobs") {
+            let own = store.of("jobs").map(|(_, job)| job).filter(|job| controller(job) == Some(&uid(cron_job)));
+            let own: Vec<&Value> = own.collect();
+            for (condition, limit) in [("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")]
+            {
+                let kept = own.iter().filter(|job| has_condition(job, condition)).count() as i64;
+                if kept > number(cron_job, &format!("/spec/{limit}")) {
+                    return Err(format!("{kept} {condition} Jobs of {} are kept", cron_job["metadata"]["name"]));
+                }
+            }
+        }
         for (_, job) in store.of("jobs") {
+            if !job["spec"]["ttlSecondsAfterFinished"].is_null() {
+                return Err(format!("{} has outlived its time to live", job["metadata"]["name"]));
+            }
             self.ended(job).map_err(|wrong| format!("{}: {wrong}: {}", job["metadata"]["name"], job["status"]))?;
         }
         Ok(())

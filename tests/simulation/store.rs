@@ -60,6 +60,11 @@ impl Store {
         self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
+    /// Now, in seconds.
+    pub fn seconds(&self) -> i64 {
+        self.clock.now().as_second()
+    }
+
     pub fn get(&self, key: &Key) -> Result<&Value, Refusal> {
         self.objects.get(key).ok_or_else(|| Refusal(404, format!("{} {}/{} not found", key.0, key.1, key.2)))
     }
