@@ -142,7 +142,7 @@ impl Checks {
         let live: Vec<&Value> = store
             .of("pods")
             .map(|(_, pod)| pod)
-            .filter(|pod| controller(pod) == Some(&owner))
+            .filter(|pod| is_own(pod, &owner))
             .filter(|pod| !is_finished(pod) && (waits || !is_deleting(pod)))
             .collect();
         let most = self.jobs.get(&owner).map_or(0, |truth| truth.parallelism);
@@ -267,9 +267,7 @@ impl Checks {
             }
         }
         if is_over(after) {
-            // One that has lost its labels is no longer its own.
-            let own = |pod: &&Value| controller(pod) == Some(&job) && pod["metadata"]["labels"][UID_LABEL] == *job;
-            let mut left = store.of("pods").map(|(_, pod)| pod).filter(own);
+            let mut left = store.of("pods").map(|(_, pod)| pod).filter(|pod| is_own(pod, &job));
             if let Some(pod) = left.find(|pod| !is_finished(pod)) {
                 let (pod, phase) = (&pod["metadata"]["name"], &pod["status"]["phase"]);
                 self.breaks(format!("{name} is said to be over while {pod} is {phase}"));
@@ -359,6 +357,11 @@ impl Checks {
         };
         if because { Ok(()) } else { Err("failed for no reason".to_owned()) }
     }
+}
+
+/// Whether a pod is this Job's. One that has lost its labels is no longer its own.
+fn is_own(pod: &Value, job: &str) -> bool {
+    controller(pod) == Some(job) && pod["metadata"]["labels"][UID_LABEL] == job
 }
 
 fn list<'a>(job: &'a Value, list: &str) -> Vec<&'a str> {
