@@ -197,17 +197,14 @@ impl Actor {
     }
 
     /// Takes the tracking finalizer off a pod that nobody controls. A Job may be about to adopt it, with the finalizer,
-    /// so only the version that was looked at will do; a newer one is looked at when the watch tells of it.
+    /// so only the version that was looked at will do; a newer one is looked at by the next try.
     pub async fn untrack_orphan(&self, pod: &PodView) -> Result<(), WriteError> {
         let patch = json!({"metadata": {
             "uid": pod.identity.uid,
             "resourceVersion": pod.identity.resource_version.to_string(),
             "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
         }});
-        match self.patch_pod(pod, &patch).await {
-            Err(error) if error.is_conflict() => Ok(()),
-            result => result,
-        }
+        self.patch_pod(pod, &patch).await
     }
 
     async fn untrack_pod(&self, pod: &PodView) -> Result<(), WriteError> {
