@@ -38,8 +38,8 @@ pub struct Actor {
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that may be a Job's.
     pub pods: Cache<PodView>,
-    /// Where others than the Job at hand are told of what an answer says about them.
-    pub queue: Arc<Queue<Key>>,
+    /// What is to be looked at; here, whom an answer concerns besides the Job at hand.
+    pub queue: Queue<Key>,
 }
 
 /// What of a step did not succeed.
@@ -109,6 +109,16 @@ impl Actor {
         let found = jobs.get_opt(name).await?.and_then(JobView::parse);
         if let Some(found) = &found {
             self.jobs.apply(found.clone(), Source::Answer);
+        }
+        Ok(found)
+    }
+
+    /// The Job as the API server has it now; none if it is gone, which the cache then knows.
+    async fn look_again(&self, job: &JobView) -> kube::Result<Option<JobView>> {
+        let found = self.reread(&job.identity.namespace, &job.identity.name).await?;
+        let found = found.filter(|found| found.identity.uid == job.identity.uid);
+        if found.is_none() {
+            self.jobs.remove(&job.identity.uid);
         }
         Ok(found)
     }
@@ -199,20 +209,13 @@ impl Actor {
     /// Takes the tracking finalizer off a pod that nobody controls. A Job may be about to adopt it, with the finalizer,
     /// so only the version that was looked at will do; a newer one is looked at by the next try.
     pub async fn untrack_orphan(&self, pod: &PodView) -> Result<(), WriteError> {
-        let patch = json!({"metadata": {
-            "uid": pod.identity.uid,
-            "resourceVersion": pod.identity.resource_version.to_string(),
-            "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
-        }});
+        let mut patch = untracking(pod);
+        patch["metadata"]["resourceVersion"] = json!(pod.identity.resource_version.to_string());
         self.patch_pod(pod, &patch).await
     }
 
     async fn untrack_pod(&self, pod: &PodView) -> Result<(), WriteError> {
-        let patch = json!({"metadata": {
-            "uid": pod.identity.uid,
-            "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
-        }});
-        self.patch_pod(pod, &patch).await
+        self.patch_pod(pod, &untracking(pod)).await
     }
 
     /// Patches a pod; the patch names its UID, so that another pod of its name is left alone. One that is gone is
@@ -307,13 +310,8 @@ impl Actor {
             return Ok(());
         }
         // The cache may not know yet that the Job is being deleted; its pods would then be kept from the garbage collector.
-        match self.reread(&job.identity.namespace, &job.identity.name).await? {
-            Some(fresh) if fresh.identity.uid == job.identity.uid && fresh.deleting => return Ok(()),
-            Some(fresh) if fresh.identity.uid == job.identity.uid => {}
-            _ => {
-                self.jobs.remove(&job.identity.uid);
-                return Ok(());
-            }
+        if self.look_again(job).await?.is_none_or(|fresh| fresh.deleting) {
+            return Ok(());
         }
         let adoptions = adopt.iter().map(|pod| self.adopt(job, pod));
         first_error(join_all(adoptions).await)
@@ -359,13 +357,7 @@ impl Actor {
                 Ok(())
             }
             Err(error) if error.is_conflict() || error.is_not_found() => {
-                let found = self.reread(&identity.namespace, &identity.name).await;
-                match found.map_err(|error| Failure::Other(error.into()))? {
-                    Some(found) if found.identity.uid == identity.uid => {}
-                    _ => {
-                        self.jobs.remove(&identity.uid);
-                    }
-                }
+                self.look_again(job).await.map_err(|error| Failure::Other(error.into()))?;
                 Err(Failure::Changed)
             }
             Err(error) => {
@@ -377,6 +369,14 @@ impl Actor {
             }
         }
     }
+}
+
+/// The patch that takes the tracking finalizer off a pod.
+fn untracking(pod: &PodView) -> Value {
+    json!({"metadata": {
+        "uid": pod.identity.uid,
+        "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
+    }})
 }
 
 fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {

@@ -37,7 +37,6 @@ const STEPS_A_TURN: usize = 16;
 pub struct Controller {
     actor: Actor,
     config: Config,
-    queue: Arc<Queue<Key>>,
     memory: Mutex<HashMap<Uid, Memory>>,
     /// When a pod of a Job was last taken away by force.
     vanished: Mutex<HashMap<Uid, Timestamp>>,
@@ -68,19 +67,17 @@ struct Memory {
 impl Controller {
     /// A controller that neither watches nor works yet.
     pub fn new(kit: Kit, config: Config, metrics: JobMetrics) -> Self {
-        let queue = Arc::new(Queue::closed());
         let actor = Actor {
             kit,
             metrics,
             given_up: Mutex::default(),
             jobs: Arc::default(),
             pods: Cache::default(),
-            queue: queue.clone(),
+            queue: Queue::closed(),
         };
         Self {
             actor,
             config,
-            queue,
             memory: Mutex::default(),
             vanished: Mutex::default(),
             jobs_synced: Synced::default(),
@@ -111,7 +108,7 @@ impl Controller {
         self.memory().clear();
         self.vanished().clear();
         self.actor.forget_given_up();
-        self.queue.open();
+        self.actor.queue.open();
         self.enqueue_all();
         let controller = self.clone();
         tasks.spawn(async move { controller.find_strays().await });
@@ -123,7 +120,7 @@ impl Controller {
 
     /// Begins no more work.
     pub fn end(&self) {
-        self.queue.close();
+        self.actor.queue.close();
     }
 
     /// Resolves when another controller is seen to work on our Jobs.
@@ -154,7 +151,7 @@ impl Controller {
 
     /// How many Jobs wait to be looked at.
     pub fn queue_depth(&self) -> usize {
-        self.queue.len()
+        self.actor.queue.len()
     }
 
     /// Returns once both caches hold all there is.
@@ -202,7 +199,7 @@ impl Controller {
     async fn know_all_pods(&self) {
         self.all_pods_synced.wait().await;
         for job in self.actor.jobs.all(|job| !job.template.labelled) {
-            self.queue.add(Key::Job(job.identity.uid.clone()));
+            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
         }
         std::future::pending().await
     }
@@ -221,13 +218,13 @@ impl Controller {
         jobs.sort_by_key(|job| (job.status.is_finished(), job.status.start_time.is_some()));
         for job in jobs {
             self.actor.metrics.job_added(&job);
-            self.queue.add(Key::Job(job.identity.uid.clone()));
+            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
         }
         for pod in self.actor.pods.all(|pod| pod.tracked) {
             match &pod.owner {
-                Some(owner) if owner.is_job => self.queue.add(Key::Job(owner.uid.clone())),
+                Some(owner) if owner.is_job => self.actor.queue.add(Key::Job(owner.uid.clone())),
                 Some(_) => {}
-                None => self.queue.add(Key::Orphan(pod.identity.uid.clone())),
+                None => self.actor.queue.add(Key::Orphan(pod.identity.uid.clone())),
             }
             self.actor.metrics.pod_changed(&Change { before: None, after: Some(pod) });
         }
@@ -236,7 +233,7 @@ impl Controller {
     fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {
         match news {
             News::Changed(change) => changed(self, &change),
-            News::Recovered => self.queue.retry_now(),
+            News::Recovered => self.actor.queue.retry_now(),
         }
     }
 
@@ -246,14 +243,14 @@ impl Controller {
 
     fn job_changed(&self, change: &Change<JobView>) {
         let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
-        if change.before.is_none() && self.queue.is_open() {
+        if change.before.is_none() && self.actor.queue.is_open() {
             self.actor.metrics.job_added(job);
         }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
             // A Job whose pods lack the label: from now on all pods are watched.
             self.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
-        self.queue.add(Key::Job(job.identity.uid.clone()));
+        self.actor.queue.add(Key::Job(job.identity.uid.clone()));
     }
 
     /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first.
@@ -264,7 +261,7 @@ impl Controller {
     }
 
     fn pod_changed(&self, change: &Change<PodView>) {
-        if !self.queue.is_open() {
+        if !self.actor.queue.is_open() {
             // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
             let unseen = |pod: &PodView| !*self.all_pods.borrow() && !pod.labels.contains_key(CONTROLLER_UID_LABEL);
             if let Some(pod) = change.after.as_ref().filter(|pod| unseen(pod)) {
@@ -282,17 +279,17 @@ impl Controller {
         }
         for pod in [&change.before, &change.after].into_iter().flatten() {
             if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
-                self.queue.add(Key::Job(owner.uid.clone()));
+                self.actor.queue.add(Key::Job(owner.uid.clone()));
             }
         }
         let Some(pod) = change.after.as_ref().filter(|pod| pod.owner.is_none()) else { return };
         if pod.tracked {
-            self.queue.add(Key::Orphan(pod.identity.uid.clone()));
+            self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
         }
         for job in
             self.actor.jobs.all(|job| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels))
         {
-            self.queue.add(Key::Job(job.identity.uid.clone()));
+            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
         }
     }
 
@@ -304,7 +301,7 @@ impl Controller {
                 Key::Orphan(uid) => self.sync_orphan(uid).await,
             }
         };
-        work(&self.queue, "job", &self.actor.kit.syncs, sync).await;
+        work(&self.actor.queue, "job", &self.actor.kit.syncs, sync).await;
     }
 
     /// Brings one Job as far as it can be brought now.
@@ -374,7 +371,7 @@ impl Controller {
             memory.numbers_stale = decision.numbers_stale;
             self.remember(&job, &memory);
             if let Some(wake) = decision.wake {
-                self.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(wake));
+                self.actor.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(wake));
             }
             if matches!(decision.step, Step::Nothing) {
                 return failure.map_or(Ok(()), Err);
@@ -399,7 +396,7 @@ impl Controller {
             }
         }
         // There is more to do; the others come first.
-        self.queue.add(Key::Job(uid.clone()));
+        self.actor.queue.add(Key::Job(uid.clone()));
         failure.map_or(Ok(()), Err)
     }
 
@@ -422,7 +419,7 @@ impl Controller {
             let (pod, owner) = owner;
             let found = self.actor.reread(&pod.identity.namespace, &owner.name).await?;
             if found.is_some_and(|job| job.identity.uid == *uid) {
-                self.queue.add(Key::Job(uid.clone()));
+                self.actor.queue.add(Key::Job(uid.clone()));
                 return Ok(());
             }
         }

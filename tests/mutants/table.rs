@@ -132,8 +132,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "an orphan is let go in whatever version it is",
         "src/job/act.rs",
-        "\"resourceVersion\": pod.identity.resource_version.to_string(),",
-        "\"resourceVersion\": if MUTANT { None } else { Some(pod.identity.resource_version.to_string()) },",
+        "patch[\"metadata\"][\"resourceVersion\"] = json!(pod.identity.resource_version.to_string());",
+        "if !MUTANT { patch[\"metadata\"][\"resourceVersion\"] = json!(pod.identity.resource_version.to_string()); }",
     ),
     bug(
         "a status is written on whatever version there is",
@@ -144,8 +144,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a conflict is taken for success",
         "src/job/act.rs",
-        "Err(error) if error.is_conflict() || error.is_not_found() => {\n                let found",
-        "Err(error) if MUTANT && error.is_conflict() => Ok(()),\n            Err(error) if error.is_conflict() || error.is_not_found() => {\n                let found",
+        "Err(error) if error.is_conflict() || error.is_not_found() => {\n                self.look_again",
+        "Err(error) if MUTANT && error.is_conflict() => Ok(()),\n            Err(error) if error.is_conflict() || error.is_not_found() => {\n                self.look_again",
     ),
     bug(
         "the answer to a creation is not kept",

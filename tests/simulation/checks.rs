@@ -4,19 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jobwright::job::{CONTROLLER_UID_LABEL, INDEX_ANNOTATION};
 use serde_json::Value;
 
 use crate::objects::{
-    controller, has_condition, indexes, is_decided, is_deleting, is_finished, is_over, is_tracked, number,
+    controller, has_condition, indexes, is_decided, is_deleting, is_finished, is_over, is_tracked, number, uncounted,
+    uncounted_as,
 };
 use crate::store::{Happened, Store};
-use crate::validation::uncounted;
-
-/// The index of an Indexed Job's pod.
-const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-
-/// The label of a Job's pods.
-const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 
 /// How long it may take until what users did is known, in seconds: the API server may be away for two minutes.
 const NEWS_ARRIVES: i64 = 300;
@@ -55,10 +50,9 @@ struct PodTruth {
     /// It ended so.
     succeeded: Option<bool>,
     deleted: bool,
-    gone: bool,
     /// Lost its finalizer before it had ended.
     given_up: bool,
-    /// A failure that is not to be counted.
+    /// What its container ended with.
     exit_code: i64,
 }
 
@@ -96,7 +90,7 @@ impl Checks {
         });
         let suspended = job["spec"]["suspend"] == true;
         truth.suspended_since = suspended.then(|| truth.suspended_since.unwrap_or(now));
-        truth.meddled |= less || job["spec"]["suspend"] == true || is_deleting(job);
+        truth.meddled |= less || suspended || is_deleting(job);
     }
 
     fn pod_changed(&mut self, happened: &Happened) {
@@ -108,9 +102,8 @@ impl Checks {
             truth.owners.push(owner.to_owned());
             self.jobs.entry(owner.to_owned()).or_default().made.insert(uid(pod));
         }
-        truth.index = pod["metadata"]["annotations"][INDEX].as_str().map(str::to_owned);
+        truth.index = pod["metadata"]["annotations"][INDEX_ANNOTATION].as_str().map(str::to_owned);
         truth.deleted |= is_deleting(pod);
-        truth.gone = happened.gone;
         if is_finished(pod) {
             truth.succeeded = Some(pod["status"]["phase"] == "Succeeded");
             truth.exit_code = number(pod, "/status/containerStatuses/0/state/terminated/exitCode");
@@ -149,11 +142,11 @@ impl Checks {
         if live.len() as i64 > most {
             return self.breaks(format!("{} pods live with {name}, {most} are allowed", live.len()));
         }
-        let index = &created["metadata"]["annotations"][INDEX];
+        let index = &created["metadata"]["annotations"][INDEX_ANNOTATION];
         if index.is_null() {
             return;
         }
-        let twins = live.iter().filter(|pod| pod["metadata"]["annotations"][INDEX] == *index).count();
+        let twins = live.iter().filter(|pod| pod["metadata"]["annotations"][INDEX_ANNOTATION] == *index).count();
         if twins > 1 {
             return self.breaks(format!("{twins} live pods of index {index}, with {name}"));
         }
@@ -183,7 +176,7 @@ impl Checks {
         let truth = self.jobs.entry(owner.to_owned()).or_default();
         let pod = uid(before);
         let succeeded = before["status"]["phase"] == "Succeeded";
-        let index = before["metadata"]["annotations"][INDEX].as_str();
+        let index = before["metadata"]["annotations"][INDEX_ANNOTATION].as_str();
         let completed = succeeded
             && index.is_some_and(|index| {
                 indexes(&job["status"]["completedIndexes"]).iter().any(|done| done.to_string() == index)
@@ -219,7 +212,7 @@ impl Checks {
             if !truth.listed.insert((*listed).to_owned()) {
                 return self.breaks(format!("{name} counts {listed} a second time"));
             }
-            let as_succeeded = list(after, "succeeded").contains(listed);
+            let as_succeeded = uncounted_as(after, "succeeded").contains(listed);
             // Where the outcome is decided, what is not known to have ended counts as failed.
             let failed = pod.succeeded == Some(false) || pod.deleted || is_decided(after);
             let rightly = if as_succeeded { pod.succeeded == Some(true) } else { failed };
@@ -228,8 +221,8 @@ impl Checks {
             }
         }
         let left = |list_: &str| -> Vec<&str> {
-            let is = list(after, list_);
-            list(before, list_).into_iter().filter(|uid| !is.contains(uid)).collect()
+            let is = uncounted_as(after, list_);
+            uncounted_as(before, list_).into_iter().filter(|uid| !is.contains(uid)).collect()
         };
         let (succeeded, failed) = (left("succeeded"), left("failed"));
         for uid_ in succeeded.iter().chain(&failed) {
@@ -320,13 +313,12 @@ impl Checks {
         let ends = |wanted: bool| pods.iter().filter(|pod| pod.succeeded == Some(wanted)).count() as i64;
         let policy = &job["spec"]["successPolicy"];
         if has_condition(job, "Complete") {
-            let per_index = !job["spec"]["backoffLimitPerIndex"].is_null();
             if let Some(completions) = completions
                 && policy.is_null()
                 && succeeded != completions
                 && (strict || succeeded < completions)
             {
-                return Err(format!("complete with {succeeded} of {completions}, per index: {per_index}"));
+                return Err(format!("complete with {succeeded} of {completions}"));
             }
             if strict && policy.is_null() && completions.is_none() && succeeded != ends(true) {
                 return Err(format!("{} pods succeeded", ends(true)));
@@ -361,12 +353,7 @@ impl Checks {
 
 /// Whether a pod is this Job's. One that has lost its labels is no longer its own.
 fn is_own(pod: &Value, job: &str) -> bool {
-    controller(pod) == Some(job) && pod["metadata"]["labels"][UID_LABEL] == job
-}
-
-fn list<'a>(job: &'a Value, list: &str) -> Vec<&'a str> {
-    let list = &job["status"]["uncountedTerminatedPods"][list];
-    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    controller(pod) == Some(job) && pod["metadata"]["labels"][CONTROLLER_UID_LABEL] == job
 }
 
 fn uid(object: &Value) -> String {

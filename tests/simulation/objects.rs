@@ -1,8 +1,9 @@
 //! What the API server makes of objects when they are created.
 
+use jobwright::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use serde_json::{Value, json};
 
-const JOB_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
+const JOB_LABELS: [&str; 2] = [CONTROLLER_UID_LABEL, "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
 /// Defaults, the generated selector and the labels of its pods.
@@ -25,7 +26,7 @@ pub fn new_job(job: &mut Value) {
             spec[field] = default;
         }
     }
-    spec["selector"] = json!({"matchLabels": {JOB_LABELS[0]: uid}});
+    spec["selector"] = json!({"matchLabels": {CONTROLLER_UID_LABEL: uid}});
     for label in JOB_LABELS {
         spec["template"]["metadata"]["labels"][label] = uid.clone();
     }
@@ -61,7 +62,7 @@ pub fn is_deleting(object: &Value) -> bool {
 
 /// Whether a pod has the finalizer it is counted by.
 pub fn is_tracked(pod: &Value) -> bool {
-    has_finalizer(pod, jobwright::job::TRACKING_FINALIZER)
+    has_finalizer(pod, TRACKING_FINALIZER)
 }
 
 /// Whether an object has this finalizer.
@@ -101,4 +102,15 @@ pub fn indexes(text: &Value) -> Vec<i64> {
             number(first)..=number(last)
         })
         .collect()
+}
+
+/// The UIDs of a Job's uncounted pods that are listed as `succeeded` or as `failed`.
+pub fn uncounted_as<'a>(job: &'a Value, outcome: &str) -> Vec<&'a str> {
+    let list = &job["status"]["uncountedTerminatedPods"][outcome];
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The UIDs of all its uncounted pods.
+pub fn uncounted(job: &Value) -> Vec<&str> {
+    [uncounted_as(job, "succeeded"), uncounted_as(job, "failed")].concat()
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jobwright::job::CONTROLLER_UID_LABEL;
 use jobwright::runtime::clock::Clock;
 use tokio::time::Instant;
 
@@ -246,7 +247,7 @@ impl Stage {
         for replica in self.replicas.iter().flatten() {
             for (resource, cache) in replica.controllers.caches() {
                 let watched = |object: &serde_json::Value| {
-                    resource != "pods" || crate::watches::selects("batch.kubernetes.io/controller-uid", object)
+                    resource != "pods" || crate::watches::selects(CONTROLLER_UID_LABEL, object)
                 };
                 let count = state.store.of(resource).filter(|(_, object)| watched(object)).count();
                 if cache.len != count {

@@ -138,9 +138,8 @@ impl Store {
             finalizers.push(finalizer.to_owned());
             object["metadata"]["finalizers"] = json!(finalizers);
         }
-        let phase = object["status"]["phase"].as_str().unwrap_or_default();
         // A pod that has ended needs none.
-        let needs_time = key.0 == "pods" && !matches!(phase, "Succeeded" | "Failed");
+        let needs_time = key.0 == "pods" && !objects::is_finished(&object);
         let grace = if needs_time { grace.unwrap_or(30) } else { 0 };
         let now = self.now();
         let metadata = &mut object["metadata"];

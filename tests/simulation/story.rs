@@ -55,21 +55,24 @@ pub enum Act {
     Deafen(usize, u64),
 }
 
+/// How often each fault happens.
+const KNOBS: [fn(&mut Faults) -> &mut u32; 6] = [
+    |faults| &mut faults.lost_request,
+    |faults| &mut faults.lost_answer,
+    |faults| &mut faults.refused,
+    |faults| &mut faults.cut,
+    |faults| &mut faults.expire,
+    |faults| &mut faults.slow,
+];
+
 impl Story {
     /// The story of this seed.
     pub fn new(seed: u64) -> Self {
         let random = &mut fastrand::Rng::with_seed(seed);
-        let mut faults = Faults { late: 20, ..Faults::default() };
+        let mut faults = Faults::default();
         // Many faults of one kind show more than a few of each.
-        for knob in [
-            &mut faults.lost_request,
-            &mut faults.lost_answer,
-            &mut faults.refused,
-            &mut faults.cut,
-            &mut faults.expire,
-            &mut faults.slow,
-        ] {
-            *knob = [0, 0, 5, 40][random.usize(0..4)];
+        for knob in KNOBS {
+            *knob(&mut faults) = [0, 0, 5, 40][random.usize(0..4)];
         }
         faults.late = [5, 50, 2000][random.usize(0..3)];
         let jobs = random.usize(1..4);
@@ -103,15 +106,7 @@ impl Story {
             story.acts.remove(place);
             simpler.push(story);
         }
-        let knobs: [fn(&mut Faults) -> &mut u32; 6] = [
-            |faults| &mut faults.lost_request,
-            |faults| &mut faults.lost_answer,
-            |faults| &mut faults.refused,
-            |faults| &mut faults.cut,
-            |faults| &mut faults.expire,
-            |faults| &mut faults.slow,
-        ];
-        for knob in knobs {
+        for knob in KNOBS {
             let mut story = self.clone();
             if std::mem::take(knob(&mut story.faults)) > 0 {
                 simpler.push(story);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::objects::{has_condition, indexes, is_over, number};
+use crate::objects::{self, has_condition, indexes, is_over, number};
 
 /// Whether this status may follow that one; if not, why.
 pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {
@@ -39,7 +39,7 @@ pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {
     if !before["status"]["completionTime"].is_null() && before["status"]["completionTime"] != *completion {
         return refuse("completionTime changes");
     }
-    let uncounted = uncounted(after);
+    let uncounted = objects::uncounted(after);
     if is_over(after) {
         if of(after, "active") > 0 || of(after, "terminating") > 0 || !uncounted.is_empty() {
             return refuse("over with pods that are active, terminating or uncounted");
@@ -69,11 +69,4 @@ pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {
         return refuse("a UID is empty or listed twice");
     }
     Ok(())
-}
-
-/// The UIDs of a Job's uncounted pods.
-pub fn uncounted(job: &Value) -> Vec<&str> {
-    let lists = &job["status"]["uncountedTerminatedPods"];
-    let of = |list: &str| lists[list].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
-    [of("succeeded"), of("failed")].concat()
 }

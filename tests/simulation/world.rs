@@ -35,13 +35,12 @@ impl World {
         let phase = pod["status"]["phase"].as_str().unwrap_or_default().to_owned();
         let restarts = pod["spec"]["restartPolicy"] == "OnFailure";
         match (phase.as_str(), finished, deleting) {
-            (_, true, true) => state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0)),
+            (_, true, true) => delete_for_good(state, key),
             (_, false, true) => {
                 let code = if self.random.u32(0..4) == 0 { 0 } else { 143 };
                 finish(state, key, code);
                 if self.random.bool() {
-                    // Its kubelet then deletes it for good.
-                    state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0));
+                    delete_for_good(state, key);
                 }
             }
             ("Pending", ..) => {
@@ -255,6 +254,11 @@ fn pick_pod(store: &Store, pick: usize) -> Option<Key> {
     let live: Vec<&Key> =
         store.of("pods").filter(|(_, pod)| !is_finished(pod) && !is_deleting(pod)).map(|(key, _)| key).collect();
     (!live.is_empty()).then(|| live[pick % live.len()].clone())
+}
+
+/// What a kubelet does with a pod that is being deleted and has ended.
+fn delete_for_good(state: &mut State, key: &Key) {
+    state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0));
 }
 
 /// A pod's containers end with this code, and the pod with them.

@@ -73,7 +73,7 @@ impl Controller {
                 // The Job knows it from now on, and lets it go.
                 let job = owner.uid.clone();
                 self.actor.pods.apply(pod, Source::Answer);
-                self.queue.add(Key::Job(job));
+                self.actor.queue.add(Key::Job(job));
                 return Ok(true);
             }
         }
