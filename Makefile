@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants conformance end-to-end deployed image install-yaml kind bench deny release-check
+.PHONY: help build demo test check unit integration differential simulate mutants chaos soak conformance end-to-end deployed image install-yaml kind bench deny release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,14 @@ simulate: ## Whole histories with faults, one a seed: SEEDS=100000 tries that ma
 
 mutants: ## Deliberate bugs, each of which the simulation has to find
 	$(CARGO) test --test mutants -- --ignored --nocapture
+
+CHAOS ?= 600
+chaos: ## Kills, pauses and cuts of everything at random for CHAOS seconds, and exact counts at the end
+	CHAOS_SECONDS=$(CHAOS) $(CARGO) test --test endurance -- --nocapture counts_are_exact
+
+MINUTES ?= 120
+soak: ## A long run under steady load: memory, files, caches, queues and times, from beginning to end
+	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) $(CARGO) test --profile simulation --test endurance -- --ignored --nocapture grow
 
 end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
 	$(CARGO) test --test end_to_end

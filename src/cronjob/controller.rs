@@ -159,7 +159,7 @@ impl Controller {
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(cron_job) = self.cron_jobs.get(uid) else { return Ok(()) };
-        let jobs = self.jobs.owned(uid);
+        let jobs = self.jobs.owned(uid, &cron_job.identity.namespace);
         let mut status = cron_job.status.clone();
         for job in history(&cron_job, &jobs) {
             if self.delete(&cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::job::wire::metadata;
+use crate::job::wire::{metadata, time};
 
 /// A `batch/v1` CronJob.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -47,6 +47,8 @@ pub struct WireCronJobSpec {
 pub struct WireCronJobStatus {
     /// References as they came: they are written back whole.
     pub active: Option<Vec<Value>>,
+    #[serde(deserialize_with = "time")]
     pub last_schedule_time: Option<Timestamp>,
+    #[serde(deserialize_with = "time")]
     pub last_successful_time: Option<Timestamp>,
 }

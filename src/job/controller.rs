@@ -60,8 +60,6 @@ struct Memory {
     numbers_stale: Option<Timestamp>,
     /// A creation went unanswered, so there may be a pod we know nothing of.
     recount: bool,
-    /// When kube-controller-manager had last written the status when we first saw the Job.
-    builtin_wrote: Option<Option<Timestamp>>,
 }
 
 impl Controller {
@@ -243,6 +241,9 @@ impl Controller {
 
     fn job_changed(&self, change: &Change<JobView>) {
         let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
+        if self.actor.queue.is_open() && self.has_rival(change) {
+            return;
+        }
         if change.before.is_none() && self.actor.queue.is_open() {
             self.actor.metrics.job_added(job);
         }
@@ -328,17 +329,21 @@ impl Controller {
         result
     }
 
-    /// Whether kube-controller-manager works on this Job too: it wrote the status since we first saw the Job. If so,
-    /// that is the end of the run.
-    fn has_rival(&self, job: &JobView, memory: &mut Memory) -> bool {
-        let first = *memory.builtin_wrote.get_or_insert(job.builtin_wrote);
-        if self.config.claim != Claim::All || first == job.builtin_wrote {
+    /// Whether kube-controller-manager works on this Job too: it wrote the status while we watched. If so, that is the end
+    /// of the run. Who wrote what is in managed fields, which whoever may change the Job can forge; but not its status.
+    fn has_rival(&self, change: &Change<JobView>) -> bool {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
+        if self.config.claim != Claim::All
+            || !self.claims(after)
+            || before.builtin_wrote == after.builtin_wrote
+            || before.status == after.status
+        {
             return false;
         }
-        let (namespace, name) = (job.identity.namespace.to_string(), job.identity.name.to_string());
+        let (namespace, name) = (after.identity.namespace.to_string(), after.identity.name.to_string());
         let rival = Rival { namespace, job: name };
         let message = format!("Jobwright stops: {rival}");
-        self.actor.tell(job, EventText::warning("OtherController", message));
+        self.actor.tell(after, EventText::warning("OtherController", message));
         self.rival.send_replace(Some(rival));
         true
     }
@@ -349,9 +354,6 @@ impl Controller {
         let mut failure = None;
         for _ in 0..STEPS_A_TURN {
             let Some(job) = self.actor.jobs.get(uid) else { break };
-            if self.has_rival(&job, &mut memory) {
-                return Err(WriteError::Stopping);
-            }
             if memory.recount {
                 self.actor.recount(&job).await?;
                 memory.recount = false;
@@ -402,7 +404,12 @@ impl Controller {
 
     /// The pods a decision about this Job looks at.
     fn candidates(&self, job: &JobView) -> Vec<Arc<PodView>> {
-        let mut pods = self.actor.pods.owned(&job.identity.uid);
+        let naming = self.actor.pods.naming(&job.identity.uid);
+        let (mut pods, pretenders): (Vec<_>, Vec<_>) =
+            naming.into_iter().partition(|pod| pod.identity.namespace == job.identity.namespace);
+        for pod in pretenders.iter().filter(|pod| pod.tracked) {
+            self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+        }
         let may_adopt = |pod: &PodView| pod.identity.namespace == job.identity.namespace && job.selects(&pod.labels);
         pods.extend(self.actor.pods.orphans(may_adopt));
         pods
@@ -410,28 +417,43 @@ impl Controller {
 
     /// A Job that is gone for good: nobody will count its pods, so they are let go.
     async fn release_left_behind(&self, uid: &Uid) -> Result<(), WriteError> {
-        let left: Vec<_> = self.actor.pods.owned(uid).into_iter().filter(|pod| pod.tracked).collect();
-        let Some(owner) = left.first().and_then(|pod| pod.owner.as_ref().map(|owner| (pod, owner))) else {
+        let tracked = self.actor.pods.naming(uid).into_iter().filter(|pod| pod.tracked);
+        let mut left: Vec<_> = tracked.collect();
+        let Some((namespace, owner)) =
+            left.first().and_then(|pod| Some((pod.identity.namespace.clone(), pod.owner.clone()?)))
+        else {
             return Ok(());
         };
         if !self.actor.jobs.is_deleted(uid) {
             // The Job may only be news that has not reached us.
-            let (pod, owner) = owner;
-            let found = self.actor.reread(&pod.identity.namespace, &owner.name).await?;
+            let found = self.actor.reread(&namespace, &owner.name).await?;
             if found.is_some_and(|job| job.identity.uid == *uid) {
                 self.actor.queue.add(Key::Job(uid.clone()));
                 return Ok(());
+            }
+            // That says nothing of other namespaces, whose pods come next.
+            let all = left.len();
+            left.retain(|pod| pod.identity.namespace == namespace);
+            if left.len() < all {
+                self.actor.queue.add(Key::Job(uid.clone()));
             }
         }
         self.actor.untrack(&left).await
     }
 
-    /// A pod with our finalizer that nobody controls: the finalizer comes off.
+    /// A pod with our finalizer that no Job controls: the finalizer comes off.
     async fn sync_orphan(&self, uid: &Uid) -> Result<(), WriteError> {
         match self.actor.pods.get(uid) {
-            Some(pod) if pod.tracked && pod.controller().is_none() => self.actor.untrack_orphan(&pod).await,
+            Some(pod) if pod.tracked && !self.is_controlled(&pod) => self.actor.untrack_orphan(&pod).await,
             _ => Ok(()),
         }
+    }
+
+    /// Whether a pod has a controller that it can have: one that is no Job of another namespace.
+    fn is_controlled(&self, pod: &PodView) -> bool {
+        pod.controller().is_some_and(|owner| {
+            self.actor.jobs.get(owner).is_none_or(|job| job.identity.namespace == pod.identity.namespace)
+        })
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {

@@ -7,6 +7,6 @@ use crate::runtime::identity::Uid;
 pub enum Key {
     /// A Job; perhaps one that is gone and left pods behind.
     Job(Uid),
-    /// A pod with our finalizer and no controller.
+    /// A pod with our finalizer that no Job of its namespace controls.
     Orphan(Uid),
 }

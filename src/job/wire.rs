@@ -3,6 +3,7 @@
 //! Everything else (managed fields, most of the spec) is skipped while parsing, so a large cluster costs little.
 //! [`super::view`] turns them into what the cache holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -58,7 +59,9 @@ pub struct WireJobSpec {
 #[allow(missing_docs, reason = "the names of the API's fields")]
 pub struct WireJobStatus {
     pub conditions: Option<Vec<WireCondition>>,
+    #[serde(deserialize_with = "time")]
     pub start_time: Option<Timestamp>,
+    #[serde(deserialize_with = "time")]
     pub completion_time: Option<Timestamp>,
     pub active: Option<i32>,
     pub ready: Option<i32>,
@@ -89,7 +92,9 @@ pub struct WireCondition {
     pub status: String,
     pub reason: Option<String>,
     pub message: Option<String>,
+    #[serde(default, deserialize_with = "time")]
     pub last_probe_time: Option<Timestamp>,
+    #[serde(default, deserialize_with = "time")]
     pub last_transition_time: Option<Timestamp>,
 }
 
@@ -163,6 +168,7 @@ pub struct WireContainerState {
 pub struct WireTerminated {
     #[serde(default)]
     pub exit_code: i32,
+    #[serde(default, deserialize_with = "time")]
     pub finished_at: Option<Timestamp>,
 }
 
@@ -190,7 +196,8 @@ struct SlimMetadata {
 struct SlimManagedFields {
     manager: Option<String>,
     subresource: Option<String>,
-    time: Option<Time>,
+    #[serde(default, deserialize_with = "time")]
+    time: Option<Timestamp>,
 }
 
 /// Metadata, and who wrote the object.
@@ -200,6 +207,13 @@ struct MetadataWithWriters {
     #[serde(flatten)]
     metadata: SlimMetadata,
     managed_fields: Option<Vec<SlimManagedFields>>,
+}
+
+/// A time; one that cannot be read is none, so that what one object holds cannot keep all the others from being listed. The
+/// API server takes times that come out in a year before 0, and writes those in no standard form.
+pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 pub(crate) fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
@@ -212,7 +226,7 @@ fn metadata_with_writers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
         let writers = entries.into_iter().map(|entry| ManagedFieldsEntry {
             manager: entry.manager,
             subresource: entry.subresource,
-            time: entry.time,
+            time: entry.time.map(Time),
             ..ManagedFieldsEntry::default()
         });
         writers.collect()

@@ -208,8 +208,16 @@ impl<T: Cached> Cache<T> {
         self.lock().deleted.contains_key(uid)
     }
 
-    /// The unsettled objects of this controlling owner, in order of UID.
-    pub fn owned(&self, owner: &Uid) -> Vec<Arc<T>> {
+    /// The unsettled objects that this owner controls, in order of UID. `namespace` is the owner's own: whoever can create
+    /// objects elsewhere can name any owner there.
+    pub fn owned(&self, owner: &Uid, namespace: &str) -> Vec<Arc<T>> {
+        let mut owned = self.naming(owner);
+        owned.retain(|object| *object.identity().namespace == *namespace);
+        owned
+    }
+
+    /// The unsettled objects that name this controlling owner, in order of UID, in its namespace or elsewhere.
+    pub fn naming(&self, owner: &Uid) -> Vec<Arc<T>> {
         // The key is an Option, which cannot be borrowed in parts; cloning a UID counts a reference up.
         let key = Some(owner.clone());
         self.lock().by_owner.get(&key).map(|owned| owned.values().cloned().collect()).unwrap_or_default()
@@ -380,7 +388,7 @@ mod tests {
         cache.apply(thing("b", 1), Source::Watch);
         cache.apply(thing("a", 2), Source::Watch);
         let names = |owner: &str| -> Vec<String> {
-            cache.owned(&owner.into()).iter().map(|thing| thing.identity.name.to_string()).collect()
+            cache.owned(&owner.into(), "default").iter().map(|thing| thing.identity.name.to_string()).collect()
         };
         assert_eq!(names("job"), ["a", "b"]);
         cache.apply(Thing { settled: true, ..thing("a", 3) }, Source::Watch);

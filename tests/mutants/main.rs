@@ -7,9 +7,10 @@ mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use table::{MUTATIONS, Mutation};
 
 /// So many histories a bug may go unseen.
@@ -54,15 +55,13 @@ fn every_bug_has_its_place() -> Result<()> {
 #[ignore = "takes half an hour: make mutants"]
 fn the_simulation_finds_every_bug() -> Result<()> {
     let tree = root().join("target/mutants");
+    fs::create_dir_all(&tree)?;
     plant(&tree)?;
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--profile", "simulation", "--test", "simulation", "--no-run"]);
-    let status = cargo.current_dir(&tree).env("CARGO_TARGET_DIR", root().join("target")).status()?;
-    ensure!(status.success(), "the tree with the bugs does not compile");
-    ensure!(try_bug(&tree, 0)?.is_none(), "a history is broken without any bug");
+    let simulation = compile(&tree)?;
+    ensure!(try_bug(&simulation, 0)?.is_none(), "a history is broken without any bug");
     let mut found = 0;
     for (number, mutation) in numbered() {
-        match try_bug(&tree, number)? {
+        match try_bug(&simulation, number)? {
             Some(seen) => {
                 found += 1;
                 println!("{number:>3} found after {:>4} seeds: {}: {}", seen.seeds, mutation.name, seen.how);
@@ -81,23 +80,26 @@ struct Seen {
     how: String,
 }
 
-/// Runs histories with this bug until one is broken.
-fn try_bug(tree: &Path, number: usize) -> Result<Option<Seen>> {
+/// Compiles the simulation with the bugs; tells where it is.
+fn compile(tree: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "test",
-        "--quiet",
-        "--profile",
-        "simulation",
-        "--test",
-        "simulation",
-        "--",
-        "--nocapture",
-        "no_history",
-    ]);
-    cargo.current_dir(tree).env("CARGO_TARGET_DIR", root().join("target"));
-    cargo.env("MUTANT", number.to_string()).env("SIMULATION_SEEDS", SEEDS.to_string()).env("SIMULATION_BRIEF", "1");
+    cargo.args(["test", "--profile", "simulation", "--test", "simulation", "--no-run", "--message-format=json"]);
+    cargo.current_dir(tree).env("CARGO_TARGET_DIR", root().join("target")).stderr(Stdio::inherit());
     let output = cargo.output()?;
+    ensure!(output.status.success(), "the tree with the bugs does not compile");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built = built.filter(|message| message["target"]["name"] == "simulation");
+    let executable = built.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).last();
+    executable.context("cargo names no executable")
+}
+
+/// Runs histories with this bug until one is broken.
+fn try_bug(simulation: &Path, number: usize) -> Result<Option<Seen>> {
+    let mut command = Command::new(simulation);
+    command.args(["--nocapture", "no_history"]);
+    command.env("MUTANT", number.to_string()).env("SIMULATION_SEEDS", SEEDS.to_string()).env("SIMULATION_BRIEF", "1");
+    let output = command.output()?;
     if output.status.success() {
         return Ok(None);
     }

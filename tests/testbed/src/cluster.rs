@@ -190,7 +190,7 @@ impl Drop for Cluster {
 
 /// For a control plane that many tests share: the garbage collector's usual 20 requests a second would make them wait for
 /// each other.
-fn unthrottled() -> control_plane::Options {
+pub fn unthrottled() -> control_plane::Options {
     let flags = ["--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-gc-syncs=20"].map(str::to_owned);
     control_plane::Options { controller_manager_flags: flags.to_vec(), ..control_plane::Options::default() }
 }

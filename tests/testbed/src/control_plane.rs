@@ -42,6 +42,7 @@ pub struct ControlPlane {
     pub kubeconfig: PathBuf,
     /// The cluster's certificate authority.
     pub authority: Authority,
+    etcd_args: Vec<String>,
     apiserver_args: Vec<String>,
     manager_args: Vec<String>,
     dir: PathBuf,
@@ -75,24 +76,20 @@ impl ControlPlane {
         let etcd_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
 
-        let etcd = Process::start(
-            "etcd",
-            &dir.join("etcd"),
-            &assets::ETCD.path()?,
-            &[
-                format!("--data-dir={}", dir.join("etcd/data").display()),
-                // Tests outlive no machine; not waiting for the disk makes them several times faster.
-                "--unsafe-no-fsync".to_owned(),
-                // Room for the largest work of the bench.
-                "--quota-backend-bytes=8589934592".to_owned(),
-                format!("--listen-client-urls={etcd_url}"),
-                format!("--advertise-client-urls={etcd_url}"),
-                format!("--listen-peer-urls={peer_url}"),
-                format!("--initial-advertise-peer-urls={peer_url}"),
-                format!("--initial-cluster=default={peer_url}"),
-                "--log-level=warn".to_owned(),
-            ],
-        )?;
+        let etcd_args = vec![
+            format!("--data-dir={}", dir.join("etcd/data").display()),
+            // Tests outlive no machine; not waiting for the disk makes them several times faster.
+            "--unsafe-no-fsync".to_owned(),
+            // Room for the largest work of the bench.
+            "--quota-backend-bytes=8589934592".to_owned(),
+            format!("--listen-client-urls={etcd_url}"),
+            format!("--advertise-client-urls={etcd_url}"),
+            format!("--listen-peer-urls={peer_url}"),
+            format!("--initial-advertise-peer-urls={peer_url}"),
+            format!("--initial-cluster=default={peer_url}"),
+            "--log-level=warn".to_owned(),
+        ];
+        let mut etcd = start_etcd(dir, &etcd_args)?;
         let mut apiserver_args = vec![
             format!("--etcd-servers={etcd_url}"),
             format!("--secure-port={secure_port}"),
@@ -145,7 +142,6 @@ impl ControlPlane {
             format!("--cert-dir={}", dir.join("scheduler/certs").display()),
         ];
 
-        let mut etcd = etcd;
         let mut apiserver = apiserver;
         let client = client(&kubeconfig).await?;
         wait_ready(&client, &mut etcd, &mut apiserver).await?;
@@ -166,6 +162,7 @@ impl ControlPlane {
             server,
             kubeconfig,
             authority,
+            etcd_args,
             apiserver_args,
             dir: dir.to_owned(),
         })
@@ -198,6 +195,19 @@ impl ControlPlane {
         }
     }
 
+    /// Kills etcd, as a crash would; [`ControlPlane::restart_etcd`] brings it back.
+    pub async fn kill_etcd(&self) {
+        self.etcd.lock().await.kill();
+    }
+
+    /// Starts etcd again on what it had stored, and waits until the API server is ready.
+    pub async fn restart_etcd(&self) -> Result<()> {
+        let mut etcd = self.etcd.lock().await;
+        *etcd = start_etcd(&self.dir, &self.etcd_args)?;
+        let client = client(&self.kubeconfig).await?;
+        wait_ready(&client, &mut etcd, &mut *self.apiserver.lock().await).await
+    }
+
     /// Stops kube-controller-manager and starts it again with the Job, CronJob and TTL controllers on or off.
     pub async fn switch_builtin_job_controllers(&self, on: bool) -> Result<()> {
         let mut manager = self.controller_manager.lock().await;
@@ -227,6 +237,10 @@ fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) 
         &assets::KUBE_CONTROLLER_MANAGER.path()?,
         &args,
     )
+}
+
+fn start_etcd(dir: &Path, args: &[String]) -> Result<Process> {
+    Process::start("etcd", &dir.join("etcd"), &assets::ETCD.path()?, args)
 }
 
 fn start_apiserver(dir: &Path, args: &[String]) -> Result<Process> {

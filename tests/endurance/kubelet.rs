@@ -1,0 +1,161 @@
+//! Plays all kubelets: pods end as their label says, and what was seen to end is written down.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, Client, ResourceExt};
+use testbed::Kubelet;
+use tokio::task::JoinHandle;
+
+/// The label that says how a pod ends.
+pub const PLAYS: &str = "endurance/plays";
+/// It succeeds.
+pub const SUCCEED: &str = "succeed";
+/// One of four fails.
+pub const SOMETIMES: &str = "sometimes";
+/// It runs until it is deleted.
+pub const STAY: &str = "stay";
+/// By its index: see [`fails`].
+pub const BY_INDEX: &str = "by-index";
+
+/// How often the pods are looked at.
+const EVERY: Duration = Duration::from_millis(60);
+/// Pods at once.
+const AT_ONCE: usize = 8;
+
+/// How the pods of one Job have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub succeeded: i32,
+    pub failed: i32,
+}
+
+/// The players, until dropped, and what they know.
+pub struct Kubelets {
+    /// By pod UID: its Job's UID, and whether it succeeded.
+    ledger: Arc<Mutex<HashMap<String, (String, bool)>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Kubelets {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Kubelets {
+    /// Plays those of a namespace.
+    pub fn start(client: Client, namespace: &str) -> Self {
+        let ledger = Arc::new(Mutex::default());
+        let player = Player {
+            pods: Api::namespaced(client.clone(), namespace),
+            kubelet: Kubelet::new(client, namespace),
+            ledger: ledger.clone(),
+        };
+        let task = tokio::spawn(async move {
+            loop {
+                // The API server may be away.
+                if let Err(error) = player.look().await {
+                    eprintln!("kubelets: {error:#}");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+        });
+        Self { ledger, task }
+    }
+
+    /// How the pods of this Job have ended.
+    pub fn ended(&self, job: &str) -> Ended {
+        let mut ended = Ended::default();
+        for (_, succeeded) in locked(&self.ledger).values().filter(|(owner, _)| owner == job) {
+            *(if *succeeded { &mut ended.succeeded } else { &mut ended.failed }) += 1;
+        }
+        ended
+    }
+
+    /// Forgets the pods of this Job.
+    pub fn forget(&self, job: &str) {
+        locked(&self.ledger).retain(|_, (owner, _)| owner != job);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Player {
+    pods: Api<Pod>,
+    kubelet: Kubelet,
+    ledger: Arc<Mutex<HashMap<String, (String, bool)>>>,
+}
+
+impl Player {
+    async fn look(&self) -> Result<()> {
+        let pods = self.pods.list(&ListParams::default()).await?.items;
+        stream::iter(pods)
+            .for_each_concurrent(AT_ONCE, |pod| async move {
+                // What failed is tried at the next look.
+                let _ = self.play(&pod).await;
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn play(&self, pod: &Pod) -> Result<()> {
+        let name = pod.name_any();
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let ended = matches!(phase, "Succeeded" | "Failed");
+        let deleting = pod.metadata.deletion_timestamp.is_some();
+        if ended {
+            self.write_down(pod, phase == "Succeeded");
+        } else if deleting {
+            self.kubelet.fail(&name, 143).await?;
+            self.write_down(pod, false);
+        } else if plays(pod) == STAY {
+            if phase != "Running" {
+                self.kubelet.run(&name, true).await?;
+            }
+        } else if fails(pod) {
+            self.kubelet.fail(&name, 1).await?;
+            self.write_down(pod, false);
+        } else {
+            self.kubelet.succeed(&name).await?;
+            self.write_down(pod, true);
+        }
+        if deleting && pod.metadata.deletion_grace_period_seconds != Some(0) {
+            self.pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+        }
+        Ok(())
+    }
+
+    fn write_down(&self, pod: &Pod, succeeded: bool) {
+        let owner = pod.owner_references().first().map(|owner| owner.uid.clone());
+        if let (Some(uid), Some(owner)) = (pod.uid(), owner) {
+            locked(&self.ledger).insert(uid, (owner, succeeded));
+        }
+    }
+}
+
+fn plays(pod: &Pod) -> &str {
+    pod.labels().get(PLAYS).map(String::as_str).unwrap_or_default()
+}
+
+/// Whether a pod fails, which is the same however often it is asked.
+fn fails(pod: &Pod) -> bool {
+    let number = |annotations: &BTreeMap<String, String>, key: &str| annotations.get(key)?.parse::<u32>().ok();
+    match plays(pod) {
+        SOMETIMES => pod.uid().unwrap_or_default().bytes().map(u32::from).sum::<u32>() % 4 == 0,
+        BY_INDEX => {
+            let index = number(pod.annotations(), "batch.kubernetes.io/job-completion-index").unwrap_or_default();
+            let before = number(pod.annotations(), "batch.kubernetes.io/job-index-failure-count").unwrap_or_default();
+            index % 6 == 5 || index % 4 == 1 && before == 0
+        }
+        _ => false,
+    }
+}

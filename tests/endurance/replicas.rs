@@ -1,0 +1,141 @@
+//! Two replicas of the controller, each behind a proxy of its own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use rustix::process::Signal;
+use testbed::Cluster;
+use testbed::control_plane;
+use testbed::process::Process;
+use testbed::rights::Rights;
+
+use crate::proxy::{Proxy, Weather};
+
+/// A short Lease, so that many changes of leaders fit into a test.
+pub const LEASE: Duration = Duration::from_secs(5);
+
+const FLAGS: [&str; 7] = [
+    "--claim=all",
+    "--pod-failure-backoff=50ms",
+    "--pod-failure-backoff-max=1s",
+    "--leader-elect=true",
+    "--leader-elect-lease-duration=5s",
+    "--leader-elect-renew-deadline=4s",
+    "--leader-elect-retry-period=300ms",
+];
+
+struct Replica {
+    process: Option<Process>,
+    proxy: Proxy,
+    /// Where it serves its metrics.
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+/// The replicas.
+pub struct Replicas {
+    all: Vec<Replica>,
+    leases: Api<Lease>,
+    flags: Vec<String>,
+}
+
+impl Replicas {
+    /// Starts them, with the rights they ship with.
+    pub async fn start(cluster: &Cluster, namespace: &str, dir: &Path, weather: &'static Weather) -> Result<Self> {
+        let rights = Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned() };
+        let kubeconfig = rights.grant(cluster, namespace, dir, |_| {}).await?;
+        let client = control_plane::client(&kubeconfig).await?;
+        let flags = FLAGS.iter().map(|&flag| flag.to_owned()).chain([format!("--namespace={namespace}")]).collect();
+        let leases = Api::namespaced(cluster.client().await?, namespace);
+        let mut replicas = Self { all: Vec::new(), leases, flags };
+        for number in 0..2 {
+            let proxy = Proxy::start(client.clone(), weather, dir).await?;
+            let [port] = control_plane::free_ports()?;
+            replicas.all.push(Replica { process: None, proxy, port, dir: tempfile::tempdir()? });
+            replicas.start_one(number)?;
+        }
+        Ok(replicas)
+    }
+
+    /// Starts a replica that does not run.
+    pub fn start_one(&mut self, number: usize) -> Result<()> {
+        let replica = &mut self.all[number];
+        let args = [
+            "run".to_owned(),
+            format!("--kubeconfig={}", replica.proxy.kubeconfig.display()),
+            format!("--listen=127.0.0.1:{}", replica.port),
+        ];
+        let args: Vec<String> = args.into_iter().chain(self.flags.iter().cloned()).collect();
+        let env = [("JOBWRIGHT_LOG", "info".to_owned())];
+        let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
+        replica.process = Some(Process::start_with("jobwright", replica.dir.path(), binary, &args, &env)?);
+        Ok(())
+    }
+
+    /// Which one holds the Lease, as far as can be told.
+    pub async fn leader(&self) -> Option<usize> {
+        let lease = self.leases.get("jobwright").await.ok()?;
+        let holder = lease.spec?.holder_identity?;
+        let holds = |replica: &Replica| replica.process.as_ref().is_some_and(|process| says(process, &holder));
+        self.all.iter().position(holds)
+    }
+
+    /// Where this one serves its metrics.
+    pub fn port(&self, number: usize) -> u16 {
+        self.all[number].port
+    }
+
+    /// Changes of leaders so far.
+    pub async fn changes(&self) -> Result<i32> {
+        let lease = self.leases.get("jobwright").await?;
+        Ok(lease.spec.and_then(|spec| spec.lease_transitions).unwrap_or_default())
+    }
+
+    /// Ends one at once.
+    pub fn kill(&mut self, number: usize) {
+        if let Some(mut process) = self.all[number].process.take() {
+            process.kill();
+        }
+    }
+
+    /// Sends a signal to one.
+    pub fn signal(&self, number: usize, signal: Signal) {
+        if let Some(process) = &self.all[number].process {
+            process.signal(signal);
+        }
+    }
+
+    /// Fails if one has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        for replica in &mut self.all {
+            replica.process.as_mut().context("a replica that runs")?.check()?;
+        }
+        Ok(())
+    }
+
+    /// How each one's log ends.
+    pub fn logs(&self, lines: usize) -> String {
+        let tails =
+            self.all.iter().filter_map(|replica| replica.process.as_ref()).map(|process| process.log_tail(lines));
+        tails.collect::<Vec<_>>().join("\n---\n")
+    }
+
+    /// Waits until one leads.
+    pub async fn one_leads(&self) -> Result<()> {
+        for _ in 0..300 {
+            if self.leader().await.is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("no replica leads after 30 s:\n{}", self.logs(20))
+    }
+}
+
+/// Whether this process's log names this identity as its own.
+fn says(process: &Process, identity: &str) -> bool {
+    process.log_tail(usize::MAX).contains(identity)
+}
