@@ -1,5 +1,6 @@
 //! Finding the cluster before anything begins: each way to fail is one sentence that says what to do.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub enum ConnectError {
         "the API server at {server} does not know us: {reason}; check the credentials in the kubeconfig or the service account"
     )]
     Unauthorized { server: String, reason: String },
+    #[error("the connection to {server} would not be safe: {reason}")]
+    Unsafe { server: String, reason: &'static str },
 }
 
 /// The flags that say which cluster to work with.
@@ -57,6 +60,9 @@ impl ClusterArguments {
 
 async fn connect(config: Config, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
     let server = config.cluster_url.to_string();
+    if let Some(reason) = danger(&config) {
+        return Err(ConnectError::Unsafe { server, reason });
+    }
     let unreachable = |reason: String| ConnectError::Unreachable { server: server.clone(), reason };
     let builder = ClientBuilder::try_from(config).map_err(|error| unreachable(message(&error)))?;
     let client = match metrics {
@@ -71,6 +77,20 @@ async fn connect(config: Config, metrics: Option<&RequestMetrics>) -> Result<Cli
         Ok(Err(error)) => Err(unreachable(message(&error))),
         Err(_) => Err(unreachable(format!("no answer in {} s", PATIENCE.as_secs()))),
     }
+}
+
+/// What somebody on the way to the API server could make use of.
+fn danger(config: &Config) -> Option<&'static str> {
+    if config.accept_invalid_certs {
+        return Some(
+            "the kubeconfig says insecure-skip-tls-verify; take that out and name the cluster's certificate-authority",
+        );
+    }
+    let host = config.cluster_url.host().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    let plain = config.cluster_url.scheme() == Some(&http::uri::Scheme::HTTP);
+    (plain && !local).then_some("http:// is only for a proxy on this machine; use the https:// address")
 }
 
 async fn load(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
@@ -102,4 +122,22 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_nobody_can_be_sure_of_is_refused() {
+        let config = |url: &str| Config::new(url.parse().unwrap());
+        for safe in ["https://api.example.com", "http://127.0.0.1:8001", "http://localhost:8001", "http://[::1]:8001"] {
+            assert_eq!(danger(&config(safe)), None, "{safe}");
+        }
+        assert!(danger(&config("http://api.example.com")).is_some());
+        assert!(danger(&config("http://10.0.0.1")).is_some());
+        let mut unverified = config("https://api.example.com");
+        unverified.accept_invalid_certs = true;
+        assert!(danger(&unverified).unwrap().contains("certificate-authority"));
+    }
 }

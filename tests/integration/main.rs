@@ -15,6 +15,7 @@ mod metrics;
 mod outage;
 mod restart;
 mod rights;
+mod security;
 mod suspension;
 mod takeover;
 mod telling;

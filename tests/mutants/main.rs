@@ -90,8 +90,8 @@ fn compile(tree: &Path) -> Result<PathBuf> {
     let messages = String::from_utf8_lossy(&output.stdout);
     let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let built = built.filter(|message| message["target"]["name"] == "simulation");
-    let executable = built.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?))).last();
-    executable.context("cargo names no executable")
+    let mut executables = built.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
+    executables.next_back().context("cargo names no executable")
 }
 
 /// Runs histories with this bug until one is broken.

@@ -174,8 +174,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "pods that nobody controls are not let go",
         "src/job/controller.rs",
-        "Some(pod) if pod.tracked && pod.controller().is_none() => self",
-        "Some(pod) if !MUTANT && pod.tracked && pod.controller().is_none() => self",
+        "Some(pod) if pod.tracked && !self.is_controlled(&pod) => self",
+        "Some(pod) if !MUTANT && pod.tracked && !self.is_controlled(&pod) => self",
     ),
     bug(
         "pods whose labels went unseen are not looked for",

@@ -11,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use super::one_line::OneLine;
+
 /// The flags about what is told, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogArguments {
@@ -56,9 +58,11 @@ impl LogArguments {
     pub fn start(&self) -> Result<Log, String> {
         let filter = EnvFilter::try_from_env("JOBWRIGHT_LOG")
             .unwrap_or_else(|_| EnvFilter::new("info,kube=error,kube_client::client::builder=off"));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let colours = self.log_format == LogFormat::Text && std::io::stderr().is_terminal();
+        let lines = tracing_subscriber::fmt::layer();
+        let lines = lines.with_writer(move || OneLine { out: std::io::stderr(), colours });
         let lines = match self.log_format {
-            LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+            LogFormat::Text => lines.with_ansi(colours).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
         let traces = self.otlp_endpoint.as_deref().map(collector).transpose()?;

@@ -4,6 +4,7 @@ pub mod controllers;
 mod gauges;
 mod lead;
 mod log;
+mod one_line;
 mod process;
 pub mod replica;
 

@@ -1,0 +1,85 @@
+//! One line for each thing told, whatever is told of.
+
+use std::io::{self, Write};
+
+/// Begins what a terminal takes as a command.
+const ESCAPE: u8 = 0x1b;
+
+/// Writes what comes in one go as one line: line breaks and other control characters within it are written as escapes, so
+/// that no name or message of a user's can look like a line of ours.
+pub struct OneLine<W> {
+    /// Where to.
+    pub out: W,
+    /// Lines are coloured, so what colours them stays.
+    pub colours: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let (line, end) = match text.strip_suffix(b"\n") {
+            Some(line) => (line, "\n"),
+            None => (text, ""),
+        };
+        let colours = self.colours;
+        let is_plain = |byte: &u8| !byte.is_ascii_control() || *byte == b'\t' || colours && *byte == ESCAPE;
+        if line.iter().all(is_plain) {
+            self.out.write_all(text)?;
+            return Ok(text.len());
+        }
+        let mut escaped = Vec::with_capacity(text.len() + 16);
+        for byte in line {
+            if is_plain(byte) {
+                escaped.push(*byte);
+            } else {
+                escaped.extend(byte.escape_ascii());
+            }
+        }
+        escaped.extend(end.as_bytes());
+        self.out.write_all(&escaped)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_users_write_forges_no_line() {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || OneLine { out: writer.clone(), colours: false })
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let forged = "refused\n2026-01-01T00:00:00Z ERROR jobwright: all is lost\r\u{1b}[31mred";
+            tracing::warn!(error = %forged, name = ?forged, "plainly");
+            tracing::warn!("{forged}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().all(|line| line.trim_start().starts_with("WARN")), "{text}");
+        assert!(text.contains(r"refused\n2026") && !text.contains('\r') && !text.contains('\u{1b}'), "{text}");
+    }
+}

@@ -1,0 +1,201 @@
+//! What somebody could do who may create Jobs, CronJobs and Pods in one namespace, and nothing else: see SECURITY.md.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use testbed::rights::Rights;
+use testbed::{Cluster, Kubelet, Options};
+
+use crate::harness::*;
+
+/// What keeps a forged pod from the garbage collector for as long as a test needs it.
+const HELD: &str = "example.com/held";
+
+/// A controller of all namespaces on a cluster of its own; the scene's namespace is the victim's.
+async fn everywhere() -> Result<Scene> {
+    // Leaked: a scene holds its cluster for good, and its processes end with this one.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
+    let mut scene = Scene::on(cluster, "victim", &["--claim=all", "--pod-failure-backoff=50ms"]).await?;
+    scene.flags.retain(|flag| !flag.starts_with("--namespace"));
+    let rights = Rights { namespace: None, claim: "all".to_owned() };
+    let dir = cluster.dir().context("a cluster of our own has a folder")?;
+    scene.kubeconfig = rights.grant(cluster, "everywhere", dir, |_| {}).await?;
+    scene.start_controller().await?;
+    Ok(scene)
+}
+
+fn owner(kind: &str, name: &str, uid: &str) -> Value {
+    json!([{"apiVersion": "batch/v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Result<()> {
+    let scene = everywhere().await?;
+    let attacker = scene.cluster.namespace("attacker").await?;
+    let (pods, jobs): (Api<Pod>, Api<Job>) =
+        (Api::namespaced(scene.client.clone(), &attacker), Api::namespaced(scene.client.clone(), &attacker));
+    let kubelet = Kubelet::new(scene.client.clone(), &attacker);
+
+    // A CronJob of the victim's that lets no two Jobs run at once, and an unfinished Job elsewhere that says it is its.
+    let crons: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let cron = serde_json::from_value(json!({
+        "metadata": {"name": "cron"},
+        "spec": {"schedule": "* * * * *", "concurrencyPolicy": "Forbid", "successfulJobsHistoryLimit": 1,
+            "jobTemplate": {
+                "metadata": {"namespace": attacker, "name": "elsewhere"},
+                "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}}},
+            }},
+    }))?;
+    let cron = crons.create(&PostParams::default(), &cron).await?;
+    let created = Timestamp::now().as_second().div_euclid(60);
+    let mut forged = job("forged", json!({"managedBy": null}))?;
+    forged.metadata.owner_references =
+        Some(serde_json::from_value(owner("CronJob", "cron", &cron.uid().context("a uid")?))?);
+    forged.metadata.finalizers = Some(vec![HELD.to_owned()]);
+    jobs.create(&PostParams::default(), &forged).await?;
+
+    // A Job of the victim's whose template names the attacker's namespace, and pods elsewhere that say they are its.
+    let template = json!({"metadata": {"namespace": attacker}});
+    let spec = json!({"managedBy": null, "completions": 3, "parallelism": 1, "backoffLimit": 0, "template": template});
+    let victim = scene.create("victim", spec).await?;
+    let own = scene.active("victim", 1).await?.remove(0);
+    let own = scene.pods.get(&own).await?;
+    let names = ["succeeds", "succeeds-too", "fails", "runs", "is-no-ones"];
+    for name in names {
+        let pod = serde_json::from_value(json!({
+            "metadata": {"name": name, "finalizers": [HELD]},
+            "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]},
+        }))?;
+        pods.create(&PostParams::default(), &pod).await?;
+    }
+    kubelet.succeed("succeeds").await?;
+    kubelet.succeed("succeeds-too").await?;
+    kubelet.fail("fails", 1).await?;
+    let uid = victim.uid().context("a uid")?;
+    for name in names {
+        let owner = if name == "is-no-ones" { Value::Null } else { owner("Job", "victim", &uid) };
+        let finalizers = [TRACKING_FINALIZER, HELD];
+        let claim = json!({"metadata": {"labels": own.labels(), "finalizers": finalizers, "ownerReferences": owner}});
+        pods.patch(name, &Default::default(), &Patch::Merge(&claim)).await?;
+    }
+
+    // They are let go, and neither counted, adopted nor replaced.
+    until("the forged pods to be let go", || async {
+        let found = pods.list(&ListParams::default()).await?.items;
+        let tracked: Vec<_> = found.iter().filter(|pod| is_tracked(pod)).map(ResourceExt::name_any).collect();
+        Ok(if tracked.is_empty() { Ok(()) } else { Err(format!("{tracked:?}")) })
+    })
+    .await?;
+    let orphan = pods.get("is-no-ones").await?;
+    assert!(orphan.owner_references().is_empty(), "{:?}", orphan.metadata);
+    for done in 1..=3 {
+        let active = scene.active("victim", 1).await?.remove(0);
+        scene.kubelet.succeed(&active).await?;
+        let counted = |status: &k8s_openapi::api::batch::v1::JobStatus| status.succeeded == Some(done);
+        let status = scene.job_until("victim", "one more", counted).await?;
+        assert_eq!(status.failed, None, "{status:?}");
+    }
+    scene.condition("victim", "Complete").await?;
+    assert_eq!(scene.pods_of("victim").await?.len(), 3);
+
+    // The CronJob's own Job starts in the next minute, in its own namespace.
+    let name = format!("cron-{}", created + 1);
+    let deadline = std::time::Instant::now() + Duration::from_secs(75);
+    while scene.jobs.get_opt(&name).await?.is_none() {
+        assert!(std::time::Instant::now() < deadline, "{name} was kept from starting");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let events = scene.cluster.client().await?;
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(events, &scene.namespace);
+    let about = events.list(&ListParams::default()).await?.items;
+    assert!(about.iter().all(|event| event.reason.as_deref() != Some("UnexpectedJob")), "{about:?}");
+    assert!(jobs.get_opt("elsewhere").await?.is_none());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_managed_fields_neither_stop_it_nor_hide_other_jobs() -> Result<()> {
+    let mut scene = Scene::without_controller("forged-fields", &["--claim=all"]).await?;
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        return Ok(());
+    }
+    scene.start_controller().await?;
+    scene.create("job", json!({"managedBy": null, "completions": 2, "parallelism": 1})).await?;
+    scene.active("job", 1).await?;
+    scene.job_until("job", "1 active", |status| status.active == Some(1)).await?;
+    // By one who may change the Job but not its status: "kube-controller-manager wrote it, in the year -1".
+    let jobs: Api<DynamicObject> =
+        Api::namespaced_with(scene.client.clone(), &scene.namespace, &ApiResource::erase::<Job>(&()));
+    for time in ["2026-01-01T00:00:00Z", "2026-01-01T00:00:09Z", "0000-01-01T00:00:00+10:00"] {
+        let forged = json!({"metadata": {"managedFields": [{
+            "manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "apiVersion": "batch/v1",
+            "time": time, "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {"f:active": {}}},
+        }]}});
+        let stored = jobs.patch("job", &Default::default(), &Patch::Merge(&forged)).await;
+        println!("{time}: {:?}", stored.map(|stored| stored.metadata.managed_fields.map(|fields| fields.len())));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let stored = serde_json::to_string(
+        &scene
+            .client
+            .request::<Value>(
+                http::Request::get(format!("/apis/batch/v1/namespaces/{}/jobs/job", scene.namespace))
+                    .body(Vec::new())?,
+            )
+            .await?["metadata"]["managedFields"],
+    )?;
+    assert!(stored.contains("kube-controller-manager"), "{stored}");
+    scene.controller.as_mut().context("it runs")?.process.check()?;
+    // Nor does it stand in the way of a list.
+    scene.controller = None;
+    scene.start_controller().await?;
+    scene.create("other", json!({"managedBy": null})).await?;
+    let _playing = scene.succeed_all();
+    assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(2));
+    scene.condition("other", "Complete").await?;
+    scene.controller.as_mut().context("it runs")?.process.check()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_authority_is_not_spoken_to_and_no_token_is_logged() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let Some(control) = &cluster.control else {
+        eprintln!("skipped: a given cluster's certificates are its own");
+        return Ok(());
+    };
+    let dir = tempfile::tempdir()?;
+    let secret = "not-to-be-told-0123456789";
+    let run = |authority: &std::path::Path, more: &str| -> Result<(bool, String)> {
+        let path = dir.path().join("kubeconfig");
+        std::fs::write(
+            &path,
+            json!({
+                "apiVersion": "v1", "kind": "Config", "current-context": "a",
+                "clusters": [{"name": "a", "cluster": {"server": format!("{}{more}", control.server), "certificate-authority": authority}}],
+                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+                "users": [{"name": "a", "user": {"token": secret}}],
+            })
+            .to_string(),
+        )?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jobwright"));
+        command.args(["run", &format!("--kubeconfig={}", path.display())]).env("JOBWRIGHT_LOG", "trace");
+        let output = command.output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let other = testbed::certs::Authority::new(&dir.path().join("other"))?;
+    let (ran, text) = run(&other.certificate(), "")?;
+    assert!(!ran && text.contains("cannot reach the API server") && text.contains("certificate"), "{text}");
+    assert!(!text.contains(secret), "{text}");
+    let (ran, text) = run(&control.authority.certificate(), "")?;
+    assert!(!ran && text.contains("does not know us"), "{text}");
+    assert!(!text.contains(secret), "{text}");
+    Ok(())
+}
