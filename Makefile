@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants chaos soak conformance end-to-end deployed image install-yaml kind bench deny release-check
+.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak conformance end-to-end deployed image install-yaml kind bench deny release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ simulate: ## Whole histories with faults, one a seed: SEEDS=100000 tries that ma
 mutants: ## Deliberate bugs, each of which the simulation has to find
 	$(CARGO) test --test mutants -- --ignored --nocapture
 
+SECONDS ?= 60
+fuzz: ## Every parser of what others write, SECONDS each (needs a nightly toolchain and cargo-fuzz)
+	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
+	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 || exit 1; \
+	done
+
 CHAOS ?= 600
 chaos: ## Kills, pauses and cuts of everything at random for CHAOS seconds, and exact counts at the end
 	CHAOS_SECONDS=$(CHAOS) $(CARGO) test --test endurance -- --nocapture counts_are_exact
@@ -71,8 +77,8 @@ kind: ## A kind cluster with Jobwright in it, and the end-to-end tests against i
 release-check: ## What a release needs: dependencies, bill of materials, versions, a binary that can be built again
 	CARGO="$(CARGO)" deploy/release-check
 
-deny: ## Licences, advisories and sources of dependencies (cargo install cargo-deny)
-	$(CARGO) deny --workspace check
+deny: ## Licences, sources and known vulnerabilities of dependencies
+	CARGO="$(CARGO)" .ci/deny
 
 QUICK ?=
 PAGE ?=

@@ -1,14 +1,24 @@
 //! The command line: one file a subcommand.
 
+pub mod check;
 pub mod connect;
+pub mod explain;
 pub mod next;
 pub mod rights;
 pub mod run;
+pub mod timeline;
+pub mod top;
+pub mod trigger;
 pub mod version;
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// The name of the binary, or of a link to it, that kubectl finds as its plugin.
+const PLUGIN: &str = "kubectl-jobwright";
 
 /// Runs Kubernetes Jobs.
 #[derive(Debug, Parser)]
@@ -24,18 +34,77 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Tell when a schedule or a CronJob is due next, in its zone and in UTC, and where clock changes get in its way
     Next(next::Arguments),
+    /// Tell in plain sentences what a Job or CronJob is doing, or why it is not
+    Explain(explain::Arguments),
+    /// Show a Job's pods over time, as a chart in the terminal or a picture
+    Timeline(timeline::Arguments),
+    /// Show Jobs under way, live, with progress, rates and when they may be done
+    Top(top::Arguments),
+    /// Start a CronJob's Job now, and follow it to its end with --watch
+    Trigger(trigger::Arguments),
+    /// Tell what manifests of Jobs and CronJobs say that is likely to be regretted
+    Check(check::Arguments),
     /// Tell the version, the commit, the Kubernetes API it was built for, and the time zone data in use
     Version,
+    /// Print the completions for a shell, to be sourced by it
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut command = command(arguments.first());
+    let matches = command.get_matches_mut();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.format(&mut command).exit(),
+    };
+    match arguments.command {
         Command::Run(arguments) => run::main(&arguments),
         Command::Next(arguments) => next::main(&arguments),
+        Command::Explain(arguments) => explain::main(&arguments),
+        Command::Timeline(arguments) => timeline::main(&arguments),
+        Command::Top(arguments) => top::main(&arguments),
+        Command::Trigger(arguments) => trigger::main(&arguments),
+        Command::Check(arguments) => check::main(&arguments),
         Command::Version => {
             println!("{}", version::text());
             ExitCode::SUCCESS
         }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut command, "jobwright", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Man => match clap_mangen::Man::new(command).render(&mut std::io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            // Whoever reads it has gone away.
+            Err(_) => ExitCode::FAILURE,
+        },
+    }
+}
+
+/// The command line under the name it was called by: its own, or as a plugin of kubectl.
+fn command(program: Option<&OsString>) -> clap::Command {
+    let name = program.and_then(|program| Path::new(program).file_stem()).unwrap_or_default();
+    let command = Arguments::command();
+    if name == PLUGIN { command.bin_name("kubectl jobwright") } else { command }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_under_both_names() {
+        command(None).debug_assert();
+        let mut plugin = command(Some(&OsString::from("/usr/local/bin/kubectl-jobwright")));
+        plugin.build();
+        let usage = plugin.find_subcommand_mut("explain").unwrap().render_usage().to_string();
+        assert!(usage.starts_with("Usage: kubectl jobwright explain "), "{usage}");
     }
 }

@@ -249,8 +249,8 @@ impl Controller {
             Err(error) if error.is_conflict() => {
                 // There is a Job of this name: ours, from before a crash, or somebody else's, which is left alone.
                 let found = self.wire_jobs(cron_job).get_opt(&super::decide::job_name(cron_job, scheduled)).await?;
-                let found = found.and_then(JobView::parse);
-                found.filter(|job| job.owner.as_ref() == Some(&cron_job.identity.uid))
+                let Some(found) = found.and_then(JobView::parse) else { return Err(error) };
+                Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity.uid))
             }
             Err(error) => {
                 if !matches!(error, WriteError::Stopping) {

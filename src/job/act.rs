@@ -103,23 +103,21 @@ impl Actor {
         Ok(())
     }
 
-    /// Reads the Job from the API server itself into the cache; none if it is gone.
-    pub async fn reread(&self, namespace: &str, name: &str) -> kube::Result<Option<JobView>> {
+    /// The Job with this UID as the API server has it now; none if it is gone. It is not put into the cache: of a Job that
+    /// is new to us the watch has to tell.
+    pub async fn read(&self, namespace: &str, name: &str, uid: &Uid) -> kube::Result<Option<JobView>> {
         let jobs: Api<WireJob> = Api::namespaced(self.kit.client.clone(), namespace);
         let found = jobs.get_opt(name).await?.and_then(JobView::parse);
-        if let Some(found) = &found {
-            self.jobs.apply(found.clone(), Source::Answer);
-        }
-        Ok(found)
+        Ok(found.filter(|found| found.identity.uid == *uid))
     }
 
     /// The Job as the API server has it now; none if it is gone, which the cache then knows.
     async fn look_again(&self, job: &JobView) -> kube::Result<Option<JobView>> {
-        let found = self.reread(&job.identity.namespace, &job.identity.name).await?;
-        let found = found.filter(|found| found.identity.uid == job.identity.uid);
-        if found.is_none() {
-            self.jobs.remove(&job.identity.uid);
-        }
+        let found = self.read(&job.identity.namespace, &job.identity.name, &job.identity.uid).await?;
+        match &found {
+            Some(found) => self.jobs.apply(found.clone(), Source::Answer),
+            None => self.jobs.remove(&job.identity.uid),
+        };
         Ok(found)
     }
 
@@ -234,12 +232,12 @@ impl Actor {
         }
     }
 
-    /// Whether a write failed because its pod is gone; the cache then knows it too. A conflict may mean that another
-    /// pod has its name now, or no more than that somebody else was quicker, so the API server is asked.
+    /// Whether a write failed because its pod is gone; the cache then knows it too. A conflict, or a UID that cannot be
+    /// changed, may mean that another pod has its name now, or something else, so the API server is asked.
     async fn is_gone(&self, pod: &PodView, error: &WriteError) -> bool {
         let identity = &pod.identity;
         let gone = error.is_not_found()
-            || error.is_conflict() && {
+            || (error.is_conflict() || error.is_invalid()) && {
                 let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
                 let found = pods.get_opt(&identity.name).await;
                 found.is_ok_and(|found| {
@@ -317,9 +315,11 @@ impl Actor {
         first_error(join_all(adoptions).await)
     }
 
+    /// Makes a pod the Job's, if it is still as we know it: in another version it may have other labels.
     async fn adopt(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
         let patch = json!({"metadata": {
             "uid": pod.identity.uid,
+            "resourceVersion": pod.identity.resource_version.to_string(),
             "ownerReferences": [pod::owner_reference(job)],
             "finalizers": [TRACKING_FINALIZER],
         }});

@@ -4,6 +4,7 @@ mod strays;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ use crate::runtime::worker::work;
 
 /// So many steps one Job takes before the others get their turn.
 const STEPS_A_TURN: usize = 16;
+/// How soon it is looked again whether the watch has told of a Job.
+const NEWS: Duration = Duration::from_secs(1);
 
 /// The Job controller.
 pub struct Controller {
@@ -426,9 +429,8 @@ impl Controller {
         };
         if !self.actor.jobs.is_deleted(uid) {
             // The Job may only be news that has not reached us.
-            let found = self.actor.reread(&namespace, &owner.name).await?;
-            if found.is_some_and(|job| job.identity.uid == *uid) {
-                self.actor.queue.add(Key::Job(uid.clone()));
+            if self.actor.read(&namespace, &owner.name, uid).await?.is_some() {
+                self.actor.queue.add_at(Key::Job(uid.clone()), Instant::now() + NEWS);
                 return Ok(());
             }
             // That says nothing of other namespaces, whose pods come next.

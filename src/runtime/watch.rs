@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::cache::{Cache, Cached, Change, Source};
 use super::errors::message;
-use super::identity::ResourceVersion;
+use super::identity::{Identity, ResourceVersion};
 
 /// Whether a cache holds all there is: all there was at some time, and what came since.
 pub struct Synced {
@@ -221,8 +221,12 @@ where
             }
             Event::Delete(object) => {
                 let Some(object) = (self.parse)(object) else { return };
-                if object.is_held() {
-                    // It has only left the part that is watched: a held object cannot be deleted.
+                let Identity { uid, resource_version, .. } = object.identity();
+                let outdated =
+                    cache.get(uid).is_some_and(|known| known.identity().resource_version > *resource_version);
+                if object.is_held() || outdated {
+                    // It has only left the part that is watched: a held object cannot be deleted, and one that has changed
+                    // since was not.
                     self.read_live(&object, cache, changed).await;
                 } else if let Some(change) = cache.remove(&object.identity().uid) {
                     changed(change);

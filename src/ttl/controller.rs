@@ -102,8 +102,9 @@ impl Controller {
                 self.metrics.deletion.observe(self.kit.clock.now().duration_since(expired).as_secs_f64());
                 Ok(())
             }
-            // Gone, or another of its name.
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            // A conflict may mean that another Job has its name now, or no more than that somebody else was quicker: the
+            // next look tells.
             Err(error) => Err(error),
         }
     }

@@ -30,7 +30,7 @@ async fn counts_are_exact_whatever_is_killed_paused_or_cut() -> Result<()> {
 
     let until = Instant::now() + crate::seconds("CHAOS_SECONDS").unwrap_or(SHORT);
     let mut faults = Faults { control, replicas: &mut replicas, weather, made: BTreeMap::new() };
-    let outcome = tokio::try_join!(load.run_many(SLOTS, until), faults.run(until));
+    let outcome = tokio::try_join!(load.run_many(SLOTS, Duration::ZERO, until), faults.run(until));
     let made = faults.made;
     outcome.with_context(|| format!("after {made:?}; the logs end:\n{}", replicas.logs(40)))?;
     let scheduled = cron_jobs.check(&load).await?;

@@ -135,17 +135,17 @@ impl Load {
         Ok(Self { client, namespace, kubelets, tally: Tally::default() })
     }
 
-    /// Has so many Jobs run at any time until then.
+    /// Has so many Jobs run at any time until then, with a pause between one and the next in its place.
     ///
     /// # Errors
     /// A Job did not come to the end it has to.
-    pub async fn run_many(&self, slots: usize, until: Instant) -> Result<()> {
-        futures::future::try_join_all((0..slots).map(|slot| self.run(slot, until))).await?;
+    pub async fn run_many(&self, slots: usize, pause: Duration, until: Instant) -> Result<()> {
+        futures::future::try_join_all((0..slots).map(|slot| self.run(slot, pause, until))).await?;
         Ok(())
     }
 
     /// Has one Job after the other run until then; `slot` tells those of several callers apart.
-    async fn run(&self, slot: usize, until: Instant) -> Result<()> {
+    async fn run(&self, slot: usize, pause: Duration, until: Instant) -> Result<()> {
         for round in 0.. {
             if Instant::now() > until {
                 break;
@@ -153,6 +153,7 @@ impl Load {
             let kind = KINDS[(round + slot) % KINDS.len()];
             let name = format!("{kind:?}-{slot}-{round}").to_lowercase();
             self.one(kind, &name).await.with_context(|| format!("Job {name}"))?;
+            tokio::time::sleep(pause).await;
         }
         Ok(())
     }

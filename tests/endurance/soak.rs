@@ -16,7 +16,9 @@ use crate::proxy::Weather;
 use crate::replicas::Replicas;
 
 /// Jobs at once.
-const SLOTS: usize = 16;
+const SLOTS: usize = 6;
+/// Between one of a slot's Jobs and the next.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often samples are taken.
 const EVERY: Duration = Duration::from_secs(10);
 /// How long it runs without `SOAK_SECONDS`.
@@ -79,7 +81,7 @@ async fn what_a_process_uses_does_not_grow() -> Result<()> {
         }
         anyhow::Ok(())
     };
-    let outcome = tokio::try_join!(load.run_many(SLOTS, until), sampling);
+    let outcome = tokio::try_join!(load.run_many(SLOTS, PAUSE, until), sampling);
     outcome.with_context(|| replicas.logs(40))?;
     ensure!(replicas.leader().await == Some(leader), "the leader has changed");
     replicas.check()?;

@@ -8,6 +8,7 @@ mod cron_minutes;
 mod deletion;
 mod failures;
 mod faults;
+mod for_people;
 mod harness;
 mod kinds;
 mod leader;

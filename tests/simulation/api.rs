@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::checks::Checks;
 use crate::store::{Key, Refusal, Store};
-use crate::{patch, validation, watches};
+use crate::{objects, patch, validation, watches};
 
 /// An answer of the server.
 pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
@@ -229,7 +229,14 @@ impl State {
         }
     }
 
-    fn handle(&mut self, method: &Method, path: &str, selectors: (&str, &str), body: &Value) -> Result<Value, Refusal> {
+    /// Carries out a request; what it is about and how it is answered is in `path`, the selectors and `body`.
+    pub fn handle(
+        &mut self,
+        method: &Method,
+        path: &str,
+        selectors: (&str, &str),
+        body: &Value,
+    ) -> Result<Value, Refusal> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let resource = resource_of(path);
         let rest = parts.iter().position(|part| *part == "namespaces").map_or(&[][..], |at| &parts[at + 1..]);
@@ -263,7 +270,15 @@ impl State {
                     return Err(Refusal(409, "the UID in the precondition is another".to_owned()));
                 }
                 let propagation = body["propagationPolicy"].as_str().unwrap_or_default();
-                self.store.delete(&key, body["gracePeriodSeconds"].as_i64(), propagation)
+                let deleted = self.store.delete(&key, body["gracePeriodSeconds"].as_i64(), propagation)?;
+                // Of a pod the last version is told, of all else only that it is gone.
+                if key.0 == "pods" || self.store.get(&key).is_ok() {
+                    return Ok(deleted);
+                }
+                let details = json!({"name": key.2, "uid": deleted["metadata"]["uid"]});
+                Ok(
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}),
+                )
             }
             _ => Err(Refusal(405, format!("{method} {path}"))),
         }
@@ -281,8 +296,12 @@ impl State {
     }
 
     fn replace(&mut self, key: Key, body: &Value) -> Result<Value, Refusal> {
-        let known = self.store.get(&key)?["metadata"].clone();
         let asked = &body["metadata"]["resourceVersion"];
+        if key.0 == "leases" && self.store.get(&key).is_err() {
+            // A Lease is one of the few things that a PUT creates.
+            return self.store.create(key.0, &key.1.clone(), body.clone());
+        }
+        let known = self.store.get(&key)?["metadata"].clone();
         if !asked.is_null() && *asked != known["resourceVersion"] {
             return Err(Refusal(409, "the object has been modified".to_owned()));
         }
@@ -296,10 +315,13 @@ impl State {
     fn patch(&mut self, key: Key, status: bool, body: &Value) -> Result<Value, Refusal> {
         let before = self.store.get(&key)?.clone();
         let (asked, known) = (&body["metadata"], &before["metadata"]);
-        for field in ["uid", "resourceVersion"] {
-            if !asked[field].is_null() && asked[field] != known[field] {
-                return Err(Refusal(409, format!("{field} is {}, not {}", known[field], asked[field])));
-            }
+        let differs = |field: &str| !asked[field].is_null() && asked[field] != known[field];
+        if differs("resourceVersion") {
+            return Err(Refusal(409, "the object has been modified".to_owned()));
+        }
+        if differs("uid") {
+            // In a patch it is no precondition, but a field that cannot be changed.
+            return Err(Refusal(422, format!("the UID is {}, not {}", known["uid"], asked["uid"])));
         }
         let mut after = before.clone();
         if status {
@@ -313,6 +335,14 @@ impl State {
                 return Err(Refusal(422, why));
             }
             self.checks.status_written(&self.store, &before, &after);
+        }
+        if objects::controllers(&after) > 1 {
+            return Err(Refusal(422, "only one reference can have controller set to true".to_owned()));
+        }
+        let held_by = |object: &Value| patch::strings(&object["metadata"]["finalizers"]);
+        let known = held_by(&before);
+        if objects::is_deleting(&before) && held_by(&after).iter().any(|finalizer| !known.contains(finalizer)) {
+            return Err(Refusal(422, "no new finalizers can be added if the object is being deleted".to_owned()));
         }
         if key.0 == "pods" {
             self.checks.pod_patched(&self.store, &before, &after);

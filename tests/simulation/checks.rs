@@ -21,6 +21,8 @@ const NEWS_ARRIVES: i64 = 300;
 pub struct Checks {
     /// The first breach.
     pub broken: Option<String>,
+    /// Nothing keeps a controller from carrying out what it has begun.
+    steady: bool,
     seen: usize,
     jobs: BTreeMap<String, JobTruth>,
     pods: BTreeMap<String, PodTruth>,
@@ -35,6 +37,10 @@ struct JobTruth {
     meddled: bool,
     /// Since when it has been suspended, in seconds.
     suspended_since: Option<i64>,
+    /// A controller has written the status of it as one that is to be suspended, and it still is.
+    known_suspended: bool,
+    /// A controller has written the status of it as one that is being deleted.
+    known_deleting: bool,
     /// UIDs that were ever listed as uncounted.
     listed: BTreeSet<String>,
     /// Pods made for it.
@@ -52,11 +58,18 @@ struct PodTruth {
     deleted: bool,
     /// Lost its finalizer before it had ended.
     given_up: bool,
+    /// A controller took the finalizer off while it ran and was a Job's that stays.
+    untracked: bool,
     /// What its container ended with.
     exit_code: i64,
 }
 
 impl Checks {
+    /// `steady`: nothing keeps a controller from carrying out what it has begun.
+    pub fn new(steady: bool) -> Self {
+        Self { steady, ..Self::default() }
+    }
+
     /// Notes a breach; the first one counts.
     pub fn breaks(&mut self, what: String) {
         self.broken.get_or_insert(what);
@@ -89,6 +102,7 @@ impl Checks {
             ["/spec/parallelism", "/spec/completions"].iter().any(|field| number(job, field) < number(before, field))
         });
         let suspended = job["spec"]["suspend"] == true;
+        truth.known_suspended &= suspended;
         truth.suspended_since = suspended.then(|| truth.suspended_since.unwrap_or(now));
         truth.meddled |= less || suspended || is_deleting(job);
     }
@@ -127,6 +141,10 @@ impl Checks {
         if is_decided(job) {
             return self.breaks(format!("pod {name} is created for a Job whose outcome is stored: {}", job["status"]));
         }
+        let truth = self.jobs.get(&owner);
+        if truth.is_some_and(|truth| truth.known_suspended || truth.known_deleting) {
+            return self.breaks(format!("pod {name} is created for a Job that is known to be held or to go"));
+        }
         let since = self.jobs.get(&owner).and_then(|truth| truth.suspended_since);
         if since.is_some_and(|since| store.seconds() - since > NEWS_ARRIVES) {
             return self.breaks(format!("pod {name} is created for a Job that has long been suspended"));
@@ -160,7 +178,7 @@ impl Checks {
     fn job_created(&mut self, store: &Store, created: &Value, owner: &str) {
         let Some((_, cron_job)) = store.of("cronjobs").find(|(_, cron_job)| uid(cron_job) == owner) else { return };
         let running = store.of("jobs").filter(|(_, job)| controller(job) == Some(owner) && !is_over(job)).count();
-        if cron_job["spec"]["concurrencyPolicy"] == "Forbid" && running > 1 {
+        if cron_job["spec"]["concurrencyPolicy"] != "Allow" && running > 1 {
             self.breaks(format!("{} is started while another one runs", created["metadata"]["name"]));
         }
     }
@@ -168,7 +186,13 @@ impl Checks {
     /// A pod is about to be changed by a controller.
     pub fn pod_patched(&mut self, store: &Store, before: &Value, after: &Value) {
         self.observe(store);
-        if !is_tracked(before) || is_tracked(after) || !is_finished(before) {
+        if !is_tracked(before) || is_tracked(after) {
+            return;
+        }
+        if !is_finished(before) {
+            let lives = |owner: &str| store.of("jobs").any(|(_, job)| uid(job) == owner && !is_deleting(job));
+            let truth = self.pods.entry(uid(before)).or_default();
+            truth.untracked |= !is_deleting(before) && controller(after).is_some_and(lives);
             return;
         }
         let Some(owner) = controller(after) else { return };
@@ -203,6 +227,8 @@ impl Checks {
             return self.breaks(format!("{name} is over and its status is written: {}", after["status"]));
         }
         let truth = self.jobs.entry(job.clone()).or_default();
+        truth.known_suspended = before["spec"]["suspend"] == true;
+        truth.known_deleting |= is_deleting(before);
         let (was, is) = (uncounted(before), uncounted(after));
         for listed in is.iter().filter(|uid| !was.contains(uid)) {
             let pod = self.pods.get(*listed).cloned().unwrap_or_default();
@@ -282,6 +308,10 @@ impl Checks {
             if is_tracked(pod) && !live {
                 return Err(format!("{} has our finalizer and no live Job", pod["metadata"]["name"]));
             }
+        }
+        let mut forgotten = self.pods.iter().filter(|(_, pod)| pod.untracked && !pod.deleted);
+        if let Some((pod, _)) = forgotten.next().filter(|_| self.steady) {
+            return Err(format!("{pod} was let go while it ran and was a Job's, and never deleted"));
         }
         for (_, cron_job) in store.of("cronjobs") {
             let own = store.of("jobs").map(|(_, job)| job).filter(|job| controller(job) == Some(&uid(cron_job)));

@@ -7,6 +7,7 @@ mod api;
 mod checks;
 mod objects;
 mod patch;
+mod real;
 mod replica;
 mod run;
 mod store;

@@ -50,6 +50,12 @@ pub fn controller(object: &Value) -> Option<&str> {
     references.iter().find(|reference| reference["controller"] == true)?["uid"].as_str()
 }
 
+/// How many owners say that they control an object.
+pub fn controllers(object: &Value) -> usize {
+    let references = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    references.filter(|reference| reference["controller"] == true).count()
+}
+
 /// Whether a pod has ended.
 pub fn is_finished(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
@@ -74,6 +80,12 @@ pub fn has_finalizer(object: &Value, finalizer: &str) -> bool {
 pub fn has_condition(job: &Value, type_: &str) -> bool {
     let conditions = job["status"]["conditions"].as_array();
     conditions.is_some_and(|all| all.iter().any(|one| one["type"] == type_ && one["status"] == "True"))
+}
+
+/// Whether a Job's conditions say that this one does not hold.
+pub fn is_said_not(job: &Value, type_: &str) -> bool {
+    let conditions = job["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == type_ && one["status"] == "False"))
 }
 
 /// Whether a Job is over.

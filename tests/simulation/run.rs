@@ -110,7 +110,7 @@ impl Stage {
         let clock = Clock::following_tokio(begin);
         let state = State {
             store: Store::new(clock.clone()),
-            checks: Checks::default(),
+            checks: Checks::new(story.is_steady()),
             faults: story.faults,
             random: fastrand::Rng::with_seed(story.seed ^ 0x5eed),
             away: false,
@@ -124,7 +124,11 @@ impl Stage {
         Self {
             server: Server::new(state),
             clock,
-            world: World { random: fastrand::Rng::with_seed(story.seed ^ 0xca5e), failing: story.failing },
+            world: World {
+                random: fastrand::Rng::with_seed(story.seed ^ 0xca5e),
+                failing: story.failing,
+                graceful: story.graceful,
+            },
             begun,
             replicas: (0..story.replicas).map(|_| None).collect(),
             coming: (0..story.replicas).map(|place| (begun + Duration::from_millis(place as u64), place)).collect(),

@@ -138,8 +138,14 @@ impl Store {
             finalizers.push(finalizer.to_owned());
             object["metadata"]["finalizers"] = json!(finalizers);
         }
-        // A pod that has ended needs none.
-        let needs_time = key.0 == "pods" && !objects::is_finished(&object);
+        // One that is being deleted already only goes sooner, and only if that is said.
+        let last = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
+        if objects::is_deleting(&object) && grace.is_none_or(|grace| grace >= last) {
+            return Ok(self.put(key.clone(), object));
+        }
+        // A pod that has ended needs no time.
+        let going = objects::is_deleting(&object);
+        let needs_time = key.0 == "pods" && (going || !objects::is_finished(&object));
         let grace = if needs_time { grace.unwrap_or(30) } else { 0 };
         let now = self.now();
         let metadata = &mut object["metadata"];

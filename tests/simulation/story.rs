@@ -12,6 +12,8 @@ pub struct Story {
     pub replicas: usize,
     /// How many of a hundred pods fail.
     pub failing: u32,
+    /// How many of a hundred pods succeed when they are deleted.
+    pub graceful: u32,
     pub faults: Faults,
     /// What happens, and at what millisecond.
     pub acts: Vec<(u64, Act)>,
@@ -81,12 +83,25 @@ impl Story {
         if random.u32(0..4) == 0 {
             acts.push((random.u64(0..60_000), Act::CreateCronJob(0, cron_spec(random))));
         }
+        // Much of one thing shows more than a little of all.
+        let act = [act, act, act, act_on_owners][random.usize(0..4)];
         for _ in 0..random.usize(0..14) {
             acts.push((random.u64(1_000..150_000), act(random, jobs)));
         }
         acts.sort_by_key(|(at, _)| *at);
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
-        Self { seed, replicas, failing: [0, 10, 40][random.usize(0..3)], faults, acts }
+        let failing = [0, 10, 40][random.usize(0..3)];
+        let graceful = [25, 25, 95][random.usize(0..3)];
+        Self { seed, replicas, failing, graceful, faults, acts }
+    }
+
+    /// Nothing keeps a replica from carrying out what it has begun.
+    pub fn is_steady(&self) -> bool {
+        let Faults { lost_request, lost_answer, refused, .. } = self.faults;
+        let disturbs = |act: &Act| matches!(act, Act::Crash(..) | Act::Deafen(..) | Act::Away(_) | Act::Quota(_));
+        self.replicas == 1
+            && [lost_request, lost_answer, refused] == [0, 0, 0]
+            && !self.acts.iter().any(|(_, act)| disturbs(act))
     }
 
     /// The same with less: each one thing left out.
@@ -147,6 +162,18 @@ fn act(random: &mut fastrand::Rng, jobs: usize) -> Act {
         23..=27 => Act::Crash(random.usize(0..2), random.u64(6_000..40_000)),
         28 => Act::DeleteCronJob(0),
         _ => Act::Deafen(random.usize(0..2), random.u64(1_000..40_000)),
+    }
+}
+
+/// One who plays with who owns what.
+fn act_on_owners(random: &mut fastrand::Rng, jobs: usize) -> Act {
+    let (job, pod) = (random.usize(0..jobs), random.usize(0..100));
+    match random.u32(0..10) {
+        0..=5 => Act::Disown(pod),
+        6 => Act::Unlabel(pod),
+        7 => Act::DeleteJob(job, "Orphan"),
+        8 => Act::CreateJob(job, spec(random)),
+        _ => Act::Suspend(job, random.bool()),
     }
 }
 

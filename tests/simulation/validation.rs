@@ -36,6 +36,11 @@ pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {
     if completion.is_null() == is("Complete") {
         return refuse("completionTime and Complete do not go together");
     }
+    if let (Some(start), Some(end)) = (after["status"]["startTime"].as_str(), completion.as_str())
+        && end < start
+    {
+        return refuse("it completed before it started");
+    }
     if !before["status"]["completionTime"].is_null() && before["status"]["completionTime"] != *completion {
         return refuse("completionTime changes");
     }
@@ -50,7 +55,7 @@ pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {
         }
     }
     let start = &before["status"]["startTime"];
-    let resumed = has_condition(before, "Suspended") && !has_condition(after, "Suspended");
+    let resumed = has_condition(before, "Suspended") && objects::is_said_not(after, "Suspended");
     if !start.is_null() && *start != after["status"]["startTime"] && spec["suspend"] != true && !resumed {
         return refuse("startTime changes");
     }

@@ -15,6 +15,8 @@ pub struct World {
     pub random: fastrand::Rng,
     /// How many of a hundred pods fail.
     pub failing: u32,
+    /// How many of a hundred pods succeed when they are deleted.
+    pub graceful: u32,
 }
 
 impl World {
@@ -37,7 +39,7 @@ impl World {
         match (phase.as_str(), finished, deleting) {
             (_, true, true) => delete_for_good(state, key),
             (_, false, true) => {
-                let code = if self.random.u32(0..4) == 0 { 0 } else { 143 };
+                let code = if self.random.u32(0..100) < self.graceful { 0 } else { 143 };
                 finish(state, key, code);
                 if self.random.bool() {
                     delete_for_good(state, key);

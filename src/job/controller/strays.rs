@@ -63,9 +63,8 @@ impl Controller {
             }
             let job = match self.actor.jobs.get(&owner.uid) {
                 Some(job) => Some((*job).clone()),
-                None => self.actor.reread(&pod.identity.namespace, &owner.name).await?,
+                None => self.actor.read(&pod.identity.namespace, &owner.name, &owner.uid).await?,
             };
-            let job = job.filter(|job| job.identity.uid == owner.uid);
             if job.as_ref().is_some_and(|job| !self.claims(job)) {
                 return Ok(false);
             }

@@ -1,0 +1,324 @@
+//! What the API server accepts and users regret: one rule a function, pure.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp, ToSpan};
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
+use serde::Serialize;
+
+use crate::cronjob::clock_changes;
+use crate::cronjob::schedule::Schedule;
+use crate::cronjob::zones;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know
+    Info,
+    /// Likely to be regretted
+    Warning,
+    /// It cannot do what it is for
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        })
+    }
+}
+
+/// One thing that is looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name.
+    pub name: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about.
+    pub about: &'static str,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which rule found it.
+    pub rule: &'static Rule,
+    /// What is wrong, and what would be better.
+    pub message: String,
+}
+
+macro_rules! rules {
+    ($($constant:ident = $severity:ident $name:literal: $about:literal;)*) => {
+        $(static $constant: Rule = Rule { name: $name, severity: Severity::$severity, about: $about };)*
+        /// All rules, by name.
+        pub static RULES: &[&Rule] = &[$(&$constant),*];
+    };
+}
+
+rules! {
+    UNREADABLE = Error "unreadable": "An object that is not what its kind says";
+    BAD_SCHEDULE = Error "bad-schedule": "A schedule that cannot be read, or that never fires";
+    UNKNOWN_TIME_ZONE = Error "unknown-time-zone": "A time zone that nobody knows";
+    CLOCK_CHANGE = Warning "clock-change": "A schedule within hours that clocks skip or repeat";
+    PILE_UP = Warning "pile-up": "Runs that may overlap without end";
+    SHORT_STARTING_DEADLINE = Warning "short-starting-deadline": "A starting deadline shorter than the built-in controller's pause between looks";
+    NO_TIME_ZONE = Info "no-time-zone": "A schedule in whatever zone the controller has";
+    NO_CLEAN_UP = Warning "no-clean-up": "A Job that nobody deletes when it is over";
+    LOGS_LOST = Warning "logs-lost": "restartPolicy OnFailure, whose pods and logs go when the Job fails";
+    TWO_BACK_OFF_LIMITS = Warning "two-back-off-limits": "backoffLimit beside backoffLimitPerIndex";
+    WORK_QUEUE = Warning "work-queue": "parallelism without completions";
+    NO_RESOURCES = Info "no-resources": "Containers that ask for no resources";
+    NO_DEADLINE = Info "no-deadline": "A Job that may run for ever";
+}
+
+/// Runs closer together than this are likely to overlap when one takes long.
+const OFTEN: SignedDuration = SignedDuration::from_mins(15);
+/// How often the built-in controller looks at a CronJob, in seconds.
+const BUILTIN_LOOKS: i64 = 10;
+
+impl Finding {
+    /// An object could not be read.
+    pub fn unreadable(message: String) -> Self {
+        Self { rule: &UNREADABLE, message }
+    }
+}
+
+/// What is to be said of a Job.
+pub fn of_job(job: &Job) -> Vec<Finding> {
+    let Some(spec) = &job.spec else { return vec![Finding::unreadable("it has no spec".to_owned())] };
+    let mut findings = of_spec(spec);
+    let owned = job.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    if spec.ttl_seconds_after_finished.is_none() && !owned {
+        let message =
+            "it stays when it is over, with its pods, until somebody deletes it; set spec.ttlSecondsAfterFinished";
+        findings.push(found(&NO_CLEAN_UP, message));
+    }
+    findings
+}
+
+/// What is to be said of a CronJob; `now` is when its year begins.
+pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
+    let spec = &cron_job.spec;
+    let mut findings = of_times(cron_job, now);
+    if spec.starting_deadline_seconds.is_some_and(|seconds| (0..BUILTIN_LOOKS).contains(&seconds)) {
+        let message = format!(
+            "the built-in controller may look {BUILTIN_LOOKS} s late and then starts nothing; set spec.startingDeadlineSeconds to {BUILTIN_LOOKS} or more"
+        );
+        findings.push(found(&SHORT_STARTING_DEADLINE, message));
+    }
+    let Some(job) = &spec.job_template.spec else {
+        findings.push(Finding::unreadable("it has no spec.jobTemplate.spec".to_owned()));
+        return findings;
+    };
+    let in_template = of_spec(job).into_iter().map(|finding| {
+        let message = finding.message.replace("spec.", "spec.jobTemplate.spec.");
+        Finding { message, ..finding }
+    });
+    findings.extend(in_template);
+    findings
+}
+
+/// Schedule, zone, and runs that come too close.
+fn of_times(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
+    let spec = &cron_job.spec;
+    let mut findings = Vec::new();
+    let usual = match &spec.time_zone {
+        Some(name) => match zones::zone(name) {
+            Some(zone) => zone,
+            None => {
+                let message = format!("spec.timeZone {name:?} is not known; write an IANA name such as Europe/Paris");
+                return vec![found(&UNKNOWN_TIME_ZONE, message)];
+            }
+        },
+        None => jiff::tz::TimeZone::UTC,
+    };
+    let schedule = match Schedule::parse(&spec.schedule) {
+        Ok(schedule) => schedule,
+        Err(error) => return vec![found(&BAD_SCHEDULE, format!("spec.schedule: {error}"))],
+    };
+    let zone = schedule.zone(&usual).clone();
+    if spec.time_zone.is_none() && !schedule.names_zone() {
+        let message = "it runs by the controller's own clock, most often UTC; set spec.timeZone";
+        findings.push(found(&NO_TIME_ZONE, message));
+    }
+    let Some(first) = schedule.next(now, &zone) else {
+        let message = format!("spec.schedule {:?} matches no time within five years", spec.schedule);
+        findings.push(found(&BAD_SCHEDULE, message));
+        return findings;
+    };
+    let year = now.to_zoned(zone.clone()).checked_add(1.year()).map_or(Timestamp::MAX, |end| end.timestamp());
+    // One that is due in every hour skips an hour, or has one more, whatever zone it is in; nobody regrets that.
+    let hourly = (0..24).all(|hour| {
+        let begin = jiff::civil::date(2026, 1, 15).at(hour, 0, 0, 0);
+        (0..60).any(|minute| begin.checked_add(minute.minutes()).is_ok_and(|local| schedule.matches(local)))
+    });
+    if !hourly && let Some(change) = clock_changes::between(&schedule, &zone, now, year).first() {
+        let (date, time) = (change.first.strftime("%Y-%m-%d"), change.first.strftime("%H:%M"));
+        let message = if change.skips {
+            format!("on {date} there is no {time} in its zone, and it does not run then; choose another hour")
+        } else {
+            format!("on {date} {time} comes twice in its zone, and it runs twice; choose another hour")
+        };
+        findings.push(found(&CLOCK_CHANGE, message));
+    }
+    let gap = schedule.next(first, &zone).map(|second| second.duration_since(first));
+    let overlaps = !matches!(spec.concurrency_policy.as_deref(), Some("Forbid" | "Replace"));
+    let deadline = spec.job_template.spec.as_ref().and_then(|job| job.active_deadline_seconds);
+    if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= OFTEN) {
+        let message = format!(
+            "it starts a Job every {:#} whether or not the one before is done; set spec.concurrencyPolicy to Forbid or Replace, or spec.jobTemplate.spec.activeDeadlineSeconds",
+            gap.unwrap_or_default()
+        );
+        findings.push(found(&PILE_UP, message));
+    }
+    findings
+}
+
+fn of_spec(spec: &JobSpec) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let pod = spec.template.spec.as_ref();
+    if pod.is_some_and(|pod| pod.restart_policy.as_deref() == Some("OnFailure")) {
+        let message = "when the Job fails its pods are deleted, and their logs with them; set spec.template.spec.restartPolicy to Never to keep them";
+        findings.push(found(&LOGS_LOST, message));
+    }
+    if spec.backoff_limit.is_some_and(|limit| limit < i32::MAX) && spec.backoff_limit_per_index.is_some() {
+        let message = "spec.backoffLimit counts the failures of all indexes together and may end the Job before spec.backoffLimitPerIndex is used up; leave spec.backoffLimit out";
+        findings.push(found(&TWO_BACK_OFF_LIMITS, message));
+    }
+    if spec.completions.is_none() && spec.parallelism.is_some_and(|parallelism| parallelism > 1) {
+        let message = "without spec.completions it is a work queue: when one pod has succeeded no new ones are started; set spec.completions if each pod has its share";
+        findings.push(found(&WORK_QUEUE, message));
+    }
+    if spec.active_deadline_seconds.is_none() {
+        let message = "a pod that hangs keeps it running for ever; set spec.activeDeadlineSeconds";
+        findings.push(found(&NO_DEADLINE, message));
+    }
+    let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();
+    let asks = |resources: &Option<k8s_openapi::api::core::v1::ResourceRequirements>| {
+        resources.as_ref().is_some_and(|resources| resources.requests.is_some() || resources.limits.is_some())
+    };
+    let silent = containers.iter().filter(|container| !asks(&container.resources));
+    let silent: Vec<&str> = silent.map(|container| container.name.as_str()).collect();
+    if !silent.is_empty() && !pod.is_some_and(|pod| asks(&pod.resources)) {
+        let message = format!(
+            "{} asks for no resources and is the first to be evicted; set resources.requests in spec.template.spec.containers",
+            silent.join(", ")
+        );
+        findings.push(found(&NO_RESOURCES, message));
+    }
+    findings
+}
+
+fn found(rule: &'static Rule, message: impl Into<String>) -> Finding {
+    Finding { rule, message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn names(findings: &[Finding]) -> Vec<&'static str> {
+        findings.iter().map(|finding| finding.rule.name).collect()
+    }
+
+    /// A Job of which nothing is to be said.
+    fn good() -> Value {
+        json!({
+            "ttlSecondsAfterFinished": 60, "activeDeadlineSeconds": 600,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [
+                {"name": "main", "image": "i", "resources": {"requests": {"cpu": "1"}}},
+            ]}},
+        })
+    }
+
+    fn job(change: impl Fn(&mut Value)) -> Vec<&'static str> {
+        let mut spec = good();
+        change(&mut spec);
+        names(&of_job(&serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap()))
+    }
+
+    fn cron_job(change: impl Fn(&mut Value)) -> Vec<&'static str> {
+        let mut spec = json!({
+            "schedule": "30 4 * * *", "timeZone": "Europe/Paris", "jobTemplate": {"spec": good()},
+        });
+        change(&mut spec);
+        let cron_job = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+        names(&of_cron_job(&cron_job, "2026-01-01T00:00:00Z".parse().unwrap()))
+    }
+
+    #[test]
+    fn each_rule_finds_what_it_is_for_and_nothing_else() {
+        type Case = (fn(&mut Value), &'static [&'static str]);
+        let cases: [Case; 7] = [
+            (|_| {}, &[]),
+            (|spec| spec["ttlSecondsAfterFinished"] = Value::Null, &["no-clean-up"]),
+            (|spec| spec["activeDeadlineSeconds"] = Value::Null, &["no-deadline"]),
+            (|spec| spec["template"]["spec"]["restartPolicy"] = json!("OnFailure"), &["logs-lost"]),
+            (|spec| spec["template"]["spec"]["containers"][0]["resources"] = Value::Null, &["no-resources"]),
+            (|spec| spec["parallelism"] = json!(3), &["work-queue"]),
+            (
+                |spec| {
+                    spec["backoffLimit"] = json!(6);
+                    spec["backoffLimitPerIndex"] = json!(1);
+                },
+                &["two-back-off-limits"],
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(job(change), expected);
+            let in_template = cron_job(|spec| change(&mut spec["jobTemplate"]["spec"]));
+            let expected: Vec<_> = expected.iter().filter(|name| **name != "no-clean-up").copied().collect();
+            assert_eq!(in_template, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_times_is_found() {
+        let cases: [(&str, Value, &[&str]); 10] = [
+            ("30 4 * * *", json!("Europe/Paris"), &[]),
+            ("30 2 * * *", json!("Europe/Paris"), &["clock-change"]),
+            ("30 2 * * *", json!("Asia/Kolkata"), &[]),
+            ("30 * * * *", json!("Europe/Paris"), &[]),
+            ("30 4 * * *", Value::Null, &["no-time-zone"]),
+            ("*/5 * * * *", json!("UTC"), &["pile-up"]),
+            ("0 * * * *", json!("UTC"), &[]),
+            ("0 0 30 2 *", json!("UTC"), &["bad-schedule"]),
+            ("61 * * * *", json!("UTC"), &["bad-schedule"]),
+            ("30 4 * * *", json!("Europe/Nowhere"), &["unknown-time-zone"]),
+        ];
+        for (schedule, zone, expected) in cases {
+            let found = cron_job(|spec| {
+                spec["schedule"] = json!(schedule);
+                spec["timeZone"] = zone.clone();
+                if schedule == "*/5 * * * *" {
+                    spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] = Value::Null;
+                }
+            });
+            let found: Vec<_> = found.into_iter().filter(|name| *name != "no-deadline").collect();
+            assert_eq!(found, expected, "{schedule} {zone}");
+        }
+        assert_eq!(cron_job(|spec| spec["startingDeadlineSeconds"] = json!(5)), ["short-starting-deadline"]);
+        assert_eq!(cron_job(|spec| spec["startingDeadlineSeconds"] = json!(10)), [""; 0]);
+        let held = cron_job(|spec| {
+            spec["schedule"] = json!("* * * * *");
+            spec["concurrencyPolicy"] = json!("Forbid");
+            spec["jobTemplate"]["spec"]["activeDeadlineSeconds"] = Value::Null;
+        });
+        assert_eq!(held, ["no-deadline"]);
+    }
+
+    #[test]
+    fn each_rule_has_a_name_of_its_own() {
+        let mut names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), RULES.len());
+    }
+}

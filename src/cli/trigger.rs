@@ -1,0 +1,217 @@
+//! `jobwright trigger`: a CronJob's Job, now.
+
+use std::process::ExitCode;
+
+use futures::TryStreamExt;
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobCondition, JobStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ObjectMeta, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use thiserror::Error;
+
+use super::connect::{ClusterArguments, ConnectError};
+use crate::runtime::errors::message;
+
+/// The annotation that `kubectl create job --from` sets too.
+const INSTANTIATE_ANNOTATION: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
+/// The longest name of which there is room for what is added to it: pods of a Job get six characters more.
+const LONGEST_NAME: usize = 47;
+/// The exit code when the Job failed; 1 is for when there was no Job.
+const FAILED: u8 = 2;
+
+/// The flags of `jobwright trigger`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// The CronJob, as cronjob/NAME
+    #[arg(value_parser = cron_job_name)]
+    subject: String,
+    /// The Job's name; without it the CronJob's, "-manual-" and five letters
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Follow the Job to its end; the exit code is 0 if it completes and 2 if it fails
+    #[arg(short, long)]
+    watch: bool,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// The CronJob's namespace; without it the context's
+    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+fn cron_job_name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("cronjob/").or_else(|| text.strip_prefix("cj/")).filter(|name| !name.is_empty());
+    name.map(str::to_owned).ok_or_else(|| "must be cronjob/NAME".to_owned())
+}
+
+/// Why there is no Job, or no more is known of it.
+#[derive(Debug, Error)]
+enum TriggerError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("cannot read cronjob/{name} in namespace {namespace}: {reason}")]
+    CronJob { name: String, namespace: String, reason: String },
+    #[error("cronjob/{name} in namespace {namespace} started no Job: {reason}")]
+    Refused { name: String, namespace: String, reason: String },
+    #[error("job/{name} was deleted before it had ended")]
+    Deleted { name: String },
+    #[error("job/{name} cannot be watched: {reason}; it goes on")]
+    Unwatchable { name: String, reason: String },
+}
+
+/// Starts the Job and, if asked to, follows it.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("jobwright: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
+    let client = arguments.cluster.connect(None).await?;
+    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let name = arguments.subject.clone();
+    let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), &namespace);
+    let unreadable = |error: kube::Error| TriggerError::CronJob {
+        name: name.clone(),
+        namespace: namespace.clone(),
+        reason: message(&error),
+    };
+    let cron_job = cron_jobs.get(&name).await.map_err(unreadable)?;
+    let job = job_now(&cron_job, arguments.name.as_deref());
+    let jobs: Api<Job> = Api::namespaced(client, &namespace);
+    let created = jobs.create(&PostParams::default(), &job).await;
+    let created = created.map_err(|error| TriggerError::Refused {
+        name: name.clone(),
+        namespace: namespace.clone(),
+        reason: message(&error),
+    })?;
+    println!("job/{} created", created.name_any());
+    if arguments.watch { follow(&jobs, &created).await } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// The Job that the CronJob would start, for no time of its schedule.
+fn job_now(cron_job: &CronJob, name: Option<&str>) -> Job {
+    let template = &cron_job.spec.job_template;
+    let given = template.metadata.clone().unwrap_or_default();
+    let mut annotations = given.annotations.unwrap_or_default();
+    let (key, value) = INSTANTIATE_ANNOTATION;
+    annotations.insert(key.to_owned(), value.to_owned());
+    let own = cron_job.name_any();
+    let prefix: String = own.chars().take(LONGEST_NAME).collect();
+    Job {
+        metadata: ObjectMeta {
+            name: name.map(str::to_owned),
+            generate_name: name.is_none().then(|| format!("{prefix}-manual-")),
+            annotations: Some(annotations),
+            labels: given.labels,
+            owner_references: Some(vec![OwnerReference {
+                api_version: crate::job::API_VERSION.to_owned(),
+                kind: crate::cronjob::KIND.to_owned(),
+                name: own,
+                uid: cron_job.uid().unwrap_or_default(),
+                controller: Some(true),
+                ..OwnerReference::default()
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        ..Job::default()
+    }
+}
+
+/// Tells of each change until the Job is over.
+async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
+    let name = job.name_any();
+    let selection = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut changes = std::pin::pin!(watcher::watcher(jobs.clone(), selection).default_backoff());
+    let mut last = String::new();
+    loop {
+        let event = match changes.try_next().await {
+            Ok(Some(event)) => event,
+            // It is begun again by itself, unless it is not allowed.
+            Err(error) => {
+                let reason = error.to_string();
+                if reason.contains("orbidden") {
+                    return Err(TriggerError::Unwatchable { name, reason });
+                }
+                continue;
+            }
+            Ok(None) => return Err(TriggerError::Unwatchable { name, reason: "the watch ended".to_owned() }),
+        };
+        let seen = match event {
+            watcher::Event::Apply(seen) | watcher::Event::InitApply(seen) => seen,
+            watcher::Event::Delete(seen) if seen.uid() == job.uid() => return Err(TriggerError::Deleted { name }),
+            _ => continue,
+        };
+        if seen.uid() != job.uid() {
+            return Err(TriggerError::Deleted { name });
+        }
+        let status = seen.status.unwrap_or_default();
+        let now = progress(&status, seen.spec.as_ref().and_then(|spec| spec.completions));
+        if now != last {
+            println!("job/{name}: {now}");
+            last = now;
+        }
+        if let Some(end) = end(&status) {
+            let why = [&end.reason, &end.message].map(|text| text.clone().unwrap_or_default());
+            println!("job/{name}: {} ({}: {})", end.type_, why[0], why[1]);
+            return Ok(if end.type_ == "Complete" { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+        }
+    }
+}
+
+fn end(status: &JobStatus) -> Option<&JobCondition> {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
+}
+
+fn progress(status: &JobStatus, completions: Option<i32>) -> String {
+    let number = |count: Option<i32>| count.unwrap_or_default();
+    let of = completions.map_or_else(String::new, |completions| format!(" of {completions}"));
+    let (active, succeeded, failed) = (number(status.active), number(status.succeeded), number(status.failed));
+    format!("{active} active, {succeeded}{of} succeeded, {failed} failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_job_is_the_one_that_kubectl_would_make() {
+        let cron_job: CronJob = serde_json::from_value(json!({
+            "metadata": {"name": "n".repeat(52), "uid": "u"},
+            "spec": {"schedule": "* * * * *", "jobTemplate": {
+                "metadata": {"name": "ignored", "labels": {"app": "a"}, "annotations": {"note": "b"}},
+                "spec": {"completions": 3, "template": {}},
+            }},
+        }))
+        .unwrap();
+        let made: Value = serde_json::to_value(job_now(&cron_job, None)).unwrap();
+        assert_eq!(made["metadata"]["generateName"], format!("{}-manual-", "n".repeat(47)));
+        assert_eq!(made["metadata"]["labels"], json!({"app": "a"}));
+        assert_eq!(
+            made["metadata"]["annotations"],
+            json!({"note": "b", "cronjob.kubernetes.io/instantiate": "manual"})
+        );
+        assert_eq!(
+            made["metadata"]["ownerReferences"],
+            json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "n".repeat(52), "uid": "u", "controller": true}])
+        );
+        assert_eq!(made["spec"]["completions"], 3);
+        assert_eq!(job_now(&cron_job, Some("mine")).metadata.name.as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn only_cron_jobs_are_triggered() {
+        assert_eq!(cron_job_name("cronjob/a").as_deref(), Ok("a"));
+        assert_eq!(cron_job_name("cj/a").as_deref(), Ok("a"));
+        assert!(cron_job_name("a").is_err() && cron_job_name("job/a").is_err() && cron_job_name("cronjob/").is_err());
+    }
+}

@@ -1,0 +1,379 @@
+//! What is read of texts that others write, each as a function of arbitrary bytes that must neither panic nor hang nor grow
+//! without bound. Property tests call them here, and cargo-fuzz by `make fuzz`.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jobwright::cronjob::schedule::Schedule;
+use jobwright::cronjob::view::CronJobView;
+use jobwright::cronjob::wire::WireCronJob;
+use jobwright::cronjob::{decide as cron, go_duration, missed, zones};
+use jobwright::job::decide::backoff::Backoff;
+use jobwright::job::decide::{Refused, Situation, Step, decide};
+use jobwright::job::index::IndexSet;
+use jobwright::job::view::{JobView, PodView};
+use jobwright::job::wire::{WireJob, WirePod};
+use jobwright::runtime::config::Limits;
+use jobwright::runtime::election::lease::LastWrites;
+use jobwright::ttl;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt, WatchEvent};
+use serde_json::{Value, json};
+
+/// A name, and what it reads.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 8] = [
+    ("indexes", indexes),
+    ("schedule", schedule),
+    ("duration", duration),
+    ("last_writes", last_writes),
+    ("selector", selector),
+    ("watch", watch),
+    ("job", job),
+    ("cron_job", cron_job),
+];
+
+/// Texts of index sets: `status.completedIndexes`, `podFailurePolicy`'s and `successPolicy`'s.
+pub fn indexes(data: &[u8]) {
+    let Some((limit, text)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(text);
+    for completions in [0, u32::from(*limit), 100_000, u32::MAX] {
+        let set = IndexSet::parse(&text, completions);
+        assert!(set.len() <= u64::from(completions));
+        assert_eq!(IndexSet::parse(&set.to_string(), completions), set);
+    }
+}
+
+/// `spec.schedule`.
+pub fn schedule(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Ok(schedule) = Schedule::parse(&text) else { return };
+    let paris = zones::zone("Europe/Paris").unwrap_or(TimeZone::UTC);
+    for zone in [&TimeZone::UTC, &paris] {
+        for after in ["1970-01-01T00:00:00Z", "2026-03-29T00:59:59.5Z", "2026-10-25T00:30:00Z", "9999-12-30T22:00:00Z"]
+        {
+            let after: Timestamp = after.parse().expect("a time");
+            if let Some(next) = schedule.next(after, schedule.zone(zone)) {
+                // A step of less than a second is refused later, where its object is known.
+                assert!(next > after || text.contains("@every"), "{text:?}: {next} after {after}");
+            }
+        }
+        let (early, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(1_800_000_000).expect("a time"));
+        let _ = missed::since(&schedule, zone, early, now);
+    }
+}
+
+/// The duration in `@every`.
+pub fn duration(data: &[u8]) {
+    let _ = go_duration::parse(&String::from_utf8_lossy(data));
+}
+
+/// What the leader before left on the Lease.
+pub fn last_writes(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some(writes) = LastWrites::parse(&text) {
+        assert_eq!(LastWrites::parse(&writes.to_string()), Some(writes));
+    }
+}
+
+/// `spec.selector`, and labels.
+pub fn selector(data: &[u8]) {
+    let mut choices = Choices(data);
+    let expressions: Vec<Value> = (0..choices.below(4))
+        .map(|_| {
+            let operator = choices.of(&["In", "NotIn", "Exists", "DoesNotExist", "Like", ""]);
+            json!({"key": choices.text(), "operator": operator, "values": [choices.text(), choices.text()]})
+        })
+        .collect();
+    let selector = json!({"matchLabels": {choices.text(): choices.text()}, "matchExpressions": expressions});
+    let labels = [(choices.text(), choices.text())].into_iter().collect();
+    let Ok(selector) = serde_json::from_value::<LabelSelector>(selector) else { return };
+    if let Ok(selector) = Selector::try_from(selector) {
+        let _ = selector.matches(&labels);
+    }
+}
+
+/// Lines of watches.
+pub fn watch(data: &[u8]) {
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) = serde_json::from_slice(line) {
+            let _ = JobView::parse(object);
+        }
+        if let Ok(WatchEvent::Added(object) | WatchEvent::Deleted(object)) = serde_json::from_slice(line) {
+            let _ = PodView::parse(object);
+        }
+        if let Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) = serde_json::from_slice(line) {
+            let _ = CronJobView::parse(object);
+        }
+    }
+}
+
+/// Jobs and pods of the right types with any values at all, as a hostile hand could leave them: what is decided about them.
+pub fn job(data: &[u8]) {
+    let mut choices = Choices(data);
+    let wire: WireJob = serde_json::from_value(job_of(&mut choices)).expect("a Job of the right types");
+    let Some(view) = JobView::parse(wire) else { return };
+    let pods: Vec<Arc<PodView>> = (0..choices.below(6))
+        .filter_map(|number| {
+            let wire: WirePod = serde_json::from_value(pod_of(&mut choices, number)).expect("a pod of the right types");
+            PodView::parse(wire).map(Arc::new)
+        })
+        .collect();
+    let limits = Limits::default();
+    let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    let mut backoff = Backoff::default();
+    for vanished in [None, Some(now), Some(Timestamp::MAX)] {
+        let situation = Situation {
+            job: &view,
+            pods: &pods,
+            backoff: &backoff,
+            vanished,
+            numbers_stale: vanished,
+            refused: Refused { pods: choices.flag(), untracking: choices.flag() },
+        };
+        let decision = decide(&situation, now, &limits);
+        match &decision.step {
+            Step::CreatePods { pods, .. } => assert!(pods.len() <= limits.max_pods_per_sync),
+            Step::WriteStatus { status, .. } => {
+                let patch = status.to_patch().to_string();
+                assert!(patch.len() < 1 << 20, "a status of {} bytes", patch.len());
+            }
+            _ => {}
+        }
+        backoff = decision.backoff;
+    }
+    let _ = ttl::decide::decide(&view, now);
+}
+
+/// CronJobs of the right types with any values at all.
+pub fn cron_job(data: &[u8]) {
+    let mut choices = Choices(data);
+    let schedules = [
+        "* * * * *",
+        "@every 1ns",
+        "@every 1h",
+        "0 0 30 2 *",
+        "TZ=Europe/Paris 30 2 * * *",
+        "59 23 31 12 6",
+        "@every 290000h",
+    ];
+    let zone = match choices.below(4) {
+        0 => Value::Null,
+        1 => json!("Europe/Paris"),
+        2 => json!("America/St_Johns"),
+        _ => json!(choices.text()),
+    };
+    let object = json!({
+        "metadata": choices.metadata("cron"),
+        "spec": {
+            "schedule": if choices.flag() { choices.of(&schedules).to_owned() } else { choices.text() },
+            "timeZone": zone,
+            "startingDeadlineSeconds": choices.number(),
+            "concurrencyPolicy": choices.text(),
+            "suspend": choices.flag(),
+            "successfulJobsHistoryLimit": choices.small_number(),
+            "failedJobsHistoryLimit": choices.small_number(),
+            "jobTemplate": {"spec": {"template": {"metadata": {"labels": {choices.text(): choices.text()}}}}},
+        },
+        "status": {
+            "active": [{"name": choices.text(), "uid": "u"}, {}, null],
+            "lastScheduleTime": choices.time(),
+            "lastSuccessfulTime": choices.time(),
+        },
+    });
+    let Ok(wire) = serde_json::from_value::<WireCronJob>(object) else { return };
+    let Some(view) = CronJobView::parse(wire) else { return };
+    let jobs: Vec<Arc<JobView>> = (0..choices.below(4))
+        .filter_map(|_| JobView::parse(serde_json::from_value(job_of(&mut choices)).expect("a Job of the right types")))
+        .map(Arc::new)
+        .collect();
+    let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    let _ = cron::history(&view, &jobs);
+    let upkeep = cron::upkeep(&view.status, &jobs);
+    let due = cron::due(&view, &upkeep.status, now);
+    if let Some(scheduled) = due.start {
+        assert!(scheduled <= now);
+        let _ = jobwright::cronjob::job::from_template(&view, scheduled);
+    }
+    let _ = cron::wake_after_change(&view, now);
+}
+
+fn job_of(choices: &mut Choices<'_>) -> Value {
+    let condition = |choices: &mut Choices<'_>| {
+        let types = ["Complete", "Failed", "FailureTarget", "SuccessCriteriaMet", "Suspended"];
+        let type_ = if choices.flag() { choices.of(&types).to_owned() } else { choices.text() };
+        json!({
+            "type": type_, "status": choices.of(&["True", "False", "Unknown", ""]), "reason": choices.text(),
+            "message": choices.text(), "lastTransitionTime": choices.time(), "lastProbeTime": choices.time(),
+        })
+    };
+    let rule = |choices: &mut Choices<'_>| {
+        json!({
+            "action": choices.of(&["Ignore", "FailJob", "FailIndex", "Count", "?"]),
+            "onExitCodes": {"operator": choices.of(&["In", "NotIn", "?"]), "values": [choices.small_number(), 1]},
+            "onPodConditions": [{"type": choices.text(), "status": "True"}],
+        })
+    };
+    let mut spec = json!({
+        "parallelism": choices.small_number(), "completions": choices.small_number(),
+        "completionMode": choices.of(&["Indexed", "NonIndexed", "?"]),
+        "activeDeadlineSeconds": choices.number(), "backoffLimit": choices.small_number(),
+        "backoffLimitPerIndex": choices.small_number(), "maxFailedIndexes": choices.small_number(),
+        "podReplacementPolicy": choices.of(&["Failed", "TerminatingOrFailed", "?"]),
+        "suspend": choices.flag(), "ttlSecondsAfterFinished": choices.small_number(),
+        "selector": {"matchLabels": {"app": "a"}},
+        "podFailurePolicy": {"rules": [rule(choices), rule(choices)]},
+        "successPolicy": {"rules": [{"succeededIndexes": choices.text(), "succeededCount": choices.small_number()}]},
+    });
+    // What is not there is a value too.
+    let fields: Vec<String> = spec.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
+    for field in fields {
+        if choices.flag() {
+            spec[field] = Value::Null;
+        }
+    }
+    spec["template"] = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"restartPolicy": choices.text()}});
+    let conditions: Vec<Value> = (0..choices.below(4)).map(|_| condition(choices)).collect();
+    json!({
+        "metadata": choices.metadata("job"),
+        "spec": spec,
+        "status": {
+            "conditions": conditions, "startTime": choices.time(), "completionTime": choices.time(),
+            "active": choices.small_number(), "ready": choices.small_number(), "terminating": choices.small_number(),
+            "succeeded": choices.small_number(), "failed": choices.small_number(),
+            "completedIndexes": choices.text(), "failedIndexes": choices.text(),
+            "uncountedTerminatedPods": {"succeeded": ["uid-pod-0", choices.text()], "failed": ["uid-pod-1", "uid-pod-0"]},
+        },
+    })
+}
+
+fn pod_of(choices: &mut Choices<'_>, number: usize) -> Value {
+    let mut metadata = choices.metadata(&format!("pod-{number}"));
+    metadata["labels"]["app"] = json!("a");
+    if choices.flag() {
+        metadata["ownerReferences"] =
+            json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "job", "uid": "uid-job", "controller": true}]);
+    }
+    let container = |choices: &mut Choices<'_>| {
+        json!({
+            "name": choices.text(), "restartCount": choices.small_number(),
+            "state": {"terminated": {"exitCode": choices.small_number(), "finishedAt": choices.time()}},
+        })
+    };
+    json!({
+        "metadata": metadata,
+        "spec": {"nodeName": choices.text(), "initContainers": [{"name": choices.text(), "restartPolicy": "Always"}]},
+        "status": {
+            "phase": choices.of(&["Pending", "Running", "Succeeded", "Failed", "Unknown", "?"]),
+            "conditions": [{
+                "type": choices.of(&["Ready", "DisruptionTarget"]), "status": "True", "lastTransitionTime": choices.time(),
+            }],
+            "containerStatuses": [container(choices), container(choices)],
+            "initContainerStatuses": [container(choices)],
+        },
+    })
+}
+
+/// Takes choices off bytes, so that all that is made of them follows from them; after the last byte all are the first.
+struct Choices<'a>(&'a [u8]);
+
+impl Choices<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        usize::from(self.byte()) % count
+    }
+
+    fn of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())].clone()
+    }
+
+    fn flag(&mut self) -> bool {
+        self.byte() % 2 == 1
+    }
+
+    /// A number that fits where the API has 32 bits.
+    fn small_number(&mut self) -> i32 {
+        let some = [0, 1, 2, 3, 7, -1, 100_000, i32::MAX, i32::MIN, i32::MAX - 1];
+        self.of(&some)
+    }
+
+    /// A number that fits where the API has 64 bits.
+    fn number(&mut self) -> i64 {
+        let some = [0, 1, 30, -1, i64::MAX, i64::MIN, 1 << 40, -(1 << 40), 9_223_372_036, 253_402_207_200];
+        self.of(&some)
+    }
+
+    /// A time as the API server may write it.
+    fn time(&mut self) -> &'static str {
+        let some = [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T00:00:30Z",
+            "1970-01-01T00:00:00Z",
+            "0001-01-01T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "-001-12-31T14:00:00Z",
+            "",
+        ];
+        self.of(&some)
+    }
+
+    fn text(&mut self) -> String {
+        let some = [
+            "",
+            "0",
+            "a",
+            "0-3,7",
+            "99999999999999999999",
+            "5-1",
+            "-",
+            "4294967295",
+            "1,1,1",
+            "\u{0}",
+            "\u{202e}\u{1f980}",
+            "line\nbreak",
+            "NotThere",
+            "app",
+            "0-4294967295",
+            "-1",
+        ];
+        let choice = self.below(some.len() + 2);
+        match some.get(choice) {
+            Some(text) => (*text).to_owned(),
+            None => (0..self.below(12)).map(|_| char::from(self.byte())).collect(),
+        }
+    }
+
+    fn metadata(&mut self, name: &str) -> Value {
+        let time = |choices: &mut Self| {
+            // What the API server itself writes is in order, and no later than its 64 bits of nanoseconds from now.
+            choices.of(&["2026-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2318-12-31T23:59:59Z"])
+        };
+        let mut metadata = json!({
+            "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "7",
+            "creationTimestamp": time(self), "labels": {self.text(): self.text()},
+            "annotations": {
+                "batch.kubernetes.io/job-completion-index": self.text(),
+                "batch.kubernetes.io/job-index-failure-count": self.text(),
+                "batch.kubernetes.io/job-index-ignored-failure-count": self.text(),
+            },
+            "managedFields": [{"manager": "kube-controller-manager", "subresource": "status", "time": self.time()}],
+        });
+        if self.flag() {
+            metadata["finalizers"] = json!(["batch.kubernetes.io/job-tracking"]);
+        }
+        if self.flag() {
+            metadata["deletionTimestamp"] = json!(time(self));
+            metadata["deletionGracePeriodSeconds"] = json!(self.number());
+        }
+        metadata
+    }
+}

@@ -1,0 +1,479 @@
+//! Does the simulated API server answer as the real one does? The same random requests go to both, and the answers are
+//! compared: code, and what matters of the object.
+
+use anyhow::{Context, Result, ensure};
+use http::{Method, Request};
+use jobwright::job::TRACKING_FINALIZER;
+use jobwright::runtime::clock::Clock;
+use kube::Client;
+use serde_json::{Value, json};
+use testbed::Cluster;
+
+use crate::api::{Faults, State};
+use crate::checks::Checks;
+use crate::patch::strings;
+use crate::store::Store;
+
+/// How many sequences of requests are tried; `SIMULATION_COMPARED` says otherwise.
+const SEQUENCES: u64 = 40;
+/// How many requests each has.
+const REQUESTS: usize = 60;
+
+const JOBS: [&str; 3] = ["plain", "indexed", "held"];
+const PODS: [&str; 4] = ["pod-0", "pod-1", "pod-2", "pod-3"];
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// Somebody who answers requests.
+enum Server {
+    Real(Client),
+    Simulated(Box<State>),
+}
+
+/// A code, and the object or list where all went well.
+type Answer = (u16, Value);
+
+/// One request, with everything that differs between the two servers left open.
+#[derive(Clone, Debug)]
+enum Ask {
+    CreatePod {
+        name: &'static str,
+        owner: Option<&'static str>,
+        tracked: bool,
+    },
+    /// As a kubelet does it.
+    End {
+        pod: &'static str,
+        phase: &'static str,
+    },
+    Untrack {
+        pod: &'static str,
+        known: Known,
+    },
+    Adopt {
+        pod: &'static str,
+        job: &'static str,
+        known: Known,
+    },
+    Release {
+        pod: &'static str,
+        job: &'static str,
+        known: Known,
+    },
+    DeletePod {
+        pod: &'static str,
+        known: Known,
+        grace: Option<i64>,
+    },
+    Status {
+        job: &'static str,
+        status: Value,
+        known: Known,
+    },
+    CreateLease,
+    ReplaceLease {
+        holder: &'static str,
+        known: Known,
+    },
+    Get {
+        resource: &'static str,
+        name: &'static str,
+    },
+    List {
+        labels: &'static str,
+        fields: &'static str,
+    },
+    DeleteJob {
+        job: &'static str,
+        known: Known,
+        policy: &'static str,
+    },
+}
+
+/// What the one who asks knows of the object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Known {
+    Uid,
+    UidAndVersion,
+    /// The UID of one that was there before.
+    OtherUid,
+    /// A version that it no longer has.
+    OldVersion,
+}
+
+impl Server {
+    async fn ask(&mut self, method: Method, path: &str, query: &str, kind: &str, body: &Value) -> Result<Answer> {
+        match self {
+            Self::Real(client) => {
+                let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+                let request = Request::builder().method(method).uri(uri).header("content-type", kind);
+                let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+                match client.request::<Value>(request.body(body)?).await {
+                    Ok(object) => Ok((200, object)),
+                    Err(kube::Error::Api(status)) => Ok((status.code, json!(status.message))),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Self::Simulated(state) => {
+                let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+                let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+                let selectors = ["labelSelector", "fieldSelector"].map(|name| value(name).unwrap_or_default());
+                // What the checks think of these requests is not asked.
+                state.checks = Checks::default();
+                Ok(match state.handle(&method, path, selectors.into(), body) {
+                    Ok(object) => (200, object),
+                    Err(refusal) => (refusal.0, json!(refusal.1)),
+                })
+            }
+        }
+    }
+
+    /// The object as it is now; null if there is none.
+    async fn now(&mut self, path: &str) -> Result<Value> {
+        let (code, object) = self.ask(Method::GET, path, "", "", &Value::Null).await?;
+        Ok(if code == 200 { object } else { Value::Null })
+    }
+
+    async fn carry_out(&mut self, namespace: &str, ask: &Ask) -> Result<Answer> {
+        let core = format!("/api/v1/namespaces/{namespace}/pods");
+        let batch = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+        match ask {
+            Ask::CreatePod { name, owner, tracked } => {
+                let mut metadata = json!({"name": name, "labels": {"app": name}});
+                if *tracked {
+                    metadata["finalizers"] = json!([TRACKING_FINALIZER]);
+                }
+                if let Some(owner) = owner {
+                    let job = self.now(&format!("{batch}/{owner}")).await?;
+                    metadata["ownerReferences"] = json!([reference(&job)]);
+                    metadata["labels"]["owned"] = json!("yes");
+                }
+                let spec = json!({
+                    "restartPolicy": "Never", "nodeName": "node-0", "automountServiceAccountToken": false,
+                    "containers": [{"name": "main", "image": "simulated"}],
+                });
+                let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+                self.ask(Method::POST, &core, "", "application/json", &pod).await
+            }
+            Ask::End { pod, phase } => {
+                let path = format!("{core}/{pod}");
+                if self.now(&path).await?.is_null() {
+                    return Ok((404, Value::Null));
+                }
+                let body = json!({"status": {"phase": phase}});
+                match self {
+                    Self::Real(_) => self.ask(Method::PATCH, &format!("{path}/status"), "", STRATEGIC, &body).await,
+                    Self::Simulated(state) => {
+                        let key = ("pods", namespace.to_owned(), (*pod).to_owned());
+                        state.store.change(&key, |pod| pod["status"]["phase"] = json!(phase));
+                        Ok((200, state.store.get(&key).cloned().unwrap_or_default()))
+                    }
+                }
+            }
+            Ask::Untrack { pod, known } => {
+                let patch = json!({"$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER]});
+                self.patch(&format!("{core}/{pod}"), "", *known, json!({"metadata": patch})).await
+            }
+            Ask::Adopt { pod, job, known } => {
+                let job = self.now(&format!("{batch}/{job}")).await?;
+                let patch = json!({"ownerReferences": [reference(&job)], "finalizers": [TRACKING_FINALIZER]});
+                self.patch(&format!("{core}/{pod}"), "", *known, json!({"metadata": patch})).await
+            }
+            Ask::Release { pod, job, known } => {
+                let job = self.now(&format!("{batch}/{job}")).await?;
+                let patch = json!({
+                    "ownerReferences": [{"$patch": "delete", "uid": job["metadata"]["uid"]}],
+                    "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
+                });
+                self.patch(&format!("{core}/{pod}"), "", *known, json!({"metadata": patch})).await
+            }
+            Ask::Status { job, status, known } => {
+                self.patch(&format!("{batch}/{job}"), "/status", *known, json!({"metadata": {}, "status": status}))
+                    .await
+            }
+            Ask::DeletePod { pod, known, grace } => {
+                let path = format!("{core}/{pod}");
+                let uid = known.uid(&self.now(&path).await?);
+                let mut options = json!({"preconditions": {"uid": uid}});
+                if let Some(grace) = grace {
+                    options["gracePeriodSeconds"] = json!(grace);
+                }
+                self.ask(Method::DELETE, &path, "", "application/json", &options).await
+            }
+            Ask::DeleteJob { job, known, policy } => {
+                let path = format!("{batch}/{job}");
+                let uid = known.uid(&self.now(&path).await?);
+                let options = json!({"preconditions": {"uid": uid}, "propagationPolicy": policy});
+                self.ask(Method::DELETE, &path, "", "application/json", &options).await
+            }
+            Ask::CreateLease => {
+                let lease = json!({
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lease"},
+                    "spec": {"holderIdentity": "nobody"},
+                });
+                self.ask(Method::POST, &leases, "", "application/json", &lease).await
+            }
+            Ask::ReplaceLease { holder, known } => {
+                let path = format!("{leases}/lease");
+                let mut lease = self.now(&path).await?;
+                if lease.is_null() {
+                    lease =
+                        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lease"}});
+                }
+                if *known == Known::OldVersion {
+                    lease["metadata"]["resourceVersion"] = json!("1");
+                }
+                lease["spec"] = json!({"holderIdentity": holder});
+                self.ask(Method::PUT, &path, "", "application/json", &lease).await
+            }
+            Ask::Get { resource, name } => {
+                let path = if *resource == "pods" { format!("{core}/{name}") } else { format!("{batch}/{name}") };
+                self.ask(Method::GET, &path, "", "", &Value::Null).await
+            }
+            Ask::List { labels, fields } => {
+                let query: String = form_urlencoded::Serializer::new(String::new())
+                    .extend_pairs([("labelSelector", labels), ("fieldSelector", fields)])
+                    .finish();
+                self.ask(Method::GET, &core, &query, "", &Value::Null).await
+            }
+        }
+    }
+
+    async fn patch(&mut self, path: &str, sub: &str, known: Known, mut patch: Value) -> Result<Answer> {
+        let now = self.now(path).await?;
+        patch["metadata"]["uid"] = known.uid(&now);
+        match known {
+            Known::UidAndVersion => {
+                patch["metadata"]["resourceVersion"] = now["metadata"]["resourceVersion"].clone();
+            }
+            Known::OldVersion => patch["metadata"]["resourceVersion"] = json!("1"),
+            Known::Uid | Known::OtherUid => {}
+        }
+        let kind = if sub.is_empty() { STRATEGIC } else { MERGE };
+        self.ask(Method::PATCH, &format!("{path}{sub}"), "", kind, &patch).await
+    }
+}
+
+impl Known {
+    fn uid(self, object: &Value) -> Value {
+        match self {
+            Self::OtherUid => json!("7d9a2f6e-0000-4000-8000-000000000000"),
+            // Who knows of none says none.
+            _ => object["metadata"]["uid"].clone(),
+        }
+    }
+}
+
+fn reference(job: &Value) -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"],
+        "controller": true, "blockOwnerDeletion": true,
+    })
+}
+
+/// What matters of an answer, without what no two servers have in common.
+fn plain((code, object): &Answer) -> Value {
+    if *code != 200 {
+        return json!({"code": code});
+    }
+    if let Some(items) = object["items"].as_array() {
+        let mut items: Vec<Value> = items.iter().map(|item| plain(&(200, item.clone()))).collect();
+        items.sort_by_key(|item| item["name"].to_string());
+        return json!({"items": items});
+    }
+    let metadata = &object["metadata"];
+    let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
+    let owners: Vec<&Value> = owners.map(|owner| &owner["name"]).collect();
+    let mut finalizers = strings(&metadata["finalizers"]);
+    finalizers.sort();
+    let mut status = object["status"].clone();
+    if object["kind"] == "Pod" || status["phase"].is_string() {
+        status = status["phase"].clone();
+    } else {
+        prune(&mut status);
+    }
+    // A DELETE that leaves nothing may answer with a Status.
+    let name = if object["kind"] == "Status" { &object["details"]["name"] } else { &metadata["name"] };
+    if object["kind"] == "Status" {
+        return json!({"name": name, "gone": true});
+    }
+    json!({
+        "name": name, "owners": owners, "finalizers": finalizers, "status": status,
+        "deleting": !metadata["deletionTimestamp"].is_null(),
+        "grace": metadata["deletionGracePeriodSeconds"],
+        "holder": object["spec"]["holderIdentity"],
+    })
+}
+
+/// Takes out what says nothing: what is null, empty or 0.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(prune);
+            fields.retain(|_, value| {
+                !matches!(value, Value::Null) && *value != json!({}) && *value != json!([]) && *value != json!(0)
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}
+
+fn asks(random: &mut fastrand::Rng) -> Vec<Ask> {
+    let mut asks: Vec<Ask> = (0..REQUESTS).map(|_| ask(random)).collect();
+    // The garbage collector of the real one goes to work after this.
+    asks.push(Ask::DeleteJob {
+        job: JOBS[random.usize(0..JOBS.len())],
+        known: known(random),
+        policy: ["Background", "Foreground", "Orphan"][random.usize(0..3)],
+    });
+    asks
+}
+
+fn known(random: &mut fastrand::Rng) -> Known {
+    [Known::Uid, Known::Uid, Known::UidAndVersion, Known::UidAndVersion, Known::OtherUid, Known::OldVersion]
+        [random.usize(0..6)]
+}
+
+fn ask(random: &mut fastrand::Rng) -> Ask {
+    let (pod, job) = (PODS[random.usize(0..PODS.len())], JOBS[random.usize(0..JOBS.len())]);
+    let known = known(random);
+    match random.u32(0..20) {
+        0..=2 => Ask::CreatePod { name: pod, owner: random.bool().then_some(job), tracked: random.bool() },
+        3 => Ask::End { pod, phase: ["Running", "Succeeded", "Failed"][random.usize(0..3)] },
+        4 | 5 => Ask::Untrack { pod, known },
+        6 => Ask::Adopt { pod, job: "plain", known },
+        7 => Ask::Release { pod, job: "plain", known },
+        8 | 9 => Ask::DeletePod { pod, known, grace: [None, Some(0), Some(7)][random.usize(0..3)] },
+        10 => Ask::CreateLease,
+        11 => Ask::ReplaceLease { holder: ["one", "other"][random.usize(0..2)], known },
+        12 => Ask::Get { resource: ["pods", "jobs"][random.usize(0..2)], name: if random.bool() { pod } else { job } },
+        13 => Ask::List {
+            labels: ["", "app=pod-0", "owned", "!owned", "owned=yes,app=pod-1"][random.usize(0..5)],
+            fields: ["", "spec.restartPolicy!=Always", "status.phase=Succeeded"][random.usize(0..3)],
+        },
+        _ => Ask::Status { job, status: status(random), known: if random.u32(0..4) == 0 { known } else { Known::Uid } },
+    }
+}
+
+/// Some fields of a status, likely and unlikely ones.
+fn status(random: &mut fastrand::Rng) -> Value {
+    let mut status = serde_json::Map::new();
+    for _ in 0..random.usize(1..5) {
+        let small = json!(random.i32(0..4));
+        let time = json!(["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"][random.usize(0..2)]);
+        let indexes = json!(["0", "1", "0,1", "2"][random.usize(0..4)]);
+        let (field, value) = match random.u32(0..12) {
+            0 | 1 => ("active", small),
+            2 => ("ready", small),
+            3 => ("terminating", small),
+            4 => ("succeeded", small),
+            5 => ("failed", small),
+            6 => ("startTime", time),
+            7 => ("completionTime", if random.bool() { time } else { Value::Null }),
+            8 => ("completedIndexes", indexes),
+            9 => ("failedIndexes", indexes),
+            10 => {
+                let list = |random: &mut fastrand::Rng| {
+                    json!([[].as_slice(), &["a"], &["a", "b"], &["a", "a"]][random.usize(0..4)])
+                };
+                ("uncountedTerminatedPods", json!({"succeeded": list(random), "failed": list(random)}))
+            }
+            _ => ("conditions", conditions(random)),
+        };
+        status.insert(field.to_owned(), value);
+    }
+    Value::Object(status)
+}
+
+fn conditions(random: &mut fastrand::Rng) -> Value {
+    let sets: [&[&str]; 9] = [
+        &[],
+        &["Suspended"],
+        &["SuccessCriteriaMet"],
+        &["FailureTarget"],
+        &["SuccessCriteriaMet", "Complete"],
+        &["FailureTarget", "Failed"],
+        &["Complete"],
+        &["Failed"],
+        &["SuccessCriteriaMet", "FailureTarget"],
+    ];
+    let types = sets[random.usize(0..sets.len())].iter();
+    types.map(|type_| json!({"type": type_, "status": "True", "reason": "R", "message": "m"})).collect()
+}
+
+/// The Jobs that requests are about.
+fn jobs() -> [(&'static str, Value); 3] {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "simulated"}]}});
+    [
+        ("plain", json!({"completions": 3, "parallelism": 2, "template": template})),
+        (
+            "indexed",
+            json!({
+                "completions": 3, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 1,
+                "template": template,
+            }),
+        ),
+        ("held", json!({"completions": 3, "parallelism": 2, "suspend": true, "template": template})),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let compared = crate::number("SIMULATION_COMPARED", SEQUENCES);
+    let (mut refused, mut taken) = (0, 0);
+    for seed in 0..compared {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let namespace = cluster.namespace("compared").await?;
+        let state = State {
+            store: Store::new(Clock::system()),
+            checks: Checks::default(),
+            faults: Faults::default(),
+            random: random.clone(),
+            away: false,
+            quota: false,
+            faults_made: 0,
+            requests: 0,
+            digest: 0,
+            prints: false,
+        };
+        let mut servers = [Server::Real(cluster.client().await?), Server::Simulated(Box::new(state))];
+        let batch = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
+        for (name, spec) in jobs() {
+            // Nobody works on it.
+            let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec});
+            job["spec"]["managedBy"] = json!("example.com/nobody");
+            for server in &mut servers {
+                let (code, answer) = server.ask(Method::POST, &batch, "", "application/json", &job).await?;
+                ensure!(code == 200, "{code} {answer}");
+            }
+        }
+        let mut story = Vec::new();
+        for ask in asks(random) {
+            let mut answers = Vec::new();
+            for server in &mut servers {
+                answers
+                    .push(server.carry_out(&namespace, &ask).await.with_context(|| format!("seed {seed}: {ask:?}"))?);
+            }
+            let plain: Vec<Value> = answers.iter().map(plain).collect();
+            let real = answers[0].0;
+            *(if real == 200 { &mut taken } else { &mut refused }) += 1;
+            story.push(format!("{real} {ask:?}"));
+            ensure!(
+                plain[0] == plain[1],
+                "seed {seed}: the real one answers {} ({}), the simulated one {} ({}), to the last of\n{}",
+                plain[0],
+                answers[0].1,
+                plain[1],
+                answers[1].1,
+                story.join("\n")
+            );
+        }
+        cluster.delete_namespace(&namespace).await?;
+    }
+    println!("{taken} requests taken and {refused} refused, by both alike");
+    ensure!(refused > 100 && taken > 500 || compared < SEQUENCES, "the requests are all of one kind");
+    Ok(())
+}
