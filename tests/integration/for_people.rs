@@ -193,3 +193,69 @@ fn the_examples_have_no_errors() -> Result<()> {
     assert_eq!(code, Some(0), "{said}{error}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jobs_pods_are_drawn_and_jobs_under_way_listed() -> Result<()> {
+    let scene = Scene::new("drawn").await?;
+    scene.create("etl", json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed"})).await?;
+    let none = scene.jobwright(&["timeline", "job/missing"]).await?;
+    assert!(String::from_utf8(none.stderr)?.contains("cannot read job/missing"));
+    let pods = scene.active("etl", 2).await?;
+    scene.kubelet.succeed(&pods[0]).await?;
+    scene.job_until("etl", "1 succeeded", |status| status.succeeded == Some(1)).await?;
+    let chart = scene.says(&["timeline", "job/etl"]).await?;
+    assert!(chart.starts_with("job/etl under way: 1 succeeded, 0 failed\n"), "{chart}");
+    assert!(chart.lines().any(|line| line.starts_with(&pods[0]) && line.ends_with('✓')), "{chart}");
+    assert!(chart.lines().any(|line| line.starts_with(&pods[1]) && line.ends_with('…')), "{chart}");
+    let picture = scene.says(&["timeline", "job/etl", "--output=svg"]).await?;
+    assert!(picture.starts_with("<svg ") && picture.contains(&pods[1]), "{picture}");
+    let page = scene.says(&["timeline", "job/etl", "--output=html"]).await?;
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<svg "), "{page}");
+
+    let listed = scene.says(&["top"]).await?;
+    let line = listed.lines().find(|line| line.starts_with("etl ")).context("a line")?;
+    assert!(line.contains("50%") && line.contains("1/2") && line.ends_with("running"), "{listed}");
+    scene.kubelet.succeed(&pods[1]).await?;
+    scene.condition("etl", "Complete").await?;
+    assert!(scene.says(&["top"]).await?.contains("no Jobs under way"));
+    assert!(scene.says(&["top", "--all"]).await?.contains("100%"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_a_plugin_of_kubectl() -> Result<()> {
+    let cluster = testbed::Cluster::shared().await?;
+    if cluster.control.is_none() {
+        eprintln!("skipped: a given cluster brings a kubectl of its own");
+        return Ok(());
+    }
+    let dir = tempfile::tempdir()?;
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_jobwright"), dir.path().join("kubectl-jobwright"))?;
+    let path = format!("{}:{}", dir.path().display(), std::env::var("PATH")?);
+    let kubectl = |args: &[&str]| -> Result<String> {
+        let mut command = std::process::Command::new(testbed::assets::KUBECTL.path()?);
+        let output = command.args(args).env("PATH", &path).output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    assert!(kubectl(&["jobwright", "version"])?.contains("Kubernetes API 1.37"));
+    let help = kubectl(&["jobwright", "explain", "--help"])?;
+    assert!(help.contains("Usage: kubectl jobwright explain"), "{help}");
+    Ok(())
+}
+
+#[test]
+fn shells_and_man_know_its_commands() -> Result<()> {
+    let says = |args: &[&str]| -> Result<String> {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_jobwright")).args(args).output()?;
+        anyhow::ensure!(output.status.success(), "{args:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = says(&["completions", shell])?;
+        assert!(completions.contains("explain") && completions.contains("timeline"), "{shell}: {completions}");
+    }
+    let page = says(&["man"])?;
+    assert!(page.contains(".TH jobwright 1") && page.contains("explain"), "{page}");
+    Ok(())
+}
