@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+pub mod ask;
 pub mod check;
 pub mod connect;
 pub mod explain;

@@ -9,10 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use thiserror::Error;
 
-use super::connect::{ClusterArguments, ConnectError};
-use crate::runtime::errors::message;
+use super::ask::{AskError, Where, conclude, condition, end};
 
 /// Rates are those of so long a time.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -32,44 +30,26 @@ pub struct Arguments {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    cluster: ClusterArguments,
-    /// The Jobs of this namespace; without it the context's
-    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME", conflicts_with = "all_namespaces")]
-    namespace: Option<String>,
+    place: Where,
     /// The Jobs of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
 }
 
-/// Why there is no table.
-#[derive(Debug, Error)]
-enum TopError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("cannot list Jobs: {0}")]
-    Unreadable(String),
-}
-
 /// Prints the table, again and again.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("jobwright: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude(run(arguments).map(|()| ExitCode::SUCCESS))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<(), TopError> {
-    let client = arguments.cluster.connect(None).await?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let jobs: Api<Job> = if arguments.all_namespaces { Api::all(client) } else { Api::namespaced(client, &namespace) };
+async fn run(arguments: &Arguments) -> Result<(), AskError> {
+    let place = arguments.place.open().await?;
+    let jobs: Api<Job> = if arguments.all_namespaces { Api::all(place.client.clone()) } else { place.api() };
+    let unreadable = place.unreadable("jobs");
     let live = std::io::stdout().is_terminal() && !arguments.once;
     let mut rates = Rates::default();
     loop {
-        let list = jobs.list(&ListParams::default()).await.map_err(|error| TopError::Unreadable(message(&error)))?;
+        let list = jobs.list(&ListParams::default()).await.map_err(&unreadable)?;
         let now = Timestamp::now();
         rates.take(&list.items, now);
         let shown = list.items.iter().filter(|job| arguments.all || !is_over(job));
@@ -89,8 +69,7 @@ async fn run(arguments: &Arguments) -> Result<(), TopError> {
 }
 
 fn is_over(job: &Job) -> bool {
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
+    job.status.as_ref().is_some_and(|status| end(status).is_some())
 }
 
 fn succeeded(job: &Job) -> i32 {
@@ -146,8 +125,7 @@ struct Row {
 impl Row {
     fn of(job: &Job, rate: Option<f64>, now: Timestamp) -> Self {
         let (spec, status) = (job.spec.clone().unwrap_or_default(), job.status.clone().unwrap_or_default());
-        let has =
-            |type_: &str| status.conditions.iter().flatten().any(|one| one.type_ == type_ && one.status == "True");
+        let has = |type_: &str| condition(&status, type_).is_some();
         let state = if has("Complete") {
             "complete"
         } else if has("Failed") {

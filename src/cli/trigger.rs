@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::batch::v1::{CronJob, Job, JobCondition, JobStatus};
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::connect::{ClusterArguments, ConnectError};
+use super::ask::{AskError, Where, conclude, end};
 use crate::runtime::errors::message;
 
 /// The annotation that `kubectl create job --from` sets too.
@@ -33,10 +33,7 @@ pub struct Arguments {
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
-    cluster: ClusterArguments,
-    /// The CronJob's namespace; without it the context's
-    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
-    namespace: Option<String>,
+    place: Where,
 }
 
 fn cron_job_name(text: &str) -> Result<String, String> {
@@ -48,9 +45,7 @@ fn cron_job_name(text: &str) -> Result<String, String> {
 #[derive(Debug, Error)]
 enum TriggerError {
     #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("cannot read cronjob/{name} in namespace {namespace}: {reason}")]
-    CronJob { name: String, namespace: String, reason: String },
+    Ask(#[from] AskError),
     #[error("cronjob/{name} in namespace {namespace} started no Job: {reason}")]
     Refused { name: String, namespace: String, reason: String },
     #[error("job/{name} was deleted before it had ended")]
@@ -61,33 +56,19 @@ enum TriggerError {
 
 /// Starts the Job and, if asked to, follows it.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("jobwright: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    conclude(run(arguments))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
-    let client = arguments.cluster.connect(None).await?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let name = arguments.subject.clone();
-    let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), &namespace);
-    let unreadable = |error: kube::Error| TriggerError::CronJob {
-        name: name.clone(),
-        namespace: namespace.clone(),
-        reason: message(&error),
-    };
-    let cron_job = cron_jobs.get(&name).await.map_err(unreadable)?;
+    let place = arguments.place.open().await.map_err(AskError::from)?;
+    let name = &arguments.subject;
+    let cron_job = place.api::<CronJob>().get(name).await.map_err(place.unreadable(&format!("cronjob/{name}")))?;
+    let jobs = place.api::<Job>();
     let job = job_now(&cron_job, arguments.name.as_deref());
-    let jobs: Api<Job> = Api::namespaced(client, &namespace);
-    let created = jobs.create(&PostParams::default(), &job).await;
-    let created = created.map_err(|error| TriggerError::Refused {
+    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| TriggerError::Refused {
         name: name.clone(),
-        namespace: namespace.clone(),
+        namespace: place.namespace.clone(),
         reason: message(&error),
     })?;
     println!("job/{} created", created.name_any());
@@ -163,11 +144,6 @@ async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
             return Ok(if end.type_ == "Complete" { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
         }
     }
-}
-
-fn end(status: &JobStatus) -> Option<&JobCondition> {
-    let mut conditions = status.conditions.iter().flatten();
-    conditions.find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
 }
 
 fn progress(status: &JobStatus, completions: Option<i32>) -> String {

@@ -6,6 +6,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
 
+use super::super::ask::end;
 use super::{Explanation, span, warnings};
 use crate::cronjob::schedule::Schedule;
 use crate::cronjob::zones;
@@ -89,9 +90,7 @@ pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestam
 
 /// What a Job that is over came to.
 fn outcome(job: &Job) -> Option<String> {
-    let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let end =
-        conditions.iter().find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")?;
+    let end = end(job.status.as_ref()?)?;
     Some(match end.type_.as_str() {
         "Complete" => "complete".to_owned(),
         _ => format!("failed ({})", end.reason.as_deref().unwrap_or("no reason is given")),

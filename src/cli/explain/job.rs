@@ -7,6 +7,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 
+use super::super::ask::{condition, end};
 use super::{Explanation, pod, span, warnings};
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::{Refused, Situation, Step, decide};
@@ -51,14 +52,6 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         }
     }
     explanation
-}
-
-fn end(status: &JobStatus) -> Option<&JobCondition> {
-    condition(status, "Complete").or_else(|| condition(status, "Failed"))
-}
-
-fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
-    status.conditions.iter().flatten().find(|one| one.type_ == type_ && one.status == "True")
 }
 
 /// How much is done, in words.

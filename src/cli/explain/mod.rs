@@ -10,15 +10,13 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::Event;
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
 use serde::Serialize;
-use thiserror::Error;
 
-use super::connect::{ClusterArguments, ConnectError};
+use super::ask::{AskError, Place, Where, conclude};
 use crate::runtime::config::Limits;
-use crate::runtime::errors::message;
 
 /// The flags of `jobwright explain`.
 #[derive(Clone, Debug, clap::Args)]
@@ -30,10 +28,7 @@ pub struct Arguments {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    cluster: ClusterArguments,
-    /// Its namespace; without it the context's
-    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
-    namespace: Option<String>,
+    place: Where,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -58,15 +53,6 @@ fn subject(text: &str) -> Result<Subject, String> {
     }
 }
 
-/// Why there is no explanation.
-#[derive(Debug, Error)]
-enum ExplainError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error("cannot read {what} in namespace {namespace}: {reason}")]
-    Unreadable { what: String, namespace: String, reason: String },
-}
-
 /// What is to be said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Explanation {
@@ -83,19 +69,13 @@ pub struct Explanation {
 
 /// Explains.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
-        Ok(explanation) => {
-            match arguments.output {
-                Output::Text => print!("{}", text(&explanation)),
-                Output::Json => println!("{:#}", serde_json::json!(explanation)),
-            }
-            ExitCode::SUCCESS
+    conclude(run(arguments).map(|explanation| {
+        match arguments.output {
+            Output::Text => print!("{}", text(&explanation)),
+            Output::Json => println!("{:#}", serde_json::json!(explanation)),
         }
-        Err(error) => {
-            eprintln!("jobwright: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        ExitCode::SUCCESS
+    }))
 }
 
 fn text(explanation: &Explanation) -> String {
@@ -113,52 +93,29 @@ fn text(explanation: &Explanation) -> String {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<Explanation, ExplainError> {
-    let client = arguments.cluster.connect(None).await?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let now = Timestamp::now();
-    let what = match &arguments.subject {
-        Subject::Job(name) => format!("job/{name}"),
-        Subject::CronJob(name) => format!("cronjob/{name}"),
-    };
-    let unreadable = |error: kube::Error| ExplainError::Unreadable {
-        what: what.clone(),
-        namespace: namespace.clone(),
-        reason: message(&error),
-    };
+async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
+    let place = arguments.place.open().await?;
     match &arguments.subject {
         Subject::Job(name) => {
-            let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-            let job = jobs.get(name).await.map_err(unreadable)?;
-            let pods = pods_of(&client, &namespace, &job).await.map_err(unreadable)?;
-            let events = events_of(&client, &namespace, &job.uid().unwrap_or_default()).await;
-            Ok(job::explain(&job::Facts { job: &job, pods: &pods, events: &events, limits: &Limits::default() }, now))
+            let (job, pods) = place.job_and_pods(name).await?;
+            let events = warnings_of(&place, &job.uid().unwrap_or_default()).await;
+            let facts = job::Facts { job: &job, pods: &pods, events: &events, limits: &Limits::default() };
+            Ok(job::explain(&facts, Timestamp::now()))
         }
         Subject::CronJob(name) => {
-            let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), &namespace);
-            let cron_job = cron_jobs.get(name).await.map_err(unreadable)?;
-            let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
-            let jobs = jobs.list(&ListParams::default()).await.map_err(unreadable)?.items;
-            let events = events_of(&client, &namespace, &cron_job.uid().unwrap_or_default()).await;
-            Ok(cron_job::explain(&cron_job, &jobs, &events, now))
+            let unreadable = place.unreadable(&format!("cronjob/{name}"));
+            let cron_job = place.api::<CronJob>().get(name).await.map_err(&unreadable)?;
+            let jobs = place.api::<Job>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
+            let events = warnings_of(&place, &cron_job.uid().unwrap_or_default()).await;
+            Ok(cron_job::explain(&cron_job, &jobs, &events, Timestamp::now()))
         }
     }
 }
 
-/// The pods that the Job selects and controls.
-async fn pods_of(client: &Client, namespace: &str, job: &Job) -> kube::Result<Vec<Pod>> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let uid = job.uid().unwrap_or_default();
-    let mut pods = pods.list(&ListParams::default()).await?.items;
-    pods.retain(|pod| pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid));
-    Ok(pods)
-}
-
 /// Warnings about an object, the newest first. Who may not read events gets an explanation without them.
-async fn events_of(client: &Client, namespace: &str, uid: &str) -> Vec<Event> {
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+async fn warnings_of(place: &Place, uid: &str) -> Vec<Event> {
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
-    let mut events = events.list(&about).await.map(|list| list.items).unwrap_or_default();
+    let mut events = place.api::<Event>().list(&about).await.map(|list| list.items).unwrap_or_default();
     events.sort_by_key(|event| std::cmp::Reverse(seen_at(event)));
     events
 }

@@ -5,6 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::super::ask::end;
 use crate::job::INDEX_ANNOTATION;
 
 /// What a pod was doing.
@@ -68,12 +69,7 @@ impl Timeline {
 
 fn outcome(job: &Job) -> String {
     let status = job.status.clone().unwrap_or_default();
-    let end = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True");
-    let word = match end {
+    let word = match end(&status) {
         Some(end) if end.type_ == "Complete" => "complete".to_owned(),
         Some(end) => format!("failed ({})", end.reason.as_deref().unwrap_or_default()),
         None => "under way".to_owned(),

@@ -1,0 +1,102 @@
+//! What the subcommands that ask a cluster share: where they ask, how they read, and what a Job came to.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt};
+use thiserror::Error;
+
+use super::connect::{ClusterArguments, ConnectError};
+use crate::runtime::errors::message;
+
+/// The flags that say where to ask.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Where {
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// The namespace; without it the context's
+    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+/// A cluster and a namespace of it.
+pub struct Place {
+    /// A client of the cluster.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum AskError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("cannot read {what} in namespace {namespace}: {reason}")]
+    Unreadable { what: String, namespace: String, reason: String },
+}
+
+impl Where {
+    /// Connects.
+    ///
+    /// # Errors
+    /// There is no cluster, or it does not answer us.
+    pub async fn open(&self) -> Result<Place, ConnectError> {
+        let client = self.cluster.connect(None).await?;
+        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok(Place { client, namespace })
+    }
+}
+
+impl Place {
+    /// The objects of one kind in this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The error that `what` could not be read.
+    pub fn unreadable(&self, what: &str) -> impl Fn(kube::Error) -> AskError + use<> {
+        let (what, namespace) = (what.to_owned(), self.namespace.clone());
+        move |error| AskError::Unreadable { what: what.clone(), namespace: namespace.clone(), reason: message(&error) }
+    }
+
+    /// A Job and the pods it controls.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn job_and_pods(&self, name: &str) -> Result<(Job, Vec<Pod>), AskError> {
+        let unreadable = self.unreadable(&format!("job/{name}"));
+        let job = self.api::<Job>().get(name).await.map_err(&unreadable)?;
+        let mut pods = self.api::<Pod>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
+        let uid = job.uid().unwrap_or_default();
+        pods.retain(|pod| {
+            pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+        });
+        Ok((job, pods))
+    }
+}
+
+/// The condition of this type, if it holds.
+pub fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
+    status.conditions.iter().flatten().find(|one| one.type_ == type_ && one.status == "True")
+}
+
+/// What says that a Job is over, and how it ended.
+pub fn end(status: &JobStatus) -> Option<&JobCondition> {
+    condition(status, "Complete").or_else(|| condition(status, "Failed"))
+}
+
+/// The exit code; an error is told first.
+pub fn conclude<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("jobwright: {error}");
+        ExitCode::FAILURE
+    })
+}
