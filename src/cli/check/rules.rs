@@ -91,7 +91,7 @@ impl Finding {
 /// What is to be said of a Job.
 pub fn of_job(job: &Job) -> Vec<Finding> {
     let Some(spec) = &job.spec else { return vec![Finding::unreadable("it has no spec".to_owned())] };
-    let mut findings = of_spec(spec);
+    let mut findings = of_spec(spec, "spec");
     let owned = job.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
     if spec.ttl_seconds_after_finished.is_none() && !owned {
         let message =
@@ -115,11 +115,7 @@ pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
         findings.push(Finding::unreadable("it has no spec.jobTemplate.spec".to_owned()));
         return findings;
     };
-    let in_template = of_spec(job).into_iter().map(|finding| {
-        let message = finding.message.replace("spec.", "spec.jobTemplate.spec.");
-        Finding { message, ..finding }
-    });
-    findings.extend(in_template);
+    findings.extend(of_spec(job, "spec.jobTemplate.spec"));
     findings
 }
 
@@ -179,23 +175,30 @@ fn of_times(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-fn of_spec(spec: &JobSpec) -> Vec<Finding> {
+/// What is to be said of a Job's spec, which stands at this path of its object.
+fn of_spec(spec: &JobSpec, at: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let pod = spec.template.spec.as_ref();
     if pod.is_some_and(|pod| pod.restart_policy.as_deref() == Some("OnFailure")) {
-        let message = "when the Job fails its pods are deleted, and their logs with them; set spec.template.spec.restartPolicy to Never to keep them";
+        let message = format!(
+            "when the Job fails its pods are deleted, and their logs with them; set {at}.template.spec.restartPolicy to Never to keep them"
+        );
         findings.push(found(&LOGS_LOST, message));
     }
     if spec.backoff_limit.is_some_and(|limit| limit < i32::MAX) && spec.backoff_limit_per_index.is_some() {
-        let message = "spec.backoffLimit counts the failures of all indexes together and may end the Job before spec.backoffLimitPerIndex is used up; leave spec.backoffLimit out";
+        let message = format!(
+            "{at}.backoffLimit counts the failures of all indexes together and may end the Job before {at}.backoffLimitPerIndex is used up; leave {at}.backoffLimit out"
+        );
         findings.push(found(&TWO_BACK_OFF_LIMITS, message));
     }
     if spec.completions.is_none() && spec.parallelism.is_some_and(|parallelism| parallelism > 1) {
-        let message = "without spec.completions it is a work queue: when one pod has succeeded no new ones are started; set spec.completions if each pod has its share";
+        let message = format!(
+            "without {at}.completions it is a work queue: when one pod has succeeded no new ones are started; set {at}.completions if each pod has its share"
+        );
         findings.push(found(&WORK_QUEUE, message));
     }
     if spec.active_deadline_seconds.is_none() {
-        let message = "a pod that hangs keeps it running for ever; set spec.activeDeadlineSeconds";
+        let message = format!("a pod that hangs keeps it running for ever; set {at}.activeDeadlineSeconds");
         findings.push(found(&NO_DEADLINE, message));
     }
     let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();
@@ -206,7 +209,7 @@ fn of_spec(spec: &JobSpec) -> Vec<Finding> {
     let silent: Vec<&str> = silent.map(|container| container.name.as_str()).collect();
     if !silent.is_empty() && !pod.is_some_and(|pod| asks(&pod.resources)) {
         let message = format!(
-            "{} asks for no resources and is the first to be evicted; set resources.requests in spec.template.spec.containers",
+            "{} asks for no resources and is the first to be evicted; set resources.requests in {at}.template.spec.containers",
             silent.join(", ")
         );
         findings.push(found(&NO_RESOURCES, message));
