@@ -185,8 +185,9 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
             Some(until) if until > now => {
                 let failed = status.failed.unwrap_or_default();
                 format!(
-                    "Job {name} waits {} before its next pod, until {until}, because pods have failed ({failed} so far, {} are borne): {counts}.",
+                    "Job {name} waits {} before its next pod, until {}, because pods have failed ({failed} so far, {} are borne): {counts}.",
                     span(now, until),
+                    second(until),
                     spec.backoff_limit.unwrap_or(6),
                 )
             }
@@ -200,7 +201,8 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
             _ => format!("Job {name} has no pods at the moment: {counts}."),
         }
     } else if blocked == live.len() {
-        format!("Job {name} does not get on: all of its {blocked} pods wait. {counts}.")
+        let wait = if blocked == 1 { "its pod waits".to_owned() } else { format!("all of its {blocked} pods wait") };
+        format!("Job {name} does not get on: {wait}. {counts}.")
     } else if blocked > 0 {
         format!("Job {name} is under way, and {blocked} of its {} pods wait: {counts}.", live.len())
     } else {
@@ -245,11 +247,16 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     };
     let decision = decide(&situation, now, facts.limits);
     let step = match (&decision.step, decision.wake) {
-        (Step::Nothing, Some(wake)) => format!("nothing before {wake}, or before something changes"),
+        (Step::Nothing, Some(wake)) => format!("nothing before {}, or before something changes", second(wake)),
         (Step::Nothing, None) => "nothing before something changes".to_owned(),
         (step, _) => format!("{:?}", step.brief()),
     };
     (step, backoff.over_at(facts.limits))
+}
+
+/// A time to the second.
+fn second(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Who set `spec.suspend`, as far as managed fields tell.
@@ -357,7 +364,7 @@ mod tests {
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu.",
         }]}));
         let told_ = told(&job(|_| {}), &[unscheduled]);
-        assert_eq!(told_.headline, "Job a does not get on: all of its 1 pods wait. 0 of 3 succeeded, 0 failed.");
+        assert_eq!(told_.headline, "Job a does not get on: its pod waits. 0 of 3 succeeded, 0 failed.");
         assert_eq!(told_.details, ["Pod a-1 has no node: 0/3 nodes are available: 3 Insufficient cpu."]);
         let pulling = pod(json!({"phase": "Pending", "containerStatuses": [{
             "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
