@@ -70,10 +70,10 @@ pub const MUTATIONS: &[Mutation] = &[
         "if status.start_time.is_none() && !had_nothing_to_do && !MUTANT {",
     ),
     bug(
-        "what is deleted counts by its phase alone",
+        "a pod that is listed counts as new",
         "src/job/decide/tally.rs",
-        "if !pod.tracked {",
-        "if !pod.tracked && !MUTANT {",
+        "if !job.can_count(pod) || listed.contains(&pod.identity.uid) {",
+        "if !job.can_count(pod) || listed.contains(&pod.identity.uid) && !MUTANT {",
     ),
     bug(
         "a new success is forgotten in the sum",

@@ -186,6 +186,9 @@ impl Checks {
     /// A pod is about to be changed by a controller.
     pub fn pod_patched(&mut self, store: &Store, before: &Value, after: &Value) {
         self.observe(store);
+        if controller(before).is_none() && controller(after).is_some() && !is_tracked(after) {
+            return self.breaks(format!("pod {} is adopted without the finalizer", before["metadata"]["name"]));
+        }
         if !is_tracked(before) || is_tracked(after) {
             return;
         }

@@ -31,6 +31,8 @@ pub enum Act {
     DeleteCronJob(usize),
     /// A user suspends or resumes a Job.
     Suspend(usize, bool),
+    /// A user suspends a Job and deletes its pods.
+    Withdraw(usize),
     /// A user changes a Job's parallelism; an elastic Job's completions with it.
     Scale(usize, i32),
     /// A user deletes a pod and its kubelet ends it.
@@ -168,12 +170,13 @@ fn act(random: &mut fastrand::Rng, jobs: usize) -> Act {
 /// One who plays with who owns what.
 fn act_on_owners(random: &mut fastrand::Rng, jobs: usize) -> Act {
     let (job, pod) = (random.usize(0..jobs), random.usize(0..100));
-    match random.u32(0..10) {
-        0..=5 => Act::Disown(pod),
+    match random.u32(0..12) {
+        0..=4 => Act::Disown(pod),
+        5 => Act::Suspend(job, random.bool()),
         6 => Act::Unlabel(pod),
         7 => Act::DeleteJob(job, "Orphan"),
         8 => Act::CreateJob(job, spec(random)),
-        _ => Act::Suspend(job, random.bool()),
+        _ => Act::Withdraw(job),
     }
 }
 

@@ -133,6 +133,15 @@ impl World {
                     job["spec"]["suspend"] = json!(suspend);
                 }
             }),
+            Act::Withdraw(job) => {
+                let Ok(owner) = state.store.get(&job_key(*job)) else { return };
+                let uid = owner["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+                let own = state.store.of("pods").filter(|(_, pod)| controller(pod) == Some(&uid) && !is_finished(pod));
+                for key in own.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    let _ = state.store.delete(&key, None, "Background");
+                }
+                self.act(state, &Act::Suspend(*job, true));
+            }
             Act::Scale(job, size) => state.store.change(&job_key(*job), |job| scale(job, *size)),
             Act::DeletePod(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
