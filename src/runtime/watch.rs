@@ -258,7 +258,9 @@ where
         };
         let found = found.and_then(|found| (self.parse)(found)).filter(|found| found.identity().uid == identity.uid);
         let change = match found {
-            Some(found) => cache.apply(found, Source::Answer),
+            // Of what is not watched nothing more is heard; what is held has to be let go first.
+            Some(found) if self.labels.is_none() || found.is_held() => cache.apply(found, Source::Answer),
+            Some(_) => cache.forget(&identity.uid),
             None => cache.remove(&identity.uid),
         };
         if let Some(change) = change {

@@ -28,17 +28,45 @@ const EVERY: Duration = Duration::from_millis(60);
 /// Pods at once.
 const AT_ONCE: usize = 8;
 
-/// How the pods of one Job have ended.
+/// How the pods of one Job have ended that its controller has to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     pub succeeded: i32,
     pub failed: i32,
+    /// Of those whose end nobody saw, so that it is not known whether they had been given up.
+    pub perhaps_succeeded: i32,
+    pub perhaps_failed: i32,
+}
+
+impl Ended {
+    /// Whether a status with these numbers is right.
+    pub fn fits(self, succeeded: i32, failed: i32) -> bool {
+        (self.succeeded..=self.succeeded + self.perhaps_succeeded).contains(&succeeded) && self.fits_failed(failed)
+    }
+
+    /// Whether a status with so many failures is right.
+    pub fn fits_failed(self, failed: i32) -> bool {
+        (self.failed..=self.failed + self.perhaps_failed).contains(&failed)
+    }
+
+    /// All of them.
+    pub fn all(self) -> i32 {
+        self.succeeded + self.failed + self.perhaps_succeeded + self.perhaps_failed
+    }
+}
+
+/// What is known of a pod that has ended.
+struct Entry {
+    job: String,
+    succeeded: bool,
+    /// It had the tracking finalizer when it ended; one that had not was given up. None if nobody saw it end.
+    counts: Option<bool>,
 }
 
 /// The players, until dropped, and what they know.
 pub struct Kubelets {
-    /// By pod UID: its Job's UID, and whether it succeeded.
-    ledger: Arc<Mutex<HashMap<String, (String, bool)>>>,
+    /// By pod UID.
+    ledger: Arc<Mutex<HashMap<String, Entry>>>,
     task: JoinHandle<()>,
 }
 
@@ -73,15 +101,22 @@ impl Kubelets {
     /// How the pods of this Job have ended.
     pub fn ended(&self, job: &str) -> Ended {
         let mut ended = Ended::default();
-        for (_, succeeded) in locked(&self.ledger).values().filter(|(owner, _)| owner == job) {
-            *(if *succeeded { &mut ended.succeeded } else { &mut ended.failed }) += 1;
+        for entry in locked(&self.ledger).values().filter(|entry| entry.job == job) {
+            let number = match (entry.counts, entry.succeeded) {
+                (Some(true), true) => &mut ended.succeeded,
+                (Some(true), false) => &mut ended.failed,
+                (None, true) => &mut ended.perhaps_succeeded,
+                (None, false) => &mut ended.perhaps_failed,
+                (Some(false), _) => continue,
+            };
+            *number += 1;
         }
         ended
     }
 
     /// Forgets the pods of this Job.
     pub fn forget(&self, job: &str) {
-        locked(&self.ledger).retain(|_, (owner, _)| owner != job);
+        locked(&self.ledger).retain(|_, entry| entry.job != job);
     }
 }
 
@@ -92,7 +127,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Player {
     pods: Api<Pod>,
     kubelet: Kubelet,
-    ledger: Arc<Mutex<HashMap<String, (String, bool)>>>,
+    ledger: Arc<Mutex<HashMap<String, Entry>>>,
 }
 
 impl Player {
@@ -113,33 +148,39 @@ impl Player {
         let ended = matches!(phase, "Succeeded" | "Failed");
         let deleting = pod.metadata.deletion_timestamp.is_some();
         if ended {
-            self.write_down(pod, phase == "Succeeded");
+            self.write_down(pod, phase == "Succeeded", is_tracked(pod).then_some(true));
         } else if deleting {
-            self.kubelet.fail(&name, 143).await?;
-            self.write_down(pod, false);
+            let last = self.kubelet.fail(&name, 143).await?;
+            self.write_down(&last, false, Some(is_tracked(&last)));
         } else if plays(pod) == STAY {
             if phase != "Running" {
                 self.kubelet.run(&name, true).await?;
             }
         } else if fails(pod) {
-            self.kubelet.fail(&name, 1).await?;
-            self.write_down(pod, false);
+            let last = self.kubelet.fail(&name, 1).await?;
+            self.write_down(&last, false, Some(is_tracked(&last)));
         } else {
-            self.kubelet.succeed(&name).await?;
-            self.write_down(pod, true);
+            let last = self.kubelet.succeed(&name).await?;
+            self.write_down(&last, true, Some(is_tracked(&last)));
         }
-        if deleting && pod.metadata.deletion_grace_period_seconds != Some(0) {
+        // An API server that is killed in the middle of a deletion leaves a pod that nothing holds.
+        if deleting && (pod.metadata.deletion_grace_period_seconds != Some(0) || pod.finalizers().is_empty()) {
             self.pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
         }
         Ok(())
     }
 
-    fn write_down(&self, pod: &Pod, succeeded: bool) {
+    /// What was written down first stands.
+    fn write_down(&self, pod: &Pod, succeeded: bool, counts: Option<bool>) {
         let owner = pod.owner_references().first().map(|owner| owner.uid.clone());
-        if let (Some(uid), Some(owner)) = (pod.uid(), owner) {
-            locked(&self.ledger).insert(uid, (owner, succeeded));
+        if let (Some(uid), Some(job)) = (pod.uid(), owner) {
+            locked(&self.ledger).entry(uid).or_insert(Entry { job, succeeded, counts });
         }
     }
+}
+
+fn is_tracked(pod: &Pod) -> bool {
+    pod.finalizers().iter().any(|finalizer| finalizer == "batch.kubernetes.io/job-tracking")
 }
 
 fn plays(pod: &Pod) -> &str {

@@ -61,8 +61,8 @@ impl Kind {
         let last =
             conditions.iter().find(|one| matches!(one.type_.as_str(), "Complete" | "Failed")).context("an end")?;
         let (end, reason) = (last.type_.as_str(), last.reason.as_deref().unwrap_or_default());
-        let counted =
-            Ended { succeeded: status.succeeded.unwrap_or_default(), failed: status.failed.unwrap_or_default() };
+        let (succeeded, failed) = (status.succeeded.unwrap_or_default(), status.failed.unwrap_or_default());
+        let counted = ended.fits(succeeded, failed);
         let indexes =
             [&status.completed_indexes, &status.failed_indexes].map(|text| text.as_deref().unwrap_or_default());
         match self {
@@ -70,19 +70,19 @@ impl Kind {
                 ensure!(indexes == ["0-4,6-10", "5,11"], "the indexes are {indexes:?}");
                 ensure!((end, reason) == ("Failed", "FailedIndexes"), "{end} {reason}");
                 // A pod made twice for one index, which a change of leaders may bring about, counts once.
-                ensure!(counted.succeeded == 10 && counted.failed == ended.failed, "{counted:?} of {ended:?}");
-            }
-            Self::Plain => {
                 ensure!(
-                    end == "Complete" && counted.succeeded >= 10 && counted == ended,
-                    "{end} {counted:?} of {ended:?}"
+                    succeeded == 10 && ended.fits_failed(failed),
+                    "{succeeded} succeeded, {failed} failed of {ended:?}"
                 );
             }
+            Self::Plain => {
+                ensure!(end == "Complete" && succeeded >= 10 && counted, "{end} {succeeded} and {failed} of {ended:?}");
+            }
             Self::WorkQueue | Self::Ttl => {
-                ensure!(end == "Complete" && counted == ended, "{end} {counted:?} of {ended:?}");
+                ensure!(end == "Complete" && counted, "{end} {succeeded} and {failed} of {ended:?}");
             }
             Self::Deadline => {
-                ensure!((end, reason) == ("Failed", "DeadlineExceeded") && counted.succeeded == 0, "{end} {reason}");
+                ensure!((end, reason) == ("Failed", "DeadlineExceeded") && succeeded == 0, "{end} {reason}");
             }
         }
         let uncounted = status.uncounted_terminated_pods.as_ref();
@@ -197,12 +197,12 @@ impl Load {
         // Its time to live may end before anybody has seen its end.
         let ended = if is_over(&last) { self.checked(kind, &uid, &last).await? } else { self.kubelets.ended(&uid) };
         self.tally.jobs.fetch_add(1, Ordering::Relaxed);
-        self.tally.pods.fetch_add(usize::try_from(ended.succeeded + ended.failed)?, Ordering::Relaxed);
+        self.tally.pods.fetch_add(usize::try_from(ended.all())?, Ordering::Relaxed);
         if matches!(kind, Kind::WorkQueue) {
             self.tally.took.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed().as_secs_f64());
         }
         if matches!(kind, Kind::Plain) {
-            self.tally.beyond.fetch_add(usize::try_from(ended.succeeded - 10)?, Ordering::Relaxed);
+            self.tally.beyond.fetch_add(usize::try_from(last.succeeded.unwrap_or_default() - 10)?, Ordering::Relaxed);
         }
         while let Err(error) = jobs.delete(name, &DeleteParams::background()).await {
             if matches!(&error, kube::Error::Api(status) if status.code == 404) {
