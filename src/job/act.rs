@@ -9,6 +9,7 @@ use kube::Api;
 use kube::api::Patch;
 use kube::core::Request;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::decide::{CreationReason, NewPod, Step};
 use super::key::Key;
@@ -17,7 +18,7 @@ use super::pod::Blueprint;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
-use super::{API_VERSION, KIND, TRACKING_FINALIZER, pod};
+use super::{API_VERSION, CONTROLLER_UID_LABEL, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Change, Source};
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Regarding};
@@ -38,6 +39,8 @@ pub struct Actor {
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that may be a Job's.
     pub pods: Cache<PodView>,
+    /// Whether all pods are watched, not only those with the label of a generated selector.
+    pub all_pods: watch::Sender<bool>,
     /// What is to be looked at; here, whom an answer concerns besides the Job at hand.
     pub queue: Queue<Key>,
 }
@@ -254,12 +257,30 @@ impl Actor {
     fn take_pod(&self, pod: WirePod) {
         let no_grace = pod.metadata.deletion_grace_period_seconds == Some(0);
         let Some(pod) = PodView::parse(pod) else { return };
+        let uid = pod.identity.uid.clone();
+        let last_news = !pod.tracked && !self.is_watched(&pod);
         if pod.deleting && no_grace && !pod.held {
             // Nothing keeps it: the answer is the last that is heard of it.
             self.drop_pod(&pod);
         } else if let Some(change) = self.pods.apply(pod, Source::Answer) {
             self.metrics.pod_changed(&change);
             self.tell_owners(&change);
+            if last_news {
+                // It would stay here as it is now for ever.
+                self.forget_pod(&uid);
+            }
+        }
+    }
+
+    /// Whether the watch tells of this pod.
+    pub fn is_watched(&self, pod: &PodView) -> bool {
+        *self.all_pods.borrow() || pod.labels.contains_key(CONTROLLER_UID_LABEL)
+    }
+
+    /// Lets go of a pod that exists but is none of our business.
+    pub fn forget_pod(&self, uid: &Uid) {
+        if let Some(change) = self.pods.forget(uid) {
+            self.metrics.pod_changed(&change);
         }
     }
 
@@ -332,10 +353,7 @@ impl Actor {
             "ownerReferences": [{"$patch": "delete", "uid": job.identity.uid}],
             "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
         }});
-        self.patch_pod(pod, &patch).await?;
-        // It may lack the label that is watched, and would then stay here as it is now for ever.
-        self.pods.forget(&pod.identity.uid);
-        Ok(())
+        self.patch_pod(pod, &patch).await
     }
 
     /// Stores a status, on the version of the Job that it was decided from.

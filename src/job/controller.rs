@@ -49,8 +49,6 @@ pub struct Controller {
     pods_watched: WatchMetrics,
     /// Whether the cache holds all pods, not only those with the label of a generated selector.
     all_pods_synced: Synced,
-    /// Whether all pods are watched, not only those with the label of a generated selector.
-    all_pods: watch::Sender<bool>,
     /// Where another controller was seen to work on our Jobs.
     rival: watch::Sender<Option<Rival>>,
 }
@@ -74,6 +72,7 @@ impl Controller {
             given_up: Mutex::default(),
             jobs: Arc::default(),
             pods: Cache::default(),
+            all_pods: watch::Sender::new(false),
             queue: Queue::closed(),
         };
         Self {
@@ -86,7 +85,6 @@ impl Controller {
             pods_synced: Synced::default(),
             pods_watched: WatchMetrics::default(),
             all_pods_synced: Synced::default(),
-            all_pods: watch::Sender::new(false),
             rival: watch::Sender::new(None),
         }
     }
@@ -181,7 +179,7 @@ impl Controller {
 
     /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
     async fn watch_pods(&self) {
-        let mut all_pods = self.all_pods.subscribe();
+        let mut all_pods = self.actor.all_pods.subscribe();
         loop {
             let all = *all_pods.borrow_and_update();
             let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
@@ -252,7 +250,7 @@ impl Controller {
         }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
             // A Job whose pods lack the label: from now on all pods are watched.
-            self.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
+            self.actor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
         self.actor.queue.add(Key::Job(job.identity.uid.clone()));
     }
@@ -267,8 +265,7 @@ impl Controller {
     fn pod_changed(&self, change: &Change<PodView>) {
         if !self.actor.queue.is_open() {
             // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
-            let unseen = |pod: &PodView| !*self.all_pods.borrow() && !pod.labels.contains_key(CONTROLLER_UID_LABEL);
-            if let Some(pod) = change.after.as_ref().filter(|pod| unseen(pod)) {
+            if let Some(pod) = change.after.as_ref().filter(|pod| !self.actor.is_watched(pod)) {
                 self.actor.pods.forget(&pod.identity.uid);
             }
             return;
@@ -286,14 +283,19 @@ impl Controller {
                 self.actor.queue.add(Key::Job(owner.uid.clone()));
             }
         }
-        let Some(pod) = change.after.as_ref().filter(|pod| pod.owner.is_none()) else { return };
-        if pod.tracked {
-            self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
-        }
-        for job in
-            self.actor.jobs.all(|job| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels))
-        {
-            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+        let Some(pod) = change.after.as_ref() else { return };
+        if !pod.tracked && !self.actor.is_watched(pod) {
+            // Somebody else's finalizer holds it, and the watch tells no more of it.
+            self.actor.forget_pod(&pod.identity.uid);
+        } else if pod.owner.is_none() {
+            if pod.tracked {
+                self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+            }
+            let may_adopt =
+                |job: &JobView| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels);
+            for job in self.actor.jobs.all(may_adopt) {
+                self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+            }
         }
     }
 

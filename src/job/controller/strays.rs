@@ -40,7 +40,7 @@ impl Controller {
         let mut params = ListParams::default().labels(&format!("!{CONTROLLER_UID_LABEL}")).fields(FIELDS).limit(PAGE);
         let mut count = 0;
         loop {
-            if *self.all_pods.borrow() {
+            if *self.actor.all_pods.borrow() {
                 // The watch shows them.
                 return Ok(0);
             }
@@ -77,8 +77,6 @@ impl Controller {
             }
         }
         self.actor.untrack_orphan(&pod).await?;
-        // Nobody would tell us of its end.
-        self.actor.pods.forget(&pod.identity.uid);
         Ok(true)
     }
 }
