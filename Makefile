@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak conformance end-to-end deployed image install-yaml kind bench deny release-check
+.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak conformance end-to-end deployed image crds install-yaml kind bench deny release-check
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ deployed: ## The image, installed by the chart on a real node: upgrades, failure
 
 image: ## The container image, as an OCI tarball, without a Docker engine
 	$(CARGO) run --quiet --package testbed -- image
+
+crds: ## Write crds/ from the types
+	$(CARGO) run --quiet -- crds > crds/jobwright.yaml
 
 install-yaml: ## Render deploy/install.yaml from the chart
 	helm=$$($(CARGO) run --quiet --package testbed -- path helm) && \

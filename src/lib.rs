@@ -9,5 +9,6 @@
 pub mod cli;
 pub mod cronjob;
 pub mod job;
+pub mod jobschedule;
 pub mod runtime;
 pub mod ttl;

@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod check;
 pub mod connect;
+pub mod crds;
 pub mod explain;
 pub mod next;
 pub mod rights;
@@ -45,6 +46,8 @@ enum Command {
     Trigger(trigger::Arguments),
     /// Tell what manifests of Jobs and CronJobs say that is likely to be regretted
     Check(check::Arguments),
+    /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
+    Crds,
     /// Tell the version, the commit, the Kubernetes API it was built for, and the time zone data in use
     Version,
     /// Print the completions for a shell, to be sourced by it
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Top(arguments) => top::main(&arguments),
         Command::Trigger(arguments) => trigger::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::Crds => crds::main(),
         Command::Version => {
             println!("{}", version::text());
             ExitCode::SUCCESS

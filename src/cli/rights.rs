@@ -71,8 +71,43 @@ pub const CRON_JOB: &[Right] = &[
 ];
 
 /// What the TTL controller does.
-pub const TTL: &[Right] =
-    &[("batch", "jobs", "get"), ("batch", "jobs", "list"), ("batch", "jobs", "watch"), ("batch", "jobs", "delete")];
+pub const TTL: &[Right] = &[
+    ("batch", "jobs", "get"),
+    ("batch", "jobs", "list"),
+    ("batch", "jobs", "watch"),
+    ("batch", "jobs", "delete"),
+    ("", "events", "create"),
+    ("", "events", "patch"),
+];
+
+/// What the JobSchedule controller does.
+pub const JOB_SCHEDULE: &[Right] = &[
+    ("jobwright.dev", "jobschedules", "get"),
+    ("jobwright.dev", "jobschedules", "list"),
+    ("jobwright.dev", "jobschedules", "watch"),
+    ("jobwright.dev", "jobschedules/status", "patch"),
+    ("jobwright.dev", "jobschedules/finalizers", "update"),
+    ("batch", "jobs", "get"),
+    ("batch", "jobs", "list"),
+    ("batch", "jobs", "watch"),
+    ("batch", "jobs", "create"),
+    ("batch", "jobs", "delete"),
+    ("", "events", "create"),
+    ("", "events", "patch"),
+];
+
+/// What is read of the namespaces' defaults.
+pub const NAMESPACES: &[Right] = &[("", "namespaces", "list"), ("", "namespaces", "watch")];
+
+/// What heeding JobLimits takes.
+pub const JOB_LIMITS: &[Right] = &[
+    ("jobwright.dev", "joblimits", "get"),
+    ("jobwright.dev", "joblimits", "list"),
+    ("jobwright.dev", "joblimits", "watch"),
+];
+
+/// What keeping the last lines of a log takes.
+pub const LOGS: &[Right] = &[("", "pods/log", "get")];
 
 /// What leader election does.
 pub const LEASE: &[Right] = &[

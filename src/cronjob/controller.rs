@@ -1,4 +1,5 @@
-//! Watches CronJobs, waits until they are due, and starts their Jobs. One queue holds all the times.
+//! Watches CronJobs, or other objects that start Jobs, waits until they are due, and starts their Jobs. One queue holds all
+//! the times.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,11 +16,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::decide::{due, history, upkeep, wake_after_change};
-use super::view::{ActiveJob, CronJobStatus, CronJobView};
-use super::wire::WireCronJob;
-use super::{KIND, job};
-use crate::job::API_VERSION;
+use super::decide::{history, upkeep};
+use super::scheduled::{Ended, Scheduled};
+use super::view::{ActiveJob, CronJobStatus};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Change, Source};
@@ -37,13 +36,13 @@ const AT_ONCE: usize = 1000;
 /// How long a status waits for the Jobs of other CronJobs to be started.
 const STARTS_FIRST: Duration = Duration::from_secs(5);
 
-/// The CronJob controller.
-pub struct Controller {
+/// The controller of CronJobs, or of what else is [`Scheduled`].
+pub struct Controller<S: Scheduled> {
     kit: Kit,
     /// All Jobs, fed by the Job controller.
     jobs: Arc<Cache<JobView>>,
     metrics: CronJobMetrics,
-    cron_jobs: Cache<CronJobView>,
+    cron_jobs: Cache<S>,
     synced: Synced,
     watched: WatchMetrics,
     queue: Queue<Uid>,
@@ -53,7 +52,7 @@ pub struct Controller {
     started: Notify,
 }
 
-/// The CronJob controller's metrics, under the built-in one's names.
+/// The controller's metrics; those of CronJobs under the built-in one's names.
 #[derive(Clone)]
 pub struct CronJobMetrics {
     skew: Histogram,
@@ -61,9 +60,9 @@ pub struct CronJobMetrics {
 
 impl CronJobMetrics {
     /// Registers them.
-    pub fn new(registry: &mut Registry) -> Self {
+    pub fn new(registry: &mut Registry, name: &str) -> Self {
         let skew = Histogram::new(exponential_buckets(1.0, 2.0, 10));
-        registry.sub_registry_with_prefix("cronjob_controller").register(
+        registry.sub_registry_with_prefix(format!("{name}_controller")).register(
             "job_creation_skew_duration_seconds",
             "How long after it was due a Job was created",
             skew.clone(),
@@ -72,7 +71,7 @@ impl CronJobMetrics {
     }
 }
 
-impl Controller {
+impl<S: Scheduled> Controller<S> {
     /// A controller that neither watches nor works yet. `jobs` is fed by the Job controller.
     pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: CronJobMetrics) -> Self {
         Self {
@@ -90,8 +89,8 @@ impl Controller {
 
     /// Keeps the cache in step with the API server for as long as it is polled.
     pub async fn watch(&self) {
-        let watch: Watch<WireCronJob, CronJobView> =
-            Watch { api: self.kit.api(), labels: None, parse: CronJobView::parse, metrics: self.watched.clone() };
+        let watch: Watch<S::Wire, S> =
+            Watch { api: self.kit.api(), labels: None, parse: S::parse, metrics: self.watched.clone() };
         watch.feed(&self.cron_jobs, &self.synced, |news| self.heard(news)).await;
     }
 
@@ -102,7 +101,7 @@ impl Controller {
         // An earlier term may have ended in the midst of it.
         self.starting.store(0, Ordering::SeqCst);
         let mut changes = self.jobs.subscribe();
-        self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity.uid.clone()));
+        self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity().uid.clone()));
         let listen = async {
             while let Some(change) = changes.recv().await {
                 if let Some(owner) = change.controller {
@@ -111,7 +110,7 @@ impl Controller {
             }
         };
         let sync = |uid| async move { self.sync(&uid).await };
-        let syncs = work_at_once(&self.queue, "cronjob", &self.kit.syncs, AT_ONCE, sync);
+        let syncs = work_at_once(&self.queue, S::NAME, &self.kit.syncs, AT_ONCE, sync);
         tokio::join!(listen, syncs);
     }
 
@@ -140,16 +139,16 @@ impl Controller {
         self.synced.want(since);
     }
 
-    fn heard(&self, news: News<CronJobView>) {
+    fn heard(&self, news: News<S>) {
         let change = match news {
             News::Changed(change) => change,
             News::Recovered => return self.queue.retry_now(),
         };
         let Some(now) = change.after.as_ref() else { return };
-        let uid = now.identity.uid.clone();
+        let uid = now.identity().uid.clone();
         if is_rescheduled(&change) {
             // What was due under the new schedule before it was set is nobody's business.
-            if let Some(wake) = wake_after_change(now, self.kit.clock.now()) {
+            if let Some(wake) = now.wake_after_change(self.kit.clock.now()) {
                 self.queue.add_at(uid, self.kit.clock.instant_of(wake));
             }
         } else {
@@ -159,9 +158,11 @@ impl Controller {
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(cron_job) = self.cron_jobs.get(uid) else { return Ok(()) };
-        let jobs = self.jobs.owned(uid, &cron_job.identity.namespace);
-        let mut status = cron_job.status.clone();
-        for job in history(&cron_job, &jobs) {
+        let base = cron_job.base();
+        let jobs = self.jobs.owned(uid, &base.identity.namespace);
+        let mut status = base.status.clone();
+        let mut ended = self.ended(&cron_job, &jobs).await?;
+        for job in history(base, &jobs) {
             if self.delete(&cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {
                 status.drop_active(&job.identity.uid);
             }
@@ -175,36 +176,64 @@ impl Controller {
             return Ok(());
         }
         for job in &upkeep.unexpected {
+            if S::KEEPS_RUNS {
+                status.active.push(ActiveJob::new(job));
+                continue;
+            }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
             self.tell(&cron_job, EventText::warning("UnexpectedJob", message));
         }
         for active in &upkeep.missing {
             if self.wire_jobs(&cron_job).get_opt(&active.name).await?.is_none() {
                 status.drop_active(&active.uid);
+                ended.push(Ended { job: active.clone(), end: None, replaced: false });
                 self.tell(
                     &cron_job,
                     EventText::normal("MissingJob", format!("Active job went missing: {}", active.name)),
                 );
             }
         }
-        let due = due(&cron_job, &status, self.kit.clock.now());
+        let due = cron_job.due(&status, self.kit.clock.now());
         due.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         let started = match due.start {
             Some(scheduled) => {
                 self.starting.fetch_add(1, Ordering::SeqCst);
+                if due.replace {
+                    let replaced = status.active.iter().cloned();
+                    ended.extend(replaced.map(|job| Ended { job, end: None, replaced: true }));
+                }
                 let started = self.start(&cron_job, &mut status, scheduled, due.replace).await;
                 self.let_others_start().await;
                 started
             }
             None => Ok(()),
         };
+        // What is still there was not replaced after all.
+        ended.retain(|ended| !status.is_active(&ended.job.uid));
         // What was found is stored, whether or not a Job could be started.
-        self.write_status(&cron_job, &status).await?;
+        self.write_status(&cron_job, &status, &ended).await?;
         started?;
         if let Some(wake) = due.wake {
             self.queue.add_at(uid.clone(), self.kit.clock.instant_of(wake));
         }
         Ok(())
+    }
+
+    /// The Jobs of the active list that have ended, as the API server has them now: they may be deleted in a moment.
+    async fn ended(&self, cron_job: &S, jobs: &[Arc<JobView>]) -> Result<Vec<Ended>, WriteError> {
+        let mut ended = Vec::new();
+        if !S::KEEPS_RUNS {
+            return Ok(ended);
+        }
+        for active in &cron_job.base().status.active {
+            let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
+            let Some(finished) = finished else { continue };
+            let found = self.wire_jobs(cron_job).get_opt(&active.name).await?;
+            let found = found.filter(|found| found.metadata.uid.as_deref() == Some(active.uid.as_str()));
+            let end = found.map(|found| ((**finished).clone(), found));
+            ended.push(Ended { job: active.clone(), end, replaced: false });
+        }
+        Ok(ended)
     }
 
     /// Where many are due at once, no Job waits for the status of another's CronJob to be written.
@@ -220,7 +249,7 @@ impl Controller {
     /// Starts the Job of this time, the active ones first deleted where they are to be replaced.
     async fn start(
         &self,
-        cron_job: &CronJobView,
+        cron_job: &S,
         status: &mut CronJobStatus,
         scheduled: Timestamp,
         replace: bool,
@@ -231,8 +260,8 @@ impl Controller {
                 status.drop_active(&active.uid);
             }
         }
-        let body = job::from_template(cron_job, scheduled).map_err(kube::Error::SerdeError)?;
-        let path = format!("/apis/batch/v1/namespaces/{}/jobs", cron_job.identity.namespace);
+        let body = cron_job.job(scheduled).map_err(kube::Error::SerdeError)?;
+        let path = format!("/apis/batch/v1/namespaces/{}/jobs", cron_job.identity().namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
             self.kit.client.request::<WireJob>(request).await
@@ -248,9 +277,9 @@ impl Controller {
             Err(error) if error.is_namespace_terminating() => return Err(error),
             Err(error) if error.is_conflict() => {
                 // There is a Job of this name: ours, from before a crash, or somebody else's, which is left alone.
-                let found = self.wire_jobs(cron_job).get_opt(&super::decide::job_name(cron_job, scheduled)).await?;
+                let found = self.wire_jobs(cron_job).get_opt(&cron_job.job_name(scheduled)).await?;
                 let Some(found) = found.and_then(JobView::parse) else { return Err(error) };
-                Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity.uid))
+                Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity().uid))
             }
             Err(error) => {
                 if !matches!(error, WriteError::Stopping) {
@@ -266,8 +295,8 @@ impl Controller {
         Ok(())
     }
 
-    async fn delete(&self, cron_job: &CronJobView, name: &str, uid: &Uid) -> Result<(), WriteError> {
-        let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), &cron_job.identity.namespace);
+    async fn delete(&self, cron_job: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
+        let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), &cron_job.identity().namespace);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.kit.writes.run(jobs.delete(name, &params)).await {
             Ok(_) => {
@@ -283,29 +312,27 @@ impl Controller {
     }
 
     /// Whether the API server holds a newer version than we know; it is then known too.
-    async fn is_outdated(&self, cron_job: &CronJobView) -> Result<bool, WriteError> {
-        let found = self.wire_cron_jobs(cron_job).get_opt(&cron_job.identity.name).await?.and_then(CronJobView::parse);
+    async fn is_outdated(&self, cron_job: &S) -> Result<bool, WriteError> {
+        let found = self.wire_cron_jobs(cron_job).get_opt(&cron_job.identity().name).await?.and_then(S::parse);
         let Some(found) = found else { return Ok(true) };
-        let outdated = found.identity.resource_version > cron_job.identity.resource_version;
+        let outdated = found.identity().resource_version > cron_job.identity().resource_version;
         self.cron_jobs.apply(found, Source::Answer);
         Ok(outdated)
     }
 
     /// Stores a status, if it is another, on the version of the CronJob that it was decided from.
-    async fn write_status(&self, cron_job: &CronJobView, status: &CronJobStatus) -> Result<(), WriteError> {
-        if *status == cron_job.status {
-            return Ok(());
-        }
-        let identity = &cron_job.identity;
+    async fn write_status(&self, cron_job: &S, status: &CronJobStatus, ended: &[Ended]) -> Result<(), WriteError> {
+        let Some(status) = cron_job.status_patch(status, ended, self.kit.clock.now()) else { return Ok(()) };
+        let identity = cron_job.identity();
         let patch = json!({
             "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
-            "status": status.to_patch(),
+            "status": status,
         });
         let cron_jobs = self.wire_cron_jobs(cron_job);
         let patch = Patch::Merge(&patch);
         match self.kit.writes.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
             Ok(written) => {
-                if let Some(written) = CronJobView::parse(written) {
+                if let Some(written) = S::parse(written) {
                     self.cron_jobs.apply(written, Source::Answer);
                 }
                 Ok(())
@@ -320,21 +347,21 @@ impl Controller {
         }
     }
 
-    fn wire_jobs(&self, cron_job: &CronJobView) -> Api<WireJob> {
-        Api::namespaced(self.kit.client.clone(), &cron_job.identity.namespace)
+    fn wire_jobs(&self, cron_job: &S) -> Api<WireJob> {
+        Api::namespaced(self.kit.client.clone(), &cron_job.identity().namespace)
     }
 
-    fn wire_cron_jobs(&self, cron_job: &CronJobView) -> Api<WireCronJob> {
-        Api::namespaced(self.kit.client.clone(), &cron_job.identity.namespace)
+    fn wire_cron_jobs(&self, cron_job: &S) -> Api<S::Wire> {
+        Api::namespaced(self.kit.client.clone(), &cron_job.identity().namespace)
     }
 
-    fn tell(&self, cron_job: &CronJobView, event: EventText) {
-        let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: cron_job.identity.clone() };
+    fn tell(&self, cron_job: &S, event: EventText) {
+        let regarding = Regarding { api_version: S::API_VERSION, kind: S::KIND, identity: cron_job.identity().clone() };
         self.kit.recorder.publish(regarding, event);
     }
 }
 
-fn is_rescheduled(change: &Change<CronJobView>) -> bool {
+fn is_rescheduled<S: Scheduled>(change: &Change<S>) -> bool {
     let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
-    before.spec.schedule != after.spec.schedule || before.spec.time_zone != after.spec.time_zone
+    after.is_rescheduled(before)
 }

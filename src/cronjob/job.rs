@@ -5,14 +5,29 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::view::CronJobView;
-use super::{SCHEDULED_ANNOTATION, decide, zones};
+use super::{SCHEDULED_ANNOTATION, zones};
 use crate::job::{API_VERSION, KIND};
 
-/// The Job to create for a time, as the API server takes it.
+/// What kind of object a Job is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner {
+    /// Its API version.
+    pub api_version: &'static str,
+    /// Its kind.
+    pub kind: &'static str,
+}
+
+/// The Job to create for a time, as the API server takes it. `variable` tells its containers the time.
 ///
 /// # Errors
 /// The template is not a JSON object; the API server stores no such CronJob.
-pub fn from_template(cron_job: &CronJobView, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+pub fn from_template(
+    cron_job: &CronJobView,
+    owner: Owner,
+    name: &str,
+    scheduled: Timestamp,
+    variable: Option<&str>,
+) -> serde_json::Result<Vec<u8>> {
     let mut template: Map<String, Value> = serde_json::from_str(cron_job.spec.job_template.get())?;
     let mut given = match template.remove("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -22,27 +37,47 @@ pub fn from_template(cron_job: &CronJobView, scheduled: Timestamp) -> serde_json
         Some(Value::Object(annotations)) => annotations,
         _ => Map::new(),
     };
-    annotations.insert(SCHEDULED_ANNOTATION.to_owned(), json!(stamp(cron_job, scheduled)));
+    let time = stamp(cron_job, scheduled);
+    annotations.insert(SCHEDULED_ANNOTATION.to_owned(), json!(time));
     let identity = &cron_job.identity;
     let mut metadata = json!({
-        "name": decide::job_name(cron_job, scheduled),
+        "name": name,
         "annotations": annotations,
         "ownerReferences": [{
-            "apiVersion": API_VERSION, "kind": super::KIND, "name": &*identity.name, "uid": identity.uid,
+            "apiVersion": owner.api_version, "kind": owner.kind, "name": &*identity.name, "uid": identity.uid,
             "controller": true, "blockOwnerDeletion": true,
         }],
     });
     if let Some(labels) = given.remove("labels") {
         metadata["labels"] = labels;
     }
-    serde_json::to_vec(&json!({
-        "apiVersion": API_VERSION, "kind": KIND, "metadata": metadata,
-        "spec": template.remove("spec").unwrap_or_default(),
-    }))
+    let mut spec = template.remove("spec").unwrap_or_default();
+    if let Some(variable) = variable {
+        tell_containers(&mut spec, variable, &time);
+    }
+    serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}))
+}
+
+/// Sets an environment variable of all containers, unless they have it.
+fn tell_containers(job: &mut Value, variable: &str, value: &str) {
+    for list in ["initContainers", "containers"] {
+        let containers = job.pointer_mut(&format!("/template/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let variables = container.entry("env").or_insert_with(|| json!([]));
+            if variables.is_null() {
+                *variables = json!([]);
+            }
+            let Some(variables) = variables.as_array_mut() else { continue };
+            if !variables.iter().any(|known| known["name"] == variable) {
+                // First, so that the others may refer to it.
+                variables.insert(0, json!({"name": variable, "value": value}));
+            }
+        }
+    }
 }
 
 /// The time in the CronJob's zone, which is UTC unless it names one.
-fn stamp(cron_job: &CronJobView, scheduled: Timestamp) -> String {
+pub fn stamp(cron_job: &CronJobView, scheduled: Timestamp) -> String {
     let zone = cron_job.spec.time_zone.as_deref().and_then(zones::zone).unwrap_or(TimeZone::UTC);
     let local = scheduled.to_zoned(zone);
     let offset = if local.offset().seconds() == 0 { "Z".to_owned() } else { local.strftime("%:z").to_string() };
@@ -57,8 +92,32 @@ mod tests {
     fn made(zone: Option<&str>) -> Value {
         let mut cron_job = cron_job("* * * * *");
         cron_job.spec.time_zone = zone.map(str::to_owned);
-        let job = from_template(&cron_job, "2026-01-05T10:30:00Z".parse().unwrap()).unwrap();
+        made_of(&cron_job, None)
+    }
+
+    fn made_of(cron_job: &CronJobView, variable: Option<&str>) -> Value {
+        let owner = Owner { api_version: "batch/v1", kind: "CronJob" };
+        let scheduled = "2026-01-05T10:30:00Z".parse().unwrap();
+        let job = from_template(cron_job, owner, "nightly-29460150", scheduled, variable).unwrap();
         serde_json::from_slice(&job).unwrap()
+    }
+
+    #[test]
+    fn containers_are_told_the_time_unless_they_know_better() {
+        let mut cron_job = cron_job("* * * * *");
+        let containers =
+            json!([{"name": "a"}, {"name": "b", "env": [{"name": "T", "value": "mine"}]}, {"name": "c", "env": null}]);
+        let template =
+            json!({"spec": {"template": {"spec": {"containers": containers, "initContainers": [{"name": "i"}]}}}});
+        cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
+        let pod = &made_of(&cron_job, Some("T"))["spec"]["template"]["spec"];
+        let told = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
+        assert_eq!(
+            (&pod["containers"][0]["env"], &pod["containers"][2]["env"], &pod["initContainers"][0]["env"]),
+            (&told, &told, &told)
+        );
+        assert_eq!(pod["containers"][1]["env"], json!([{"name": "T", "value": "mine"}]));
+        assert_eq!(made_of(&cron_job, None)["spec"], template["spec"]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The CronJob controller: stamps out Jobs when they are due
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/>).
 //!
-//! [`schedule`] knows when that is, [`decide`] what to do (pure), [`controller`] waits and does it.
+//! [`schedule`] knows when that is, [`decide`] what to do (pure), [`controller`] waits and does it, for CronJobs and whatever
+//! else is [`scheduled`].
 
 pub mod clock_changes;
 pub mod controller;
@@ -12,6 +13,7 @@ pub mod go_duration;
 pub mod job;
 pub mod missed;
 pub mod schedule;
+pub mod scheduled;
 pub mod view;
 pub mod wire;
 pub mod zones;

@@ -131,6 +131,22 @@ impl Schedule {
         self.names_zone
     }
 
+    /// How many seconds are between its times, if it says so itself (`@every`).
+    pub fn every(&self) -> Option<i64> {
+        match &self.kind {
+            Kind::Every(seconds) => Some(*seconds),
+            Kind::Fields(_) => None,
+        }
+    }
+
+    /// Whether it is for certain hours of the day; one that is not goes on through all.
+    pub fn has_certain_hours(&self) -> bool {
+        match &self.kind {
+            Kind::Every(_) => false,
+            Kind::Fields(fields) => fields.hour.bits.count_ones() < 24,
+        }
+    }
+
     /// The zone its times are in: the one its text names, else this one.
     pub fn zone<'a>(&'a self, usual: &'a TimeZone) -> &'a TimeZone {
         self.zone.as_ref().unwrap_or(usual)

@@ -92,7 +92,8 @@ impl ActiveJob {
         Self { uid: uid.clone(), name: name.to_string(), reference }
     }
 
-    fn parse(reference: Value) -> Option<Self> {
+    /// Reads an entry; none if it names no Job.
+    pub fn parse(reference: Value) -> Option<Self> {
         let text = |field: &str| reference[field].as_str().map(str::to_owned);
         Some(Self { uid: text("uid")?.into(), name: text("name")?, reference })
     }

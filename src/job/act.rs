@@ -2,30 +2,38 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use either::Either;
 use futures::future::join_all;
 use kube::Api;
-use kube::api::Patch;
+use kube::api::{LogParams, Patch};
 use kube::core::Request;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::decide::failure::Report;
 use super::decide::{CreationReason, NewPod, Step};
 use super::key::Key;
+use super::limit::WAITING_ANNOTATION;
 use super::metrics::JobMetrics;
 use super::pod::Blueprint;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
-use super::{API_VERSION, CONTROLLER_UID_LABEL, KIND, TRACKING_FINALIZER, pod};
+use super::{API_VERSION, CONTROLLER_UID_LABEL, FAILURE_ANNOTATION, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Change, Source};
-use crate::runtime::errors::WriteError;
+use crate::runtime::errors::{WriteError, message};
 use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
 use crate::runtime::writes::{delete_params, patch_params, post_params};
+
+/// How long a node may take to give a log away: its Job's end waits for it.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// As much of a log is read; more does not fit into the annotation.
+const LOG_MOST: i64 = 64 * 1024;
 
 /// What a step needs to be carried out.
 pub struct Actor {
@@ -33,6 +41,8 @@ pub struct Actor {
     pub kit: Kit,
     /// Where what happened is counted.
     pub metrics: JobMetrics,
+    /// How many last lines of a log are kept with a Job that fails.
+    pub log_tail: u32,
     /// Pods we are deleting uncounted.
     pub given_up: Mutex<HashSet<Uid>>,
     /// All Jobs.
@@ -81,9 +91,18 @@ impl Actor {
                 });
                 first_error(join_all(removals).await).map_err(Failure::Untracking)
             }
-            Step::WriteStatus { status, events } => {
-                self.write_status(job, &status).await?;
-                events.into_iter().for_each(|event| self.tell(job, event));
+            Step::TellWaiting(waiting) => {
+                let text = serde_json::to_string(&waiting).unwrap_or_default();
+                self.patch_status(job, &json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}})).await?;
+                self.tell(job, EventText::normal("WaitingForLimit", waiting.message));
+                Ok(())
+            }
+            Step::WriteStatus { status, events, mut report } => {
+                if let Some(report) = &mut report {
+                    report.log = self.last_lines(job, report).await;
+                }
+                self.write_status(job, &status, report.as_deref()).await?;
+                events.into_iter().chain(report.map(|report| report.event())).for_each(|event| self.tell(job, event));
                 Ok(())
             }
         }
@@ -122,6 +141,32 @@ impl Actor {
             None => self.jobs.remove(&job.identity.uid),
         };
         Ok(found)
+    }
+
+    /// The last lines of the log of the container to blame, if they are wanted and can be had soon.
+    async fn last_lines(&self, job: &JobView, report: &Report) -> Vec<String> {
+        let Some(container) = report.cause.container.clone().filter(|_| self.log_tail > 0) else { return Vec::new() };
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = self.namespaced(job);
+        let lines = LogParams {
+            container: Some(container),
+            tail_lines: Some(self.log_tail.into()),
+            limit_bytes: Some(LOG_MOST),
+            // Of a container that was started again, the one before is to blame.
+            previous: report.unfinished && report.cause.exit_code.is_some(),
+            ..LogParams::default()
+        };
+        let log = tokio::time::timeout(LOG_PATIENCE, pods.logs(&report.pod, &lines)).await;
+        match log {
+            Ok(Ok(log)) => log.lines().map(str::to_owned).collect(),
+            Ok(Err(error)) => {
+                tracing::warn!(pod = %report.pod, error = %message(&error), "no log to keep");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(pod = %report.pod, "no log to keep: its node does not answer");
+                Vec::new()
+            }
+        }
     }
 
     /// Tells people of something about this Job.
@@ -356,19 +401,32 @@ impl Actor {
         self.patch_pod(pod, &patch).await
     }
 
-    /// Stores a status, on the version of the Job that it was decided from.
-    async fn write_status(&self, job: &JobView, status: &JobStatus) -> Result<(), Failure> {
+    /// Stores a status.
+    async fn write_status(&self, job: &JobView, status: &JobStatus, report: Option<&Report>) -> Result<(), Failure> {
+        let mut patch = json!({"status": status.to_patch()});
+        // With the status they take no request and no permission more.
+        if let Some(report) = report {
+            patch["metadata"]["annotations"][FAILURE_ANNOTATION] = json!(report.to_text());
+        }
+        if job.standing.waiting.is_some() && status.start_time.is_some() {
+            patch["metadata"]["annotations"][WAITING_ANNOTATION] = Value::Null;
+        }
+        self.patch_status(job, &patch).await?;
+        self.metrics.status_written(job, status);
+        Ok(())
+    }
+
+    /// Patches the status, and annotations, on the version of the Job that it was decided from.
+    async fn patch_status(&self, job: &JobView, patch: &Value) -> Result<(), Failure> {
         let identity = &job.identity;
-        let patch = json!({
-            "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
-            "status": status.to_patch(),
-        });
+        let mut patch = patch.clone();
+        patch["metadata"]["uid"] = json!(identity.uid);
+        patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
         let jobs: Api<WireJob> = self.namespaced(job);
         let patch = Patch::Merge(&patch);
         let params = patch_params();
         match self.kit.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
-                self.metrics.status_written(job, status);
                 if let Some(written) = JobView::parse(written) {
                     self.jobs.apply(written, Source::Answer);
                 }

@@ -1,6 +1,7 @@
 //! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
 
 mod strays;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,9 @@ use tracing::Instrument;
 use super::CONTROLLER_UID_LABEL;
 use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
-use super::decide::{Refused, Situation, Step, decide};
+use super::decide::{Refused, Situation, Step, decide, failure};
 use super::key::Key;
+use super::limit::gate::{Gate, Pass};
 use super::metrics::{JobMetrics, Sync};
 use super::rival::Rival;
 use super::view::{JobView, Owner, PodView};
@@ -49,6 +51,10 @@ pub struct Controller {
     pods_watched: WatchMetrics,
     /// Whether the cache holds all pods, not only those with the label of a generated selector.
     all_pods_synced: Synced,
+    /// Whose turn it is, where Jobs are limited.
+    gate: Gate,
+    limits_synced: Synced,
+    limits_watched: WatchMetrics,
     /// Where another controller was seen to work on our Jobs.
     rival: watch::Sender<Option<Rival>>,
 }
@@ -67,6 +73,7 @@ impl Controller {
     /// A controller that neither watches nor works yet.
     pub fn new(kit: Kit, config: Config, metrics: JobMetrics) -> Self {
         let actor = Actor {
+            log_tail: config.log_tail,
             kit,
             metrics,
             given_up: Mutex::default(),
@@ -85,6 +92,9 @@ impl Controller {
             pods_synced: Synced::default(),
             pods_watched: WatchMetrics::default(),
             all_pods_synced: Synced::default(),
+            gate: Gate::default(),
+            limits_synced: Synced::default(),
+            limits_watched: WatchMetrics::default(),
             rival: watch::Sender::new(None),
         }
     }
@@ -96,6 +106,10 @@ impl Controller {
         if self.config.drives_pods {
             let controller = self.clone();
             tasks.spawn(async move { controller.watch_pods().await });
+            if self.config.limits_jobs {
+                let controller = self.clone();
+                tasks.spawn(async move { controller.watch_limits().await });
+            }
         }
     }
 
@@ -107,6 +121,11 @@ impl Controller {
         self.memory().clear();
         self.vanished().clear();
         self.actor.forget_given_up();
+        if self.config.limits_jobs {
+            self.forget_turns();
+            let controller = self.clone();
+            tasks.spawn(async move { controller.keep_turns().await });
+        }
         self.actor.queue.open();
         self.enqueue_all();
         let controller = self.clone();
@@ -144,6 +163,10 @@ impl Controller {
         if self.config.drives_pods {
             let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
             caches.push(("pods", CacheState::of(&self.actor.pods, known, &self.pods_watched)));
+            if self.config.limits_jobs {
+                let state = CacheState::of(&self.gate.limits, self.limits_synced.is_done(), &self.limits_watched);
+                caches.push(("joblimits", state));
+            }
         }
         caches
     }
@@ -162,12 +185,15 @@ impl Controller {
                 () = self.pods_synced.wait() => {}
                 () = self.all_pods_synced.wait() => {}
             }
+            if self.config.limits_jobs {
+                self.limits_synced.wait().await;
+            }
         }
     }
 
     /// Wants the caches to know all that had happened by `since`; [`Self::ready`] waits for it.
     pub fn want(&self, since: Instant) {
-        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
+        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced, &self.limits_synced] {
             synced.want(since);
         }
     }
@@ -365,7 +391,14 @@ impl Controller {
             }
             let pods = self.candidates(&job);
             let vanished = self.vanished().get(uid).copied();
+            let waiting = match self.gate.pass(&job.identity.namespace, uid) {
+                Pass::Open => None,
+                Pass::Waits(waiting) => Some(waiting),
+                // It comes again.
+                Pass::Unknown => return failure.map_or(Ok(()), Err),
+            };
             let situation = Situation {
+                waiting: waiting.as_ref(),
                 job: &job,
                 pods: &pods,
                 backoff: &memory.backoff,
@@ -386,7 +419,9 @@ impl Controller {
             tracing::debug!(step = ?decision.step.brief(), "next step");
             sync.note(&job, &decision.step);
             let last = matches!(decision.step, Step::Refuse(_));
-            match self.actor.act(&job, decision.step).await {
+            let mut step = decision.step;
+            failure::explain(&job, &mut step, || self.actor.pods.all(|pod| pod.controller() == Some(uid)));
+            match self.actor.act(&job, step).await {
                 Ok(()) if last => return Ok(()),
                 Ok(()) | Err(Failure::Changed) => {}
                 Err(Failure::Pods(error)) => {

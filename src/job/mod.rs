@@ -8,6 +8,7 @@ pub mod controller;
 pub mod decide;
 pub mod index;
 pub mod key;
+pub mod limit;
 pub mod metrics;
 pub mod pod;
 pub mod rival;
@@ -32,5 +33,7 @@ pub const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 pub const INDEX_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-failure-count";
 /// The same for failures that a policy says to ignore.
 pub const IGNORED_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+/// The annotation that says, in JSON, why a Job failed ([`decide::failure`]).
+pub const FAILURE_ANNOTATION: &str = "jobwright.dev/failure";
 /// The environment variable that tells a container the index of its pod.
 pub const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";

@@ -137,6 +137,8 @@ pub struct WireContainer {
 #[allow(missing_docs, reason = "the names of the API's fields")]
 pub struct WirePodStatus {
     pub phase: Option<String>,
+    pub reason: Option<String>,
+    pub message: Option<String>,
     pub conditions: Option<Vec<WireCondition>>,
     pub container_statuses: Option<Vec<WireContainerStatus>>,
     pub init_container_statuses: Option<Vec<WireContainerStatus>>,
@@ -152,13 +154,26 @@ pub struct WireContainerStatus {
     pub restart_count: i32,
     #[serde(default)]
     pub state: WireContainerState,
+    /// Before it was started again.
+    #[serde(default)]
+    pub last_state: WireContainerState,
 }
 
 /// The state of one container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[allow(missing_docs, reason = "the names of the API's fields")]
 pub struct WireContainerState {
+    pub waiting: Option<WireWaiting>,
     pub terminated: Option<WireTerminated>,
+}
+
+/// What a container waits for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names of the API's fields")]
+pub struct WireWaiting {
+    pub reason: Option<String>,
+    pub message: Option<String>,
 }
 
 /// How a container ended.
@@ -168,6 +183,9 @@ pub struct WireContainerState {
 pub struct WireTerminated {
     #[serde(default)]
     pub exit_code: i32,
+    pub signal: Option<i32>,
+    pub reason: Option<String>,
+    pub message: Option<String>,
     #[serde(default, deserialize_with = "time")]
     pub finished_at: Option<Timestamp>,
 }

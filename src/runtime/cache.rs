@@ -74,6 +74,8 @@ struct Listing {
 pub struct Changed {
     /// Which.
     pub uid: Uid,
+    /// Its namespace.
+    pub namespace: Arc<str>,
     /// The UID of its controlling owner.
     pub controller: Option<Uid>,
 }
@@ -164,7 +166,9 @@ impl<T: Cached> Cache<T> {
     }
 
     fn tell(&self, object: &T) {
-        let changed = Changed { uid: object.identity().uid.clone(), controller: object.controller().cloned() };
+        let Identity { uid, namespace, .. } = object.identity();
+        let (uid, namespace) = (uid.clone(), namespace.clone());
+        let changed = Changed { uid, namespace, controller: object.controller().cloned() };
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.send(changed.clone()).is_ok());
     }

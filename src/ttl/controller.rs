@@ -8,11 +8,16 @@ use kube::api::PropagationPolicy;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::decide::{Verdict, decide};
+use super::decide::{Rules, Verdict, decide};
+use super::namespaces::Namespaces;
 use crate::job::view::JobView;
+use crate::job::view::retention::Retention;
 use crate::job::wire::WireJob;
+use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
+use crate::runtime::config::Claim;
 use crate::runtime::errors::WriteError;
+use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
@@ -28,6 +33,10 @@ pub struct Controller {
     /// All Jobs, fed by the Job controller.
     jobs: Arc<Cache<JobView>>,
     metrics: TtlMetrics,
+    claim: Claim,
+    /// What goes for Jobs of which nothing is said.
+    default: Retention,
+    namespaces: Namespaces,
     queue: Queue<Uid>,
 }
 
@@ -52,8 +61,25 @@ impl TtlMetrics {
 
 impl Controller {
     /// A controller that does not work yet. `jobs` is fed by the Job controller.
-    pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: TtlMetrics) -> Self {
-        Self { kit, jobs, metrics, queue: Queue::closed() }
+    pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: TtlMetrics, claim: Claim, default: Retention) -> Self {
+        let namespaces = Namespaces::default();
+        if kit.namespace.is_some() {
+            // Whoever may work in one namespace only may not watch namespaces; the controller's own default does.
+            namespaces.assume_silent();
+        }
+        Self { kit, jobs, metrics, claim, default, namespaces, queue: Queue::closed() }
+    }
+
+    /// Keeps what namespaces say in step with the API server for as long as it is polled.
+    pub async fn watch(&self) {
+        if self.kit.namespace.is_some() {
+            return;
+        }
+        let changed = |name: Option<&str>| {
+            let concerned = self.jobs.all(|job| name.is_none_or(|name| *job.identity.namespace == *name));
+            concerned.iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
+        };
+        self.namespaces.watch(self.kit.client.clone(), changed).await;
     }
 
     /// Works, on every Job there is, until it is dropped.
@@ -111,13 +137,35 @@ impl Controller {
 
     /// When the Job's time was up, if it was; if it will be, the queue brings the Job back then.
     fn is_up(&self, job: &JobView) -> Option<jiff::Timestamp> {
-        match decide(job, self.kit.clock.now()) {
+        if self.claim == Claim::ManagedBy && !self.claim.covers(job.spec.managed_by.as_deref()) {
+            return None;
+        }
+        // They are all looked at again once it is known.
+        let namespace = self.namespaces.of(&job.identity.namespace)?;
+        let rules = Rules { spec: self.claim == Claim::All, namespace: &namespace, controller: &self.default };
+        self.complain(job, &namespace);
+        match decide(job, rules, self.kit.clock.now()) {
             Verdict::Leave => None,
             Verdict::Wait(at) => {
                 self.queue.add_at(job.identity.uid.clone(), self.kit.clock.instant_of(at));
                 None
             }
             Verdict::Delete(expired) => Some(expired),
+        }
+    }
+
+    /// Says that a Job is kept because what was to say for how long cannot be read.
+    fn complain(&self, job: &JobView, namespace: &Retention) {
+        let of_namespace = namespace.wrong.as_ref().filter(|_| job.retention.is_silent() && job.spec.ttl.is_none());
+        let (whose, wrong) = match (&job.retention.wrong, of_namespace) {
+            (Some(wrong), _) => ("", wrong),
+            (None, Some(wrong)) => ("its namespace's ", wrong),
+            (None, None) => return,
+        };
+        if job.status.is_finished() && !job.deleting {
+            let message = format!("{whose}{wrong}; the Job is kept until that is mended");
+            let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
+            self.kit.recorder.publish(regarding, EventText::warning("InvalidRetention", message));
         }
     }
 }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 const EVENTS_COMPARED: usize = 20;
 /// Likewise for events of one reason.
 const SIMILAR_EVENTS_COMPARED: usize = 10;
+/// What Jobwright tells and the built-in controller does not: why a Job failed.
+const MORE_THAN_BUILT_IN: &str = "FailureCause";
 
 /// Everything of one namespace.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +149,9 @@ impl Side {
         let about_jobs = self.events.values().filter(|event| event.involved_object.kind.as_deref() == Some("Job"));
         for event in about_jobs {
             let reason = event.reason.clone().unwrap_or_default();
+            if reason == MORE_THAN_BUILT_IN {
+                continue;
+            }
             let message = self.plain(event.message.as_deref().unwrap_or_default());
             *counts.entry(reason.clone()).or_default() += 1;
             if !message.starts_with("(combined from similar events)") {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use testbed::manifest::lay_over;
 use testbed::process::Process;
 use testbed::rights::Rights;
-use testbed::{Cluster, Kubelet};
+use testbed::{Cluster, Kubelet, Options};
 
 pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
@@ -117,6 +117,20 @@ impl Scene {
             namespace,
             client,
         })
+    }
+
+    /// A controller of all namespaces on a cluster of its own, and a namespace there.
+    pub async fn everywhere(prefix: &str, flags: &[&str]) -> Result<Self> {
+        // Leaked: a scene holds its cluster for good, and its processes end with this one.
+        let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
+        let mut scene = Self::on(cluster, prefix, flags).await?;
+        scene.flags.retain(|flag| !flag.starts_with("--namespace"));
+        let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
+        let rights = Rights { namespace: None, claim: claim.to_owned() };
+        let dir = cluster.dir().context("a cluster of our own has a folder")?;
+        scene.kubeconfig = rights.grant(cluster, "everywhere", dir, |_| {}).await?;
+        scene.start_controller().await?;
+        Ok(scene)
     }
 
     pub async fn start_controller(&mut self) -> Result<()> {

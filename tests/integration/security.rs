@@ -10,26 +10,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use testbed::rights::Rights;
-use testbed::{Cluster, Kubelet, Options};
+use testbed::{Cluster, Kubelet};
 
 use crate::harness::*;
 
 /// What keeps a forged pod from the garbage collector for as long as a test needs it.
 const HELD: &str = "example.com/held";
-
-/// A controller of all namespaces on a cluster of its own; the scene's namespace is the victim's.
-async fn everywhere() -> Result<Scene> {
-    // Leaked: a scene holds its cluster for good, and its processes end with this one.
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
-    let mut scene = Scene::on(cluster, "victim", &["--claim=all", "--pod-failure-backoff=50ms"]).await?;
-    scene.flags.retain(|flag| !flag.starts_with("--namespace"));
-    let rights = Rights { namespace: None, claim: "all".to_owned() };
-    let dir = cluster.dir().context("a cluster of our own has a folder")?;
-    scene.kubeconfig = rights.grant(cluster, "everywhere", dir, |_| {}).await?;
-    scene.start_controller().await?;
-    Ok(scene)
-}
 
 fn owner(kind: &str, name: &str, uid: &str) -> Value {
     json!([{"apiVersion": "batch/v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
@@ -37,7 +23,7 @@ fn owner(kind: &str, name: &str, uid: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Result<()> {
-    let scene = everywhere().await?;
+    let scene = Scene::everywhere("victim", &["--claim=all", "--pod-failure-backoff=50ms"]).await?;
     let attacker = scene.cluster.namespace("attacker").await?;
     let (pods, jobs): (Api<Pod>, Api<Job>) =
         (Api::namespaced(scene.client.clone(), &attacker), Api::namespaced(scene.client.clone(), &attacker));

@@ -127,6 +127,7 @@ pub fn job(data: &[u8]) {
     let mut backoff = Backoff::default();
     for vanished in [None, Some(now), Some(Timestamp::MAX)] {
         let situation = Situation {
+            waiting: None,
             job: &view,
             pods: &pods,
             backoff: &backoff,
@@ -145,7 +146,8 @@ pub fn job(data: &[u8]) {
         }
         backoff = decision.backoff;
     }
-    let _ = ttl::decide::decide(&view, now);
+    let own = &view.retention;
+    let _ = ttl::decide::decide(&view, ttl::decide::Rules { spec: true, namespace: own, controller: own }, now);
 }
 
 /// CronJobs of the right types with any values at all.
@@ -196,7 +198,7 @@ pub fn cron_job(data: &[u8]) {
     let due = cron::due(&view, &upkeep.status, now);
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
-        let _ = jobwright::cronjob::job::from_template(&view, scheduled);
+        let _ = jobwright::cronjob::scheduled::Scheduled::job(&view, scheduled);
     }
     let _ = cron::wake_after_change(&view, now);
 }

@@ -189,8 +189,13 @@ impl Server {
                 self.patch(&format!("{core}/{pod}"), "", *known, json!({"metadata": patch})).await
             }
             Ask::Status { job, status, known } => {
-                self.patch(&format!("{batch}/{job}"), "/status", *known, json!({"metadata": {}, "status": status}))
-                    .await
+                self.patch(
+                    &format!("{batch}/{job}"),
+                    "/status",
+                    *known,
+                    json!({"metadata": {"annotations": {"told": "so"}}, "status": status}),
+                )
+                .await
             }
             Ask::DeletePod { pod, known, grace } => {
                 let path = format!("{core}/{pod}");

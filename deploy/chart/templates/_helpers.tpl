@@ -30,8 +30,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "jobwright.runs" -}}
-{{- $here := or (eq .controller "job") (eq .root.Values.claim "all") -}}
-{{- $named := or (eq .root.Values.claim "managed-by") (has .controller .root.Values.controllers) -}}
+{{- $here := or (ne .controller "cronjob") (eq .root.Values.claim "all") -}}
+{{- $named := or (has .controller .root.Values.controllers) (and (eq .controller "job") (eq .root.Values.claim "managed-by")) -}}
 {{- if and $here $named }}yes{{ end }}
 {{- end }}
 
@@ -40,9 +40,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $cronjob := include "jobwright.runs" (dict "root" . "controller" "cronjob") -}}
 {{- $job := include "jobwright.runs" (dict "root" . "controller" "job") -}}
 {{- $ttl := include "jobwright.runs" (dict "root" . "controller" "ttl") -}}
+{{- $schedule := include "jobwright.runs" (dict "root" . "controller" "jobschedule") -}}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch{{ if $cronjob }}, create{{ end }}{{ if or $cronjob $ttl }}, delete{{ end }}]
+  verbs: [get, list, watch{{ if or $cronjob $schedule }}, create{{ end }}{{ if or $cronjob $schedule $ttl }}, delete{{ end }}]
 {{- if $job }}
 - apiGroups: [batch]
   resources: [jobs/status]
@@ -54,6 +55,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, delete, patch]
+{{- if gt (int .Values.settings.logTail) 0 }}
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
+- apiGroups: [jobwright.dev]
+  resources: [joblimits]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if and $ttl (not .Values.namespace) }}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
+{{- if $schedule }}
+- apiGroups: [jobwright.dev]
+  resources: [jobschedules]
+  verbs: [get, list, watch]
+- apiGroups: [jobwright.dev]
+  resources: [jobschedules/status]
+  verbs: [patch]
+- apiGroups: [jobwright.dev]
+  resources: [jobschedules/finalizers]
+  verbs: [update]
 {{- end }}
 {{- if $cronjob }}
 - apiGroups: [batch]
@@ -66,9 +91,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [cronjobs/finalizers]
   verbs: [update]
 {{- end }}
-{{- if or $job $cronjob }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
-{{- end }}
 {{- end }}

@@ -9,7 +9,9 @@ use kube::ResourceExt;
 
 use super::super::ask::{condition, end};
 use super::{Explanation, pod, span, warnings};
+use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::backoff::Backoff;
+use crate::job::decide::failure::Report;
 use crate::job::decide::{Refused, Situation, Step, decide};
 use crate::job::view::{JobView, PodView};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, Limits, MANAGED_BY};
@@ -86,12 +88,25 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
     }
     failures(pods, &mut explanation);
     if pods.iter().all(|pod| !pod::is_failed(pod)) {
-        explanation.details.push(
-            "Its failed pods are gone, and their logs with them; with restartPolicy Never they are kept.".to_owned(),
-        );
+        let (told, log) = kept(job).unwrap_or_default();
+        explanation.details.extend(told);
+        if log.is_empty() {
+            explanation.details.push(
+                "Its failed pods are gone, and their logs with them; with restartPolicy Never they are kept."
+                    .to_owned(),
+            );
+        } else {
+            explanation.details.push(format!("The last lines of its log:\n    {}", log.join("\n    ")));
+        }
     }
     explanation.next.push(format!("run it again: kubectl get job {name} -o yaml, take status, selector and its labels out, and create it under another name"));
     explanation
+}
+
+/// What the controller kept of the failure: what the pod to blame came to, and the last lines of its log.
+fn kept(job: &Job) -> Option<(Option<String>, Vec<String>)> {
+    let report: Report = serde_json::from_str(job.annotations().get(FAILURE_ANNOTATION)?).ok()?;
+    Some((Some(format!("{}.", report.event().message.trim_end_matches('.'))), report.log))
 }
 
 /// How the last pods that failed did.
@@ -238,6 +253,7 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     // What the controller remembers of failures, as far as the pods still tell.
     let backoff = Backoff::default().after(&failed, &succeeded);
     let situation = Situation {
+        waiting: None,
         job: &job,
         pods: &pods,
         backoff: &backoff,

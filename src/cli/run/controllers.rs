@@ -7,11 +7,15 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::installed::Installed;
 use super::{Arguments, ControllerName};
 use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
+use crate::cronjob::scheduled::Scheduled;
+use crate::cronjob::view::CronJobView;
 use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
 use crate::job::rival::Rival;
+use crate::jobschedule::view::JobScheduleView;
 use crate::runtime::election::lease::{Handover, LastWrites};
 use crate::runtime::kit::Kit;
 use crate::runtime::watch::CacheState;
@@ -27,21 +31,31 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Controllers {
     writes: Arc<Writes>,
     job: Arc<job::Controller>,
-    cron_job: Option<Arc<cronjob::Controller>>,
+    cron_job: Option<Arc<cronjob::Controller<CronJobView>>>,
+    job_schedule: Option<Arc<cronjob::Controller<JobScheduleView>>>,
     ttl: Option<Arc<ttl::Controller>>,
 }
 
 impl Controllers {
     /// The controllers that the arguments name, doing nothing yet.
-    pub fn new(arguments: &Arguments, kit: &Kit, registry: &mut Registry) -> Self {
-        let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(), JobMetrics::new(registry)));
-        let cron_job = arguments
-            .runs(ControllerName::CronJob)
-            .then(|| Arc::new(cronjob::Controller::new(kit.clone(), job.jobs(), CronJobMetrics::new(registry))));
-        let ttl = arguments
-            .runs(ControllerName::Ttl)
-            .then(|| Arc::new(ttl::Controller::new(kit.clone(), job.jobs(), TtlMetrics::new(registry))));
-        Self { writes: kit.writes.clone(), job, cron_job, ttl }
+    pub fn new(arguments: &Arguments, installed: Installed, kit: &Kit, registry: &mut Registry) -> Self {
+        let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(installed), JobMetrics::new(registry)));
+        let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
+            Arc::new(cronjob::Controller::new(
+                kit.clone(),
+                job.jobs(),
+                CronJobMetrics::new(registry, CronJobView::NAME),
+            ))
+        });
+        let job_schedule = (arguments.runs(ControllerName::JobSchedule) && installed.job_schedules).then(|| {
+            let metrics = CronJobMetrics::new(registry, JobScheduleView::NAME);
+            Arc::new(cronjob::Controller::new(kit.clone(), job.jobs(), metrics))
+        });
+        let ttl = arguments.runs(ControllerName::Ttl).then(|| {
+            let metrics = TtlMetrics::new(registry);
+            Arc::new(ttl::Controller::new(kit.clone(), job.jobs(), metrics, arguments.claim, arguments.retention()))
+        });
+        Self { writes: kit.writes.clone(), job, cron_job, job_schedule, ttl }
     }
 
     /// Begins to keep the caches in step with the API server; ends when the tasks are dropped.
@@ -51,6 +65,12 @@ impl Controllers {
         if let Some(cron_job) = self.cron_job.clone() {
             tasks.spawn(async move { cron_job.watch().await });
         }
+        if let Some(job_schedule) = self.job_schedule.clone() {
+            tasks.spawn(async move { job_schedule.watch().await });
+        }
+        if let Some(ttl) = self.ttl.clone() {
+            tasks.spawn(async move { ttl.watch().await });
+        }
         tasks
     }
 
@@ -59,6 +79,9 @@ impl Controllers {
         self.job.ready().await;
         if let Some(cron_job) = &self.cron_job {
             cron_job.ready().await;
+        }
+        if let Some(job_schedule) = &self.job_schedule {
+            job_schedule.ready().await;
         }
     }
 
@@ -74,6 +97,9 @@ impl Controllers {
         self.job.want(since);
         if let Some(cron_job) = &self.cron_job {
             cron_job.want(since);
+        }
+        if let Some(job_schedule) = &self.job_schedule {
+            job_schedule.want(since);
         }
         self.ready().await;
     }
@@ -101,6 +127,9 @@ impl Controllers {
         if let Some(cron_job) = self.cron_job.clone() {
             tasks.spawn(async move { cron_job.work().await });
         }
+        if let Some(job_schedule) = self.job_schedule.clone() {
+            tasks.spawn(async move { job_schedule.work().await });
+        }
         if let Some(ttl) = self.ttl.clone() {
             tasks.spawn(async move { ttl.work().await });
         }
@@ -112,6 +141,9 @@ impl Controllers {
         self.job.end();
         if let Some(cron_job) = &self.cron_job {
             cron_job.end();
+        }
+        if let Some(job_schedule) = &self.job_schedule {
+            job_schedule.end();
         }
         if let Some(ttl) = &self.ttl {
             ttl.end();
@@ -125,6 +157,7 @@ impl Controllers {
     pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
         let mut caches = self.job.caches();
         caches.extend(self.cron_job.as_ref().map(|cron_job| ("cronjobs", cron_job.cache())));
+        caches.extend(self.job_schedule.as_ref().map(|job_schedule| ("jobschedules", job_schedule.cache())));
         caches
     }
 
@@ -132,6 +165,7 @@ impl Controllers {
     pub fn queue_depths(&self) -> Vec<(&'static str, usize)> {
         let cron_job = self.cron_job.as_ref().map(|cron_job| ("cronjob", cron_job.queue_depth()));
         let ttl = self.ttl.as_ref().map(|ttl| ("ttl", ttl.queue_depth()));
-        [Some(("job", self.job.queue_depth())), cron_job, ttl].into_iter().flatten().collect()
+        let job_schedule = self.job_schedule.as_ref().map(|schedule| (JobScheduleView::NAME, schedule.queue_depth()));
+        [Some(("job", self.job.queue_depth())), cron_job, job_schedule, ttl].into_iter().flatten().collect()
     }
 }

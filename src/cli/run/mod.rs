@@ -2,6 +2,7 @@
 
 pub mod controllers;
 mod gauges;
+pub mod installed;
 mod lead;
 mod log;
 mod one_line;
@@ -12,8 +13,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use self::installed::Installed;
 use super::connect::ClusterArguments;
 use super::rights::{self, Right};
+use crate::job::view::retention::Retention;
 use crate::runtime::config::{Claim, Config, Limits};
 
 /// The flags of `jobwright run`.
@@ -27,14 +30,15 @@ pub struct Arguments {
     /// Which Jobs are ours
     #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
     claim: Claim,
-    /// Which controllers run where all Jobs are ours (--claim=all); otherwise the Job controller alone does
+    /// Which controllers run; beside the built-in ones (--claim=managed-by) the Job controller does in any case, and CronJobs
+    /// are left to the cluster
     #[arg(
         long,
         env = "JOBWRIGHT_CONTROLLERS",
         value_enum,
         value_delimiter = ',',
         value_name = "LIST",
-        default_value = "job,cronjob,ttl"
+        default_value = "job,cronjob,ttl,jobschedule"
     )]
     controllers: Vec<ControllerName>,
     /// How many Jobs are worked on at once
@@ -55,6 +59,15 @@ pub struct Arguments {
     /// How many pods of one Job are created or deleted at once
     #[arg(long, env = "JOBWRIGHT_MAX_PODS_PER_SYNC", value_name = "N", default_value = "500", value_parser = positive)]
     max_pods_per_sync: usize,
+    /// How long a Job that succeeded is kept, where nothing else says so and nobody controls it; for ever by default
+    #[arg(long, env = "JOBWRIGHT_TTL_AFTER_SUCCESS", value_name = "DURATION", value_parser = duration)]
+    ttl_after_success: Option<Duration>,
+    /// How long a Job that failed is kept, likewise
+    #[arg(long, env = "JOBWRIGHT_TTL_AFTER_FAILURE", value_name = "DURATION", value_parser = duration)]
+    ttl_after_failure: Option<Duration>,
+    /// How many last lines of the log of the container that failed are kept with a Job that fails; needs the right to read logs
+    #[arg(long, env = "JOBWRIGHT_LOG_TAIL", value_name = "LINES", default_value = "0")]
+    log_tail: u32,
     /// Serve /livez, /readyz and /metrics on this address, such as :8080; without it nothing is served
     #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
@@ -71,29 +84,47 @@ enum ControllerName {
     /// Starts CronJobs' Jobs
     #[value(name = "cronjob")]
     CronJob,
-    /// Deletes finished Jobs by ttlSecondsAfterFinished
+    /// Deletes finished Jobs by ttlSecondsAfterFinished and by annotations
     Ttl,
+    /// Starts JobSchedules' Jobs
+    #[value(name = "jobschedule")]
+    JobSchedule,
 }
 
 impl Arguments {
-    fn rights(&self) -> Vec<Right> {
+    fn rights(&self, installed: Installed) -> Vec<Right> {
         let of = [
             (ControllerName::Job, rights::JOB),
             (ControllerName::CronJob, rights::CRON_JOB),
             (ControllerName::Ttl, rights::TTL),
+            (ControllerName::JobSchedule, rights::JOB_SCHEDULE),
         ];
-        let mut rights: Vec<Right> =
-            of.iter().filter(|(name, _)| self.runs(*name)).flat_map(|(_, rights)| rights.iter().copied()).collect();
+        let mut rights: Vec<Right> = of
+            .iter()
+            .filter(|(name, _)| self.runs(*name) && installed.allows(*name))
+            .flat_map(|(_, rights)| rights.iter().copied())
+            .collect();
+        if self.log_tail > 0 && self.runs(ControllerName::Job) {
+            rights.extend(rights::LOGS);
+        }
+        if installed.job_limits && self.runs(ControllerName::Job) {
+            rights.extend(rights::JOB_LIMITS);
+        }
+        if self.namespace.is_none() && self.runs(ControllerName::Ttl) {
+            rights.extend(rights::NAMESPACES);
+        }
         rights.sort_unstable();
         rights.dedup();
         rights
     }
 
     /// The Job controller's settings.
-    fn config(&self) -> Config {
+    fn config(&self, installed: Installed) -> Config {
         Config {
             claim: self.claim,
             drives_pods: self.runs(ControllerName::Job),
+            log_tail: self.log_tail,
+            limits_jobs: installed.job_limits,
             concurrency: self.concurrency,
             limits: Limits {
                 pod_failure_backoff: self.pod_failure_backoff,
@@ -105,11 +136,17 @@ impl Arguments {
         }
     }
 
+    /// How long finished Jobs are kept of which nothing is said.
+    fn retention(&self) -> Retention {
+        Retention { after_success: self.ttl_after_success, after_failure: self.ttl_after_failure, wrong: None }
+    }
+
     fn runs(&self, name: ControllerName) -> bool {
         match name {
-            // Beside the built-in controllers, the others are theirs.
-            ControllerName::Job if self.claim == Claim::ManagedBy => true,
-            name => self.claim == Claim::All && self.controllers.contains(&name),
+            // Beside the built-in controllers, CronJobs are theirs, and so is ttlSecondsAfterFinished; not our annotations.
+            ControllerName::CronJob => self.claim == Claim::All && self.controllers.contains(&name),
+            ControllerName::Job => self.claim == Claim::ManagedBy || self.controllers.contains(&name),
+            ControllerName::Ttl | ControllerName::JobSchedule => self.controllers.contains(&name),
         }
     }
 }

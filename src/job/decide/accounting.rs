@@ -88,17 +88,24 @@ pub fn is_pressing(job: &JobView, tally: &Tally, limits: &Limits) -> bool {
     waiting >= limits.max_uncounted_pods
 }
 
-/// The status as it should be, if it is not so already.
-pub fn write_status(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, now: Timestamp, limits: &Limits) -> Step {
+/// The status as it should be, if it is not so already. A Job that `waits` has not started, or not been resumed.
+pub fn write_status(
+    job: &JobView,
+    tally: &Tally,
+    outcome: Option<&Outcome>,
+    waits: bool,
+    now: Timestamp,
+    limits: &Limits,
+) -> Step {
     let mut status = job.status.clone();
     let mut events = Vec::new();
-    if status.start_time.is_none() && !job.spec.suspend {
+    if status.start_time.is_none() && !job.spec.suspend && !waits {
         status.start_time = Some(whole_seconds(now));
     }
     let complete = outcome.is_none() && completions::is_complete(job, tally);
     let reached = complete.then(Outcome::completions_reached);
     let outcome = outcome.or(reached.as_ref());
-    if outcome.is_none() && !job.deleting {
+    if outcome.is_none() && !job.deleting && !waits {
         events.extend(suspend::apply(job, &mut status, now));
     }
 
@@ -116,7 +123,11 @@ pub fn write_status(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, now
     if let Some(outcome) = outcome {
         conclude(&mut status, &mut events, job, tally, outcome, now);
     }
-    if status == job.status { Step::Nothing } else { Step::WriteStatus { status: Box::new(status), events } }
+    if status == job.status {
+        Step::Nothing
+    } else {
+        Step::WriteStatus { status: Box::new(status), events, report: None }
+    }
 }
 
 /// Listed pods whose finalizer is off move into the counters.
@@ -251,7 +262,7 @@ mod tests {
         assert!(!first.is_finished() && first.completion_time.is_none());
         let job = job.with_status(first);
         assert!(matches!(job.decide(&[pod("a").succeeded(5)]).step, Step::Untrack(_)));
-        let Step::WriteStatus { status, events } = job.decide(&[pod("a").succeeded(5).untracked()]).step else {
+        let Step::WriteStatus { status, events, .. } = job.decide(&[pod("a").succeeded(5).untracked()]).step else {
             panic!()
         };
         let complete = status.true_condition(COMPLETE).unwrap();
@@ -304,7 +315,7 @@ mod tests {
     #[test]
     fn a_failed_job_tells_why_in_an_event() {
         let job = Job::new().completions(1).started(0).condition(FAILURE_TARGET);
-        let Step::WriteStatus { status, events } = job.decide(&[]).step else { panic!() };
+        let Step::WriteStatus { status, events, .. } = job.decide(&[]).step else { panic!() };
         assert!(status.true_condition(FAILED).is_some() && status.completion_time.is_none());
         assert_eq!((&*events[0].reason, events[0].message.as_str()), ("BackoffLimitExceeded", "message"));
     }

@@ -13,6 +13,7 @@ use super::tally::Tally;
 use super::{Decision, Refused, Situation, claims, decide};
 use crate::job::index::StoredIndexes;
 use crate::job::status::{Condition, JobStatus};
+use crate::job::view::cause::Cause;
 use crate::job::view::policies::{FailureRule, SuccessRule};
 use crate::job::view::{CompletionMode, IndexFailures, JobView, Owner, Phase, PodEnd, PodView};
 use crate::job::wire::WireJob;
@@ -196,6 +197,7 @@ impl Job {
         let pods = views(pods);
         let backoff = Backoff::default();
         let situation = Situation {
+            waiting: None,
             job: &self.view,
             pods: &pods,
             backoff: &backoff,
@@ -237,6 +239,7 @@ pub fn pod(name: &str) -> Pod {
         most_restarts: (0, 0),
         finished_at: time(1),
         end: None,
+        cause: None,
     };
     Pod { view }
 }
@@ -291,6 +294,11 @@ impl Pod {
     /// A container of it ended with this code.
     pub fn exit(self, container: &str, code: i32) -> Self {
         self.with(|pod| pod.end.get_or_insert_default().exits.push((container.to_owned(), code)))
+    }
+
+    /// Why it failed, or what holds it.
+    pub fn cause(self, cause: Cause) -> Self {
+        self.with(|pod| pod.cause = Some(Box::new(cause)))
     }
 
     pub fn condition(self, type_: &str, status: &str) -> Self {

@@ -139,6 +139,7 @@ impl World {
         for _ in 0..100 {
             let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
             let situation = Situation {
+                waiting: None,
                 job: &self.job,
                 pods: &pods,
                 backoff: &self.backoff,

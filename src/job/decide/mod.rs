@@ -15,6 +15,7 @@ pub mod claims;
 pub mod completion_mode;
 pub mod completions;
 pub mod deletion_order;
+pub mod failure;
 pub mod max_failed_indexes;
 pub mod numbers;
 pub mod outcome;
@@ -37,10 +38,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::backoff::Backoff;
+use self::failure::Report;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::tally::Tally;
 use super::index::CompletionIndex;
+use super::limit::Waiting;
 use super::status::JobStatus;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use crate::runtime::config::Limits;
@@ -59,6 +62,8 @@ pub struct Situation<'a> {
     pub vanished: Option<Timestamp>,
     /// Since when numbers of the status are out of date, as remembered.
     pub numbers_stale: Option<Timestamp>,
+    /// The limit that it waits for, if it has to wait for its start.
+    pub waiting: Option<&'a Waiting>,
     /// What was refused a moment ago: attend to the rest, and try that again later.
     pub refused: Refused,
 }
@@ -141,7 +146,11 @@ pub enum Step {
         status: Box<JobStatus>,
         /// What to tell people once it is stored.
         events: Vec<EventText>,
+        /// Why the Job fails, to be kept with it.
+        report: Option<Box<Report>>,
     },
+    /// Tell people what it waits for.
+    TellWaiting(Waiting),
 }
 
 /// Decides what to do next.
@@ -162,6 +171,11 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let tally = Tally::of(job, claims::owned(job, pods));
     let backoff = backoff.after(&tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
+    let waiting = situation.waiting.filter(|_| !job.deleting && !job.spec.suspend && !job.status.has_outcome());
+    if let Some(waiting) = waiting.filter(|_| tally.is_idle() && job.status.uncounted.is_empty()) {
+        let is_news = waiting.is_news(job.standing.waiting.as_deref());
+        return simple(if is_news { Step::TellWaiting(waiting.clone()) } else { Step::Nothing });
+    }
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
@@ -185,6 +199,8 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
                 wake = Some(earlier(wake, until));
                 None
             }
+            // What is left of it from before it was suspended is seen to; more has to wait.
+            PodPlan::Create(_) if waiting.is_some() => None,
             PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
             PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
         };
@@ -218,7 +234,7 @@ fn account(
     let job = situation.job;
     let untrack = accounting::accounted(job, tally, outcome, limits);
     if untrack.is_empty() || situation.refused.untracking {
-        accounting::write_status(job, tally, outcome, now, limits)
+        accounting::write_status(job, tally, outcome, situation.waiting.is_some(), now, limits)
     } else {
         // What is stored may be taken off before more is stored: one write then does both for a growing batch.
         Step::Untrack(untrack)
@@ -270,6 +286,7 @@ impl std::fmt::Debug for Brief<'_> {
             Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
             Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
+            Step::TellWaiting(waiting) => write!(f, "wait, {}", waiting.message),
             Step::WriteStatus { status, .. } => write!(
                 f,
                 "write status: active {}, succeeded {}, failed {}, uncounted {}",

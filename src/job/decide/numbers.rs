@@ -11,7 +11,7 @@ use crate::runtime::config::Limits;
 
 /// Until when a step can wait, if it can. `since` is when there was first a change of numbers to put off.
 pub fn put_off(job: &JobView, step: &Step, since: Timestamp, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
-    let Step::WriteStatus { status, events } = step else { return None };
+    let Step::WriteStatus { status, events, .. } = step else { return None };
     let news = seen_to(status).saturating_sub(seen_to(&job.status));
     let is_batch = usize::try_from(news).is_ok_and(|news| news >= limits.numbers_batch);
     if !events.is_empty() || is_batch || !differ_in_numbers_only(status, &job.status) {

@@ -28,6 +28,7 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
         looked_at += all.len();
         decisions += 1;
         let situation = Situation {
+            waiting: None,
             job: &job,
             pods: &all,
             backoff: &backoff,

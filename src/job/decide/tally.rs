@@ -96,6 +96,11 @@ impl Tally {
         self.records = backoff_limit_per_index::records(job, &self.tracked, &self.active, &over);
     }
 
+    /// Whether there are no pods to see to.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.terminating.is_empty() && self.tracked.is_empty()
+    }
+
     /// Whether this pod is kept as the record of its index's failures.
     pub fn is_record(&self, pod: &PodView) -> bool {
         let record = pod.index.and_then(|index| self.records.get(&index));

@@ -9,11 +9,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::policies::{FailureRule, SuccessRule};
+use super::retention::Retention;
+use super::standing::Standing;
 use super::{Labels, PodView, identity};
-use crate::job::CONTROLLER_UID_LABEL;
 use crate::job::index::CompletionIndex;
 use crate::job::status::JobStatus;
 use crate::job::wire::WireJob;
+use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
 use crate::runtime::config::BUILTIN_FIELD_MANAGER;
 use crate::runtime::identity::{Identity, Uid};
@@ -37,6 +39,12 @@ pub struct JobView {
     pub template: Arc<Template>,
     /// When kube-controller-manager last wrote its status, if ever.
     pub builtin_wrote: Option<Timestamp>,
+    /// An annotation of it says why it failed.
+    pub says_why: bool,
+    /// How long it is kept after its end, by its annotations.
+    pub retention: Retention,
+    /// Where it stands among others that limits are for too.
+    pub standing: Standing,
 }
 
 /// What the user asked for.
@@ -140,6 +148,12 @@ impl JobView {
             },
             status: JobStatus::parse(status, indexes),
             template: Arc::new(Template::parse(spec.template)),
+            says_why: metadata
+                .annotations
+                .as_ref()
+                .is_some_and(|annotations| annotations.contains_key(FAILURE_ANNOTATION)),
+            retention: Retention::parse(metadata.annotations.as_ref()),
+            standing: Standing::parse(&metadata),
             identity,
         })
     }

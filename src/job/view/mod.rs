@@ -1,8 +1,11 @@
 //! What is known of a Job and its Pods: parsed once, at the edge, into what decisions need.
 
+pub mod cause;
 mod job;
 mod pod;
 pub mod policies;
+pub mod retention;
+pub mod standing;
 
 use std::collections::BTreeMap;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+use super::cause::Cause;
 use super::{Labels, identity};
 use crate::job::index::CompletionIndex;
 use crate::job::wire::{WireCondition, WireContainerStatus, WirePod, WirePodStatus};
@@ -50,6 +51,8 @@ pub struct PodView {
     pub finished_at: Timestamp,
     /// What a failure policy looks at; kept only of pods that failed or are being deleted.
     pub end: Option<Box<PodEnd>>,
+    /// Why it failed, or what holds it; none of a pod in good health.
+    pub cause: Option<Box<Cause>>,
 }
 
 /// The failures of one index, as recorded on its pods: the Job's status does not hold them.
@@ -172,6 +175,7 @@ impl PodView {
             ),
             finished_at,
             end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
+            cause: (phase != Phase::Succeeded).then(|| Cause::of(&status)).flatten().map(Box::new),
             labels: metadata.labels.unwrap_or_default(),
             identity,
         })

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::assets;
 use crate::control_plane::{self, ControlPlane};
+use crate::crds;
 use crate::kwok;
 use crate::node::{self, RealNode};
 use crate::process::Process;
@@ -86,7 +87,11 @@ impl Cluster {
         SHARED
             .get_or_try_init(|| async {
                 match std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
-                    Some(path) => Ok(Self::given(PathBuf::from(path))),
+                    Some(path) => {
+                        let cluster = Self::given(PathBuf::from(path));
+                        crds::install(&cluster.client().await?).await?;
+                        Ok(cluster)
+                    }
                     None => Self::start(&Options { control_plane: unthrottled(), ..Options::default() }).await,
                 }
             })
@@ -135,6 +140,7 @@ impl Cluster {
             Nodes::None | Nodes::Auto => {}
         }
         wait_for_account(&client, "default").await?;
+        crds::install(&client).await?;
         Ok(Self { kubeconfig: control.kubeconfig.clone(), control: Some(control), node, kwok, home: Some(home) })
     }
 

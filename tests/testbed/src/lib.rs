@@ -8,6 +8,7 @@ pub mod assets;
 pub mod certs;
 pub mod cluster;
 pub mod control_plane;
+pub mod crds;
 pub mod image;
 pub mod images;
 pub mod jobwright;

@@ -1,0 +1,61 @@
+//! `jobwright crds`: the manifests of our own resources, made from their types.
+
+use std::process::ExitCode;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion,
+};
+use kube::CustomResourceExt;
+
+use crate::job::limit::types::JobLimit;
+use crate::jobschedule::types::JobSchedule;
+
+/// The version before: still served, with the same fields, so that what is stored in it is read on.
+const BEFORE: &str = "v1alpha1";
+
+/// The resources, as the cluster is to have them.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![with_version_before(JobSchedule::crd()), with_version_before(JobLimit::crd())]
+}
+
+fn with_version_before(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    if let Some(newest) = crd.spec.versions.first() {
+        let warning = format!("{}/{BEFORE} is deprecated; write {}/{}", crd.spec.group, crd.spec.group, newest.name);
+        let before = CustomResourceDefinitionVersion {
+            name: BEFORE.to_owned(),
+            storage: false,
+            deprecated: Some(true),
+            deprecation_warning: Some(warning),
+            ..newest.clone()
+        };
+        crd.spec.versions.push(before);
+    }
+    crd
+}
+
+/// The manifests, as one YAML stream.
+///
+/// # Errors
+/// They cannot be written as YAML.
+pub fn text() -> Result<String, serde_saphyr::ser::Error> {
+    let mut text = String::new();
+    for crd in all() {
+        text += "---\n";
+        text += &serde_saphyr::to_string(&crd)?;
+    }
+    Ok(text)
+}
+
+/// Prints the manifests.
+pub fn main() -> ExitCode {
+    match text() {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("jobwright: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

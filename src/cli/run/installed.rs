@@ -1,0 +1,50 @@
+//! Which of our own resources the cluster has.
+
+use std::time::Duration;
+
+use kube::Client;
+
+use super::ControllerName;
+use crate::jobschedule::API_VERSION;
+use crate::runtime::errors::message;
+
+/// How soon it is asked again where there was no answer.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// Which of our own resources the cluster has. A resource that is installed later is seen by the next start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Installed {
+    /// `jobschedules.jobwright.dev`.
+    pub job_schedules: bool,
+    /// `joblimits.jobwright.dev`.
+    pub job_limits: bool,
+}
+
+impl Installed {
+    /// Whether there is what this controller works on.
+    pub(super) fn allows(self, name: ControllerName) -> bool {
+        name != ControllerName::JobSchedule || self.job_schedules
+    }
+}
+
+/// Asks the API server, for as long as it takes.
+pub async fn look(client: &Client) -> Installed {
+    loop {
+        match client.list_api_group_resources(API_VERSION).await {
+            Ok(found) => {
+                let has = |name: &str| found.resources.iter().any(|resource| resource.name == name);
+                return Installed { job_schedules: has("jobschedules"), job_limits: has("joblimits") };
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                tracing::info!(
+                    "there are no JobSchedules and JobLimits here; to have them, apply crds/ and start again"
+                );
+                return Installed::default();
+            }
+            Err(error) => {
+                tracing::warn!(error = %message(&error), "the API server does not say which resources it has");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}

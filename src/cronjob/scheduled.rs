@@ -1,0 +1,118 @@
+//! What the controller needs to know of a kind of objects that start Jobs when they are due. CronJob is one, JobSchedule
+//! another; the controller is the same.
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::decide::{self, Due};
+use super::job;
+use super::view::{ActiveJob, CronJobStatus, CronJobView};
+use super::wire::WireCronJob;
+use crate::job::view::JobView;
+use crate::job::wire::WireJob;
+use crate::runtime::cache::Cached;
+
+/// An object that starts Jobs when they are due.
+pub trait Scheduled: Cached + Sized {
+    /// The object as it comes over the wire.
+    type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+
+    /// The object's API version.
+    const API_VERSION: &'static str;
+    /// Its kind.
+    const KIND: &'static str;
+    /// The controller's name, in metrics and logs.
+    const NAME: &'static str;
+    /// What its Jobs came to is kept; those that others start for it are as good as its own.
+    const KEEPS_RUNS: bool;
+
+    /// Parses one; none if it lacks what every stored object has.
+    fn parse(wire: Self::Wire) -> Option<Self>;
+    /// What it has in common with a CronJob.
+    fn base(&self) -> &CronJobView;
+    /// Whether a Job is due, with this status.
+    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due;
+    /// Whether it is due at other times than before.
+    fn is_rescheduled(&self, before: &Self) -> bool;
+    /// When one whose times have just been changed is to be looked at: at its next time, not before.
+    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp>;
+    /// The name of the Job for a time: it keeps two from being started for one.
+    fn job_name(&self, scheduled: Timestamp) -> String;
+    /// The Job to create for a time, as the API server takes it.
+    ///
+    /// # Errors
+    /// The template is not a JSON object; the API server stores no such object.
+    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
+    /// The JSON merge patch that makes the stored status this one, with these runs ended since; none if it is so already.
+    fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value>;
+}
+
+/// A Job on the list of active ones that is active no more.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Which.
+    pub job: ActiveJob,
+    /// What it came to, and its annotations; none if it is gone.
+    pub end: Option<(JobView, WireJob)>,
+    /// It was deleted to make room for another.
+    pub replaced: bool,
+}
+
+impl Scheduled for CronJobView {
+    type Wire = WireCronJob;
+
+    const API_VERSION: &'static str = crate::job::API_VERSION;
+    const KIND: &'static str = super::KIND;
+    const NAME: &'static str = "cronjob";
+    const KEEPS_RUNS: bool = false;
+
+    fn parse(wire: WireCronJob) -> Option<Self> {
+        Self::parse(wire)
+    }
+
+    fn base(&self) -> &CronJobView {
+        self
+    }
+
+    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
+        decide::due(self, status, now)
+    }
+
+    fn is_rescheduled(&self, before: &Self) -> bool {
+        before.spec.schedule != self.spec.schedule || before.spec.time_zone != self.spec.time_zone
+    }
+
+    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp> {
+        decide::wake_after_change(self, now)
+    }
+
+    fn job_name(&self, scheduled: Timestamp) -> String {
+        decide::job_name(self, scheduled)
+    }
+
+    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+        let name = decide::job_name(self, scheduled);
+        job::from_template(
+            self,
+            job::Owner { api_version: Self::API_VERSION, kind: Self::KIND },
+            &name,
+            scheduled,
+            None,
+        )
+    }
+
+    fn status_patch(&self, status: &CronJobStatus, _: &[Ended], _: Timestamp) -> Option<Value> {
+        (*status != self.status).then(|| status.to_patch())
+    }
+}

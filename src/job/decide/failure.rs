@@ -1,0 +1,211 @@
+//! Why a Job failed: kept on the Job itself, in an annotation, when its failure is decided. What a user would look for is
+//! then gone or about to go: pods are deleted with the Job's failure (kubernetes/kubernetes issues 74848, 71364, 78644).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Step;
+use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_replacement_policy::is_failed;
+use crate::job::index::CompletionIndex;
+use crate::job::status::{FAILED, FAILURE_TARGET, JobStatus};
+use crate::job::view::cause::Cause;
+use crate::job::view::{JobView, PodView};
+use crate::runtime::events::EventText;
+
+/// The annotation's size at most, in bytes.
+pub const REPORT_MOST: usize = 4096;
+
+/// Why a Job failed, as `jobwright.dev/failure` has it in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Report {
+    /// The pod to blame.
+    pub pod: String,
+    /// Its completion index, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<CompletionIndex>,
+    /// It had not ended: the Job ran out of time or of tries while it was as `reason` says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
+    /// How often its containers were started again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restarts: i64,
+    /// What it came to.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The last lines of the container's log, where these are asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// Puts into a step that stores the Job's failure why it fails. `pods` are its pods, those included that are counted and
+/// let go.
+pub fn explain(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<PodView>>) {
+    if is_due(job, step)
+        && let Step::WriteStatus { report: why, .. } = step
+    {
+        *why = report(job, &pods()).map(Box::new);
+    }
+}
+
+/// Whether this step stores that the Job fails: the moment at which to say why. At the interim condition its pods are still
+/// there; where somebody else set that, and did not say why, the end has to do.
+pub fn is_due(job: &JobView, step: &Step) -> bool {
+    let Step::WriteStatus { status, .. } = step else { return false };
+    let turns = |type_| is_true(status, type_) && !is_true(&job.status, type_);
+    turns(FAILURE_TARGET) || turns(FAILED) && !job.says_why
+}
+
+fn is_true(status: &JobStatus, type_: &str) -> bool {
+    status.true_condition(type_).is_some()
+}
+
+/// What these pods, the Job's own, say of its failure. None if there is none to blame.
+///
+/// The pod that a failure policy names comes first, then the failed one that ended last, then one that never ended.
+pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<Report> {
+    let own = || pods.iter().filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.identity.uid));
+    let failed = || own().filter(|pod| is_failed(job, pod));
+    let named = || failed().find(|pod| matches!(verdict(job, pod), Verdict::FailJob(_)));
+    let counted = || failed().filter(|pod| verdict(job, pod) != Verdict::Ignore).max_by_key(|pod| newest(pod));
+    let held =
+        || own().filter(|pod| !pod.is_ended()).max_by_key(|pod| (pod.cause.is_some(), pod.restarts, newest(pod)));
+    let pod = named().or_else(counted).or_else(held)?;
+    Some(Report {
+        pod: pod.identity.name.to_string(),
+        index: job.index_of(pod),
+        unfinished: !pod.is_ended(),
+        restarts: pod.restarts,
+        cause: pod.cause.as_deref().cloned().unwrap_or_default(),
+        log: Vec::new(),
+    })
+}
+
+/// Of pods that ended at one time the last by name, so that everybody blames the same.
+fn newest(pod: &PodView) -> (jiff::Timestamp, &str) {
+    (if pod.is_ended() { pod.finished_at } else { pod.created }, &pod.identity.name)
+}
+
+impl Report {
+    /// The annotation's text: JSON, of the log as many of the last lines as fit.
+    pub fn to_text(&self) -> String {
+        let mut report = self.clone();
+        loop {
+            let text = serde_json::to_string(&report).unwrap_or_default();
+            if text.len() <= REPORT_MOST {
+                return text;
+            }
+            if report.log.is_empty() {
+                // Only what is made of escapes gets here.
+                report.cause.message = String::new();
+                report.cause.reason.truncate(0);
+                continue;
+            }
+            report.log.remove(0);
+        }
+    }
+
+    /// What to tell people.
+    pub fn event(&self) -> EventText {
+        let Cause { container, exit_code, signal, reason, message, disruption } = &self.cause;
+        let mut text = format!("Pod {}", self.pod);
+        if let Some(index) = self.index {
+            text += &format!(" (index {index})");
+        }
+        if let Some(container) = container {
+            text += &format!(", container {container}");
+        }
+        match (exit_code, signal) {
+            (_, Some(signal)) => text += &format!(": ended by signal {signal}"),
+            (Some(code), None) => text += &format!(": exit code {code}"),
+            (None, None) if self.unfinished => text += ": had not ended",
+            (None, None) => text += ": failed",
+        }
+        let words: Vec<&str> = [reason.as_str(), disruption].into_iter().filter(|word| !word.is_empty()).collect();
+        match &words[..] {
+            [] => {}
+            [one, other] if one == other => text += &format!(" ({one})"),
+            words => text += &format!(" ({})", words.join(", ")),
+        }
+        if !message.is_empty() {
+            text += &format!(": {message}");
+        }
+        EventText::warning("FailureCause", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+
+    fn because(code: i32, reason: &str) -> Cause {
+        Cause {
+            container: Some("main".to_owned()),
+            exit_code: Some(code),
+            reason: reason.to_owned(),
+            ..Cause::default()
+        }
+    }
+
+    fn blamed(job: &Job, pods: &[Pod]) -> Option<Report> {
+        report(&job.view, &views(pods))
+    }
+
+    #[test]
+    fn the_failure_that_came_last_is_told() {
+        let pods = [
+            pod("a").failed(5).cause(because(1, "Error")),
+            pod("b").failed(9).cause(because(137, "OOMKilled")),
+            pod("c").succeeded(20),
+            pod("d").running(1),
+        ];
+        let report = blamed(&Job::new(), &pods).unwrap();
+        assert_eq!((&*report.pod, report.unfinished, report.cause.exit_code), ("b", false, Some(137)));
+        assert_eq!(report.event().message, "Pod b, container main: exit code 137 (OOMKilled)");
+        assert_eq!(report.to_text(), r#"{"pod":"b","container":"main","exitCode":137,"reason":"OOMKilled"}"#);
+    }
+
+    #[test]
+    fn where_none_has_failed_the_one_that_did_worst_is_told() {
+        let pods = [pod("a").running(1), pod("b").running(1).restarts(3).cause(because(2, "Error"))];
+        let report = blamed(&Job::new().indexed(2), &pods).unwrap();
+        assert_eq!((&*report.pod, report.unfinished, report.restarts), ("b", true, 3));
+        let held = Cause { reason: "Unschedulable".to_owned(), message: "0/3 nodes".to_owned(), ..Cause::default() };
+        let report = blamed(&Job::new().indexed(2), &[pod("a").index(1).cause(held)]).unwrap();
+        assert_eq!(report.event().message, "Pod a (index 1): had not ended (Unschedulable): 0/3 nodes");
+        assert_eq!(blamed(&Job::new(), &[pod("a").succeeded(3)]), None);
+        assert_eq!(blamed(&Job::new(), &[]), None);
+    }
+
+    #[test]
+    fn it_is_told_when_the_failure_is_stored_and_later_only_if_nobody_did() {
+        let failing = Job::new().backoff_limit(0).started(0);
+        let decision = failing.decide(&[pod("a").failed(5)]);
+        assert!(is_due(&failing.view, &decision.step), "{:?}", decision.step);
+        let mut ending = Job::new().started(0).condition(FAILURE_TARGET);
+        let step = ending.decide(&[]).step;
+        assert!(is_due(&ending.view, &step), "{step:?}");
+        ending.view.says_why = true;
+        assert!(!is_due(&ending.view, &step));
+        let running = Job::new().started(0);
+        assert!(!is_due(&running.view, &running.decide(&[pod("a").running(1)]).step));
+    }
+
+    #[test]
+    fn the_annotation_is_bounded_and_the_last_lines_stay() {
+        let mut report = blamed(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
+        report.log = (0..200).map(|line| format!("line {line} {}", "\u{1}".repeat(30))).collect();
+        let text = report.to_text();
+        assert!(text.len() <= REPORT_MOST && text.contains("line 199") && !text.contains("line 0 "), "{}", text.len());
+        report.cause.message = "\u{1}".repeat(1024);
+        assert!(report.to_text().len() <= REPORT_MOST);
+    }
+}

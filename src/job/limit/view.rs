@@ -1,0 +1,84 @@
+//! What is known of a JobLimit.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::{Selector, SelectorExt};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::types::{JobLimit, JobLimitSpec};
+use crate::job::view::{Labels, identity};
+use crate::job::wire::metadata;
+use crate::runtime::cache::Cached;
+use crate::runtime::identity::{Identity, Uid};
+
+/// A JobLimit as it comes over the wire; its spec is read later, so that one that cannot be read keeps none of the others
+/// from being listed.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = JobLimit)]
+pub struct WireJobLimit {
+    /// Its metadata, in part.
+    #[serde(deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Its spec.
+    #[serde(default)]
+    pub spec: Value,
+}
+
+/// A JobLimit, as decisions see it.
+#[derive(Clone, Debug)]
+pub struct LimitView {
+    /// Which.
+    pub identity: Identity,
+    /// Which Jobs; none matches none, as of a limit that cannot be read or is being deleted.
+    pub selector: Option<Selector>,
+    /// How many Jobs may be active.
+    pub jobs: Option<usize>,
+    /// How many pods they may have.
+    pub pods: Option<usize>,
+    held: bool,
+}
+
+impl LimitView {
+    /// Parses one; none if it lacks what every stored object has.
+    pub fn parse(wire: WireJobLimit) -> Option<Self> {
+        let identity = identity(&wire.metadata)?;
+        let spec: Option<JobLimitSpec> = serde_json::from_value(wire.spec).ok();
+        let live = wire.metadata.deletion_timestamp.is_none();
+        let selector = spec.as_ref().filter(|_| live).and_then(|spec| match &spec.selector {
+            None => Some(Selector::default()),
+            Some(selector) => Selector::try_from(selector.clone()).ok(),
+        });
+        let count = |number: Option<i32>| number.and_then(|number| usize::try_from(number).ok());
+        Some(Self {
+            identity,
+            selector,
+            jobs: count(spec.as_ref().and_then(|spec| spec.max_active_jobs)),
+            pods: count(spec.as_ref().and_then(|spec| spec.max_active_pods)),
+            held: wire.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
+        })
+    }
+
+    /// Whether it is for a Job with these labels.
+    pub fn covers(&self, labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
+}
+
+impl Cached for LimitView {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    fn is_held(&self) -> bool {
+        self.held
+    }
+}

@@ -1,0 +1,276 @@
+//! Whether a JobSchedule's Job is due: a pure function, as a CronJob's is.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::timetable::Timetable;
+use super::types::{CatchUp, ConcurrencyPolicy};
+use super::view::JobScheduleView;
+use crate::cronjob::decide::Due;
+use crate::cronjob::view::CronJobStatus;
+use crate::runtime::events::EventText;
+
+/// A look just at the time could come just before it, by another clock.
+const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
+
+/// Decides whether a Job is due, with this status.
+pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
+    let base = &schedule.base;
+    if base.deleting {
+        return Due::default();
+    }
+    let table = match &schedule.timetable {
+        Ok(table) => table,
+        Err(wrong) => {
+            let event =
+                EventText::warning("InvalidSchedule", format!("{wrong}; nothing is started until that is mended"));
+            return Due { events: vec![event], ..Due::default() };
+        }
+    };
+    if base.spec.suspend {
+        return Due::default();
+    }
+    let mut due = Due::default();
+    let in_order = schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue;
+    let waiting = waiting(schedule, status, table, now);
+    // Of those whose turn it is: the oldest where all are caught up on, else the newest.
+    let come = |time: &&Timestamp| table.start_of(**time) <= now;
+    let scheduled = if in_order { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
+    let mut rest: Vec<Timestamp> = waiting.clone();
+    if let Some(scheduled) = scheduled {
+        let has_room = has_room(schedule, status, waiting.len(), &mut due);
+        if has_room {
+            due.start = Some(*scheduled);
+            due.replace = schedule.policy == ConcurrencyPolicy::Replace;
+            rest.retain(|time| time > scheduled);
+        } else {
+            // The end of an active Job brings it back.
+            rest.retain(|time| table.start_of(*time) > now);
+        }
+    }
+    let next = rest.into_iter().map(|time| table.start_of(time)).min();
+    let future = table.next(now).map(|time| table.start_of(time));
+    let wake = next.into_iter().chain(future).min();
+    due.wake = wake.and_then(|wake| wake.max(now).checked_add(AFTER_THE_TIME).ok());
+    due
+}
+
+/// The times that have come and are not served, the oldest first: as many as are caught up on.
+fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable, now: Timestamp) -> Vec<Timestamp> {
+    let base = &schedule.base;
+    let served = status.last_schedule.unwrap_or(base.created).max(schedule.times_since(now));
+    // A time whose Job is started later has its deadline later.
+    let deadline = base.spec.starting_deadline;
+    let late = deadline.and_then(|deadline| now.checked_sub(deadline).ok()?.checked_sub(table.jitter).ok());
+    let earliest = served.max(late.unwrap_or(Timestamp::MIN));
+    let most = match (schedule.catch_up, schedule.policy) {
+        (CatchUp::All, _) | (_, ConcurrencyPolicy::Queue) => schedule.max_catch_up,
+        // The newest may not have come to its start yet.
+        _ if table.jitter > SignedDuration::ZERO => 2,
+        _ => 1,
+    };
+    let mut times = table.missed(earliest, now, most);
+    let too_late = |time: Timestamp| {
+        let latest = deadline.and_then(|deadline| table.start_of(time).checked_add(deadline).ok());
+        latest.is_some_and(|latest| latest < now)
+    };
+    times.retain(|time| {
+        !too_late(*time) && !status.active.iter().any(|active| active.name == job_name(schedule, *time))
+    });
+    times
+}
+
+fn job_name(schedule: &JobScheduleView, time: Timestamp) -> String {
+    crate::cronjob::scheduled::Scheduled::job_name(schedule, time)
+}
+
+/// Whether a Job may be started beside those that are active; if not, says so.
+fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, due: &mut Due) -> bool {
+    let active = status.active.len();
+    let room = match schedule.policy {
+        ConcurrencyPolicy::Allow => schedule.max_active,
+        ConcurrencyPolicy::Queue => Some(schedule.max_active.unwrap_or(1)),
+        ConcurrencyPolicy::Forbid => Some(1),
+        ConcurrencyPolicy::Replace => None,
+    };
+    let Some(room) = room.filter(|room| active >= *room) else { return true };
+    due.events.push(match schedule.policy {
+        ConcurrencyPolicy::Forbid => EventText::normal(
+            "JobAlreadyActive",
+            "Not starting job because prior execution is running and concurrency policy is Forbid",
+        ),
+        _ => EventText::normal(
+            "Waiting",
+            format!("{waiting} due, and {active} of at most {room} active: waiting for one to end"),
+        ),
+    });
+    false
+}
+
+/// When it is due next: what waits for its turn first.
+pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Option<Timestamp> {
+    let table = schedule.timetable.as_ref().ok()?;
+    if schedule.base.spec.suspend || schedule.base.deleting {
+        return None;
+    }
+    let waiting = waiting(schedule, status, table, now);
+    let in_order = schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue;
+    waiting.first().copied().filter(|_| in_order).or_else(|| table.next(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cronjob::fixtures::job;
+    use crate::cronjob::view::ActiveJob;
+    use crate::jobschedule::view::WireJobSchedule;
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-01-05T{text}Z").parse().unwrap()
+    }
+
+    /// A JobSchedule created at 10:00.
+    fn schedule(spec: Value) -> JobScheduleView {
+        let mut whole = json!({"schedules": ["0 * * * *"], "jobTemplate": {"spec": {"template": {}}}});
+        spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
+        let metadata = json!({
+            "name": "nightly", "namespace": "default", "uid": "uid", "resourceVersion": "7",
+            "creationTimestamp": "2026-01-05T10:00:00Z",
+        });
+        let wire = json!({"metadata": metadata, "spec": whole});
+        let wire: WireJobSchedule = serde_json::from_str(&wire.to_string()).unwrap();
+        JobScheduleView::parse(wire).unwrap()
+    }
+
+    fn decided(schedule: &JobScheduleView, now: &str) -> Due {
+        due(schedule, &schedule.base.status, at(now))
+    }
+
+    fn with_active(mut schedule: JobScheduleView, names: &[&str]) -> JobScheduleView {
+        schedule.base.status.active =
+            names.iter().map(|name| ActiveJob::new(&job(name, None, "2026-01-05T10:00:00Z"))).collect();
+        schedule
+    }
+
+    #[test]
+    fn it_is_due_at_its_times_once_each() {
+        let mut hourly = schedule(json!({}));
+        let early = decided(&hourly, "10:59:59");
+        assert_eq!((early.start, early.wake), (None, Some(at("11:00:00.1"))));
+        let now = decided(&hourly, "11:00:00.2");
+        assert_eq!((now.start, now.wake), (Some(at("11:00:00")), Some(at("12:00:00.1"))));
+        hourly.base.status.last_schedule = Some(at("11:00:00"));
+        assert_eq!(decided(&hourly, "11:00:01").start, None);
+    }
+
+    #[test]
+    fn of_what_was_missed_the_latest_or_all_in_order_are_started() {
+        let missed = decided(&schedule(json!({})), "14:30:00");
+        assert_eq!((missed.start, missed.wake), (Some(at("14:00:00")), Some(at("15:00:00.1"))));
+        let mut all = schedule(json!({"catchUp": "All", "maxCatchUp": 3}));
+        let mut started = Vec::new();
+        loop {
+            let due = decided(&all, "14:30:00");
+            let Some(start) = due.start else {
+                assert_eq!(due.wake, Some(at("15:00:00.1")));
+                break;
+            };
+            started.push(start);
+            all.base.status.last_schedule = Some(start);
+            if start < at("14:00:00") {
+                assert_eq!(due.wake, Some(at("14:30:00.1")), "there are more");
+            }
+        }
+        assert_eq!(started, [at("12:00:00"), at("13:00:00"), at("14:00:00")], "of four missed the newest three");
+    }
+
+    #[test]
+    fn new_times_are_not_behind() {
+        let mut changed = schedule(json!({"schedules": ["* * * * *"], "catchUp": "All"}));
+        changed.stored.times = Some("others".to_owned());
+        let due = decided(&changed, "14:30:20");
+        assert_eq!((due.start, due.wake), (None, Some(at("14:31:00.1"))));
+        (changed.stored.times, changed.stored.times_since) = (Some(changed.times.clone()), Some(at("14:30:20")));
+        assert_eq!(decided(&changed, "14:32:01").start, Some(at("14:31:00")));
+    }
+
+    #[test]
+    fn years_of_suspension_are_no_trap() {
+        for catch_up in ["Latest", "All"] {
+            let mut minutely = schedule(json!({"schedules": ["* * * * *"], "catchUp": catch_up}));
+            minutely.base.status.last_schedule = Some("2006-01-01T00:00:00Z".parse().unwrap());
+            let due = decided(&minutely, "12:00:30");
+            let expected = if catch_up == "All" { at("11:51:00") } else { at("12:00:00") };
+            assert_eq!((due.start, due.events.len()), (Some(expected), 0), "{catch_up}");
+        }
+    }
+
+    #[test]
+    fn the_policy_says_what_becomes_of_it_while_others_are_active() {
+        let policy = |spec: Value, active: &[&str]| {
+            let due = decided(&with_active(schedule(spec), active), "11:00:01");
+            (due.start.is_some(), due.replace, due.events.first().map(|event| event.reason.to_string()))
+        };
+        let told = |reason: &str| Some(reason.to_owned());
+        assert_eq!(policy(json!({}), &["a", "b"]), (true, false, None));
+        assert_eq!(policy(json!({"maxActive": 2}), &["a"]), (true, false, None));
+        assert_eq!(policy(json!({"maxActive": 2}), &["a", "b"]), (false, false, told("Waiting")));
+        assert_eq!(policy(json!({"concurrencyPolicy": "Forbid"}), &["a"]), (false, false, told("JobAlreadyActive")));
+        assert_eq!(policy(json!({"concurrencyPolicy": "Replace"}), &["a"]), (true, true, None));
+        assert_eq!(policy(json!({"concurrencyPolicy": "Queue"}), &["a"]), (false, false, told("Waiting")));
+        assert_eq!(policy(json!({"concurrencyPolicy": "Queue", "maxActive": 2}), &["a"]), (true, false, None));
+    }
+
+    #[test]
+    fn what_queues_starts_in_order_when_there_is_room() {
+        let queue = with_active(schedule(json!({"concurrencyPolicy": "Queue"})), &["a"]);
+        let waiting = decided(&queue, "13:30:00");
+        assert_eq!(
+            (waiting.start, waiting.wake),
+            (None, Some(at("14:00:00.1"))),
+            "the end of an active one brings it back"
+        );
+        assert_eq!(next(&queue, &queue.base.status, at("13:30:00")), Some(at("11:00:00")));
+        let room = CronJobStatus { active: Vec::new(), ..queue.base.status.clone() };
+        assert_eq!(due(&queue, &room, at("13:30:00")).start, Some(at("11:00:00")));
+    }
+
+    #[test]
+    fn jitter_puts_the_start_off_and_the_deadline_with_it() {
+        let spec = json!({"jitter": "10m", "startingDeadlineSeconds": 30});
+        let jittered = schedule(spec);
+        let start = jittered.timetable.as_ref().unwrap().start_of(at("11:00:00"));
+        assert!(start > at("11:00:01") && start <= at("11:10:00"), "{start}: another name would do");
+        let second = SignedDuration::from_secs(1);
+        let before = due(&jittered, &jittered.base.status, start - second);
+        assert_eq!((before.start, before.wake), (None, Some(start + AFTER_THE_TIME)));
+        assert_eq!(due(&jittered, &jittered.base.status, start + second).start, Some(at("11:00:00")));
+        assert_eq!(due(&jittered, &jittered.base.status, start + second * 31).start, None, "too late");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_nothing_started() {
+        let cases = [
+            (
+                json!({"schedules": ["0 * * * *", "61 * * * *"]}),
+                "spec.schedules[1]: minute: \"61\" is not within 0 to 59",
+            ),
+            (json!({"schedules": ["H(9-3) * * * *"]}), "spec.schedules[0]: minute: \"H(9-3)\" is not understood"),
+            (json!({"timeZone": "Mars/Olympus"}), "spec.timeZone: \"Mars/Olympus\" is no IANA zone"),
+            (json!({"exclude": [{"date": "2026-02-30"}]}), "spec.exclude[0]: there is no such day or time"),
+            (json!({"jitter": "soon"}), "spec.jitter: \"soon\" is no duration"),
+            (json!({"schedules": 5}), "spec: invalid type"),
+        ];
+        for (spec, message) in cases {
+            let due = decided(&schedule(spec), "12:00:00");
+            assert_eq!((due.start, due.wake), (None, None));
+            assert!(due.events[0].message.starts_with(message), "{}", due.events[0].message);
+        }
+        let mut suspended = schedule(json!({"suspend": true}));
+        assert_eq!(decided(&suspended, "12:00:00"), Due::default());
+        assert_eq!(next(&suspended, &suspended.base.status, at("12:00:00")), None);
+        suspended.base.deleting = true;
+        assert_eq!(decided(&suspended, "12:00:00"), Due::default());
+    }
+}

@@ -1,0 +1,126 @@
+//! What runs came to: kept in the status, bounded, when their Jobs are long gone (kubernetes/kubernetes issue 97840).
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::types::Run;
+use crate::cronjob::SCHEDULED_ANNOTATION;
+use crate::cronjob::scheduled::Ended;
+use crate::job::FAILURE_ANNOTATION;
+use crate::job::decide::failure::Report;
+use crate::job::status::{COMPLETE, FAILED};
+use crate::runtime::clock::whole_seconds;
+
+/// As much of a message is kept.
+const MESSAGE_MOST: usize = 512;
+
+/// The history with these runs added, as long as it may be, the newest first.
+pub fn added(history: &[Run], ended: &[Ended], limit: usize, now: Timestamp) -> Vec<Run> {
+    let mut runs: Vec<Run> = ended.iter().map(|ended| run(ended, now)).collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.finished.as_ref().map(|time| time.0)));
+    // A write whose answer was lost may have added it already.
+    runs.retain(|run| !history.iter().any(|known| known.job == run.job && known.started == run.started));
+    runs.extend(history.iter().cloned());
+    runs.truncate(limit);
+    runs
+}
+
+/// What a run came to, in a word.
+pub fn outcome(ended: &Ended) -> &'static str {
+    match &ended.end {
+        Some((job, _)) if job.status.true_condition(COMPLETE).is_some() => "Succeeded",
+        Some((job, _)) if job.status.true_condition(FAILED).is_some() => "Failed",
+        _ if ended.replaced => "Replaced",
+        _ => "Deleted",
+    }
+}
+
+fn run(ended: &Ended, now: Timestamp) -> Run {
+    let mut run = Run { job: ended.job.name.clone(), outcome: outcome(ended).to_owned(), ..Run::default() };
+    let Some((job, wire)) = &ended.end else {
+        // When it ended nobody knows; since now it is known that it did.
+        run.finished = Some(Time(whole_seconds(now)));
+        return run;
+    };
+    let annotation = |key| wire.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
+    run.scheduled = annotation(SCHEDULED_ANNOTATION).and_then(|text| text.parse().ok()).map(Time);
+    run.started = job.status.start_time.map(Time);
+    let end = job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED));
+    if let Some(end) = end {
+        run.finished = end.last_transition_time.map(Time);
+        run.reason.clone_from(&end.reason);
+        if end.type_ == FAILED {
+            run.message = brief(&end.message);
+        }
+    }
+    if let Some(report) = annotation(FAILURE_ANNOTATION).and_then(|text| serde_json::from_str::<Report>(text).ok()) {
+        run.exit_code = report.cause.exit_code;
+        run.message = brief(&report.event().message);
+    }
+    run
+}
+
+/// The beginning of a message, in whole characters.
+fn brief(message: &str) -> String {
+    let mut end = message.len().min(MESSAGE_MOST);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cronjob::fixtures;
+    use crate::cronjob::view::ActiveJob;
+    use crate::job::wire::WireJob;
+
+    fn now() -> Timestamp {
+        "2026-01-05T12:00:00.5Z".parse().unwrap()
+    }
+
+    fn ended(name: &str, condition: &str, at: &str, annotations: &serde_json::Value) -> Ended {
+        let job = fixtures::job(name, Some(condition), at);
+        let wire = json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"template": {}}});
+        let wire: WireJob = serde_json::from_str(&wire.to_string()).unwrap();
+        Ended { job: ActiveJob::new(&job), end: Some(((*job).clone(), wire)), replaced: false }
+    }
+
+    #[test]
+    fn a_run_tells_what_its_job_told() {
+        let report = json!({"pod": "p", "container": "main", "exitCode": 3, "message": "no disk"}).to_string();
+        let annotations = json!({SCHEDULED_ANNOTATION: "2026-01-05T11:00:00+01:00", FAILURE_ANNOTATION: report});
+        let bad = ended("bad", FAILED, "2026-01-05T10:00:05Z", &annotations);
+        let runs = added(&[], &[bad], 10, now());
+        let expected = json!([{
+            "job": "bad", "scheduled": "2026-01-05T10:00:00Z", "started": "2026-01-05T10:00:05Z",
+            "finished": "2026-01-05T10:00:05Z", "outcome": "Failed", "exitCode": 3,
+            "message": "Pod p, container main: exit code 3: no disk",
+        }]);
+        assert_eq!(json!(runs), expected);
+    }
+
+    #[test]
+    fn the_newest_are_kept_once_each() {
+        let good = |name: &str, at: &str| ended(name, COMPLETE, at, &json!({}));
+        let (one, two) = (good("one", "2026-01-05T10:00:00Z"), good("two", "2026-01-05T11:00:00Z"));
+        let history = added(&[], &[one.clone(), two], 10, now());
+        assert_eq!(history.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["two", "one"]);
+        assert_eq!(added(&history, &[one], 10, now()), history, "it is known");
+        let three = added(&history, &[good("three", "2026-01-05T11:30:00Z")], 2, now());
+        assert_eq!(three.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["three", "two"]);
+        assert_eq!(added(&history, &[], 0, now()), []);
+    }
+
+    #[test]
+    fn what_is_gone_is_told_too() {
+        let job = ended("gone", COMPLETE, "2026-01-05T10:00:00Z", &json!({})).job;
+        let gone = Ended { job, end: None, replaced: false };
+        assert_eq!(outcome(&gone), "Deleted");
+        assert_eq!(json!(added(&[], std::slice::from_ref(&gone), 1, now())[0].finished), "2026-01-05T12:00:00Z");
+        assert_eq!(outcome(&Ended { replaced: true, ..gone }), "Replaced");
+    }
+}

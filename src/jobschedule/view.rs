@@ -1,0 +1,308 @@
+//! What is known of a JobSchedule: what it has in common with a CronJob, and the rest.
+
+use std::str::FromStr;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::timetable::{self, Excluded, Timetable};
+use super::types::{CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run};
+use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, hashed, runs};
+use crate::cronjob::decide::Due;
+use crate::cronjob::schedule::Schedule;
+use crate::cronjob::scheduled::{Ended, Scheduled};
+use crate::cronjob::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
+use crate::cronjob::{job, zones};
+use crate::job::view::identity;
+use crate::job::wire::metadata;
+use crate::runtime::cache::Cached;
+use crate::runtime::clock::whole_seconds;
+use crate::runtime::identity::{Identity, Uid};
+
+/// As many missed times are caught up on where nothing is said.
+const CATCH_UP: usize = 10;
+
+/// A JobSchedule as it comes over the wire. Spec and status are read later, so that one that cannot be read keeps none of
+/// the others from being listed.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = JobSchedule)]
+pub struct WireJobSchedule {
+    /// Its metadata, in part.
+    #[serde(deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Its spec.
+    #[serde(default)]
+    pub spec: Value,
+    /// Its status.
+    #[serde(default)]
+    pub status: Value,
+}
+
+/// A JobSchedule, as decisions see it.
+#[derive(Clone, Debug)]
+pub struct JobScheduleView {
+    /// What it has in common with a CronJob; of the spec, the schedule and the policy are not looked at.
+    pub base: CronJobView,
+    /// When it is due, or what is wrong with that.
+    pub timetable: Result<Timetable, String>,
+    /// A hash of what the timetable was made from, to see whether it changes.
+    pub times: String,
+    /// What to do about missed times.
+    pub catch_up: CatchUp,
+    /// As many of them are caught up on at most.
+    pub max_catch_up: usize,
+    /// What to do while a Job before is active.
+    pub policy: ConcurrencyPolicy,
+    /// How many Jobs may be active.
+    pub max_active: Option<usize>,
+    /// How many runs are kept.
+    pub history_limit: usize,
+    /// What is stored besides what a CronJob's status holds.
+    pub stored: Stored,
+}
+
+/// What is stored of a JobSchedule's progress besides what a CronJob's status holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// How many Jobs are active.
+    pub active_count: i32,
+    /// When it is due next.
+    pub next: Option<String>,
+    /// What the last run came to.
+    pub last_outcome: Option<String>,
+    /// The last runs, the newest first.
+    pub history: Vec<Run>,
+    /// The hash of the times that it goes by.
+    pub times: Option<String>,
+    /// Since when it goes by them.
+    pub times_since: Option<Timestamp>,
+}
+
+impl JobScheduleView {
+    /// Since when it is due at its present times: what would have been due before is nobody's business.
+    pub fn times_since(&self, now: Timestamp) -> Timestamp {
+        match &self.stored.times {
+            None => self.base.created,
+            Some(times) if *times == self.times => self.stored.times_since.unwrap_or(self.base.created),
+            Some(_) => whole_seconds(now),
+        }
+    }
+
+    /// Parses one; none if it lacks what every stored object has.
+    pub fn parse(wire: WireJobSchedule) -> Option<Self> {
+        let identity = identity(&wire.metadata)?;
+        let created = wire.metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default();
+        let status: JobScheduleStatus = serde_json::from_value(wire.status.clone()).unwrap_or_default();
+        let template = wire.spec.get("jobTemplate").cloned().unwrap_or_default();
+        let times = times(&wire.spec);
+        let (spec, wrong) = match serde_json::from_value::<JobScheduleSpec>(wire.spec) {
+            Ok(spec) => (Some(spec), None),
+            Err(error) => (None, Some(format!("spec: {error}"))),
+        };
+        let who = format!("{}/{}", identity.namespace, identity.name);
+        let timetable = match (&spec, wrong) {
+            (Some(spec), None) => timetable(spec, &who, created),
+            (_, wrong) => Err(wrong.unwrap_or_default()),
+        };
+        let text = serde_json::value::to_raw_value(&template).ok()?;
+        let finalizers = wire.metadata.finalizers.as_ref();
+        let of = spec.as_ref();
+        let positive = |number: i32| usize::try_from(number).unwrap_or_default();
+        let references = wire.status.get("active").and_then(Value::as_array);
+        Some(Self {
+            base: CronJobView {
+                deleting: wire.metadata.deletion_timestamp.is_some(),
+                held: finalizers.is_some_and(|finalizers| !finalizers.is_empty()),
+                created,
+                spec: CronJobSpec {
+                    schedule: String::new(),
+                    time_zone: of.and_then(|spec| spec.time_zone.clone()),
+                    starting_deadline: of
+                        .and_then(|spec| spec.starting_deadline_seconds)
+                        .map(SignedDuration::from_secs),
+                    concurrency_policy: view::ConcurrencyPolicy::Allow,
+                    suspend: of.is_some_and(|spec| spec.suspend),
+                    successful_limit: of.map(|spec| spec.successful_jobs_history_limit),
+                    failed_limit: of.map(|spec| spec.failed_jobs_history_limit),
+                    job_template: text.into(),
+                },
+                status: CronJobStatus {
+                    active: references.into_iter().flatten().cloned().filter_map(ActiveJob::parse).collect(),
+                    last_schedule: status.last_schedule_time.map(|time| time.0),
+                    last_successful: status.last_successful_time.map(|time| time.0),
+                },
+                identity,
+            },
+            timetable,
+            times,
+            catch_up: of.map(|spec| spec.catch_up).unwrap_or_default(),
+            max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive),
+            policy: of.map(|spec| spec.concurrency_policy).unwrap_or_default(),
+            max_active: of.and_then(|spec| spec.max_active).map(positive),
+            history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default(),
+            stored: Stored {
+                active_count: status.active_count,
+                next: status.next_schedule_time,
+                last_outcome: status.last_outcome,
+                history: status.history,
+                times: status.times_hash,
+                times_since: status.times_since.map(|time| time.0),
+            },
+        })
+    }
+
+    /// The time in its zone, as people there write it.
+    fn told(&self, time: Timestamp) -> String {
+        job::stamp(&self.base, time)
+    }
+}
+
+/// A hash of the fields of the spec that say when it is due.
+fn times(spec: &Value) -> String {
+    let fields = ["schedules", "timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude"];
+    let values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
+    format!("{:016x}", hashed::hash([json!(values).to_string().as_bytes()]))
+}
+
+fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Result<Timetable, String> {
+    let zone = match &spec.time_zone {
+        None => TimeZone::UTC,
+        Some(name) => {
+            zones::zone(name).ok_or_else(|| format!("spec.timeZone: {name:?} is no IANA zone such as Europe/Paris"))?
+        }
+    };
+    let schedule = |(place, text): (usize, &String)| {
+        let resolved = hashed::resolve(text.trim(), who, place).map_err(|error| error.to_string());
+        let parsed = resolved.and_then(|text| Schedule::parse(&text).map_err(|error| error.to_string()));
+        parsed.map_err(|error| format!("spec.schedules[{place}]: {error}"))
+    };
+    let exclude = |(place, exclusion): (usize, &Exclusion)| {
+        excluded(exclusion).ok_or_else(|| {
+            format!("spec.exclude[{place}]: there is no such day or time; write 2026-12-25, 12-25, or from and to as 2026-12-24T18:00")
+        })
+    };
+    let jitter = spec.jitter.as_deref().map(|text| {
+        SignedDuration::from_str(text).map_err(|_| format!("spec.jitter: {text:?} is no duration such as 90s or 5m"))
+    });
+    let time = |time: &Option<Time>| time.as_ref().map(|time| time.0);
+    Ok(Timetable {
+        schedules: spec.schedules.iter().enumerate().map(schedule).collect::<Result<_, _>>()?,
+        zone,
+        dst: match spec.dst {
+            Dst::Once => timetable::Dst::Once,
+            Dst::Shift => timetable::Dst::Shift,
+            Dst::Skip => timetable::Dst::Skip,
+        },
+        exclude: spec.exclude.iter().enumerate().map(exclude).collect::<Result<_, _>>()?,
+        not_before: time(&spec.not_before),
+        not_after: time(&spec.not_after),
+        anchor: created,
+        jitter: jitter.transpose()?.unwrap_or_default(),
+        who: who.to_owned(),
+    })
+}
+
+fn excluded(exclusion: &Exclusion) -> Option<Excluded> {
+    match exclusion {
+        Exclusion { date: Some(date), from: None, to: None } => match date.len() {
+            // Every year has the days that a leap year has, or does not.
+            5 => {
+                let day = jiff::civil::Date::from_str(&format!("2024-{date}")).ok()?;
+                Some(Excluded::Yearly(day.month(), day.day()))
+            }
+            _ => Some(Excluded::Day(date.parse().ok()?)),
+        },
+        Exclusion { date: None, from: Some(from), to: Some(to) } => {
+            Some(Excluded::Window(from.parse().ok()?, to.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+impl Cached for JobScheduleView {
+    fn identity(&self) -> &Identity {
+        &self.base.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    fn is_held(&self) -> bool {
+        self.base.held
+    }
+}
+
+impl Scheduled for JobScheduleView {
+    type Wire = WireJobSchedule;
+
+    const API_VERSION: &'static str = API_VERSION;
+    const KIND: &'static str = KIND;
+    const NAME: &'static str = "jobschedule";
+    const KEEPS_RUNS: bool = true;
+
+    fn parse(wire: WireJobSchedule) -> Option<Self> {
+        Self::parse(wire)
+    }
+
+    fn base(&self) -> &CronJobView {
+        &self.base
+    }
+
+    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
+        decide::due(self, status, now)
+    }
+
+    /// It remembers itself since when its times are as they are.
+    fn is_rescheduled(&self, _: &Self) -> bool {
+        false
+    }
+
+    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(now)
+    }
+
+    fn job_name(&self, scheduled: Timestamp) -> String {
+        let (minutes, seconds) = (scheduled.as_second().div_euclid(60), scheduled.as_second().rem_euclid(60));
+        let name = &self.base.identity.name;
+        if seconds == 0 { format!("{name}-{minutes}") } else { format!("{name}-{minutes}-{seconds}") }
+    }
+
+    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+        let owner = job::Owner { api_version: API_VERSION, kind: KIND };
+        job::from_template(&self.base, owner, &self.job_name(scheduled), scheduled, Some(SCHEDULED_VARIABLE))
+    }
+
+    fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value> {
+        let next = decide::next(self, status, now).map(|next| self.told(next));
+        let history = runs::added(&self.stored.history, ended, self.history_limit, now);
+        let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);
+        let stored = Stored {
+            active_count: i32::try_from(status.active.len()).unwrap_or(i32::MAX),
+            next,
+            last_outcome: newest.or_else(|| self.stored.last_outcome.clone()),
+            history,
+            times: Some(self.times.clone()),
+            times_since: Some(self.times_since(now)),
+        };
+        if stored == self.stored && *status == self.base.status {
+            return None;
+        }
+        let mut patch = status.to_patch();
+        patch["activeCount"] = json!(stored.active_count);
+        patch["nextScheduleTime"] = json!(stored.next);
+        patch["lastOutcome"] = json!(stored.last_outcome);
+        patch["history"] = json!(stored.history);
+        patch["timesHash"] = json!(stored.times);
+        patch["timesSince"] = json!(stored.times_since.map(Time));
+        Some(patch)
+    }
+}

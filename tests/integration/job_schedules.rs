@@ -1,0 +1,329 @@
+//! JobSchedules on a real API server, beside what a cluster has of its own.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use jobwright::jobschedule::types::JobSchedule;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use testbed::manifest::lay_over;
+
+use crate::harness::*;
+
+const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+
+fn api(scene: &Scene) -> Api<JobSchedule> {
+    Api::namespaced(scene.client.clone(), &scene.namespace)
+}
+
+/// A JobSchedule whose spec is this, laid over one that is due every minute.
+fn schedule(name: &str, spec: &Value) -> Value {
+    let job = serde_json::to_value(job("x", json!({"managedBy": "jobwright.dev/controller"})).unwrap()).unwrap();
+    let mut manifest = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": name},
+        "spec": {"schedules": ["* * * * *"], "jobTemplate": {"spec": job["spec"]}},
+    });
+    lay_over(&mut manifest["spec"], spec);
+    manifest
+}
+
+/// As `kubectl apply` has it: the API server checks what is written, and not what our types make of it.
+async fn create(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobSchedule> {
+    let apply = Patch::Apply(schedule(name, &spec));
+    api(scene).patch(name, &PatchParams::apply("test").force(), &apply).await
+}
+
+/// It was due last then, as far as it knows.
+async fn served(scene: &Scene, name: &str, last: Timestamp) -> Result<()> {
+    let created = api(scene).get(name).await?;
+    let times = created.status.as_ref().and_then(|status| status.times_hash.clone());
+    let status = json!({"lastScheduleTime": last.to_string(), "timesHash": times, "timesSince": last.to_string()});
+    api(scene).patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await?;
+    Ok(())
+}
+
+async fn jobs(scene: &Scene) -> Result<Vec<Job>> {
+    let mut jobs = scene.jobs.list(&ListParams::default()).await?.items;
+    jobs.sort_by_key(|job| job.annotations().get(SCHEDULED).cloned());
+    Ok(jobs)
+}
+
+async fn jobs_are(scene: &Scene, count: usize) -> Result<Vec<Job>> {
+    until(&format!("{count} Jobs"), || async {
+        let jobs = jobs(scene).await?;
+        let names: Vec<String> = jobs.iter().map(ResourceExt::name_any).collect();
+        Ok(if jobs.len() == count { Ok(jobs) } else { Err(format!("{names:?}")) })
+    })
+    .await
+}
+
+async fn status(scene: &Scene, name: &str) -> Result<Value> {
+    Ok(serde_json::to_value(api(scene).get(name).await?.status)?)
+}
+
+/// The last whole minute, and so many before it.
+fn minutes_ago(minutes: i64) -> Timestamp {
+    let now = Timestamp::now().as_second().div_euclid(60) * 60;
+    Timestamp::from_second(now - minutes * 60).unwrap()
+}
+
+/// Waits out the end of a minute, so that what a test counts does not come due meanwhile.
+async fn early_in_the_minute() {
+    let left = 60 - Timestamp::now().as_second().rem_euclid(60);
+    if left < 20 {
+        tokio::time::sleep(Duration::from_secs(left.unsigned_abs() + 1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() -> Result<()> {
+    early_in_the_minute().await;
+    let mut scene = Scene::without_controller("sched-all", &[]).await?;
+    create(&scene, "all", json!({"catchUp": "All", "maxCatchUp": 3, "timeZone": "Asia/Kolkata"})).await?;
+    served(&scene, "all", minutes_ago(600)).await?;
+    scene.start_controller().await?;
+    let jobs = jobs_are(&scene, 3).await?;
+    for (job, ago) in jobs.iter().zip([2, 1, 0]) {
+        let scheduled = minutes_ago(ago);
+        let told = job.annotations().get(SCHEDULED).context("its time")?;
+        assert_eq!(told.parse::<Timestamp>()?, scheduled, "{told}");
+        assert!(told.ends_with("+05:30"), "{told}");
+        assert_eq!(job.name_any(), format!("all-{}", scheduled.as_second() / 60));
+        let containers = &job.spec.as_ref().context("a spec")?.template.spec.as_ref().context("a pod")?.containers;
+        let variable = containers[0].env.iter().flatten().find(|variable| variable.name == "JOBWRIGHT_SCHEDULED_TIME");
+        assert_eq!(variable.and_then(|variable| variable.value.as_ref()), Some(told));
+        let owner = &job.owner_references()[0];
+        assert_eq!((owner.kind.as_str(), owner.api_version.as_str()), ("JobSchedule", "jobwright.dev/v1beta1"));
+    }
+    let next =
+        minutes_ago(-1).to_zoned(jiff::tz::TimeZone::get("Asia/Kolkata")?).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    until("the status to tell", || async {
+        let status = status(&scene, "all").await?;
+        let fits = status["activeCount"] == 3 && status["nextScheduleTime"] == next;
+        Ok(if fits { Ok(()) } else { Err(format!("{status:#} instead of {next}")) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts_them() -> Result<()> {
+    early_in_the_minute().await;
+    let mut scene = Scene::without_controller("sched-queue", &[]).await?;
+    // Due at two times of the past only.
+    let spec = json!({
+        "concurrencyPolicy": "Queue", "historyLimit": 5, "failedJobsHistoryLimit": 0, "successfulJobsHistoryLimit": 0,
+        "notAfter": minutes_ago(0).to_string(),
+        "jobTemplate": {"spec": {"backoffLimit": 0}},
+    });
+    create(&scene, "queue", spec).await?;
+    served(&scene, "queue", minutes_ago(2)).await?;
+    scene.start_controller().await?;
+    let first = jobs_are(&scene, 1).await?.remove(0).name_any();
+    scene.event("queue", "Waiting", "1 due, and 1 of at most 1 active").await?;
+    let pod = scene.active(&first, 1).await?.remove(0);
+    scene.kubelet.fail(&pod, 3).await?;
+    let second = until("the second", || async {
+        let jobs = jobs(&scene).await?;
+        let other = jobs.iter().map(ResourceExt::name_any).find(|name| *name != first);
+        Ok(other.ok_or_else(|| format!("{} Jobs", jobs.len())))
+    })
+    .await?;
+    let pod = scene.active(&second, 1).await?.remove(0);
+    scene.kubelet.succeed(&pod).await?;
+    jobs_are(&scene, 0).await?;
+    let status = until("both to be told of", || async {
+        let status = status(&scene, "queue").await?;
+        let told = status["history"].as_array().map_or(0, Vec::len);
+        Ok(if told == 2 { Ok(status) } else { Err(format!("{status:#}")) })
+    })
+    .await?;
+    let (newest, oldest) = (&status["history"][0], &status["history"][1]);
+    assert_eq!((&newest["job"], &newest["outcome"]), (&json!(second), &json!("Succeeded")), "{status:#}");
+    assert_eq!(
+        (&oldest["job"], &oldest["outcome"], &oldest["exitCode"]),
+        (&json!(first), &json!("Failed"), &json!(3)),
+        "{status:#}"
+    );
+    assert!(
+        oldest["message"].as_str().is_some_and(|message| message.contains("container main: exit code 3")),
+        "{status:#}"
+    );
+    assert_eq!(oldest["scheduled"], json!(minutes_ago(1).to_string()));
+    assert_eq!(
+        (&status["lastOutcome"], &status["nextScheduleTime"], &status["activeCount"]),
+        (&json!("Succeeded"), &Value::Null, &json!(0))
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_its_times_or_a_suspension_starts_nothing() -> Result<()> {
+    early_in_the_minute().await;
+    let scene = Scene::new("sched-change").await?;
+    create(&scene, "yearly", json!({"schedules": ["0 0 1 1 *"]})).await?;
+    let next_is = async |wanted: Value| {
+        until("the next time", || async {
+            let status = status(&scene, "yearly").await?;
+            Ok(if status["nextScheduleTime"] == wanted { Ok(()) } else { Err(format!("{status:#}")) })
+        })
+        .await
+    };
+    let year = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year() + 1;
+    next_is(json!(format!("{year}-01-01T00:00:00Z"))).await?;
+    served(&scene, "yearly", Timestamp::now() - SignedDuration::from_hours(24)).await?;
+    create(&scene, "yearly", json!({"schedules": ["* * * * *"]})).await?;
+    next_is(json!(minutes_ago(-1).to_string())).await?;
+    create(&scene, "yearly", json!({"schedules": ["* * * * *"], "suspend": true})).await?;
+    next_is(Value::Null).await?;
+    assert!(jobs(&scene).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_started_at_its_time() -> Result<()> {
+    let scene = Scene::new("sched-due").await?;
+    create(&scene, "minutely", json!({})).await?;
+    let due = minutes_ago(-1);
+    until("its status", || async {
+        Ok(if status(&scene, "minutely").await?["nextScheduleTime"].is_null() { Err(String::new()) } else { Ok(()) })
+    })
+    .await?;
+    let left = due.duration_since(Timestamp::now()).as_secs().max(0);
+    tokio::time::sleep(Duration::from_secs(left.unsigned_abs())).await;
+    let job = jobs_are(&scene, 1).await?.remove(0);
+    let created = job.creation_timestamp().context("a time")?.0;
+    assert!(created >= due && created.duration_since(due) < SignedDuration::from_secs(5), "{created} for {due}");
+    // Somebody starts another by hand: it is told of as the others are.
+    let mut manual = serde_json::to_value(&job)?;
+    manual["metadata"] = json!({"name": "by-hand", "ownerReferences": job.owner_references()});
+    for generated in ["selector", "template/metadata/labels"] {
+        let (parent, key) = generated.rsplit_once('/').map_or(("", generated), |(parent, key)| (parent, key));
+        let pointer = if parent.is_empty() { "/spec".to_owned() } else { format!("/spec/{parent}") };
+        manual.pointer_mut(&pointer).and_then(Value::as_object_mut).context("an object")?.remove(key);
+    }
+    manual["status"] = Value::Null;
+    scene.jobs.create(&PostParams::default(), &serde_json::from_value(manual)?).await?;
+    let pod = scene.active("by-hand", 1).await?.remove(0);
+    until("it to be active", || async {
+        let count = status(&scene, "minutely").await?["activeCount"].clone();
+        Ok(if count == 2 { Ok(()) } else { Err(count.to_string()) })
+    })
+    .await?;
+    scene.kubelet.succeed(&pod).await?;
+    until("it to be told of", || async {
+        let status = status(&scene, "minutely").await?;
+        Ok(if status["history"][0]["job"] == "by-hand" { Ok(()) } else { Err(format!("{status:#}")) })
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
+    let scene = Scene::without_controller("sched-wrong", &[]).await?;
+    let cases = [
+        (json!({"schedules": []}), "spec.schedules"),
+        (json!({"schedules": ["* * * *"]}), "five fields (minute hour day-of-month month day-of-week)"),
+        (json!({"schedules": ["TZ=UTC * * * * *"]}), "write it in spec.timeZone"),
+        (json!({"timeZone": "Local"}), "spec.timeZone is an IANA name"),
+        (json!({"jitter": "soon"}), "spec.jitter"),
+        (json!({"jitter": "48h"}), "of at most 24h"),
+        (
+            json!({"notBefore": "2027-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:00Z"}),
+            "spec.notAfter must not be before spec.notBefore",
+        ),
+        (json!({"maxCatchUp": 5}), "spec.maxCatchUp is for spec.catchUp: All"),
+        (
+            json!({"maxActive": 5, "concurrencyPolicy": "Forbid"}),
+            "spec.maxActive is for spec.concurrencyPolicy: Allow or Queue",
+        ),
+        (json!({"concurrencyPolicy": "Sometimes"}), "supported values: \"Allow\", \"Forbid\", \"Replace\", \"Queue\""),
+        (json!({"dst": "Never"}), "spec.dst"),
+        (json!({"exclude": [{"date": "Christmas"}]}), "spec.exclude[0].date"),
+        (
+            json!({"exclude": [{"date": "12-25", "from": "2026-12-24T00:00"}]}),
+            "an exclusion is either a date, or from and to",
+        ),
+        (json!({"historyLimit": 1000}), "spec.historyLimit"),
+        (json!({"jobTemplate": {"spec": {"template": null}}}), "spec.jobTemplate.spec.template is required"),
+        (
+            json!({"jobTemplate": {"spec": {"selector": {"matchLabels": {"a": "b"}}}}}),
+            "spec.jobTemplate.spec.selector must be left out",
+        ),
+    ];
+    for (spec, message) in cases {
+        let refused = create(&scene, "wrong", spec.clone()).await;
+        let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains(message), "{spec}: {text:?}");
+    }
+    let long =
+        create(&scene, &"n".repeat(53), json!({})).await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(long.contains("metadata.name must have at most 52 characters"), "{long}");
+    create(
+        &scene,
+        "right",
+        json!({"schedules": ["H H(1-5) * * MON", "@daily"], "jitter": "1m30s", "exclude": [{"date": "12-25"}]}),
+    )
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_we_can_tell_to_be_wrong_is_told_by_an_event() -> Result<()> {
+    let scene = Scene::new("sched-event").await?;
+    create(&scene, "zone", json!({"timeZone": "Mars/Olympus"})).await?;
+    create(&scene, "minute", json!({"schedules": ["61 * * * *"]})).await?;
+    scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is no IANA zone").await?;
+    scene.event("minute", "InvalidSchedule", "spec.schedules[0]: minute: \"61\" is not within 0 to 59").await?;
+    // The Jobs of one whose template is no Job's are refused, and it is said why.
+    create(&scene, "template", json!({"jobTemplate": {"spec": {"completionMode": "Sorted"}}})).await?;
+    served(&scene, "template", minutes_ago(2)).await?;
+    scene.event("template", "FailedCreate", "completionMode").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_in_the_version_before_goes_on() -> Result<()> {
+    // A cluster of its own, in which the resource comes in its older version first.
+    let cluster: &'static testbed::Cluster =
+        Box::leak(Box::new(testbed::Cluster::start(&testbed::Options::default()).await?));
+    let mut scene = Scene::on(cluster, "sched-upgrade", &[]).await?;
+    let crds: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
+        Api::all(scene.client.clone());
+    crds.delete("jobschedules.jobwright.dev", &Default::default()).await?;
+    until("the resource to be gone", || async {
+        let there = crds.get_opt("jobschedules.jobwright.dev").await?.is_some();
+        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+    })
+    .await?;
+    testbed::crds::apply(&scene.client, include_str!("job_schedules_v1alpha1.yaml")).await?;
+    let mut old = schedule("old", &json!({"schedules": ["* * * * *"], "suspend": true}));
+    old["apiVersion"] = json!("jobwright.dev/v1alpha1");
+    let resource = kube::core::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk(
+        "jobwright.dev",
+        "v1alpha1",
+        "JobSchedule",
+    ));
+    let before: Api<kube::core::DynamicObject> =
+        Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource);
+    until("it to be served", || async {
+        Ok(before
+            .create(&PostParams::default(), &serde_json::from_value(old.clone())?)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string()))
+    })
+    .await?;
+    testbed::crds::install(&scene.client).await?;
+    let stored = crds.get("jobschedules.jobwright.dev").await?.status.context("a status")?.stored_versions;
+    assert_eq!(stored, Some(vec!["v1alpha1".to_owned(), "v1beta1".to_owned()]));
+    scene.start_controller().await?;
+    let resumed = json!({"spec": {"suspend": false}});
+    api(&scene).patch("old", &PatchParams::default(), &Patch::Merge(resumed)).await?;
+    until("it to go on", || async {
+        let status = status(&scene, "old").await?;
+        Ok(if status["nextScheduleTime"].is_string() { Ok(()) } else { Err(format!("{status:#}")) })
+    })
+    .await
+}
