@@ -7,6 +7,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::metrics::get;
 
 const WAITING: &str = "jobwright.dev/waiting";
 
@@ -18,6 +19,25 @@ async fn limit(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobLimit>
     let manifest =
         json!({"apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit", "metadata": {"name": name}, "spec": spec});
     api(scene).patch(name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await
+}
+
+/// A scene whose controller can be asked what it knows.
+async fn scene(prefix: &str) -> Result<(Scene, u16)> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let scene =
+        Scene::with_flags(prefix, &["--pod-failure-backoff=50ms", &format!("--listen=127.0.0.1:{port}")]).await?;
+    Ok((scene, port))
+}
+
+/// Creates a limit, and waits until the controller has heard of it.
+async fn limit_known((scene, port): &(Scene, u16), name: &str, spec: Value) -> Result<()> {
+    limit(scene, name, spec).await?;
+    until("the limit to be known", || async {
+        let (_, text) = get(*port, "/metrics").await?;
+        let known = text.contains("jobwright_cache_objects{resource=\"joblimits\"} 1");
+        Ok(if known { Ok(()) } else { Err(String::new()) })
+    })
+    .await
 }
 
 async fn create(scene: &Scene, name: &str, metadata: Value, spec: Value) -> Result<()> {
@@ -51,8 +71,9 @@ async fn end(scene: &Scene, name: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> {
-    let scene = Scene::new("limit").await?;
-    limit(&scene, "one", json!({"maxActiveJobs": 1})).await?;
+    let asked = scene("limit").await?;
+    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
+    let (scene, _) = asked;
     create(&scene, "first", json!({}), json!({})).await?;
     scene.active("first", 1).await?;
     create(&scene, "second", json!({}), json!({})).await?;
@@ -86,8 +107,9 @@ async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_that_is_raised_or_deleted_lets_them_go_at_once() -> Result<()> {
-    let scene = Scene::new("limit-raised").await?;
-    limit(&scene, "none", json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}})).await?;
+    let asked = scene("limit-raised").await?;
+    limit_known(&asked, "none", json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}})).await?;
+    let (scene, _) = asked;
     for name in ["a", "b", "c"] {
         create(&scene, name, json!({"labels": {"team": "a"}}), json!({})).await?;
     }
@@ -109,8 +131,9 @@ async fn a_limit_that_is_raised_or_deleted_lets_them_go_at_once() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
-    let mut scene = Scene::new("limit-pods").await?;
-    limit(&scene, "pods", json!({"maxActivePods": 5})).await?;
+    let asked = scene("limit-pods").await?;
+    limit_known(&asked, "pods", json!({"maxActivePods": 5})).await?;
+    let (mut scene, _) = asked;
     create(&scene, "three", json!({}), json!({"parallelism": 3, "completions": 3})).await?;
     scene.active("three", 3).await?;
     create(&scene, "four", json!({}), json!({"parallelism": 4, "completions": 9})).await?;
@@ -134,8 +157,9 @@ async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_resumed_waits_as_a_new_one_does() -> Result<()> {
-    let scene = Scene::new("limit-resumed").await?;
-    limit(&scene, "one", json!({"maxActiveJobs": 1})).await?;
+    let asked = scene("limit-resumed").await?;
+    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
+    let (scene, _) = asked;
     create(&scene, "stopped", json!({}), json!({"suspend": true})).await?;
     scene.condition("stopped", "Suspended").await?;
     create(&scene, "runs", json!({}), json!({})).await?;

@@ -38,9 +38,11 @@ async fn create(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobSched
 
 /// It was due last then, as far as it knows.
 async fn served(scene: &Scene, name: &str, last: Timestamp) -> Result<()> {
-    let created = api(scene).get(name).await?;
-    let times = created.status.as_ref().and_then(|status| status.times_hash.clone());
-    let status = json!({"lastScheduleTime": last.to_string(), "timesHash": times, "timesSince": last.to_string()});
+    until("its times to be noted", || async {
+        Ok(if status(scene, name).await?["timesHash"].is_string() { Ok(()) } else { Err(String::new()) })
+    })
+    .await?;
+    let status = json!({"lastScheduleTime": last.to_string(), "timesSince": last.to_string()});
     api(scene).patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await?;
     Ok(())
 }
@@ -81,10 +83,9 @@ async fn early_in_the_minute() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() -> Result<()> {
     early_in_the_minute().await;
-    let mut scene = Scene::without_controller("sched-all", &[]).await?;
+    let scene = Scene::new("sched-all").await?;
     create(&scene, "all", json!({"catchUp": "All", "maxCatchUp": 3, "timeZone": "Asia/Kolkata"})).await?;
     served(&scene, "all", minutes_ago(600)).await?;
-    scene.start_controller().await?;
     let jobs = jobs_are(&scene, 3).await?;
     for (job, ago) in jobs.iter().zip([2, 1, 0]) {
         let scheduled = minutes_ago(ago);
@@ -111,7 +112,7 @@ async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts_them() -> Result<()> {
     early_in_the_minute().await;
-    let mut scene = Scene::without_controller("sched-queue", &[]).await?;
+    let scene = Scene::new("sched-queue").await?;
     // Due at two times of the past only.
     let spec = json!({
         "concurrencyPolicy": "Queue", "historyLimit": 5, "failedJobsHistoryLimit": 0, "successfulJobsHistoryLimit": 0,
@@ -120,7 +121,6 @@ async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts
     });
     create(&scene, "queue", spec).await?;
     served(&scene, "queue", minutes_ago(2)).await?;
-    scene.start_controller().await?;
     let first = jobs_are(&scene, 1).await?.remove(0).name_any();
     scene.event("queue", "Waiting", "1 due, and 1 of at most 1 active").await?;
     let pod = scene.active(&first, 1).await?.remove(0);
@@ -247,7 +247,6 @@ async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
             "an exclusion is either a date, or from and to",
         ),
         (json!({"historyLimit": 1000}), "spec.historyLimit"),
-        (json!({"jobTemplate": {"spec": {"template": null}}}), "spec.jobTemplate.spec.template is required"),
         (
             json!({"jobTemplate": {"spec": {"selector": {"matchLabels": {"a": "b"}}}}}),
             "spec.jobTemplate.spec.selector must be left out",
@@ -258,6 +257,11 @@ async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
         let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains(message), "{spec}: {text:?}");
     }
+    let mut empty = schedule("wrong", &json!({}));
+    empty["spec"]["jobTemplate"]["spec"] = json!({"parallelism": 1});
+    let empty = api(&scene).patch("wrong", &PatchParams::apply("test").force(), &Patch::Apply(empty)).await;
+    let text = empty.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(text.contains("spec.jobTemplate.spec.template is required"), "{text}");
     let long =
         create(&scene, &"n".repeat(53), json!({})).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(long.contains("metadata.name must have at most 52 characters"), "{long}");

@@ -88,9 +88,11 @@ pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<Report> {
     })
 }
 
-/// Of pods that ended at one time the last by name, so that everybody blames the same.
-fn newest(pod: &PodView) -> (jiff::Timestamp, &str) {
-    (if pod.is_ended() { pod.finished_at } else { pod.created }, &pod.identity.name)
+/// Ends are told to the second. Of those that ended in one, those that are not counted come after those that are, and then
+/// those that changed later.
+fn newest(pod: &PodView) -> impl Ord + use<> {
+    let at = if pod.is_ended() { pod.finished_at } else { pod.created };
+    (at, pod.tracked, pod.identity.resource_version)
 }
 
 impl Report {
