@@ -67,7 +67,8 @@ image: ## The container image, as an OCI tarball, without a Docker engine
 	$(CARGO) run --quiet --package testbed -- image
 
 crds: ## Write crds/ from the types
-	$(CARGO) run --quiet -- crds > crds/jobwright.yaml
+	$(CARGO) run --quiet -- crds > crds/jobwright.yaml.new && mv crds/jobwright.yaml.new crds/jobwright.yaml
+	cp crds/jobwright.yaml deploy/chart/files/crds.yaml
 
 install-yaml: ## Render deploy/install.yaml from the chart
 	helm=$$($(CARGO) run --quiet --package testbed -- path helm) && \

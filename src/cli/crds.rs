@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, ResourceExt};
 
 use crate::job::limit::types::JobLimit;
 use crate::jobschedule::types::JobSchedule;
@@ -19,6 +19,8 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 }
 
 fn with_version_before(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    // With the resource go all objects of it: whoever uninstalls the chart does not mean that.
+    crd.annotations_mut().insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
     if let Some(newest) = crd.spec.versions.first() {
         let warning = format!("{}/{BEFORE} is deprecated; write {}/{}", crd.spec.group, crd.spec.group, newest.name);
         let before = CustomResourceDefinitionVersion {
@@ -56,6 +58,27 @@ pub fn main() -> ExitCode {
         Err(error) => {
             eprintln!("jobwright: {error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifests_are_up_to_date() {
+        let now = text().unwrap();
+        let stored = [include_str!("../../crds/jobwright.yaml"), include_str!("../../deploy/chart/files/crds.yaml")];
+        assert!(stored.iter().all(|stored| *stored == now), "crds/ is stale: make crds");
+    }
+
+    #[test]
+    fn each_is_stored_in_its_newest_version_and_served_in_the_one_before() {
+        for crd in all() {
+            let versions: Vec<_> =
+                crd.spec.versions.iter().map(|version| (&*version.name, version.served, version.storage)).collect();
+            assert_eq!(versions, [("v1beta1", true, true), (BEFORE, true, false)]);
         }
     }
 }

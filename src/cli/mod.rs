@@ -42,7 +42,7 @@ enum Command {
     Timeline(timeline::Arguments),
     /// Show Jobs under way, live, with progress, rates and when they may be done
     Top(top::Arguments),
-    /// Start a CronJob's Job now, and follow it to its end with --watch
+    /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     Trigger(trigger::Arguments),
     /// Tell what manifests of Jobs and CronJobs say that is likely to be regretted
     Check(check::Arguments),

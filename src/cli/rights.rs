@@ -100,11 +100,7 @@ pub const JOB_SCHEDULE: &[Right] = &[
 pub const NAMESPACES: &[Right] = &[("", "namespaces", "list"), ("", "namespaces", "watch")];
 
 /// What heeding JobLimits takes.
-pub const JOB_LIMITS: &[Right] = &[
-    ("jobwright.dev", "joblimits", "get"),
-    ("jobwright.dev", "joblimits", "list"),
-    ("jobwright.dev", "joblimits", "watch"),
-];
+pub const JOB_LIMITS: &[Right] = &[("jobwright.dev", "joblimits", "list"), ("jobwright.dev", "joblimits", "watch")];
 
 /// What keeping the last lines of a log takes.
 pub const LOGS: &[Right] = &[("", "pods/log", "get")];

@@ -1,9 +1,10 @@
-//! `jobwright trigger`: a CronJob's Job, now.
+//! `jobwright trigger`: a CronJob's or JobSchedule's Job, now.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::batch::v1::{CronJob, Job, JobStatus};
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -11,6 +12,7 @@ use kube::{Api, ResourceExt};
 use thiserror::Error;
 
 use super::ask::{AskError, Where, conclude, end};
+use crate::jobschedule::types::JobSchedule;
 use crate::runtime::errors::message;
 
 /// The annotation that `kubectl create job --from` sets too.
@@ -23,10 +25,10 @@ const FAILED: u8 = 2;
 /// The flags of `jobwright trigger`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// The CronJob, as cronjob/NAME
-    #[arg(value_parser = cron_job_name)]
-    subject: String,
-    /// The Job's name; without it the CronJob's, "-manual-" and five letters
+    /// The CronJob or JobSchedule, as cronjob/NAME or jobschedule/NAME
+    #[arg(value_parser = Subject::parse)]
+    subject: Subject,
+    /// The Job's name; without it the subject's, "-manual-" and five letters
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Follow the Job to its end; the exit code is 0 if it completes and 2 if it fails
@@ -36,9 +38,39 @@ pub struct Arguments {
     place: Where,
 }
 
-fn cron_job_name(text: &str) -> Result<String, String> {
-    let name = text.strip_prefix("cronjob/").or_else(|| text.strip_prefix("cj/")).filter(|name| !name.is_empty());
-    name.map(str::to_owned).ok_or_else(|| "must be cronjob/NAME".to_owned())
+/// What a Job is started of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    CronJob(String),
+    JobSchedule(String),
+}
+
+impl Subject {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).unwrap_or_default();
+        match kind {
+            "cronjob" | "cj" => Ok(Self::CronJob(name.to_owned())),
+            "jobschedule" | "jsched" => Ok(Self::JobSchedule(name.to_owned())),
+            _ => Err("must be cronjob/NAME or jobschedule/NAME".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CronJob(name) => write!(f, "cronjob/{name}"),
+            Self::JobSchedule(name) => write!(f, "jobschedule/{name}"),
+        }
+    }
+}
+
+/// What a Job is made from.
+struct Template {
+    owner: OwnerReference,
+    annotations: BTreeMap<String, String>,
+    labels: Option<BTreeMap<String, String>>,
+    spec: Option<JobSpec>,
 }
 
 /// Why there is no Job, or no more is known of it.
@@ -46,8 +78,8 @@ fn cron_job_name(text: &str) -> Result<String, String> {
 enum TriggerError {
     #[error(transparent)]
     Ask(#[from] AskError),
-    #[error("cronjob/{name} in namespace {namespace} started no Job: {reason}")]
-    Refused { name: String, namespace: String, reason: String },
+    #[error("{subject} in namespace {namespace} started no Job: {reason}")]
+    Refused { subject: Subject, namespace: String, reason: String },
     #[error("job/{name} was deleted before it had ended")]
     Deleted { name: String },
     #[error("job/{name} cannot be watched: {reason}; it goes on")]
@@ -62,45 +94,73 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
     let place = arguments.place.open().await.map_err(AskError::from)?;
-    let name = &arguments.subject;
-    let cron_job = place.api::<CronJob>().get(name).await.map_err(place.unreadable(&format!("cronjob/{name}")))?;
+    let subject = &arguments.subject;
+    let refused =
+        |reason: String| TriggerError::Refused { subject: subject.clone(), namespace: place.namespace.clone(), reason };
+    let unreadable = place.unreadable(&subject.to_string());
+    let template = match subject {
+        Subject::CronJob(name) => of_cron_job(&place.api::<CronJob>().get(name).await.map_err(unreadable)?),
+        Subject::JobSchedule(name) => {
+            let schedule = place.api::<JobSchedule>().get(name).await.map_err(unreadable)?;
+            of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
+        }
+    };
     let jobs = place.api::<Job>();
-    let job = job_now(&cron_job, arguments.name.as_deref());
-    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| TriggerError::Refused {
-        name: name.clone(),
-        namespace: place.namespace.clone(),
-        reason: message(&error),
-    })?;
+    let job = job_now(template, arguments.name.as_deref());
+    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| refused(message(&error)))?;
     println!("job/{} created", created.name_any());
     if arguments.watch { follow(&jobs, &created).await } else { Ok(ExitCode::SUCCESS) }
 }
 
-/// The Job that the CronJob would start, for no time of its schedule.
-fn job_now(cron_job: &CronJob, name: Option<&str>) -> Job {
+fn owner(api_version: &str, kind: &str, object: &impl ResourceExt) -> OwnerReference {
+    OwnerReference {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        controller: Some(true),
+        ..OwnerReference::default()
+    }
+}
+
+fn of_cron_job(cron_job: &CronJob) -> Template {
     let template = &cron_job.spec.job_template;
     let given = template.metadata.clone().unwrap_or_default();
-    let mut annotations = given.annotations.unwrap_or_default();
+    Template {
+        owner: owner(crate::job::API_VERSION, crate::cronjob::KIND, cron_job),
+        annotations: given.annotations.unwrap_or_default(),
+        labels: given.labels,
+        spec: template.spec.clone(),
+    }
+}
+
+fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
+    let template = &schedule.spec.job_template;
+    let given = template.metadata.clone().unwrap_or_default();
+    Ok(Template {
+        owner: owner(crate::jobschedule::API_VERSION, crate::jobschedule::KIND, schedule),
+        annotations: given.annotations,
+        labels: Some(given.labels),
+        spec: Some(serde_json::from_value(template.spec.clone())?),
+    })
+}
+
+/// The Job that would be started of a template, for no time of its schedule.
+fn job_now(template: Template, name: Option<&str>) -> Job {
+    let Template { owner, mut annotations, labels, spec } = template;
     let (key, value) = INSTANTIATE_ANNOTATION;
     annotations.insert(key.to_owned(), value.to_owned());
-    let own = cron_job.name_any();
-    let prefix: String = own.chars().take(LONGEST_NAME).collect();
+    let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
     Job {
         metadata: ObjectMeta {
             name: name.map(str::to_owned),
             generate_name: name.is_none().then(|| format!("{prefix}-manual-")),
             annotations: Some(annotations),
-            labels: given.labels,
-            owner_references: Some(vec![OwnerReference {
-                api_version: crate::job::API_VERSION.to_owned(),
-                kind: crate::cronjob::KIND.to_owned(),
-                name: own,
-                uid: cron_job.uid().unwrap_or_default(),
-                controller: Some(true),
-                ..OwnerReference::default()
-            }]),
+            labels,
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
-        spec: template.spec.clone(),
+        spec,
         ..Job::default()
     }
 }
@@ -169,7 +229,7 @@ mod tests {
             }},
         }))
         .unwrap();
-        let made: Value = serde_json::to_value(job_now(&cron_job, None)).unwrap();
+        let made: Value = serde_json::to_value(job_now(of_cron_job(&cron_job), None)).unwrap();
         assert_eq!(made["metadata"]["generateName"], format!("{}-manual-", "n".repeat(47)));
         assert_eq!(made["metadata"]["labels"], json!({"app": "a"}));
         assert_eq!(
@@ -181,13 +241,27 @@ mod tests {
             json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "n".repeat(52), "uid": "u", "controller": true}])
         );
         assert_eq!(made["spec"]["completions"], 3);
-        assert_eq!(job_now(&cron_job, Some("mine")).metadata.name.as_deref(), Some("mine"));
+        assert_eq!(job_now(of_cron_job(&cron_job), Some("mine")).metadata.name.as_deref(), Some("mine"));
     }
 
     #[test]
-    fn only_cron_jobs_are_triggered() {
-        assert_eq!(cron_job_name("cronjob/a").as_deref(), Ok("a"));
-        assert_eq!(cron_job_name("cj/a").as_deref(), Ok("a"));
-        assert!(cron_job_name("a").is_err() && cron_job_name("job/a").is_err() && cron_job_name("cronjob/").is_err());
+    fn a_job_schedule_makes_one_too() {
+        let schedule: JobSchedule = serde_json::from_value(json!({
+            "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "s", "uid": "u"},
+            "spec": {"schedules": ["H * * * *"], "jobTemplate": {"spec": {"completions": 3, "template": {}}}},
+        }))
+        .unwrap();
+        let made: Value = serde_json::to_value(job_now(of_job_schedule(&schedule).unwrap(), None)).unwrap();
+        assert_eq!((&made["metadata"]["generateName"], &made["spec"]["completions"]), (&json!("s-manual-"), &json!(3)));
+        assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
+    }
+
+    #[test]
+    fn only_what_starts_jobs_is_triggered() {
+        let named = |kind: fn(String) -> Subject| Ok(kind("a".to_owned()));
+        assert_eq!(Subject::parse("cronjob/a"), named(Subject::CronJob));
+        assert_eq!(Subject::parse("cj/a"), named(Subject::CronJob));
+        assert_eq!(Subject::parse("jobschedule/a"), named(Subject::JobSchedule));
+        assert!(["a", "job/a", "cronjob/", "jobschedule/"].iter().all(|text| Subject::parse(text).is_err()));
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use jobwright::jobschedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -146,6 +147,18 @@ async fn every_right_that_is_granted_is_used_and_no_other() -> Result<()> {
     let mut stranger: Job = job("stranger", json!({"managedBy": null, "suspend": true}))?;
     stranger.metadata.owner_references = Some(vec![serde_json::from_value(json!({
         "apiVersion": "batch/v1", "kind": "CronJob", "name": "cron", "uid": cron_job.uid(), "controller": true,
+    }))?]);
+    scene.jobs.create(&PostParams::default(), &stranger).await?;
+    // A JobSchedule likewise.
+    let schedules: Api<JobSchedule> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let schedule: JobSchedule = serde_json::from_value(json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "schedule"},
+        "spec": {"schedules": ["0 0 1 1 *"], "jobTemplate": {"spec": template["spec"]}},
+    }))?;
+    let schedule = schedules.create(&PostParams::default(), &schedule).await?;
+    let mut stranger: Job = job("another-stranger", json!({"managedBy": null, "suspend": true}))?;
+    stranger.metadata.owner_references = Some(vec![serde_json::from_value(json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "name": "schedule", "uid": schedule.uid(), "controller": true,
     }))?]);
     scene.jobs.create(&PostParams::default(), &stranger).await?;
     // Somebody takes the Lease's version from under its holder, who reads it again.

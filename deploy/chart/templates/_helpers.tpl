@@ -62,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 - apiGroups: [jobwright.dev]
   resources: [joblimits]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 {{- end }}
 {{- if and $ttl (not .Values.namespace) }}
 - apiGroups: [""]

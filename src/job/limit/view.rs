@@ -36,7 +36,6 @@ pub struct LimitView {
     pub jobs: Option<usize>,
     /// How many pods they may have.
     pub pods: Option<usize>,
-    held: bool,
 }
 
 impl LimitView {
@@ -55,7 +54,6 @@ impl LimitView {
             selector,
             jobs: count(spec.as_ref().and_then(|spec| spec.max_active_jobs)),
             pods: count(spec.as_ref().and_then(|spec| spec.max_active_pods)),
-            held: wire.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
         })
     }
 
@@ -78,7 +76,8 @@ impl Cached for LimitView {
         false
     }
 
+    /// Nothing of it has to be let go, so none is ever read live.
     fn is_held(&self) -> bool {
-        self.held
+        false
     }
 }
