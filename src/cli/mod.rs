@@ -36,7 +36,7 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Tell when a schedule or a CronJob is due next, in its zone and in UTC, and where clock changes get in its way
     Next(next::Arguments),
-    /// Tell in plain sentences what a Job or CronJob is doing, or why it is not
+    /// Tell in plain sentences what a Job, CronJob or JobSchedule is doing, or why it is not
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
     Timeline(timeline::Arguments),

@@ -156,7 +156,7 @@ impl JobScheduleView {
     }
 
     /// The time in its zone, as people there write it.
-    fn told(&self, time: Timestamp) -> String {
+    pub fn told(&self, time: Timestamp) -> String {
         job::stamp(&self.base, time)
     }
 }

@@ -138,7 +138,7 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
     let home = tempfile::tempdir()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
     let flags = ["--claim=all".to_owned()];
-    let rights = Rights { namespace: None, claim: "all".to_owned() };
+    let rights = Rights { namespace: None, claim: "all".to_owned(), logs: false };
     let kubeconfig = rights.grant(&ours, "jobwright", home.path(), |_| {}).await?;
     let mut jobwright = testbed::jobwright::start(binary, home.path(), &kubeconfig, &flags, "info,kube=error").await?;
     // All that follows up to the turn of the minute takes a few seconds.

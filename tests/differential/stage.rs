@@ -54,7 +54,7 @@ impl Stage {
         let cluster = Cluster::start(&Options { control_plane: settings, ..Options::default() }).await?;
         let home = tempfile::tempdir()?;
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let rights = Rights { namespace: None, claim: "managed-by".to_owned() };
+        let rights = Rights { namespace: None, claim: "managed-by".to_owned(), logs: false };
         let kubeconfig = rights.grant(&cluster, "jobwright", home.path(), |_| {}).await?;
         let ours = testbed::jobwright::start(binary, home.path(), &kubeconfig, &[], "info,kube=error").await?;
         let client = cluster.client().await?;

@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "the other suite uses the rest")]
 mod harness;
 
+mod beyond;
 mod cron_jobs;
 mod examples;
 mod outcomes;

@@ -45,7 +45,7 @@ pub struct Replicas {
 impl Replicas {
     /// Starts them, with the rights they ship with.
     pub async fn start(cluster: &Cluster, namespace: &str, dir: &Path, weather: &'static Weather) -> Result<Self> {
-        let rights = Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned() };
+        let rights = Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false };
         let kubeconfig = rights.grant(cluster, namespace, dir, |_| {}).await?;
         let client = control_plane::client(&kubeconfig).await?;
         let flags = FLAGS.iter().map(|&flag| flag.to_owned()).chain([format!("--namespace={namespace}")]).collect();

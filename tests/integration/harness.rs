@@ -102,7 +102,8 @@ impl Scene {
         let mut all = vec![format!("--namespace={namespace}")];
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
-        let rights = Rights { namespace: Some(namespace.clone()), claim: claim.to_owned() };
+        let logs = flags.iter().any(|flag| flag.starts_with("--log-tail"));
+        let rights = Rights { namespace: Some(namespace.clone()), claim: claim.to_owned(), logs };
         let dir = tempfile::tempdir()?;
         let kubeconfig = rights.grant(cluster, &namespace, dir.path(), |_| {}).await?;
         Ok(Self {
@@ -126,7 +127,7 @@ impl Scene {
         let mut scene = Self::on(cluster, prefix, flags).await?;
         scene.flags.retain(|flag| !flag.starts_with("--namespace"));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
-        let rights = Rights { namespace: None, claim: claim.to_owned() };
+        let rights = Rights { namespace: None, claim: claim.to_owned(), logs: false };
         let dir = cluster.dir().context("a cluster of our own has a folder")?;
         scene.kubeconfig = rights.grant(cluster, "everywhere", dir, |_| {}).await?;
         scene.start_controller().await?;

@@ -17,7 +17,7 @@ use crate::metrics::get;
 type Right = (String, String);
 
 fn rights(namespace: &str) -> Rights {
-    Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned() }
+    Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false }
 }
 
 /// Verb and resource of every right that is granted.
@@ -98,7 +98,7 @@ async fn what_is_granted_while_it_waits_is_found() -> Result<()> {
     })
     .await?;
     assert_eq!(get(port, "/livez").await?.0, 200);
-    let rights = Rights { namespace: Some(scene.namespace.clone()), claim: "managed-by".to_owned() };
+    let rights = Rights { namespace: Some(scene.namespace.clone()), claim: "managed-by".to_owned(), logs: false };
     rights.grant(scene.cluster, &user, dir.path(), |_| {}).await?;
     until("it to be ready", || async {
         let (code, text) = ready().await.unwrap_or_default();

@@ -13,13 +13,12 @@ use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure::Report;
 use crate::job::decide::{Refused, Situation, Step, decide};
+use crate::job::limit::{KUEUE_LABEL, Waiting};
 use crate::job::view::{JobView, PodView};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, Limits, MANAGED_BY};
 
 /// So many pods are told of one by one.
 const PODS_TOLD: usize = 5;
-/// The label by which Kueue takes charge of a Job.
-const KUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
 
 /// What is known of a Job.
 #[derive(Clone, Copy)]
@@ -30,6 +29,8 @@ pub struct Facts<'a> {
     /// Warnings about it, the newest first.
     pub events: &'a [Event],
     pub limits: &'a Limits,
+    /// The limit that it waits for.
+    pub waiting: Option<&'a Waiting>,
 }
 
 /// Explains.
@@ -178,6 +179,14 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
             .push(format!("resume it: kubectl patch job {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"));
         return explanation;
     }
+    if let Some(waiting) = facts.waiting {
+        explanation.headline = format!("Job {name} waits for its turn: {}. {counts}.", waiting.message);
+        explanation.next.push(format!("raise the limit: kubectl edit joblimit {}", waiting.limit));
+        explanation.next.push(format!(
+            "let it go before others: kubectl annotate job {name} --overwrite jobwright.dev/priority=10"
+        ));
+        return explanation;
+    }
     if let Some(interim) = condition(status, "FailureTarget").or_else(|| condition(status, "SuccessCriteriaMet")) {
         let what = if interim.type_ == "FailureTarget" { "has failed" } else { "has succeeded" };
         let (reason, message) =
@@ -253,7 +262,7 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     // What the controller remembers of failures, as far as the pods still tell.
     let backoff = Backoff::default().after(&failed, &succeeded);
     let situation = Situation {
-        waiting: None,
+        waiting: facts.waiting,
         job: &job,
         pods: &pods,
         backoff: &backoff,
@@ -322,7 +331,7 @@ mod tests {
 
     fn told(job: &Job, pods: &[Pod]) -> Explanation {
         let limits = Limits::default();
-        explain(&Facts { job, pods, events: &[], limits: &limits }, NOW.parse().unwrap())
+        explain(&Facts { job, pods, events: &[], limits: &limits, waiting: None }, NOW.parse().unwrap())
     }
 
     #[test]

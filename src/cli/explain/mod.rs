@@ -1,12 +1,14 @@
-//! `jobwright explain`: what a Job or CronJob is doing, or why it is not, in plain sentences.
+//! `jobwright explain`: what a Job, CronJob or JobSchedule is doing, or why it is not, in plain sentences.
 //!
 //! It reads with the rights of whoever asks, and changes nothing.
 
 mod cron_job;
 mod job;
+mod job_schedule;
 mod pod;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -16,12 +18,19 @@ use kube::api::ListParams;
 use serde::Serialize;
 
 use super::ask::{AskError, Place, Where, conclude};
+use crate::job::limit::Waiting;
+use crate::job::limit::admission::{Candidate, Verdict, admit};
+use crate::job::limit::view::{LimitView, WireJobLimit};
+use crate::job::view::JobView;
+use crate::job::wire::WireJob;
+use crate::jobschedule::view::{JobScheduleView, WireJobSchedule};
 use crate::runtime::config::Limits;
+use crate::runtime::identity::Uid;
 
 /// The flags of `jobwright explain`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// job/NAME or cronjob/NAME
+    /// job/NAME, cronjob/NAME or jobschedule/NAME
     #[arg(value_parser = subject)]
     subject: Subject,
     /// How the answer looks
@@ -43,13 +52,17 @@ enum Output {
 enum Subject {
     Job(String),
     CronJob(String),
+    JobSchedule(String),
 }
 
 fn subject(text: &str) -> Result<Subject, String> {
     match text.split_once('/') {
         Some(("job" | "jobs", name)) if !name.is_empty() => Ok(Subject::Job(name.to_owned())),
         Some(("cronjob" | "cronjobs" | "cj", name)) if !name.is_empty() => Ok(Subject::CronJob(name.to_owned())),
-        _ => Err("must be job/NAME or cronjob/NAME".to_owned()),
+        Some(("jobschedule" | "jobschedules" | "jsched", name)) if !name.is_empty() => {
+            Ok(Subject::JobSchedule(name.to_owned()))
+        }
+        _ => Err("must be job/NAME, cronjob/NAME or jobschedule/NAME".to_owned()),
     }
 }
 
@@ -99,7 +112,10 @@ async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
         Subject::Job(name) => {
             let (job, pods) = place.job_and_pods(name).await?;
             let events = warnings_of(&place, &job.uid().unwrap_or_default()).await;
-            let facts = job::Facts { job: &job, pods: &pods, events: &events, limits: &Limits::default() };
+            let waiting = turn(&place, &job).await;
+            let limits = Limits::default();
+            let facts =
+                job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, waiting: waiting.as_ref() };
             Ok(job::explain(&facts, Timestamp::now()))
         }
         Subject::CronJob(name) => {
@@ -109,6 +125,36 @@ async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
             let events = warnings_of(&place, &cron_job.uid().unwrap_or_default()).await;
             Ok(cron_job::explain(&cron_job, &jobs, &events, Timestamp::now()))
         }
+        Subject::JobSchedule(name) => {
+            let what = format!("jobschedule/{name}");
+            let found = place.api::<WireJobSchedule>().get(name).await.map_err(place.unreadable(&what))?;
+            let incomplete = || AskError::Unreadable {
+                what,
+                namespace: place.namespace.clone(),
+                reason: "it lacks what every stored object has".to_owned(),
+            };
+            let schedule = JobScheduleView::parse(found).ok_or_else(incomplete)?;
+            let events = warnings_of(&place, schedule.base.identity.uid.as_str()).await;
+            Ok(job_schedule::explain(&schedule, &events, Timestamp::now()))
+        }
+    }
+}
+
+/// The limit that a Job waits for, as the controller would find it; none if there is none, or we may not know.
+async fn turn(place: &Place, job: &Job) -> Option<Waiting> {
+    let limits = place.api::<WireJobLimit>().list(&ListParams::default()).await.ok()?.items;
+    let limits: Vec<Arc<LimitView>> = limits.into_iter().filter_map(LimitView::parse).map(Arc::new).collect();
+    if limits.is_empty() {
+        return None;
+    }
+    let jobs = place.api::<WireJob>().list(&ListParams::default()).await.ok()?.items;
+    let of_one_controller =
+        |one: &JobView| one.spec.managed_by == job.spec.as_ref().and_then(|spec| spec.managed_by.clone());
+    let views = jobs.into_iter().filter_map(JobView::parse).filter(of_one_controller);
+    let candidates = views.filter_map(|view| Candidate::of(&view, view.status.active > 0)).collect();
+    match admit(&limits, candidates).remove(&Uid::from(job.uid()?.as_str())) {
+        Some(Verdict::Waits(waiting)) => Some(waiting),
+        _ => None,
     }
 }
 
@@ -169,9 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn only_jobs_and_cron_jobs_are_explained() {
+    fn only_jobs_and_what_starts_them_are_explained() {
         assert_eq!(subject("job/a"), Ok(Subject::Job("a".to_owned())));
         assert_eq!(subject("cj/a"), Ok(Subject::CronJob("a".to_owned())));
+        assert_eq!(subject("jobschedule/a"), Ok(Subject::JobSchedule("a".to_owned())));
         assert!(subject("pod/a").is_err() && subject("a").is_err() && subject("job/").is_err());
     }
 }

@@ -27,6 +27,8 @@ pub struct Rights {
     pub namespace: Option<String>,
     /// `--claim`.
     pub claim: String,
+    /// It keeps the ends of logs.
+    pub logs: bool,
 }
 
 impl Rights {
@@ -34,6 +36,7 @@ impl Rights {
     pub fn objects(&self) -> Result<Vec<Value>> {
         let mut values = vec![format!("claim={}", self.claim)];
         values.extend(self.namespace.as_ref().map(|_| format!("namespace={PLACE}")));
+        values.extend(self.logs.then(|| "settings.logTail=10".to_owned()));
         let mut rendered = RENDERED.lock().map_err(|_| anyhow::anyhow!("rendering has panicked"))?;
         let text = match rendered.get(&values) {
             Some(text) => text.clone(),

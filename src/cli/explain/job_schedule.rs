@@ -1,0 +1,117 @@
+//! What a JobSchedule is doing, or why it is not.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+
+use super::{Explanation, span, warnings};
+use crate::jobschedule::decide;
+use crate::jobschedule::types::Run;
+use crate::jobschedule::view::JobScheduleView;
+
+/// So many of its last runs are told of.
+const RUNS_TOLD: usize = 3;
+
+/// Explains.
+pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> Explanation {
+    let base = &schedule.base;
+    let name = &base.identity.name;
+    let mut explanation = Explanation::default();
+    explanation.headline = match &schedule.timetable {
+        Err(wrong) => format!("JobSchedule {name} runs nothing: {wrong}."),
+        Ok(_) if base.spec.suspend => {
+            explanation.next.push(format!(
+                "resume it: kubectl patch jobschedule {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"
+            ));
+            format!("JobSchedule {name} is suspended: it starts no Jobs.")
+        }
+        Ok(table) => match decide::next(schedule, &base.status, now) {
+            None => format!("JobSchedule {name} is never due again."),
+            Some(next) if next <= now => {
+                let active = base.status.active.len();
+                format!(
+                    "JobSchedule {name} waits with what is due since {}: {active} of its Jobs are active.",
+                    span(next, now)
+                )
+            }
+            Some(next) => {
+                let start = table.start_of(next);
+                let late = if start > next {
+                    format!(", started {} later (jitter)", span(next, start))
+                } else {
+                    String::new()
+                };
+                format!("JobSchedule {name} is due next in {}, at {}{late}.", span(now, next), schedule.told(next))
+            }
+        },
+    };
+    explanation.details.push(base.status.last_schedule.map_or_else(
+        || "It has never been due.".to_owned(),
+        |last| format!("It was last due {} ago, at {}.", span(last, now), schedule.told(last)),
+    ));
+    let active: Vec<&str> = base.status.active.iter().map(|job| job.name.as_str()).collect();
+    if let Some(first) = active.first() {
+        explanation.details.push(format!(
+            "Running now: {}; what is due meanwhile: {:?}.",
+            active.join(", "),
+            schedule.policy
+        ));
+        explanation.next.push(format!("ask on: jobwright explain job/{first}"));
+    }
+    explanation.details.extend(schedule.stored.history.iter().take(RUNS_TOLD).map(|run| told(run, now)));
+    explanation.details.extend(warnings(events, now));
+    explanation
+}
+
+fn told(run: &Run, now: Timestamp) -> String {
+    let ago = run.finished.as_ref().map_or_else(String::new, |at| format!(" {} ago", span(at.0, now)));
+    let why = if run.message.is_empty() { &run.reason } else { &run.message };
+    let why = if run.outcome == "Failed" && !why.is_empty() { format!(": {why}") } else { String::new() };
+    format!("Job {}: {}{ago}{why}.", run.job, run.outcome.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn explained(spec: &Value, status: &Value) -> Explanation {
+        let mut whole = json!({"schedules": ["30 4 * * *"], "jobTemplate": {"spec": {"template": {}}}});
+        spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
+        let metadata = json!({
+            "name": "a", "namespace": "default", "uid": "u", "resourceVersion": "7",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        });
+        let wire = json!({"metadata": metadata, "spec": whole, "status": status}).to_string();
+        let view = JobScheduleView::parse(serde_json::from_str(&wire).unwrap()).unwrap();
+        explain(&view, &[], "2026-01-02T04:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn each_state_has_a_headline() {
+        let headline = |spec: Value, status: Value| explained(&spec, &status).headline;
+        let served = json!({"lastScheduleTime": "2026-01-01T04:30:00Z"});
+        assert_eq!(
+            headline(json!({}), served.clone()),
+            "JobSchedule a is due next in 30 min, at 2026-01-02T04:30:00Z."
+        );
+        assert_eq!(headline(json!({"suspend": true}), served), "JobSchedule a is suspended: it starts no Jobs.");
+        assert_eq!(
+            headline(json!({"timeZone": "Mars"}), json!({})),
+            "JobSchedule a runs nothing: spec.timeZone: \"Mars\" is no IANA zone such as Europe/Paris."
+        );
+        assert_eq!(headline(json!({"schedules": ["0 0 31 2 *"]}), json!({})), "JobSchedule a is never due again.");
+        let active = json!({"active": [{"uid": "j", "name": "a-1"}]});
+        assert_eq!(
+            headline(json!({"concurrencyPolicy": "Queue"}), active),
+            "JobSchedule a waits with what is due since 23 h 30 min: 1 of its Jobs are active."
+        );
+    }
+
+    #[test]
+    fn its_last_runs_are_told() {
+        let run = json!({"job": "a-9", "outcome": "Failed", "finished": "2026-01-02T03:00:00Z", "reason": "R", "message": "exit code 3"});
+        let told = explained(&json!({}), &json!({"history": [run]}));
+        assert_eq!(told.details, ["It has never been due.", "Job a-9: failed 1 h ago: exit code 3."]);
+    }
+}

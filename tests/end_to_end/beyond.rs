@@ -1,0 +1,125 @@
+//! Every manifest in `examples/beyond/`, what goes beyond the built-in controllers, does what its first line says.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::harness::*;
+use crate::{kubectl, scene_with};
+
+const EXAMPLES: &[&str] = &["calendar", "limit", "queue", "retention", "spread", "why"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/beyond")
+}
+
+async fn apply(scene: &Scene, name: &str) -> Result<()> {
+    let file = folder().join(format!("{name}.yaml"));
+    kubectl(scene, &["apply", "-f", file.to_str().context("a readable path")?]).await.map(drop)
+}
+
+async fn object(scene: &Scene, what: &[&str]) -> Result<Value> {
+    let text = kubectl(scene, &[&["get"], what, &["-o", "json"]].concat()).await?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_does_what_it_says() -> Result<()> {
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(folder())? {
+        let name = entry?.file_name().into_string().ok().context("a readable name")?;
+        files.insert(name.trim_end_matches(".yaml").to_owned());
+    }
+    assert_eq!(files, EXAMPLES.iter().map(|&name| name.to_owned()).collect());
+    let Some(scene) = scene_with("beyond", &["--log-tail=10"]).await? else { return Ok(()) };
+    for name in EXAMPLES {
+        apply(&scene, name).await?;
+    }
+    schedules(&scene).await?;
+    limit(&scene).await?;
+    kept(&scene).await?;
+    scene.cluster.delete_namespace(&scene.namespace).await
+}
+
+async fn schedules(scene: &Scene) -> Result<()> {
+    until("all to know when they are due", || async {
+        let list = object(scene, &["jobschedules"]).await?;
+        let due = list["items"].as_array().into_iter().flatten();
+        let due = due.filter(|schedule| schedule["status"]["nextScheduleTime"].is_string()).count();
+        Ok(if due == 3 { Ok(()) } else { Err(format!("{list:#}")) })
+    })
+    .await?;
+    let table = kubectl(scene, &["get", "jobschedules"]).await?;
+    println!("{table}");
+    let calendar = table.lines().find(|line| line.starts_with("calendar ")).context("a line of it")?;
+    assert!(calendar.contains("Europe/Paris") && calendar.contains("T02:30:00+0"), "{table}");
+
+    // Nobody was there for a long time: of what was missed the last three are started, one after the other.
+    let since = r#"{"status":{"lastScheduleTime":"2026-01-01T00:00:00Z","timesSince":"2026-01-01T00:00:00Z"}}"#;
+    kubectl(scene, &["patch", "jobschedule", "queue", "--subresource=status", "--type=merge", "-p", since]).await?;
+    let history = until("three runs", || async {
+        let queue = object(scene, &["jobschedule", "queue"]).await?;
+        let history = queue["status"]["history"].as_array().cloned().unwrap_or_default();
+        Ok(if history.len() >= 3 { Ok(history) } else { Err(format!("{queue:#}")) })
+    })
+    .await?;
+    for (newer, older) in history.iter().zip(&history[1..]) {
+        let time = |run: &Value, field: &str| run[field].as_str().unwrap_or_default().to_owned();
+        assert!(time(newer, "scheduled") > time(older, "scheduled"), "{history:#?}");
+        assert!(time(newer, "started") >= time(older, "finished"), "{history:#?}");
+        assert_eq!(newer["outcome"], "Succeeded", "{history:#?}");
+    }
+    let job = history[0]["job"].as_str().unwrap_or_default();
+    let log = kubectl(scene, &["logs", &format!("job/{job}")]).await?;
+    let scheduled: jiff::Timestamp = history[0]["scheduled"].as_str().unwrap_or_default().parse()?;
+    assert_eq!(log.trim(), format!("for {scheduled}"));
+
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"))
+        .args(["trigger", "jobschedule/spread", "--watch", "--namespace", &scene.namespace])
+        .arg("--kubeconfig")
+        .arg(&scene.cluster.kubeconfig)
+        .output()
+        .await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("Complete"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+async fn limit(scene: &Scene) -> Result<()> {
+    let names = ["licensed-1", "licensed-2", "licensed-urgent"];
+    for name in names {
+        kubectl(scene, &["wait", "--for=condition=complete", &format!("job/{name}"), "--timeout=60s"]).await?;
+    }
+    let mut spans = Vec::new();
+    for name in names {
+        let status = object(scene, &["job", name]).await?["status"].clone();
+        let time = |field: &str| status[field].as_str().unwrap_or_default().to_owned();
+        spans.push((time("startTime"), time("completionTime"), name));
+    }
+    spans.sort();
+    for (one, next) in spans.iter().zip(&spans[1..]) {
+        assert!(one.1 <= next.0, "two at once: {spans:?}");
+    }
+    assert_ne!(spans[2].2, "licensed-urgent", "{spans:?}");
+    scene.event(spans[2].2, "WaitingForLimit", "at JobLimit one-at-a-time").await
+}
+
+async fn kept(scene: &Scene) -> Result<()> {
+    until("the Job that succeeded to be gone", || async {
+        let there = scene.jobs.get_opt("kept-if-it-fails").await?.is_some();
+        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+    })
+    .await?;
+    kubectl(scene, &["wait", "--for=condition=failed", "job/why", "--timeout=60s"]).await?;
+    assert!(scene.pods_of("why").await?.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()), "its pod goes");
+    let job = object(scene, &["job", "why"]).await?;
+    let text = job["metadata"]["annotations"]["jobwright.dev/failure"].as_str().context("a report")?;
+    println!("{text}");
+    let report: Value = serde_json::from_str(text)?;
+    let told = ["container", "exitCode", "message", "log"].map(|field| report[field].clone());
+    let log = json!(["looking for the disk", "no disk found"]);
+    assert_eq!(told, [json!("main"), json!(28), json!("disk full"), log], "{text}");
+    scene.event("why", "FailureCause", "container main: exit code 28").await
+}
