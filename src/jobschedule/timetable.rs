@@ -54,56 +54,32 @@ pub struct Timetable {
     pub who: String,
 }
 
-/// No clock is moved by more, but where a zone changes its day, once in a century.
+/// No clock is moved by more, in hours.
 const MOVED_AT_MOST: i64 = 25;
-/// So many excluded times in a row mean that nothing is ever due.
-const EXCLUDED_AT_MOST: usize = 100_000;
+/// Where nothing is due for so many years, nothing ever is; a schedule by itself looks ahead as far.
+const YEARS_AHEAD: i64 = 5;
 
 impl Timetable {
     /// The first time after this one that is due; none if there is none.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.times(after).next()
+    }
+
+    /// All times after this one that are due, in order.
+    pub fn times(&self, after: Timestamp) -> Times<'_> {
         let begin = self.not_before.and_then(|begin| begin.checked_sub(SignedDuration::from_nanos(1)).ok());
-        let mut after = after.max(begin.unwrap_or(Timestamp::MIN));
-        for _ in 0..EXCLUDED_AT_MOST {
-            let next = self.schedules.iter().filter_map(|schedule| self.next_of(schedule, after)).min()?;
-            if self.not_after.is_some_and(|end| next > end) {
-                return None;
-            }
-            match self.excluded_until(next) {
-                None => return Some(next),
-                // Just before its end, so that what is due at the end is found.
-                Some(until) => after = next.max(until.checked_sub(SignedDuration::from_secs(1)).ok()?),
-            }
-        }
-        None
+        let after = after.max(begin.unwrap_or(Timestamp::MIN));
+        let pending = self.schedules.iter().map(|schedule| self.next_of(schedule, after)).collect();
+        Times { table: self, pending, last: after }
     }
 
-    /// The last time not after `now` that is due and later than `earliest`: looked for backwards, so that it costs the same
-    /// however long ago `earliest` is.
-    pub fn latest(&self, earliest: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let mut back = SignedDuration::from_mins(2);
-        loop {
-            let from = now.checked_sub(back).map_or(earliest, |from| from.max(earliest));
-            let mut latest = None;
-            let mut next = self.next(from);
-            while let Some(time) = next.filter(|time| *time <= now) {
-                latest = Some(time);
-                next = self.next(time);
-            }
-            if latest.is_some() || from <= earliest {
-                return latest;
-            }
-            back = back.checked_mul(4).unwrap_or(SignedDuration::MAX);
-        }
-    }
-
-    /// The newest `most` times after `earliest` and not after `now`, oldest first.
+    /// The newest `most` times after `earliest` and not after `now`, oldest first: looked for backwards, so that they cost the
+    /// same however long ago `earliest` is.
     pub fn missed(&self, earliest: Timestamp, now: Timestamp, most: usize) -> Vec<Timestamp> {
         let mut back = SignedDuration::from_mins(2);
         loop {
             let from = now.checked_sub(back).map_or(earliest, |from| from.max(earliest));
-            let times = std::iter::successors(self.next(from), |time| self.next(*time));
-            let mut times: Vec<Timestamp> = times.take_while(|time| *time <= now).collect();
+            let mut times: Vec<Timestamp> = self.times(from).take_while(|time| *time <= now).collect();
             if times.len() >= most || from <= earliest {
                 times.drain(..times.len().saturating_sub(most));
                 return times;
@@ -129,8 +105,9 @@ impl Timetable {
             let turns = passed.max(0) + 1;
             return self.anchor.checked_add(SignedDuration::from_secs(turns.checked_mul(period)?)).ok();
         }
-        if !schedule.has_certain_hours() {
-            return schedule.next(after, &self.zone);
+        let next = schedule.next(after, &self.zone);
+        if !schedule.has_certain_hours() || !next.is_some_and(|next| self.clocks_are_moved(after, next)) {
+            return next;
         }
         let mut first: Option<(DateTime, Timestamp)> = None;
         let mut local = self.local(after.checked_sub(SignedDuration::from_hours(MOVED_AT_MOST)).ok()?);
@@ -145,6 +122,13 @@ impl Timetable {
                 first = Some((first.map_or(local, |(of, _)| of), found));
             }
         }
+    }
+
+    /// Whether clocks are moved anywhere near the time between.
+    fn clocks_are_moved(&self, from: Timestamp, to: Timestamp) -> bool {
+        let near = SignedDuration::from_hours(MOVED_AT_MOST);
+        let (Ok(from), Ok(to)) = (from.checked_sub(near), to.checked_add(near)) else { return true };
+        self.zone.following(from).next().is_some_and(|change| change.timestamp() <= to)
     }
 
     /// When a local time is due.
@@ -173,6 +157,45 @@ impl Timetable {
 
     fn local(&self, time: Timestamp) -> DateTime {
         self.zone.to_datetime(time)
+    }
+}
+
+/// Times that are due, in order.
+pub struct Times<'a> {
+    table: &'a Timetable,
+    /// Of each schedule, what comes next.
+    pending: Vec<Option<Timestamp>>,
+    /// What was told last.
+    last: Timestamp,
+}
+
+impl Iterator for Times<'_> {
+    type Item = Timestamp;
+
+    fn next(&mut self) -> Option<Timestamp> {
+        let table = self.table;
+        let end = self.last.checked_add(SignedDuration::from_hours(YEARS_AHEAD * 366 * 24)).unwrap_or(Timestamp::MAX);
+        loop {
+            let next = self.pending.iter().flatten().min().copied()?;
+            if next > end || table.not_after.is_some_and(|end| next > end) {
+                return None;
+            }
+            let excluded = table.excluded_until(next);
+            // Up to just before its end, so that what is due at the end is found.
+            let passed = match excluded {
+                Some(until) => next.max(until.checked_sub(SignedDuration::from_secs(1)).ok()?),
+                None => next,
+            };
+            for (pending, schedule) in self.pending.iter_mut().zip(&table.schedules) {
+                if pending.is_some_and(|pending| pending <= passed) {
+                    *pending = table.next_of(schedule, passed);
+                }
+            }
+            if excluded.is_none() {
+                self.last = next;
+                return Some(next);
+            }
+        }
     }
 }
 
@@ -285,13 +308,38 @@ mod tests {
     fn the_last_and_the_missed_are_found_however_many_there_were() {
         let table = timetable(&["* * * * *"], "UTC");
         let (long_ago, now) = (at("2000-01-01T00:00:00Z"), at("2026-01-05T10:00:30Z"));
-        assert_eq!(table.latest(long_ago, now), Some(at("2026-01-05T10:00:00Z")));
-        assert_eq!(table.latest(at("2026-01-05T10:00:00Z"), now), None);
+        assert_eq!(table.missed(long_ago, now, 1), [at("2026-01-05T10:00:00Z")]);
+        assert_eq!(table.missed(at("2026-01-05T10:00:00Z"), now, 1), []);
         let missed = table.missed(long_ago, now, 3);
         assert_eq!(missed, [at("2026-01-05T09:58:00Z"), at("2026-01-05T09:59:00Z"), at("2026-01-05T10:00:00Z")]);
         let yearly = timetable(&["@yearly"], "UTC");
-        assert_eq!(yearly.latest(at("2019-06-01T00:00:00Z"), now), Some(at("2026-01-01T00:00:00Z")));
+        assert_eq!(yearly.missed(at("2019-06-01T00:00:00Z"), now, 1), [at("2026-01-01T00:00:00Z")]);
         assert_eq!(yearly.missed(at("2019-06-01T00:00:00Z"), now, 100).len(), 7);
+    }
+
+    #[test]
+    fn hostile_times_cost_no_more_than_others() {
+        let begun = std::time::Instant::now();
+        let mut table = timetable(&["* 0-22 25 12 *", "* 1-23 * * *"], "Europe/Paris");
+        table.missed(at("2000-01-01T00:00:00Z"), at("2026-01-05T10:00:30Z"), 1000);
+        println!("a thousand missed times took {:?}", begun.elapsed());
+        table.schedules.truncate(1);
+        table.exclude = vec![Excluded::Yearly(12, 25)];
+        assert_eq!(table.next(at("2026-01-05T10:00:30Z")), None);
+        println!("with years that are excluded they took {:?}", begun.elapsed());
+        let dense = timetable(&["* 1-23 * * *"], "Europe/Paris");
+        let naive = |after: Timestamp| {
+            let mut local = dense.zone.to_datetime(after);
+            loop {
+                local = next_local(&dense.schedules[0], local).unwrap();
+                if let Some(time) = dense.instants(local)[0].filter(|time| *time > after) {
+                    return time;
+                }
+            }
+        };
+        for after in ["2026-03-27T12:00:00Z", "2026-06-01T21:58:00Z", "2026-10-23T22:00:00Z"].map(at) {
+            assert_eq!(dense.next(after), Some(naive(after)), "far from where clocks are moved, both ways are one");
+        }
     }
 
     #[test]
