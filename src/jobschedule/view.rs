@@ -25,6 +25,9 @@ use crate::runtime::identity::{Identity, Uid};
 
 /// As many missed times are caught up on where nothing is said.
 const CATCH_UP: usize = 10;
+/// More is not taken, by whatever version of the resource it was let in: the times are all looked at, and the runs stored.
+const CATCH_UP_MOST: usize = 1000;
+const HISTORY_MOST: usize = 100;
 
 /// A JobSchedule as it comes over the wire. Spec and status are read later, so that one that cannot be read keeps none of
 /// the others from being listed.
@@ -140,10 +143,10 @@ impl JobScheduleView {
             timetable,
             times,
             catch_up: of.map(|spec| spec.catch_up).unwrap_or_default(),
-            max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive),
+            max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive).min(CATCH_UP_MOST),
             policy: of.map(|spec| spec.concurrency_policy).unwrap_or_default(),
             max_active: of.and_then(|spec| spec.max_active).map(positive),
-            history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default(),
+            history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(HISTORY_MOST),
             stored: Stored {
                 active_count: status.active_count,
                 next: status.next_schedule_time,

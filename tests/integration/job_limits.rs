@@ -174,9 +174,12 @@ async fn a_job_that_is_resumed_waits_as_a_new_one_does() -> Result<()> {
     // One that is suspended makes room.
     scene.change("runs", json!({"suspend": true})).await?;
     scene.active("stopped", 1).await?;
-    let status = scene.jobs.get("stopped").await?.status.unwrap_or_default();
-    assert!(condition(&status, "Suspended").is_none() || status.start_time.is_some(), "{status:?}");
-    Ok(())
+    scene
+        .job_until("stopped", "it to be resumed", |status| {
+            condition(status, "Suspended").is_none() && status.start_time.is_some()
+        })
+        .await
+        .map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

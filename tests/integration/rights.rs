@@ -93,7 +93,7 @@ async fn what_is_granted_while_it_waits_is_found() -> Result<()> {
     let ready = async || -> Result<(u16, String)> { get(port, "/readyz").await };
     until("it to say what is missing", || async {
         let (code, text) = ready().await.unwrap_or_default();
-        let named = "; get, list, watch jobs in namespace";
+        let named = "; create, delete, get, list, watch jobs in namespace";
         Ok(if code == 503 && text.contains(named) { Ok(()) } else { Err(format!("{code} {text}")) })
     })
     .await?;

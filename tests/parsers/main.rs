@@ -58,6 +58,7 @@ proptest! {
     fn whatever_a_job_holds_something_is_decided(data in prop::collection::vec(any::<u8>(), 100..400)) {
         job(&data);
         targets::cron_job(&data);
+        targets::job_schedule(&data);
     }
 }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jobwright::cronjob::schedule::Schedule;
+use jobwright::cronjob::scheduled::Scheduled;
 use jobwright::cronjob::view::CronJobView;
 use jobwright::cronjob::wire::WireCronJob;
 use jobwright::cronjob::{decide as cron, go_duration, missed, zones};
 use jobwright::job::decide::backoff::Backoff;
 use jobwright::job::decide::{Refused, Situation, Step, decide};
 use jobwright::job::index::IndexSet;
+use jobwright::job::limit::view::{LimitView, WireJobLimit};
 use jobwright::job::view::{JobView, PodView};
 use jobwright::job::wire::{WireJob, WirePod};
+use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
 use jobwright::runtime::config::Limits;
 use jobwright::runtime::election::lease::LastWrites;
 use jobwright::ttl;
@@ -25,7 +28,7 @@ use serde_json::{Value, json};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("indexes", indexes),
     ("schedule", schedule),
     ("duration", duration),
@@ -34,6 +37,7 @@ pub const TARGETS: [Target; 8] = [
     ("watch", watch),
     ("job", job),
     ("cron_job", cron_job),
+    ("job_schedule", job_schedule),
 ];
 
 /// Texts of index sets: `status.completedIndexes`, `podFailurePolicy`'s and `successPolicy`'s.
@@ -198,9 +202,76 @@ pub fn cron_job(data: &[u8]) {
     let due = cron::due(&view, &upkeep.status, now);
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
-        let _ = jobwright::cronjob::scheduled::Scheduled::job(&view, scheduled);
+        let _ = view.job(scheduled);
     }
     let _ = cron::wake_after_change(&view, now);
+}
+
+/// JobSchedules and JobLimits with any values at all, such as a resource of another version may have let in.
+pub fn job_schedule(data: &[u8]) {
+    let mut choices = Choices(data);
+    let schedules = [
+        "H * * * *",
+        "H(0-29)/10 H * * *",
+        "H/0 H(5-1) H H H",
+        "* 0-22 25 12 *",
+        "@every 1s",
+        "@every 290000h",
+        "0 0 30 2 *",
+        "30 2 * * *",
+    ];
+    let mut schedule = || if choices.flag() { choices.of(&schedules).to_owned() } else { choices.text() };
+    let schedules = [schedule(), schedule(), schedule()];
+    let exclusion = |choices: &mut Choices<'_>| match choices.below(4) {
+        0 => json!({"date": choices.of(&["12-25", "02-29", "2026-12-25", "02-30", "-1", ""])}),
+        1 => json!({"from": "2026-01-01T00:00", "to": choices.of(&["9999-12-31T00:00", "2026-01-01T00:00", "x"])}),
+        2 => json!({"date": choices.text(), "from": choices.text(), "to": choices.text()}),
+        _ => json!({}),
+    };
+    let mut object = json!({
+        "metadata": choices.metadata("schedule"),
+        "spec": {
+            "schedules": schedules,
+            "timeZone": choices.of(&["UTC", "Europe/Paris", "Australia/Lord_Howe", "Pacific/Apia", "Mars/Olympus"]),
+            "dst": choices.of(&["Once", "Shift", "Skip", "?"]),
+            "jitter": choices.of(&["5m", "24h", "999999h", "-5m", ""]),
+            "suspend": choices.flag(),
+            "notBefore": choices.time(), "notAfter": choices.time(),
+            "exclude": [exclusion(&mut choices), exclusion(&mut choices)],
+            "startingDeadlineSeconds": choices.number(),
+            "catchUp": choices.of(&["Latest", "All", "?"]), "maxCatchUp": choices.small_number(),
+            "concurrencyPolicy": choices.of(&["Allow", "Forbid", "Replace", "Queue", "?"]),
+            "maxActive": choices.small_number(), "historyLimit": choices.small_number(),
+            "jobTemplate": {"metadata": {"labels": {choices.text(): choices.text()}}, "spec": {"template": {"spec": {"containers": [null, {}]}}}},
+        },
+        "status": {
+            "active": [{"name": choices.text(), "uid": "u"}, {}, null],
+            "lastScheduleTime": choices.time(), "timesSince": choices.time(), "timesHash": choices.text(),
+            "history": [{"job": choices.text()}],
+        },
+    });
+    for field in ["timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude", "catchUp", "maxCatchUp", "maxActive"]
+    {
+        if choices.flag() {
+            object["spec"].as_object_mut().expect("an object").remove(field);
+        }
+    }
+    let wire: WireJobSchedule = serde_json::from_value(object).expect("an object");
+    let Some(view) = JobScheduleView::parse(wire) else { return };
+    let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    let due = view.due(&view.base.status, now);
+    if let Some(scheduled) = due.start {
+        assert!(scheduled <= now);
+        let _ = view.job(scheduled);
+    }
+    assert!(due.wake.is_none_or(|wake| wake >= now));
+    if let Some(patch) = view.status_patch(&view.base.status, &[], now) {
+        assert!(patch.to_string().len() < 1 << 16);
+    }
+    let spec = json!({"maxActiveJobs": choices.small_number(), "maxActivePods": choices.text(), "selector": {"matchLabels": choices.text()}});
+    let limit: WireJobLimit =
+        serde_json::from_value(json!({"metadata": choices.metadata("limit"), "spec": spec})).expect("an object");
+    let _ = LimitView::parse(limit);
 }
 
 fn job_of(choices: &mut Choices<'_>) -> Value {
