@@ -19,7 +19,7 @@ impl ServiceAddress {
     pub fn forward(address: Ipv4Addr, server: &str) -> Result<Self> {
         let target = server.trim_start_matches("https://").to_owned();
         // One that a killed testbed left behind serves as well.
-        ip("add", address).or_else(|error| if error.to_string().contains("exists") { Ok(()) } else { Err(error) })?;
+        ip("replace", address)?;
         let own = Self(address);
         let listener = TcpListener::bind((address, PORT)).with_context(|| format!("listening on {address}:{PORT}"))?;
         thread::spawn(move || {
