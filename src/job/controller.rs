@@ -1,5 +1,6 @@
 //! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
 
+mod news;
 mod strays;
 mod turns;
 
@@ -13,7 +14,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::CONTROLLER_UID_LABEL;
 use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
 use super::decide::{Refused, Situation, Step, decide, failure};
@@ -21,16 +21,15 @@ use super::key::Key;
 use super::limit::gate::{Gate, Pass};
 use super::metrics::{JobMetrics, Sync};
 use super::rival::Rival;
-use super::view::{JobView, Owner, PodView};
-use super::wire::{WireJob, WirePod};
+use super::view::{JobView, PodView};
+use super::wire::WirePod;
 use crate::runtime::cache::{Cache, Cached, Change};
-use crate::runtime::config::{Claim, Config};
+use crate::runtime::config::Config;
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
-use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
+use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
 use crate::runtime::worker::work;
 
 /// So many steps one Job takes before the others get their turn.
@@ -198,44 +197,6 @@ impl Controller {
         }
     }
 
-    async fn watch_jobs(&self) {
-        let watch: Watch<WireJob, JobView> = self.watched(None, JobView::parse, &self.jobs_watched);
-        watch.feed(&self.actor.jobs, &self.jobs_synced, |news| self.heard(news, Self::job_changed)).await;
-    }
-
-    /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
-    async fn watch_pods(&self) {
-        let mut all_pods = self.actor.all_pods.subscribe();
-        loop {
-            let all = *all_pods.borrow_and_update();
-            let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
-            let watch: Watch<WirePod, PodView> = self.watched(labels, PodView::parse, &self.pods_watched);
-            let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
-            tokio::select! {
-                biased;
-                () = watch.feed(&self.actor.pods, synced, |news| self.heard(news, Self::pod_changed)) => return,
-                () = self.know_all_pods() => {}
-                _ = all_pods.changed() => {}
-            }
-        }
-    }
-
-    /// Once all pods are known, Jobs that pick their own can be worked on. Never returns.
-    async fn know_all_pods(&self) {
-        self.all_pods_synced.wait().await;
-        for job in self.actor.jobs.all(|job| !job.template.labelled) {
-            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
-        }
-        std::future::pending().await
-    }
-
-    fn watched<W, T>(&self, labels: Option<String>, parse: fn(W) -> Option<T>, metrics: &WatchMetrics) -> Watch<W, T>
-    where
-        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        Watch { api: self.actor.kit.api(), labels, parse, metrics: metrics.clone() }
-    }
-
     /// Looks at everything there is: every Job, and every pod that somebody has to let go.
     fn enqueue_all(&self) {
         let mut jobs = self.actor.jobs.all(|_| true);
@@ -255,76 +216,8 @@ impl Controller {
         }
     }
 
-    fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {
-        match news {
-            News::Changed(change) => changed(self, &change),
-            News::Recovered => self.actor.queue.retry_now(),
-        }
-    }
-
     fn claims(&self, job: &JobView) -> bool {
         self.config.claim.covers(job.spec.managed_by.as_deref())
-    }
-
-    fn job_changed(&self, change: &Change<JobView>) {
-        let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
-        if self.actor.queue.is_open() && self.has_rival(change) {
-            return;
-        }
-        // Before anybody looks at it.
-        self.gate.touch(&job.identity.namespace);
-        if change.before.is_none() && self.actor.queue.is_open() {
-            self.actor.metrics.job_added(job);
-        }
-        if change.after.is_some() && self.claims(job) && !job.template.labelled {
-            // A Job whose pods lack the label: from now on all pods are watched.
-            self.actor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
-        }
-        self.actor.queue.add(Key::Job(job.identity.uid.clone()));
-    }
-
-    /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first.
-    fn taken_by_force<'a>(&self, change: &'a Change<PodView>) -> Option<&'a Owner> {
-        let before = change.before.as_ref().filter(|before| before.is_active())?;
-        let uncounted = change.after.as_ref().is_none_or(|after| after.is_terminating() && !after.tracked);
-        before.owner.as_ref().filter(|_| uncounted && !self.actor.is_given_up(&before.identity.uid))
-    }
-
-    fn pod_changed(&self, change: &Change<PodView>) {
-        if !self.actor.queue.is_open() {
-            // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
-            if let Some(pod) = change.after.as_ref().filter(|pod| !self.actor.is_watched(pod)) {
-                self.actor.pods.forget(&pod.identity.uid);
-            }
-            return;
-        }
-        self.actor.metrics.pod_changed(change);
-        if let Some(owner) = self.taken_by_force(change) {
-            let now = self.actor.kit.clock.now();
-            self.vanished().insert(owner.uid.clone(), now);
-        }
-        if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
-            self.actor.end_giving_up(&gone.identity.uid);
-        }
-        for pod in [&change.before, &change.after].into_iter().flatten() {
-            if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
-                self.actor.queue.add(Key::Job(owner.uid.clone()));
-            }
-        }
-        let Some(pod) = change.after.as_ref() else { return };
-        if !pod.tracked && !self.actor.is_watched(pod) {
-            // Somebody else's finalizer holds it, and the watch tells no more of it.
-            self.actor.forget_pod(&pod.identity.uid);
-        } else if pod.owner.is_none() {
-            if pod.tracked {
-                self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
-            }
-            let may_adopt =
-                |job: &JobView| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels);
-            for job in self.actor.jobs.all(may_adopt) {
-                self.actor.queue.add(Key::Job(job.identity.uid.clone()));
-            }
-        }
     }
 
     /// One worker: takes keys until the queue is closed.
@@ -360,25 +253,6 @@ impl Controller {
             self.actor.metrics.synced(&job, sync, result.is_ok(), start.elapsed());
         }
         result
-    }
-
-    /// Whether kube-controller-manager works on this Job too: it wrote the status while we watched. If so, that is the end
-    /// of the run. Who wrote what is in managed fields, which whoever may change the Job can forge; but not its status.
-    fn has_rival(&self, change: &Change<JobView>) -> bool {
-        let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
-        if self.config.claim != Claim::All
-            || !self.claims(after)
-            || before.builtin_wrote == after.builtin_wrote
-            || before.status == after.status
-        {
-            return false;
-        }
-        let (namespace, name) = (after.identity.namespace.to_string(), after.identity.name.to_string());
-        let rival = Rival { namespace, job: name };
-        let message = format!("Jobwright stops: {rival}");
-        self.actor.tell(after, EventText::warning("OtherController", message));
-        self.rival.send_replace(Some(rival));
-        true
     }
 
     async fn sync_claimed(&self, uid: &Uid, sync: &mut Sync) -> Result<(), WriteError> {

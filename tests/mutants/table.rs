@@ -138,8 +138,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a status is written on whatever version there is",
         "src/job/act.rs",
-        "\"metadata\": {\"uid\": identity.uid, \"resourceVersion\": identity.resource_version.to_string()},",
-        "\"metadata\": {\"uid\": identity.uid, \"resourceVersion\": if MUTANT { None } else { Some(identity.resource_version.to_string()) }},",
+        "patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string());",
+        "if !MUTANT { patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string()); }",
     ),
     bug(
         "a refused creation is taken for success",
@@ -158,6 +158,12 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/job/act.rs",
         "self.tell_owners(&change);",
         "if !MUTANT { self.tell_owners(&change); }",
+    ),
+    bug(
+        "what the watch tells no more of stays in the cache",
+        "src/job/act.rs",
+        "            if last_news {\n",
+        "            if last_news && !MUTANT {\n",
     ),
     bug(
         "a creation without an answer is taken for none",

@@ -1,0 +1,144 @@
+//! What the watches tell: they feed the caches, and what changed becomes keys of what is to be looked at.
+
+use super::Controller;
+use crate::job::CONTROLLER_UID_LABEL;
+use crate::job::key::Key;
+use crate::job::rival::Rival;
+use crate::job::view::{JobView, Owner, PodView};
+use crate::job::wire::{WireJob, WirePod};
+use crate::runtime::cache::Change;
+use crate::runtime::config::Claim;
+use crate::runtime::events::EventText;
+use crate::runtime::watch::{News, Watch, WatchMetrics};
+
+impl Controller {
+    pub(super) async fn watch_jobs(&self) {
+        let watch: Watch<WireJob, JobView> = self.watched(None, JobView::parse, &self.jobs_watched);
+        watch.feed(&self.actor.jobs, &self.jobs_synced, |news| self.heard(news, Self::job_changed)).await;
+    }
+
+    /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
+    pub(super) async fn watch_pods(&self) {
+        let mut all_pods = self.actor.all_pods.subscribe();
+        loop {
+            let all = *all_pods.borrow_and_update();
+            let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
+            let watch: Watch<WirePod, PodView> = self.watched(labels, PodView::parse, &self.pods_watched);
+            let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
+            tokio::select! {
+                biased;
+                () = watch.feed(&self.actor.pods, synced, |news| self.heard(news, Self::pod_changed)) => return,
+                () = self.know_all_pods() => {}
+                _ = all_pods.changed() => {}
+            }
+        }
+    }
+
+    /// Once all pods are known, Jobs that pick their own can be worked on. Never returns.
+    async fn know_all_pods(&self) {
+        self.all_pods_synced.wait().await;
+        for job in self.actor.jobs.all(|job| !job.template.labelled) {
+            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+        }
+        std::future::pending().await
+    }
+
+    pub(super) fn watched<W, T>(
+        &self,
+        labels: Option<String>,
+        parse: fn(W) -> Option<T>,
+        metrics: &WatchMetrics,
+    ) -> Watch<W, T>
+    where
+        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Watch { api: self.actor.kit.api(), labels, parse, metrics: metrics.clone() }
+    }
+
+    fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {
+        match news {
+            News::Changed(change) => changed(self, &change),
+            News::Recovered => self.actor.queue.retry_now(),
+        }
+    }
+
+    fn job_changed(&self, change: &Change<JobView>) {
+        let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
+        if self.actor.queue.is_open() && self.has_rival(change) {
+            return;
+        }
+        // Before anybody looks at it.
+        self.gate.touch(&job.identity.namespace);
+        if change.before.is_none() && self.actor.queue.is_open() {
+            self.actor.metrics.job_added(job);
+        }
+        if change.after.is_some() && self.claims(job) && !job.template.labelled {
+            // A Job whose pods lack the label: from now on all pods are watched.
+            self.actor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
+        }
+        self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+    }
+
+    /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first.
+    fn taken_by_force<'a>(&self, change: &'a Change<PodView>) -> Option<&'a Owner> {
+        let before = change.before.as_ref().filter(|before| before.is_active())?;
+        let uncounted = change.after.as_ref().is_none_or(|after| after.is_terminating() && !after.tracked);
+        before.owner.as_ref().filter(|_| uncounted && !self.actor.is_given_up(&before.identity.uid))
+    }
+
+    fn pod_changed(&self, change: &Change<PodView>) {
+        if !self.actor.queue.is_open() {
+            // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
+            if let Some(pod) = change.after.as_ref().filter(|pod| !self.actor.is_watched(pod)) {
+                self.actor.pods.forget(&pod.identity.uid);
+            }
+            return;
+        }
+        self.actor.metrics.pod_changed(change);
+        if let Some(owner) = self.taken_by_force(change) {
+            let now = self.actor.kit.clock.now();
+            self.vanished().insert(owner.uid.clone(), now);
+        }
+        if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
+            self.actor.end_giving_up(&gone.identity.uid);
+        }
+        for pod in [&change.before, &change.after].into_iter().flatten() {
+            if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
+                self.actor.queue.add(Key::Job(owner.uid.clone()));
+            }
+        }
+        let Some(pod) = change.after.as_ref() else { return };
+        if !pod.tracked && !self.actor.is_watched(pod) {
+            // Somebody else's finalizer holds it, and the watch tells no more of it.
+            self.actor.forget_pod(&pod.identity.uid);
+        } else if pod.owner.is_none() {
+            if pod.tracked {
+                self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+            }
+            let may_adopt =
+                |job: &JobView| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels);
+            for job in self.actor.jobs.all(may_adopt) {
+                self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+            }
+        }
+    }
+
+    /// Whether kube-controller-manager works on this Job too: it wrote the status while we watched. If so, that is the end
+    /// of the run. Who wrote what is in managed fields, which whoever may change the Job can forge; but not its status.
+    fn has_rival(&self, change: &Change<JobView>) -> bool {
+        let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
+        if self.config.claim != Claim::All
+            || !self.claims(after)
+            || before.builtin_wrote == after.builtin_wrote
+            || before.status == after.status
+        {
+            return false;
+        }
+        let (namespace, name) = (after.identity.namespace.to_string(), after.identity.name.to_string());
+        let rival = Rival { namespace, job: name };
+        let message = format!("Jobwright stops: {rival}");
+        self.actor.tell(after, EventText::warning("OtherController", message));
+        self.rival.send_replace(Some(rival));
+        true
+    }
+}
