@@ -68,11 +68,11 @@ image: ## The container image, as an OCI tarball, without a Docker engine
 
 crds: ## Write crds/ from the types
 	$(CARGO) run --quiet -- crds > crds/jobwright.yaml.new && mv crds/jobwright.yaml.new crds/jobwright.yaml
-	cp crds/jobwright.yaml deploy/chart/files/crds.yaml
+	cp crds/jobwright.yaml deploy/chart/crds/
 
 install-yaml: ## Render deploy/install.yaml from the chart
 	helm=$$($(CARGO) run --quiet --package testbed -- path helm) && \
-	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --namespace jobwright-system; } \
+	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --include-crds --namespace jobwright-system; } \
 	  > deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
 kind: ## A kind cluster with Jobwright in it, and the end-to-end tests against it (needs kind and a container engine)

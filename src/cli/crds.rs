@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
-use kube::{CustomResourceExt, ResourceExt};
+use kube::CustomResourceExt;
 
 use crate::job::limit::types::JobLimit;
 use crate::jobschedule::types::JobSchedule;
@@ -19,8 +19,6 @@ pub fn all() -> Vec<CustomResourceDefinition> {
 }
 
 fn with_version_before(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
-    // With the resource go all objects of it: whoever uninstalls the chart does not mean that.
-    crd.annotations_mut().insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
     if let Some(newest) = crd.spec.versions.first() {
         let warning = format!("{}/{BEFORE} is deprecated; write {}/{}", crd.spec.group, crd.spec.group, newest.name);
         let before = CustomResourceDefinitionVersion {
@@ -69,7 +67,8 @@ mod tests {
     #[test]
     fn the_manifests_are_up_to_date() {
         let now = text().unwrap();
-        let stored = [include_str!("../../crds/jobwright.yaml"), include_str!("../../deploy/chart/files/crds.yaml")];
+        let stored =
+            [include_str!("../../crds/jobwright.yaml"), include_str!("../../deploy/chart/crds/jobwright.yaml")];
         assert!(stored.iter().all(|stored| *stored == now), "crds/ is stale: make crds");
     }
 

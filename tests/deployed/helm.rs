@@ -57,7 +57,7 @@ fn refusal(flags: &[&str]) -> Result<String> {
 #[test]
 fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
     let head = std::fs::read_to_string(root().join("deploy/install-head.yaml"))?;
-    let rendered = format!("{head}{}", template("jobwright-system", &[])?);
+    let rendered = format!("{head}{}", template("jobwright-system", &["--include-crds"])?);
     let stored = std::fs::read_to_string(root().join("deploy/install.yaml"))?;
     assert!(stored == rendered, "deploy/install.yaml is stale: run `make install-yaml`");
     Ok(())
@@ -106,10 +106,13 @@ fn rights_follow_what_runs() -> Result<()> {
         let text = template("jobwright-system", flags)?;
         Ok((text.contains("kind: ClusterRole\n"), text.contains("[cronjobs]"), text.contains("watch, create, delete]")))
     };
-    // Beside the built-in controllers: no right on CronJobs, none to make or delete Jobs.
-    assert_eq!(verbs(&[])?, (true, false, false));
+    // Beside the built-in controllers: no right on CronJobs; without JobSchedules and retention, none to make or delete Jobs.
+    assert_eq!(verbs(&[])?, (true, false, true));
+    assert_eq!(verbs(&["--set", "controllers={job}"])?, (true, false, false));
     assert_eq!(verbs(&["--set", "claim=all"])?, (true, true, true));
     assert_eq!(verbs(&["--set", "claim=all", "--set", "controllers={job}"])?, (true, false, false));
-    assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, false), "no right outside the namespace");
+    assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, true), "no right outside the namespace");
+    let reads_logs = |flags: &[&str]| anyhow::Ok(template("jobwright-system", flags)?.contains("[pods/log]"));
+    assert!(!reads_logs(&[])? && reads_logs(&["--set", "settings.logTail=5"])?);
     Ok(())
 }
