@@ -73,14 +73,9 @@ fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable
         let latest = deadline.and_then(|deadline| table.start_of(time).checked_add(deadline).ok());
         latest.is_some_and(|latest| latest < now)
     };
-    times.retain(|time| {
-        !too_late(*time) && !status.active.iter().any(|active| active.name == job_name(schedule, *time))
-    });
     times
-}
-
-fn job_name(schedule: &JobScheduleView, time: Timestamp) -> String {
-    crate::cronjob::scheduled::Scheduled::job_name(schedule, time)
+        .retain(|time| !too_late(*time) && !status.active.iter().any(|active| active.name == schedule.job_name(*time)));
+    times
 }
 
 /// Whether a Job may be started beside those that are active; if not, says so.

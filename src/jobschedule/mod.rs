@@ -7,6 +7,7 @@
 pub mod decide;
 pub mod hashed;
 pub mod runs;
+pub mod scheduled;
 pub mod timetable;
 pub mod types;
 pub mod view;

@@ -9,12 +9,10 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::hashed;
 use super::timetable::{self, Excluded, Timetable};
 use super::types::{CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run};
-use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, hashed, runs};
-use crate::cronjob::decide::Due;
 use crate::cronjob::schedule::Schedule;
-use crate::cronjob::scheduled::{Ended, Scheduled};
 use crate::cronjob::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
 use crate::cronjob::{job, zones};
 use crate::job::view::identity;
@@ -158,6 +156,13 @@ impl JobScheduleView {
         })
     }
 
+    /// The name of the Job for a time: it keeps two from being started for one.
+    pub fn job_name(&self, scheduled: Timestamp) -> String {
+        let (minutes, seconds) = (scheduled.as_second().div_euclid(60), scheduled.as_second().rem_euclid(60));
+        let name = &self.base.identity.name;
+        if seconds == 0 { format!("{name}-{minutes}") } else { format!("{name}-{minutes}-{seconds}") }
+    }
+
     /// The time in its zone, as people there write it.
     pub fn told(&self, time: Timestamp) -> String {
         job::stamp(&self.base, time)
@@ -241,71 +246,5 @@ impl Cached for JobScheduleView {
 
     fn is_held(&self) -> bool {
         self.base.held
-    }
-}
-
-impl Scheduled for JobScheduleView {
-    type Wire = WireJobSchedule;
-
-    const API_VERSION: &'static str = API_VERSION;
-    const KIND: &'static str = KIND;
-    const NAME: &'static str = "jobschedule";
-    const KEEPS_RUNS: bool = true;
-
-    fn parse(wire: WireJobSchedule) -> Option<Self> {
-        Self::parse(wire)
-    }
-
-    fn base(&self) -> &CronJobView {
-        &self.base
-    }
-
-    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
-        decide::due(self, status, now)
-    }
-
-    /// It remembers itself since when its times are as they are.
-    fn is_rescheduled(&self, _: &Self) -> bool {
-        false
-    }
-
-    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp> {
-        Some(now)
-    }
-
-    fn job_name(&self, scheduled: Timestamp) -> String {
-        let (minutes, seconds) = (scheduled.as_second().div_euclid(60), scheduled.as_second().rem_euclid(60));
-        let name = &self.base.identity.name;
-        if seconds == 0 { format!("{name}-{minutes}") } else { format!("{name}-{minutes}-{seconds}") }
-    }
-
-    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
-        let owner = job::Owner { api_version: API_VERSION, kind: KIND };
-        job::from_template(&self.base, owner, &self.job_name(scheduled), scheduled, Some(SCHEDULED_VARIABLE))
-    }
-
-    fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value> {
-        let next = decide::next(self, status, now).map(|next| self.told(next));
-        let history = runs::added(&self.stored.history, ended, self.history_limit, now);
-        let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);
-        let stored = Stored {
-            active_count: i32::try_from(status.active.len()).unwrap_or(i32::MAX),
-            next,
-            last_outcome: newest.or_else(|| self.stored.last_outcome.clone()),
-            history,
-            times: Some(self.times.clone()),
-            times_since: Some(self.times_since(now)),
-        };
-        if stored == self.stored && *status == self.base.status {
-            return None;
-        }
-        let mut patch = status.to_patch();
-        patch["activeCount"] = json!(stored.active_count);
-        patch["nextScheduleTime"] = json!(stored.next);
-        patch["lastOutcome"] = json!(stored.last_outcome);
-        patch["history"] = json!(stored.history);
-        patch["timesHash"] = json!(stored.times);
-        patch["timesSince"] = json!(stored.times_since.map(Time));
-        Some(patch)
     }
 }

@@ -1,0 +1,76 @@
+//! A JobSchedule, as the controller that it shares with CronJobs sees it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::view::{JobScheduleView, Stored, WireJobSchedule};
+use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, runs};
+use crate::cronjob::decide::Due;
+use crate::cronjob::job;
+use crate::cronjob::scheduled::{Ended, Scheduled};
+use crate::cronjob::view::{CronJobStatus, CronJobView};
+
+impl Scheduled for JobScheduleView {
+    type Wire = WireJobSchedule;
+
+    const API_VERSION: &'static str = API_VERSION;
+    const KIND: &'static str = KIND;
+    const NAME: &'static str = "jobschedule";
+    const KEEPS_RUNS: bool = true;
+
+    fn parse(wire: WireJobSchedule) -> Option<Self> {
+        Self::parse(wire)
+    }
+
+    fn base(&self) -> &CronJobView {
+        &self.base
+    }
+
+    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
+        decide::due(self, status, now)
+    }
+
+    /// It remembers itself since when its times are as they are.
+    fn is_rescheduled(&self, _: &Self) -> bool {
+        false
+    }
+
+    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(now)
+    }
+
+    fn job_name(&self, scheduled: Timestamp) -> String {
+        self.job_name(scheduled)
+    }
+
+    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+        let owner = job::Owner { api_version: API_VERSION, kind: KIND };
+        job::from_template(&self.base, owner, &self.job_name(scheduled), scheduled, Some(SCHEDULED_VARIABLE))
+    }
+
+    fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value> {
+        let next = decide::next(self, status, now).map(|next| self.told(next));
+        let history = runs::added(&self.stored.history, ended, self.history_limit, now);
+        let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);
+        let stored = Stored {
+            active_count: i32::try_from(status.active.len()).unwrap_or(i32::MAX),
+            next,
+            last_outcome: newest.or_else(|| self.stored.last_outcome.clone()),
+            history,
+            times: Some(self.times.clone()),
+            times_since: Some(self.times_since(now)),
+        };
+        if stored == self.stored && *status == self.base.status {
+            return None;
+        }
+        let mut patch = status.to_patch();
+        patch["activeCount"] = json!(stored.active_count);
+        patch["nextScheduleTime"] = json!(stored.next);
+        patch["lastOutcome"] = json!(stored.last_outcome);
+        patch["history"] = json!(stored.history);
+        patch["timesHash"] = json!(stored.times);
+        patch["timesSince"] = json!(stored.times_since.map(Time));
+        Some(patch)
+    }
+}
