@@ -5,7 +5,7 @@ mod strays;
 mod turns;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -52,6 +52,7 @@ pub struct Controller {
     all_pods_synced: Synced,
     /// Whose turn it is, where Jobs are limited.
     gate: Gate,
+    heeds_limits: OnceLock<()>,
     limits_synced: Synced,
     limits_watched: WatchMetrics,
     /// Where another controller was seen to work on our Jobs.
@@ -92,10 +93,20 @@ impl Controller {
             pods_watched: WatchMetrics::default(),
             all_pods_synced: Synced::default(),
             gate: Gate::default(),
+            heeds_limits: OnceLock::new(),
             limits_synced: Synced::default(),
             limits_watched: WatchMetrics::default(),
             rival: watch::Sender::new(None),
         }
+    }
+
+    /// There may be JobLimits. To be said before it watches; without it there are none.
+    pub fn heed_limits(&self) {
+        self.heeds_limits.get_or_init(|| ());
+    }
+
+    fn heeds_limits(&self) -> bool {
+        self.heeds_limits.get().is_some()
     }
 
     /// Begins to keep the caches in step with the API server.
@@ -105,7 +116,7 @@ impl Controller {
         if self.config.drives_pods {
             let controller = self.clone();
             tasks.spawn(async move { controller.watch_pods().await });
-            if self.config.limits_jobs {
+            if self.heeds_limits() {
                 let controller = self.clone();
                 tasks.spawn(async move { controller.watch_limits().await });
             }
@@ -120,7 +131,7 @@ impl Controller {
         self.memory().clear();
         self.vanished().clear();
         self.actor.forget_given_up();
-        if self.config.limits_jobs {
+        if self.heeds_limits() {
             self.forget_turns();
             let controller = self.clone();
             tasks.spawn(async move { controller.keep_turns().await });
@@ -162,7 +173,7 @@ impl Controller {
         if self.config.drives_pods {
             let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
             caches.push(("pods", CacheState::of(&self.actor.pods, known, &self.pods_watched)));
-            if self.config.limits_jobs {
+            if self.heeds_limits() {
                 let state = CacheState::of(&self.gate.limits, self.limits_synced.is_done(), &self.limits_watched);
                 caches.push(("joblimits", state));
             }
@@ -184,7 +195,7 @@ impl Controller {
                 () = self.pods_synced.wait() => {}
                 () = self.all_pods_synced.wait() => {}
             }
-            if self.config.limits_jobs {
+            if self.heeds_limits() {
                 self.limits_synced.wait().await;
             }
         }

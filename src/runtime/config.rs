@@ -48,8 +48,6 @@ pub struct Config {
     pub claim: Claim,
     /// Drive the Jobs' Pods; without it they are only watched, for other controllers.
     pub drives_pods: bool,
-    /// Heed JobLimits; without it there are none.
-    pub limits_jobs: bool,
     /// How many last lines of a log are kept with a Job that fails.
     pub log_tail: u32,
     /// How many Jobs are worked on at once.

@@ -140,7 +140,6 @@ async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
         claim: Claim::ManagedBy,
         drives_pods: true,
         log_tail: 0,
-        limits_jobs: false,
         concurrency: 8,
         limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },
     };

@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::Parser;
 use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
-use jobwright::cli::run::installed::Installed;
 use jobwright::cli::run::replica::{Stop, work};
 use jobwright::runtime::clock::Clock;
 use jobwright::runtime::election::lease::Candidate;
@@ -65,7 +64,7 @@ impl Replica {
                 Candidate { identity: name.to_owned(), installation: "simulated".to_owned(), claim: "all".to_owned() };
             Election::new(client, settings, me, kit.writes.clone(), clock.clone(), Arc::new(Health::default()))
         });
-        let controllers = Arc::new(Controllers::new(&arguments, Installed::default(), &kit, &mut registry));
+        let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
         let working = controllers.clone();
         let working = tokio::spawn(async move {
             let (_sender, stop) = Stop::new();

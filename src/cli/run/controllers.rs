@@ -1,6 +1,6 @@
 //! The controllers that a run consists of, and their life: watching always, working only while this process leads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -34,12 +34,13 @@ pub struct Controllers {
     cron_job: Option<Arc<cronjob::Controller<CronJobView>>>,
     job_schedule: Option<Arc<cronjob::Controller<JobScheduleView>>>,
     ttl: Option<Arc<ttl::Controller>>,
+    installed: OnceLock<Installed>,
 }
 
 impl Controllers {
     /// The controllers that the arguments name, doing nothing yet.
-    pub fn new(arguments: &Arguments, installed: Installed, kit: &Kit, registry: &mut Registry) -> Self {
-        let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(installed), JobMetrics::new(registry)));
+    pub fn new(arguments: &Arguments, kit: &Kit, registry: &mut Registry) -> Self {
+        let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(), JobMetrics::new(registry)));
         let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
             Arc::new(cronjob::Controller::new(
                 kit.clone(),
@@ -47,7 +48,7 @@ impl Controllers {
                 CronJobMetrics::new(registry, CronJobView::NAME),
             ))
         });
-        let job_schedule = (arguments.runs(ControllerName::JobSchedule) && installed.job_schedules).then(|| {
+        let job_schedule = arguments.runs(ControllerName::JobSchedule).then(|| {
             let metrics = CronJobMetrics::new(registry, JobScheduleView::NAME);
             Arc::new(cronjob::Controller::new(kit.clone(), job.jobs(), metrics))
         });
@@ -55,7 +56,21 @@ impl Controllers {
             let metrics = TtlMetrics::new(registry);
             Arc::new(ttl::Controller::new(kit.clone(), job.jobs(), metrics, arguments.claim, arguments.retention()))
         });
-        Self { writes: kit.writes.clone(), job, cron_job, job_schedule, ttl }
+        Self { writes: kit.writes.clone(), job, cron_job, job_schedule, ttl, installed: OnceLock::new() }
+    }
+
+    /// Says which of our own resources there are; until then, and where there are none, they are not worked on.
+    pub fn set_installed(&self, installed: Installed) {
+        let installed = self.installed.get_or_init(|| installed);
+        if installed.job_limits {
+            self.job.heed_limits();
+        }
+    }
+
+    /// The controller of JobSchedules, if there can be any.
+    fn job_schedule(&self) -> Option<&Arc<cronjob::Controller<JobScheduleView>>> {
+        let there = self.installed.get().is_some_and(|installed| installed.job_schedules);
+        self.job_schedule.as_ref().filter(|_| there)
     }
 
     /// Begins to keep the caches in step with the API server; ends when the tasks are dropped.
@@ -65,7 +80,7 @@ impl Controllers {
         if let Some(cron_job) = self.cron_job.clone() {
             tasks.spawn(async move { cron_job.watch().await });
         }
-        if let Some(job_schedule) = self.job_schedule.clone() {
+        if let Some(job_schedule) = self.job_schedule().cloned() {
             tasks.spawn(async move { job_schedule.watch().await });
         }
         if let Some(ttl) = self.ttl.clone() {
@@ -80,7 +95,7 @@ impl Controllers {
         if let Some(cron_job) = &self.cron_job {
             cron_job.ready().await;
         }
-        if let Some(job_schedule) = &self.job_schedule {
+        if let Some(job_schedule) = self.job_schedule() {
             job_schedule.ready().await;
         }
     }
@@ -98,7 +113,7 @@ impl Controllers {
         if let Some(cron_job) = &self.cron_job {
             cron_job.want(since);
         }
-        if let Some(job_schedule) = &self.job_schedule {
+        if let Some(job_schedule) = self.job_schedule() {
             job_schedule.want(since);
         }
         self.ready().await;
@@ -127,7 +142,7 @@ impl Controllers {
         if let Some(cron_job) = self.cron_job.clone() {
             tasks.spawn(async move { cron_job.work().await });
         }
-        if let Some(job_schedule) = self.job_schedule.clone() {
+        if let Some(job_schedule) = self.job_schedule().cloned() {
             tasks.spawn(async move { job_schedule.work().await });
         }
         if let Some(ttl) = self.ttl.clone() {
@@ -142,7 +157,7 @@ impl Controllers {
         if let Some(cron_job) = &self.cron_job {
             cron_job.end();
         }
-        if let Some(job_schedule) = &self.job_schedule {
+        if let Some(job_schedule) = self.job_schedule() {
             job_schedule.end();
         }
         if let Some(ttl) = &self.ttl {
@@ -157,7 +172,7 @@ impl Controllers {
     pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
         let mut caches = self.job.caches();
         caches.extend(self.cron_job.as_ref().map(|cron_job| ("cronjobs", cron_job.cache())));
-        caches.extend(self.job_schedule.as_ref().map(|job_schedule| ("jobschedules", job_schedule.cache())));
+        caches.extend(self.job_schedule().map(|job_schedule| ("jobschedules", job_schedule.cache())));
         caches
     }
 
@@ -165,7 +180,7 @@ impl Controllers {
     pub fn queue_depths(&self) -> Vec<(&'static str, usize)> {
         let cron_job = self.cron_job.as_ref().map(|cron_job| ("cronjob", cron_job.queue_depth()));
         let ttl = self.ttl.as_ref().map(|ttl| ("ttl", ttl.queue_depth()));
-        let job_schedule = self.job_schedule.as_ref().map(|schedule| (JobScheduleView::NAME, schedule.queue_depth()));
+        let job_schedule = self.job_schedule().map(|schedule| (JobScheduleView::NAME, schedule.queue_depth()));
         [Some(("job", self.job.queue_depth())), cron_job, job_schedule, ttl].into_iter().flatten().collect()
     }
 }

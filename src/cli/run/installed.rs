@@ -7,7 +7,10 @@ use kube::Client;
 use super::ControllerName;
 use crate::jobschedule::API_VERSION;
 use crate::runtime::errors::message;
+use crate::runtime::health::Health;
 
+/// What of our health this is.
+const PART: &str = "resources";
 /// How soon it is asked again where there was no answer.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -28,21 +31,25 @@ impl Installed {
 }
 
 /// Asks the API server, for as long as it takes.
-pub async fn look(client: &Client) -> Installed {
+pub async fn look(client: &Client, health: &Health) -> Installed {
     loop {
         match client.list_api_group_resources(API_VERSION).await {
             Ok(found) => {
+                health.set(PART, None);
                 let has = |name: &str| found.resources.iter().any(|resource| resource.name == name);
                 return Installed { job_schedules: has("jobschedules"), job_limits: has("joblimits") };
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {
+                health.set(PART, None);
                 tracing::info!(
                     "there are no JobSchedules and JobLimits here; to have them, apply crds/ and start again"
                 );
                 return Installed::default();
             }
             Err(error) => {
-                tracing::warn!(error = %message(&error), "the API server does not say which resources it has");
+                let error = message(&error);
+                tracing::warn!(%error, "the API server does not say which resources it has");
+                health.set(PART, Some(format!("the API server does not say which it has: {error}")));
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -119,12 +119,11 @@ impl Arguments {
     }
 
     /// The Job controller's settings.
-    fn config(&self, installed: Installed) -> Config {
+    fn config(&self) -> Config {
         Config {
             claim: self.claim,
             drives_pods: self.runs(ControllerName::Job),
             log_tail: self.log_tail,
-            limits_jobs: installed.job_limits,
             concurrency: self.concurrency,
             limits: Limits {
                 pod_failure_backoff: self.pod_failure_backoff,

@@ -76,12 +76,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let writing = tokio::spawn(writer.run());
     let kit =
         Kit { client: client.clone(), namespace: namespace.clone(), writes: writes.clone(), recorder, clock, syncs };
-    let installed = tokio::select! {
-        biased;
-        installed = installed::look(&client) => installed,
-        () = stop.told() => return Ok(()),
-    };
-    let controllers = Arc::new(Controllers::new(arguments, installed, &kit, &mut registry));
+    let controllers = Arc::new(Controllers::new(arguments, &kit, &mut registry));
     let leads = Arc::new(AtomicBool::new(false));
     gauges::register(&mut registry, &controllers, writes.clone(), leads.clone());
     if let Some(address) = arguments.listen {
@@ -89,6 +84,12 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
         let readiness = readiness(health.clone(), &controllers);
         http::serve(address, registry, readiness, async move { stop.told().await }).await.map_err(RunError::Listen)?;
     }
+    let installed = tokio::select! {
+        biased;
+        installed = installed::look(&client, &health) => installed,
+        () = stop.told() => return Ok(()),
+    };
+    controllers.set_installed(installed);
     let mut asked = vec![Asked { namespace: namespace.clone(), name: None, rights: arguments.rights(installed) }];
     asked.extend(lease.as_ref().map(|lease| Asked {
         namespace: Some(lease.namespace.clone()),
