@@ -455,6 +455,9 @@ fn untracking(pod: &PodView) -> Value {
     }})
 }
 
+/// The first error, but that something may have been done unheard goes before all else.
 fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {
-    results.into_iter().find(Result::is_err).unwrap_or(Ok(()))
+    let mut errors: Vec<WriteError> = results.into_iter().filter_map(Result::err).collect();
+    let telling = errors.iter().position(WriteError::is_ambiguous).unwrap_or_default();
+    if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(telling)) }
 }

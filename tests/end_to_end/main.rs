@@ -13,7 +13,7 @@ mod user;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use testbed::{Cluster, Kubectl, Nodes, Options, node};
+use testbed::{Cluster, Kubectl, Nodes, Options, crds, node};
 use tokio::sync::OnceCell;
 
 use harness::Scene;
@@ -31,7 +31,9 @@ async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
     let cluster = CLUSTER
         .get_or_try_init(|| async {
             if let Some(path) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
-                return anyhow::Ok(Some(Cluster::given(PathBuf::from(path))));
+                let cluster = Cluster::given(PathBuf::from(path));
+                crds::install(&cluster.client().await?).await?;
+                return anyhow::Ok(Some(cluster));
             }
             if let Some(obstacle) = node::obstacle() {
                 eprintln!("skipped: {obstacle}; set KUBECONFIG to run this against a cluster");
