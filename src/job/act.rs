@@ -461,3 +461,16 @@ fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {
     let telling = errors.iter().position(WriteError::is_ambiguous).unwrap_or_default();
     if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(telling)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_something_may_have_been_done_unheard_goes_before_what_was_refused() {
+        let both = || vec![Ok(()), Err(WriteError::Stopping), Err(WriteError::Cut), Ok(())];
+        assert!(matches!(first_error(both()), Err(WriteError::Cut)));
+        assert!(matches!(first_error(both().into_iter().take(2).collect()), Err(WriteError::Stopping)));
+        assert!(first_error(vec![Ok(())]).is_ok());
+    }
+}

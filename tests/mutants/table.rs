@@ -160,12 +160,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "if !MUTANT { self.tell_owners(&change); }",
     ),
     bug(
-        "of two errors the first is all that is heard",
-        "src/job/act.rs",
-        "errors.iter().position(WriteError::is_ambiguous).unwrap_or_default()",
-        "errors.iter().position(|error| error.is_ambiguous() && !MUTANT).unwrap_or_default()",
-    ),
-    bug(
         "what the watch tells no more of stays in the cache",
         "src/job/act.rs",
         "            if last_news {\n",
