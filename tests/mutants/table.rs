@@ -130,12 +130,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "\"finalizers\": if MUTANT { json!([]) } else { json!([TRACKING_FINALIZER]) },",
     ),
     bug(
-        "an orphan is let go in whatever version it is",
-        "src/job/act.rs",
-        "patch[\"metadata\"][\"resourceVersion\"] = json!(pod.identity.resource_version.to_string());",
-        "if !MUTANT { patch[\"metadata\"][\"resourceVersion\"] = json!(pod.identity.resource_version.to_string()); }",
-    ),
-    bug(
         "a status is written on whatever version there is",
         "src/job/act.rs",
         "patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string());",
@@ -152,12 +146,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/job/act.rs",
         "self.take_pod(created);",
         "if !MUTANT { self.take_pod(created); }",
-    ),
-    bug(
-        "what an answer says of other owners is kept to itself",
-        "src/job/act.rs",
-        "self.tell_owners(&change);",
-        "if !MUTANT { self.tell_owners(&change); }",
     ),
     bug(
         "what the watch tells no more of stays in the cache",
