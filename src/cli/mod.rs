@@ -44,7 +44,7 @@ enum Command {
     Top(top::Arguments),
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     Trigger(trigger::Arguments),
-    /// Tell what manifests of Jobs and CronJobs say that is likely to be regretted
+    /// Tell what manifests of Jobs, CronJobs and JobSchedules say that is likely to be regretted
     Check(check::Arguments),
     /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
     Crds,

@@ -176,7 +176,11 @@ fn times(spec: &Value) -> String {
     format!("{:016x}", hashed::hash([json!(values).to_string().as_bytes()]))
 }
 
-fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Result<Timetable, String> {
+/// When a JobSchedule with this spec is due; `who` is its `namespace/name`.
+///
+/// # Errors
+/// A field cannot be read; the error names it and the mend.
+pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Result<Timetable, String> {
     let zone = match &spec.time_zone {
         None => TimeZone::UTC,
         Some(name) => {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use self::manifests::{Unreadable, read};
-use self::rules::{Finding, RULES, Severity, of_cron_job, of_job};
+use self::rules::{Finding, RULES, Severity, of_cron_job, of_job, of_job_schedule};
 
 /// The annotation of an object that names rules it is excused from, by comma.
 pub const IGNORE_ANNOTATION: &str = "jobwright.dev/check-ignore";
@@ -98,6 +98,11 @@ fn find(arguments: &Arguments, now: Timestamp) -> Result<Vec<Located>, Unreadabl
             ("Job", Some(crate::job::API_VERSION)) => typed(&manifest.object).map(|job| of_job(&job)),
             ("CronJob", Some(crate::job::API_VERSION)) => {
                 typed(&manifest.object).map(|cron_job| of_cron_job(&cron_job, now))
+            }
+            ("JobSchedule", Some(version)) if version.starts_with("jobwright.dev/") => {
+                let metadata = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or("default");
+                let who = format!("{}/{}", metadata("namespace"), metadata("name"));
+                typed(&manifest.object["spec"]).map(|spec| of_job_schedule(&spec, &who, now))
             }
             _ => continue,
         };

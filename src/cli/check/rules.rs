@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::cronjob::clock_changes;
 use crate::cronjob::schedule::Schedule;
 use crate::cronjob::zones;
+use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
+use crate::jobschedule::types::{ConcurrencyPolicy, JobScheduleSpec};
+use crate::jobschedule::view::timetable;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -93,7 +96,8 @@ pub fn of_job(job: &Job) -> Vec<Finding> {
     let Some(spec) = &job.spec else { return vec![Finding::unreadable("it has no spec".to_owned())] };
     let mut findings = of_spec(spec, "spec");
     let owned = job.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
-    if spec.ttl_seconds_after_finished.is_none() && !owned {
+    let annotated = |key| job.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key));
+    if spec.ttl_seconds_after_finished.is_none() && !owned && !annotated(AFTER_SUCCESS) && !annotated(AFTER_FAILURE) {
         let message =
             "it stays when it is over, with its pods, until somebody deletes it; set spec.ttlSecondsAfterFinished";
         findings.push(found(&NO_CLEAN_UP, message));
@@ -116,6 +120,38 @@ pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
         return findings;
     };
     findings.extend(of_spec(job, "spec.jobTemplate.spec"));
+    findings
+}
+
+/// What is to be said of a JobSchedule; `who` is its `namespace/name`.
+pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let job: Option<JobSpec> = serde_json::from_value(schedule.job_template.spec.clone()).ok();
+    match timetable(schedule, who, now) {
+        Err(wrong) if wrong.starts_with("spec.timeZone") => findings.push(found(&UNKNOWN_TIME_ZONE, wrong)),
+        Err(wrong) => findings.push(found(&BAD_SCHEDULE, wrong)),
+        Ok(table) => {
+            let mut times = table.times(now);
+            let (first, second) = (times.next(), times.next());
+            if first.is_none() {
+                findings.push(found(&BAD_SCHEDULE, "it is never due: nothing matches, or all of it is excluded"));
+            }
+            let gap = first.zip(second).map(|(first, second)| second.duration_since(first));
+            let overlaps = schedule.concurrency_policy == ConcurrencyPolicy::Allow && schedule.max_active.is_none();
+            let deadline = job.as_ref().and_then(|job| job.active_deadline_seconds);
+            if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= OFTEN) {
+                let message = format!(
+                    "it starts a Job every {:#} whether or not the one before is done; set spec.maxActive, spec.concurrencyPolicy to Forbid, Replace or Queue, or spec.jobTemplate.spec.activeDeadlineSeconds",
+                    gap.unwrap_or_default()
+                );
+                findings.push(found(&PILE_UP, message));
+            }
+        }
+    }
+    match &job {
+        Some(job) => findings.extend(of_spec(job, "spec.jobTemplate.spec")),
+        None => findings.push(Finding::unreadable("spec.jobTemplate.spec is no Job's spec".to_owned())),
+    }
     findings
 }
 
@@ -239,6 +275,34 @@ mod tests {
                 {"name": "main", "image": "i", "resources": {"requests": {"cpu": "1"}}},
             ]}},
         })
+    }
+
+    #[test]
+    fn a_job_schedule_is_looked_at_like_a_cron_job() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let look = |more: Value| {
+            let mut spec = json!({"schedules": ["0 4 * * *"], "jobTemplate": {"spec": good()}});
+            more.as_object().unwrap().iter().for_each(|(key, value)| spec[key] = value.clone());
+            names(&of_job_schedule(&serde_json::from_value(spec).unwrap(), "default/a", now))
+        };
+        assert_eq!(look(json!({})), [""; 0]);
+        assert_eq!(look(json!({"timeZone": "Mars"})), ["unknown-time-zone"]);
+        assert_eq!(look(json!({"schedules": ["61 * * * *"]})), ["bad-schedule"]);
+        assert_eq!(look(json!({"schedules": ["0 0 25 12 *"], "exclude": [{"date": "12-25"}]})), ["bad-schedule"]);
+        let often = json!({"template": good()["template"]});
+        let often = |policy: &str| json!({"schedules": ["H/10 * * * *"], "concurrencyPolicy": policy, "jobTemplate": {"spec": often.clone()}});
+        assert_eq!((look(often("Allow")), look(often("Queue"))), (vec!["pile-up", "no-deadline"], vec!["no-deadline"]));
+    }
+
+    #[test]
+    fn annotations_clean_up_too() {
+        let metadata = json!({"name": "a", "annotations": {AFTER_SUCCESS: "60"}});
+        let mut spec = good();
+        spec["ttlSecondsAfterFinished"] = Value::Null;
+        let job = |metadata: &Value| {
+            names(&of_job(&serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()))
+        };
+        assert_eq!((job(&metadata), job(&json!({"name": "a"}))), (vec![], vec!["no-clean-up"]));
     }
 
     fn job(change: impl Fn(&mut Value)) -> Vec<&'static str> {
