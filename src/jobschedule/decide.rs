@@ -109,7 +109,8 @@ pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) 
     }
     let waiting = waiting(schedule, status, table, now);
     let in_order = schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue;
-    waiting.first().copied().filter(|_| in_order).or_else(|| table.next(now))
+    let put_off = |time: &Timestamp| in_order || table.start_of(*time) > now;
+    waiting.into_iter().find(put_off).or_else(|| table.next(now))
 }
 
 #[cfg(test)]
@@ -240,6 +241,11 @@ mod tests {
         let second = SignedDuration::from_secs(1);
         let before = due(&jittered, &jittered.base.status, start - second);
         assert_eq!((before.start, before.wake), (None, Some(start + AFTER_THE_TIME)));
+        assert_eq!(
+            next(&jittered, &jittered.base.status, start - second),
+            Some(at("11:00:00")),
+            "it is put off, not past"
+        );
         assert_eq!(due(&jittered, &jittered.base.status, start + second).start, Some(at("11:00:00")));
         assert_eq!(due(&jittered, &jittered.base.status, start + second * 31).start, None, "too late");
     }
