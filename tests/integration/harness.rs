@@ -18,7 +18,7 @@ use testbed::{Cluster, Kubelet, Options};
 pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace with a controller of its own.
 pub struct Scene {
