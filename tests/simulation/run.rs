@@ -157,8 +157,9 @@ impl Stage {
                 Some(_) => {}
             }
         }
-        // What is still on its way, and what is due by its time to live.
-        self.go_on_until(Instant::now() + Duration::from_secs(180)).await?;
+        // What is still on its way, what is due by its time to live, and watches that end by themselves and find that the API
+        // server has forgotten where they were.
+        self.go_on_until(Instant::now() + Duration::from_secs(330)).await?;
         let before = self.server.lock().requests;
         self.go_on_until(Instant::now() + QUIET).await?;
         let asked = self.server.lock().requests - before;
