@@ -135,7 +135,7 @@ impl Replicas {
     }
 }
 
-/// Whether this process's log names this identity as its own.
+/// Whether this process has said that it leads under this name; others name who leads, too.
 fn says(process: &Process, identity: &str) -> bool {
-    process.log_tail(usize::MAX).contains(identity)
+    process.log_tail(usize::MAX).lines().any(|line| line.contains(" leading ") && line.contains(identity))
 }

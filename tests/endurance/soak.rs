@@ -75,6 +75,7 @@ async fn what_a_process_uses_does_not_grow() -> Result<()> {
         while Instant::now() < until {
             tokio::time::sleep(EVERY).await;
             let text = metrics(replicas.port(leader)).await?;
+            ensure!(sum(&text, "jobwright_leader") == 1.0, "it is not the leader whose figures these are");
             let (sample, totals) = sample(&text, &load, begun, &last);
             last = totals;
             samples.push(sample);
