@@ -17,7 +17,7 @@ use crate::job::view::JobView;
 use crate::runtime::events::EventText;
 
 /// A look just at the time could come just before it, by another clock.
-const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
+pub const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
 
 /// The finished Jobs beyond what is to be kept, oldest first.
 pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView>> {

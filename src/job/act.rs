@@ -93,7 +93,7 @@ impl Actor {
             }
             Step::TellWaiting(waiting) => {
                 let text = serde_json::to_string(&waiting).unwrap_or_default();
-                self.patch_status(job, &json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}})).await?;
+                self.patch_status(job, json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}})).await?;
                 self.tell(job, EventText::normal("WaitingForLimit", waiting.message));
                 Ok(())
             }
@@ -411,15 +411,14 @@ impl Actor {
         if job.standing.waiting.is_some() && status.start_time.is_some() {
             patch["metadata"]["annotations"][WAITING_ANNOTATION] = Value::Null;
         }
-        self.patch_status(job, &patch).await?;
+        self.patch_status(job, patch).await?;
         self.metrics.status_written(job, status);
         Ok(())
     }
 
     /// Patches the status, and annotations, on the version of the Job that it was decided from.
-    async fn patch_status(&self, job: &JobView, patch: &Value) -> Result<(), Failure> {
+    async fn patch_status(&self, job: &JobView, mut patch: Value) -> Result<(), Failure> {
         let identity = &job.identity;
-        let mut patch = patch.clone();
         patch["metadata"]["uid"] = json!(identity.uid);
         patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
         let jobs: Api<WireJob> = self.namespaced(job);

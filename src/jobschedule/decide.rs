@@ -5,12 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::timetable::Timetable;
 use super::types::{CatchUp, ConcurrencyPolicy};
 use super::view::JobScheduleView;
-use crate::cronjob::decide::Due;
+use crate::cronjob::decide::{AFTER_THE_TIME, Due};
 use crate::cronjob::view::CronJobStatus;
 use crate::runtime::events::EventText;
-
-/// A look just at the time could come just before it, by another clock.
-const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
 
 /// Decides whether a Job is due, with this status.
 pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
@@ -30,11 +27,10 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
         return Due::default();
     }
     let mut due = Due::default();
-    let in_order = schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue;
     let waiting = waiting(schedule, status, table, now);
     // Of those whose turn it is: the oldest where all are caught up on, else the newest.
     let come = |time: &&Timestamp| table.start_of(**time) <= now;
-    let scheduled = if in_order { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
+    let scheduled = if is_in_order(schedule) { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
     let mut rest: Vec<Timestamp> = waiting.clone();
     if let Some(scheduled) = scheduled {
         let has_room = has_room(schedule, status, waiting.len(), &mut due);
@@ -54,6 +50,11 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     due
 }
 
+/// Whether each time is served, the oldest first, and not the newest alone.
+fn is_in_order(schedule: &JobScheduleView) -> bool {
+    schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue
+}
+
 /// The times that have come and are not served, the oldest first: as many as are caught up on.
 fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable, now: Timestamp) -> Vec<Timestamp> {
     let base = &schedule.base;
@@ -62,11 +63,11 @@ fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable
     let deadline = base.spec.starting_deadline;
     let late = deadline.and_then(|deadline| now.checked_sub(deadline).ok()?.checked_sub(table.jitter).ok());
     let earliest = served.max(late.unwrap_or(Timestamp::MIN));
-    let most = match (schedule.catch_up, schedule.policy) {
-        (CatchUp::All, _) | (_, ConcurrencyPolicy::Queue) => schedule.max_catch_up,
+    let most = if is_in_order(schedule) {
+        schedule.max_catch_up
+    } else {
         // The newest may not have come to its start yet.
-        _ if table.jitter > SignedDuration::ZERO => 2,
-        _ => 1,
+        if table.jitter > SignedDuration::ZERO { 2 } else { 1 }
     };
     let mut times = table.missed(earliest, now, most);
     let too_late = |time: Timestamp| {
@@ -108,8 +109,7 @@ pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) 
         return None;
     }
     let waiting = waiting(schedule, status, table, now);
-    let in_order = schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue;
-    let put_off = |time: &Timestamp| in_order || table.start_of(*time) > now;
+    let put_off = |time: &Timestamp| is_in_order(schedule) || table.start_of(*time) > now;
     waiting.into_iter().find(put_off).or_else(|| table.next(now))
 }
 

@@ -13,7 +13,7 @@ use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure::Report;
 use crate::job::decide::{Refused, Situation, Step, decide};
-use crate::job::limit::{KUEUE_LABEL, Waiting};
+use crate::job::limit::{KUEUE_LABEL, PRIORITY_ANNOTATION, Waiting};
 use crate::job::view::{JobView, PodView};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, Limits, MANAGED_BY};
 
@@ -89,8 +89,10 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
     }
     failures(pods, &mut explanation);
     if pods.iter().all(|pod| !pod::is_failed(pod)) {
-        let (told, log) = kept(job).unwrap_or_default();
-        explanation.details.extend(told);
+        let kept = kept(job);
+        let told = |report: &Report| format!("{}.", report.event().message.trim_end_matches('.'));
+        explanation.details.extend(kept.as_ref().map(told));
+        let log = kept.map(|report| report.log).unwrap_or_default();
         if log.is_empty() {
             explanation.details.push(
                 "Its failed pods are gone, and their logs with them; with restartPolicy Never they are kept."
@@ -104,10 +106,9 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
     explanation
 }
 
-/// What the controller kept of the failure: what the pod to blame came to, and the last lines of its log.
-fn kept(job: &Job) -> Option<(Option<String>, Vec<String>)> {
-    let report: Report = serde_json::from_str(job.annotations().get(FAILURE_ANNOTATION)?).ok()?;
-    Some((Some(format!("{}.", report.event().message.trim_end_matches('.'))), report.log))
+/// What the controller kept of the failure.
+fn kept(job: &Job) -> Option<Report> {
+    serde_json::from_str(job.annotations().get(FAILURE_ANNOTATION)?).ok()
 }
 
 /// How the last pods that failed did.
@@ -182,9 +183,9 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
     if let Some(waiting) = facts.waiting {
         explanation.headline = format!("Job {name} waits for its turn: {}. {counts}.", waiting.message);
         explanation.next.push(format!("raise the limit: kubectl edit joblimit {}", waiting.limit));
-        explanation.next.push(format!(
-            "let it go before others: kubectl annotate job {name} --overwrite jobwright.dev/priority=10"
-        ));
+        explanation
+            .next
+            .push(format!("let it go before others: kubectl annotate job {name} --overwrite {PRIORITY_ANNOTATION}=10"));
         return explanation;
     }
     if let Some(interim) = condition(status, "FailureTarget").or_else(|| condition(status, "SuccessCriteriaMet")) {
