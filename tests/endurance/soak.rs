@@ -102,7 +102,8 @@ async fn what_a_process_uses_does_not_grow() -> Result<()> {
     }
     let (early, late) = (parts[0], parts[3]);
     ensure!(late[1] <= early[1] * 1.15 + 2.0, "memory grew from {} to {} MiB", early[1], late[1]);
-    ensure!(late[2] <= early[2] + 3.0, "open files grew from {} to {}", early[2], late[2]);
+    // Connections come and go with the load; a leak in an hour of Jobs, a hundred a minute, would be of another size.
+    ensure!(late[2] <= early[2] + 10.0, "open files grew from {} to {}", early[2], late[2]);
     ensure!(late[3] <= early[3] * 1.5 + 50.0, "cached objects grew from {} to {}", early[3], late[3]);
     Ok(())
 }
