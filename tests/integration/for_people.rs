@@ -3,10 +3,11 @@
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
+use jobwright::jobschedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -74,6 +75,29 @@ async fn explain_tells_what_stands_in_the_way() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn next_tells_the_times_of_what_is_in_the_cluster() -> Result<()> {
+    let scene = Scene::new("next").await?;
+    let schedules: Api<JobSchedule> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let schedule = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "spread"},
+        "spec": {"schedules": ["H 3 * * *"], "jobTemplate": {"spec": {"template": {}}}},
+    });
+    schedules.patch("spread", &PatchParams::apply("test"), &Patch::Apply(schedule)).await?;
+    let told = until("the next time in the status", || async {
+        let status = schedules.get("spread").await?.status.unwrap_or_default();
+        Ok(status.next_schedule_time.ok_or_else(String::new))
+    })
+    .await?;
+    let said = scene.says(&["next", "jobschedule/spread", "-n1"]).await?;
+    assert!(said.lines().nth(1).is_some_and(|line| line.ends_with(&told)), "the controller says {told}, next {said}");
+    assert!(said.contains(&format!("for {}/spread", scene.namespace)), "{said}");
+    let missing = scene.jobwright(&["next", "jobschedule/missing"]).await?;
+    let said = String::from_utf8(missing.stderr)?;
+    assert!(!missing.status.success() && said.contains("cannot read jobschedule/missing"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cron_job_is_triggered_and_followed_to_its_end() -> Result<()> {
     let scene = Scene::new("trigger").await?;
     let crons: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
@@ -86,6 +110,8 @@ async fn a_cron_job_is_triggered_and_followed_to_its_end() -> Result<()> {
     }))?;
     crons.create(&PostParams::default(), &cron).await?;
     scene.explained("cronjob/nightly", "CronJob nightly is suspended").await?;
+    let said = scene.says(&["next", "cronjob/nightly"]).await?;
+    assert!(said.contains("cronjob/nightly: \"0 3 * * *\" in UTC") && said.contains("it is suspended"), "{said}");
 
     let playing = scene.succeed_all();
     let followed = scene.jobwright(&["trigger", "cronjob/nightly", "--watch"]).await?;

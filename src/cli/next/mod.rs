@@ -1,0 +1,304 @@
+//! `jobwright next`: when a schedule is due.
+
+mod subject;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use self::subject::{Due, Object, Subject, SubjectError};
+use super::ask::{AskError, Place};
+use super::connect::ClusterArguments;
+use crate::cronjob::clock_changes::{self, ClockChange};
+use crate::jobschedule::timetable::Dst;
+
+/// The flags of `jobwright next`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// A schedule, such as "30 2 * * *", or cronjob/NAME or jobschedule/NAME in the cluster
+    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
+    subject: Option<String>,
+    /// A file with CronJobs and JobSchedules
+    #[arg(short, long, value_name = "FILE")]
+    filename: Option<PathBuf>,
+    /// The IANA time zone of a schedule given as text; without it this machine's
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// Times after this one (RFC 3339); without it after now
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// How many times
+    #[arg(short = 'n', long, value_name = "N", default_value = "5")]
+    count: usize,
+    /// How the answer looks
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    #[command(flatten)]
+    cluster: ClusterArguments,
+    /// The object's namespace; without it the context's, and of manifests `default`
+    #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// When something is due.
+struct Answer {
+    subject: Subject,
+    times: Vec<Timestamp>,
+    changes: Vec<ClockChange>,
+}
+
+/// Prints the next times.
+pub fn main(arguments: &Arguments) -> ExitCode {
+    match run(arguments) {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("jobwright: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<String, SubjectError> {
+    let from = arguments.from.unwrap_or_else(Timestamp::now);
+    let answers = subjects(arguments, from)?.into_iter().map(|subject| answer(subject, from, arguments.count));
+    let answers: Vec<Answer> = answers.collect();
+    Ok(match arguments.output {
+        Output::Text => answers.iter().map(text).collect::<Vec<_>>().join("\n"),
+        Output::Json => match &answers[..] {
+            [one] => format!("{:#}\n", json(one)),
+            several => format!("{:#}\n", several.iter().map(json).collect::<Value>()),
+        },
+    })
+}
+
+fn subjects(arguments: &Arguments, from: Timestamp) -> Result<Vec<Subject>, SubjectError> {
+    if let Some(path) = &arguments.filename {
+        return subject::of_file(path, arguments.namespace.as_deref(), from);
+    }
+    let text = arguments.subject.as_deref().unwrap_or_default();
+    Ok(vec![match Object::named(text) {
+        Some(object) => of_cluster(arguments, object)?,
+        None => Subject::of_text(text, arguments.time_zone.as_deref())?,
+    }])
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn of_cluster(arguments: &Arguments, object: Object<'_>) -> Result<Subject, SubjectError> {
+    let client = arguments.cluster.connect(None).await.map_err(AskError::from)?;
+    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    object.subject(&Place { client, namespace }).await
+}
+
+fn answer(subject: Subject, from: Timestamp, count: usize) -> Answer {
+    let times: Vec<_> = match &subject.due {
+        Due::Plain(schedule, zone) => {
+            std::iter::successors(schedule.next(from, zone), |last| schedule.next(*last, zone)).take(count).collect()
+        }
+        Due::Timetable(table) => table.times(from).take(count).collect(),
+    };
+    let until = times.last().copied().unwrap_or(from);
+    let changes = match &subject.due {
+        Due::Plain(schedule, zone) => clock_changes::between(schedule, zone, from, until),
+        Due::Timetable(table) => {
+            let certain = table.schedules.iter().filter(|schedule| schedule.has_certain_hours());
+            certain.flat_map(|schedule| clock_changes::between(schedule, &table.zone, from, until)).collect()
+        }
+    };
+    Answer { subject, times, changes }
+}
+
+fn zone_name(subject: &Subject) -> &str {
+    zone(subject).iana_name().unwrap_or("this machine's time zone")
+}
+
+fn zone(subject: &Subject) -> &TimeZone {
+    match &subject.due {
+        Due::Plain(_, zone) => zone,
+        Due::Timetable(table) => &table.zone,
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let Answer { subject, times, .. } = answer;
+    let schedules: Vec<String> = subject.schedules.iter().map(|schedule| format!("{schedule:?}")).collect();
+    let mut text = match &subject.object {
+        Some(name) => format!("{name}: {} in {}\n", schedules.join(", "), zone_name(subject)),
+        None => format!("{} in {}\n", subject.name(), zone_name(subject)),
+    };
+    for time in times {
+        let local = time.to_zoned(zone(subject).clone()).strftime("%a %Y-%m-%d %H:%M:%S %:z");
+        text.push_str(&format!("{local}   {time}"));
+        if let Some(start) = start(subject, *time) {
+            text.push_str(&format!(", started {start}"));
+        }
+        text.push('\n');
+    }
+    for note in notes(answer) {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    text
+}
+
+/// When the Job of this time is started, if that is later.
+fn start(subject: &Subject, time: Timestamp) -> Option<Timestamp> {
+    match &subject.due {
+        Due::Plain(..) => None,
+        Due::Timetable(table) => Some(table.start_of(time)).filter(|start| *start > time),
+    }
+}
+
+fn notes(answer: &Answer) -> Vec<String> {
+    let Answer { subject, times, changes } = answer;
+    let mut notes = subject.notes.clone();
+    if times.is_empty() {
+        notes.push(match &subject.due {
+            Due::Plain(..) => "it never fires: nothing matches within five years".to_owned(),
+            Due::Timetable(_) => "it is never due: nothing within five years that is not excluded".to_owned(),
+        });
+    }
+    if subject.suspended {
+        notes.push("it is suspended: nothing runs until spec.suspend is false".to_owned());
+    }
+    for ClockChange { from, to, skips, first, .. } in changes {
+        let date = first.strftime("%Y-%m-%d");
+        let [from, to, first] = [from, to, first].map(|at| at.strftime("%H:%M").to_string());
+        let what = what_is_due_between(&subject.due, *skips);
+        notes.push(if *skips {
+            format!("on {date} there is no {first}: clocks go from {from} to {to}, and what is due between {what}")
+        } else {
+            format!("on {date} {first} comes twice: clocks go back from {to} to {from}, and what is due between {what}")
+        });
+    }
+    notes
+}
+
+/// What becomes of local times that are skipped, or repeated.
+fn what_is_due_between(due: &Due, skips: bool) -> &'static str {
+    match (due, skips) {
+        (Due::Plain(..), true) => "does not run",
+        (Due::Plain(..), false) => "runs twice",
+        (Due::Timetable(table), true) => match table.dst {
+            Dst::Skip => "does not run (dst: Skip)",
+            Dst::Once => "runs as much later (dst: Once)",
+            Dst::Shift => "runs as much later (dst: Shift)",
+        },
+        (Due::Timetable(table), false) => match table.dst {
+            Dst::Once => "runs the first time only (dst: Once)",
+            Dst::Shift => "runs twice (dst: Shift)",
+            Dst::Skip => "runs twice (dst: Skip)",
+        },
+    }
+}
+
+fn json(answer: &Answer) -> Value {
+    let Answer { subject, times, .. } = answer;
+    let told = |times: &[Timestamp]| times.iter().map(Timestamp::to_string).collect::<Vec<_>>();
+    let mut json = json!({
+        "name": subject.name(),
+        "timeZone": zone_name(subject),
+        "times": told(times),
+        "notes": notes(answer),
+    });
+    match &subject.due {
+        Due::Plain(..) => json["schedule"] = json!(subject.schedules.join("")),
+        Due::Timetable(table) => {
+            json["schedules"] = json!(subject.schedules);
+            json["starts"] = json!(told(&times.iter().map(|time| table.start_of(*time)).collect::<Vec<_>>()));
+        }
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Parsed {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn said(args: &[&str]) -> Result<String, SubjectError> {
+        run(&<Parsed as clap::Parser>::parse_from(["next"].iter().chain(args)).arguments)
+    }
+
+    fn of_manifest(text: &str, args: &[&str]) -> Result<String, SubjectError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        said(&[&["-f", file.path().to_str().unwrap()], args].concat())
+    }
+
+    #[test]
+    fn a_schedule_is_told_with_what_clocks_do_to_it() {
+        let said = said(&["30 2 * * *", "--time-zone=Europe/Paris", "--from=2026-03-28T00:00:00Z", "-n2"]).unwrap();
+        let expected = "schedule \"30 2 * * *\" in Europe/Paris\n\
+            Sat 2026-03-28 02:30:00 +01:00   2026-03-28T01:30:00Z\n\
+            Mon 2026-03-30 02:30:00 +02:00   2026-03-30T00:30:00Z\n\
+            note: on 2026-03-29 there is no 02:30: clocks go from 02:00 to 03:00, and what is due between does not run\n";
+        assert_eq!(said, expected);
+    }
+
+    const MANIFEST: &str = r#"{"apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "reports"},
+        "spec": {"schedules": ["30 2 * * *", "H 12 1 * *"], "timeZone": "Europe/Paris", "suspend": true, "dst": "Once",
+                 "exclude": [{"date": "2026-03-30"}], "jobTemplate": {"spec": {"template": {}}}}}"#;
+
+    #[test]
+    fn a_job_schedule_is_told_by_all_it_says() {
+        let said = of_manifest(MANIFEST, &["--from=2026-03-28T23:00:00Z", "-n3"]).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], r#"jobschedule/reports: "30 2 * * *", "H 12 1 * *" in Europe/Paris"#);
+        assert_eq!(lines[1], "Sun 2026-03-29 03:30:00 +02:00   2026-03-29T01:30:00Z", "as much later");
+        assert_eq!(
+            lines[2], "Tue 2026-03-31 02:30:00 +02:00   2026-03-31T00:30:00Z",
+            "not on the day that is excluded"
+        );
+        assert!(lines[4].contains(r#""H 12 1 * *" is ""#) && lines[4].ends_with("for default/reports"), "{said}");
+        assert!(said.contains("it is suspended") && said.contains("runs as much later (dst: Once)"), "{said}");
+    }
+
+    #[test]
+    fn jitter_and_namespaces_count() {
+        let jittery = MANIFEST.replace(r#""suspend": true"#, r#""jitter": "10m""#);
+        let starts = |namespace: &str| {
+            let said = of_manifest(&jittery, &["--from=2026-04-02T00:00:00Z", "-ojson", namespace]).unwrap();
+            let json: Value = serde_json::from_str(&said).unwrap();
+            assert_eq!(json["times"].as_array().unwrap().len(), 5);
+            assert!(
+                json["times"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .zip(json["starts"].as_array().unwrap())
+                    .all(|(due, start)| { due.as_str() <= start.as_str() })
+            );
+            json["starts"].clone()
+        };
+        assert_ne!(starts("--namespace=a"), starts("--namespace=b"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |from: &str, to: &str| of_manifest(&MANIFEST.replace(from, to), &[]).unwrap_err().to_string();
+        assert_eq!(
+            wrong("Europe/Paris", "Paris"),
+            r#"jobschedule/reports: spec.timeZone: "Paris" is no IANA zone such as Europe/Paris"#
+        );
+        assert!(wrong("H 12", "H(70) 12").contains("spec.schedules[1]: minute"));
+        assert!(wrong(r#""JobSchedule""#, r#""Job""#).contains("there is no CronJob and no JobSchedule in it"));
+    }
+}

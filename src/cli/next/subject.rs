@@ -1,0 +1,195 @@
+//! What `jobwright next` is asked about: a schedule, or what CronJobs and JobSchedules say.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use k8s_openapi::api::batch::v1::CronJob;
+use kube::ResourceExt;
+use thiserror::Error;
+
+use crate::cli::ask::{AskError, Place};
+use crate::cronjob::schedule::{Schedule, ScheduleError};
+use crate::cronjob::zones;
+use crate::jobschedule::timetable::Timetable;
+use crate::jobschedule::types::JobSchedule;
+use crate::jobschedule::{hashed, view};
+
+/// The namespace of manifests that name none, where nobody says another.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// What is asked about.
+pub struct Subject {
+    /// The object, as kind/name; none for a schedule given as text.
+    pub object: Option<String>,
+    /// Its schedules, as they are written.
+    pub schedules: Vec<String>,
+    /// It runs nothing for the time being.
+    pub suspended: bool,
+    /// When it is due.
+    pub due: Due,
+    /// What else is to be known of its times.
+    pub notes: Vec<String>,
+}
+
+/// When something is due.
+pub enum Due {
+    /// As the built-in CronJob controller has it.
+    Plain(Schedule, TimeZone),
+    /// As a JobSchedule has it.
+    Timetable(Box<Timetable>),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum SubjectError {
+    #[error("{of}: {error}")]
+    Schedule { of: String, error: ScheduleError },
+    #[error("{of}: no time zone {name:?} is known; write its IANA name, such as Europe/Paris")]
+    Zone { of: String, name: String },
+    #[error("{of}: {reason}")]
+    JobSchedule { of: String, reason: String },
+    #[error("cannot read {}: {reason}; give -f a file with CronJob or JobSchedule manifests", .path.display())]
+    File { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Ask(#[from] AskError),
+}
+
+impl Subject {
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        self.object.clone().unwrap_or_else(|| of_schedule(&self.schedules.join(" ")))
+    }
+
+    /// A schedule given as text.
+    ///
+    /// # Errors
+    /// There is no such schedule or zone.
+    pub fn of_text(schedule: &str, zone: Option<&str>) -> Result<Self, SubjectError> {
+        Self::plain(None, schedule, zone, false)
+    }
+
+    fn of_cron_job(cron_job: &CronJob) -> Result<Self, SubjectError> {
+        let (name, spec) = (format!("cronjob/{}", cron_job.name_any()), &cron_job.spec);
+        Self::plain(Some(name), &spec.schedule, spec.time_zone.as_deref(), spec.suspend == Some(true))
+    }
+
+    fn plain(object: Option<String>, text: &str, zone: Option<&str>, suspended: bool) -> Result<Self, SubjectError> {
+        let of = || object.clone().unwrap_or_else(|| of_schedule(text));
+        let schedule = Schedule::parse(text).map_err(|error| SubjectError::Schedule { of: of(), error })?;
+        let usual = match zone {
+            Some(zone) => zones::zone(zone).ok_or_else(|| SubjectError::Zone { of: of(), name: zone.to_owned() })?,
+            None => zones::local(),
+        };
+        let zone = schedule.zone(&usual).clone();
+        let due = Due::Plain(schedule, zone);
+        Ok(Self { object, schedules: vec![text.to_owned()], suspended, due, notes: Vec::new() })
+    }
+
+    /// What a JobSchedule says; a manifest that names no namespace is taken to be for this one, and its object to be created
+    /// at `from`.
+    fn of_job_schedule(schedule: &JobSchedule, namespace: &str, from: Timestamp) -> Result<Self, SubjectError> {
+        let name = format!("jobschedule/{}", schedule.name_any());
+        let namespace = schedule.namespace().unwrap_or_else(|| namespace.to_owned());
+        let who = format!("{namespace}/{}", schedule.name_any());
+        let created = schedule.creation_timestamp().map(|time| time.0);
+        let spec = &schedule.spec;
+        let wrong = |reason: String| SubjectError::JobSchedule { of: name.clone(), reason };
+        let timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(wrong)?;
+        let mut notes = Vec::new();
+        for (place, text) in spec.schedules.iter().enumerate() {
+            let resolved = hashed::resolve(text.trim(), &who, place).map_err(|error| SubjectError::JobSchedule {
+                of: name.clone(),
+                reason: format!("spec.schedules[{place}]: {error}"),
+            })?;
+            if resolved != text.trim() {
+                notes.push(format!("{text:?} is {resolved:?} for {who}"));
+            }
+        }
+        if created.is_none() && timetable.schedules.iter().any(|schedule| schedule.every().is_some()) {
+            notes.push(format!("@every counts from when it is created: here from {from}"));
+        }
+        let due = Due::Timetable(Box::new(timetable));
+        Ok(Self { schedules: spec.schedules.clone(), suspended: spec.suspend, object: Some(name), due, notes })
+    }
+}
+
+fn of_schedule(text: &str) -> String {
+    format!("schedule {text:?}")
+}
+
+/// All CronJobs and JobSchedules of a file.
+///
+/// # Errors
+/// It cannot be read, there are none in it, or what they say is not understood.
+pub fn of_file(path: &Path, namespace: Option<&str>, from: Timestamp) -> Result<Vec<Subject>, SubjectError> {
+    let unreadable = |reason: String| SubjectError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let documents: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(error.to_string()))?;
+    let mut subjects = Vec::new();
+    for document in documents {
+        let wrong = |error: serde_json::Error| unreadable(error.to_string());
+        if document["kind"] == crate::cronjob::KIND {
+            subjects.push(Subject::of_cron_job(&serde_json::from_value(document).map_err(wrong)?)?);
+        } else if document["kind"] == crate::jobschedule::KIND {
+            let schedule = serde_json::from_value(document).map_err(wrong)?;
+            subjects.push(Subject::of_job_schedule(&schedule, namespace.unwrap_or(DEFAULT_NAMESPACE), from)?);
+        }
+    }
+    if subjects.is_empty() {
+        return Err(unreadable("there is no CronJob and no JobSchedule in it".to_owned()));
+    }
+    Ok(subjects)
+}
+
+/// An object, by its kind and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object<'a> {
+    /// `cronjob/NAME`.
+    CronJob(&'a str),
+    /// `jobschedule/NAME`.
+    JobSchedule(&'a str),
+}
+
+impl<'a> Object<'a> {
+    /// The object that a text names; none if it is a schedule.
+    pub fn named(text: &'a str) -> Option<Self> {
+        match text.split_once('/')? {
+            ("cronjob" | "cj", name) => Some(Self::CronJob(name)),
+            ("jobschedule" | "jsched", name) => Some(Self::JobSchedule(name)),
+            _ => None,
+        }
+    }
+
+    /// What the cluster's object says.
+    ///
+    /// # Errors
+    /// It cannot be read, or what it says is not understood.
+    pub async fn subject(self, place: &Place) -> Result<Subject, SubjectError> {
+        match self {
+            Self::CronJob(name) => {
+                let unreadable = place.unreadable(&format!("cronjob/{name}"));
+                Subject::of_cron_job(&place.api().get(name).await.map_err(unreadable)?)
+            }
+            Self::JobSchedule(name) => {
+                let unreadable = place.unreadable(&format!("jobschedule/{name}"));
+                let schedule = place.api().get(name).await.map_err(unreadable)?;
+                Subject::of_job_schedule(&schedule, &place.namespace, Timestamp::now())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_told_from_schedules() {
+        assert_eq!(Object::named("cj/nightly"), Some(Object::CronJob("nightly")));
+        assert_eq!(Object::named("jobschedule/spread"), Some(Object::JobSchedule("spread")));
+        assert_eq!(Object::named("*/5 * * * *"), None);
+        assert_eq!(Object::named("@daily"), None);
+    }
+}
