@@ -30,6 +30,39 @@ pub struct Place {
     pub namespace: String,
 }
 
+/// What starts Jobs, by its kind and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Starter {
+    /// `cronjob/NAME`.
+    CronJob(String),
+    /// `jobschedule/NAME`.
+    JobSchedule(String),
+}
+
+impl Starter {
+    /// The object that a text names.
+    ///
+    /// # Errors
+    /// It names none; the error says what would.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).unwrap_or_default();
+        match kind {
+            "cronjob" | "cj" => Ok(Self::CronJob(name.to_owned())),
+            "jobschedule" | "jsched" => Ok(Self::JobSchedule(name.to_owned())),
+            _ => Err("must be cronjob/NAME or jobschedule/NAME".to_owned()),
+        }
+    }
+}
+
+impl Display for Starter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CronJob(name) => write!(f, "cronjob/{name}"),
+            Self::JobSchedule(name) => write!(f, "jobschedule/{name}"),
+        }
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -99,4 +132,25 @@ pub fn conclude<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
         eprintln!("jobwright: {error}");
         ExitCode::FAILURE
     })
+}
+
+/// The exit code, after the text or the error is told.
+pub fn say<E: Display>(result: Result<String, E>) -> ExitCode {
+    conclude(result.map(|text| {
+        print!("{text}");
+        ExitCode::SUCCESS
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_told_from_schedules() {
+        assert_eq!(Starter::parse("cj/nightly"), Ok(Starter::CronJob("nightly".to_owned())));
+        assert_eq!(Starter::parse("jobschedule/spread"), Ok(Starter::JobSchedule("spread".to_owned())));
+        assert!(Starter::parse("*/5 * * * *").is_err());
+        assert!(Starter::parse("@daily").is_err());
+    }
 }

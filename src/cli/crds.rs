@@ -7,6 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
+use super::ask::say;
 use crate::job::limit::types::JobLimit;
 use crate::jobschedule::types::JobSchedule;
 
@@ -48,16 +49,7 @@ pub fn text() -> Result<String, serde_saphyr::ser::Error> {
 
 /// Prints the manifests.
 pub fn main() -> ExitCode {
-    match text() {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("jobwright: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    say(text())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::ask::{AskError, Where, conclude, end};
+use super::ask::{AskError, Starter, Where, conclude, end};
 use crate::jobschedule::types::JobSchedule;
 use crate::runtime::errors::message;
 
@@ -26,8 +26,8 @@ const FAILED: u8 = 2;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// The CronJob or JobSchedule, as cronjob/NAME or jobschedule/NAME
-    #[arg(value_parser = Subject::parse)]
-    subject: Subject,
+    #[arg(value_parser = Starter::parse)]
+    subject: Starter,
     /// The Job's name; without it the subject's, "-manual-" and five letters
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -36,33 +36,6 @@ pub struct Arguments {
     watch: bool,
     #[command(flatten)]
     place: Where,
-}
-
-/// What a Job is started of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Subject {
-    CronJob(String),
-    JobSchedule(String),
-}
-
-impl Subject {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).unwrap_or_default();
-        match kind {
-            "cronjob" | "cj" => Ok(Self::CronJob(name.to_owned())),
-            "jobschedule" | "jsched" => Ok(Self::JobSchedule(name.to_owned())),
-            _ => Err("must be cronjob/NAME or jobschedule/NAME".to_owned()),
-        }
-    }
-}
-
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::CronJob(name) => write!(f, "cronjob/{name}"),
-            Self::JobSchedule(name) => write!(f, "jobschedule/{name}"),
-        }
-    }
 }
 
 /// What a Job is made from.
@@ -79,7 +52,7 @@ enum TriggerError {
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error("{subject} in namespace {namespace} started no Job: {reason}")]
-    Refused { subject: Subject, namespace: String, reason: String },
+    Refused { subject: Starter, namespace: String, reason: String },
     #[error("job/{name} was deleted before it had ended")]
     Deleted { name: String },
     #[error("job/{name} cannot be watched: {reason}; it goes on")]
@@ -99,8 +72,8 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
         |reason: String| TriggerError::Refused { subject: subject.clone(), namespace: place.namespace.clone(), reason };
     let unreadable = place.unreadable(&subject.to_string());
     let template = match subject {
-        Subject::CronJob(name) => of_cron_job(&place.api::<CronJob>().get(name).await.map_err(unreadable)?),
-        Subject::JobSchedule(name) => {
+        Starter::CronJob(name) => of_cron_job(&place.api::<CronJob>().get(name).await.map_err(unreadable)?),
+        Starter::JobSchedule(name) => {
             let schedule = place.api::<JobSchedule>().get(name).await.map_err(unreadable)?;
             of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
         }
@@ -258,10 +231,10 @@ mod tests {
 
     #[test]
     fn only_what_starts_jobs_is_triggered() {
-        let named = |kind: fn(String) -> Subject| Ok(kind("a".to_owned()));
-        assert_eq!(Subject::parse("cronjob/a"), named(Subject::CronJob));
-        assert_eq!(Subject::parse("cj/a"), named(Subject::CronJob));
-        assert_eq!(Subject::parse("jobschedule/a"), named(Subject::JobSchedule));
-        assert!(["a", "job/a", "cronjob/", "jobschedule/"].iter().all(|text| Subject::parse(text).is_err()));
+        let named = |kind: fn(String) -> Starter| Ok(kind("a".to_owned()));
+        assert_eq!(Starter::parse("cronjob/a"), named(Starter::CronJob));
+        assert_eq!(Starter::parse("cj/a"), named(Starter::CronJob));
+        assert_eq!(Starter::parse("jobschedule/a"), named(Starter::JobSchedule));
+        assert!(["a", "job/a", "cronjob/", "jobschedule/"].iter().all(|text| Starter::parse(text).is_err()));
     }
 }

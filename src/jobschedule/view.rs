@@ -176,6 +176,14 @@ fn times(spec: &Value) -> String {
     format!("{:016x}", hashed::hash([json!(values).to_string().as_bytes()]))
 }
 
+/// The schedule at this place, with a value for each `H`; `who` is its `namespace/name`.
+///
+/// # Errors
+/// An `H` is not understood; the error names the field and the mend.
+pub fn resolved(schedule: &str, who: &str, place: usize) -> Result<String, String> {
+    hashed::resolve(schedule.trim(), who, place).map_err(|error| format!("spec.schedules[{place}]: {error}"))
+}
+
 /// When a JobSchedule with this spec is due; `who` is its `namespace/name`.
 ///
 /// # Errors
@@ -188,9 +196,7 @@ pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Resul
         }
     };
     let schedule = |(place, text): (usize, &String)| {
-        let resolved = hashed::resolve(text.trim(), who, place).map_err(|error| error.to_string());
-        let parsed = resolved.and_then(|text| Schedule::parse(&text).map_err(|error| error.to_string()));
-        parsed.map_err(|error| format!("spec.schedules[{place}]: {error}"))
+        Schedule::parse(&resolved(text, who, place)?).map_err(|error| format!("spec.schedules[{place}]: {error}"))
     };
     let exclude = |(place, exclusion): (usize, &Exclusion)| {
         excluded(exclusion).ok_or_else(|| {

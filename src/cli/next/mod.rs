@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use self::subject::{Due, Object, Subject, SubjectError};
-use super::ask::{AskError, Place};
+use self::subject::{Due, Subject, SubjectError};
+use super::ask::{AskError, Place, Starter, say};
 use super::connect::ClusterArguments;
 use crate::cronjob::clock_changes::{self, ClockChange};
 use crate::jobschedule::timetable::Dst;
@@ -60,16 +60,7 @@ struct Answer {
 
 /// Prints the next times.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    match run(arguments) {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("jobwright: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    say(run(arguments))
 }
 
 fn run(arguments: &Arguments) -> Result<String, SubjectError> {
@@ -90,17 +81,17 @@ fn subjects(arguments: &Arguments, from: Timestamp) -> Result<Vec<Subject>, Subj
         return subject::of_file(path, arguments.namespace.as_deref(), from);
     }
     let text = arguments.subject.as_deref().unwrap_or_default();
-    Ok(vec![match Object::named(text) {
-        Some(object) => of_cluster(arguments, object)?,
-        None => Subject::of_text(text, arguments.time_zone.as_deref())?,
+    Ok(vec![match Starter::parse(text) {
+        Ok(starter) => of_cluster(arguments, &starter)?,
+        Err(_) => Subject::of_text(text, arguments.time_zone.as_deref())?,
     }])
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn of_cluster(arguments: &Arguments, object: Object<'_>) -> Result<Subject, SubjectError> {
+async fn of_cluster(arguments: &Arguments, starter: &Starter) -> Result<Subject, SubjectError> {
     let client = arguments.cluster.connect(None).await.map_err(AskError::from)?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    object.subject(&Place { client, namespace }).await
+    Subject::of_cluster(starter, &Place { client, namespace }).await
 }
 
 fn answer(subject: Subject, from: Timestamp, count: usize) -> Answer {

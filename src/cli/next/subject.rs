@@ -8,12 +8,12 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::ResourceExt;
 use thiserror::Error;
 
-use crate::cli::ask::{AskError, Place};
+use crate::cli::ask::{AskError, Place, Starter};
 use crate::cronjob::schedule::{Schedule, ScheduleError};
 use crate::cronjob::zones;
 use crate::jobschedule::timetable::Timetable;
 use crate::jobschedule::types::JobSchedule;
-use crate::jobschedule::{hashed, view};
+use crate::jobschedule::view;
 
 /// The namespace of manifests that name none, where nobody says another.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -69,6 +69,21 @@ impl Subject {
         Self::plain(None, schedule, zone, false)
     }
 
+    /// What the cluster's object says.
+    ///
+    /// # Errors
+    /// It cannot be read, or what it says is not understood.
+    pub async fn of_cluster(starter: &Starter, place: &Place) -> Result<Self, SubjectError> {
+        let unreadable = place.unreadable(&starter.to_string());
+        match starter {
+            Starter::CronJob(name) => Self::of_cron_job(&place.api().get(name).await.map_err(unreadable)?),
+            Starter::JobSchedule(name) => {
+                let schedule = place.api().get(name).await.map_err(unreadable)?;
+                Self::of_job_schedule(&schedule, &place.namespace, Timestamp::now())
+            }
+        }
+    }
+
     fn of_cron_job(cron_job: &CronJob) -> Result<Self, SubjectError> {
         let (name, spec) = (format!("cronjob/{}", cron_job.name_any()), &cron_job.spec);
         Self::plain(Some(name), &spec.schedule, spec.time_zone.as_deref(), spec.suspend == Some(true))
@@ -95,13 +110,10 @@ impl Subject {
         let created = schedule.creation_timestamp().map(|time| time.0);
         let spec = &schedule.spec;
         let wrong = |reason: String| SubjectError::JobSchedule { of: name.clone(), reason };
-        let timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(wrong)?;
+        let timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(&wrong)?;
         let mut notes = Vec::new();
         for (place, text) in spec.schedules.iter().enumerate() {
-            let resolved = hashed::resolve(text.trim(), &who, place).map_err(|error| SubjectError::JobSchedule {
-                of: name.clone(),
-                reason: format!("spec.schedules[{place}]: {error}"),
-            })?;
+            let resolved = view::resolved(text, &who, place).map_err(&wrong)?;
             if resolved != text.trim() {
                 notes.push(format!("{text:?} is {resolved:?} for {who}"));
             }
@@ -141,55 +153,4 @@ pub fn of_file(path: &Path, namespace: Option<&str>, from: Timestamp) -> Result<
         return Err(unreadable("there is no CronJob and no JobSchedule in it".to_owned()));
     }
     Ok(subjects)
-}
-
-/// An object, by its kind and name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Object<'a> {
-    /// `cronjob/NAME`.
-    CronJob(&'a str),
-    /// `jobschedule/NAME`.
-    JobSchedule(&'a str),
-}
-
-impl<'a> Object<'a> {
-    /// The object that a text names; none if it is a schedule.
-    pub fn named(text: &'a str) -> Option<Self> {
-        match text.split_once('/')? {
-            ("cronjob" | "cj", name) => Some(Self::CronJob(name)),
-            ("jobschedule" | "jsched", name) => Some(Self::JobSchedule(name)),
-            _ => None,
-        }
-    }
-
-    /// What the cluster's object says.
-    ///
-    /// # Errors
-    /// It cannot be read, or what it says is not understood.
-    pub async fn subject(self, place: &Place) -> Result<Subject, SubjectError> {
-        match self {
-            Self::CronJob(name) => {
-                let unreadable = place.unreadable(&format!("cronjob/{name}"));
-                Subject::of_cron_job(&place.api().get(name).await.map_err(unreadable)?)
-            }
-            Self::JobSchedule(name) => {
-                let unreadable = place.unreadable(&format!("jobschedule/{name}"));
-                let schedule = place.api().get(name).await.map_err(unreadable)?;
-                Subject::of_job_schedule(&schedule, &place.namespace, Timestamp::now())
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn objects_are_told_from_schedules() {
-        assert_eq!(Object::named("cj/nightly"), Some(Object::CronJob("nightly")));
-        assert_eq!(Object::named("jobschedule/spread"), Some(Object::JobSchedule("spread")));
-        assert_eq!(Object::named("*/5 * * * *"), None);
-        assert_eq!(Object::named("@daily"), None);
-    }
 }
