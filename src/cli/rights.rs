@@ -97,7 +97,7 @@ pub const JOB_SCHEDULE: &[Right] = &[
 ];
 
 /// What is read of the namespaces' defaults.
-pub const NAMESPACES: &[Right] = &[("", "namespaces", "list"), ("", "namespaces", "watch")];
+pub const NAMESPACES: &[Right] = &[("", "namespaces", "get"), ("", "namespaces", "list"), ("", "namespaces", "watch")];
 
 /// What heeding JobLimits takes.
 pub const JOB_LIMITS: &[Right] = &[("jobwright.dev", "joblimits", "list"), ("jobwright.dev", "joblimits", "watch")];

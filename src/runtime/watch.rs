@@ -7,11 +7,11 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use prometheus_client::metrics::counter::Counter;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -115,6 +115,24 @@ pub struct Watch<W, T> {
     pub metrics: WatchMetrics,
 }
 
+/// Scope of a watched resource, which decides where a live read of one object goes.
+pub trait LiveScope<W> {
+    /// Returns the API that serves the objects of this namespace; of a cluster-scoped resource, all objects.
+    fn api(client: Client, namespace: &str) -> Api<W>;
+}
+
+impl<W: Resource<DynamicType = (), Scope = Self>> LiveScope<W> for NamespaceResourceScope {
+    fn api(client: Client, namespace: &str) -> Api<W> {
+        Api::namespaced(client, namespace)
+    }
+}
+
+impl<W: Resource<DynamicType = (), Scope = Self>> LiveScope<W> for ClusterResourceScope {
+    fn api(client: Client, _namespace: &str) -> Api<W> {
+        Api::all(client)
+    }
+}
+
 /// What a cache holds, and how it came by it.
 #[derive(Clone)]
 pub struct CacheState {
@@ -148,7 +166,8 @@ pub struct WatchMetrics {
 
 impl<W, T> Watch<W, T>
 where
-    W: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + 'static,
+    W: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    W::Scope: LiveScope<W>,
     T: Cached,
 {
     /// Feeds the cache for as long as it is polled, and tells of each change.
@@ -244,7 +263,7 @@ where
     /// Asks the API server itself, for as long as it takes, what has become of an object.
     async fn read_live(&self, object: &T, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
         let identity = object.identity();
-        let api: Api<W> = Api::namespaced(self.api.clone().into_client(), &identity.namespace);
+        let api = W::Scope::api(self.api.clone().into_client(), &identity.namespace);
         let mut wait = Duration::from_millis(200);
         let found = loop {
             match api.get_opt(&identity.name).await {

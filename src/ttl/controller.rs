@@ -7,8 +7,9 @@ use kube::Api;
 use kube::api::PropagationPolicy;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
-use super::decide::{Rules, Verdict, decide};
+use super::decide::{Rules, Verdict, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
@@ -21,6 +22,7 @@ use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
+use crate::runtime::watch::CacheState;
 use crate::runtime::worker::work;
 use crate::runtime::writes::delete_params;
 
@@ -36,7 +38,8 @@ pub struct Controller {
     claim: Claim,
     /// What goes for Jobs of which nothing is said.
     default: Retention,
-    namespaces: Namespaces,
+    /// None where only one namespace is worked in: whoever works there may not read namespaces.
+    namespaces: Option<Namespaces>,
     queue: Queue<Uid>,
 }
 
@@ -62,24 +65,40 @@ impl TtlMetrics {
 impl Controller {
     /// A controller that does not work yet. `jobs` is fed by the Job controller.
     pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: TtlMetrics, claim: Claim, default: Retention) -> Self {
-        let namespaces = Namespaces::default();
-        if kit.namespace.is_some() {
-            // Whoever may work in one namespace only may not watch namespaces; the controller's own default does.
-            namespaces.assume_silent();
-        }
+        let namespaces = kit.namespace.is_none().then(Namespaces::default);
         Self { kit, jobs, metrics, claim, default, namespaces, queue: Queue::closed() }
     }
 
-    /// Keeps what namespaces say in step with the API server for as long as it is polled.
+    /// Keeps the cache of namespaces in step with the API server for as long as it is polled.
     pub async fn watch(&self) {
-        if self.kit.namespace.is_some() {
-            return;
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.watch(self.kit.client.clone(), |name| self.requeue(name)).await;
         }
-        let changed = |name: Option<&str>| {
-            let concerned = self.jobs.all(|job| name.is_none_or(|name| *job.identity.namespace == *name));
-            concerned.iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
-        };
-        self.namespaces.watch(self.kit.client.clone(), changed).await;
+    }
+
+    /// Returns once all namespaces are known.
+    pub async fn ready(&self) {
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.ready().await;
+        }
+    }
+
+    /// Requires that the cache of namespaces knows all that had happened by `since`; [`Self::ready`] waits for it.
+    pub fn want(&self, since: Instant) {
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.want(since);
+        }
+    }
+
+    /// Returns the state of the cache of namespaces, where there is one.
+    pub fn cache(&self) -> Option<CacheState> {
+        self.namespaces.as_ref().map(Namespaces::cache)
+    }
+
+    /// Queues all Jobs of a namespace whose retention changed.
+    fn requeue(&self, namespace: &str) {
+        let concerned = self.jobs.all(|job| *job.identity.namespace == *namespace);
+        concerned.iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
     }
 
     /// Works, on every Job there is, until it is dropped.
@@ -111,15 +130,28 @@ impl Controller {
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(job) = self.jobs.get(uid) else { return Ok(()) };
-        if self.is_up(&job).is_none() {
+        let (namespace, name) = (&job.identity.namespace, &job.identity.name);
+        if self.expired(&job, &self.known_retention(namespace)).is_none() {
             return Ok(());
         }
-        // The TTL may have been changed since.
-        let (namespace, name) = (&job.identity.namespace, &job.identity.name);
+        // The TTL may have been changed since, on the Job and on its namespace.
         let wire: Api<WireJob> = Api::namespaced(self.kit.client.clone(), namespace);
         let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
-        let Some(expired) = self.is_up(&fresh) else { return Ok(()) };
+        let of_namespace = match &self.namespaces {
+            Some(namespaces) if depends_on_namespace(&fresh) => {
+                let live = namespaces.read_live(self.kit.client.clone(), namespace).await?;
+                // Where the namespace is gone, its Jobs are too.
+                let Some((live, changed)) = live else { return Ok(()) };
+                if changed {
+                    // The watch reports this change no more.
+                    self.requeue(namespace);
+                }
+                live
+            }
+            _ => self.known_retention(namespace),
+        };
+        let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
         let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), namespace);
         match self.kit.writes.run(jobs.delete(name, &params)).await {
@@ -135,15 +167,18 @@ impl Controller {
         }
     }
 
+    /// Returns the retention of a namespace as the cache has it.
+    fn known_retention(&self, namespace: &str) -> Retention {
+        self.namespaces.as_ref().map(|namespaces| namespaces.of(namespace)).unwrap_or_default()
+    }
+
     /// When the Job's time was up, if it was; if it will be, the queue brings the Job back then.
-    fn is_up(&self, job: &JobView) -> Option<jiff::Timestamp> {
+    fn expired(&self, job: &JobView, namespace: &Retention) -> Option<jiff::Timestamp> {
         if self.claim == Claim::ManagedBy && !self.claim.covers(job.spec.managed_by.as_deref()) {
             return None;
         }
-        // They are all looked at again once it is known.
-        let namespace = self.namespaces.of(&job.identity.namespace)?;
-        let rules = Rules { spec: self.claim == Claim::All, namespace: &namespace, controller: &self.default };
-        self.complain(job, &namespace);
+        let rules = Rules { spec: self.claim == Claim::All, namespace, controller: &self.default };
+        self.complain(job, namespace);
         match decide(job, rules, self.kit.clock.now()) {
             Verdict::Leave => None,
             Verdict::Wait(at) => {

@@ -38,6 +38,13 @@ pub fn decide(job: &JobView, rules: Rules<'_>, now: Timestamp) -> Verdict {
     }
 }
 
+/// Whether the retention annotations of the Job's namespace, or their absence, can decide when this Job expires. These
+/// annotations are then read live before the Job is deleted.
+pub fn depends_on_namespace(job: &JobView) -> bool {
+    let own = job.retention.of(job.status.true_condition(COMPLETE).is_some());
+    own.is_none() && job.spec.ttl.is_none() && job.owner.is_none()
+}
+
 fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
     if job.deleting || job.retention.wrong.is_some() {
         return None;
@@ -136,5 +143,32 @@ mod tests {
             time(9),
         );
         assert_eq!(verdict, Verdict::Leave);
+    }
+
+    #[test]
+    fn only_jobs_without_a_rule_of_their_own_depend_on_their_namespace() {
+        let silent = Retention::default();
+        let own_rule = |after_success, after_failure| {
+            let mut view = job(None).condition(COMPLETE).view;
+            view.retention = retention(after_success, after_failure);
+            view
+        };
+        let mut owned = job(None).condition(COMPLETE).view;
+        owned.owner = Some("cron-uid".into());
+        let cases = [
+            ("nothing", job(None).condition(COMPLETE).view, true),
+            ("a rule for the other outcome", own_rule(None, Some(1)), true),
+            ("a rule for its outcome", own_rule(Some(1), None), false),
+            ("a TTL", job(Some(1)).condition(FAILED).view, false),
+            ("an owner", owned, false),
+        ];
+        for (case, job, depends) in cases {
+            assert_eq!(depends_on_namespace(&job), depends, "{case}");
+            // What does not depend on it is decided alike, whatever the namespace says.
+            let decided = [retention(Some(1), Some(1)), retention(Some(9), Some(9))].map(|namespace| {
+                decide(&job, Rules { spec: true, namespace: &namespace, controller: &silent }, time(0))
+            });
+            assert_eq!(decided[0] != decided[1], depends, "{case}");
+        }
     }
 }

@@ -1,115 +1,145 @@
-//! What namespaces say of how long their finished Jobs are kept.
+//! Retention annotations of namespaces: the watched cache, and the live read that precedes a deletion.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
+use tokio::time::Instant;
 
 use crate::job::view::retention::Retention;
+use crate::runtime::cache::{Cache, Cached, Change, Source};
+use crate::runtime::identity::{Identity, ResourceVersion, Uid};
+use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
 
-/// What namespaces say; only those that say something are kept.
-#[derive(Default)]
-pub struct Namespaces {
-    state: Mutex<State>,
+/// Metadata of a namespace, as the API server sends it.
+type WireNamespace = PartialObjectMeta<Namespace>;
+
+/// A namespace and its retention annotations.
+#[derive(Debug)]
+struct NamespaceView {
+    identity: Identity,
+    retention: Retention,
 }
 
+impl NamespaceView {
+    fn parse(wire: WireNamespace) -> Option<Self> {
+        let identity = Identity {
+            namespace: "".into(),
+            name: wire.metadata.name.as_deref()?.into(),
+            uid: wire.metadata.uid.as_deref()?.into(),
+            resource_version: ResourceVersion::parse(wire.metadata.resource_version.as_deref()?)?,
+        };
+        Some(Self { identity, retention: Retention::parse(Some(wire.annotations())) })
+    }
+}
+
+impl Cached for NamespaceView {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    fn is_held(&self) -> bool {
+        false
+    }
+}
+
+/// Retention annotations of all namespaces.
 #[derive(Default)]
-struct State {
-    known: bool,
-    by_name: HashMap<String, Retention>,
-    /// A list that is not complete yet.
-    listing: HashMap<String, Retention>,
+pub struct Namespaces {
+    cache: Cache<NamespaceView>,
+    synced: Synced,
+    watched: WatchMetrics,
+    /// The namespaces in the cache, by name.
+    by_name: Mutex<HashMap<Arc<str>, Arc<NamespaceView>>>,
 }
 
 impl Namespaces {
-    /// What a namespace says; none as long as that is not known.
-    pub fn of(&self, name: &str) -> Option<Retention> {
-        let state = self.state();
-        state.known.then(|| state.by_name.get(name).cloned().unwrap_or_default())
+    /// Returns the retention of a namespace as the cache has it. A namespace that is not in the cache has none.
+    pub fn of(&self, name: &str) -> Retention {
+        self.by_name().get(name).map(|namespace| namespace.retention.clone()).unwrap_or_default()
     }
 
-    /// All say nothing, as where they cannot be read.
-    pub fn assume_silent(&self) {
-        self.state().known = true;
-    }
-
-    /// Keeps it in step with the API server for as long as it is polled, and tells of each namespace that says something
-    /// else; of none if that may be all.
-    pub async fn watch(&self, client: Client, changed: impl Fn(Option<&str>)) {
-        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client);
-        let stream = watcher(namespaces, watcher::Config::default()).default_backoff();
-        let mut stream = std::pin::pin!(stream);
-        let mut failing = false;
-        loop {
-            match stream.try_next().await {
-                Ok(Some(event)) => {
-                    failing = false;
-                    self.take(event, &changed);
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "the watch of namespaces broke; trying again until it holds");
-                    }
-                }
+    /// Keeps the cache in step with the API server for as long as it is polled, and calls `changed` with the name of each
+    /// namespace whose retention changed.
+    pub async fn watch(&self, client: Client, changed: impl Fn(&str)) {
+        let watch: Watch<WireNamespace, NamespaceView> =
+            Watch { api: Api::all(client), labels: None, parse: NamespaceView::parse, metrics: self.watched.clone() };
+        let tell = |news: News<NamespaceView>| {
+            if let News::Changed(change) = news
+                && let Some(name) = self.note(&change)
+            {
+                changed(&name);
             }
+        };
+        watch.feed(&self.cache, &self.synced, tell).await;
+    }
+
+    /// Reads a namespace from the API server and returns its retention, and whether that differs from what the cache had;
+    /// none if the namespace is gone.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub async fn read_live(&self, client: Client, name: &str) -> kube::Result<Option<(Retention, bool)>> {
+        let api: Api<WireNamespace> = Api::all(client);
+        let Some(found) = api.get_opt(name).await?.and_then(NamespaceView::parse) else { return Ok(None) };
+        let retention = found.retention.clone();
+        let change = self.cache.apply(found, Source::Answer);
+        let changed = change.and_then(|change| self.note(&change)).is_some();
+        Ok(Some((retention, changed)))
+    }
+
+    /// Returns once the cache holds all namespaces.
+    pub async fn ready(&self) {
+        self.synced.wait().await;
+    }
+
+    /// Requires that the cache knows all that had happened by `since`; [`Self::ready`] waits for it.
+    pub fn want(&self, since: Instant) {
+        self.synced.want(since);
+    }
+
+    /// Returns the state of the cache.
+    pub fn cache(&self) -> CacheState {
+        CacheState::of(&self.cache, self.synced.is_done(), &self.watched)
+    }
+
+    /// Brings `by_name` in step with the cache; returns the name of the namespace if its retention changed.
+    fn note(&self, change: &Change<NamespaceView>) -> Option<Arc<str>> {
+        let identity = &change.after.as_ref().or(change.before.as_ref())?.identity;
+        let mut by_name = self.by_name();
+        // Two changes may be noted in any order, so the cache decides.
+        match self.cache.get(&identity.uid) {
+            Some(now) => {
+                by_name.insert(identity.name.clone(), now);
+            }
+            // Another namespace may have the name by now.
+            None if by_name.get(&identity.name).is_some_and(|known| known.identity.uid == identity.uid) => {
+                by_name.remove(&identity.name);
+            }
+            None => {}
         }
+        let after = change.after.as_ref()?;
+        let before = change.before.as_ref().map(|before| before.retention.clone()).unwrap_or_default();
+        (before != after.retention).then(|| identity.name.clone())
     }
 
-    fn take(&self, event: Event<PartialObjectMeta<Namespace>>, changed: &impl Fn(Option<&str>)) {
-        let mut state = self.state();
-        match event {
-            Event::Init => state.listing.clear(),
-            Event::InitApply(namespace) => {
-                let retention = read(&namespace);
-                if !retention.is_silent() {
-                    state.listing.insert(namespace.name_any(), retention);
-                }
-            }
-            Event::InitDone => {
-                let listed = std::mem::take(&mut state.listing);
-                let same = state.known && state.by_name == listed;
-                (state.by_name, state.known) = (listed, true);
-                drop(state);
-                if !same {
-                    changed(None);
-                }
-            }
-            Event::Apply(namespace) => {
-                let (name, retention) = (namespace.name_any(), read(&namespace));
-                let before = if retention.is_silent() {
-                    state.by_name.remove(&name)
-                } else {
-                    state.by_name.insert(name.clone(), retention.clone())
-                };
-                drop(state);
-                if before.unwrap_or_default() != retention {
-                    changed(Some(&name));
-                }
-            }
-            Event::Delete(namespace) => {
-                state.by_name.remove(&namespace.name_any());
-            }
-        }
+    fn by_name(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<NamespaceView>>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn read(namespace: &PartialObjectMeta<Namespace>) -> Retention {
-    Retention::parse(Some(namespace.annotations()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::time::Duration;
 
     use serde_json::json;
@@ -117,36 +147,43 @@ mod tests {
     use super::*;
     use crate::job::view::retention::AFTER_SUCCESS;
 
-    fn namespace(name: &str, seconds: Option<&str>) -> PartialObjectMeta<Namespace> {
+    fn namespace(name: &str, uid: &str, version: u64, seconds: Option<&str>) -> NamespaceView {
         let annotations = seconds.map(|seconds| json!({AFTER_SUCCESS: seconds}));
-        let text =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "annotations": annotations}});
-        serde_json::from_value(text).unwrap()
+        let wire = json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": name, "uid": uid, "resourceVersion": version.to_string(), "annotations": annotations},
+        });
+        NamespaceView::parse(serde_json::from_value(wire).unwrap()).unwrap()
     }
 
     #[test]
-    fn changes_are_told_once_and_nothing_is_known_before_the_first_list() {
+    fn changed_retention_is_reported_once_with_the_name_of_its_namespace() {
         let namespaces = Namespaces::default();
-        let told = RefCell::new(Vec::new());
-        let take =
-            |event| namespaces.take(event, &|name: Option<&str>| told.borrow_mut().push(name.map(str::to_owned)));
-        let success = |name: &str| namespaces.of(name).and_then(|retention| retention.after_success);
-        for _ in 0..2 {
-            take(Event::Init);
-            take(Event::InitApply(namespace("a", Some("5"))));
-            take(Event::InitApply(namespace("b", None)));
-            if told.borrow().is_empty() {
-                assert_eq!(namespaces.of("a"), None);
-            }
-            take(Event::InitDone);
-        }
-        assert_eq!((success("a"), success("b")), (Some(Duration::from_secs(5)), None));
-        assert_eq!(namespaces.of("b"), Some(Retention::default()));
-        take(Event::Apply(namespace("b", Some("7"))));
-        take(Event::Apply(namespace("b", Some("7"))));
-        take(Event::Apply(namespace("a", None)));
-        take(Event::Delete(namespace("b", Some("7"))));
-        assert_eq!((success("a"), success("b")), (None, None));
-        assert_eq!(*told.borrow(), [None, Some("b".to_owned()), Some("a".to_owned())]);
+        let apply = |name: &str, uid: &str, version, seconds| {
+            let change = namespaces.cache.apply(namespace(name, uid, version, seconds), Source::Watch)?;
+            namespaces.note(&change).map(|name| name.to_string())
+        };
+        let success = |name: &str| namespaces.of(name).after_success.map(|ttl| ttl.as_secs());
+        assert_eq!(apply("a", "1", 10, Some("5")), Some("a".to_owned()));
+        assert_eq!(apply("b", "2", 11, None), None, "silence is no change");
+        assert_eq!((success("a"), success("b"), success("unknown")), (Some(5), None, None));
+        assert_eq!(apply("b", "2", 12, Some("7")), Some("b".to_owned()));
+        assert_eq!(apply("b", "2", 13, Some("7")), None);
+        assert_eq!(apply("b", "2", 12, Some("9")), None, "an older version");
+        assert_eq!(success("b"), Some(7));
+        assert_eq!(apply("a", "1", 14, None), Some("a".to_owned()));
+        assert_eq!(success("a"), None);
+    }
+
+    #[test]
+    fn name_of_a_deleted_namespace_may_belong_to_another() {
+        let namespaces = Namespaces::default();
+        let note = |change: Option<Change<NamespaceView>>| change.and_then(|change| namespaces.note(&change));
+        note(namespaces.cache.apply(namespace("a", "old", 10, Some("5")), Source::Watch));
+        note(namespaces.cache.apply(namespace("a", "new", 20, Some("6")), Source::Answer));
+        assert!(note(namespaces.cache.remove(&"old".into())).is_none());
+        assert_eq!(namespaces.of("a").after_success, Some(Duration::from_secs(6)));
+        note(namespaces.cache.remove(&"new".into()));
+        assert_eq!(namespaces.of("a"), Retention::default());
     }
 }

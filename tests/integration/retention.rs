@@ -1,10 +1,25 @@
 //! How long finished Jobs are kept by annotations, where the Job itself, its namespace or the controller says so.
 
+use std::sync::Arc;
+
 use anyhow::Result;
+use clap::Parser;
+use http::Request;
+use jobwright::cli::run::Arguments;
+use jobwright::cli::run::controllers::Controllers;
+use jobwright::runtime::clock::Clock;
+use jobwright::runtime::election::lease::Handover;
+use jobwright::runtime::events;
+use jobwright::runtime::kit::Kit;
+use jobwright::runtime::worker::SyncMetrics;
+use jobwright::runtime::writes::Writes;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::client::Body;
+use kube::{Api, Client};
 use serde_json::{Value, json};
+use testbed::{Cluster, Options};
+use tokio::time::Instant;
 
 use crate::harness::*;
 
@@ -77,4 +92,83 @@ async fn a_namespace_says_how_long_its_jobs_are_kept() -> Result<()> {
     let patch = json!({"metadata": {"annotations": {AFTER_SUCCESS: "0"}}});
     namespaces.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     gone(&scene, "own").await
+}
+
+#[derive(Parser)]
+struct CommandLine {
+    #[command(flatten)]
+    run: Arguments,
+}
+
+/// A client whose watches of namespaces bring no event: what it knows of namespaces is what it listed.
+fn blind_to_namespaces(inner: Client) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let inner = inner.clone();
+        async move {
+            let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            if watches && request.uri().path() == "/api/v1/namespaces" {
+                std::future::pending::<()>().await;
+            }
+            inner.send(request).await.map_err(std::io::Error::other)
+        }
+    });
+    Client::new(service, "default")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
+    // Retention of namespaces is read only by a controller of all namespaces.
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
+    let scene = Scene::on(cluster, "retention-stale", &[]).await?;
+    let namespaces: Api<Namespace> = Api::all(scene.client.clone());
+    let keep_for = async |seconds: &str| {
+        let patch = json!({"metadata": {"annotations": {AFTER_SUCCESS: seconds}}});
+        namespaces.patch(&scene.namespace, &PatchParams::default(), &Patch::Merge(&patch)).await
+    };
+    keep_for("0").await?;
+
+    let client = blind_to_namespaces(cluster.client().await?);
+    let clock = Clock::system();
+    let mut registry = prometheus_client::registry::Registry::default();
+    let (recorder, writer) = events::recorder(client.clone(), clock.clone());
+    tokio::spawn(writer.run());
+    let kit = Kit {
+        client,
+        namespace: None,
+        writes: Arc::new(Writes::new(20)),
+        recorder,
+        clock,
+        syncs: SyncMetrics::new(&mut registry),
+    };
+    let arguments = CommandLine::parse_from(["jobwright"]).run;
+    let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
+    let _watches = controllers.watch();
+    controllers.ready().await;
+    let lists = || {
+        let caches = controllers.caches();
+        caches.iter().find(|(resource, _)| *resource == "namespaces").map(|(_, cache)| cache.watched.lists.get())
+    };
+    assert_eq!(lists(), Some(1));
+
+    // A leader that died may have known more of the namespaces than this replica.
+    controllers.catch_up(&Handover::Abandoned, Instant::now()).await;
+    assert_eq!(lists(), Some(2), "catching up lists namespaces again");
+    let working = controllers.clone();
+    let working = tokio::spawn(async move { working.work(std::future::pending::<()>()).await });
+    finished(&scene, "expired", json!({}), json!({}), 0).await?;
+    gone(&scene, "expired").await?;
+
+    keep_for("3600").await?;
+    finished(&scene, "kept", json!({}), json!({}), 0).await?;
+    scene.condition("kept", "Complete").await?;
+    // By the end of a later Job, this one has been decided on.
+    finished(&scene, "later", json!({AFTER_SUCCESS: "0"}), json!({}), 0).await?;
+    gone(&scene, "later").await?;
+    stays(1.0, || async {
+        anyhow::ensure!(scene.jobs.get_opt("kept").await?.is_some(), "the Job was deleted by an outdated annotation");
+        Ok(())
+    })
+    .await?;
+    working.abort();
+    Ok(())
 }

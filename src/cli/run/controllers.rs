@@ -98,6 +98,9 @@ impl Controllers {
         if let Some(job_schedule) = self.job_schedule() {
             job_schedule.ready().await;
         }
+        if let Some(ttl) = &self.ttl {
+            ttl.ready().await;
+        }
     }
 
     /// Brings the caches to where they hold all that had happened by `since`, when the Lease became ours.
@@ -115,6 +118,9 @@ impl Controllers {
         }
         if let Some(job_schedule) = self.job_schedule() {
             job_schedule.want(since);
+        }
+        if let Some(ttl) = &self.ttl {
+            ttl.want(since);
         }
         self.ready().await;
     }
@@ -173,6 +179,7 @@ impl Controllers {
         let mut caches = self.job.caches();
         caches.extend(self.cron_job.as_ref().map(|cron_job| ("cronjobs", cron_job.cache())));
         caches.extend(self.job_schedule().map(|job_schedule| ("jobschedules", job_schedule.cache())));
+        caches.extend(self.ttl.as_ref().and_then(|ttl| ttl.cache()).map(|cache| ("namespaces", cache)));
         caches
     }
 
