@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 
 use crate::runtime::errors::message;
 use crate::runtime::requests::RequestMetrics;
+use crate::runtime::transport::{self, Source};
 
 /// How long an API server may take to answer at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,28 +48,29 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    /// Connects to the cluster that the flags, the environment or the pod we run in name; requests are counted in
-    /// `metrics`.
+    /// Connects to the cluster that the flags, the environment or the pod we run in name. With `metrics`, requests are
+    /// counted there and none is repeated; without, as for a command, reads are repeated where the API server is busy.
     ///
     /// # Errors
     /// There is none, or it does not answer us; the error says what to do.
     pub async fn connect(&self, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
-        let config = load(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
-        connect(config, metrics).await
+        let found = find(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        connect(found, metrics).await
     }
 }
 
-async fn connect(config: Config, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
+async fn connect(found: Found, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
+    let Found { config, source } = found;
     let server = config.cluster_url.to_string();
     if let Some(reason) = danger(&config) {
         return Err(ConnectError::Unsafe { server, reason });
     }
     let unreachable = |reason: String| ConnectError::Unreachable { server: server.clone(), reason };
-    let builder = ClientBuilder::try_from(config).map_err(|error| unreachable(message(&error)))?;
     let client = match metrics {
-        Some(metrics) => builder.with_layer(metrics).build(),
-        None => builder.build(),
+        Some(metrics) => transport::controller_client(config, source, metrics),
+        None => transport::command_client(config, source),
     };
+    let client = client.map_err(|error| unreachable(message(&error)))?;
     match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(client),
         Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
@@ -93,22 +95,53 @@ fn danger(config: &Config) -> Option<&'static str> {
     (plain && !local).then_some("http:// is only for a proxy on this machine; use the https:// address")
 }
 
-async fn load(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    if let Some(path) = kubeconfig {
-        let broken = |error: kube::config::KubeconfigError| ConnectError::Kubeconfig {
-            path: path.to_owned(),
-            reason: with_causes(&error),
-        };
-        let file = Kubeconfig::read_from(path).map_err(broken)?;
-        return Config::from_custom_kubeconfig(file, &options).await.map_err(broken);
+/// The configuration of a cluster, and how to load it again.
+struct Found {
+    config: Config,
+    source: Source,
+}
+
+/// Finds the cluster: the given kubeconfig, the default ones, or the cluster we run in.
+async fn find(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Found, ConnectError> {
+    let path = kubeconfig.map(Path::to_owned);
+    match load(path.clone(), context.map(str::to_owned)).await {
+        Ok((config, context)) => {
+            // The context of the start: a user may switch to another in the meantime.
+            let source: Source = Arc::new(move || {
+                let (path, context) = (path.clone(), context.clone());
+                Box::pin(async move {
+                    let loaded = load(path, context).await;
+                    loaded.map(|(config, _)| config).map_err(|error| with_causes(&error))
+                })
+            });
+            Ok(Found { config, source })
+        }
+        Err(error) => {
+            let reason = with_causes(&error);
+            if let Some(path) = path {
+                return Err(ConnectError::Kubeconfig { path, reason });
+            }
+            // A context is only found in a kubeconfig, and inside a cluster there is none.
+            if context.is_some() {
+                return Err(ConnectError::NoCluster { reason });
+            }
+            let config = Config::incluster().map_err(|_| ConnectError::NoCluster { reason })?;
+            let source: Source =
+                Arc::new(|| Box::pin(async { Config::incluster().map_err(|error| with_causes(&error)) }));
+            Ok(Found { config, source })
+        }
     }
-    match Config::from_kubeconfig(&options).await {
-        Ok(config) => Ok(config),
-        // A context is only found in a kubeconfig, and inside a cluster there is none.
-        Err(error) if context.is_some() => Err(ConnectError::NoCluster { reason: with_causes(&error) }),
-        Err(error) => Config::incluster().map_err(|_| ConnectError::NoCluster { reason: with_causes(&error) }),
-    }
+}
+
+/// Loads a kubeconfig, with every file that it names, and the name of the context that is used.
+async fn load(path: Option<PathBuf>, context: Option<String>) -> Result<(Config, Option<String>), KubeconfigError> {
+    let file = match &path {
+        Some(path) => Kubeconfig::read_from(path)?,
+        None => Kubeconfig::read()?,
+    };
+    let context = context.or_else(|| file.current_context.clone());
+    let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+    Ok((Config::from_custom_kubeconfig(file, &options).await?, context))
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

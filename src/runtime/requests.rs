@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -50,14 +50,24 @@ impl RequestMetrics {
 
 /// What a request asks for, in the words of RBAC.
 #[derive(Debug, PartialEq, Eq)]
-struct What {
+pub(super) struct What {
     verb: &'static str,
     /// `pods`, `jobs/status`; empty for a path that names none.
     resource: String,
 }
 
 impl What {
-    fn of(method: &Method, path: &str, query: &str) -> Self {
+    /// The verb of RBAC.
+    pub(super) fn verb(&self) -> &'static str {
+        self.verb
+    }
+
+    /// The resource, with the subresource if there is one.
+    pub(super) fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    pub(super) fn of(method: &Method, path: &str, query: &str) -> Self {
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let rest: Vec<&str> = match parts.next() {
             Some("api") => parts.skip(1).collect(),
@@ -120,15 +130,36 @@ where
 
     fn call(&mut self, request: Request<In>) -> Self::Future {
         let what = What::of(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
-        let metrics = self.metrics.clone();
-        let begun = Instant::now();
+        let mut count = Count { what, metrics: self.metrics.clone(), begun: Instant::now(), code: "<error>".into() };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            let code = answer.as_ref().map_or("<error>".into(), |answer| answer.status().as_str().to_owned().into());
-            metrics.count(&what, code, begun.elapsed());
+            if let Ok(answer) = &answer {
+                count.answered(answer.status());
+            }
             answer
         })
+    }
+}
+
+/// Counts a request when dropped, so that one that is given up is counted too.
+struct Count {
+    what: What,
+    metrics: RequestMetrics,
+    begun: Instant,
+    code: Cow<'static, str>,
+}
+
+impl Count {
+    fn answered(&mut self, status: StatusCode) {
+        self.code = status.as_str().to_owned().into();
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let code = std::mem::take(&mut self.code);
+        self.metrics.count(&self.what, code, self.begun.elapsed());
     }
 }
 

@@ -1,0 +1,57 @@
+//! HTTP client for all requests to the API server, built from kube's own parts.
+//!
+//! From the outside in: [`deadline`] bounds how long a request takes, [`retry_after`] makes every `Retry-After` visible
+//! to kube, [`rotation`] follows changed credentials, [`pools`] keeps watches and other requests on separate
+//! connections, and [`connector`] opens those. Nothing repeats a write. [`retry_reads`] repeats reads for the command
+//! line, which has no queue that would try again.
+
+mod connector;
+pub mod deadline;
+mod pools;
+pub mod retry_after;
+mod retry_reads;
+mod rotation;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::Response;
+use http_body_util::combinators::UnsyncBoxBody;
+use kube::client::ClientBuilder;
+use kube::{Client, Config};
+use tower::{BoxError, Layer};
+
+use self::deadline::Deadlines;
+use self::retry_after::RetryAfter;
+use self::retry_reads::RetryReads;
+use self::rotation::Rotating;
+use super::requests::RequestMetrics;
+
+/// The response type of every layer here.
+pub type Answer = Response<AnswerBody>;
+/// The response body of every layer here.
+pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Loads the configuration that a client was built from again; the error says what cannot be read.
+pub type Source = Arc<dyn Fn() -> BoxFuture<'static, Result<Config, String>> + Send + Sync>;
+
+/// Builds the client of a controller: it counts every request and repeats none.
+///
+/// # Errors
+/// The configuration holds unusable certificates, keys, proxies or credentials.
+pub fn controller_client(config: Config, source: Source, metrics: &RequestMetrics) -> kube::Result<Client> {
+    let namespace = config.default_namespace.clone();
+    let service = metrics.layer(Deadlines::default().layer(RetryAfter.layer(Rotating::new(config, source)?)));
+    Ok(ClientBuilder::new(service, namespace).build())
+}
+
+/// Builds the client of a command: it repeats reads that an overloaded API server refuses, and no writes.
+///
+/// # Errors
+/// The configuration holds unusable certificates, keys, proxies or credentials.
+pub fn command_client(config: Config, source: Source) -> kube::Result<Client> {
+    let namespace = config.default_namespace.clone();
+    let service = Deadlines::default().layer(RetryAfter.layer(Rotating::new(config, source)?));
+    Ok(ClientBuilder::new(RetryReads::layer(service), namespace).build())
+}
