@@ -13,12 +13,14 @@ use thiserror::Error;
 
 use super::ask::{AskError, Starter, Where, conclude, end};
 use crate::jobschedule::types::JobSchedule;
-use crate::runtime::errors::message;
+use crate::runtime::errors::{is_ambiguous, message};
 
 /// The annotation that `kubectl create job --from` sets too.
 const INSTANTIATE_ANNOTATION: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 /// The longest name of which there is room for what is added to it: pods of a Job get six characters more.
 const LONGEST_NAME: usize = 47;
+/// The characters that the API server takes for generated names.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The exit code when the Job failed; 1 is for when there was no Job.
 const FAILED: u8 = 2;
 
@@ -53,6 +55,11 @@ enum TriggerError {
     Ask(#[from] AskError),
     #[error("{subject} in namespace {namespace} started no Job: {reason}")]
     Refused { subject: Starter, namespace: String, reason: String },
+    #[error(
+        "the API server did not say whether it created job/{name} for {subject}: {reason}; \
+         to find out, run: kubectl get job {name} --namespace {namespace}"
+    )]
+    Unknown { subject: Starter, namespace: String, name: String, reason: String },
     #[error("job/{name} was deleted before it had ended")]
     Deleted { name: String },
     #[error("job/{name} cannot be watched: {reason}; it goes on")]
@@ -80,7 +87,15 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
     };
     let jobs = place.api::<Job>();
     let job = job_now(template, arguments.name.as_deref());
-    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| refused(message(&error)))?;
+    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| {
+        let reason = message(&error);
+        if is_ambiguous(&error) {
+            let (subject, namespace, name) = (subject.clone(), place.namespace.clone(), job.name_any());
+            TriggerError::Unknown { subject, namespace, name, reason }
+        } else {
+            refused(reason)
+        }
+    })?;
     println!("job/{} created", created.name_any());
     if arguments.watch { follow(&jobs, &created).await } else { Ok(ExitCode::SUCCESS) }
 }
@@ -126,8 +141,8 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
     let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
     Job {
         metadata: ObjectMeta {
-            name: name.map(str::to_owned),
-            generate_name: name.is_none().then(|| format!("{prefix}-manual-")),
+            // Not left to the API server: where its answer is lost, the user has to know what to look for.
+            name: Some(name.map_or_else(|| format!("{prefix}-manual-{}", random_letters()), str::to_owned)),
             annotations: Some(annotations),
             labels,
             owner_references: Some(vec![owner]),
@@ -136,6 +151,11 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
         spec,
         ..Job::default()
     }
+}
+
+/// Five of the characters that the API server takes for generated names.
+fn random_letters() -> String {
+    std::iter::repeat_with(|| fastrand::choice(LETTERS)).flatten().take(5).map(|letter| char::from(*letter)).collect()
 }
 
 /// Tells of each change until the Job is over.
@@ -203,7 +223,8 @@ mod tests {
         }))
         .unwrap();
         let made: Value = serde_json::to_value(job_now(of_cron_job(&cron_job), None)).unwrap();
-        assert_eq!(made["metadata"]["generateName"], format!("{}-manual-", "n".repeat(47)));
+        let name = made["metadata"]["name"].as_str().unwrap();
+        assert_eq!(name.strip_prefix(&format!("{}-manual-", "n".repeat(47))).map(str::len), Some(5), "{name}");
         assert_eq!(made["metadata"]["labels"], json!({"app": "a"}));
         assert_eq!(
             made["metadata"]["annotations"],
@@ -225,7 +246,8 @@ mod tests {
         }))
         .unwrap();
         let made: Value = serde_json::to_value(job_now(of_job_schedule(&schedule).unwrap(), None)).unwrap();
-        assert_eq!((&made["metadata"]["generateName"], &made["spec"]["completions"]), (&json!("s-manual-"), &json!(3)));
+        let name = made["metadata"]["name"].as_str().unwrap();
+        assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
     }
 

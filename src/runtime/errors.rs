@@ -66,7 +66,7 @@ impl WriteError {
         match self {
             Self::Stopping => false,
             Self::Cut => true,
-            Self::Request(_) => self.code().is_none_or(|code| code >= 500),
+            Self::Request(error) => is_ambiguous(error),
         }
     }
 
@@ -74,6 +74,15 @@ impl WriteError {
     pub fn retry_after_seconds(&self) -> Option<u32> {
         let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
         (seconds > 0).then_some(seconds)
+    }
+}
+
+/// Whether a write that failed so may have taken effect. Any 5xx leaves that open, as does no complete answer. So does
+/// 408: the API server sends none, but proxies do for a server behind them that is late. 425 says that nothing was done.
+pub fn is_ambiguous(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 408,
+        _ => true,
     }
 }
 
@@ -94,5 +103,23 @@ pub fn message(error: &kube::Error) -> String {
             }
             text
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_without_a_definite_answer_may_have_taken_effect() {
+        let answered = |code: u16| kube::Error::Api(Status::failure("", "").with_code(code).boxed());
+        for code in [408, 500, 502, 503, 504] {
+            assert!(is_ambiguous(&answered(code)), "{code}");
+        }
+        for code in [400, 401, 403, 404, 409, 410, 413, 422, 425, 429] {
+            assert!(!is_ambiguous(&answered(code)), "{code}");
+        }
+        assert!(is_ambiguous(&kube::Error::Service("the connection broke".into())));
+        assert!(WriteError::Cut.is_ambiguous() && !WriteError::Stopping.is_ambiguous());
     }
 }
