@@ -3,6 +3,7 @@
 mod adoption;
 mod bad_input;
 mod command_line;
+mod connections;
 mod cron_jobs;
 mod cron_minutes;
 mod deletion;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use rcgen::{
@@ -55,6 +56,15 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name = name(user, groups);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.issue(file, params)
+    }
+
+    /// Issues a certificate for a client that expires after `life`.
+    pub fn client_for(&self, file: &str, user: &str, groups: &[&str], life: Duration) -> Result<Issued> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name = name(user, groups);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after = (SystemTime::now() + life).into();
         self.issue(file, params)
     }
 

@@ -20,6 +20,7 @@ pub mod node;
 pub mod process;
 pub mod rights;
 pub mod service;
+pub mod wire;
 
 pub use cluster::{Cluster, Nodes, Options};
 pub use kubectl::Kubectl;
