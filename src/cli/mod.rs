@@ -11,6 +11,7 @@ pub mod run;
 pub mod timeline;
 pub mod top;
 pub mod trigger;
+pub mod uninstall;
 pub mod version;
 
 use std::ffi::OsString;
@@ -46,6 +47,10 @@ enum Command {
     Trigger(trigger::Arguments),
     /// Tell what manifests of Jobs, CronJobs and JobSchedules say that is likely to be regretted
     Check(check::Arguments),
+    /// Check whether Jobwright can be uninstalled without pods that hang in deletion afterwards
+    UninstallCheck(uninstall::check::Arguments),
+    /// Remove the finalizer of Jobs' pods that no controller works on, once Jobwright is uninstalled
+    RemoveFinalizers(uninstall::remove::Arguments),
     /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
     Crds,
     /// Tell the version, the commit, the Kubernetes API it was built for, and the time zone data in use
@@ -76,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Top(arguments) => top::main(&arguments),
         Command::Trigger(arguments) => trigger::main(&arguments),
         Command::Check(arguments) => check::main(&arguments),
+        Command::UninstallCheck(arguments) => uninstall::check::main(&arguments),
+        Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments),
         Command::Crds => crds::main(),
         Command::Version => {
             println!("{}", version::text());

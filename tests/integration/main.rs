@@ -26,3 +26,4 @@ mod suspension;
 mod takeover;
 mod telling;
 mod ttl;
+mod uninstall;

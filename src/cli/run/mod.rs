@@ -165,7 +165,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// A time such as `10s`, `500ms` or `1m 30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| "must be a time such as 10s, 500ms or 10m".to_owned())?;
     Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
 }

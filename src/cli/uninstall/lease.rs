@@ -1,0 +1,230 @@
+//! Whether a controller is running, by its Lease, and how it is stopped by taking that Lease.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
+use tokio::time::Instant;
+
+use super::UninstallError;
+use crate::runtime::election::lease::{CLAIM, Candidate, INSTALLATION, LAST_WRITES, Seen};
+use crate::runtime::errors::message;
+use crate::runtime::writes::post_params;
+
+/// Longest time that a silent holder is waited for, whatever its Lease says.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+/// Time between two reads of the Lease.
+const POLL: Duration = Duration::from_secs(1);
+/// Length of the Lease once it is taken. The controllers stay stopped for that long after the last renewal.
+pub(super) const HELD_FOR: Duration = Duration::from_secs(60);
+/// Time between two renewals of a Lease that was taken.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Number of times that taking the Lease is tried: its holder renews it meanwhile.
+const ATTEMPTS: usize = 10;
+
+/// The flags that name the Lease, as those of `jobwright run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LeaseArguments {
+    /// Name of the controller's Lease
+    #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RESOURCE_NAME", value_name = "NAME", default_value = "jobwright")]
+    leader_elect_resource_name: String,
+    /// Namespace of the controller's Lease
+    #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAME", default_value = "kube-system")]
+    leader_elect_resource_namespace: String,
+}
+
+/// A Lease that a running controller holds.
+#[derive(Clone, Debug)]
+pub struct Running {
+    leases: Api<Lease>,
+    name: String,
+    lease: Lease,
+}
+
+impl LeaseArguments {
+    /// Returns the running controller; none if no controller holds the Lease, or its holder does not renew it. A Lease that
+    /// is held is watched for its own length, because the clocks of two machines may differ.
+    ///
+    /// # Errors
+    /// The Lease cannot be read.
+    pub async fn running(&self, client: &Client) -> Result<Option<Running>, UninstallError> {
+        let name = &self.leader_elect_resource_name;
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &self.leader_elect_resource_namespace);
+        let read = || async {
+            let found = leases.get_opt(name).await;
+            found.map_err(|error| UninstallError::Lease { name: self.lease_name(), reason: message(&error) })
+        };
+        let first = read().await?;
+        let Some(silent_until) = first.as_ref().and_then(held_for).map(|held| Instant::now() + held) else {
+            return Ok(None);
+        };
+        eprintln!("watching the Lease {}: {} holds it", self.lease_name(), holder(first.as_ref()).unwrap_or_default());
+        loop {
+            tokio::time::sleep(POLL).await;
+            let now = read().await?;
+            if holder(now.as_ref()).is_none() {
+                return Ok(None);
+            }
+            if let Some(lease) = now.filter(|now| renewals(Some(now)) != renewals(first.as_ref())) {
+                return Ok(Some(Running { leases: leases.clone(), name: name.clone(), lease }));
+            }
+            if Instant::now() >= silent_until {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn lease_name(&self) -> String {
+        format!("{}/{}", self.leader_elect_resource_namespace, self.leader_elect_resource_name)
+    }
+}
+
+impl Running {
+    /// The process that holds the Lease.
+    pub fn holder(&self) -> &str {
+        holder(Some(&self.lease)).unwrap_or_default()
+    }
+
+    /// The installation that the holder belongs to.
+    pub fn installation(&self) -> Option<&str> {
+        annotation(&self.lease, INSTALLATION)
+    }
+
+    /// Takes the Lease from the running controller, which thereupon stops writing, and returns once no write of it can begin.
+    ///
+    /// # Errors
+    /// The Lease cannot be written.
+    pub async fn stop(self) -> Result<Stopped, UninstallError> {
+        let before = held_for(&self.lease).unwrap_or(HELD_FOR);
+        let me = Candidate {
+            identity: format!("uninstall-check_{:016x}", fastrand::u64(..)),
+            // The replicas of the installation stand by as for one of their own.
+            installation: self.installation().unwrap_or_default().to_owned(),
+            claim: annotation(&self.lease, CLAIM).unwrap_or_default().to_owned(),
+        };
+        let mut stopped = Stopped { leases: self.leases, name: self.name, me, lease: self.lease };
+        stopped.write(true).await?;
+        // The controller may write until it fails to renew; it sees the new holder when it next tries to.
+        let settled = tokio::time::sleep(before);
+        stopped.holding(settled).await;
+        Ok(stopped)
+    }
+}
+
+/// A Lease that was taken from the controllers: they stand by for as long as it is held.
+pub struct Stopped {
+    leases: Api<Lease>,
+    name: String,
+    me: Candidate,
+    lease: Lease,
+}
+
+impl Stopped {
+    /// Renews the Lease while `work` runs.
+    pub async fn holding<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+            }
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                renewed = self.write(false) => if let Err(error) = renewed {
+                    eprintln!("{error}");
+                },
+            }
+        }
+    }
+
+    /// Releases the Lease, so that the controllers work again.
+    pub async fn release(mut self) {
+        let spec = self.lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        // Without a record of last writes, the next leader lists everything again.
+        self.lease.metadata.annotations.get_or_insert_default().remove(LAST_WRITES);
+        if let Err(error) = self.leases.replace(&self.name, &post_params(), &self.lease).await {
+            eprintln!("cannot release the Lease: {}; it expires after {} s", message(&error), HELD_FOR.as_secs());
+        }
+    }
+
+    /// Writes the Lease with us as its holder; over another holder only if `takes`.
+    async fn write(&mut self, takes: bool) -> Result<(), UninstallError> {
+        let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
+        for _ in 0..ATTEMPTS {
+            let seen = Seen { lease: Some(self.lease.clone()), at: Instant::now() };
+            let lease = seen.taken_by(&self.me, HELD_FOR, Timestamp::now());
+            match self.leases.replace(&self.name, &post_params(), &lease).await {
+                Ok(lease) => {
+                    self.lease = lease;
+                    return Ok(());
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let found = self.leases.get(&self.name).await.map_err(|error| failed(message(&error)))?;
+                    let held = holder(Some(&found));
+                    if !takes && held.is_some_and(|held| held != self.me.identity) {
+                        return Err(failed(format!("{} has taken it", held.unwrap_or_default())));
+                    }
+                    self.lease = found;
+                }
+                Err(error) => return Err(failed(message(&error))),
+            }
+        }
+        Err(failed("its holder renews it too often".to_owned()))
+    }
+}
+
+fn holder(lease: Option<&Lease>) -> Option<&str> {
+    lease?.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+fn annotation<'a>(lease: &'a Lease, name: &str) -> Option<&'a str> {
+    lease.metadata.annotations.as_ref()?.get(name).map(String::as_str)
+}
+
+/// Length of a Lease that is held.
+fn held_for(lease: &Lease) -> Option<Duration> {
+    holder(Some(lease))?;
+    let seconds = lease.spec.as_ref()?.lease_duration_seconds.unwrap_or_default();
+    let length = Duration::from_secs(seconds.max(1).unsigned_abs().into());
+    Some(length.min(LONGEST_SILENCE))
+}
+
+/// What a renewal changes.
+fn renewals(lease: Option<&Lease>) -> Option<(Option<&str>, Option<Timestamp>)> {
+    let renewed = lease?.spec.as_ref()?.renew_time.as_ref().map(|time| time.0);
+    Some((holder(lease), renewed))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lease(holder: Option<&str>, seconds: Option<i32>) -> Lease {
+        let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": seconds});
+        serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn held_lease_is_watched_for_its_own_length_within_bounds() {
+        let cases = [
+            (None, Some(15), None),
+            (Some(""), Some(15), None),
+            (Some("me"), Some(15), Some(15)),
+            (Some("me"), None, Some(1)),
+            (Some("me"), Some(-5), Some(1)),
+            (Some("me"), Some(i32::MAX), Some(LONGEST_SILENCE.as_secs())),
+        ];
+        for (holder, seconds, held) in cases {
+            let found = held_for(&lease(holder, seconds)).map(|held| held.as_secs());
+            assert_eq!(found, held, "{holder:?} {seconds:?}");
+        }
+        assert_eq!(held_for(&Lease::default()), None);
+    }
+}

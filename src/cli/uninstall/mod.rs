@@ -1,0 +1,98 @@
+//! `jobwright remove-finalizers` and `jobwright uninstall-check`: no pod hangs in deletion because Jobwright is gone.
+//!
+//! A pod of a Job carries a finalizer until the Job's controller has counted the pod. Where that controller is uninstalled,
+//! a Job that is deleted in the foreground waits for its pods for ever, and so does its namespace. [`select`] says which
+//! pods are concerned (pure), [`scan`] reads them, [`lease`] tells whether a controller is running.
+
+pub mod check;
+mod lease;
+pub mod remove;
+mod scan;
+mod select;
+
+use clap::Args;
+use kube::Client;
+use thiserror::Error;
+
+use super::ask::Where;
+use super::connect::ConnectError;
+use crate::runtime::config::Claim;
+
+/// Number of Jobs that a message names.
+const NAMED: usize = 20;
+
+/// Why the command did not do its work.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum UninstallError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("cannot list {what}: {reason}")]
+    Unreadable { what: &'static str, reason: String },
+    #[error("cannot use the Lease {name}: {reason}")]
+    Lease { name: String, reason: String },
+    #[error(
+        "refused: a Jobwright controller is running ({holder} renews the Lease); it removes these finalizers itself. Uninstall it first, or use --force"
+    )]
+    Running { holder: String },
+    #[error("not finished within --timeout={0:?}; run the command again")]
+    Timeout(std::time::Duration),
+}
+
+/// The flags that say which pods are concerned.
+#[derive(Clone, Debug, Args)]
+pub struct Scope {
+    #[command(flatten)]
+    place: Where,
+    /// The pods of all namespaces
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// The unfinished Jobs that no other controller works on. With managed-by, other unfinished Jobs are left to the
+    /// cluster's own Job controller
+    #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
+    claim: Claim,
+}
+
+impl Scope {
+    /// Connects; returns the namespace to work in, none for all.
+    async fn open(&self) -> Result<(Client, Option<String>), ConnectError> {
+        let place = self.place.open().await?;
+        Ok((place.client, (!self.all_namespaces).then_some(place.namespace)))
+    }
+}
+
+/// Lines that name what is counted, the first of them only where there are many.
+fn lines(entries: impl ExactSizeIterator<Item = String>) -> String {
+    let more = entries.len().saturating_sub(NAMED);
+    let mut text: String = entries.take(NAMED).map(|entry| format!("  {entry}\n")).collect();
+    if more > 0 {
+        text += &format!("  and {more} more\n");
+    }
+    text
+}
+
+/// A Job by its name and namespace; pods without one have an owner that no longer exists.
+fn job_text((namespace, job): &(String, Option<String>)) -> String {
+    match job {
+        Some(job) => format!("job/{job} in namespace {namespace}"),
+        None => format!("no Job in namespace {namespace}"),
+    }
+}
+
+/// A number of pods.
+fn pods_text(count: usize) -> String {
+    format!("{count} pod{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        let entries = |count: usize| lines((0..count).map(|number| number.to_string()).collect::<Vec<_>>().into_iter());
+        assert_eq!(entries(2), "  0\n  1\n");
+        assert_eq!(entries(NAMED).lines().count(), NAMED);
+        assert!(entries(NAMED + 3).ends_with("  19\n  and 3 more\n"));
+    }
+}

@@ -1,0 +1,234 @@
+//! Which pods are to lose the tracking finalizer because no controller will remove it (pure).
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
+use crate::runtime::config::Claim;
+
+/// A pod that carries the tracking finalizer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TrackedPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its version.
+    pub resource_version: String,
+    /// Its controlling owner.
+    pub owner: Owner,
+}
+
+/// The controlling owner of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// None: the pod was orphaned.
+    Nobody,
+    /// A Job.
+    Job {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// An object of another kind, whose controller removes its finalizers.
+    Other,
+}
+
+/// What the selection needs to know of a Job.
+#[derive(Clone, Debug, Default)]
+pub struct JobFacts {
+    /// Its namespace.
+    pub namespace: String,
+    /// `spec.managedBy`.
+    pub managed_by: Option<String>,
+    /// It is Complete or Failed.
+    pub finished: bool,
+    /// It has a deletion timestamp.
+    pub deleting: bool,
+}
+
+/// State of a pod's Job, which is why the pod is selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum JobState {
+    /// The Job does not exist.
+    Gone,
+    /// The Job is being deleted.
+    Deleting,
+    /// The Job is Complete or Failed.
+    Finished,
+    /// The Job is unfinished, and claimed.
+    Unfinished,
+}
+
+impl JobState {
+    /// The clause that ends "job/NAME …".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Gone => "no longer exists",
+            Self::Deleting => "is being deleted",
+            Self::Finished => "is finished",
+            Self::Unfinished => "is unfinished",
+        }
+    }
+}
+
+/// A pod that is to lose the finalizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The pod.
+    pub pod: TrackedPod,
+    /// State of its Job, which is why it is selected.
+    pub job_state: JobState,
+    /// The claim covers its Job. Pods of a Job that is gone are covered where all Jobs are claimed.
+    pub claimed: bool,
+}
+
+impl Selected {
+    /// Name of the pod's Job.
+    pub fn job(&self) -> Option<&str> {
+        match &self.pod.owner {
+            Owner::Job { name, .. } => Some(name),
+            Owner::Nobody | Owner::Other => None,
+        }
+    }
+}
+
+/// The pods that are to lose the finalizer, and the number of those that keep it.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// In order of namespace and name.
+    pub pods: Vec<Selected>,
+    /// Pods that keep the finalizer, because another controller works on their Jobs.
+    pub kept: usize,
+}
+
+/// Selects the pods whose finalizer no controller removes once Jobwright is gone. `jobs` is by UID and was listed after the
+/// pods, so a Job that is missing from it does not exist.
+pub fn select(mut pods: Vec<TrackedPod>, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Selection {
+    pods.sort_unstable();
+    let mut selection = Selection::default();
+    for pod in pods {
+        match state(&pod, jobs, claim) {
+            Some((job_state, claimed)) => selection.pods.push(Selected { pod, job_state, claimed }),
+            None => selection.kept += 1,
+        }
+    }
+    selection
+}
+
+fn state(pod: &TrackedPod, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Option<(JobState, bool)> {
+    let job = match &pod.owner {
+        Owner::Other => return None,
+        Owner::Nobody => None,
+        // An owner in another namespace is no owner.
+        Owner::Job { uid, .. } => jobs.get(uid).filter(|job| job.namespace == pod.namespace),
+    };
+    let Some(job) = job else { return Some((JobState::Gone, claim == Claim::All)) };
+    // A Job that names another manager is left to that manager in every state.
+    if !Claim::All.covers(job.managed_by.as_deref()) {
+        return None;
+    }
+    let claimed = claim.covers(job.managed_by.as_deref());
+    let state = if job.deleting {
+        JobState::Deleting
+    } else if job.finished {
+        JobState::Finished
+    } else {
+        JobState::Unfinished
+    };
+    (claimed || state != JobState::Unfinished).then_some((state, claimed))
+}
+
+/// Number of selected pods by Job: namespace, and name if the pod names one.
+pub fn by_job<'a>(pods: impl IntoIterator<Item = &'a Selected>) -> BTreeMap<(String, Option<String>), usize> {
+    let mut counts = BTreeMap::new();
+    for selected in pods {
+        let key = (selected.pod.namespace.clone(), selected.job().map(str::to_owned));
+        *counts.entry(key).or_default() += 1;
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
+
+    fn pod(name: &str, owner: Owner) -> TrackedPod {
+        TrackedPod {
+            namespace: "default".into(),
+            name: name.into(),
+            uid: format!("{name}-uid"),
+            resource_version: "1".into(),
+            owner,
+        }
+    }
+
+    fn of_job(uid: &str) -> Owner {
+        Owner::Job { name: "job".into(), uid: uid.into() }
+    }
+
+    fn job(managed_by: Option<&str>, finished: bool, deleting: bool) -> JobFacts {
+        JobFacts { namespace: "default".into(), managed_by: managed_by.map(str::to_owned), finished, deleting }
+    }
+
+    fn selected(owner: Owner, facts: JobFacts, claim: Claim) -> Option<(JobState, bool)> {
+        let jobs = HashMap::from([("uid".to_owned(), facts)]);
+        let selection = select(vec![pod("a", owner)], &jobs, claim);
+        assert_eq!(selection.pods.len() + selection.kept, 1);
+        selection.pods.first().map(|selected| (selected.job_state, selected.claimed))
+    }
+
+    #[test]
+    fn pods_are_selected_by_the_state_and_the_manager_of_their_job() {
+        use JobState::*;
+        let foreign = Some("example.com/other");
+        // managedBy, finished, deleting; what is selected under managed-by, and under all.
+        let cases = [
+            (Some(MANAGED_BY), false, false, Some((Unfinished, true)), Some((Unfinished, true))),
+            (Some(MANAGED_BY), true, false, Some((Finished, true)), Some((Finished, true))),
+            (Some(MANAGED_BY), false, true, Some((Deleting, true)), Some((Deleting, true))),
+            (Some(MANAGED_BY), true, true, Some((Deleting, true)), Some((Deleting, true))),
+            (None, false, false, None, Some((Unfinished, true))),
+            (Some(BUILTIN_MANAGED_BY), false, false, None, Some((Unfinished, true))),
+            (None, true, false, Some((Finished, false)), Some((Finished, true))),
+            (None, false, true, Some((Deleting, false)), Some((Deleting, true))),
+            (foreign, false, false, None, None),
+            (foreign, true, false, None, None),
+            (foreign, false, true, None, None),
+        ];
+        for (managed_by, finished, deleting, beside, all) in cases {
+            let facts = job(managed_by, finished, deleting);
+            let case = format!("{facts:?}");
+            assert_eq!(selected(of_job("uid"), facts.clone(), Claim::ManagedBy), beside, "{case}");
+            assert_eq!(selected(of_job("uid"), facts, Claim::All), all, "{case}");
+        }
+    }
+
+    #[test]
+    fn pods_without_a_job_are_selected_and_pods_of_other_kinds_are_not() {
+        let facts = || job(None, false, false);
+        for (claim, claimed) in [(Claim::ManagedBy, false), (Claim::All, true)] {
+            for owner in [of_job("another-uid"), Owner::Nobody] {
+                assert_eq!(selected(owner, facts(), claim), Some((JobState::Gone, claimed)));
+            }
+            assert_eq!(selected(Owner::Other, facts(), claim), None);
+            let elsewhere = JobFacts { namespace: "elsewhere".into(), ..job(Some(MANAGED_BY), false, false) };
+            assert_eq!(selected(of_job("uid"), elsewhere, claim), Some((JobState::Gone, claimed)));
+        }
+    }
+
+    #[test]
+    fn pods_are_counted_by_job() {
+        let jobs = HashMap::from([("uid".to_owned(), job(Some(MANAGED_BY), false, false))]);
+        let pods = vec![pod("b", of_job("uid")), pod("a", of_job("uid")), pod("c", Owner::Nobody)];
+        let selection = select(pods, &jobs, Claim::ManagedBy);
+        let names: Vec<&str> = selection.pods.iter().map(|selected| selected.pod.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        let counts: Vec<_> = by_job(&selection.pods).into_iter().collect();
+        assert_eq!(counts, [(("default".into(), None), 1), (("default".into(), Some("job".into())), 2)]);
+    }
+}
