@@ -72,7 +72,7 @@ crds: ## Write crds/ from the types
 
 install-yaml: ## Render deploy/install.yaml from the chart
 	helm=$$($(CARGO) run --quiet --package testbed -- path helm) && \
-	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --include-crds --namespace jobwright-system; } \
+	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --include-crds --no-hooks --namespace jobwright-system; } \
 	  > deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
 kind: ## A kind cluster with Jobwright in it, and the end-to-end tests against it (needs kind and a container engine)

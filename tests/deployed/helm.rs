@@ -57,7 +57,7 @@ fn refusal(flags: &[&str]) -> Result<String> {
 #[test]
 fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
     let head = std::fs::read_to_string(root().join("deploy/install-head.yaml"))?;
-    let rendered = format!("{head}{}", template("jobwright-system", &["--include-crds"])?);
+    let rendered = format!("{head}{}", template("jobwright-system", &["--include-crds", "--no-hooks"])?);
     let stored = std::fs::read_to_string(root().join("deploy/install.yaml"))?;
     assert!(stored == rendered, "deploy/install.yaml is stale: run `make install-yaml`");
     Ok(())
@@ -65,7 +65,7 @@ fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
 
 #[test]
 fn wrong_values_are_refused_by_name() -> Result<()> {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["--set", "claim=some"], "/claim"),
         (&["--set", "replica=3"], "replica"),
         (&["--set", "replicas=-1"], "/replicas"),
@@ -77,6 +77,13 @@ fn wrong_values_are_refused_by_name() -> Result<()> {
         (&["--set", "otlpEndpoint=collector:4318"], "/otlpEndpoint"),
         (&["--set", "image.digest=abc"], "/image/digest"),
         (&["--set", "leaderElection.enabled=false"], "leaderElection.enabled"),
+        (&["--set", "uninstall.claim=some"], "/uninstall/claim"),
+        (&["--set", "uninstall.waitSeconds=-1"], "/uninstall/waitSeconds"),
+        (&["--set", "uninstall.force=true"], "force"),
+        (
+            &["--set", "uninstall.removeFinalizers=true,leaderElection.enabled=false,replicas=1"],
+            "uninstall.removeFinalizers needs leaderElection.enabled",
+        ),
     ];
     for (flags, named) in cases {
         let text = refusal(flags)?;
@@ -103,7 +110,7 @@ fn every_value_is_known_to_the_schema_and_explained() -> Result<()> {
 #[test]
 fn rights_follow_what_runs() -> Result<()> {
     let verbs = |flags: &[&str]| -> Result<(bool, bool, bool)> {
-        let text = template("jobwright-system", flags)?;
+        let text = template("jobwright-system", &[flags, &["--no-hooks"]].concat())?;
         Ok((text.contains("kind: ClusterRole\n"), text.contains("[cronjobs]"), text.contains("watch, create, delete]")))
     };
     // Beside the built-in controllers: no right on CronJobs; without JobSchedules and retention, none to make or delete Jobs.
@@ -114,5 +121,58 @@ fn rights_follow_what_runs() -> Result<()> {
     assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, true), "no right outside the namespace");
     let reads_logs = |flags: &[&str]| anyhow::Ok(template("jobwright-system", flags)?.contains("[pods/log]"));
     assert!(!reads_logs(&[])? && reads_logs(&["--set", "settings.logTail=5"])?);
+    Ok(())
+}
+
+/// The objects that Helm creates before it deletes the release, rendered with these flags.
+fn uninstall_hook(flags: &[&str]) -> Result<Vec<serde_json::Value>> {
+    let text = template("jobwright-system", flags)?;
+    let documents = text.split("\n---\n").filter(|part| part.contains("helm.sh/hook: pre-delete"));
+    documents.map(|part| serde_saphyr::from_str(part).with_context(|| format!("reading {part}"))).collect()
+}
+
+#[test]
+fn uninstall_check_has_permissions_of_its_own_and_no_more_than_it_needs() -> Result<()> {
+    let verbs = |flags: &[&str]| -> Result<Vec<String>> {
+        let objects = uninstall_hook(flags)?;
+        let rules = objects.iter().filter_map(|object| object["rules"].as_array()).flatten();
+        let lists = |rule: &serde_json::Value, field: &str| -> Vec<String> {
+            rule[field].as_array().into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect()
+        };
+        let verbs =
+            rules.map(|rule| format!("{}: {}", lists(rule, "resources").join(","), lists(rule, "verbs").join(",")));
+        Ok(verbs.collect())
+    };
+    assert_eq!(verbs(&[])?, ["jobs: list", "pods: list", "leases: get"]);
+    let removes = ["--set", "uninstall.removeFinalizers=true"];
+    assert_eq!(verbs(&removes)?, ["jobs: list", "pods: list,get,patch", "leases: get,update"]);
+    for flags in [&["--set", "rbac.create=false"], &["--set", "uninstall.serviceAccountName=mine"]] {
+        assert_eq!(verbs(flags)?, [""; 0], "{flags:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn uninstall_check_is_a_pod_so_that_no_job_controller_has_to_run_it() -> Result<()> {
+    let pods = |flags: &[&str]| -> Result<Vec<serde_json::Value>> {
+        let objects = uninstall_hook(flags)?;
+        assert!(objects.iter().all(|object| object["kind"] != "Job"), "{objects:?}");
+        Ok(objects.into_iter().filter(|object| object["kind"] == "Pod").collect())
+    };
+    let args = |flags: &[&str]| -> Result<Vec<String>> {
+        let pod = pods(flags)?.pop().context("a pod")?;
+        Ok(serde_json::from_value(pod["spec"]["containers"][0]["args"].clone())?)
+    };
+    let has = |flags: &[&str], arg: &str| anyhow::Ok(args(flags)?.iter().any(|one| one == arg));
+    assert!(has(&[], "--all-namespaces")? && has(&[], "--claim=managed-by")? && !has(&[], "--remove-finalizers")?);
+    // Under claim=all, the cluster's own Job controller takes the other Jobs over.
+    assert!(has(&["--set", "claim=all"], "--claim=managed-by")?);
+    assert!(has(&["--set", "claim=all,uninstall.claim=all"], "--claim=all")?);
+    assert!(has(&["--set", "namespace=here"], "--namespace=here")?);
+    let waits = ["--set", "uninstall.waitSeconds=60,uninstall.removeFinalizers=true"];
+    assert!(has(&waits, "--timeout=60s")? && has(&waits, "--remove-finalizers")?);
+    for flags in [["--set", "uninstall.check=false"], ["--set", "claim=all,controllers={cronjob}"]] {
+        assert!(pods(&flags)?.is_empty(), "{flags:?}");
+    }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod migration;
 mod outcomes;
 mod replicas;
 mod site;
+mod uninstall;
 
 use anyhow::Result;
 use testbed::Kubectl;

@@ -75,7 +75,7 @@ impl Site {
     }
 
     /// helm with this cluster.
-    fn helm(&self, args: &[&str]) -> Result<String> {
+    pub fn helm(&self, args: &[&str]) -> Result<String> {
         let kubeconfig = format!("--kubeconfig={}", self.cluster.kubeconfig.display());
         helm(&[args, &[kubeconfig.as_str()]].concat())
     }

@@ -20,6 +20,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "jobwright.name" . }}{{ else }}default{{ end }}
 {{- end }}
 
+{{- define "jobwright.image" -}}
+{{ .Values.image.repository }}{{ if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* Not the labels of the controller's pods, which its Service, budget and network policy select. */}}
+{{- define "jobwright.uninstallLabels" -}}
+app.kubernetes.io/name: jobwright-uninstall-check
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: uninstall-check
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
+{{/* What the pod of the check needs is there before it and goes after it, however it ends. */}}
+{{- define "jobwright.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: "-5"
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
+
 {{/* Cluster-wide names may not collide with those of a release in another namespace. */}}
 {{- define "jobwright.clusterName" -}}
 {{ .Release.Namespace }}:{{ include "jobwright.name" . }}
