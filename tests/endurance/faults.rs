@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::process::Signal;
 use testbed::control_plane::ControlPlane;
+use testbed::wire::Silence;
 
-use crate::proxy::Weather;
+use crate::proxy::{Spell, Weather};
 use crate::replicas::{LEASE, Replicas};
 
 /// A thing that goes wrong.
@@ -19,16 +21,40 @@ enum Fault {
     KillApiserver,
     KillEtcd,
     BadWeather,
+    /// All connections of the leader go silent; new ones work.
+    SilentLeader,
+    /// All connections of both replicas go silent; new ones work.
+    Silence,
+    /// One connection of the leader goes silent, perhaps that of a watch.
+    SilentConnection,
+    /// The idle connections of both replicas go silent, as after the expiry of a NAT entry.
+    HalfOpenConnections,
+    /// Writes take effect and are answered 504.
+    LostWrites,
+    /// Writes are refused with 429 and a `Retry-After`.
+    Overload,
+    /// Answers come one byte each second.
+    SlowAnswers,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 13] = [
     Fault::KillLeader,
     Fault::BadWeather,
     Fault::PauseLeaderPastItsLease,
     Fault::KillApiserver,
     Fault::KillStandby,
     Fault::KillEtcd,
+    Fault::SilentLeader,
+    Fault::Silence,
+    Fault::SilentConnection,
+    Fault::HalfOpenConnections,
+    Fault::LostWrites,
+    Fault::Overload,
+    Fault::SlowAnswers,
 ];
+
+/// How long a fault may keep every replica from holding the Lease, after it or from its beginning.
+const TAKEOVER: Duration = LEASE.saturating_add(Duration::from_secs(5));
 
 /// What there is to harm.
 pub struct Faults<'a> {
@@ -64,6 +90,14 @@ impl Faults<'_> {
         self.replicas.one_leads().await
     }
 
+    /// Lets something go wrong with every other request for a while; one replica leads soon after.
+    async fn spell(&self, spell: Spell, time: impl Future<Output = ()>) -> Result<()> {
+        self.weather.cast(spell);
+        time.await;
+        self.weather.cast(Spell::None);
+        self.replicas.renewed(Timestamp::now(), TAKEOVER).await
+    }
+
     async fn make(&mut self, fault: Fault) -> Result<()> {
         match fault {
             Fault::KillLeader | Fault::KillStandby => {
@@ -96,6 +130,22 @@ impl Faults<'_> {
                 self.weather.set(false);
                 Ok(())
             }
+            Fault::SilentLeader | Fault::SilentConnection => {
+                let leader = self.replicas.leader().await.unwrap_or_default();
+                let which = if fault == Fault::SilentLeader { Silence::All } else { Silence::One };
+                self.replicas.silence(leader, which);
+                self.replicas.renewed(Timestamp::now(), TAKEOVER).await
+            }
+            Fault::Silence | Fault::HalfOpenConnections => {
+                let which = if fault == Fault::Silence { Silence::All } else { Silence::Idle };
+                (0..2).for_each(|number| {
+                    self.replicas.silence(number, which);
+                });
+                self.replicas.renewed(Timestamp::now(), TAKEOVER).await
+            }
+            Fault::LostWrites => self.spell(Spell::LostWrites, pause(3.0, 8.0)).await,
+            Fault::Overload => self.spell(Spell::Overloaded, pause(1.0, 4.0)).await,
+            Fault::SlowAnswers => self.spell(Spell::Dripping, pause(3.0, 8.0)).await,
         }
     }
 }

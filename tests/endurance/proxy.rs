@@ -1,9 +1,10 @@
-//! A proxy between a replica and the API server that, in bad weather, loses, delays, truncates and refuses.
+//! A proxy between a replica and the API server that, in bad weather, loses, delays, truncates and refuses, and behind
+//! which connections go silent.
 
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
+use testbed::wire::{Silence, Wire};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -29,12 +31,36 @@ const LATEST: Duration = Duration::from_millis(800);
 /// How often a watch is cut in bad weather.
 const CUTS: Duration = Duration::from_millis(700);
 
+/// How long the server is overloaded, and how long it asks to wait, in seconds.
+pub const OVERLOADED: u64 = 20;
+
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
+
+/// What goes wrong with every request for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Spell {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every other write takes effect and is answered 504.
+    LostWrites,
+    /// Every other write is refused with 429 and a `Retry-After` of [`OVERLOADED`] seconds.
+    Overloaded,
+    /// Every other answer comes one byte each second.
+    Dripping,
+}
+
+impl Spell {
+    const ALL: [Self; 4] = [Self::None, Self::LostWrites, Self::Overloaded, Self::Dripping];
+}
 
 /// The weather over all proxies.
 #[derive(Default)]
 pub struct Weather {
     bad: AtomicBool,
+    /// The number of a [`Spell`].
+    spell: AtomicU8,
     /// Requests spoilt so far.
     pub spoilt: AtomicU64,
     /// Watches cut so far.
@@ -45,6 +71,15 @@ impl Weather {
     /// From now on it is bad, or fine.
     pub fn set(&self, bad: bool) {
         self.bad.store(bad, Ordering::Relaxed);
+    }
+
+    /// From now on this goes wrong.
+    pub fn cast(&self, spell: Spell) {
+        self.spell.store(spell as u8, Ordering::Relaxed);
+    }
+
+    fn spell(&self) -> Spell {
+        Spell::ALL[usize::from(self.spell.load(Ordering::Relaxed)) % Spell::ALL.len()]
     }
 
     fn is_bad(&self) -> bool {
@@ -64,12 +99,20 @@ enum Fate {
     Truncated,
     Late,
     Refused(u16),
+    /// The server does it, and answers 504.
+    Unknown,
+    /// Refused with a header and a plain text.
+    Overloaded,
+    /// The answer comes one byte each second.
+    Dripping,
 }
 
 /// A proxy that listens until it is dropped.
 pub struct Proxy {
     /// A kubeconfig that leads to it.
     pub kubeconfig: PathBuf,
+    /// What the replica's connections go through.
+    wire: Wire,
     task: JoinHandle<()>,
 }
 
@@ -83,10 +126,11 @@ impl Proxy {
     /// Listens, and passes on to the API server with the rights of this client.
     pub async fn start(client: Client, weather: &'static Weather, dir: &Path) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let kubeconfig = dir.join(format!("proxy-{}.kubeconfig", listener.local_addr()?.port()));
+        let wire = Wire::start(listener.local_addr()?).await?;
+        let kubeconfig = dir.join(format!("proxy-{}.kubeconfig", wire.address.port()));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
-            "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{}", listener.local_addr()?)}}],
+            "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{}", wire.address)}}],
             "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
             "users": [{"name": "nobody", "user": {}}],
         });
@@ -96,7 +140,12 @@ impl Proxy {
                 tokio::spawn(serve(stream, client.clone(), weather));
             }
         });
-        Ok(Self { kubeconfig, task })
+        Ok(Self { kubeconfig, wire, task })
+    }
+
+    /// Makes connections of its replica silent for good.
+    pub fn silence(&self, which: Silence) -> usize {
+        self.wire.silence(which)
     }
 }
 
@@ -107,13 +156,14 @@ async fn serve(stream: TcpStream, client: Client, weather: &'static Weather) {
 }
 
 async fn pass_on(request: Request<Incoming>, client: Client, weather: &'static Weather) -> io::Result<Answer> {
-    let fate = fate(weather);
     let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    let fate = fate(weather, request.method() != http::Method::GET, watches);
     match fate {
         Fate::LostRequest => return Err(broken()),
         Fate::Refused(code) => return Ok(refusal(code)),
         Fate::Late => tokio::time::sleep(LATEST.mul_f64(fastrand::f64())).await,
-        Fate::Fine | Fate::LostAnswer | Fate::Truncated => {}
+        Fate::Overloaded => return Ok(overloaded()),
+        Fate::Fine | Fate::LostAnswer | Fate::Truncated | Fate::Unknown | Fate::Dripping => {}
     }
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -127,6 +177,14 @@ async fn pass_on(request: Request<Incoming>, client: Client, weather: &'static W
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     match fate {
         Fate::LostAnswer => Err(broken()),
+        Fate::Unknown => Ok(refusal(504)),
+        Fate::Dripping => {
+            let drops = stream::unfold(body, |mut body| async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                (!body.is_empty()).then(|| (Ok(Frame::data(body.split_to(1))), body))
+            });
+            Ok(Response::from_parts(parts, UnsyncBoxBody::new(StreamBody::new(drops))))
+        }
         Fate::Truncated => {
             let half = body.slice(..body.len() / 2);
             let frames = stream::iter([Ok(Frame::data(half)), Err(broken())]);
@@ -168,7 +226,17 @@ fn watched(body: Body, weather: &'static Weather) -> UnsyncBoxBody<Bytes, io::Er
     UnsyncBoxBody::new(StreamBody::new(frames))
 }
 
-fn fate(weather: &Weather) -> Fate {
+fn fate(weather: &Weather, writes: bool, watches: bool) -> Fate {
+    let spell = match weather.spell() {
+        Spell::LostWrites if writes => Some(Fate::Unknown),
+        Spell::Overloaded if writes => Some(Fate::Overloaded),
+        Spell::Dripping if !watches => Some(Fate::Dripping),
+        _ => None,
+    };
+    if let Some(fate) = spell.filter(|_| fastrand::bool()) {
+        weather.spoilt.fetch_add(1, Ordering::Relaxed);
+        return fate;
+    }
     if !weather.is_bad() || fastrand::u32(0..100) >= BAD {
         return Fate::Fine;
     }
@@ -190,6 +258,14 @@ fn refusal(code: u16) -> Answer {
     });
     let mut answer = Response::new(whole(Bytes::from(status.to_string())));
     *answer.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    answer
+}
+
+/// As API priority and fairness refuses.
+fn overloaded() -> Answer {
+    let mut answer = Response::new(whole(Bytes::from_static(b"Too many requests, please try again later.\n")));
+    *answer.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
+    answer.headers_mut().insert(http::header::RETRY_AFTER, OVERLOADED.into());
     answer
 }
 

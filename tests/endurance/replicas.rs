@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use rustix::process::Signal;
@@ -11,6 +12,7 @@ use testbed::Cluster;
 use testbed::control_plane;
 use testbed::process::Process;
 use testbed::rights::Rights;
+use testbed::wire::Silence;
 
 use crate::proxy::{Proxy, Weather};
 
@@ -101,6 +103,11 @@ impl Replicas {
         }
     }
 
+    /// Makes connections of one silent for good.
+    pub fn silence(&self, number: usize, which: Silence) -> usize {
+        self.all[number].proxy.silence(which)
+    }
+
     /// Sends a signal to one.
     pub fn signal(&self, number: usize, signal: Signal) {
         if let Some(process) = &self.all[number].process {
@@ -121,6 +128,22 @@ impl Replicas {
         let tails =
             self.all.iter().filter_map(|replica| replica.process.as_ref()).map(|process| process.log_tail(lines));
         tails.collect::<Vec<_>>().join("\n---\n")
+    }
+
+    /// Waits until the Lease is renewed again, by whichever replica: not later than `within` after `since`.
+    pub async fn renewed(&self, since: Timestamp, within: Duration) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let lease = self.leases.get("jobwright").await.ok().and_then(|lease| lease.spec);
+            let renewed = lease.as_ref().and_then(|lease| lease.renew_time.as_ref()).map(|time| time.0);
+            if renewed.is_some_and(|renewed| renewed > since) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("nobody leads {within:?} after {since}: {lease:?}\n{}", self.logs(20));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Waits until one leads.
