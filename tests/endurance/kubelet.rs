@@ -36,6 +36,8 @@ pub struct Ended {
     /// Of those whose end nobody saw, so that it is not known whether they had been given up.
     pub perhaps_succeeded: i32,
     pub perhaps_failed: i32,
+    /// All pods whose end is known, counted or given up.
+    pub all: i32,
 }
 
 impl Ended {
@@ -49,8 +51,8 @@ impl Ended {
         (self.failed..=self.failed + self.perhaps_failed).contains(&failed)
     }
 
-    /// All of them.
-    pub fn all(self) -> i32 {
+    /// Those that may be counted.
+    pub fn countable(self) -> i32 {
         self.succeeded + self.failed + self.perhaps_succeeded + self.perhaps_failed
     }
 }
@@ -102,6 +104,7 @@ impl Kubelets {
     pub fn ended(&self, job: &str) -> Ended {
         let mut ended = Ended::default();
         for entry in locked(&self.ledger).values().filter(|entry| entry.job == job) {
+            ended.all += 1;
             let number = match (entry.counts, entry.succeeded) {
                 (Some(true), true) => &mut ended.succeeded,
                 (Some(true), false) => &mut ended.failed,
@@ -149,6 +152,9 @@ impl Player {
         let deleting = pod.metadata.deletion_timestamp.is_some();
         if ended {
             self.write_down(pod, phase == "Succeeded", is_tracked(pod).then_some(true));
+        } else if deleting && is_graceful(pod) {
+            let last = self.kubelet.succeed(&name).await?;
+            self.write_down(&last, true, Some(is_tracked(&last)));
         } else if deleting {
             let last = self.kubelet.fail(&name, 143).await?;
             self.write_down(&last, false, Some(is_tracked(&last)));
@@ -185,6 +191,11 @@ fn is_tracked(pod: &Pod) -> bool {
 
 fn plays(pod: &Pod) -> &str {
     pod.labels().get(PLAYS).map(String::as_str).unwrap_or_default()
+}
+
+/// Whether the containers of a pod that stays until it is deleted then exit with 0: three of four do.
+fn is_graceful(pod: &Pod) -> bool {
+    plays(pod) == STAY && !pod.uid().unwrap_or_default().bytes().map(u32::from).sum::<u32>().is_multiple_of(4)
 }
 
 /// Whether a pod fails, which is the same however often it is asked.

@@ -28,7 +28,7 @@ pub enum Kind {
     Plain,
     /// As many pods as there is parallelism.
     WorkQueue,
-    /// Pods that never end, and a deadline.
+    /// Pods of indexes that never end, and a deadline. Most exit with 0 when they are deleted, after they were counted as failed.
     Deadline,
     /// It is gone soon after its end.
     Ttl,
@@ -47,7 +47,12 @@ impl Kind {
             ),
             Self::Plain => (SOMETIMES, json!({"completions": 10, "parallelism": 3, "backoffLimit": 1000})),
             Self::WorkQueue => (SUCCEED, json!({"parallelism": 3})),
-            Self::Deadline => (STAY, json!({"completions": 5, "parallelism": 5, "activeDeadlineSeconds": 4})),
+            Self::Deadline => (
+                STAY,
+                json!({
+                    "completionMode": "Indexed", "completions": 5, "parallelism": 5, "activeDeadlineSeconds": 4,
+                }),
+            ),
             Self::Ttl => (SUCCEED, json!({"completions": 4, "parallelism": 2, "ttlSecondsAfterFinished": 1})),
         };
         spec["template"] = template(plays);
@@ -82,7 +87,8 @@ impl Kind {
                 ensure!(end == "Complete" && counted, "{end} {succeeded} and {failed} of {ended:?}");
             }
             Self::Deadline => {
-                ensure!((end, reason) == ("Failed", "DeadlineExceeded") && succeeded == 0, "{end} {reason}");
+                ensure!((end, reason) == ("Failed", "DeadlineExceeded"), "{end} {reason}");
+                ensure!(succeeded == 0 && failed <= ended.all, "{succeeded} succeeded, {failed} failed of {ended:?}");
             }
         }
         let uncounted = status.uncounted_terminated_pods.as_ref();
@@ -197,7 +203,7 @@ impl Load {
         // Its time to live may end before anybody has seen its end.
         let ended = if is_over(&last) { self.checked(kind, &uid, &last).await? } else { self.kubelets.ended(&uid) };
         self.tally.jobs.fetch_add(1, Ordering::Relaxed);
-        self.tally.pods.fetch_add(usize::try_from(ended.all())?, Ordering::Relaxed);
+        self.tally.pods.fetch_add(usize::try_from(ended.countable())?, Ordering::Relaxed);
         if matches!(kind, Kind::WorkQueue) {
             self.tally.took.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed().as_secs_f64());
         }

@@ -43,6 +43,8 @@ struct JobTruth {
     known_deleting: bool,
     /// UIDs that were ever listed as uncounted.
     listed: BTreeSet<String>,
+    /// Those of them that were listed as failed.
+    listed_failed: BTreeSet<String>,
     /// Pods made for it.
     made: BTreeSet<String>,
 }
@@ -242,6 +244,9 @@ impl Checks {
                 return self.breaks(format!("{name} counts {listed} a second time"));
             }
             let as_succeeded = uncounted_as(after, "succeeded").contains(listed);
+            if !as_succeeded {
+                truth.listed_failed.insert((*listed).to_owned());
+            }
             // Where the outcome is decided, what is not known to have ended counts as failed.
             let failed = pod.succeeded == Some(false) || pod.deleted || is_decided(after);
             let rightly = if as_succeeded { pod.succeeded == Some(true) } else { failed };
@@ -278,10 +283,12 @@ impl Checks {
                 let done = truth
                     .made
                     .iter()
+                    .filter(|pod| !truth.listed_failed.contains(*pod))
                     .filter_map(|pod| self.pods.get(pod))
                     .any(|pod| pod.succeeded == Some(true) && pod.index.as_deref() == Some(&text));
                 if !done {
-                    return self.breaks(format!("{name} counts index {index} as completed and no pod of it succeeded"));
+                    let why = "no pod of it succeeded that is not counted as failed";
+                    return self.breaks(format!("{name} counts index {index} as completed and {why}"));
                 }
             }
             if number(after, "/status/succeeded") != completed.len() as i64 {
@@ -342,6 +349,10 @@ impl Checks {
         let pods: Vec<&PodTruth> = truth.made.iter().filter_map(|pod| self.pods.get(pod)).collect();
         let strict = !truth.meddled && pods.iter().all(|pod| !pod.given_up && !pod.deleted && pod.owners.len() == 1);
         let (succeeded, failed) = (number(job, "/status/succeeded"), number(job, "/status/failed"));
+        let ended = pods.iter().filter(|pod| pod.succeeded.is_some() || pod.deleted).count() as i64;
+        if succeeded + failed > ended {
+            return Err(format!("{ended} pods have ended"));
+        }
         let completions = job["spec"]["completions"].as_i64();
         let ends = |wanted: bool| pods.iter().filter(|pod| pod.succeeded == Some(wanted)).count() as i64;
         let policy = &job["spec"]["successPolicy"];

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::listed::Listed;
 use super::outcome::Outcome;
 use super::pod_failure_policy::{Verdict, verdict};
 use super::pod_replacement_policy::is_failed;
@@ -66,11 +67,10 @@ fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) 
 /// The pods whose tracking finalizer may come off, by what is stored; not too many at once. An active pod keeps it: it
 /// is to be deleted first.
 pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) -> Vec<Arc<PodView>> {
-    let uncounted = &job.status.uncounted;
-    let listed: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
+    let listed = Listed::of(&job.status.uncounted);
     let outcome_stored = outcome.is_none() || job.status.has_outcome();
     let may_go = |pod: &&Arc<PodView>| {
-        let is_listed = listed.contains(&pod.identity.uid);
+        let is_listed = listed.contains(pod);
         match fate(job, tally, pod, outcome) {
             Fate::Keep => false,
             Fate::Succeeded | Fate::Failed => is_listed,

@@ -22,7 +22,8 @@ use crate::runtime::identity::Uid;
 enum Happening {
     /// The controller syncs; after so many writes, if it gets to them, it crashes and forgets all it remembered.
     /// Some kinds of writes may be refused, those that take finalizers off every second time.
-    Sync { crash_after: usize, refuse: (bool, bool) },
+    /// A pod may end between two of its writes.
+    Sync { crash_after: usize, refuse: (bool, bool), meanwhile: Option<Meanwhile> },
     /// An active or terminating pod ends, with this exit code.
     End { pod: usize, code: i32 },
     /// Somebody deletes a pod.
@@ -33,6 +34,17 @@ enum Happening {
     Suspend(bool),
     /// The user changes the parallelism.
     Scale(i32),
+}
+
+/// A pod that ends in the middle of a sync.
+#[derive(Clone, Copy, Debug)]
+struct Meanwhile {
+    /// The number of writes of the sync after which the pod ends.
+    after: usize,
+    /// The pod's place among all pods.
+    pod: usize,
+    /// The exit code of its container.
+    code: i32,
 }
 
 /// The exit code that the policy of some Jobs says to ignore.
@@ -71,9 +83,12 @@ fn kind() -> impl Strategy<Value = Kind> {
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
+    let code = || prop_oneof![6 => Just(0), 2 => Just(1), 1 => Just(IGNORED)];
+    let meanwhile = (0_usize..8, any::<usize>(), code()).prop_map(|(after, pod, code)| Meanwhile { after, pod, code });
+    let sync = (0_usize..12, any::<(bool, bool)>(), prop::option::of(meanwhile));
     prop_oneof![
-        6 => (0_usize..12, any::<(bool, bool)>()).prop_map(|(crash_after, refuse)| Happening::Sync { crash_after, refuse }),
-        4 => (any::<usize>(), prop_oneof![6 => Just(0), 2 => Just(1), 1 => Just(IGNORED)]).prop_map(|(pod, code)| Happening::End { pod, code }),
+        6 => sync.prop_map(|(crash_after, refuse, meanwhile)| Happening::Sync { crash_after, refuse, meanwhile }),
+        4 => (any::<usize>(), code()).prop_map(|(pod, code)| Happening::End { pod, code }),
         1 => any::<usize>().prop_map(|pod| Happening::Delete { pod }),
         2 => (1_i64..40).prop_map(|seconds| Happening::Wait { seconds }),
         1 => any::<bool>().prop_map(Happening::Suspend),
@@ -90,6 +105,10 @@ struct World {
     made: usize,
     /// Pods that were ever listed as uncounted: each may be so once.
     listed: HashSet<Uid>,
+    /// Pods that have ended or are being deleted.
+    ended: HashSet<Uid>,
+    /// A pod that ends during the sync in hand.
+    meanwhile: Option<Meanwhile>,
     /// How many pods of each index have failed.
     failures: BTreeMap<u32, HashSet<Uid>>,
     /// Indexes with a pod that was taken away: the failures it carried may be forgotten with it.
@@ -123,12 +142,15 @@ impl World {
             now: 0,
             made: 0,
             listed: HashSet::new(),
+            ended: HashSet::new(),
+            meanwhile: None,
             failures: BTreeMap::new(),
             forgetful: HashSet::new(),
         }
     }
 
-    fn sync(&mut self, mut writes: usize, refuse: (bool, bool)) {
+    fn sync(&mut self, mut writes: usize, refuse: (bool, bool), meanwhile: Option<Meanwhile>) {
+        self.meanwhile = meanwhile;
         if self.steps(&mut writes, refuse).is_err() {
             self.backoff = Backoff::default();
         }
@@ -163,19 +185,19 @@ impl World {
                 }
                 Step::CreatePods { pods, .. } => {
                     for new in pods {
-                        spend(writes)?;
+                        self.spend(writes)?;
                         self.create(new);
                     }
                 }
                 Step::DeletePods { pods, uncounted } => {
                     for pod in &pods {
                         if uncounted {
-                            spend(writes)?;
+                            self.spend(writes)?;
                             assert!(!pod.is_ended(), "an ended pod must not be let go uncounted: {pod:?}");
                             self.untrack(&pod.identity.uid);
                             self.forgetful.extend(pod.index);
                         }
-                        spend(writes)?;
+                        self.spend(writes)?;
                         self.delete(&pod.identity.uid.clone());
                     }
                 }
@@ -183,19 +205,35 @@ impl World {
                     assert!(!refused.untracking, "it was told that finalizers are refused");
                     refused.untracking = refuse_untracking;
                     for pod in pods.iter().step_by(if refuse_untracking { 2 } else { 1 }) {
-                        spend(writes)?;
+                        self.spend(writes)?;
                         self.assert_accounted(pod);
                         self.untrack(&pod.identity.uid);
                     }
                 }
                 Step::WriteStatus { status, .. } => {
-                    spend(writes)?;
+                    self.spend(writes)?;
                     self.store(*status);
                 }
                 step => panic!("no such step is called for: {step:?}"),
             }
         }
         panic!("a sync does not come to an end");
+    }
+
+    /// Accounts for one more write of the sync, after which a pod may end.
+    fn spend(&mut self, writes: &mut usize) -> Result<(), Crash> {
+        *writes = writes.checked_sub(1).ok_or(Crash)?;
+        if let Some(meanwhile) = &mut self.meanwhile {
+            match meanwhile.after.checked_sub(1) {
+                Some(left) => meanwhile.after = left,
+                None => {
+                    let Meanwhile { pod, code, .. } = *meanwhile;
+                    self.meanwhile = None;
+                    self.end_one(pod, code);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn create(&mut self, new: NewPod) {
@@ -235,6 +273,7 @@ impl World {
 
     fn delete(&mut self, uid: &Uid) {
         if let Some(pod) = self.pods.get_mut(uid) {
+            self.ended.insert(uid.clone());
             pod.deleting = true;
             pod.end.get_or_insert_default();
             if !pod.is_ended() {
@@ -261,6 +300,7 @@ impl World {
 
     fn end(&mut self, uid: &Uid, code: i32) {
         if let Some(pod) = self.pods.get_mut(uid).filter(|pod| !pod.is_ended()) {
+            self.ended.insert(uid.clone());
             pod.phase = if code == 0 { Phase::Succeeded } else { Phase::Failed };
             pod.finished_at = time(self.now);
             if code != 0 {
@@ -296,7 +336,16 @@ impl World {
         assert_eq!(was.overlap(is), was.len(), "no index is forgotten: {old:?} {new:?}");
         if self.job.is_indexed() {
             assert_eq!(i64::from(new.succeeded), is.len() as i64);
+            for index in (0..self.job.indexes()).filter(|index| is.contains(*index) && !was.contains(*index)) {
+                let counts = |pod: &&PodView| pod.index == Some(index) && pod.phase == Phase::Succeeded && pod.tracked;
+                let unlisted = self.pods.values().filter(counts).any(|pod| !self.listed.contains(&pod.identity.uid));
+                assert!(unlisted, "index {index} completes with a pod that is counted as failed: {new:?}");
+            }
         }
+        let (counted, ended) = (new.succeeded + new.failed + new.uncounted.len() as i32, self.ended.len() as i32);
+        let doomed = self.pods.values().filter(|pod| !pod.is_ended() && !pod.deleting);
+        let doomed = doomed.filter(|pod| new.uncounted.failed.contains(&pod.identity.uid)).count() as i32;
+        assert!(counted <= ended + doomed, "{counted} pods are counted, {ended} have ended: {new:?}");
         let newly_succeeded = if self.job.is_indexed() { 0 } else { new.succeeded - old.succeeded };
         let overlap = new.failed_indexes.as_ref().map_or(0, |failed| failed.set.overlap(is));
         assert_eq!(overlap, 0, "an index has two ends: {new:?}");
@@ -322,19 +371,22 @@ impl World {
         self.job.status = new;
     }
 
+    fn pick(&self, place: usize) -> Option<Uid> {
+        self.pods.keys().nth(place.checked_rem(self.pods.len())?).cloned()
+    }
+
+    fn end_one(&mut self, place: usize, code: i32) {
+        if let Some(uid) = self.pick(place) {
+            self.end(&uid, code);
+        }
+    }
+
     fn happen(&mut self, happening: Happening) {
-        let pick = |pods: &BTreeMap<Uid, PodView>, index: usize| {
-            pods.keys().nth(index.checked_rem(pods.len()).unwrap_or_default()).cloned()
-        };
         match happening {
-            Happening::Sync { crash_after, refuse } => self.sync(crash_after, refuse),
-            Happening::End { pod, code } => {
-                if let Some(uid) = pick(&self.pods, pod) {
-                    self.end(&uid, code);
-                }
-            }
+            Happening::Sync { crash_after, refuse, meanwhile } => self.sync(crash_after, refuse, meanwhile),
+            Happening::End { pod, code } => self.end_one(pod, code),
             Happening::Delete { pod } => {
-                if let Some(uid) = pick(&self.pods, pod) {
+                if let Some(uid) = self.pick(pod) {
                     self.delete(&uid);
                 }
             }
@@ -349,7 +401,7 @@ impl World {
         self.job.spec.suspend = false;
         self.job.spec.parallelism = self.job.spec.parallelism.max(1);
         for _ in 0..200 {
-            self.sync(usize::MAX, (false, false));
+            self.sync(usize::MAX, (false, false), None);
             if self.job.status.is_finished() {
                 return;
             }
@@ -359,11 +411,6 @@ impl World {
         }
         panic!("the Job does not finish: {:?}", self.job.status);
     }
-}
-
-fn spend(writes: &mut usize) -> Result<(), Crash> {
-    *writes = writes.checked_sub(1).ok_or(Crash)?;
-    Ok(())
 }
 
 proptest! {

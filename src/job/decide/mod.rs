@@ -16,6 +16,7 @@ pub mod completion_mode;
 pub mod completions;
 pub mod deletion_order;
 pub mod failure;
+pub mod listed;
 pub mod max_failed_indexes;
 pub mod numbers;
 pub mod outcome;

@@ -1,14 +1,14 @@
 //! Counts over a Job's pods that the rules share.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::listed::Listed;
 use super::pod_failure_policy::{Verdict, verdict};
 use super::pod_replacement_policy::is_failed;
 use super::{backoff_limit_per_index, completion_mode};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
-use crate::runtime::identity::Uid;
 
 /// The pods of a Job, counted.
 #[derive(Debug, Default)]
@@ -45,9 +45,11 @@ impl Tally {
     /// Counts these pods of the Job.
     pub fn of<'a>(job: &JobView, pods: impl Iterator<Item = &'a Arc<PodView>>) -> Self {
         let uncounted = &job.status.uncounted;
-        let listed: HashSet<&Uid> = uncounted.succeeded.iter().chain(&uncounted.failed).collect();
+        let listed = Listed::of(uncounted);
         let mut tally = Self::default();
         for pod in pods {
+            let pod = listed.as_listed(pod);
+            let pod = pod.as_ref();
             if pod.is_active() {
                 tally.active.push(pod.clone());
                 tally.ready += i32::from(pod.is_ready());
@@ -65,8 +67,7 @@ impl Tally {
                 continue;
             }
             tally.tracked.push(pod.clone());
-            // A pod that is deleted may be listed as failed and succeed after all; what is listed stands.
-            if !job.can_count(pod) || listed.contains(&pod.identity.uid) {
+            if !job.can_count(pod) || listed.contains(pod) {
                 continue;
             }
             if pod.phase == Phase::Succeeded {
