@@ -2,6 +2,8 @@
 //! work. Reads what happened; decides nothing.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -21,6 +23,21 @@ type Labels = Vec<(&'static str, Cow<'static, str>)>;
 type Counters = Family<Labels, Counter>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
+/// What stands for any other value of a label whose values others write.
+const OTHER: &str = "other";
+/// Maximum number of controllers that are counted by name.
+const EXTERNAL_NAMES: usize = 100;
+/// The reasons with which Jobs finish.
+const REASONS: [&str; 7] = [
+    "CompletionsReached",
+    "SuccessPolicy",
+    "PodFailurePolicy",
+    "BackoffLimitExceeded",
+    "DeadlineExceeded",
+    "MaxFailedIndexesExceeded",
+    "FailedIndexes",
+];
+
 /// The Job controller's metrics.
 #[derive(Clone)]
 pub struct JobMetrics {
@@ -33,6 +50,7 @@ pub struct JobMetrics {
     finished_indexes: Counters,
     pods_created: Counters,
     external: Counters,
+    external_names: Arc<Mutex<BTreeSet<String>>>,
     stale_skips: Counters,
 }
 
@@ -79,6 +97,7 @@ impl JobMetrics {
             finished_indexes: Family::default(),
             pods_created: Family::default(),
             external: Family::default(),
+            external_names: Arc::default(),
             stale_skips: Family::default(),
         };
         for (group, resource) in [("batch", "jobs"), ("", "pods")] {
@@ -152,7 +171,7 @@ impl JobMetrics {
                 Some(complete) => ("succeeded", Some(complete)),
                 None => ("failed", new.true_condition(super::status::FAILED)),
             };
-            let reason = condition.map(|condition| condition.reason.clone()).unwrap_or_default();
+            let reason = known_reason(condition.map_or("", |condition| condition.reason.as_str()));
             let labels = vec![("completion_mode", mode(job)), ("result", result.into()), ("reason", reason.into())];
             self.finished.get_or_create(&labels).inc();
         }
@@ -193,9 +212,27 @@ impl JobMetrics {
         if let Some(name) =
             job.spec.managed_by.as_deref().filter(|name| ![MANAGED_BY, BUILTIN_MANAGED_BY].contains(name))
         {
-            self.external.get_or_create(&vec![("controller_name", name.to_owned().into())]).inc();
+            let name = self.external_name(name);
+            self.external.get_or_create(&vec![("controller_name", name)]).inc();
         }
     }
+
+    /// A controller's name as a label: users write it, and each new one would take memory for ever.
+    fn external_name(&self, name: &str) -> Cow<'static, str> {
+        let mut names = self.external_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if !names.contains(name) {
+            if names.len() >= EXTERNAL_NAMES {
+                return OTHER.into();
+            }
+            names.insert(name.to_owned());
+        }
+        name.to_owned().into()
+    }
+}
+
+/// A condition's reason as a label. Those of this controller and of the built-in one are known; others may write any.
+fn known_reason(reason: &str) -> &'static str {
+    REASONS.iter().copied().find(|known| *known == reason).unwrap_or(OTHER)
 }
 
 fn mode(job: &JobView) -> Cow<'static, str> {
@@ -204,4 +241,19 @@ fn mode(job: &JobView) -> Cow<'static, str> {
 
 fn difference(new: u64, old: u64) -> i64 {
     new.cast_signed().saturating_sub(old.cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_others_write_take_a_bounded_number_of_values() {
+        let metrics = JobMetrics::new(&mut Registry::default());
+        let names: BTreeSet<_> = (0..1000).map(|n| metrics.external_name(&format!("example.com/{n}"))).collect();
+        assert_eq!(names.len(), EXTERNAL_NAMES + 1);
+        assert_eq!(metrics.external_name("example.com/0"), "example.com/0", "a known one keeps its name");
+        assert_eq!(metrics.external_name("example.com/999"), OTHER);
+        assert_eq!((known_reason("DeadlineExceeded"), known_reason("Forged")), ("DeadlineExceeded", OTHER));
+    }
 }

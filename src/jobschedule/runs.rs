@@ -10,9 +10,12 @@ use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure::Report;
 use crate::job::status::{COMPLETE, FAILED};
 use crate::runtime::clock::whole_seconds;
+use crate::runtime::text::beginning;
 
 /// As much of a message is kept.
 const MESSAGE_MOST: usize = 512;
+/// Maximum number of bytes kept of a reason.
+const REASON_MOST: usize = 128;
 
 /// The history with these runs added, as long as it may be, the newest first.
 pub fn added(history: &[Run], ended: &[Ended], limit: usize, now: Timestamp) -> Vec<Run> {
@@ -48,7 +51,7 @@ fn run(ended: &Ended, now: Timestamp) -> Run {
     let end = job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED));
     if let Some(end) = end {
         run.finished = end.last_transition_time.map(Time);
-        run.reason.clone_from(&end.reason);
+        run.reason = beginning(&end.reason, REASON_MOST).to_owned();
         if end.type_ == FAILED {
             run.message = brief(&end.message);
         }
@@ -60,13 +63,8 @@ fn run(ended: &Ended, now: Timestamp) -> Run {
     run
 }
 
-/// The beginning of a message, in whole characters.
 fn brief(message: &str) -> String {
-    let mut end = message.len().min(MESSAGE_MOST);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].to_owned()
+    beginning(message, MESSAGE_MOST).to_owned()
 }
 
 #[cfg(test)]

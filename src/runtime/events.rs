@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::errors::message;
 use super::identity::{Identity, Uid};
+use super::text::beginning;
 
 /// The component that events name as their source.
 pub const COMPONENT: &str = "jobwright";
@@ -30,6 +31,10 @@ const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
 const SINGLE_EVENTS: u64 = 10;
 /// The longest message the API server takes.
 const LONGEST_MESSAGE: usize = 1024;
+/// Maximum number of bytes of a message that waits to be written.
+const LONGEST_KEPT: usize = 2 * LONGEST_MESSAGE;
+/// Maximum number of bytes of a reason.
+const LONGEST_REASON: usize = 128;
 /// So many events wait to be written at most; what comes on top of that is dropped.
 const WAITING: usize = 4096;
 
@@ -109,7 +114,14 @@ pub fn recorder(client: Client, clock: Clock) -> (Recorder, Writer) {
 
 impl Recorder {
     /// Takes an event; never waits. An event too many is dropped, and that is logged.
-    pub fn publish(&self, regarding: Regarding, text: EventText) {
+    pub fn publish(&self, regarding: Regarding, mut text: EventText) {
+        // What waits takes memory, and others write parts of it.
+        if text.message.len() > LONGEST_KEPT {
+            text.message = beginning(&text.message, LONGEST_KEPT).to_owned();
+        }
+        if text.reason.len() > LONGEST_REASON {
+            text.reason = beginning(&text.reason, LONGEST_REASON).to_owned().into();
+        }
         if self.sender.try_send((regarding, text)).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!("more events than can be written; some are dropped");
         }

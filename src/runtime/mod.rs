@@ -14,6 +14,7 @@ pub mod identity;
 pub mod kit;
 pub mod queue;
 pub mod requests;
+pub mod text;
 pub mod transport;
 pub mod watch;
 pub mod worker;

@@ -13,6 +13,7 @@ use crate::job::status::{FAILED, FAILURE_TARGET, JobStatus};
 use crate::job::view::cause::Cause;
 use crate::job::view::{JobView, PodView};
 use crate::runtime::events::EventText;
+use crate::runtime::text::{beginning, ending};
 
 /// The annotation's size at most, in bytes.
 pub const REPORT_MOST: usize = 4096;
@@ -96,22 +97,49 @@ fn newest(pod: &PodView) -> impl Ord + use<> {
 }
 
 impl Report {
-    /// The annotation's text: JSON, of the log as many of the last lines as fit.
+    /// The annotation's text: JSON of at most [`REPORT_MOST`] bytes, with as many of the log's last lines as fit.
     pub fn to_text(&self) -> String {
         let mut report = self.clone();
-        loop {
-            let text = serde_json::to_string(&report).unwrap_or_default();
-            if text.len() <= REPORT_MOST {
-                return text;
-            }
-            if report.log.is_empty() {
-                // Only what is made of escapes gets here.
-                report.cause.message = String::new();
-                report.cause.reason.truncate(0);
+        report.log.clear();
+        while report.json().len() > REPORT_MOST && report.shorten() {}
+        // `,"log":[]`; each line costs its JSON and a comma.
+        let mut left = REPORT_MOST.saturating_sub(report.json().len() + 9);
+        for line in self.log.iter().rev() {
+            let size = serde_json::to_string(line).map_or(usize::MAX, |json| json.len() + 1);
+            if size <= left {
+                left -= size;
+                report.log.push(line.clone());
                 continue;
             }
-            report.log.remove(0);
+            if report.log.is_empty() {
+                // Quotes and a comma; each byte takes 6 at most.
+                let end = ending(line, left.saturating_sub(3) / 6);
+                report.log.extend((!end.is_empty()).then(|| end.to_owned()));
+            }
+            break;
         }
+        report.log.reverse();
+        report.json()
+    }
+
+    fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Halves the longest of its texts; returns false if all are empty.
+    fn shorten(&mut self) -> bool {
+        let Cause { container, reason, message, disruption, .. } = &mut self.cause;
+        let mut words = vec![&mut self.pod, reason, disruption];
+        words.extend(container);
+        let Some(longest) = words.into_iter().max_by_key(|word| word.len()) else { return false };
+        if message.len() > longest.len() {
+            *message = ending(message, message.len() / 2).to_owned();
+        } else if longest.is_empty() {
+            return false;
+        } else {
+            *longest = beginning(longest, longest.len() / 2).to_owned();
+        }
+        true
     }
 
     /// What to tell people.
@@ -145,6 +173,8 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::fixtures::*;
     use super::*;
 
@@ -209,5 +239,41 @@ mod tests {
         assert!(text.len() <= REPORT_MOST && text.contains("line 199") && !text.contains("line 0 "), "{}", text.len());
         report.cause.message = "\u{1}".repeat(1024);
         assert!(report.to_text().len() <= REPORT_MOST);
+    }
+
+    #[test]
+    fn of_one_long_line_the_end_stays() {
+        let mut report = blamed(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
+        report.log = vec![format!("{} the end", "ü".repeat(50_000))];
+        let text = report.to_text();
+        assert!(text.len() <= REPORT_MOST && text.contains("üü the end"), "{text}");
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let long = prop_oneof![Just("\u{1}"), Just("\""), Just("x"), Just("ü"), Just("𝄞")];
+        prop_oneof![3 => ".{0,20}", 1 => (long, 0_usize..20_000).prop_map(|(text, count)| text.repeat(count))]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn report_of_any_texts_is_valid_json_within_its_limit(
+            (pod, reason, message, disruption) in (text(), text(), text(), text()),
+            container in prop::option::of(text()),
+            log in prop::collection::vec(text(), 0..8),
+        ) {
+            let cause = Cause { container, reason, message, disruption, exit_code: Some(-1), ..Cause::default() };
+            let report = Report { pod, index: Some(u32::MAX), cause, log, ..Report::default() };
+            let text = report.to_text();
+            prop_assert!(text.len() <= REPORT_MOST, "{}", text.len());
+            let read: Report = serde_json::from_str(&text).unwrap();
+            let whole = serde_json::to_string(&report).unwrap();
+            prop_assert!(whole.len() > REPORT_MOST || read == report, "nothing is lost that fits");
+            if read.pod == report.pod && report.cause == read.cause {
+                let kept = read.log.iter().rev().zip(report.log.iter().rev());
+                prop_assert!(kept.clone().all(|(kept, line)| line.ends_with(kept.as_str())));
+            }
+        }
     }
 }

@@ -7,8 +7,14 @@ use jiff::Timestamp;
 use super::tally::Tally;
 use super::{active_deadline, backoff_limit, backoff_limit_per_index, max_failed_indexes};
 use super::{pod_failure_policy, success_policy};
-use crate::job::status::{FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
+use crate::job::status::{Condition, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::JobView;
+use crate::runtime::text::beginning;
+
+/// Limits of the API for a condition's reason and message. The API server does not enforce them on Jobs, and the interim
+/// condition that the terminal one repeats may have been written by others.
+const LONGEST_REASON: usize = 1024;
+const LONGEST_MESSAGE: usize = 32_768;
 
 /// How a Job ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,11 +38,15 @@ pub enum Outcome {
 impl Outcome {
     /// The outcome that is stored already.
     pub fn stored(status: &JobStatus) -> Option<Self> {
-        if let Some(met) = status.true_condition(SUCCESS_CRITERIA_MET) {
-            return Some(Self::Complete { reason: met.reason.clone(), message: met.message.clone() });
+        let texts = |condition: &Condition| {
+            let (reason, message) = (&condition.reason, &condition.message);
+            (beginning(reason, LONGEST_REASON).to_owned(), beginning(message, LONGEST_MESSAGE).to_owned())
+        };
+        if let Some((reason, message)) = status.true_condition(SUCCESS_CRITERIA_MET).map(texts) {
+            return Some(Self::Complete { reason, message });
         }
-        let target = status.true_condition(FAILURE_TARGET)?;
-        Some(Self::Failed { reason: target.reason.clone(), message: target.message.clone() })
+        let (reason, message) = status.true_condition(FAILURE_TARGET).map(texts)?;
+        Some(Self::Failed { reason, message })
     }
 
     fn failed(reason: &str, message: &str) -> Self {
@@ -124,5 +134,14 @@ mod tests {
         assert!(!outcome.is_failure());
         let failing = Job::new().completions(1).condition(FAILURE_TARGET);
         assert!(Outcome::stored(&failing.view.status).unwrap().is_failure());
+    }
+
+    #[test]
+    fn stored_texts_are_repeated_within_the_limits_of_the_api() {
+        let mut job = Job::new().condition(FAILURE_TARGET);
+        job.view.status.conditions[0].reason = "R".repeat(100_000);
+        job.view.status.conditions[0].message = "ü".repeat(100_000);
+        let Some(Outcome::Failed { reason, message }) = Outcome::stored(&job.view.status) else { panic!() };
+        assert_eq!((reason.len(), message.len()), (LONGEST_REASON, LONGEST_MESSAGE));
     }
 }

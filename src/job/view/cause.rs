@@ -3,11 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::job::wire::{WireContainerStatus, WirePodStatus, WireTerminated};
+use crate::runtime::text::{beginning, ending};
 
 /// As much of a message is kept of a container that has ended: what a program wrote to its termination log.
 const MESSAGE_KEPT: usize = 1024;
 /// As much is kept of what holds a pod that may still start.
 const HINT_KEPT: usize = 256;
+/// Maximum number of bytes kept of a name or a reason; the API takes no longer names.
+const WORD_KEPT: usize = 253;
 /// What a container waits for in good health.
 const IN_GOOD_HEALTH: &[&str] = &["ContainerCreating", "PodInitializing"];
 
@@ -50,19 +53,20 @@ impl Cause {
             return Some(Self { disruption, ..Self::ended(container, end) });
         }
         if status.reason.is_some() || !disruption.is_empty() {
-            let (reason, message) = (status.reason.clone().unwrap_or_default(), status.message.as_deref());
+            let (reason, message) = (word(status.reason.as_deref()), status.message.as_deref());
             return Some(Self { reason, message: cut(message, MESSAGE_KEPT), disruption, ..Self::default() });
         }
         let waiting = containers().find_map(|container| {
             let waiting = container.state.waiting.as_ref()?;
-            let reason = waiting.reason.clone().filter(|reason| !IN_GOOD_HEALTH.contains(&reason.as_str()))?;
+            let reason = waiting.reason.as_deref().filter(|reason| !IN_GOOD_HEALTH.contains(reason))?;
             let message = cut(waiting.message.as_deref(), HINT_KEPT);
-            Some(Self { container: Some(container.name.clone()), reason, message, ..Self::default() })
+            let container = Some(word(Some(&container.name)));
+            Some(Self { container, reason: word(Some(reason)), message, ..Self::default() })
         });
         waiting.or_else(|| {
             let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled")?;
             (scheduled.status == "False").then(|| Self {
-                reason: scheduled.reason.clone().unwrap_or_default(),
+                reason: word(scheduled.reason.as_deref()),
                 message: cut(scheduled.message.as_deref(), HINT_KEPT),
                 ..Self::default()
             })
@@ -71,10 +75,10 @@ impl Cause {
 
     fn ended(container: &WireContainerStatus, end: &WireTerminated) -> Self {
         Self {
-            container: Some(container.name.clone()),
+            container: Some(word(Some(&container.name))),
             exit_code: Some(end.exit_code),
             signal: end.signal.filter(|signal| *signal != 0),
-            reason: end.reason.clone().unwrap_or_default(),
+            reason: word(end.reason.as_deref()),
             message: cut(end.message.as_deref(), MESSAGE_KEPT),
             disruption: String::new(),
         }
@@ -84,18 +88,18 @@ impl Cause {
 /// What took the pod from its node, if anything did: the API's own words, but for the pod's `reason`, which says it shorter.
 fn disruption(status: &WirePodStatus) -> String {
     let target = status.conditions.iter().flatten().find(|condition| condition.type_ == "DisruptionTarget");
-    let target = target.filter(|target| target.status == "True").and_then(|target| target.reason.clone());
-    status.reason.clone().or(target).unwrap_or_default()
+    let target = target.filter(|target| target.status == "True").and_then(|target| target.reason.as_deref());
+    word(status.reason.as_deref().or(target))
 }
 
-/// The end of a text, in whole characters: what went wrong is told last.
+/// The end of a message: what went wrong is told last.
 fn cut(text: Option<&str>, most: usize) -> String {
-    let text = text.unwrap_or_default().trim();
-    let mut from = text.len().saturating_sub(most);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    text[from..].to_owned()
+    ending(text.unwrap_or_default().trim(), most).to_owned()
+}
+
+/// A name or a reason.
+fn word(text: Option<&str>) -> String {
+    beginning(text.unwrap_or_default(), WORD_KEPT).to_owned()
 }
 
 #[cfg(test)]
@@ -163,5 +167,26 @@ mod tests {
         let end = json!({"exitCode": 1, "message": message});
         let cause = cause(&json!({"containerStatuses": [{"name": "main", "state": {"terminated": end}}]})).unwrap();
         assert!(cause.message.len() <= MESSAGE_KEPT && cause.message.ends_with("üthe end"), "{}", cause.message.len());
+    }
+
+    #[test]
+    fn every_text_of_a_status_is_bounded() {
+        let long = "ü".repeat(100_000);
+        let condition = |type_: &str| json!({"type": type_, "status": "True", "reason": long, "message": long});
+        let unscheduled = json!({"type": "PodScheduled", "status": "False", "reason": long, "message": long});
+        let container = |state: Value| json!({"name": long, "state": state});
+        let statuses = [
+            json!({"reason": long, "message": long}),
+            json!({"conditions": [condition("DisruptionTarget")]}),
+            json!({"conditions": [unscheduled]}),
+            json!({"containerStatuses": [container(json!({"waiting": {"reason": long, "message": long}}))]}),
+            json!({"containerStatuses": [container(json!({"terminated": {"exitCode": 1, "reason": long, "message": long}}))]}),
+        ];
+        for status in statuses {
+            let cause = cause(&status).unwrap();
+            let words = [cause.reason, cause.disruption, cause.container.unwrap_or_default()];
+            assert!(words.iter().all(|word| word.len() <= WORD_KEPT), "{status:.80}");
+            assert!(cause.message.len() <= MESSAGE_KEPT, "{status:.80}");
+        }
     }
 }

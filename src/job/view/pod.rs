@@ -15,6 +15,11 @@ use crate::job::{
 };
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
+use crate::runtime::text::beginning;
+
+/// Maximum number of bytes kept of a container's name, or of a condition's type or status. The API takes 63 in a template,
+/// and 317 in a rule of a podFailurePolicy.
+const TEXT_KEPT: usize = 317;
 
 /// A Pod, as decisions see it.
 #[derive(Clone, Debug)]
@@ -187,9 +192,11 @@ impl PodEnd {
         let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         let exits = containers.filter_map(|container| {
             let code = container.state.terminated.as_ref()?.exit_code;
-            (code != 0).then(|| (container.name.clone(), code))
+            (code != 0).then(|| (beginning(&container.name, TEXT_KEPT).to_owned(), code))
         });
-        let conditions = status.conditions.iter().flatten();
+        // No rule can name a longer one.
+        let fits = |condition: &&WireCondition| condition.type_.len().max(condition.status.len()) <= TEXT_KEPT;
+        let conditions = status.conditions.iter().flatten().filter(fits);
         Self {
             exits: exits.collect(),
             conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),
