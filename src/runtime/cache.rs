@@ -6,7 +6,7 @@
 //!
 //! It never calls the API. What a relist leaves in doubt, it hands back for a live read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ struct State<T> {
     objects: HashMap<Uid, Arc<T>>,
     /// Unsettled objects by their controlling owner; those without one under none. Ordered, so that equal states give equal decisions.
     by_owner: HashMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
-    deleted: HashMap<Uid, Instant>,
+    deleted: Tombstones,
     listing: Option<Listing>,
     /// The newest version that the API server told us of by itself.
     heard: ResourceVersion,
@@ -105,7 +105,7 @@ impl<T: Cached> Default for Cache<T> {
         let state = State {
             objects: HashMap::new(),
             by_owner: HashMap::new(),
-            deleted: HashMap::new(),
+            deleted: Tombstones::default(),
             listing: None,
             heard: ResourceVersion(0),
             answered: ResourceVersion(0),
@@ -128,7 +128,8 @@ impl<T: Cached> Cache<T> {
                 Source::Watch => false,
             };
         }
-        if state.deleted.contains_key(&uid) {
+        state.deleted.expire(Instant::now());
+        if state.deleted.contains(&uid) {
             return None;
         }
         let known = state.objects.get(&uid).map(|known| known.identity().resource_version);
@@ -145,11 +146,7 @@ impl<T: Cached> Cache<T> {
     /// Takes note that an object is gone for good.
     pub fn remove(&self, uid: &Uid) -> Option<Change<T>> {
         let mut state = self.lock();
-        let now = Instant::now();
-        if state.deleted.len() >= 1024 {
-            state.deleted.retain(|_, at| now.duration_since(*at) < REMEMBER_DELETED);
-        }
-        state.deleted.insert(uid.clone(), now);
+        state.deleted.add(uid, Instant::now());
         let change = state.take(uid);
         drop(state);
         if let Some(gone) = change.as_ref().and_then(|change| change.before.as_ref()) {
@@ -209,7 +206,7 @@ impl<T: Cached> Cache<T> {
 
     /// Whether this object is known to have been deleted.
     pub fn is_deleted(&self, uid: &Uid) -> bool {
-        self.lock().deleted.contains_key(uid)
+        self.lock().deleted.contains(uid)
     }
 
     /// The unsettled objects that this owner controls, in order of UID. `namespace` is the owner's own: whoever can create
@@ -264,6 +261,36 @@ impl<T: Cached> Cache<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No code panics while it holds the lock halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The UIDs of deleted objects, for [`REMEMBER_DELETED`]. Each is added once and expires once, so that a deletion costs the
+/// same however many there were.
+#[derive(Default)]
+struct Tombstones {
+    uids: HashSet<Uid>,
+    /// The same UIDs, the earliest deletion first.
+    by_age: VecDeque<(Instant, Uid)>,
+}
+
+impl Tombstones {
+    fn add(&mut self, uid: &Uid, now: Instant) {
+        self.expire(now);
+        if self.uids.insert(uid.clone()) {
+            self.by_age.push_back((now, uid.clone()));
+        }
+    }
+
+    fn contains(&self, uid: &Uid) -> bool {
+        self.uids.contains(uid)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.by_age.front().is_some_and(|(at, _)| now.duration_since(*at) >= REMEMBER_DELETED) {
+            if let Some((_, uid)) = self.by_age.pop_front() {
+                self.uids.remove(&uid);
+            }
+        }
     }
 }
 
@@ -384,6 +411,27 @@ mod tests {
         assert!(cache.remove(&"b".into()).is_none());
         assert!(cache.apply(thing("b", 7), Source::Answer).is_none());
         assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn bulk_deletion_visits_each_tombstone_twice_at_most() {
+        let mut tombstones = Tombstones::default();
+        let begin = Instant::now();
+        let uid = |n: u64| Uid::from(n.to_string());
+        // 100 deletions a second for an hour, and each is told of twice.
+        for n in 0..360_000 {
+            let now = begin + Duration::from_millis(10 * n);
+            let before = tombstones.by_age.len();
+            tombstones.add(&uid(n), now);
+            tombstones.add(&uid(n), now);
+            assert!(tombstones.by_age.len().abs_diff(before) <= 1, "one is added, and one expires");
+            assert_eq!(tombstones.by_age.len(), tombstones.uids.len());
+            assert!(tombstones.uids.len() <= 60_000);
+        }
+        assert!(tombstones.contains(&uid(359_999)) && tombstones.contains(&uid(300_001)));
+        assert!(!tombstones.contains(&uid(299_999)));
+        tombstones.expire(begin + Duration::from_secs(4_300));
+        assert!(tombstones.uids.is_empty() && tombstones.by_age.is_empty(), "all expire in time");
     }
 
     #[test]
