@@ -157,7 +157,10 @@ impl<S: Scheduled> Controller<S> {
     }
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
-        let Some(cron_job) = self.cron_jobs.get(uid) else { return Ok(()) };
+        let Some(cron_job) = self.cron_jobs.get(uid) else {
+            self.queue.cancel(uid);
+            return Ok(());
+        };
         let base = cron_job.base();
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();

@@ -108,10 +108,10 @@ impl Actor {
         }
     }
 
-    /// Takes the tracking finalizer off these pods.
-    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> Result<(), WriteError> {
-        let removals = pods.iter().map(|pod| self.untrack_pod(pod));
-        first_error(join_all(removals).await)
+    /// Removes the tracking finalizer from these pods; returns from how many, and the first error.
+    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> (usize, Result<(), WriteError>) {
+        let results = join_all(pods.iter().map(|pod| self.untrack_pod(pod))).await;
+        (results.iter().filter(|result| result.is_ok()).count(), first_error(results))
     }
 
     /// Reads from the API server itself which pods of this Job there are: a creation may have succeeded unheard.
@@ -226,12 +226,24 @@ impl Actor {
     }
 
     async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), WriteError> {
-        if uncounted {
-            self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(pod.identity.uid.clone());
+        if !uncounted {
+            return self.request_deletion(job, pod).await;
         }
-        if uncounted && pod.tracked {
-            self.untrack_pod(pod).await?;
+        let uid = &pod.identity.uid;
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone());
+        let untracked = if pod.tracked { self.untrack_pod(pod).await } else { Ok(()) };
+        let result = match untracked {
+            Ok(()) => self.request_deletion(job, pod).await,
+            Err(error) => Err(error),
+        };
+        if self.pods.get(uid).is_none() {
+            // It was gone before it was given up, so no event follows.
+            self.end_giving_up(uid);
         }
+        result
+    }
+
+    async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.namespaced(job);
         let params = delete_params(&identity.uid, None);
@@ -324,6 +336,7 @@ impl Actor {
 
     /// Lets go of a pod that exists but is none of our business.
     pub fn forget_pod(&self, uid: &Uid) {
+        self.end_giving_up(uid);
         if let Some(change) = self.pods.forget(uid) {
             self.metrics.pod_changed(&change);
         }

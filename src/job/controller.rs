@@ -32,8 +32,10 @@ use crate::runtime::queue::Queue;
 use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
 use crate::runtime::worker::work;
 
-/// So many steps one Job takes before the others get their turn.
+/// So many steps one Job takes before the others get their turn; fewer, if they come to as many writes as one step may make.
 const STEPS_A_TURN: usize = 16;
+/// Maximum number of pods of a deleted Job whose finalizers one sync removes.
+const LEFT_BEHIND_A_TURN: usize = 100;
 /// How soon it is looked again whether the watch has told of a Job.
 const NEWS: Duration = Duration::from_secs(1);
 
@@ -80,7 +82,8 @@ impl Controller {
             jobs: Arc::default(),
             pods: Cache::default(),
             all_pods: watch::Sender::new(false),
-            queue: Queue::closed(),
+            // Orphaned pods come one by one, and one user's may be thousands.
+            queue: Queue::closed_with_minor(|key| matches!(key, Key::Orphan(_))),
         };
         Self {
             actor,
@@ -128,9 +131,7 @@ impl Controller {
         if !self.config.drives_pods {
             return;
         }
-        self.memory().clear();
-        self.vanished().clear();
-        self.actor.forget_given_up();
+        self.forget_all();
         if self.heeds_limits() {
             self.forget_turns();
             let controller = self.clone();
@@ -144,6 +145,13 @@ impl Controller {
             let controller = self.clone();
             tasks.spawn(async move { controller.work().await });
         }
+    }
+
+    /// Forgets what it remembers between syncs; to be called when no work is left under way.
+    pub fn forget_all(&self) {
+        self.memory().clear();
+        self.vanished().clear();
+        self.actor.forget_given_up();
     }
 
     /// Begins no more work.
@@ -270,6 +278,7 @@ impl Controller {
         let mut memory = self.recall(uid);
         let mut refused = Refused::default();
         let mut failure = None;
+        let mut writes = 0;
         for _ in 0..STEPS_A_TURN {
             let Some(job) = self.actor.jobs.get(uid) else { break };
             if memory.recount {
@@ -305,6 +314,7 @@ impl Controller {
             }
             tracing::debug!(step = ?decision.step.brief(), "next step");
             sync.note(&job, &decision.step);
+            writes += decision.step.writes();
             let last = matches!(decision.step, Step::Refuse(_));
             let mut step = decision.step;
             failure::explain(&job, &mut step, || self.actor.pods.all(|pod| pod.controller() == Some(uid)));
@@ -323,10 +333,17 @@ impl Controller {
                 }
                 Err(Failure::Other(error)) => return Err(failure.unwrap_or(error)),
             }
+            if writes >= self.config.limits.max_pods_per_sync && failure.is_none() {
+                break;
+            }
+        }
+        if let Some(failure) = failure {
+            // The rest comes with the retry.
+            return Err(failure);
         }
         // There is more to do; the others come first.
         self.actor.queue.add(Key::Job(uid.clone()));
-        failure.map_or(Ok(()), Err)
+        Ok(())
     }
 
     /// The pods a decision about this Job looks at.
@@ -364,7 +381,16 @@ impl Controller {
                 self.actor.queue.add(Key::Job(uid.clone()));
             }
         }
-        self.actor.untrack(&left).await
+        let is_more = left.len() > LEFT_BEHIND_A_TURN;
+        left.truncate(LEFT_BEHIND_A_TURN);
+        match self.actor.untrack(&left).await {
+            (1.., _) if is_more => {
+                // The rest comes after what waits by now; what was refused is among it.
+                self.actor.queue.add(Key::Job(uid.clone()));
+                Ok(())
+            }
+            (_, result) => result,
+        }
     }
 
     /// A pod with our finalizer that no Job controls: the finalizer comes off.
@@ -395,17 +421,33 @@ impl Controller {
     }
 
     fn remember(&self, job: &JobView, memory: &Memory) {
-        let mut memories = self.memory();
         if job.status.is_finished() {
-            memories.remove(&job.identity.uid);
-            self.vanished().remove(&job.identity.uid);
+            self.forget(&job.identity.uid);
         } else {
-            memories.insert(job.identity.uid.clone(), memory.clone());
+            self.memory().insert(job.identity.uid.clone(), memory.clone());
         }
     }
 
+    /// Forgets a Job that is finished, gone, or another controller's, and the times at which it was to be looked at.
     fn forget(&self, uid: &Uid) {
         self.memory().remove(uid);
         self.vanished().remove(uid);
+        self.actor.queue.cancel(&Key::Job(uid.clone()));
+    }
+
+    /// How many entries it remembers between syncs, by what they are; of pods given up, those that are gone. All are 0 when
+    /// every Job is finished or gone.
+    pub fn remembered(&self) -> [(&'static str, usize); 4] {
+        let given_up = self.actor.given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        let given_up = given_up.iter().filter(|pod| self.actor.pods.get(pod).is_none()).count();
+        [
+            ("memory", self.memory().len()),
+            ("vanished", self.vanished().len()),
+            ("given_up", given_up),
+            ("timers", self.actor.queue.timers()),
+        ]
     }
 }
+
+#[cfg(test)]
+mod fairness_tests;

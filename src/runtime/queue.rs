@@ -1,7 +1,8 @@
 //! A fair queue of keys: what to look at next, and when.
 //!
 //! A key waits in it at most once. It is never handed out twice at the same time: what comes in for it while it is
-//! worked on is taken together when that ends, so that batches grow by themselves under load. First come, first served.
+//! worked on is taken together when that ends, so that batches grow by themselves under load. First come, first served,
+//! but for minor keys: those wait in a lane of their own, so that thousands of them do not hold the others up.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -16,6 +17,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
+/// While both lanes hold keys, one key of this many is a minor one.
+const MINOR_EVERY: u32 = 8;
+
 /// A fair queue of keys.
 pub struct Queue<K> {
     state: Mutex<State<K>>,
@@ -24,6 +28,11 @@ pub struct Queue<K> {
 
 struct State<K> {
     ready: VecDeque<K>,
+    /// Ready too, and minor.
+    minor: VecDeque<K>,
+    is_minor: fn(&K) -> bool,
+    /// How many keys were handed out while both lanes held some.
+    handed_out: u32,
     waiting: HashSet<K>,
     running: HashSet<K>,
     /// Came in while it was running.
@@ -37,14 +46,17 @@ struct State<K> {
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { state: Mutex::new(State::new(false)), changed: Notify::new() }
+        Self { state: Mutex::new(State::new(false, |_| false)), changed: Notify::new() }
     }
 }
 
 impl<K> State<K> {
-    fn new(closed: bool) -> Self {
+    fn new(closed: bool, is_minor: fn(&K) -> bool) -> Self {
         Self {
             ready: VecDeque::new(),
+            minor: VecDeque::new(),
+            is_minor,
+            handed_out: 0,
             waiting: HashSet::new(),
             running: HashSet::new(),
             again: HashSet::new(),
@@ -60,12 +72,18 @@ impl<K> State<K> {
 impl<K: Hash + Eq + Clone> Queue<K> {
     /// A queue that takes no keys until it is opened.
     pub fn closed() -> Self {
-        Self { state: Mutex::new(State::new(true)), changed: Notify::new() }
+        Self::closed_with_minor(|_| false)
+    }
+
+    /// The same, where some keys are minor.
+    pub fn closed_with_minor(is_minor: fn(&K) -> bool) -> Self {
+        Self { state: Mutex::new(State::new(true, is_minor)), changed: Notify::new() }
     }
 
     /// Begins anew, with nothing in it: takes keys and hands them out.
     pub fn open(&self) {
-        *self.lock() = State::new(false);
+        let mut state = self.lock();
+        *state = State::new(false, state.is_minor);
     }
 
     /// Whether it takes keys.
@@ -97,6 +115,14 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         state.later.insert(due, key);
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Takes back the time at which a key was to be put at the end.
+    pub fn cancel(&self, key: &K) {
+        let mut state = self.lock();
+        if let Some(due) = state.due.remove(key) {
+            state.later.remove(&due);
+        }
     }
 
     /// Puts a key back after a failure, later each time. Tells how long it waits.
@@ -145,10 +171,10 @@ impl<K: Hash + Eq + Clone> Queue<K> {
                     return None;
                 }
                 state.take_due(Instant::now());
-                if let Some(key) = state.ready.pop_front() {
+                if let Some(key) = state.pop() {
                     state.waiting.remove(&key);
                     state.running.insert(key.clone());
-                    if !state.ready.is_empty() {
+                    if !state.waiting.is_empty() {
                         self.changed.notify_one();
                     }
                     return Some(key);
@@ -181,7 +207,9 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 
     /// Forgets its keys, hands out no more and takes none, so that it does not grow while nobody works.
     pub fn close(&self) {
-        *self.lock() = State::new(true);
+        let mut state = self.lock();
+        *state = State::new(true, state.is_minor);
+        drop(state);
         self.changed.notify_waiters();
         // One that is between its look and its wait finds this.
         self.changed.notify_one();
@@ -189,7 +217,12 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 
     /// How many keys are ready to be handed out.
     pub fn len(&self) -> usize {
-        self.lock().ready.len()
+        self.lock().waiting.len()
+    }
+
+    /// How many keys are to become ready at some time.
+    pub fn timers(&self) -> usize {
+        self.lock().later.len()
     }
 
     /// Whether no key is ready.
@@ -210,8 +243,17 @@ impl<K: Hash + Eq + Clone> State<K> {
         if self.running.contains(&key) {
             self.again.insert(key);
         } else if self.waiting.insert(key.clone()) {
-            self.ready.push_back(key);
+            let lane = if (self.is_minor)(&key) { &mut self.minor } else { &mut self.ready };
+            lane.push_back(key);
         }
+    }
+
+    fn pop(&mut self) -> Option<K> {
+        if self.minor.is_empty() || self.ready.is_empty() {
+            return self.ready.pop_front().or_else(|| self.minor.pop_front());
+        }
+        self.handed_out = self.handed_out.wrapping_add(1);
+        if self.handed_out.is_multiple_of(MINOR_EVERY) { self.minor.pop_front() } else { self.ready.pop_front() }
     }
 
     fn take_due(&mut self, now: Instant) {
@@ -259,6 +301,38 @@ mod tests {
         queue.done(&"busy");
         assert_eq!((first, queue.next().await, queue.next().await), (Some("busy"), Some("quiet"), Some("idle")));
         assert_eq!(queue.next().await, Some("busy"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn minor_keys_do_not_hold_up_the_others_and_have_their_share() {
+        let queue = Queue::closed_with_minor(|key: &u32| *key >= 100);
+        queue.open();
+        (100..10_100).for_each(|key| queue.add(key));
+        (0..16).for_each(|key| queue.add(key));
+        let mut order = Vec::new();
+        for _ in 0..30 {
+            let key = queue.next().await.unwrap();
+            queue.done(&key);
+            order.push(key);
+        }
+        let major: Vec<u32> = order.iter().copied().filter(|key| *key < 100).collect();
+        assert_eq!(major, (0..16).collect::<Vec<_>>(), "in their order");
+        assert!(order[..18].iter().filter(|key| **key < 100).count() == 16, "{order:?}");
+        assert!(order[..8].contains(&100), "a minor key has its share: {order:?}");
+        queue.close();
+        queue.open();
+        queue.add(100);
+        queue.add(1);
+        assert_eq!(queue.next().await, Some(1), "after a new beginning too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelled_time_is_forgotten() {
+        let queue = Queue::default();
+        queue.add_at("a", Instant::now() + Duration::from_secs(30));
+        queue.cancel(&"a");
+        assert_eq!(queue.timers(), 0);
+        assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

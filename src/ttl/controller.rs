@@ -128,8 +128,16 @@ impl Controller {
         self.queue.len()
     }
 
+    /// How many Jobs are to be looked at when their time is up.
+    pub fn timers(&self) -> usize {
+        self.queue.timers()
+    }
+
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
-        let Some(job) = self.jobs.get(uid) else { return Ok(()) };
+        let Some(job) = self.jobs.get(uid) else {
+            self.queue.cancel(uid);
+            return Ok(());
+        };
         let (namespace, name) = (&job.identity.namespace, &job.identity.name);
         if self.expired(&job, &self.known_retention(namespace)).is_none() {
             return Ok(());

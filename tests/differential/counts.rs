@@ -175,7 +175,10 @@ async fn end(kubelet: &Kubelet, ledger: &Ledger, pod: &Pod, code: i32) {
         let seen = ledger.entry(pod.uid().unwrap_or_default()).or_default();
         std::mem::replace(&mut seen.decided, true)
     };
-    while !decided {
+    if decided {
+        return;
+    }
+    loop {
         let result = if code == 0 { kubelet.succeed(&name).await } else { kubelet.fail(&name, code).await };
         if result.is_ok() || matches!(kubelet.pods().get_opt(&name).await, Ok(None)) {
             return;

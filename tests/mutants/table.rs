@@ -72,8 +72,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a pod that is listed counts as new",
         "src/job/decide/tally.rs",
-        "if !job.can_count(pod) || listed.contains(&pod.identity.uid) {",
-        "if !job.can_count(pod) || listed.contains(&pod.identity.uid) && !MUTANT {",
+        "if !job.can_count(pod) || listed.contains(pod) {",
+        "if !job.can_count(pod) || listed.contains(pod) && !MUTANT {",
     ),
     bug(
         "a new success is forgotten in the sum",
@@ -102,8 +102,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "an outcome does not keep pods from coming",
         "src/job/decide/mod.rs",
-        "Some(_) => parallelism::clear(&tally),",
-        "Some(_) if !MUTANT => parallelism::clear(&tally),\n            Some(_) => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),",
+        "Some(_) => parallelism::clear(&tally, limits),",
+        "Some(_) if !MUTANT => parallelism::clear(&tally, limits),\n            Some(_) => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),",
     ),
     bug(
         "an index gets a pod while it has one",
@@ -192,8 +192,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "what was deleted comes back",
         "src/runtime/cache.rs",
-        "if state.deleted.contains_key(&uid) {",
-        "if state.deleted.contains_key(&uid) && !MUTANT {",
+        "if state.deleted.contains(&uid) {",
+        "if state.deleted.contains(&uid) && !MUTANT {",
     ),
     bug(
         "what a list does not hold is gone, whatever holds it",
@@ -254,5 +254,23 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/ttl/decide.rs",
         "Some(at) => Verdict::Delete(at),",
         "Some(at) => if MUTANT { Verdict::Leave } else { Verdict::Delete(at) },",
+    ),
+    bug(
+        "a pod that is listed as failed and then succeeds counts for its index too",
+        "src/job/decide/listed.rs",
+        "Phase::Succeeded if self.failed.contains(uid) => Phase::Failed,",
+        "Phase::Succeeded if self.failed.contains(uid) && !MUTANT => Phase::Failed,",
+    ),
+    bug(
+        "the time at which a Job is looked at again outlives the Job",
+        "src/job/controller.rs",
+        "self.actor.queue.cancel(&Key::Job(uid.clone()));",
+        "if !MUTANT { self.actor.queue.cancel(&Key::Job(uid.clone())); }",
+    ),
+    bug(
+        "a pod that is given up is remembered for ever",
+        "src/job/act.rs",
+        "self.given_up.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);",
+        "if !MUTANT { self.given_up.lock().unwrap_or_else(PoisonError::into_inner).remove(pod); }",
     ),
 ];

@@ -250,6 +250,12 @@ impl Stage {
     fn compare_caches(&self) -> Result<(), String> {
         let state = self.server.lock();
         for replica in self.replicas.iter().flatten() {
+            // Every Job is finished or gone.
+            for (what, entries) in replica.controllers.remembered() {
+                if entries > 0 {
+                    return Err(format!("{entries} entries of {what} are left, and no Job is unfinished"));
+                }
+            }
             for (resource, cache) in replica.controllers.caches() {
                 let watched = |object: &serde_json::Value| {
                     resource != "pods" || crate::watches::selects(CONTROLLER_UID_LABEL, object)

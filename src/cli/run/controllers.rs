@@ -171,6 +171,8 @@ impl Controllers {
         }
         self.writes.close().await;
         tasks.shutdown().await;
+        // A replica that stands by may do so for months.
+        self.job.forget_all();
         result
     }
 
@@ -181,6 +183,13 @@ impl Controllers {
         caches.extend(self.job_schedule().map(|job_schedule| ("jobschedules", job_schedule.cache())));
         caches.extend(self.ttl.as_ref().and_then(|ttl| ttl.cache()).map(|cache| ("namespaces", cache)));
         caches
+    }
+
+    /// How many entries are remembered of Jobs between syncs, by what they are. All are 0 when every Job is finished, or gone
+    /// if it has a time to live.
+    pub fn remembered(&self) -> Vec<(&'static str, usize)> {
+        let ttl = self.ttl.as_ref().map(|ttl| ("times to live", ttl.timers()));
+        self.job.remembered().into_iter().chain(ttl).collect()
     }
 
     /// How many objects wait to be looked at, by controller.

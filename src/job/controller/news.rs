@@ -79,11 +79,14 @@ impl Controller {
         self.actor.queue.add(Key::Job(job.identity.uid.clone()));
     }
 
-    /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first.
+    /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first. Only a Job of ours
+    /// in the pod's namespace that is not finished, since the Job's end is when that is forgotten.
     fn taken_by_force<'a>(&self, change: &'a Change<PodView>) -> Option<&'a Owner> {
         let before = change.before.as_ref().filter(|before| before.is_active())?;
         let uncounted = change.after.as_ref().is_none_or(|after| after.is_terminating() && !after.tracked);
-        before.owner.as_ref().filter(|_| uncounted && !self.actor.is_given_up(&before.identity.uid))
+        let owner = before.owner.as_ref().filter(|_| uncounted && !self.actor.is_given_up(&before.identity.uid))?;
+        let job = self.actor.jobs.get(&owner.uid).filter(|job| self.claims(job) && !job.status.is_finished())?;
+        (job.identity.namespace == before.identity.namespace).then_some(owner)
     }
 
     fn pod_changed(&self, change: &Change<PodView>) {

@@ -4,21 +4,25 @@ use std::sync::Arc;
 
 use super::Step;
 use crate::job::view::{JobView, PodView};
+use crate::runtime::config::Limits;
 
 /// The pods that the Job controls and selects.
 pub fn owned<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
     pods.iter().filter(|pod| controls(job, pod) && job.selects(&pod.labels))
 }
 
-/// The pods to adopt and to release, if there are any. A Job that is being deleted does neither.
-pub fn claims(job: &JobView, pods: &[Arc<PodView>]) -> Option<Step> {
+/// The pods to adopt and to release, if there are any, as many as one step may. A Job that is being deleted does neither.
+pub fn claims(job: &JobView, pods: &[Arc<PodView>], limits: &Limits) -> Option<Step> {
     if job.deleting {
         return None;
     }
     let selects = |pod: &PodView| job.selects(&pod.labels);
-    let release: Vec<_> = pods.iter().filter(|pod| controls(job, pod) && !selects(pod)).cloned().collect();
+    let most = limits.max_pods_per_sync;
+    let release = pods.iter().filter(|pod| controls(job, pod) && !selects(pod));
+    let release: Vec<_> = release.take(most).cloned().collect();
     let orphan = |pod: &PodView| pod.owner.is_none() && !pod.deleting;
-    let adopt: Vec<_> = pods.iter().filter(|pod| orphan(pod) && selects(pod)).cloned().collect();
+    let adopt = pods.iter().filter(|pod| orphan(pod) && selects(pod));
+    let adopt: Vec<_> = adopt.take(most - release.len()).cloned().collect();
     (!release.is_empty() || !adopt.is_empty()).then_some(Step::Claim { adopt, release })
 }
 
@@ -32,7 +36,7 @@ mod tests {
     use super::*;
 
     fn claim(job: &Job, pods: &[Pod]) -> Option<(Vec<String>, Vec<String>)> {
-        match claims(&job.view, &views(pods)) {
+        match claims(&job.view, &views(pods), &Limits::default()) {
             Some(Step::Claim { adopt, release }) => Some((names(&adopt), names(&release))),
             _ => None,
         }

@@ -170,6 +170,12 @@ impl Job {
         self
     }
 
+    /// The removal of a finalizer was refused a moment ago.
+    pub fn refused_untracking(mut self) -> Self {
+        self.refused.untracking = true;
+        self
+    }
+
     pub fn tally(&self, pods: &[Pod]) -> Tally {
         let pods = views(pods);
         Tally::of(&self.view, claims::owned(&self.view, &pods))

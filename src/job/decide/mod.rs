@@ -159,13 +159,14 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let Situation { job, pods, backoff, numbers_stale, .. } = *situation;
     let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), numbers_stale };
     if job.status.is_finished() {
-        let left: Vec<_> = claims::owned(job, pods).filter(|pod| pod.tracked).cloned().collect();
+        let left = claims::owned(job, pods).filter(|pod| pod.tracked && !situation.refused.untracking);
+        let left: Vec<_> = left.take(limits.max_pods_per_sync).cloned().collect();
         return simple(if left.is_empty() { Step::Nothing } else { Step::Untrack(left) });
     }
     if let Some(event) = refusal(job) {
         return simple(Step::Refuse(event));
     }
-    if let Some(step) = claims::claims(job, pods) {
+    if let Some(step) = claims::claims(job, pods, limits) {
         return simple(step);
     }
 
@@ -190,7 +191,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     }
     if !situation.refused.pods {
         let plan = match outcome {
-            Some(_) => parallelism::clear(&tally),
+            Some(_) => parallelism::clear(&tally, limits),
             None if job.deleting => PodPlan::Nothing,
             None => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),
         };
@@ -272,6 +273,18 @@ impl Outcome {
 struct Brief<'a>(&'a Step);
 
 impl Step {
+    /// How many writes it takes, about.
+    pub fn writes(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Refuse(_) => 0,
+            Self::Claim { adopt, release } => adopt.len() + release.len(),
+            Self::CreatePods { pods, .. } => pods.len(),
+            Self::DeletePods { pods, uncounted } => pods.len() * if *uncounted { 2 } else { 1 },
+            Self::Untrack(pods) => pods.len(),
+            _ => 1,
+        }
+    }
+
     /// In a word and a number, for the log.
     pub fn brief(&self) -> impl std::fmt::Debug {
         Brief(self)
@@ -321,6 +334,39 @@ mod tests {
         let Step::Untrack(left) = job.decide(&pods).step else { panic!() };
         assert_eq!(names(&left), ["a"]);
         assert!(matches!(job.decide(&pods[1..]).step, Step::Nothing));
+    }
+
+    #[test]
+    fn work_of_one_step_is_bounded_for_jobs_of_any_size() {
+        let job = Job::new().completions(10_000).parallelism(10_000).started(0);
+        let running: Vec<_> = (0..10_000).map(|n| pod(&format!("{n:05}")).running(1)).collect();
+        let orphans: Vec<_> = running.iter().cloned().map(Pod::orphan).collect();
+        let relabelled: Vec<_> = running.iter().cloned().map(|pod| pod.label("app", "other")).collect();
+        let failing = job.clone().condition("FailureTarget");
+        let finished = failing.clone().condition("Failed");
+        let steps = [
+            finished.decide(&running).step,
+            failing.decide(&running).step,
+            job.clone().suspend(true).decide(&running).step,
+            job.decide(&orphans).step,
+            job.decide(&relabelled).step,
+        ];
+        for step in steps {
+            let writes = match &step {
+                Step::Untrack(pods) | Step::DeletePods { pods, .. } => pods.len(),
+                Step::Claim { adopt, release } => adopt.len() + release.len(),
+                other => panic!("{:?}", other.brief()),
+            };
+            assert_eq!(writes, Limits::default().max_pods_per_sync, "{:?}", step.brief());
+        }
+    }
+
+    #[test]
+    fn refused_untracking_of_a_finished_job_is_not_repeated_in_the_same_sync() {
+        let mut job = Job::new().completions(1).condition("FailureTarget").condition("Failed");
+        assert!(matches!(job.decide(&[pod("a").failed(5)]).step, Step::Untrack(_)));
+        job = job.refused_untracking();
+        assert!(matches!(job.decide(&[pod("a").failed(5)]).step, Step::Nothing));
     }
 
     #[test]

@@ -30,11 +30,12 @@ pub enum PodPlan {
 }
 
 /// The outcome is fixed: no pod may stay active. Their finalizers stay, so that they are counted.
-pub fn clear(tally: &Tally) -> PodPlan {
+pub fn clear(tally: &Tally, limits: &Limits) -> PodPlan {
     if tally.active.is_empty() {
         return PodPlan::Nothing;
     }
-    PodPlan::Delete { pods: tally.active.clone(), uncounted: false }
+    let pods = tally.active.iter().take(limits.max_pods_per_sync).cloned().collect();
+    PodPlan::Delete { pods, uncounted: false }
 }
 
 /// As many active pods as wanted: all go from a suspended Job, surplus and misplaced ones go, and missing ones come
@@ -54,9 +55,7 @@ pub fn manage(
     let wanted = if job.spec.suspend { 0 } else { completions::wanted_active(job, tally) };
     let mut surplus = surplus(job, tally, active.saturating_sub(wanted));
     if !surplus.is_empty() {
-        if !job.spec.suspend {
-            surplus.truncate(limits.max_pods_per_sync);
-        }
+        surplus.truncate(limits.max_pods_per_sync);
         return PodPlan::Delete { pods: surplus, uncounted: true };
     }
     let in_the_way = pod_replacement_policy::in_the_way(job, &tally.terminating);
@@ -169,7 +168,7 @@ mod tests {
     fn back_off_holds_creation_but_not_deletion() {
         let job = Job::new().completions(3).parallelism(1);
         let failed = pod("failed").failed(NOW - 4);
-        let backoff = Backoff::default().after(&views(std::slice::from_ref(&failed)), &[]);
+        let backoff = Backoff::default().after(&job.view, &views(std::slice::from_ref(&failed)), &[]);
         let held = |pods: &[Pod]| {
             let pods = [std::slice::from_ref(&failed), pods].concat();
             manage(&job.view, &job.tally(&pods), &backoff, None, time(NOW), &Limits::default())

@@ -1,0 +1,164 @@
+//! One Job's work, however much, does not hold up another Job's first write.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+
+use super::{Config, Controller, Key, LEFT_BEHIND_A_TURN};
+use crate::job::decide::fixtures::pod;
+use crate::job::metrics::JobMetrics;
+use crate::job::view::{JobView, Owner, PodView};
+use crate::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
+use crate::runtime::cache::Source;
+use crate::runtime::clock::Clock;
+use crate::runtime::config::{Claim, Limits};
+use crate::runtime::events;
+use crate::runtime::kit::Kit;
+use crate::runtime::worker::SyncMetrics;
+use crate::runtime::writes::Writes;
+
+/// How many pods the Job has whose work comes first.
+const PODS: usize = 10_000;
+
+/// The requests that write, in order.
+type Log = Arc<Mutex<Vec<(Method, String)>>>;
+
+/// An API server that knows no Job, takes finalizers off pods and creates pods. Each answer takes 5 ms.
+fn client(log: &Log) -> Client {
+    let log = log.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let log = log.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let (code, answer) = answer(&method, &path);
+            if method != Method::GET {
+                log.lock().unwrap().push((method, path));
+            }
+            let body = answer.to_string().into_bytes();
+            Ok::<_, std::io::Error>(Response::builder().status(code).body(Body::from(body)).unwrap())
+        }
+    });
+    Client::new(service, "default")
+}
+
+fn answer(method: &Method, path: &str) -> (u16, Value) {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let made = *method == Method::POST;
+    let patched = *method == Method::PATCH && path.contains("/pods/");
+    if !made && !patched {
+        return (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": ""}));
+    }
+    let owner = if made { "other" } else { "gone" };
+    let reference = json!({"apiVersion": "batch/v1", "kind": "Job", "name": owner, "uid": owner, "controller": true});
+    let metadata = json!({
+        "name": if made { "made" } else { name },
+        "namespace": "default", "uid": if made { "made".to_owned() } else { format!("uid-{name}") },
+        "resourceVersion": "2", "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": {CONTROLLER_UID_LABEL: owner}, "ownerReferences": [reference],
+        "finalizers": if made { json!([TRACKING_FINALIZER]) } else { json!([]) },
+    });
+    (
+        200,
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": {"phase": "Succeeded"}}),
+    )
+}
+
+fn controller(log: &Log) -> Arc<Controller> {
+    let client = client(log);
+    let clock = Clock::following_tokio(Timestamp::UNIX_EPOCH);
+    let (recorder, _) = events::recorder(client.clone(), clock.clone());
+    let mut registry = Registry::default();
+    let syncs = SyncMetrics::new(&mut registry);
+    let kit = Kit { client, namespace: None, writes: Arc::new(Writes::new(50)), recorder, clock, syncs };
+    // The worst case: a single worker.
+    let config =
+        Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, limits: Limits::default() };
+    let controller = Arc::new(Controller::new(kit, config, JobMetrics::new(&mut registry)));
+    controller.actor.queue.open();
+    controller
+}
+
+fn job(name: &str, status: &Value) -> JobView {
+    let labels = json!({CONTROLLER_UID_LABEL: name});
+    let wire = json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name, "resourceVersion": "1"},
+        "spec": {
+            "completions": 1, "parallelism": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never"}},
+        },
+        "status": status,
+    });
+    JobView::parse(serde_json::from_str(&wire.to_string()).unwrap()).unwrap()
+}
+
+/// Pods that ended and carry our finalizer; of this owner, if of one.
+fn fill(controller: &Controller, owner: Option<&str>) {
+    for n in 0..PODS {
+        let mut view: PodView = pod(&n.to_string()).succeeded(5).view;
+        view.owner = owner.map(|owner| Owner { uid: owner.into(), name: owner.to_owned(), is_job: true });
+        view.labels = [(CONTROLLER_UID_LABEL.to_owned(), owner.unwrap_or_default().to_owned())].into();
+        controller.actor.pods.apply(view, Source::Watch);
+    }
+}
+
+/// How many writes come before the first pod of the other Job, whose key comes last.
+async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usize {
+    controller.actor.jobs.apply(job("other", &json!({})), Source::Watch);
+    controller.actor.queue.add(Key::Job("other".into()));
+    let working = controller.clone();
+    let worker = tokio::spawn(async move { working.work().await });
+    let first = loop {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let position = log.lock().unwrap().iter().position(|(method, _)| *method == Method::POST);
+        if let Some(position) = position {
+            break position;
+        }
+    };
+    // The rest is done all the same.
+    while controller.actor.pods.all(|pod| pod.tracked).len() > 1 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    worker.abort();
+    first
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_pods_of_a_deleted_job_hold_up_no_other_job() {
+    let log = Log::default();
+    let controller = controller(&log);
+    fill(&controller, Some("gone"));
+    controller.actor.queue.add(Key::Job("gone".into()));
+    let before = writes_before_the_other(&controller, &log).await;
+    assert!(before <= LEFT_BEHIND_A_TURN, "{before} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_pods_of_a_finished_job_hold_up_no_other_job() {
+    let log = Log::default();
+    let controller = controller(&log);
+    let conditions = json!([{"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "True"}]);
+    controller.actor.jobs.apply(job("gone", &json!({"conditions": conditions})), Source::Watch);
+    fill(&controller, Some("gone"));
+    controller.actor.queue.add(Key::Job("gone".into()));
+    let before = writes_before_the_other(&controller, &log).await;
+    assert!(before <= Limits::default().max_pods_per_sync, "{before} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_orphaned_pods_hold_up_no_job() {
+    let log = Log::default();
+    let controller = controller(&log);
+    fill(&controller, None);
+    for pod in controller.actor.pods.all(|_| true) {
+        controller.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+    }
+    let before = writes_before_the_other(&controller, &log).await;
+    assert!(before <= 1, "{before} writes");
+}
