@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt, stream};
+use serde_json::Value;
 
 use crate::scenario::{Scenario, Step};
 use crate::snapshot::{Side, Snapshot, differences};
@@ -16,6 +17,9 @@ const QUIET: Duration = Duration::from_millis(1_600);
 /// They differ and have not changed for so long: they will go on to differ. Longer than the first retries of a sync that
 /// failed, which both wait out, and than the first pod back-off.
 const STUCK: Duration = Duration::from_secs(14);
+/// The same where a policy ignores disruptions: these raise the back-off of the built-in controller alone (docs/differences.md),
+/// so ours creates the next pod sooner. As long as the wait after three failures.
+const STUCK_IN_BACKOFF: Duration = Duration::from_secs(48);
 /// What is awaited by name may take so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,7 +69,8 @@ async fn script(stage: &Stage, namespaces: &[String; 2], scenario: &Scenario) ->
     );
     left_made.and(right_made)?;
     let mut story = format!("  created {}\n", scenario.spec);
-    let mut seen = settle(stage, namespaces, &mut story, |_| true).await?;
+    let stuck = if ignores_disruptions(&scenario.spec) { STUCK_IN_BACKOFF } else { STUCK };
+    let mut seen = settle(stage, namespaces, &mut story, stuck, |_| true).await?;
     for step in &scenario.steps {
         let _ = writeln!(story, "  then {step:?}");
         let (left, right) = tokio::join!(
@@ -92,19 +97,25 @@ async fn script(stage: &Stage, namespaces: &[String; 2], scenario: &Scenario) ->
         }
         seen = match step {
             Step::AwaitActive(count) => {
-                settle(stage, namespaces, &mut story, |side| active(side).len() == *count).await?
+                settle(stage, namespaces, &mut story, stuck, |side| active(side).len() == *count).await?
             }
             Step::Await(type_) => {
                 let holds = |side: &Side| {
                     let conditions = side.jobs.values().filter_map(|job| job.status.as_ref()?.conditions.as_ref());
                     conditions.flatten().any(|condition| condition.type_ == *type_ && condition.status == "True")
                 };
-                settle(stage, namespaces, &mut story, holds).await?
+                settle(stage, namespaces, &mut story, stuck, holds).await?
             }
-            _ => settle(stage, namespaces, &mut story, |_| true).await?,
+            _ => settle(stage, namespaces, &mut story, stuck, |_| true).await?,
         };
     }
     Ok(())
+}
+
+/// Whether a policy of this Job ignores failures by pod conditions.
+fn ignores_disruptions(spec: &Value) -> bool {
+    let mut rules = spec["podFailurePolicy"]["rules"].as_array().into_iter().flatten();
+    rules.any(|rule| rule["action"] == "Ignore" && !rule["onPodConditions"].is_null())
 }
 
 /// The code of the API server's answer.
@@ -120,6 +131,7 @@ async fn settle(
     stage: &Stage,
     namespaces: &[String; 2],
     story: &mut String,
+    stuck: Duration,
     wanted: impl Fn(&Side) -> bool,
 ) -> Result<[Side; 2]> {
     let start = Instant::now();
@@ -137,7 +149,7 @@ async fn settle(
         if equal && as_wanted && since.elapsed() >= QUIET {
             return Ok(sides);
         }
-        if !equal && since.elapsed() >= STUCK || start.elapsed() >= PATIENCE {
+        if !equal && since.elapsed() >= stuck || start.elapsed() >= PATIENCE {
             let difference = differences(&now[0], &now[1]);
             let what = if equal { "what was awaited does not come".to_owned() } else { difference };
             bail!("{story}  and differ:\n{what}\n  our log:\n{}", stage.log(&namespaces[1]));

@@ -261,7 +261,7 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     };
     let (failed, succeeded) = (ended(crate::job::view::Phase::Failed), ended(crate::job::view::Phase::Succeeded));
     // What the controller remembers of failures, as far as the pods still tell.
-    let backoff = Backoff::default().after(&failed, &succeeded);
+    let backoff = Backoff::default().after(&job, &failed, &succeeded);
     let situation = Situation {
         waiting: facts.waiting,
         job: &job,

@@ -2,13 +2,21 @@
 //!
 //! Failures since the last success double the wait, from 10 s up to 10 minutes by default, counted from the end of
 //! the last pod that failed ([Job docs](https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy)).
+//!
+//! A disruption that a podFailurePolicy ignores does not double the wait
+//! ([#130881](https://github.com/kubernetes/kubernetes/issues/130881)): the next pod of the Job may be created as soon as the
+//! first wait has passed since the *creation* of the disrupted pod. A pod that ran for longer is replaced immediately, and
+//! a Job whose pods are evicted as fast as they start cannot flood the control plane
+//! ([#119378](https://github.com/kubernetes/kubernetes/issues/119378)). Failures that are ignored by exit code alone count here:
+//! nothing but back-off slows a container down that exits immediately.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::job::view::PodView;
+use super::pod_failure_policy::is_ignored_disruption;
+use crate::job::view::{JobView, PodView};
 use crate::runtime::config::Limits;
 use crate::runtime::identity::Uid;
 
@@ -17,29 +25,31 @@ use crate::runtime::identity::Uid;
 pub struct Backoff {
     failures: u32,
     last_failure: Option<Timestamp>,
+    /// Creation time of the newest pod that was lost to an ignored disruption.
+    disrupted: Option<Timestamp>,
     /// Pods that are in the numbers above and still look new.
     seen: HashSet<Uid>,
 }
 
 impl Backoff {
     /// With the pods that failed and succeeded since.
-    pub fn after(&self, new_failed: &[Arc<PodView>], new_succeeded: &[Arc<PodView>]) -> Self {
-        let unseen = |pods: &[Arc<PodView>]| -> Vec<Timestamp> {
-            pods.iter().filter(|pod| !self.seen.contains(&pod.identity.uid)).map(|pod| pod.finished_at).collect()
-        };
-        let failed = unseen(new_failed);
-        let last_success = unseen(new_succeeded).into_iter().max();
-        let ended = new_failed.iter().chain(new_succeeded);
-        let seen = ended.map(|pod| pod.identity.uid.clone()).collect();
+    pub fn after(&self, job: &JobView, new_failed: &[Arc<PodView>], new_succeeded: &[Arc<PodView>]) -> Self {
+        let (ignored, failed): (Vec<_>, Vec<_>) = new_failed.iter().partition(|pod| is_ignored_disruption(job, pod));
+        let disrupted = ignored.iter().map(|pod| pod.created).max().max(self.disrupted);
+        let is_new = |pod: &&Arc<PodView>| !self.seen.contains(&pod.identity.uid);
+        let ends: Vec<Timestamp> = failed.iter().copied().filter(is_new).map(|pod| pod.finished_at).collect();
+        let last_success = new_succeeded.iter().filter(is_new).map(|pod| pod.finished_at).max();
+        let seen = failed.into_iter().chain(new_succeeded).map(|pod| pod.identity.uid.clone()).collect();
         match last_success {
             // A success wipes out what was before it.
             Some(success) => {
-                let later = || failed.iter().filter(|at| **at > success);
-                Self { failures: later().count() as u32, last_failure: later().max().copied(), seen }
+                let later = || ends.iter().filter(|at| **at > success);
+                Self { failures: later().count() as u32, last_failure: later().max().copied(), disrupted, seen }
             }
             None => Self {
-                failures: self.failures.saturating_add(failed.len() as u32),
-                last_failure: failed.into_iter().max().or(self.last_failure),
+                failures: self.failures.saturating_add(ends.len() as u32),
+                last_failure: ends.into_iter().max().or(self.last_failure),
+                disrupted,
                 seen,
             },
         }
@@ -47,7 +57,8 @@ impl Backoff {
 
     /// When the wait is over; none if there is nothing to wait for.
     pub fn over_at(&self, limits: &Limits) -> Option<Timestamp> {
-        over_at(self.failures, self.last_failure?, limits)
+        let failures = self.last_failure.and_then(|last| over_at(self.failures, last, limits));
+        failures.max(self.disrupted.map(|created| disruption_over_at(created, limits)))
     }
 }
 
@@ -59,14 +70,32 @@ pub fn over_at(failures: u32, last: Timestamp, limits: &Limits) -> Option<Timest
     Some(last.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 
+/// When a pod that was created at that time, and lost to an ignored disruption, may be replaced.
+pub fn disruption_over_at(created: Timestamp, limits: &Limits) -> Timestamp {
+    created.checked_add(limits.pod_failure_backoff).unwrap_or(Timestamp::MAX)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::fixtures::*;
     use super::super::tally::Tally;
     use super::*;
 
     fn after(before: &Backoff, tally: &Tally) -> Backoff {
-        before.after(&tally.new_failed, &tally.new_succeeded)
+        before.after(&Job::new().view, &tally.new_failed, &tally.new_succeeded)
+    }
+
+    /// A Job whose policy ignores disruptions, and exit code 42.
+    fn ignoring() -> Job {
+        let pattern = json!([{"type": "DisruptionTarget", "status": "True"}]);
+        Job::new().failure_rule(json!({"action": "Ignore", "onPodConditions": pattern})).rule("Ignore", 42)
+    }
+
+    /// Created at one time, evicted at another.
+    fn evicted(name: &str, created: i64, at: i64) -> Pod {
+        pod(name).running(created).failed(at).condition("DisruptionTarget", "True")
     }
 
     /// The failures counted and the seconds from time 0 at which the wait is over.
@@ -107,5 +136,45 @@ mod tests {
         let pods = [pod("b").failed(5), pod("c").succeeded(6), pod("d").failed(8)];
         assert_eq!(state(&after(&before, &Job::new().tally(&pods))), (1, Some(18)));
         assert_eq!(state(&after(&before, &Job::new().tally(&pods[1..2]))), (0, None));
+    }
+
+    #[test]
+    fn ignored_disruptions_of_running_pods_delay_no_replacement() {
+        let job = ignoring();
+        let drained: Vec<Pod> = (0..3).map(|n| evicted(&n.to_string(), 0, 50 + n)).collect();
+        let tally = job.tally(&drained);
+        let ignored = Backoff::default().after(&job.view, &tally.new_failed, &tally.new_succeeded);
+        assert_eq!(state(&ignored), (0, Some(10)), "the wait was over before the pods were evicted");
+        let counted = Backoff::default().after(&Job::new().view, &tally.new_failed, &tally.new_succeeded);
+        assert_eq!(state(&counted), (3, Some(92)), "without a policy disruptions count as failures");
+    }
+
+    #[test]
+    fn pods_that_are_evicted_as_they_start_are_replaced_once_per_first_wait() {
+        let job = ignoring();
+        let mut backoff = Backoff::default();
+        for round in 0..5 {
+            let pods = [evicted(&round.to_string(), 10 * round, 10 * round + 1)];
+            let tally = job.tally(&pods);
+            backoff = backoff.after(&job.view, &tally.new_failed, &tally.new_succeeded);
+            assert_eq!(state(&backoff), (0, Some(10 * round + 10)));
+        }
+    }
+
+    #[test]
+    fn failures_ignored_by_exit_code_raise_the_wait() {
+        let job = ignoring();
+        let pods = [pod("a").failed(1).exit("main", 42), pod("b").failed(2).exit("main", 42)];
+        let tally = job.tally(&pods);
+        let backoff = Backoff::default().after(&job.view, &tally.new_failed, &tally.new_succeeded);
+        assert_eq!((tally.failed, state(&backoff)), (0, (2, Some(22))));
+    }
+
+    #[test]
+    fn counted_failure_beside_an_ignored_disruption_sets_the_wait() {
+        let job = ignoring();
+        let tally = job.tally(&[evicted("a", 0, 90), pod("b").failed(50).exit("main", 1)]);
+        let backoff = Backoff::default().after(&job.view, &tally.new_failed, &tally.new_succeeded);
+        assert_eq!(state(&backoff), (1, Some(60)));
     }
 }

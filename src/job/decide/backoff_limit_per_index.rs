@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_failure_policy::{Verdict, ignores_disruptions_alone, is_ignored_disruption, verdict};
 use super::pod_replacement_policy::is_failed;
 use super::{NewPod, backoff};
 use crate::job::index::{CompletionIndex, IndexSet};
@@ -84,16 +84,25 @@ pub fn ready(
     let mut first: Option<Reverse<Timestamp>> = None;
     for index in indexes {
         let record = records.get(&index);
-        let until = record.and_then(|record| {
-            let failures = u32::try_from(record.index_failures.all()).unwrap_or_default().saturating_add(1);
-            backoff::over_at(failures, record.finished_at, limits)
-        });
+        let until = record.and_then(|record| replaceable_at(job, record, limits));
         match until.filter(|until| *until > now) {
             Some(until) => first = first.max(Some(Reverse(until))),
             None => ready.push(NewPod { index: Some(index), failures: Some(carried(job, record.map(Arc::as_ref))) }),
         }
     }
     if ready.is_empty() { Err(first.map(|Reverse(until)| until)) } else { Ok(ready) }
+}
+
+/// When the replacement of this failed pod of an index may be created. Ignored disruptions do not raise the wait, as in
+/// [`backoff`]; where a policy ignores other failures too, the pod's count does not tell them apart, and all of them do.
+fn replaceable_at(job: &JobView, record: &PodView, limits: &Limits) -> Option<Timestamp> {
+    if is_ignored_disruption(job, record) {
+        return Some(backoff::disruption_over_at(record.created, limits));
+    }
+    let IndexFailures { counted, .. } = record.index_failures;
+    let before = if ignores_disruptions_alone(job) { counted } else { record.index_failures.all() };
+    let failures = u32::try_from(before).unwrap_or_default().saturating_add(1);
+    backoff::over_at(failures, record.finished_at, limits)
 }
 
 /// The failures that a new pod of an index carries over from the one it replaces.
@@ -203,6 +212,19 @@ mod tests {
         assert_eq!(plan(&job, &waiting, 105), Err(Some(time(110))));
         assert_eq!(plan(&job, &waiting, 110), Ok(vec![(0, 1, 0)]));
         assert_eq!(plan(&job, &[waiting[1].clone(), pod("new").index(0)], 110), Err(Some(time(140))));
+    }
+
+    #[test]
+    fn ignored_disruptions_of_an_index_delay_no_replacement() {
+        let rule = serde_json::json!({"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        let job = Job::new().indexed(1).per_index(5).failure_rule(rule);
+        let evicted = |created, at| pod("a").index(0).running(created).failed(at).condition("DisruptionTarget", "True");
+        assert_eq!(plan(&job, &[evicted(0, 100).failures(0, 4)], 100), Ok(vec![(0, 0, 5)]));
+        assert_eq!(plan(&job, &[evicted(95, 100).failures(0, 4)], 100), Err(Some(time(105))), "evicted as it started");
+        let failed = pod("a").index(0).failures(0, 4).failed(100).exit("main", 1);
+        assert_eq!(plan(&job, std::slice::from_ref(&failed), 100), Err(Some(time(110))), "its first failure");
+        let also_by_code = job.rule("Ignore", 42);
+        assert_eq!(plan(&also_by_code, &[failed], 100), Err(Some(time(260))), "which of the five were disruptions?");
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     }
 
     let tally = Tally::of(job, claims::owned(job, pods));
-    let backoff = backoff.after(&tally.new_failed, &tally.new_succeeded);
+    let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
     let waiting = situation.waiting.filter(|_| !job.deleting && !job.spec.suspend && !job.status.has_outcome());
     if let Some(waiting) = waiting.filter(|_| tally.is_idle() && job.status.uncounted.is_empty()) {

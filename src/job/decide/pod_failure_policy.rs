@@ -48,6 +48,29 @@ pub fn verdict(job: &JobView, pod: &PodView) -> Verdict {
     }
 }
 
+/// The condition of a pod that the control plane, a node or a user's drain takes away.
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
+
+/// Returns whether this pod was lost to a disruption, and the policy ignores that.
+pub fn is_ignored_disruption(job: &JobView, pod: &PodView) -> bool {
+    let conditions = pod.end.iter().flat_map(|end| &end.conditions);
+    let disrupted = || conditions.clone().any(|(type_, status)| type_ == DISRUPTION_TARGET && status == "True");
+    job.spec.failure_rules.is_some() && disrupted() && verdict(job, pod) == Verdict::Ignore
+}
+
+/// Returns whether the policy ignores disruptions and no other failures. What a pod's annotation counts as ignored is then
+/// known to have been disruptions.
+pub fn ignores_disruptions_alone(job: &JobView) -> bool {
+    let rules = job.spec.failure_rules.iter().flat_map(|rules| rules.iter());
+    let mut ignore = rules.filter(|rule| rule.action == FailureAction::Ignore).peekable();
+    let is_disruption = |(type_, status): &(String, String)| type_ == DISRUPTION_TARGET && status == "True";
+    ignore.peek().is_some()
+        && ignore.all(|rule| match &rule.on {
+            FailureMatch::Conditions(patterns) => patterns.iter().all(is_disruption),
+            FailureMatch::ExitCodes { .. } => false,
+        })
+}
+
 /// Why the Job is to fail, if one of these pods says so.
 pub fn fail_job(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
     job.spec.failure_rules.as_ref()?;
