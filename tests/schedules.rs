@@ -1,12 +1,16 @@
-//! Every schedule of `tests/schedules.jsonl` means what robfig/cron v3, which wrote the file, makes of it.
+//! Every schedule of `tests/schedules.jsonl` means what robfig/cron v3, which wrote the file, makes of it. Beside clock changes,
+//! the times of a JobSchedule and the missed time of a CronJob are those that a walk through all minutes finds.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use jobwright::cronjob::missed::{self, Missed};
 use jobwright::cronjob::schedule::Schedule;
 use jobwright::cronjob::zones;
+use jobwright::jobschedule::timetable::{Dst, Excluded, Timetable};
 use proptest::prelude::*;
 use serde::Deserialize;
 
@@ -68,6 +72,17 @@ fn every_row_of_the_table_holds() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_search_goes_on_past_a_day_that_clocks_skip() {
+    let apia = zones::zone("Pacific/Apia").unwrap();
+    let next = |text: &str, after: &str| {
+        Schedule::parse(text).unwrap().next(after.parse().unwrap(), &apia).map(|next| next.to_string())
+    };
+    assert_eq!(next("0 12 31 12 *", "2011-12-29T12:00:00Z").as_deref(), Some("2011-12-30T22:00:00Z"));
+    assert_eq!(next("0 0 1 1 *", "2011-12-29T12:00:00Z").as_deref(), Some("2011-12-31T10:00:00Z"));
+    assert_eq!(next("0 12 30 12 *", "2011-12-29T12:00:00Z").as_deref(), Some("2012-12-29T22:00:00Z"));
+}
+
 /// One field: a star, values, ranges and steps, within bounds.
 fn field(min: u32, max: u32) -> impl Strategy<Value = String> {
     let value = move || min..=max;
@@ -104,5 +119,147 @@ proptest! {
             Some(found) => prop_assert_eq!(next, Some(found), "{}", text),
             None => prop_assert!(next.is_none_or(|next| next.duration_since(first) >= SignedDuration::from_hours(168)), "{}", text),
         }
+    }
+}
+
+/// Zones whose clocks are moved by half an hour, by a day, by two hours, at midnight, or four times a year.
+const ZONES: &[&str] = &[
+    "Africa/Cairo",
+    "Africa/Casablanca",
+    "America/Asuncion",
+    "America/Havana",
+    "America/New_York",
+    "America/Nuuk",
+    "America/Sao_Paulo",
+    "America/St_Johns",
+    "Antarctica/Troll",
+    "Asia/Amman",
+    "Asia/Beirut",
+    "Asia/Pyongyang",
+    "Asia/Tehran",
+    "Atlantic/Azores",
+    "Australia/Lord_Howe",
+    "Europe/Paris",
+    "Pacific/Apia",
+    "Pacific/Kiritimati",
+    "Pacific/Kwajalein",
+];
+
+/// A zone, and a moment at which its clocks are moved.
+fn clock_change() -> impl Strategy<Value = (TimeZone, Timestamp)> {
+    (prop::sample::select(ZONES), any::<prop::sample::Index>()).prop_map(|(name, index)| {
+        let zone = zones::zone(name).unwrap();
+        let (begin, end): (Timestamp, Timestamp) =
+            ("1990-01-01T00:00:00Z".parse().unwrap(), "2040-01-01T00:00:00Z".parse().unwrap());
+        let changes: Vec<Timestamp> =
+            zone.following(begin).map(|change| change.timestamp()).take_while(|at| *at < end).collect();
+        (zone.clone(), *index.get(&changes))
+    })
+}
+
+/// A schedule that is due on most days.
+fn frequent() -> impl Strategy<Value = String> {
+    let day = prop_oneof![4 => Just("*".to_owned()), 1 => field(1, 31)];
+    let weekday = prop_oneof![4 => Just("*".to_owned()), 1 => field(0, 6)];
+    (field(0, 59), field(0, 23), day, weekday)
+        .prop_map(|(minute, hour, day, weekday)| format!("{minute} {hour} {day} * {weekday}"))
+}
+
+/// All instants after `from` and not after `to` at which a schedule is due: each local minute is asked.
+fn walked(schedule: &Schedule, zone: &TimeZone, dst: Dst, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
+    let dst = if schedule.has_certain_hours() { dst } else { Dst::Skip };
+    let far = SignedDuration::from_hours(27);
+    let begin = zone.to_datetime(from - far).with().second(0).subsec_nanosecond(0).build().unwrap();
+    let end = zone.to_datetime(to + far);
+    let minutes = std::iter::successors(Some(begin), |at: &DateTime| at.checked_add(SignedDuration::from_mins(1)).ok());
+    let mut instants = BTreeSet::new();
+    for local in minutes.take_while(|at| *at <= end).filter(|at| schedule.matches(*at)) {
+        let ambiguous = zone.to_ambiguous_timestamp(local);
+        match (ambiguous.offset(), dst) {
+            (AmbiguousOffset::Gap { .. }, Dst::Skip) => {}
+            (AmbiguousOffset::Fold { .. }, Dst::Shift | Dst::Skip) => {
+                instants.extend([ambiguous.earlier().unwrap(), ambiguous.later().unwrap()]);
+            }
+            _ => {
+                instants.insert(ambiguous.compatible().unwrap());
+            }
+        }
+    }
+    instants.retain(|at| from < *at && *at <= to);
+    instants
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Forwards and backwards, the times of a JobSchedule are those that a walk through all minutes finds.
+    #[test]
+    fn times_beside_clock_changes_are_those_of_a_walk_through_all_minutes(
+        (zone, change) in clock_change(),
+        texts in prop::collection::vec(frequent(), 1..4),
+        dst in prop::sample::select(&[Dst::Once, Dst::Shift, Dst::Skip][..]),
+        (before, after) in (0_i64..2 * 86_400, 0_i64..2 * 86_400),
+        most in 1_usize..50,
+        excluded in prop::option::of((-40_i64..40, 1_i64..30)),
+    ) {
+        let schedules: Vec<Schedule> = texts.iter().map(|text| Schedule::parse(text).unwrap()).collect();
+        let (from, to) = (change - SignedDuration::from_secs(before), change + SignedDuration::from_secs(after));
+        let hours = |hours| zone.to_datetime(change).checked_add(SignedDuration::from_hours(hours)).unwrap();
+        let window = excluded.map(|(begin, length)| (hours(begin), hours(begin + length)));
+        let table = Timetable {
+            schedules: schedules.clone(),
+            zone: zone.clone(),
+            dst,
+            exclude: window.map(|(from, to)| Excluded::Window(from, to)).into_iter().collect(),
+            not_before: None,
+            not_after: None,
+            anchor: from,
+            jitter: SignedDuration::ZERO,
+            who: "default/a".to_owned(),
+        };
+        let mut expected: BTreeSet<Timestamp> =
+            schedules.iter().flat_map(|schedule| walked(schedule, &zone, dst, from, to)).collect();
+        expected.retain(|at| {
+            let local = zone.to_datetime(*at);
+            !window.is_some_and(|(begin, end)| begin <= local && local < end)
+        });
+        let expected: Vec<Timestamp> = expected.into_iter().collect();
+        let what = format!("{texts:?} in {:?} from {from} to {to}", zone.iana_name());
+        let forwards: Vec<Timestamp> = table.times(from).take_while(|at| *at <= to).collect();
+        prop_assert_eq!(&forwards, &expected, "forwards: {}", what);
+        prop_assert_eq!(&table.missed(from, to, usize::MAX), &expected, "backwards: {}", what);
+        let newest = expected.len().saturating_sub(most);
+        prop_assert_eq!(&table.missed(from, to, most), &expected[newest..], "the newest {}: {}", most, what);
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The missed time of a CronJob is the last one that a walk from time to time finds, however irregular they are.
+    #[test]
+    fn the_missed_time_is_the_last_one_of_a_walk_from_time_to_time(
+        (zone, change) in clock_change(),
+        text in prop_oneof![4 => frequent(), 1 => Just("@every 7m".to_owned()), 1 => Just("0-4,30 0,3 * * *".to_owned())],
+        (before, after) in (0_i64..2 * 86_400, 0_i64..2 * 86_400),
+    ) {
+        let schedule = Schedule::parse(&text).unwrap();
+        let (earliest, now) = (change - SignedDuration::from_secs(before), change + SignedDuration::from_secs(after));
+        let times = std::iter::successors(schedule.next(earliest, &zone), |at| schedule.next(*at, &zone));
+        let times: Vec<Timestamp> = times.take_while(|at| *at <= now).collect();
+        let expected = match times.last() {
+            Some(latest) => Missed::Some { latest: *latest, many: times.len() > 100 },
+            None => Missed::None,
+        };
+        let found = missed::since(&schedule, &zone, earliest, now);
+        if schedule.next(earliest, &zone).is_none() {
+            prop_assert_eq!(found, Missed::Invalid);
+        } else {
+            prop_assert_eq!(found, expected, "{} in {:?} from {} to {}", text, zone.iana_name(), earliest, now);
+        }
+        let last = times.last().copied().unwrap_or(earliest);
+        let upcoming = missed::upcoming(&schedule, &zone, earliest, now);
+        prop_assert_eq!(upcoming, schedule.next(last, &zone), "{} in {:?} after {}", text, zone.iana_name(), now);
     }
 }

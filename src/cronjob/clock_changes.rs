@@ -32,16 +32,11 @@ pub fn between(schedule: &Schedule, zone: &TimeZone, after: Timestamp, until: Ti
         let shown = change.offset().to_datetime(at);
         let Ok(unmoved) = shown.checked_sub(SignedDuration::from_secs(by.into())) else { continue };
         let (from, to) = if by > 0 { (unmoved, shown) } else { (shown, unmoved) };
-        if let Some(first) = first_match(schedule, from, to) {
+        if let Some(first) = schedule.first_local(from).filter(|first| *first < to) {
             changes.push(ClockChange { at, from, to, skips: by > 0, first });
         }
     }
     changes
-}
-
-fn first_match(schedule: &Schedule, from: DateTime, to: DateTime) -> Option<DateTime> {
-    let minutes = std::iter::successors(Some(from), |at| at.checked_add(SignedDuration::from_mins(1)).ok());
-    minutes.take_while(|at| *at < to).find(|at| schedule.matches(*at))
 }
 
 #[cfg(test)]

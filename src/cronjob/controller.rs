@@ -17,11 +17,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::decide::{history, upkeep};
+use super::once::{NAME_TAKEN, Once};
 use super::scheduled::{Ended, Scheduled};
 use super::view::{ActiveJob, CronJobStatus};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
-use crate::runtime::cache::{Cache, Change, Source};
+use crate::runtime::cache::{Cache, Source};
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
@@ -50,6 +51,7 @@ pub struct Controller<S: Scheduled> {
     starting: AtomicUsize,
     /// None is being started any more.
     started: Notify,
+    once: Once,
 }
 
 /// The controller's metrics; those of CronJobs under the built-in one's names.
@@ -84,6 +86,7 @@ impl<S: Scheduled> Controller<S> {
             queue: Queue::closed(),
             starting: AtomicUsize::new(0),
             started: Notify::new(),
+            once: Once::default(),
         }
     }
 
@@ -144,16 +147,13 @@ impl<S: Scheduled> Controller<S> {
             News::Changed(change) => change,
             News::Recovered => return self.queue.retry_now(),
         };
-        let Some(now) = change.after.as_ref() else { return };
-        let uid = now.identity().uid.clone();
-        if is_rescheduled(&change) {
-            // What was due under the new schedule before it was set is nobody's business.
-            if let Some(wake) = now.wake_after_change(self.kit.clock.now()) {
-                self.queue.add_at(uid, self.kit.clock.instant_of(wake));
+        let Some(now) = change.after.as_ref() else {
+            if let Some(before) = &change.before {
+                self.once.forget(&before.identity().uid);
             }
-        } else {
-            self.queue.add(uid);
-        }
+            return;
+        };
+        self.queue.add(now.identity().uid.clone());
     }
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
@@ -181,6 +181,8 @@ impl<S: Scheduled> Controller<S> {
         for job in &upkeep.unexpected {
             if S::KEEPS_RUNS {
                 status.active.push(ActiveJob::new(job));
+                // The status was not stored after its creation.
+                status.last_schedule = status.last_schedule.max(cron_job.scheduled_time(&job.identity.name));
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
@@ -196,7 +198,9 @@ impl<S: Scheduled> Controller<S> {
                 );
             }
         }
-        let due = cron_job.due(&status, self.kit.clock.now());
+        // What is stored follows from the same time as what is decided.
+        let now = self.kit.clock.now();
+        let due = cron_job.due(&status, now);
         due.events.into_iter().for_each(|event| self.tell(&cron_job, event));
         let started = match due.start {
             Some(scheduled) => {
@@ -205,7 +209,7 @@ impl<S: Scheduled> Controller<S> {
                     let replaced = status.active.iter().cloned();
                     ended.extend(replaced.map(|job| Ended { job, end: None, replaced: true }));
                 }
-                let started = self.start(&cron_job, &mut status, scheduled, due.replace).await;
+                let started = self.start(&cron_job, &mut status, &jobs, scheduled, due.replace).await;
                 self.let_others_start().await;
                 started
             }
@@ -214,7 +218,7 @@ impl<S: Scheduled> Controller<S> {
         // What is still there was not replaced after all.
         ended.retain(|ended| !status.is_active(&ended.job.uid));
         // What was found is stored, whether or not a Job could be started.
-        self.write_status(&cron_job, &status, &ended).await?;
+        self.write_status(&cron_job, &status, &ended, now).await?;
         started?;
         if let Some(wake) = due.wake {
             self.queue.add_at(uid.clone(), self.kit.clock.instant_of(wake));
@@ -254,6 +258,7 @@ impl<S: Scheduled> Controller<S> {
         &self,
         cron_job: &S,
         status: &mut CronJobStatus,
+        jobs: &[Arc<JobView>],
         scheduled: Timestamp,
         replace: bool,
     ) -> Result<(), WriteError> {
@@ -263,39 +268,78 @@ impl<S: Scheduled> Controller<S> {
                 status.drop_active(&active.uid);
             }
         }
-        let body = cron_job.job(scheduled).map_err(kube::Error::SerdeError)?;
+        // Only its first name keeps the API server from creating a Job again.
+        let is_of_this_time =
+            |job: &&Arc<JobView>| S::KEEPS_RUNS && cron_job.scheduled_time(&job.identity.name) == Some(scheduled);
+        let made = match jobs.iter().find(is_of_this_time) {
+            Some(job) => Some((**job).clone()),
+            None => self.create(cron_job, scheduled).await?,
+        };
+        match made {
+            Some(made) if !status.is_active(&made.identity.uid) => status.active.push(ActiveJob::new(&made)),
+            // A CronJob has no other name to try, and goes on with its next time as the built-in controller does.
+            None if !S::KEEPS_RUNS => return Ok(()),
+            _ => {}
+        }
+        status.last_schedule = Some(scheduled);
+        // The Job goes into the cache by its watch alone, which wakes the Job controller.
+        Ok(())
+    }
+
+    /// Creates the Job of this time; none if Jobs of other owners have all its names.
+    async fn create(&self, cron_job: &S, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
+        let names = cron_job.job_names(scheduled);
+        for (place, name) in names.iter().enumerate() {
+            match self.create_named(cron_job, name, scheduled).await? {
+                Some(made) => return Ok(Some(made)),
+                None => {
+                    let instead = match names.get(place + 1) {
+                        Some(next) => format!("creating job {next} instead"),
+                        None => format!("skipping the run of {scheduled}"),
+                    };
+                    let message = format!("Job {name} exists and belongs to another owner: {instead}");
+                    self.tell(cron_job, EventText::warning(NAME_TAKEN, message));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates the Job of this name, or returns our own that has the name; none if it belongs to another owner.
+    async fn create_named(
+        &self,
+        cron_job: &S,
+        name: &str,
+        scheduled: Timestamp,
+    ) -> Result<Option<JobView>, WriteError> {
+        let body = cron_job.job(name, scheduled).map_err(kube::Error::SerdeError)?;
         let path = format!("/apis/batch/v1/namespaces/{}/jobs", cron_job.identity().namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
             self.kit.client.request::<WireJob>(request).await
         };
-        let made = match self.kit.writes.run(create).await {
+        match self.kit.writes.run(create).await {
             Ok(made) => {
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
                 self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
                 let name = made.metadata.name.as_deref().unwrap_or_default();
                 self.tell(cron_job, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
-                JobView::parse(made)
+                Ok(JobView::parse(made))
             }
-            Err(error) if error.is_namespace_terminating() => return Err(error),
+            Err(error) if error.is_namespace_terminating() => Err(error),
             Err(error) if error.is_conflict() => {
                 // There is a Job of this name: ours, from before a crash, or somebody else's, which is left alone.
-                let found = self.wire_jobs(cron_job).get_opt(&cron_job.job_name(scheduled)).await?;
-                let Some(found) = found.and_then(JobView::parse) else { return Err(error) };
-                Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity().uid))
+                let found = self.wire_jobs(cron_job).get_opt(name).await?;
+                let found = found.and_then(JobView::parse).ok_or(error)?;
+                Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity().uid)))
             }
             Err(error) => {
                 if !matches!(error, WriteError::Stopping) {
                     self.tell(cron_job, EventText::warning("FailedCreate", format!("Error creating job: {error}")));
                 }
-                return Err(error);
+                Err(error)
             }
-        };
-        let Some(made) = made.filter(|made| !status.is_active(&made.identity.uid)) else { return Ok(()) };
-        status.active.push(ActiveJob::new(&made));
-        status.last_schedule = Some(scheduled);
-        // The Job goes into the cache by its watch alone, which wakes the Job controller.
-        Ok(())
+        }
     }
 
     async fn delete(&self, cron_job: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
@@ -324,13 +368,25 @@ impl<S: Scheduled> Controller<S> {
     }
 
     /// Stores a status, if it is another, on the version of the CronJob that it was decided from.
-    async fn write_status(&self, cron_job: &S, status: &CronJobStatus, ended: &[Ended]) -> Result<(), WriteError> {
-        let Some(status) = cron_job.status_patch(status, ended, self.kit.clock.now()) else { return Ok(()) };
+    async fn write_status(
+        &self,
+        cron_job: &S,
+        status: &CronJobStatus,
+        ended: &[Ended],
+        now: Timestamp,
+    ) -> Result<(), WriteError> {
+        let (status, annotations) = (cron_job.status_patch(status, ended, now), cron_job.annotations(now));
+        if status.is_none() && annotations.is_none() {
+            return Ok(());
+        }
         let identity = cron_job.identity();
-        let patch = json!({
+        let mut patch = json!({
             "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
-            "status": status,
+            "status": status.unwrap_or_else(|| json!({})),
         });
+        if let Some(annotations) = annotations {
+            patch["metadata"]["annotations"] = annotations;
+        }
         let cron_jobs = self.wire_cron_jobs(cron_job);
         let patch = Patch::Merge(&patch);
         match self.kit.writes.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
@@ -359,12 +415,10 @@ impl<S: Scheduled> Controller<S> {
     }
 
     fn tell(&self, cron_job: &S, event: EventText) {
+        if !self.once.is_new(&cron_job.identity().uid, &event) {
+            return;
+        }
         let regarding = Regarding { api_version: S::API_VERSION, kind: S::KIND, identity: cron_job.identity().clone() };
         self.kit.recorder.publish(regarding, event);
     }
-}
-
-fn is_rescheduled<S: Scheduled>(change: &Change<S>) -> bool {
-    let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
-    after.is_rescheduled(before)
 }

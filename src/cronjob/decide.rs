@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::missed::{self, Missed};
+use super::once::SCHEDULE_TIME_IN_FUTURE;
 use super::schedule::Schedule;
 use super::view::{ActiveJob, ConcurrencyPolicy, CronJobStatus, CronJobView};
 use super::zones;
@@ -18,6 +18,9 @@ use crate::runtime::events::EventText;
 
 /// A look just at the time could come just before it, by another clock.
 pub const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
+
+/// The maximum difference of two clocks that is not reported.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
 
 /// The finished Jobs beyond what is to be kept, oldest first.
 pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView>> {
@@ -125,8 +128,18 @@ pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Du
         );
         due.events.push(EventText::warning("UnsupportedSchedule", message));
     }
+    due.events.extend(schedule_time_in_future(status, now));
     let latest_start = spec.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
-    let earliest = earliest(cron_job, status).max(latest_start.unwrap_or(Timestamp::MIN));
+    let unserved = served(cron_job, status).max(latest_start.unwrap_or(Timestamp::MIN));
+    let changed = cron_job.changes.last(&cron_job.spec, cron_job.created, now);
+    let earliest = unserved.max(changed.unwrap_or(Timestamp::MIN));
+    if let Some(changed) =
+        changed.filter(|_| cron_job.changes.to_record(&cron_job.spec, cron_job.created, now).is_some())
+        && schedule.next(unserved, &zone).is_some_and(|first| first <= changed)
+    {
+        let message = format!("spec.schedule or spec.timeZone was changed: times up to {changed} are not due");
+        due.events.push(EventText::normal("ScheduleChanged", message));
+    }
     let scheduled = match missed::since(&schedule, &zone, earliest, now) {
         Missed::Invalid => {
             let why = "time difference between two schedules is less than 1 second";
@@ -136,20 +149,37 @@ pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Du
         }
         Missed::None => None,
         Missed::Some { latest, many } => {
-            if many && latest.is_some() {
+            if many {
                 let message =
                     "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
                 due.events.push(EventText::warning("TooManyMissedTimes", message));
             }
-            latest
+            Some(latest)
         }
     };
     if let Some(scheduled) = scheduled {
         decide_start(cron_job, status, scheduled, now, &mut due);
     }
-    let served = due.start.map(|start| CronJobStatus { last_schedule: Some(start), ..status.clone() });
-    due.wake = wake(cron_job, served.as_ref().unwrap_or(status), &schedule, &zone, now);
+    let last = due.start.unwrap_or_else(|| served(cron_job, status));
+    let upcoming = missed::upcoming(&schedule, &zone, last.max(changed.unwrap_or(Timestamp::MIN)), now);
+    due.wake = upcoming.and_then(|time| time.checked_add(AFTER_THE_TIME).ok());
     due
+}
+
+/// Returns the Warning event of a CronJob, or another object with such a status, whose last schedule time is later than now.
+/// Until a time after it is due, no Job is started, as by the built-in controller.
+pub fn schedule_time_in_future(status: &CronJobStatus, now: Timestamp) -> Option<EventText> {
+    let last = time_in_future(status.last_schedule, now)?;
+    let message = format!(
+        "status.lastScheduleTime is {last}, later than the clock of this controller: no Job is started before the first time \
+         after it; if a clock was wrong, patch status.lastScheduleTime"
+    );
+    Some(EventText::warning(SCHEDULE_TIME_IN_FUTURE, message))
+}
+
+/// Returns this last schedule time if it is later than now by more than clocks differ.
+pub fn time_in_future(last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    last.filter(|last| last.duration_since(now) > CLOCKS_DIFFER)
 }
 
 fn decide_start(cron_job: &CronJobView, status: &CronJobStatus, scheduled: Timestamp, now: Timestamp, due: &mut Due) {
@@ -175,41 +205,15 @@ pub fn job_name(cron_job: &CronJobView, scheduled: Timestamp) -> String {
     format!("{}-{}", cron_job.identity.name, scheduled.as_second().div_euclid(60))
 }
 
-fn earliest(cron_job: &CronJobView, status: &CronJobStatus) -> Timestamp {
+fn served(cron_job: &CronJobView, status: &CronJobStatus) -> Timestamp {
     status.last_schedule.unwrap_or(cron_job.created)
-}
-
-/// When a CronJob whose schedule or zone has just been changed is to be looked at: at its next time, not before.
-pub fn wake_after_change(cron_job: &CronJobView, now: Timestamp) -> Option<Timestamp> {
-    let schedule = Schedule::parse(&cron_job.spec.schedule).ok()?;
-    let zone = match &cron_job.spec.time_zone {
-        Some(name) => zones::zone(name)?,
-        None => zones::local(),
-    };
-    wake(cron_job, &cron_job.status, &schedule, &zone, now)
-}
-
-/// When to look again: just after the next time.
-fn wake(
-    cron_job: &CronJobView,
-    status: &CronJobStatus,
-    schedule: &Schedule,
-    zone: &TimeZone,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let earliest = earliest(cron_job, status);
-    let from = match missed::since(schedule, zone, earliest, now) {
-        Missed::None => earliest,
-        Missed::Some { latest: Some(latest), .. } => latest,
-        Missed::Some { latest: None, .. } | Missed::Invalid => now,
-    };
-    schedule.next(from, zone)?.checked_add(AFTER_THE_TIME).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cronjob::fixtures::{cron_job, job};
+    use crate::cronjob::schedule_changes::ScheduleChanges;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-01-05T{text}Z").parse().unwrap()
@@ -341,9 +345,49 @@ mod tests {
         }
     }
 
+    fn changed(to: &str, owned_since: Option<&str>) -> CronJobView {
+        let mut changed = cron_job("0 23 * * *");
+        changed.changes = ScheduleChanges::recorded_for(&changed.spec, None, owned_since.map(at));
+        to.clone_into(&mut changed.spec.schedule);
+        changed.status.last_schedule = Some("2026-01-04T23:00:00Z".parse().unwrap());
+        changed
+    }
+
     #[test]
-    fn a_new_schedule_is_not_behind() {
-        let cron_job = cron_job("* * * * *");
-        assert_eq!(wake_after_change(&cron_job, at("10:30:20")), Some(at("10:31:00.1")));
+    fn a_moved_schedule_starts_nothing_that_was_due_before_the_change() {
+        // Moved at 12:00 from 23:00 to 05:00, which has passed.
+        let moved = changed("0 5 * * *", Some("12:00:00"));
+        for now in ["12:00:01", "18:30:00", "22:59:59", "23:00:05"] {
+            let due = decided(&moved, now);
+            assert_eq!((due.start, reasons(&due)), (None, vec!["ScheduleChanged"]), "{now}");
+            assert_eq!(due.wake.map(|wake| wake.to_string()), Some("2026-01-06T05:00:00.1Z".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_time_between_the_change_and_its_observation_is_served() {
+        let moved = changed("*/30 * * * *", Some("12:10:00"));
+        assert_eq!(decided(&moved, "12:29:00").start, None);
+        assert_eq!(decided(&moved, "12:31:00").start, Some(at("12:30:00")));
+        let unknown = changed("*/30 * * * *", None);
+        assert_eq!(decided(&unknown, "12:31:00").start, None, "the change is taken for as new as its observation");
+    }
+
+    #[test]
+    fn a_time_that_passed_before_an_unrelated_change_is_still_served() {
+        let mut touched = changed("0 23 * * *", Some("12:00:00"));
+        touched.status.last_schedule = Some("2026-01-03T23:00:00Z".parse().unwrap());
+        assert_eq!(decided(&touched, "12:00:01").start, Some("2026-01-04T23:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_last_schedule_time_ahead_of_the_clock_is_reported() {
+        let mut ahead = cron_job("0 * * * *");
+        ahead.status.last_schedule = Some("2027-01-01T00:00:00Z".parse().unwrap());
+        let due = decided(&ahead, "12:00:01");
+        assert_eq!((due.start, reasons(&due)), (None, vec!["ScheduleTimeInFuture"]));
+        assert_eq!(due.wake.map(|wake| wake.to_string()), Some("2027-01-01T01:00:00.1Z".to_owned()));
+        ahead.status.last_schedule = Some(at("12:00:30"));
+        assert_eq!(reasons(&decided(&ahead, "12:00:01")), [""; 0], "clocks differ by so much");
     }
 }

@@ -6,17 +6,22 @@ use jiff::{SignedDuration, Timestamp};
 use super::schedule::Schedule;
 
 /// More missed times than this are worth a warning.
-const MANY: i64 = 100;
+const MANY: usize = 100;
+/// The first distance from now within which the most recent time is searched.
+const NEAR: SignedDuration = SignedDuration::from_mins(2);
+
+/// What clock changes do to a schedule reaches so far.
+const NEAR_CHANGE: SignedDuration = SignedDuration::from_hours(48);
 
 /// The times that have come and were not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
     /// None.
     None,
-    /// Some; the most recent one, unless it cannot be told.
+    /// Some.
     Some {
         /// The most recent one.
-        latest: Option<Timestamp>,
+        latest: Timestamp,
         /// There were many.
         many: bool,
     },
@@ -24,38 +29,82 @@ pub enum Missed {
     Invalid,
 }
 
-/// The times after `earliest` and not after `now`.
+/// Returns the times after `earliest` and not after `now`.
 ///
-/// Their number is estimated from the distance of the first two, as the built-in controller does; the most recent one is
-/// then looked for from one distance before where it should be.
+/// The most recent one is searched backwards from now. The built-in controller estimates it from the distance of the first two,
+/// and misses it where distances differ much.
 pub fn since(schedule: &Schedule, zone: &TimeZone, earliest: Timestamp, now: Timestamp) -> Missed {
     let Some(first) = schedule.next(earliest, zone) else { return Missed::Invalid };
     if now < first {
         return Missed::None;
     }
-    let Some(second) = schedule.next(first, zone) else { return Missed::Invalid };
-    if now < second {
-        return Missed::Some { latest: Some(first), many: false };
-    }
-    let distance = second.duration_since(first).as_secs();
-    if distance < 1 {
+    if first <= earliest {
         return Missed::Invalid;
     }
-    let count = now.duration_since(first).as_secs() / distance + 1;
-    let before = SignedDuration::from_secs((count - 2).saturating_mul(distance));
-    let mut latest = None;
-    let mut next = first.checked_add(before).ok().and_then(|from| schedule.next(from, zone));
-    while let Some(time) = next.filter(|time| *time <= now) {
-        latest = Some(time);
-        next = schedule.next(time, zone);
+    if let Some(period) = schedule.every() {
+        let more = now.duration_since(first).as_secs() / period;
+        let latest = first.checked_add(SignedDuration::from_secs(more.saturating_mul(period)));
+        let many = usize::try_from(more).is_ok_and(|more| more >= MANY);
+        return latest.map_or(Missed::Invalid, |latest| Missed::Some { latest, many });
     }
-    Missed::Some { latest, many: count > MANY }
+    let times = std::iter::successors(Some(first), |time| schedule.next(*time, zone));
+    let many = times.take_while(|time| *time <= now).take(MANY + 1).count() > MANY;
+    Missed::Some { latest: latest(schedule, zone, first, now), many }
+}
+
+/// Returns the most recent time that is not after `now`; `first` is one of them.
+fn latest(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp) -> Timestamp {
+    let found = halved(schedule, zone, first, now);
+    // Beside clock changes, what comes next may depend on where the search begins. There, all times are passed from one to the
+    // next, beginning with one that is out of reach of the change.
+    let before = found.checked_sub(NEAR_CHANGE).ok().filter(|before| *before > first);
+    let base = before.map_or(first, |before| halved(schedule, zone, first, before));
+    let until = found.checked_add(NEAR_CHANGE).map_or(now, |until| until.min(now));
+    if zone.following(base).next().is_none_or(|change| change.timestamp() > until) {
+        return found;
+    }
+    let times = std::iter::successors(Some(base), |time| schedule.next(*time, zone));
+    times.take_while(|time| *time <= now).last().unwrap_or(found)
+}
+
+/// Returns the most recent time that is not after `now`, as searches from any time find it; `first` is one of them.
+fn halved(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp) -> Timestamp {
+    let next = |after: Timestamp| schedule.next(after, zone).filter(|time| *time <= now);
+    let (mut latest, mut end, mut distance) = (first, now, NEAR);
+    // From how far back does one of them come next?
+    while let Some(from) = now.checked_sub(distance).ok().filter(|from| *from > latest) {
+        if let Some(time) = next(from) {
+            latest = latest.max(time);
+            break;
+        }
+        end = from;
+        distance = distance.saturating_mul(4);
+    }
+    // None comes next from the end on. Halves the time between, with each found one as its new begin.
+    while end.duration_since(latest) > SignedDuration::from_secs(1) {
+        let middle = latest + end.duration_since(latest) / 2;
+        match next(middle) {
+            Some(time) => latest = time,
+            None => end = middle,
+        }
+    }
+    latest
+}
+
+/// Returns the first time after `earliest` that is still to come.
+pub fn upcoming(schedule: &Schedule, zone: &TimeZone, earliest: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    // Beside clock changes, what comes next may depend on where the search begins: it begins at a time of the schedule.
+    let from = match since(schedule, zone, earliest, now) {
+        Missed::None => earliest,
+        Missed::Some { latest, .. } => latest,
+        Missed::Invalid => now,
+    };
+    schedule.next(from, zone)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -66,7 +115,7 @@ mod tests {
     }
 
     fn some(latest: &str, many: bool) -> Missed {
-        Missed::Some { latest: Some(at(latest)), many }
+        Missed::Some { latest: at(latest), many }
     }
 
     #[test]
@@ -78,8 +127,12 @@ mod tests {
             ("0 * * * *", "2026-01-05T15:20:00Z", some("2026-01-05T15:00:00Z", false)),
             ("0 * * * *", "2026-01-15T15:20:00Z", some("2026-01-15T15:00:00Z", true)),
             ("30 6-16/4 * * 1-5", "2026-01-06T11:00:00Z", some("2026-01-06T10:30:00Z", false)),
-            // Where distances differ much, the estimate may lie past the last one; the built-in controller has it so too.
-            ("30 6-16/4 * * 1-5", "2026-01-12T06:00:00Z", Missed::Some { latest: None, many: false }),
+            // A burst of times, and then none for long.
+            ("30 6-16/4 * * 1-5", "2026-01-12T06:00:00Z", some("2026-01-09T14:30:00Z", false)),
+            ("0-4 0 * * *", "2026-01-09T06:00:00Z", some("2026-01-09T00:04:00Z", false)),
+            ("0-29 11 5 1 *", "2026-06-01T00:00:00Z", some("2026-01-05T11:29:00Z", false)),
+            ("* 11-12 5 1 *", "2026-06-01T00:00:00Z", some("2026-01-05T12:59:00Z", true)),
+            ("0,1 0 29 2 *", "2030-01-01T00:00:00Z", some("2028-02-29T00:01:00Z", false)),
             ("@every 1h", "2026-01-05T13:29:00Z", some("2026-01-05T12:30:00Z", false)),
             ("0 0 31 2 *", "2026-03-05T00:00:00Z", Missed::Invalid),
         ];
@@ -89,10 +142,30 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_missed_times_are_not_many_and_one_more_is() {
+        let from = "2026-01-05T10:30:00Z";
+        assert_eq!(missed("* * * * *", from, "2026-01-05T12:10:59Z"), some("2026-01-05T12:10:00Z", false));
+        assert_eq!(missed("* * * * *", from, "2026-01-05T12:11:00Z"), some("2026-01-05T12:11:00Z", true));
+        assert_eq!(missed("@every 1m", from, "2026-01-05T12:10:59Z"), some("2026-01-05T12:10:00Z", false));
+        assert_eq!(missed("@every 1m", from, "2026-01-05T12:11:00Z"), some("2026-01-05T12:11:00Z", true));
+    }
+
+    #[test]
     fn ten_million_missed_times_are_no_more_work_than_two() {
-        let start = Instant::now();
         let found = missed("* * * * *", "2000-01-01T00:00:00Z", "2019-02-01T00:00:30Z");
-        println!("10 million missed times took {:?}", start.elapsed());
         assert_eq!(found, some("2019-02-01T00:00:00Z", true));
+    }
+
+    #[test]
+    fn the_upcoming_time_is_after_now_and_after_what_was_served() {
+        let upcoming = |text: &str, earliest: &str, now: &str| {
+            super::upcoming(&Schedule::parse(text).unwrap(), &TimeZone::UTC, at(earliest), at(now))
+        };
+        let (served, now) = ("2026-01-05T10:30:07Z", "2026-01-05T13:10:00Z");
+        assert_eq!(upcoming("0 * * * *", served, now), Some(at("2026-01-05T14:00:00Z")));
+        assert_eq!(upcoming("@every 1h", served, now), Some(at("2026-01-05T13:30:07Z")));
+        assert_eq!(upcoming("@every 4h", served, now), Some(at("2026-01-05T14:30:07Z")));
+        assert_eq!(upcoming("0 * * * *", "2026-01-06T10:30:00Z", now), Some(at("2026-01-06T11:00:00Z")));
+        assert_eq!(upcoming("0 0 31 2 *", served, now), None);
     }
 }

@@ -4,6 +4,7 @@
 //! [`schedule`] knows when that is, [`decide`] what to do (pure), [`controller`] waits and does it, for CronJobs and whatever
 //! else is [`scheduled`].
 
+pub mod civil;
 pub mod clock_changes;
 pub mod controller;
 pub mod decide;
@@ -12,7 +13,9 @@ pub(crate) mod fixtures;
 pub mod go_duration;
 pub mod job;
 pub mod missed;
+pub mod once;
 pub mod schedule;
+pub mod schedule_changes;
 pub mod scheduled;
 pub mod view;
 pub mod wire;

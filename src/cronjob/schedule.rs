@@ -20,6 +20,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 use thiserror::Error;
 
+use super::civil::Bits;
 use super::{go_duration, zones};
 
 /// A schedule that never fires within so many years never does.
@@ -167,6 +168,23 @@ impl Schedule {
         }
     }
 
+    /// Returns the first local time from this one on that matches, whatever clocks are moved.
+    pub fn first_local(&self, from: DateTime) -> Option<DateTime> {
+        self.bits()?.first(from)
+    }
+
+    /// Returns the last local time up to this one that matches, whatever clocks are moved.
+    pub fn last_local(&self, to: DateTime) -> Option<DateTime> {
+        self.bits()?.last(to)
+    }
+
+    fn bits(&self) -> Option<Bits> {
+        match &self.kind {
+            Kind::Every(_) => None,
+            Kind::Fields(fields) => Some(fields.bits()),
+        }
+    }
+
     /// The first time after this one, in this zone unless the text names one; none if it never fires.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let whole = Timestamp::from_second(after.as_second()).ok()?;
@@ -277,6 +295,17 @@ impl Field {
 }
 
 impl Fields {
+    fn bits(&self) -> Bits {
+        Bits {
+            minutes: self.minute.bits,
+            hours: self.hour.bits,
+            days: self.day_of_month.bits,
+            months: self.month.bits,
+            weekdays: self.day_of_week.bits,
+            both_days: self.day_of_month.any || self.day_of_week.any,
+        }
+    }
+
     /// Where both days are restricted, either will do.
     fn day_matches(&self, date: Date) -> bool {
         let of_month = self.day_of_month.has(date.day());
@@ -310,9 +339,10 @@ impl Search<'_> {
         while !fields.month.has(self.local().month()) {
             let local = self.local();
             self.first(local.date().first_of_month().at(0, 0, 0, 0))?;
-            let local = self.local();
+            let (local, before) = (self.local(), self.at);
             self.at =
                 self.instant(local.date().first_of_month().checked_add(1.month()).ok()?.to_datetime(local.time()))?;
+            self.pass_skipped_day(before)?;
             if self.local().month() == 1 {
                 return Some(false);
             }
@@ -320,8 +350,9 @@ impl Search<'_> {
         while !fields.day_matches(self.local().date()) {
             let local = self.local();
             self.first(local.date().at(0, 0, 0, 0))?;
-            let local = self.local();
+            let (local, before) = (self.local(), self.at);
             self.at = self.instant(local.checked_add(1.day()).ok()?)?;
+            self.pass_skipped_day(before)?;
             // Where midnight is skipped or repeated, to the nearest.
             let hour = self.local().hour();
             if hour != 0 {
@@ -366,6 +397,16 @@ impl Search<'_> {
         if !self.moved {
             self.moved = true;
             self.at = self.instant(local)?;
+        }
+        Some(())
+    }
+
+    /// Goes on to the next day where a whole one is skipped, as in Apia at the end of 2011: its first instant would be that of
+    /// the day before.
+    fn pass_skipped_day(&mut self, before: Timestamp) -> Option<()> {
+        if self.at <= before {
+            self.at = before;
+            self.skip(SignedDuration::from_hours(24))?;
         }
         Some(())
     }

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::decide::{self, Due};
-use super::job;
 use super::view::{ActiveJob, CronJobStatus, CronJobView};
 use super::wire::WireCronJob;
+use super::{job, schedule_changes};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::Cached;
@@ -43,19 +43,22 @@ pub trait Scheduled: Cached + Sized {
     fn base(&self) -> &CronJobView;
     /// Whether a Job is due, with this status.
     fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due;
-    /// Whether it is due at other times than before.
-    fn is_rescheduled(&self, before: &Self) -> bool;
-    /// When one whose times have just been changed is to be looked at: at its next time, not before.
-    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp>;
-    /// The name of the Job for a time: it keeps two from being started for one.
-    fn job_name(&self, scheduled: Timestamp) -> String;
-    /// The Job to create for a time, as the API server takes it.
+    /// Returns the names of the Job for a time, which keep two from being started for one. The second and later ones are
+    /// tried where a Job of another owner has the name before.
+    fn job_names(&self, scheduled: Timestamp) -> Vec<String>;
+    /// Returns the time that a Job with this name was started for, by this version or an earlier one.
+    fn scheduled_time(&self, job: &str) -> Option<Timestamp>;
+    /// Returns the Job of this name to create for a time, as the API server takes it.
     ///
     /// # Errors
     /// The template is not a JSON object; the API server stores no such object.
-    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
+    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
     /// The JSON merge patch that makes the stored status this one, with these runs ended since; none if it is so already.
     fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value>;
+    /// Returns the annotations to store with the status; none if they are stored already.
+    fn annotations(&self, _now: Timestamp) -> Option<Value> {
+        None
+    }
 }
 
 /// A Job on the list of active ones that is active no more.
@@ -89,30 +92,26 @@ impl Scheduled for CronJobView {
         decide::due(self, status, now)
     }
 
-    fn is_rescheduled(&self, before: &Self) -> bool {
-        before.spec.schedule != self.spec.schedule || before.spec.time_zone != self.spec.time_zone
+    fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
+        vec![decide::job_name(self, scheduled)]
     }
 
-    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp> {
-        decide::wake_after_change(self, now)
+    fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
+        let minutes = job.strip_prefix(&*self.identity.name)?.strip_prefix('-')?;
+        Timestamp::from_second(minutes.parse::<i64>().ok()?.checked_mul(60)?).ok()
     }
 
-    fn job_name(&self, scheduled: Timestamp) -> String {
-        decide::job_name(self, scheduled)
-    }
-
-    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
-        let name = decide::job_name(self, scheduled);
-        job::from_template(
-            self,
-            job::Owner { api_version: Self::API_VERSION, kind: Self::KIND },
-            &name,
-            scheduled,
-            None,
-        )
+    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+        let owner = job::Owner { api_version: Self::API_VERSION, kind: Self::KIND };
+        job::from_template(self, owner, name, scheduled, None)
     }
 
     fn status_patch(&self, status: &CronJobStatus, _: &[Ended], _: Timestamp) -> Option<Value> {
         (*status != self.status).then(|| status.to_patch())
+    }
+
+    fn annotations(&self, now: Timestamp) -> Option<Value> {
+        let record = self.changes.to_record(&self.spec, self.created, now).filter(|_| !self.deleting)?;
+        Some(json!({schedule_changes::ANNOTATION: record}))
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::schedule_changes::ScheduleChanges;
 use super::wire::WireCronJob;
 use crate::job::view::{JobView, identity};
 use crate::runtime::cache::Cached;
@@ -27,6 +28,8 @@ pub struct CronJobView {
     pub spec: CronJobSpec,
     /// What is stored of its progress.
     pub status: CronJobStatus,
+    /// What is stored of the changes of its schedule.
+    pub changes: ScheduleChanges,
 }
 
 /// What the user asked for.
@@ -131,6 +134,7 @@ impl CronJobView {
             identity: identity(&metadata)?,
             deleting: metadata.deletion_timestamp.is_some(),
             held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
+            changes: ScheduleChanges::parse(&metadata),
             created: metadata.creation_timestamp.map(|time| time.0).unwrap_or_default(),
             spec: CronJobSpec {
                 schedule: spec.schedule,

@@ -3,19 +3,20 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry, Time};
 use kube::Resource;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::job::wire::{metadata, time};
+use crate::job::wire::{SlimMetadata, time};
 
 /// A `batch/v1` CronJob.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = CronJob)]
 pub struct WireCronJob {
-    /// Its metadata, in part.
-    #[serde(deserialize_with = "metadata")]
+    /// Its metadata, in part; of the managed fields, the owners of the schedule and the time zone.
+    #[serde(deserialize_with = "metadata_with_owners")]
     pub metadata: ObjectMeta,
     /// Its spec.
     pub spec: WireCronJobSpec,
@@ -51,4 +52,45 @@ pub struct WireCronJobStatus {
     pub last_schedule_time: Option<Timestamp>,
     #[serde(deserialize_with = "time")]
     pub last_successful_time: Option<Timestamp>,
+}
+
+/// Metadata, and who owns which fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataWithOwners {
+    #[serde(flatten)]
+    metadata: SlimMetadata,
+    managed_fields: Option<Vec<FieldOwner>>,
+}
+
+/// An owner of fields.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FieldOwner {
+    subresource: Option<String>,
+    #[serde(default, deserialize_with = "time")]
+    time: Option<Timestamp>,
+    fields_v1: Option<Box<RawValue>>,
+}
+
+fn metadata_with_owners<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let MetadataWithOwners { metadata, managed_fields } = MetadataWithOwners::deserialize(deserializer)?;
+    let owners =
+        managed_fields.into_iter().flatten().filter(|owner| owner.subresource.as_deref().unwrap_or("").is_empty());
+    let owners = owners.filter_map(|owner| {
+        let fields: Value = serde_json::from_str(owner.fields_v1?.get()).ok()?;
+        let owned = |field: &&str| fields.get("f:spec").is_some_and(|spec| spec.get(*field).is_some());
+        let owned: serde_json::Map<String, Value> = ["f:schedule", "f:timeZone"]
+            .into_iter()
+            .filter(owned)
+            .map(|field| (field.to_owned(), Value::Object(serde_json::Map::new())))
+            .collect();
+        (!owned.is_empty()).then(|| ManagedFieldsEntry {
+            time: owner.time.map(Time),
+            fields_v1: Some(FieldsV1(serde_json::json!({"f:spec": owned}))),
+            ..ManagedFieldsEntry::default()
+        })
+    });
+    let owners: Vec<ManagedFieldsEntry> = owners.collect();
+    Ok(ObjectMeta { managed_fields: Some(owners).filter(|owners| !owners.is_empty()), ..ObjectMeta::from(metadata) })
 }

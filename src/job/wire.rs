@@ -194,7 +194,7 @@ pub struct WireTerminated {
 /// fields above all.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SlimMetadata {
+pub(crate) struct SlimMetadata {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,

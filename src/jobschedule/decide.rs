@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::timetable::Timetable;
 use super::types::{CatchUp, ConcurrencyPolicy};
 use super::view::JobScheduleView;
-use crate::cronjob::decide::{AFTER_THE_TIME, Due};
+use crate::cronjob::decide::{AFTER_THE_TIME, Due, schedule_time_in_future};
 use crate::cronjob::view::CronJobStatus;
 use crate::runtime::events::EventText;
 
@@ -26,28 +26,47 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     if base.spec.suspend {
         return Due::default();
     }
-    let mut due = Due::default();
+    let mut due = Due { events: schedule_time_in_future(status, now).into_iter().collect(), ..Due::default() };
     let waiting = waiting(schedule, status, table, now);
     // Of those whose turn it is: the oldest where all are caught up on, else the newest.
-    let come = |time: &&Timestamp| table.start_of(**time) <= now;
+    let come = |waiting: &&Waiting| waiting.start <= now;
     let scheduled = if is_in_order(schedule) { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
-    let mut rest: Vec<Timestamp> = waiting.clone();
+    let mut rest: Vec<Waiting> = waiting.clone();
     if let Some(scheduled) = scheduled {
         let has_room = has_room(schedule, status, waiting.len(), &mut due);
         if has_room {
-            due.start = Some(*scheduled);
+            due.start = Some(scheduled.time);
             due.replace = schedule.policy == ConcurrencyPolicy::Replace;
-            rest.retain(|time| time > scheduled);
+            rest.retain(|other| other.time > scheduled.time);
         } else {
             // The end of an active Job brings it back.
-            rest.retain(|time| table.start_of(*time) > now);
+            rest.retain(|other| other.start > now);
         }
     }
-    let next = rest.into_iter().map(|time| table.start_of(time)).min();
-    let future = table.next(now).map(|time| table.start_of(time));
+    let next = rest.into_iter().map(|waiting| waiting.start).min();
+    let future = upcoming(schedule, status, table, now).map(|time| table.start_of(time));
     let wake = next.into_iter().chain(future).min();
     due.wake = wake.and_then(|wake| wake.max(now).checked_add(AFTER_THE_TIME).ok());
     due
+}
+
+/// A time that has come and is not served.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// The time.
+    time: Timestamp,
+    /// When its Job is to be started.
+    start: Timestamp,
+}
+
+/// Returns the first time that is still to come. Times up to the last one served are not due.
+fn upcoming(
+    schedule: &JobScheduleView,
+    status: &CronJobStatus,
+    table: &Timetable,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    table.next(status.last_schedule.unwrap_or(schedule.base.created).max(now))
 }
 
 /// Whether each time is served, the oldest first, and not the newest alone.
@@ -56,7 +75,7 @@ fn is_in_order(schedule: &JobScheduleView) -> bool {
 }
 
 /// The times that have come and are not served, the oldest first: as many as are caught up on.
-fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable, now: Timestamp) -> Vec<Timestamp> {
+fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable, now: Timestamp) -> Vec<Waiting> {
     let base = &schedule.base;
     let served = status.last_schedule.unwrap_or(base.created).max(schedule.times_since(now));
     // A time whose Job is started later has its deadline later.
@@ -69,14 +88,22 @@ fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable
         // The newest may not have come to its start yet.
         if table.jitter > SignedDuration::ZERO { 2 } else { 1 }
     };
-    let mut times = table.missed(earliest, now, most);
-    let too_late = |time: Timestamp| {
-        let latest = deadline.and_then(|deadline| table.start_of(time).checked_add(deadline).ok());
+    let times = table.missed(earliest, now, most);
+    let jittered = table.jitter > SignedDuration::ZERO;
+    let after_the_last = times.last().filter(|_| jittered).and_then(|last| table.next(*last));
+    let following = times.iter().skip(1).copied().map(Some).chain([after_the_last]);
+    let waiting = times.iter().zip(following).map(|(time, next)| Waiting {
+        time: *time,
+        start: if jittered { table.start_between(*time, next) } else { *time },
+    });
+    let too_late = |waiting: &Waiting| {
+        let latest = deadline.and_then(|deadline| waiting.start.checked_add(deadline).ok());
         latest.is_some_and(|latest| latest < now)
     };
-    times
-        .retain(|time| !too_late(*time) && !status.active.iter().any(|active| active.name == schedule.job_name(*time)));
-    times
+    let active: Vec<Timestamp> =
+        status.active.iter().filter_map(|active| schedule.scheduled_time(&active.name)).collect();
+    let is_active = |waiting: &Waiting| active.contains(&waiting.time);
+    waiting.filter(|waiting| !too_late(waiting) && !is_active(waiting)).collect()
 }
 
 /// Whether a Job may be started beside those that are active; if not, says so.
@@ -109,8 +136,9 @@ pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) 
         return None;
     }
     let waiting = waiting(schedule, status, table, now);
-    let put_off = |time: &Timestamp| is_in_order(schedule) || table.start_of(*time) > now;
-    waiting.into_iter().find(put_off).or_else(|| table.next(now))
+    let put_off = |waiting: &Waiting| is_in_order(schedule) || waiting.start > now;
+    let first = waiting.into_iter().find(put_off).map(|waiting| waiting.time);
+    first.or_else(|| upcoming(schedule, status, table, now))
 }
 
 #[cfg(test)]
@@ -248,6 +276,53 @@ mod tests {
         );
         assert_eq!(due(&jittered, &jittered.base.status, start + second).start, Some(at("11:00:00")));
         assert_eq!(due(&jittered, &jittered.base.status, start + second * 31).start, None, "too late");
+    }
+
+    #[test]
+    fn jitter_longer_than_the_interval_drops_no_run() {
+        for catch_up in ["Latest", "All"] {
+            let mut minutely = schedule(
+                json!({"schedules": ["* * * * *"], "jitter": "10m", "catchUp": catch_up, "notAfter": "2026-01-05T10:40:00Z"}),
+            );
+            let mut now = at("10:00:00");
+            let mut started = Vec::new();
+            while let Some(wake) = decided_at(&minutely, now).wake {
+                now = wake;
+                if let Some(start) = decided_at(&minutely, now).start {
+                    started.push(start);
+                    minutely.base.status.last_schedule = Some(start);
+                }
+            }
+            let expected: Vec<Timestamp> =
+                (1..=40).map(|minute| at("10:00:00") + SignedDuration::from_mins(minute)).collect();
+            assert_eq!(started, expected, "{catch_up}");
+        }
+    }
+
+    fn decided_at(schedule: &JobScheduleView, now: Timestamp) -> Due {
+        due(schedule, &schedule.base.status, now)
+    }
+
+    #[test]
+    fn a_last_schedule_time_ahead_of_the_clock_is_reported_and_nothing_is_due_before() {
+        let mut ahead = schedule(json!({}));
+        ahead.base.status.last_schedule = Some(at("18:00:00"));
+        let due = decided(&ahead, "12:30:00");
+        assert_eq!((due.start, due.wake), (None, Some(at("19:00:00.1"))));
+        assert_eq!(due.events[0].reason, "ScheduleTimeInFuture");
+        assert_eq!(next(&ahead, &ahead.base.status, at("12:30:00")), Some(at("19:00:00")));
+    }
+
+    #[test]
+    fn an_active_job_serves_its_time_whatever_version_named_it() {
+        for name in ["nightly-s29460180", "nightly-29460180"] {
+            let active = with_active(schedule(json!({})), &[name]);
+            assert_eq!(decided(&active, "11:00:01").start, None, "{name}");
+        }
+        assert_eq!(
+            decided(&with_active(schedule(json!({})), &["nightly-s29460120"]), "11:00:01").start,
+            Some(at("11:00:00"))
+        );
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use thiserror::Error;
 
+use crate::runtime::hash::hash;
+
 /// The fields' bounds: minute, hour, day of month, month, day of week. No day past the 28th is drawn: every month has it.
 const BOUNDS: [(&str, u64, u64); 5] =
     [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6)];
@@ -18,16 +20,6 @@ pub struct HashError {
     part: String,
     min: u64,
     max: u64,
-}
-
-/// FNV-1a, 64 bits.
-pub fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in parts.into_iter().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    // Without it, names that differ in their last letter only would be neighbours.
-    hash ^ hash >> 29
 }
 
 /// The schedule with a value for each `H`; `who` is `namespace/name`, `place` the schedule's place in the list.

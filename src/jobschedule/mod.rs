@@ -6,6 +6,8 @@
 
 pub mod decide;
 pub mod hashed;
+pub mod instants;
+pub mod names;
 pub mod runs;
 pub mod scheduled;
 pub mod timetable;

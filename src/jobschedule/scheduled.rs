@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::view::{JobScheduleView, Stored, WireJobSchedule};
-use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, runs};
+use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, names, runs};
 use crate::cronjob::decide::Due;
 use crate::cronjob::job;
 use crate::cronjob::scheduled::{Ended, Scheduled};
@@ -31,22 +31,18 @@ impl Scheduled for JobScheduleView {
         decide::due(self, status, now)
     }
 
-    /// It remembers itself since when its times are as they are.
-    fn is_rescheduled(&self, _: &Self) -> bool {
-        false
+    fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
+        let identity = &self.base.identity;
+        names::names(&identity.name, identity.uid.as_str(), scheduled).into()
     }
 
-    fn wake_after_change(&self, now: Timestamp) -> Option<Timestamp> {
-        Some(now)
+    fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
+        self.scheduled_time(job)
     }
 
-    fn job_name(&self, scheduled: Timestamp) -> String {
-        self.job_name(scheduled)
-    }
-
-    fn job(&self, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
         let owner = job::Owner { api_version: API_VERSION, kind: KIND };
-        job::from_template(&self.base, owner, &self.job_name(scheduled), scheduled, Some(SCHEDULED_VARIABLE))
+        job::from_template(&self.base, owner, name, scheduled, Some(SCHEDULED_VARIABLE))
     }
 
     fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value> {

@@ -1,11 +1,12 @@
 //! When a JobSchedule is due: several schedules, the hours in which clocks are moved, what is excluded, from when to when.
 
 use jiff::civil::{Date, DateTime};
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-use super::hashed::hash;
+use super::instants::Clock;
 use crate::cronjob::schedule::Schedule;
+use crate::runtime::hash::hash;
 
 /// What becomes of local times that clocks skip or show twice. It concerns schedules with certain hours; one for every hour
 /// goes on with the time that passes, whatever clocks show.
@@ -48,16 +49,15 @@ pub struct Timetable {
     pub not_after: Option<Timestamp>,
     /// Where times that come every so often are counted from.
     pub anchor: Timestamp,
-    /// How much later than it is due a Job is started at most.
+    /// How much later than it is due a Job is started at most, and never later than [`Self::longest_jitter`].
     pub jitter: SignedDuration,
     /// Whose times these are, `namespace/name`; it decides the jitter.
     pub who: String,
 }
 
-/// No clock is moved by more, in hours.
-const MOVED_AT_MOST: i64 = 25;
-/// Where nothing is due for so many years, nothing ever is; a schedule by itself looks ahead as far.
-const YEARS_AHEAD: i64 = 5;
+/// A timetable that has no time within this many years has none; a single schedule is searched as far.
+const YEARS_SEARCHED: i64 = 5;
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 impl Timetable {
     /// The first time after this one that is due; none if there is none.
@@ -69,28 +69,45 @@ impl Timetable {
     pub fn times(&self, after: Timestamp) -> Times<'_> {
         let begin = self.not_before.and_then(|begin| begin.checked_sub(SignedDuration::from_nanos(1)).ok());
         let after = after.max(begin.unwrap_or(Timestamp::MIN));
-        let pending = self.schedules.iter().map(|schedule| self.next_of(schedule, after)).collect();
-        Times { table: self, pending, last: after }
+        let mut clock = Clock::new(&self.zone);
+        let pending = self.schedules.iter().map(|schedule| self.next_of(schedule, after, &mut clock)).collect();
+        Times { table: self, clock, pending, last: after }
+    }
+
+    /// Returns the times from `earliest` up to `to` that are due, the newest first.
+    pub fn times_before(&self, to: Timestamp, earliest: Timestamp) -> TimesBefore<'_> {
+        let to = to.min(self.not_after.unwrap_or(Timestamp::MAX));
+        let earliest = earliest.max(self.not_before.unwrap_or(Timestamp::MIN));
+        let mut clock = Clock::new(&self.zone);
+        let pending = self.schedules.iter().map(|schedule| self.last_of(schedule, to, earliest, &mut clock)).collect();
+        TimesBefore { table: self, clock, pending, earliest, last: to }
     }
 
     /// The newest `most` times after `earliest` and not after `now`, oldest first: looked for backwards, so that they cost the
     /// same however long ago `earliest` is.
     pub fn missed(&self, earliest: Timestamp, now: Timestamp, most: usize) -> Vec<Timestamp> {
-        let mut back = SignedDuration::from_mins(2);
-        loop {
-            let from = now.checked_sub(back).map_or(earliest, |from| from.max(earliest));
-            let mut times: Vec<Timestamp> = self.times(from).take_while(|time| *time <= now).collect();
-            if times.len() >= most || from <= earliest {
-                times.drain(..times.len().saturating_sub(most));
-                return times;
-            }
-            back = back.checked_mul(4).unwrap_or(SignedDuration::MAX);
-        }
+        let Ok(earliest) = earliest.checked_add(SignedDuration::from_nanos(1)) else { return Vec::new() };
+        let mut times: Vec<Timestamp> = self.times_before(now, earliest).take(most).collect();
+        times.reverse();
+        times
     }
 
     /// When the Job of this time is to be started.
     pub fn start_of(&self, scheduled: Timestamp) -> Timestamp {
-        let most = u64::try_from(self.jitter.as_millis()).unwrap_or_default();
+        if self.jitter <= SignedDuration::ZERO {
+            return scheduled;
+        }
+        self.start_between(scheduled, self.next(scheduled))
+    }
+
+    /// When the Job of this time is to be started; `next` is the next time that is due.
+    ///
+    /// The jitter ends before the next time with a quarter of the interval to spare. So Jobs are started in the order of
+    /// their times, and none is passed over for the next one.
+    pub fn start_between(&self, scheduled: Timestamp, next: Option<Timestamp>) -> Timestamp {
+        let longest = next.map(|next| Self::longest_jitter(next.duration_since(scheduled)));
+        let jitter = longest.map_or(self.jitter, |longest| self.jitter.min(longest));
+        let most = u64::try_from(jitter.as_millis()).unwrap_or_default();
         if most == 0 {
             return scheduled;
         }
@@ -99,51 +116,40 @@ impl Timetable {
         scheduled.checked_add(later).unwrap_or(scheduled)
     }
 
-    fn next_of(&self, schedule: &Schedule, after: Timestamp) -> Option<Timestamp> {
-        if let Some(period) = schedule.every() {
-            let passed = after.duration_since(self.anchor).as_secs().div_euclid(period);
-            let turns = passed.max(0) + 1;
-            return self.anchor.checked_add(SignedDuration::from_secs(turns.checked_mul(period)?)).ok();
-        }
-        let next = schedule.next(after, &self.zone);
-        if !schedule.has_certain_hours() || !next.is_some_and(|next| self.clocks_are_moved(after, next)) {
-            return next;
-        }
-        let mut first: Option<(DateTime, Timestamp)> = None;
-        let mut local = self.local(after.checked_sub(SignedDuration::from_hours(MOVED_AT_MOST)).ok()?);
-        loop {
-            local = next_local(schedule, local)?;
-            // What clocks show twice may be due between other times, up to so much later.
-            if first.is_some_and(|(of, _)| local > of.saturating_add(2.hours())) {
-                return first.map(|(_, found)| found);
-            }
-            let found = self.instants(local).into_iter().flatten().filter(|time| *time > after).min();
-            if let Some(found) = found.filter(|found| first.is_none_or(|(_, earlier)| *found < earlier)) {
-                first = Some((first.map_or(local, |(of, _)| of), found));
-            }
-        }
+    /// Returns the maximum jitter of a time with this interval to the next one.
+    pub fn longest_jitter(interval: SignedDuration) -> SignedDuration {
+        interval / 4 * 3
     }
 
-    /// Whether clocks are moved anywhere near the time between.
-    fn clocks_are_moved(&self, from: Timestamp, to: Timestamp) -> bool {
-        let near = SignedDuration::from_hours(MOVED_AT_MOST);
-        let (Ok(from), Ok(to)) = (from.checked_sub(near), to.checked_add(near)) else { return true };
-        self.zone.following(from).next().is_some_and(|change| change.timestamp() <= to)
+    fn next_of(&self, schedule: &Schedule, after: Timestamp, clock: &mut Clock<'_>) -> Option<Timestamp> {
+        let Some(period) = schedule.every() else { return clock.next(schedule, self.dst_of(schedule), after) };
+        let passed = after.duration_since(self.anchor).as_secs().div_euclid(period);
+        self.turn(passed.max(0) + 1, period)
     }
 
-    /// When a local time is due.
-    fn instants(&self, local: DateTime) -> [Option<Timestamp>; 2] {
-        let ambiguous = self.zone.to_ambiguous_timestamp(local);
-        match (ambiguous.offset(), self.dst) {
-            (AmbiguousOffset::Gap { .. }, Dst::Skip) => [None, None],
-            (AmbiguousOffset::Fold { .. }, Dst::Shift | Dst::Skip) => {
-                [ambiguous.earlier().ok(), ambiguous.later().ok()]
-            }
-            _ => [ambiguous.compatible().ok(), None],
-        }
+    fn last_of(
+        &self,
+        schedule: &Schedule,
+        to: Timestamp,
+        earliest: Timestamp,
+        clock: &mut Clock<'_>,
+    ) -> Option<Timestamp> {
+        let Some(period) = schedule.every() else { return clock.last(schedule, self.dst_of(schedule), to, earliest) };
+        let passed = to.duration_since(self.anchor).as_secs() / period;
+        self.turn(Some(passed).filter(|passed| *passed > 0)?, period).filter(|time| *time >= earliest)
     }
 
-    /// The end of what excludes this time, if anything does.
+    /// Returns the time at which a schedule with this period is due for the nth time.
+    fn turn(&self, number: i64, period: i64) -> Option<Timestamp> {
+        self.anchor.checked_add(SignedDuration::from_secs(number.checked_mul(period)?)).ok()
+    }
+
+    /// A schedule for all hours goes on with the time that passes.
+    fn dst_of(&self, schedule: &Schedule) -> Dst {
+        if schedule.has_certain_hours() { self.dst } else { Dst::Skip }
+    }
+
+    /// The end of what excludes this time, if anything does. All times from this one up to the end are excluded.
     fn excluded_until(&self, time: Timestamp) -> Option<Timestamp> {
         let local = self.local(time);
         let end = self.exclude.iter().filter_map(|excluded| match *excluded {
@@ -151,8 +157,22 @@ impl Timetable {
             Excluded::Yearly(month, day) => ((local.month(), local.day()) == (month, day)).then(|| tomorrow(local)),
             Excluded::Window(from, to) => (from <= local && local < to).then_some(to),
         });
-        let end = end.max()?;
-        Some(self.zone.to_timestamp(end).unwrap_or(Timestamp::MAX).max(time))
+        // Where clocks show the end twice, or not at all, things go on at the earlier instant.
+        let end = self.zone.to_ambiguous_timestamp(end.max()?).earlier();
+        Some(end.unwrap_or(Timestamp::MAX).max(time))
+    }
+
+    /// Returns the begin of what excludes this time, if anything does. All times from the begin up to this one are excluded.
+    fn excluded_since(&self, time: Timestamp) -> Option<Timestamp> {
+        let local = self.local(time);
+        let today = local.date().to_datetime(jiff::civil::Time::midnight());
+        let begin = self.exclude.iter().filter_map(|excluded| match *excluded {
+            Excluded::Day(day) => (local.date() == day).then_some(today),
+            Excluded::Yearly(month, day) => ((local.month(), local.day()) == (month, day)).then_some(today),
+            Excluded::Window(from, to) => (from <= local && local < to).then_some(from),
+        });
+        let begin = self.zone.to_ambiguous_timestamp(begin.min()?).later();
+        Some(begin.unwrap_or(Timestamp::MIN).min(time))
     }
 
     fn local(&self, time: Timestamp) -> DateTime {
@@ -163,6 +183,7 @@ impl Timetable {
 /// Times that are due, in order.
 pub struct Times<'a> {
     table: &'a Timetable,
+    clock: Clock<'a>,
     /// Of each schedule, what comes next.
     pending: Vec<Option<Timestamp>>,
     /// What was told last.
@@ -174,7 +195,7 @@ impl Iterator for Times<'_> {
 
     fn next(&mut self) -> Option<Timestamp> {
         let table = self.table;
-        let end = self.last.checked_add(SignedDuration::from_hours(YEARS_AHEAD * 366 * 24)).unwrap_or(Timestamp::MAX);
+        let end = self.last.checked_add(years_searched()).unwrap_or(Timestamp::MAX);
         loop {
             let next = self.pending.iter().flatten().min().copied()?;
             if next > end || table.not_after.is_some_and(|end| next > end) {
@@ -183,12 +204,12 @@ impl Iterator for Times<'_> {
             let excluded = table.excluded_until(next);
             // Up to just before its end, so that what is due at the end is found.
             let passed = match excluded {
-                Some(until) => next.max(until.checked_sub(SignedDuration::from_secs(1)).ok()?),
+                Some(until) => next.max(until.checked_sub(SECOND).ok()?),
                 None => next,
             };
             for (pending, schedule) in self.pending.iter_mut().zip(&table.schedules) {
                 if pending.is_some_and(|pending| pending <= passed) {
-                    *pending = table.next_of(schedule, passed);
+                    *pending = table.next_of(schedule, passed, &mut self.clock);
                 }
             }
             if excluded.is_none() {
@@ -199,19 +220,53 @@ impl Iterator for Times<'_> {
     }
 }
 
-fn tomorrow(local: DateTime) -> DateTime {
-    local.date().saturating_add(1.day()).to_datetime(jiff::civil::Time::midnight())
+/// Times that are due, the newest first.
+pub struct TimesBefore<'a> {
+    table: &'a Timetable,
+    clock: Clock<'a>,
+    /// The last time of each schedule that was not returned yet.
+    pending: Vec<Option<Timestamp>>,
+    earliest: Timestamp,
+    /// The time that was returned last.
+    last: Timestamp,
 }
 
-/// The first local time after this one, on clocks that nobody moves.
-fn next_local(schedule: &Schedule, after: DateTime) -> Option<DateTime> {
-    let next = schedule.next(TimeZone::UTC.to_timestamp(after).ok()?, &TimeZone::UTC)?;
-    Some(TimeZone::UTC.to_datetime(next))
+impl Iterator for TimesBefore<'_> {
+    type Item = Timestamp;
+
+    fn next(&mut self) -> Option<Timestamp> {
+        let table = self.table;
+        let earliest = self.last.checked_sub(years_searched()).unwrap_or(Timestamp::MIN).max(self.earliest);
+        loop {
+            let last = self.pending.iter().flatten().max().copied().filter(|last| *last >= earliest)?;
+            let excluded = table.excluded_since(last);
+            let passed = excluded.unwrap_or(last);
+            let to = passed.checked_sub(SignedDuration::from_nanos(1)).ok()?;
+            for (pending, schedule) in self.pending.iter_mut().zip(&table.schedules) {
+                if pending.is_some_and(|pending| pending >= passed) {
+                    *pending = table.last_of(schedule, to, earliest, &mut self.clock);
+                }
+            }
+            if excluded.is_none() {
+                self.last = last;
+                return Some(last);
+            }
+        }
+    }
+}
+
+fn years_searched() -> SignedDuration {
+    SignedDuration::from_hours(YEARS_SEARCHED * 366 * 24)
+}
+
+fn tomorrow(local: DateTime) -> DateTime {
+    local.date().saturating_add(1.day()).to_datetime(jiff::civil::Time::midnight())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cronjob::civil::searches;
     use crate::cronjob::zones;
 
     fn at(text: &str) -> Timestamp {
@@ -318,28 +373,45 @@ mod tests {
     }
 
     #[test]
-    fn hostile_times_cost_no_more_than_others() {
-        let begun = std::time::Instant::now();
-        let mut table = timetable(&["* 0-22 25 12 *", "* 1-23 * * *"], "Europe/Paris");
-        table.missed(at("2000-01-01T00:00:00Z"), at("2026-01-05T10:00:30Z"), 1000);
-        println!("a thousand missed times took {:?}", begun.elapsed());
-        table.schedules.truncate(1);
-        table.exclude = vec![Excluded::Yearly(12, 25)];
-        assert_eq!(table.next(at("2026-01-05T10:00:30Z")), None);
-        println!("with years that are excluded they took {:?}", begun.elapsed());
-        let dense = timetable(&["* 1-23 * * *"], "Europe/Paris");
-        let naive = |after: Timestamp| {
-            let mut local = dense.zone.to_datetime(after);
-            loop {
-                local = next_local(&dense.schedules[0], local).unwrap();
-                if let Some(time) = dense.instants(local)[0].filter(|time| *time > after) {
-                    return time;
+    fn hostile_times_beside_clock_changes_cost_no_more_than_others() {
+        let dense: Vec<String> = (0..16).map(|first| format!("{first}-59 1-23 * * *")).collect();
+        let dense: Vec<&str> = dense.iter().map(String::as_str).collect();
+        let changes = [
+            ("Europe/Paris", "2026-03-29T01:00:00Z"),
+            ("Europe/Paris", "2026-10-25T01:00:00Z"),
+            ("Australia/Lord_Howe", "2026-10-03T15:30:00Z"),
+            ("Pacific/Apia", "2011-12-30T10:00:00Z"),
+            ("Antarctica/Troll", "2026-03-29T01:00:00Z"),
+        ];
+        for (zone, change) in changes {
+            for dst in [Dst::Once, Dst::Shift, Dst::Skip] {
+                let table = Timetable { dst, ..timetable(&dense, zone) };
+                for minutes in [-1440, -5, 5, 90, 1000, 1440] {
+                    let now = at(change) + SignedDuration::from_mins(minutes);
+                    let (missed, searches) = searches::of(|| table.missed(at("2000-01-01T00:00:00Z"), now, 1000));
+                    assert_eq!(missed.len(), 1000);
+                    // Sixteen schedules, each time of each, and twice where clocks are moved.
+                    assert!(searches <= 2 * 16 * 1001, "{zone} {change} {dst:?} {minutes}: {searches} searches");
+                    let (_, searches) = searches::of(|| table.next(now));
+                    assert!(searches <= 64, "{zone} {change} {dst:?} {minutes}: {searches} searches");
                 }
             }
-        };
-        for after in ["2026-03-27T12:00:00Z", "2026-06-01T21:58:00Z", "2026-10-23T22:00:00Z"].map(at) {
-            assert_eq!(dense.next(after), Some(naive(after)), "far from where clocks are moved, both ways are one");
         }
+    }
+
+    #[test]
+    fn excluded_and_rare_times_end_the_search() {
+        let mut table = timetable(&["* 0-22 25 12 *"], "Europe/Paris");
+        table.exclude = vec![Excluded::Yearly(12, 25)];
+        let now = at("2026-01-05T10:00:30Z");
+        let (times, searches) = searches::of(|| (table.next(now), table.missed(at("1900-01-01T00:00:00Z"), now, 1000)));
+        assert_eq!(times, (None, Vec::new()));
+        assert!(searches < 100, "{searches} searches");
+        table.exclude =
+            vec![Excluded::Window("0001-01-01T00:00".parse().unwrap(), "9999-12-31T00:00".parse().unwrap())];
+        let (times, searches) = searches::of(|| (table.next(now), table.missed(at("1900-01-01T00:00:00Z"), now, 1000)));
+        assert_eq!(times, (None, Vec::new()));
+        assert!(searches < 10, "{searches} searches");
     }
 
     #[test]
@@ -352,5 +424,25 @@ mod tests {
         assert!(all.iter().all(|late| (0..=300).contains(late)));
         assert!(all.iter().filter(|late| **late < 150).count() > 60 && all.iter().any(|late| *late > 250));
         assert_eq!(late("default/a"), late("default/a"));
+    }
+
+    #[test]
+    fn jitter_longer_than_the_interval_keeps_every_run_and_their_order() {
+        let jitter = SignedDuration::from_hours(2);
+        for schedules in [&["* * * * *"][..], &["0 * * * *"], &["0,1,2 9 * * *", "@daily"], &["@every 90s"]] {
+            let table = Timetable { jitter, ..timetable(schedules, "Europe/Paris") };
+            let mut times = table.times(at("2026-03-28T00:00:00Z"));
+            let mut before = times.next().unwrap();
+            for time in times.take(500) {
+                let start = table.start_of(before);
+                let spare = time.duration_since(start);
+                assert!(start >= before && start <= before + jitter, "{before}: {start}");
+                assert!(spare * 4 >= time.duration_since(before), "{before}: {start} is too close to {time}");
+                before = time;
+            }
+        }
+        let daily = Timetable { jitter, ..timetable(&["0 9 * * *"], "UTC") };
+        let mut late = daily.times(at("2026-01-01T12:00:00Z")).map(|due| daily.start_of(due).duration_since(due));
+        assert!(late.by_ref().take(50).any(|late| late > SignedDuration::from_mins(100)), "all of it is used");
     }
 }

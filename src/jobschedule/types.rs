@@ -58,7 +58,8 @@ pub struct JobScheduleSpec {
     #[serde(default)]
     pub dst: Dst,
     /// How much later than it is due a Job is started at most, such as 5m: how much, each object and time have for
-    /// themselves, so that load is spread.
+    /// themselves, so that load is spread. It ends when three quarters of the time to the next run have passed, so that runs
+    /// keep their order and none is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("spec.jitter is a duration such as 90s or 5m, of at most 24h"))]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]

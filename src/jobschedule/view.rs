@@ -10,15 +10,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::hashed;
+use super::names;
 use super::timetable::{self, Excluded, Timetable};
 use super::types::{CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run};
 use crate::cronjob::schedule::Schedule;
+use crate::cronjob::schedule_changes::ScheduleChanges;
 use crate::cronjob::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
 use crate::cronjob::{job, zones};
 use crate::job::view::identity;
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::clock::whole_seconds;
+use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
 
 /// As many missed times are caught up on where nothing is said.
@@ -136,6 +139,7 @@ impl JobScheduleView {
                     last_schedule: status.last_schedule_time.map(|time| time.0),
                     last_successful: status.last_successful_time.map(|time| time.0),
                 },
+                changes: ScheduleChanges::default(),
                 identity,
             },
             timetable,
@@ -156,11 +160,10 @@ impl JobScheduleView {
         })
     }
 
-    /// The name of the Job for a time: it keeps two from being started for one.
-    pub fn job_name(&self, scheduled: Timestamp) -> String {
-        let (minutes, seconds) = (scheduled.as_second().div_euclid(60), scheduled.as_second().rem_euclid(60));
-        let name = &self.base.identity.name;
-        if seconds == 0 { format!("{name}-{minutes}") } else { format!("{name}-{minutes}-{seconds}") }
+    /// Returns the time that a Job with this name was started for, by this version or an earlier one.
+    pub fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
+        let identity = &self.base.identity;
+        names::scheduled_time(&identity.name, identity.uid.as_str(), job)
     }
 
     /// The time in its zone, as people there write it.
@@ -173,7 +176,7 @@ impl JobScheduleView {
 fn times(spec: &Value) -> String {
     let fields = ["schedules", "timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude"];
     let values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
-    format!("{:016x}", hashed::hash([json!(values).to_string().as_bytes()]))
+    format!("{:016x}", hash([json!(values).to_string().as_bytes()]))
 }
 
 /// The schedule at this place, with a value for each `H`; `who` is its `namespace/name`.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod election;
 pub mod errors;
 pub mod events;
+pub mod hash;
 pub mod health;
 pub mod http;
 pub mod identity;

@@ -202,9 +202,11 @@ pub fn cron_job(data: &[u8]) {
     let due = cron::due(&view, &upkeep.status, now);
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
-        let _ = view.job(scheduled);
+        for name in view.job_names(scheduled) {
+            let _ = view.job(&name, scheduled);
+        }
     }
-    let _ = cron::wake_after_change(&view, now);
+    let _ = view.annotations(now);
 }
 
 /// JobSchedules and JobLimits with any values at all, such as a resource of another version may have let in.
@@ -262,7 +264,9 @@ pub fn job_schedule(data: &[u8]) {
     let due = view.due(&view.base.status, now);
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
-        let _ = view.job(scheduled);
+        for name in view.job_names(scheduled) {
+            let _ = view.job(&name, scheduled);
+        }
     }
     assert!(due.wake.is_none_or(|wake| wake >= now));
     if let Some(patch) = view.status_patch(&view.base.status, &[], now) {

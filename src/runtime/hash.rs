@@ -1,0 +1,10 @@
+//! A hash that is the same on every machine and in every version.
+
+/// Returns FNV-1a of these bytes, 64 bits, mixed once more so that texts that differ in their end only are far apart.
+pub fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash ^ hash >> 29
+}
