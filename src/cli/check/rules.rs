@@ -10,6 +10,7 @@ use crate::cronjob::clock_changes;
 use crate::cronjob::schedule::Schedule;
 use crate::cronjob::zones;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
+use crate::jobschedule::timetable::Timetable;
 use crate::jobschedule::types::{ConcurrencyPolicy, JobScheduleSpec};
 use crate::jobschedule::view::timetable;
 
@@ -69,6 +70,7 @@ rules! {
     UNKNOWN_TIME_ZONE = Error "unknown-time-zone": "A time zone that nobody knows";
     CLOCK_CHANGE = Warning "clock-change": "A schedule within hours that clocks skip or repeat";
     PILE_UP = Warning "pile-up": "Runs that may overlap without end";
+    JITTER_TOO_LONG = Warning "jitter-too-long": "Jitter longer than the time between two runs";
     SHORT_STARTING_DEADLINE = Warning "short-starting-deadline": "A starting deadline shorter than the built-in controller's pause between looks";
     NO_TIME_ZONE = Info "no-time-zone": "A schedule in whatever zone the controller has";
     NO_CLEAN_UP = Warning "no-clean-up": "A Job that nobody deletes when it is over";
@@ -137,6 +139,15 @@ pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) ->
                 findings.push(found(&BAD_SCHEDULE, "it is never due: nothing matches, or all of it is excluded"));
             }
             let gap = first.zip(second).map(|(first, second)| second.duration_since(first));
+            if let Some((gap, longest)) = gap.map(|gap| (gap, Timetable::longest_jitter(gap)))
+                && table.jitter > longest
+            {
+                let message = format!(
+                    "spec.jitter is {:#}, and its next runs are {gap:#} apart; a Job is started at most {longest:#} after its time, three quarters of that",
+                    table.jitter
+                );
+                findings.push(found(&JITTER_TOO_LONG, message));
+            }
             let overlaps = schedule.concurrency_policy == ConcurrencyPolicy::Allow && schedule.max_active.is_none();
             let deadline = job.as_ref().and_then(|job| job.active_deadline_seconds);
             if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= OFTEN) {
@@ -288,6 +299,8 @@ mod tests {
         assert_eq!(look(json!({})), [""; 0]);
         assert_eq!(look(json!({"timeZone": "Mars"})), ["unknown-time-zone"]);
         assert_eq!(look(json!({"schedules": ["61 * * * *"]})), ["bad-schedule"]);
+        assert_eq!(look(json!({"schedules": ["0 * * * *"], "jitter": "46m"})), ["jitter-too-long"]);
+        assert_eq!(look(json!({"schedules": ["0 * * * *"], "jitter": "45m"})), [""; 0]);
         assert_eq!(look(json!({"schedules": ["0 0 25 12 *"], "exclude": [{"date": "12-25"}]})), ["bad-schedule"]);
         let often = json!({"template": good()["template"]});
         let often = |policy: &str| json!({"schedules": ["H/10 * * * *"], "concurrencyPolicy": policy, "jobTemplate": {"spec": often.clone()}});

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 
 use super::super::ask::end;
 use super::{Explanation, span, warnings};
+use crate::cronjob::decide::time_in_future;
 use crate::cronjob::schedule::Schedule;
 use crate::cronjob::zones;
 
@@ -30,13 +31,20 @@ pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestam
     let last = status.last_schedule_time.as_ref().map(|time| time.0);
     let last_text = last.map_or_else(
         || "It has never been due.".to_owned(),
-        |last| format!("It was last due {} ago, at {last}.", span(last, now)),
+        |last| match time_in_future(Some(last), now) {
+            Some(_) => format!("Its status.lastScheduleTime is {last}, {} from now.", span(now, last)),
+            None => format!("It was last due {} ago, at {last}.", span(last, now)),
+        },
     );
     let zone = match &spec.time_zone {
         Some(zone) => zones::zone(zone),
         None => Some(TimeZone::UTC),
     };
     let schedule = Schedule::parse(&spec.schedule);
+    let ahead = time_in_future(last, now);
+    if ahead.is_some() {
+        explanation.ahead("cronjob", &name, now);
+    }
     explanation.headline = match (&schedule, &zone) {
         (Err(error), _) => format!("CronJob {name} runs nothing: its schedule cannot be read: {error}."),
         (_, None) => format!(
@@ -49,7 +57,7 @@ pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestam
             ));
             format!("CronJob {name} is suspended: it starts no Jobs.")
         }
-        (Ok(schedule), Some(zone)) => match schedule.next(now, schedule.zone(zone)) {
+        (Ok(schedule), Some(zone)) => match schedule.next(ahead.unwrap_or(now), schedule.zone(zone)) {
             None => format!("CronJob {name} is never due: nothing matches {:?} within five years.", spec.schedule),
             Some(next) => {
                 let in_zone = spec.time_zone.as_deref().map_or_else(
@@ -133,6 +141,25 @@ mod tests {
             assert_eq!(told.headline, headline);
             assert_eq!(told.details, ["It was last due 30 min ago, at 2026-01-01T03:30:00Z."]);
         }
+    }
+
+    #[test]
+    fn a_last_schedule_time_ahead_of_the_clock_is_explained() {
+        let told = told(|cron_job| cron_job["status"]["lastScheduleTime"] = json!("2026-02-01T03:30:00Z"), &[]);
+        assert_eq!(
+            told.headline,
+            "CronJob a is due next in 31 d 23 h, at 2026-02-02T03:30:00Z (Mon 04:30 in Europe/Paris)."
+        );
+        assert_eq!(
+            told.details,
+            [
+                "Its last schedule time is later than now: no Job is started before the first time after it.",
+                "Its status.lastScheduleTime is 2026-02-01T03:30:00Z, 30 d 23 h from now.",
+            ]
+        );
+        assert!(
+            told.next[0].starts_with("if a clock was wrong, set it back: kubectl patch cronjob a --subresource=status")
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::{Explanation, span, warnings};
+use crate::cronjob::decide::time_in_future;
 use crate::jobschedule::decide;
 use crate::jobschedule::types::Run;
 use crate::jobschedule::view::JobScheduleView;
@@ -44,9 +45,15 @@ pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> 
             }
         },
     };
+    if time_in_future(base.status.last_schedule, now).is_some() {
+        explanation.ahead("jobschedule", name, now);
+    }
     explanation.details.push(base.status.last_schedule.map_or_else(
         || "It has never been due.".to_owned(),
-        |last| format!("It was last due {} ago, at {}.", span(last, now), schedule.told(last)),
+        |last| match time_in_future(Some(last), now) {
+            Some(_) => format!("Its status.lastScheduleTime is {}, {} from now.", schedule.told(last), span(now, last)),
+            None => format!("It was last due {} ago, at {}.", span(last, now), schedule.told(last)),
+        },
     ));
     let active: Vec<&str> = base.status.active.iter().map(|job| job.name.as_str()).collect();
     if let Some(first) = active.first() {
@@ -106,6 +113,20 @@ mod tests {
             headline(json!({"concurrencyPolicy": "Queue"}), active),
             "JobSchedule a waits with what is due since 23 h 30 min: 1 of its Jobs are active."
         );
+    }
+
+    #[test]
+    fn a_last_schedule_time_ahead_of_the_clock_is_explained() {
+        let told = explained(&json!({}), &json!({"lastScheduleTime": "2026-02-01T04:30:00Z"}));
+        assert_eq!(told.headline, "JobSchedule a is due next in 31 d, at 2026-02-02T04:30:00Z.");
+        assert_eq!(
+            told.details,
+            [
+                "Its last schedule time is later than now: no Job is started before the first time after it.",
+                "Its status.lastScheduleTime is 2026-02-01T04:30:00Z, 30 d from now.",
+            ]
+        );
+        assert!(told.next[0].contains("kubectl patch jobschedule a --subresource=status"), "{:?}", told.next);
     }
 
     #[test]

@@ -80,6 +80,18 @@ pub struct Explanation {
     pub decision: Option<String>,
 }
 
+impl Explanation {
+    /// Adds that the last schedule time of this object is ahead of the clock.
+    fn ahead(&mut self, kind: &str, name: &str, now: Timestamp) {
+        let why = "Its last schedule time is later than now: no Job is started before the first time after it.";
+        self.details.push(why.to_owned());
+        self.next.push(format!(
+            "if a clock was wrong, set it back: kubectl patch {kind} {name} --subresource=status --type=merge \
+             -p '{{\"status\":{{\"lastScheduleTime\":\"{now:.0}\"}}}}'"
+        ));
+    }
+}
+
 /// Explains.
 pub fn main(arguments: &Arguments) -> ExitCode {
     conclude(run(arguments).map(|explanation| {

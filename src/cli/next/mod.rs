@@ -13,6 +13,7 @@ use self::subject::{Due, Subject, SubjectError};
 use super::ask::{AskError, Place, Starter, say};
 use super::connect::ClusterArguments;
 use crate::cronjob::clock_changes::{self, ClockChange};
+use crate::cronjob::decide::time_in_future;
 use crate::jobschedule::timetable::Dst;
 
 /// The flags of `jobwright next`.
@@ -64,8 +65,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<String, SubjectError> {
-    let from = arguments.from.unwrap_or_else(Timestamp::now);
-    let answers = subjects(arguments, from)?.into_iter().map(|subject| answer(subject, from, arguments.count));
+    let now = Timestamp::now();
+    let from = arguments.from.unwrap_or(now);
+    let answers = subjects(arguments, from)?.into_iter().map(|subject| answer(subject, from, now, arguments.count));
     let answers: Vec<Answer> = answers.collect();
     Ok(match arguments.output {
         Output::Text => answers.iter().map(text).collect::<Vec<_>>().join("\n"),
@@ -94,7 +96,14 @@ async fn of_cluster(arguments: &Arguments, starter: &Starter) -> Result<Subject,
     Subject::of_cluster(starter, &Place { client, namespace }).await
 }
 
-fn answer(subject: Subject, from: Timestamp, count: usize) -> Answer {
+fn answer(mut subject: Subject, from: Timestamp, now: Timestamp, count: usize) -> Answer {
+    let ahead = time_in_future(subject.last, now);
+    if let Some(last) = ahead {
+        subject.notes.push(format!(
+            "its status.lastScheduleTime is {last}, later than now: nothing runs before the first time after it"
+        ));
+    }
+    let from = ahead.map_or(from, |last| last.max(from));
     let times: Vec<_> = match &subject.due {
         Due::Plain(schedule, zone) => {
             std::iter::successors(schedule.next(from, zone), |last| schedule.next(*last, zone)).take(count).collect()
@@ -280,6 +289,24 @@ mod tests {
             json["starts"].clone()
         };
         assert_ne!(starts("--namespace=a"), starts("--namespace=b"));
+    }
+
+    #[test]
+    fn times_up_to_a_last_schedule_time_ahead_of_the_clock_are_left_out() {
+        let far = Timestamp::now() + jiff::SignedDuration::from_hours(24_000);
+        let year = far.to_zoned(TimeZone::UTC).year() + 1;
+        for (kind, spec) in [
+            ("batch/v1\", \"kind\": \"CronJob", r#""schedule": "0 0 1 1 *", "timeZone": "UTC""#),
+            ("jobwright.dev/v1beta1\", \"kind\": \"JobSchedule", r#""schedules": ["0 0 1 1 *"]"#),
+        ] {
+            let manifest = format!(
+                r#"{{"apiVersion": "{kind}", "metadata": {{"name": "a"}}, "status": {{"lastScheduleTime": "{far:.0}"}},
+                    "spec": {{{spec}, "jobTemplate": {{"spec": {{"template": {{}}}}}}}}}}"#
+            );
+            let said = of_manifest(&manifest, &["-n1"]).unwrap();
+            assert!(said.contains(&format!("   {year}-01-01T00:00:00Z")), "{said}");
+            assert!(said.contains("later than now: nothing runs before the first time after it"), "{said}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Subject {
     pub suspended: bool,
     /// When it is due.
     pub due: Due,
+    /// Its `status.lastScheduleTime`; times up to it are not due.
+    pub last: Option<Timestamp>,
     /// What else is to be known of its times.
     pub notes: Vec<String>,
 }
@@ -86,7 +88,10 @@ impl Subject {
 
     fn of_cron_job(cron_job: &CronJob) -> Result<Self, SubjectError> {
         let (name, spec) = (format!("cronjob/{}", cron_job.name_any()), &cron_job.spec);
-        Self::plain(Some(name), &spec.schedule, spec.time_zone.as_deref(), spec.suspend == Some(true))
+        let mut subject =
+            Self::plain(Some(name), &spec.schedule, spec.time_zone.as_deref(), spec.suspend == Some(true))?;
+        subject.last = cron_job.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));
+        Ok(subject)
     }
 
     fn plain(object: Option<String>, text: &str, zone: Option<&str>, suspended: bool) -> Result<Self, SubjectError> {
@@ -98,7 +103,7 @@ impl Subject {
         };
         let zone = schedule.zone(&usual).clone();
         let due = Due::Plain(schedule, zone);
-        Ok(Self { object, schedules: vec![text.to_owned()], suspended, due, notes: Vec::new() })
+        Ok(Self { object, schedules: vec![text.to_owned()], suspended, due, last: None, notes: Vec::new() })
     }
 
     /// What a JobSchedule says; a manifest that names no namespace is taken to be for this one, and its object to be created
@@ -122,7 +127,8 @@ impl Subject {
             notes.push(format!("@every counts from when it is created: here from {from}"));
         }
         let due = Due::Timetable(Box::new(timetable));
-        Ok(Self { schedules: spec.schedules.clone(), suspended: spec.suspend, object: Some(name), due, notes })
+        let last = schedule.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));
+        Ok(Self { schedules: spec.schedules.clone(), suspended: spec.suspend, object: Some(name), due, last, notes })
     }
 }
 
