@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus};
-use kube::api::{DeleteParams, Patch, PostParams};
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{DeleteParams, ListParams, Patch, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -45,7 +46,16 @@ impl Crons {
             manifest["spec"][key] = value.clone();
         }
         self.api.create(&PostParams::default(), &serde_json::from_value(manifest)?).await?;
-        Ok(())
+        self.observed(name).await
+    }
+
+    /// Waits until the controller has recorded the schedule.
+    async fn observed(&self, name: &str) -> Result<()> {
+        until("the schedule to be recorded", || async {
+            let known = self.api.get(name).await?.annotations().contains_key("jobwright.dev/schedule-observed");
+            Ok(if known { Ok(()) } else { Err(String::new()) })
+        })
+        .await
     }
 
     async fn change(&self, name: &str, spec: Value) -> Result<()> {
@@ -144,12 +154,8 @@ async fn each_concurrency_policy_does_as_it_says() -> Result<()> {
     away_from_the_minute().await;
     for policy in ["Allow", "Forbid", "Replace"] {
         let name = policy.to_lowercase();
-        crons.create(&name, json!({"concurrencyPolicy": policy, "schedule": "0 0 * * *"})).await?;
-        crons.due_since(&name, SignedDuration::from_hours(30)).await?;
-        crons.until(&name, "one active", one_active).await?;
-        // The minute at hand becomes due too.
-        crons.suspend(&name).await?;
-        crons.change(&name, json!({"schedule": "* * * * *"})).await?;
+        crons.create(&name, json!({"concurrencyPolicy": policy})).await?;
+        crons.has_active(&name, &format!("{name}-before")).await?;
         crons.due_since(&name, SignedDuration::from_mins(3)).await?;
     }
     crons.scene.event("forbid", "JobAlreadyActive", "Not starting job because prior execution is running").await?;
@@ -192,6 +198,24 @@ async fn finished_jobs_beyond_the_history_limits_are_deleted() -> Result<()> {
 }
 
 impl Crons {
+    /// Gives a CronJob an active Job of this name.
+    async fn has_active(&self, name: &str, active: &str) -> Result<()> {
+        let uid = self.api.get(name).await?.uid().context("a uid")?;
+        let mut job = job(active, json!({"managedBy": null, "suspend": true}))?;
+        job.metadata.labels = Some([("of".to_owned(), name.to_owned())].into());
+        job.metadata.owner_references = Some(serde_json::from_value(json!([{
+            "apiVersion": "batch/v1", "kind": "CronJob", "name": name, "uid": uid, "controller": true,
+        }]))?);
+        let created = self.scene.jobs.create(&PostParams::default(), &job).await?;
+        let reference = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "namespace": self.scene.namespace, "name": active,
+            "uid": created.uid(),
+        });
+        let status = json!({"status": {"active": [reference]}});
+        self.api.patch_status(name, &Default::default(), &Patch::Merge(status)).await?;
+        Ok(())
+    }
+
     /// Like [`Crons::finish`], for a Job that is gone as soon as it has finished.
     async fn finish_unseen(&self, job: &str) -> Result<()> {
         let pod = self.scene.active(job, 1).await?.remove(0);
@@ -220,12 +244,56 @@ async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_i
     crons.scene.start_controller().await?;
     let status = crons.until("ours", "one active", one_active).await?;
     assert_eq!(status.last_schedule_time.context("a time")?.0.as_second(), midnight * 60);
+    let taken = format!("Job other-{midnight} exists and belongs to another owner: skipping the run of ");
+    crons.scene.event("other", "NameTaken", &taken).await?;
+    for limit in [4, 5] {
+        crons.change("other", json!({"successfulJobsHistoryLimit": limit})).await?;
+    }
     stays(1.0, || async {
         let status = crons.api.get("other").await?.status.unwrap_or_default();
         assert!(status.active.is_none(), "{status:?}");
+        let events: Api<Event> = Api::namespaced(crons.scene.client.clone(), &crons.scene.namespace);
+        let taken = ListParams::default().fields("reason=NameTaken");
+        let counts: Vec<_> = events.list(&taken).await?.items.into_iter().map(|event| event.count).collect();
+        assert!(counts.len() == 1 && counts[0].is_none_or(|count| count == 1), "{counts:?}");
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_schedule_starts_nothing_that_was_due_before_the_change() -> Result<()> {
+    let Some(mut crons) = Crons::new("moved").await? else { return Ok(()) };
+    let yearly = json!({"schedule": "0 0 1 1 *", "timeZone": "UTC"});
+    crons.create("live", yearly.clone()).await?;
+    crons.create("down", yearly).await?;
+    crons.due_since("live", SignedDuration::from_hours(50)).await?;
+    crons.due_since("down", SignedDuration::from_hours(50)).await?;
+    // Due two hours ago, and not again before tomorrow.
+    let daily = (Timestamp::now() - SignedDuration::from_hours(2)).strftime("%-M %-H * * *").to_string();
+    crons.change("live", json!({"schedule": daily})).await?;
+    crons.scene.event("live", "ScheduleChanged", "spec.schedule or spec.timeZone was changed: times up to").await?;
+    crons.change("live", json!({"successfulJobsHistoryLimit": 7})).await?;
+    crons.scene.controller = None;
+    crons.change("down", json!({"schedule": daily})).await?;
+    crons.scene.start_controller().await?;
+    crons.scene.event("down", "ScheduleChanged", "spec.schedule or spec.timeZone was changed: times up to").await?;
+    stays(1.0, || async {
+        let jobs = crons.scene.jobs.list(&Default::default()).await?.items;
+        assert!(jobs.is_empty(), "{:?}", jobs.iter().map(ResourceExt::name_any).collect::<Vec<_>>());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_schedule_time_ahead_of_the_clock_is_reported() -> Result<()> {
+    let Some(crons) = Crons::new("ahead").await? else { return Ok(()) };
+    crons.create("ahead", json!({})).await?;
+    crons.due_since("ahead", SignedDuration::from_hours(-1000)).await?;
+    crons.scene.event("ahead", "ScheduleTimeInFuture", "later than the clock of this controller").await?;
+    assert!(crons.jobs("ahead").await?.is_empty());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use jobwright::jobschedule::types::JobSchedule;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() ->
         let told = job.annotations().get(SCHEDULED).context("its time")?;
         assert_eq!(told.parse::<Timestamp>()?, scheduled, "{told}");
         assert!(told.ends_with("+05:30"), "{told}");
-        assert_eq!(job.name_any(), format!("all-{}", scheduled.as_second() / 60));
+        assert_eq!(job.name_any(), format!("all-s{}", scheduled.as_second() / 60));
         let containers = &job.spec.as_ref().context("a spec")?.template.spec.as_ref().context("a pod")?.containers;
         let variable = containers[0].env.iter().flatten().find(|variable| variable.name == "JOBWRIGHT_SCHEDULED_TIME");
         assert_eq!(variable.and_then(|variable| variable.value.as_ref()), Some(told));
@@ -281,10 +281,92 @@ async fn what_only_we_can_tell_to_be_wrong_is_told_by_an_event() -> Result<()> {
     create(&scene, "minute", json!({"schedules": ["61 * * * *"]})).await?;
     scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is no IANA zone").await?;
     scene.event("minute", "InvalidSchedule", "spec.schedules[0]: minute: \"61\" is not within 0 to 59").await?;
+    create(&scene, "ahead", json!({})).await?;
+    served(&scene, "ahead", minutes_ago(-100_000)).await?;
+    scene.event("ahead", "ScheduleTimeInFuture", "later than the clock of this controller").await?;
+    until("the time after it to be the next", || async {
+        let next = status(&scene, "ahead").await?["nextScheduleTime"].clone();
+        Ok(if next == minutes_ago(-100_001).to_string() { Ok(()) } else { Err(next.to_string()) })
+    })
+    .await?;
     // The Jobs of one whose template is no Job's are refused, and it is said why.
     create(&scene, "template", json!({"jobTemplate": {"spec": {"completionMode": "Sorted"}}})).await?;
     served(&scene, "template", minutes_ago(2)).await?;
     scene.event("template", "FailedCreate", "completionMode").await
+}
+
+/// A Job of this name, which this JobSchedule owns or nobody.
+async fn create_job(scene: &Scene, name: &str, owner: Option<&JobSchedule>) -> Result<()> {
+    let mut job = job(name, json!({"suspend": true}))?;
+    if let Some(owner) = owner {
+        job.metadata.owner_references = Some(serde_json::from_value(json!([{
+            "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "name": owner.name_any(), "uid": owner.uid(),
+            "controller": true,
+        }]))?);
+    }
+    scene.jobs.create(&PostParams::default(), &job).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_job_of_the_name_stops_nothing_and_a_job_with_an_earlier_name_is_not_run_again() -> Result<()> {
+    early_in_the_minute().await;
+    let scene = Scene::new("sched-taken").await?;
+    let spec = json!({"catchUp": "All", "maxCatchUp": 3, "suspend": true});
+    let owner = create(&scene, "all", spec).await?;
+    let [first, second, third] = [2, 1, 0].map(|ago| minutes_ago(ago).as_second() / 60);
+    // Version 0.1.0 had created the Job of the first time and not stored it in the status.
+    create_job(&scene, &format!("all-{first}"), Some(&owner)).await?;
+    create_job(&scene, &format!("all-s{second}"), None).await?;
+    served(&scene, "all", minutes_ago(600)).await?;
+    create(&scene, "all", json!({"catchUp": "All", "maxCatchUp": 3})).await?;
+    until("the Jobs of all three times", || async {
+        let mut names: Vec<String> = jobs(&scene).await?.iter().map(ResourceExt::name_any).collect();
+        names.sort();
+        let fits = names.len() == 4
+            && names[0] == format!("all-{first}")
+            && names[1] == format!("all-s{second}")
+            && names[2].starts_with(&format!("all-s{second}x"))
+            && names[3] == format!("all-s{third}");
+        Ok(if fits { Ok(()) } else { Err(format!("{names:?}")) })
+    })
+    .await?;
+    let taken = format!("Job all-s{second} exists and belongs to another owner: creating job all-s{second}x");
+    scene.event("all", "NameTaken", &taken).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cron_job_and_a_job_schedule_of_one_name_both_start_their_jobs() -> Result<()> {
+    early_in_the_minute().await;
+    let mut scene = Scene::without_controller("sched-twin", &["--claim=all"]).await?;
+    if scene.cluster.control.is_none() {
+        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        return Ok(());
+    }
+    scene.start_controller().await?;
+    create(&scene, "twin", json!({"notAfter": minutes_ago(0).to_string()})).await?;
+    served(&scene, "twin", minutes_ago(5)).await?;
+    let cron_jobs: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let template = schedule("twin", &json!({}))["spec"]["jobTemplate"].clone();
+    let cron_job = json!({
+        "metadata": {"name": "twin"},
+        "spec": {"schedule": "* * * * *", "suspend": true, "jobTemplate": template},
+    });
+    cron_jobs.create(&PostParams::default(), &serde_json::from_value(cron_job)?).await?;
+    until("the schedule to be recorded", || async {
+        let known = cron_jobs.get("twin").await?.annotations().contains_key("jobwright.dev/schedule-observed");
+        Ok(if known { Ok(()) } else { Err(String::new()) })
+    })
+    .await?;
+    let last = json!({"status": {"lastScheduleTime": minutes_ago(5).to_string()}});
+    cron_jobs.patch_status("twin", &PatchParams::default(), &Patch::Merge(last)).await?;
+    cron_jobs.patch("twin", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": false}}))).await?;
+    let jobs = jobs_are(&scene, 2).await?;
+    cron_jobs.patch("twin", &PatchParams::default(), &Patch::Merge(json!({"spec": {"suspend": true}}))).await?;
+    let mut owners: Vec<String> = jobs.iter().map(|job| job.owner_references()[0].kind.clone()).collect();
+    owners.sort();
+    assert_eq!(owners, ["CronJob", "JobSchedule"]);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
