@@ -91,11 +91,14 @@ impl Actor {
                 });
                 first_error(join_all(removals).await).map_err(Failure::Untracking)
             }
-            Step::TellWaiting(waiting) => {
+            Step::TellWaiting { waiting, event } => {
                 let text = serde_json::to_string(&waiting).unwrap_or_default();
                 self.patch_status(job, json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}})).await?;
-                self.tell(job, EventText::normal("WaitingForLimit", waiting.message));
+                event.into_iter().for_each(|event| self.tell(job, event));
                 Ok(())
+            }
+            Step::WithdrawWaiting => {
+                self.patch_status(job, json!({"metadata": {"annotations": {WAITING_ANNOTATION: null}}})).await
             }
             Step::WriteStatus { status, events, mut report } => {
                 if let Some(report) = &mut report {
@@ -421,7 +424,9 @@ impl Actor {
         if let Some(report) = report {
             patch["metadata"]["annotations"][FAILURE_ANNOTATION] = json!(report.to_text());
         }
-        if job.standing.waiting.is_some() && status.start_time.is_some() {
+        // Of a started Job, the annotation says that it has no place; it stays until the Job is admitted again.
+        let starts = status.start_time.is_some() && job.status.start_time.is_none();
+        if job.standing.waiting.is_some() && (starts || status.has_outcome()) {
             patch["metadata"]["annotations"][WAITING_ANNOTATION] = Value::Null;
         }
         self.patch_status(job, patch).await?;

@@ -1,8 +1,8 @@
 //! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
 
+mod limits;
 mod news;
 mod strays;
-mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,7 +18,7 @@ use super::act::{Actor, Failure};
 use super::decide::backoff::Backoff;
 use super::decide::{Refused, Situation, Step, decide, failure};
 use super::key::Key;
-use super::limit::gate::{Gate, Pass};
+use super::limit::registry::Registry;
 use super::metrics::{JobMetrics, Sync};
 use super::rival::Rival;
 use super::view::{JobView, PodView};
@@ -52,8 +52,8 @@ pub struct Controller {
     pods_watched: WatchMetrics,
     /// Whether the cache holds all pods, not only those with the label of a generated selector.
     all_pods_synced: Synced,
-    /// Whose turn it is, where Jobs are limited.
-    gate: Gate,
+    /// Which Jobs are admitted, where Jobs are limited.
+    admissions: Registry,
     heeds_limits: OnceLock<()>,
     limits_synced: Synced,
     limits_watched: WatchMetrics,
@@ -95,7 +95,7 @@ impl Controller {
             pods_synced: Synced::default(),
             pods_watched: WatchMetrics::default(),
             all_pods_synced: Synced::default(),
-            gate: Gate::default(),
+            admissions: Registry::default(),
             heeds_limits: OnceLock::new(),
             limits_synced: Synced::default(),
             limits_watched: WatchMetrics::default(),
@@ -133,9 +133,9 @@ impl Controller {
         }
         self.forget_all();
         if self.heeds_limits() {
-            self.forget_turns();
+            let changes = self.open_admissions();
             let controller = self.clone();
-            tasks.spawn(async move { controller.keep_turns().await });
+            tasks.spawn(async move { controller.follow_jobs(changes).await });
         }
         self.actor.queue.open();
         self.enqueue_all();
@@ -182,7 +182,7 @@ impl Controller {
             let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
             caches.push(("pods", CacheState::of(&self.actor.pods, known, &self.pods_watched)));
             if self.heeds_limits() {
-                let state = CacheState::of(&self.gate.limits, self.limits_synced.is_done(), &self.limits_watched);
+                let state = CacheState::of(&self.admissions.limits, self.limits_synced.is_done(), &self.limits_watched);
                 caches.push(("joblimits", state));
             }
         }
@@ -285,16 +285,12 @@ impl Controller {
                 self.actor.recount(&job).await?;
                 memory.recount = false;
             }
+            // Each version of the Job is evaluated before it is decided on, whoever brought it.
+            let Some((job, admission)) = self.admission(&job) else { break };
             let pods = self.candidates(&job);
             let vanished = self.vanished().get(uid).copied();
-            let waiting = match self.gate.pass(&job.identity.namespace, uid) {
-                Pass::Open => None,
-                Pass::Waits(waiting) => Some(waiting),
-                // It comes again.
-                Pass::Unknown => return failure.map_or(Ok(()), Err),
-            };
             let situation = Situation {
-                waiting: waiting.as_ref(),
+                admission: &admission,
                 job: &job,
                 pods: &pods,
                 backoff: &memory.backoff,

@@ -13,6 +13,7 @@ use jobwright::cronjob::{decide as cron, go_duration, missed, zones};
 use jobwright::job::decide::backoff::Backoff;
 use jobwright::job::decide::{Refused, Situation, Step, decide};
 use jobwright::job::index::IndexSet;
+use jobwright::job::limit::Admission;
 use jobwright::job::limit::view::{LimitView, WireJobLimit};
 use jobwright::job::view::{JobView, PodView};
 use jobwright::job::wire::{WireJob, WirePod};
@@ -131,7 +132,7 @@ pub fn job(data: &[u8]) {
     let mut backoff = Backoff::default();
     for vanished in [None, Some(now), Some(Timestamp::MAX)] {
         let situation = Situation {
-            waiting: None,
+            admission: &Admission::Free,
             job: &view,
             pods: &pods,
             backoff: &backoff,

@@ -13,7 +13,8 @@ use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure::Report;
 use crate::job::decide::{Refused, Situation, Step, decide};
-use crate::job::limit::{KUEUE_LABEL, PRIORITY_ANNOTATION, Waiting};
+use crate::job::limit::kueue::QUEUE_LABEL;
+use crate::job::limit::{Admission, PRIORITY_ANNOTATION, Reason, Waiting};
 use crate::job::view::{JobView, PodView};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, Limits, MANAGED_BY};
 
@@ -29,8 +30,8 @@ pub struct Facts<'a> {
     /// Warnings about it, the newest first.
     pub events: &'a [Event],
     pub limits: &'a Limits,
-    /// The limit that it waits for.
-    pub waiting: Option<&'a Waiting>,
+    /// Whether limits admit it.
+    pub admission: &'a Admission,
 }
 
 /// Explains.
@@ -161,7 +162,7 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
             };
         }
     }
-    if let Some(queue) = job.labels().get(KUEUE_LABEL) {
+    if let Some(queue) = job.labels().get(QUEUE_LABEL) {
         explanation.details.push(format!("Kueue decides when it starts: it is in the queue {queue}."));
         explanation.next.push(format!(
             "see its place: kubectl get workloads --selector kueue.x-k8s.io/job-uid={}",
@@ -180,12 +181,14 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
             .push(format!("resume it: kubectl patch job {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"));
         return explanation;
     }
-    if let Some(waiting) = facts.waiting {
-        explanation.headline = format!("Job {name} waits for its turn: {}. {counts}.", waiting.message);
+    if let Some(waiting) = pending(facts) {
+        explanation.headline = format!("Job {name} waits for a JobLimit: {}. {counts}.", waiting.message);
         explanation.next.push(format!("raise the limit: kubectl edit joblimit {}", waiting.limit));
-        explanation
-            .next
-            .push(format!("let it go before others: kubectl annotate job {name} --overwrite {PRIORITY_ANNOTATION}=10"));
+        if waiting.reason.is_queue() {
+            explanation.next.push(format!(
+                "admit it before other Jobs: kubectl annotate job {name} --overwrite {PRIORITY_ANNOTATION}=10"
+            ));
+        }
         return explanation;
     }
     if let Some(interim) = condition(status, "FailureTarget").or_else(|| condition(status, "SuccessCriteriaMet")) {
@@ -238,6 +241,14 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
     explanation
 }
 
+/// What the Job waits for at a limit. A Job with parallelism 0 waits for its user.
+fn pending<'a>(facts: &Facts<'a>) -> Option<&'a Waiting> {
+    match facts.admission {
+        Admission::Waits(waiting) if waiting.reason != Reason::NoPods => Some(waiting),
+        _ => None,
+    }
+}
+
 /// What its pods are doing, those that wait first.
 fn tell_pods(pods: &[Pod], now: Timestamp, explanation: &mut Explanation) {
     let live = pods.iter().filter(|pod| !pod::is_ended(pod));
@@ -263,7 +274,7 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     // What the controller remembers of failures, as far as the pods still tell.
     let backoff = Backoff::default().after(&job, &failed, &succeeded);
     let situation = Situation {
-        waiting: facts.waiting,
+        admission: facts.admission,
         job: &job,
         pods: &pods,
         backoff: &backoff,
@@ -332,7 +343,7 @@ mod tests {
 
     fn told(job: &Job, pods: &[Pod]) -> Explanation {
         let limits = Limits::default();
-        explain(&Facts { job, pods, events: &[], limits: &limits, waiting: None }, NOW.parse().unwrap())
+        explain(&Facts { job, pods, events: &[], limits: &limits, admission: &Admission::Free }, NOW.parse().unwrap())
     }
 
     #[test]

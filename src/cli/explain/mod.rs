@@ -18,8 +18,9 @@ use kube::api::ListParams;
 use serde::Serialize;
 
 use super::ask::{AskError, Place, Where, conclude};
-use crate::job::limit::Waiting;
-use crate::job::limit::admission::{Candidate, Verdict, admit};
+use crate::job::limit::Admission;
+use crate::job::limit::admission::{Admissions, State};
+use crate::job::limit::claim::Candidate;
 use crate::job::limit::view::{LimitView, WireJobLimit};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
@@ -124,10 +125,10 @@ async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
         Subject::Job(name) => {
             let (job, pods) = place.job_and_pods(name).await?;
             let events = warnings_of(&place, &job.uid().unwrap_or_default()).await;
-            let waiting = turn(&place, &job).await;
+            let admission = admission(&place, &job).await;
             let limits = Limits::default();
             let facts =
-                job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, waiting: waiting.as_ref() };
+                job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, admission: &admission };
             Ok(job::explain(&facts, Timestamp::now()))
         }
         Subject::CronJob(name) => {
@@ -152,8 +153,12 @@ async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
     }
 }
 
-/// The limit that a Job waits for, as the controller would find it; none if there is none, or we may not know.
-async fn turn(place: &Place, job: &Job) -> Option<Waiting> {
+/// Whether limits admit a Job, as the controller would find it; free if there is no limit, or we may not know.
+async fn admission(place: &Place, job: &Job) -> Admission {
+    evaluate(place, job).await.unwrap_or(Admission::Free)
+}
+
+async fn evaluate(place: &Place, job: &Job) -> Option<Admission> {
     let limits = place.api::<WireJobLimit>().list(&ListParams::default()).await.ok()?.items;
     let limits: Vec<Arc<LimitView>> = limits.into_iter().filter_map(LimitView::parse).map(Arc::new).collect();
     if limits.is_empty() {
@@ -163,11 +168,14 @@ async fn turn(place: &Place, job: &Job) -> Option<Waiting> {
     let of_one_controller =
         |one: &JobView| one.spec.managed_by == job.spec.as_ref().and_then(|spec| spec.managed_by.clone());
     let views = jobs.into_iter().filter_map(JobView::parse).filter(of_one_controller);
-    let candidates = views.filter_map(|view| Candidate::of(&view, view.status.active > 0)).collect();
-    match admit(&limits, candidates).remove(&Uid::from(job.uid()?.as_str())) {
-        Some(Verdict::Waits(waiting)) => Some(waiting),
-        _ => None,
-    }
+    let mut admissions = Admissions::default();
+    admissions.load(limits, views.filter_map(|view| Candidate::of(&view, || 0)));
+    let uid = Uid::from(job.uid()?.as_str());
+    Some(match (admissions.state(&uid), admissions.describe_waiting(&uid)) {
+        (State::Free, _) => Admission::Free,
+        (_, Some(waiting)) => Admission::Waits(waiting),
+        (_, None) => Admission::Admitted,
+    })
 }
 
 /// Warnings about an object, the newest first. Who may not read events gets an explanation without them.

@@ -67,8 +67,6 @@ impl Controller {
         if self.actor.queue.is_open() && self.has_rival(change) {
             return;
         }
-        // Before anybody looks at it.
-        self.gate.touch(&job.identity.namespace);
         if change.before.is_none() && self.actor.queue.is_open() {
             self.actor.metrics.job_added(job);
         }

@@ -12,6 +12,7 @@ use super::parallelism::{PodPlan, manage};
 use super::tally::Tally;
 use super::{Decision, Refused, Situation, claims, decide};
 use crate::job::index::StoredIndexes;
+use crate::job::limit::Admission;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::cause::Cause;
 use crate::job::view::policies::{FailureRule, SuccessRule};
@@ -50,7 +51,7 @@ impl Job {
         Self { view: JobView::parse(wire).unwrap(), refused: Refused::default(), failure_rules: Vec::new() }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
+    pub fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
         change(&mut self.view);
         self
     }
@@ -200,10 +201,26 @@ impl Job {
         now: Timestamp,
         limits: &Limits,
     ) -> Decision {
+        self.decide_all(pods, &Admission::Free, numbers_stale, now, limits)
+    }
+
+    /// Decides with this answer of the limits.
+    pub fn decide_admitted(&self, pods: &[Pod], admission: &Admission) -> Decision {
+        self.decide_all(pods, admission, None, time(NOW), &Limits { numbers_pause: Duration::ZERO, ..Limits::default() })
+    }
+
+    fn decide_all(
+        &self,
+        pods: &[Pod],
+        admission: &Admission,
+        numbers_stale: Option<Timestamp>,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> Decision {
         let pods = views(pods);
         let backoff = Backoff::default();
         let situation = Situation {
-            waiting: None,
+            admission,
             job: &self.view,
             pods: &pods,
             backoff: &backoff,
@@ -251,7 +268,7 @@ pub fn pod(name: &str) -> Pod {
 }
 
 impl Pod {
-    fn with(mut self, change: impl FnOnce(&mut PodView)) -> Self {
+    pub fn with(mut self, change: impl FnOnce(&mut PodView)) -> Self {
         change(&mut self.view);
         self
     }

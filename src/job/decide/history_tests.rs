@@ -12,6 +12,7 @@ use super::fixtures::{Job, pod, time};
 use super::pod_failure_policy::{Verdict, verdict};
 use super::pod_replacement_policy::is_failed;
 use super::{NewPod, Refused, Situation, Step, decide};
+use crate::job::limit::Admission;
 use crate::job::status::{COMPLETE, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::config::Limits;
@@ -161,7 +162,7 @@ impl World {
         for _ in 0..100 {
             let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
             let situation = Situation {
-                waiting: None,
+                admission: &Admission::Free,
                 job: &self.job,
                 pods: &pods,
                 backoff: &self.backoff,

@@ -8,6 +8,7 @@
 
 pub mod accounting;
 pub mod active_deadline;
+pub mod admission;
 pub mod backoff;
 pub mod backoff_limit;
 pub mod backoff_limit_per_index;
@@ -44,7 +45,7 @@ use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::tally::Tally;
 use super::index::CompletionIndex;
-use super::limit::Waiting;
+use super::limit::{Admission, WAITING_ANNOTATION, Waiting};
 use super::status::JobStatus;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use crate::runtime::config::Limits;
@@ -63,8 +64,8 @@ pub struct Situation<'a> {
     pub vanished: Option<Timestamp>,
     /// Since when numbers of the status are out of date, as remembered.
     pub numbers_stale: Option<Timestamp>,
-    /// The limit that it waits for, if it has to wait for its start.
-    pub waiting: Option<&'a Waiting>,
+    /// Whether limits admit it.
+    pub admission: &'a Admission,
     /// What was refused a moment ago: attend to the rest, and try that again later.
     pub refused: Refused,
 }
@@ -150,8 +151,15 @@ pub enum Step {
         /// Why the Job fails, to be kept with it.
         report: Option<Box<Report>>,
     },
-    /// Tell people what it waits for.
-    TellWaiting(Waiting),
+    /// Write what it waits for into its annotation.
+    TellWaiting {
+        /// What it waits for.
+        waiting: Waiting,
+        /// The event to record, if it waits for another reason than before.
+        event: Option<EventText>,
+    },
+    /// Remove the annotation that it waits.
+    WithdrawWaiting,
 }
 
 /// Decides what to do next.
@@ -173,16 +181,20 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let tally = Tally::of(job, claims::owned(job, pods));
     let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
-    let waiting = situation.waiting.filter(|_| !job.deleting && !job.spec.suspend && !job.status.has_outcome());
-    if let Some(waiting) = waiting.filter(|_| tally.is_idle() && job.status.uncounted.is_empty()) {
-        let is_news = waiting.is_news(job.standing.waiting.as_deref());
-        return simple(if is_news { Step::TellWaiting(waiting.clone()) } else { Step::Nothing });
+    let waiting = admission::waiting(situation);
+    let is_new = job.status.start_time.is_none() && tally.is_idle() && job.status.uncounted.is_empty();
+    if let Some(waiting) = waiting.filter(|_| is_new) {
+        return simple(admission::tell(situation, waiting).unwrap_or(Step::Nothing));
     }
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
     // An outcome is stored before pods are deleted because of it, or it would look as if they had failed by themselves.
-    let to_store = outcome.is_some() && !job.status.has_outcome();
+    let is_unstored = outcome.is_none() && admission::is_unstored(situation);
+    if is_unstored && job.status.start_time.is_some() && admission::withdraws(situation) {
+        return Decision { step: Step::WithdrawWaiting, wake, backoff, numbers_stale };
+    }
+    let to_store = is_unstored || outcome.is_some() && !job.status.has_outcome();
     if to_store || accounting::is_pressing(job, &tally, limits) {
         let step = account(situation, &tally, outcome.as_ref(), now, limits);
         if !matches!(step, Step::Nothing) {
@@ -210,7 +222,14 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
             return Decision { step, wake, backoff, numbers_stale };
         }
     }
-    let step = account(situation, &tally, outcome.as_ref(), now, limits);
+    let step = match account(situation, &tally, outcome.as_ref(), now, limits) {
+        Step::Nothing => match waiting {
+            Some(waiting) => admission::tell(situation, waiting).unwrap_or(Step::Nothing),
+            None if admission::withdraws(situation) => Step::WithdrawWaiting,
+            None => Step::Nothing,
+        },
+        step => step,
+    };
     let can_wait = outcome.is_none() && !job.deleting;
     let since = numbers_stale.unwrap_or(now);
     if let Some(due) = can_wait.then(|| numbers::put_off(job, &step, since, now, limits)).flatten() {
@@ -236,7 +255,7 @@ fn account(
     let job = situation.job;
     let untrack = accounting::accounted(job, tally, outcome, limits);
     if untrack.is_empty() || situation.refused.untracking {
-        accounting::write_status(job, tally, outcome, situation.waiting.is_some(), now, limits)
+        accounting::write_status(job, tally, outcome, situation.admission.waits(), now, limits)
     } else {
         // What is stored may be taken off before more is stored: one write then does both for a growing batch.
         Step::Untrack(untrack)
@@ -300,7 +319,8 @@ impl std::fmt::Debug for Brief<'_> {
             Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
             Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
-            Step::TellWaiting(waiting) => write!(f, "wait, {}", waiting.message),
+            Step::TellWaiting { waiting, .. } => write!(f, "wait, {}", waiting.message),
+            Step::WithdrawWaiting => write!(f, "remove the annotation {WAITING_ANNOTATION}"),
             Step::WriteStatus { status, .. } => write!(
                 f,
                 "write status: active {}, succeeded {}, failed {}, uncounted {}",

@@ -7,6 +7,7 @@ use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
 use super::{Refused, Situation, Step, decide};
 use crate::job::index::IndexSet;
+use crate::job::limit::Admission;
 use crate::job::status::JobStatus;
 use crate::job::view::{Phase, PodView};
 use crate::runtime::config::Limits;
@@ -28,7 +29,7 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
         looked_at += all.len();
         decisions += 1;
         let situation = Situation {
-            waiting: None,
+            admission: &Admission::Free,
             job: &job,
             pods: &all,
             backoff: &backoff,

@@ -1,244 +1,431 @@
-//! Whose turn it is: a pure function from limits and Jobs to who goes on and who waits for what.
+//! Which Jobs of one namespace are admitted: a pure state that follows each change of a Job or a limit.
+//!
+//! A Job with a place keeps it until it releases it. The others that a limit selects wait in order: priority, then age. A Job is
+//! admitted if each of its limits has room for it and no Job ahead of it is held back by one of these limits for want of room. So a
+//! large Job is not overtaken for ever by small ones. A Job that can never fit holds nobody back.
+//!
+//! Waiting Jobs that the same limits select form one queue. Whatever holds back the first of a queue holds back the whole queue,
+//! so an event costs the number of queues and of admitted Jobs, times a logarithm; not the number of waiting Jobs. The tests
+//! compare every result with an evaluation of all Jobs from scratch.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Waiting;
+use super::claim::{Candidate, Claim};
 use super::view::LimitView;
-use crate::job::view::{JobView, Labels};
+use super::Reason;
 use crate::runtime::identity::Uid;
 
-/// A Job that limits may be for.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Which.
-    pub uid: Uid,
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its labels.
-    pub labels: Labels,
-    /// The higher the sooner.
-    pub priority: i32,
-    /// The older the sooner.
-    pub created: Timestamp,
-    /// How many pods it may have at once.
+/// The order of admission.
+pub type Place = (Reverse<i32>, Timestamp, Arc<str>, Uid);
+/// Indexes of limits, ascending.
+type LimitSet = Arc<[usize]>;
+
+/// Room in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// The number of Jobs.
+    pub jobs: usize,
+    /// The number of pods.
     pub pods: usize,
-    /// It is under way: it takes room, and nobody stops it.
-    pub active: bool,
 }
 
-impl Candidate {
-    /// A Job as limits see it; none if no limit is for it: it is over, or suspended, or in the hands of Kueue. `active` says
-    /// whether it is under way though nothing of that is stored yet.
-    pub fn of(job: &JobView, active: bool) -> Option<Self> {
-        if job.status.is_finished() || job.spec.suspend || job.standing.in_queue {
-            return None;
-        }
-        let active = active || job.status.start_time.is_some();
-        if job.deleting && !active {
-            return None;
-        }
-        let parallelism = usize::try_from(job.spec.parallelism).unwrap_or_default();
-        let left = job.spec.completions.map(|completions| completions.saturating_sub(job.status.succeeded));
-        let left = left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or_default());
-        Some(Self {
-            uid: job.identity.uid.clone(),
-            name: job.identity.name.clone(),
-            labels: job.standing.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-            priority: job.standing.priority,
-            created: job.standing.created,
-            pods: parallelism.min(left),
-            active,
-        })
-    }
+#[derive(Clone, Copy)]
+enum Count {
+    Add,
+    Subtract,
 }
 
-/// Whether a Job may go on; one that no limit is for is not told of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It may.
-    Admitted,
-    /// It waits.
-    Waits(Waiting),
-}
-
-/// Room that is taken.
-#[derive(Clone, Copy, Debug, Default)]
-struct Taken {
-    jobs: usize,
-    pods: usize,
-}
-
-/// Says of each Job that a limit is for whether it may go on.
-///
-/// Those under way take their room first. Then each that waits is looked at in order: it goes on if there is room for it in
-/// every limit that is for it, and nobody before it waits for one of these. So a large Job is not overtaken for ever by
-/// small ones.
-pub fn admit(limits: &[Arc<LimitView>], mut candidates: Vec<Candidate>) -> HashMap<Uid, Verdict> {
-    let mut verdicts = HashMap::new();
-    let mut taken = vec![Taken::default(); limits.len()];
-    let mut waiting = vec![0_usize; limits.len()];
-    candidates.sort_by_cached_key(|job| (!job.active, Reverse(job.priority), job.created, job.name.clone()));
-    for job in candidates {
-        let own: Vec<usize> = (0..limits.len()).filter(|at| limits[*at].covers(&job.labels)).collect();
-        if own.is_empty() {
-            continue;
-        }
-        let full = |at: &usize| !has_room(&limits[*at], taken[*at], job.pods);
-        let blocked = own.iter().copied().find(|at| !job.active && (waiting[*at] > 0 || full(at)));
-        let verdict = match blocked {
-            None => {
-                for at in own {
-                    taken[at].jobs += 1;
-                    taken[at].pods += job.pods;
-                }
-                Verdict::Admitted
-            }
-            Some(at) => {
-                waiting[at] += 1;
-                // The one that it waits for; in the others it is in nobody's way.
-                let (limit, position) = (&limits[at], waiting[at]);
-                let message = message(limit, taken[at], &job, position);
-                Verdict::Waits(Waiting { limit: limit.identity.name.to_string(), position, message })
-            }
+impl Room {
+    fn change(&mut self, other: Self, change: Count) {
+        let apply = match change {
+            Count::Add => usize::saturating_add,
+            Count::Subtract => usize::saturating_sub,
         };
-        verdicts.insert(job.uid, verdict);
+        (self.jobs, self.pods) = (apply(self.jobs, other.jobs), apply(self.pods, other.pods));
     }
-    verdicts
 }
 
-fn has_room(limit: &LimitView, taken: Taken, pods: usize) -> bool {
-    limit.jobs.is_none_or(|most| taken.jobs < most) && limit.pods.is_none_or(|most| taken.pods + pods <= most)
+/// The admissions of one namespace.
+#[derive(Debug, Default)]
+pub struct Admissions {
+    limits: Vec<Limit>,
+    jobs: HashMap<Uid, Entry>,
+    /// The waiting Jobs that the same limits select, in order.
+    queues: BTreeMap<LimitSet, BTreeSet<Place>>,
 }
 
-fn message(limit: &LimitView, taken: Taken, job: &Candidate, position: usize) -> String {
-    let name = &limit.identity.name;
-    if let Some(most) = limit.pods.filter(|most| job.pods > *most) {
-        return format!(
-            "JobLimit {name} allows {most} active pods, and this Job may have {} at once: lower spec.parallelism, or raise spec.maxActivePods of the limit",
-            job.pods
-        );
-    }
-    let jobs = limit.jobs.map(|most| format!("{} of {most} Jobs", taken.jobs));
-    let pods = limit.pods.map(|most| format!("{} of {most} pods", taken.pods));
-    let taken: Vec<String> = [jobs, pods].into_iter().flatten().collect();
-    format!("position {position} at JobLimit {name}: {} are taken", taken.join(" and "))
+/// A limit and what uses its room.
+#[derive(Debug)]
+pub(super) struct Limit {
+    pub(super) view: Arc<LimitView>,
+    pub(super) used: Room,
+    /// The Jobs that use room.
+    pub(super) users: BTreeSet<Place>,
+    /// What the Jobs of each group use or wait for.
+    pub(super) groups: HashMap<Arc<str>, Room>,
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
+/// A Job.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) candidate: Candidate,
+    pub(super) limits: LimitSet,
+    /// It has a place.
+    pub(super) admitted: bool,
+    /// Its place was found stored.
+    stored: bool,
+    pub(super) state: State,
+    /// What its sync was asked to write into its annotation: limit, reason, and whether it is the first.
+    asked: Option<(usize, Reason, bool)>,
+}
 
-    use super::super::view::WireJobLimit;
-    use super::*;
+/// Whether a Job may start pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No limit selects it, or it starts no pods.
+    Free,
+    /// It has a place.
+    Admitted,
+    /// It waits in a queue.
+    Queued,
+    /// It waits: it needs more pods than the limit at this index allows.
+    TooLarge(usize),
+    /// It waits for a higher parallelism.
+    NoPods,
+}
 
-    fn limit(name: &str, spec: &Value) -> Arc<LimitView> {
-        let wire =
-            json!({"metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": "1"}, "spec": spec});
-        let wire: WireJobLimit = serde_json::from_str(&wire.to_string()).unwrap();
-        Arc::new(LimitView::parse(wire).unwrap())
+impl Entry {
+    pub(super) fn place(&self) -> Place {
+        let Candidate { uid, name, priority, created, .. } = &self.candidate;
+        (Reverse(*priority), *created, name.clone(), uid.clone())
     }
 
-    fn job(name: &str, age: i64) -> Candidate {
-        Candidate {
-            uid: name.into(),
-            name: name.into(),
-            labels: Labels::new(),
-            priority: 0,
-            created: Timestamp::from_second(1_000 - age).unwrap(),
-            pods: 1,
-            active: false,
+    fn uses(&self) -> Room {
+        let Candidate { need, live, .. } = self.candidate;
+        if self.admitted { Room { jobs: 1, pods: need.max(live) } } else { Room { jobs: 0, pods: live } }
+    }
+
+    /// What the Job uses or waits for.
+    fn demand(&self) -> Room {
+        let waits = matches!(self.state, State::Queued | State::TooLarge(_));
+        if waits { Room { jobs: 1, pods: self.candidate.need.max(self.candidate.live) } } else { self.uses() }
+    }
+}
+
+impl Limit {
+    fn new(view: Arc<LimitView>) -> Self {
+        Self { view, used: Room::default(), users: BTreeSet::new(), groups: HashMap::new() }
+    }
+
+    /// Whether there is room for a Job that needs these pods, of which `live` exist and use room already.
+    fn has_room(&self, need: usize, live: usize) -> bool {
+        let pods = self.used.pods.saturating_add(need.saturating_sub(live));
+        self.view.jobs.is_none_or(|most| self.used.jobs < most) && self.view.pods.is_none_or(|most| pods <= most)
+    }
+
+    /// Whether it never admits a Job.
+    fn is_closed(&self) -> bool {
+        self.view.jobs == Some(0)
+    }
+}
+
+impl Admissions {
+    /// Whether there is no limit, so that every Job is free.
+    pub fn is_unlimited(&self) -> bool {
+        self.limits.is_empty()
+    }
+
+    /// Replaces everything that is known. Returns the Jobs to sync: those that wait for something else than their annotation
+    /// says, and those that wait no longer.
+    pub fn load(&mut self, limits: Vec<Arc<LimitView>>, jobs: impl IntoIterator<Item = Candidate>) -> Vec<Uid> {
+        let before: HashMap<Uid, State> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
+        self.place(limits, jobs.into_iter().map(|job| (job, false)).collect());
+        self.changed_since(&before)
+    }
+
+    /// Takes in all limits as they are now. Returns the Jobs to sync, as [`Self::load`] does.
+    pub fn set_limits(&mut self, limits: Vec<Arc<LimitView>>) -> Vec<Uid> {
+        let same = |(known, limit): (&Limit, &Arc<LimitView>)| known.view.limits_as(limit);
+        let sorted = sorted(limits);
+        if sorted.len() == self.limits.len() && self.limits.iter().zip(&sorted).all(same) {
+            return Vec::new();
         }
+        let before: HashMap<Uid, State> = self.jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
+        let jobs = std::mem::take(&mut self.jobs).into_values().map(|entry| {
+            // A place that was stored and released since is not taken back.
+            let keeps = entry.admitted && !entry.stored;
+            (entry.candidate, keeps)
+        });
+        let jobs = jobs.collect();
+        self.place(sorted, jobs);
+        self.changed_since(&before)
     }
 
-    fn position(verdicts: &HashMap<Uid, Verdict>, name: &str) -> Option<usize> {
-        match verdicts.get(&Uid::from(name)) {
-            Some(Verdict::Waits(waiting)) => Some(waiting.position),
-            Some(Verdict::Admitted) => Some(0),
-            None => None,
+    /// Takes in a Job as it is now. Returns the other Jobs to sync, and this one if it is admitted.
+    pub fn set_job(&mut self, job: Candidate) -> Vec<Uid> {
+        if self.is_unlimited() {
+            return Vec::new();
         }
+        let before = self.take(&job.uid);
+        let keeps = before.as_ref().is_some_and(|before| before.admitted && !before.stored);
+        let limits = match &before {
+            Some(before) if before.candidate.labels == job.labels => before.limits.clone(),
+            _ => self.select(&job),
+        };
+        self.insert(job, limits, keeps);
+        self.settle()
     }
 
-    #[test]
-    fn the_first_go_on_and_the_others_wait_in_order() {
-        let limits = [limit("two", &json!({"maxActiveJobs": 2}))];
-        let mut urgent = job("urgent", 1);
-        urgent.priority = 5;
-        let under_way = Candidate { active: true, ..job("under-way", 0) };
-        let verdicts = admit(&limits, vec![job("old", 9), job("older", 10), urgent, under_way]);
-        let positions = ["under-way", "urgent", "older", "old"].map(|name| position(&verdicts, name));
-        assert_eq!(positions, [Some(0), Some(0), Some(1), Some(2)]);
-        let Verdict::Waits(waiting) = &verdicts[&Uid::from("older")] else { panic!() };
-        assert_eq!(waiting.message, "position 1 at JobLimit two: 2 of 2 Jobs are taken");
+    /// Takes in that a Job is gone, finished, or not for limits. Returns the Jobs to sync.
+    pub fn remove_job(&mut self, uid: &Uid) -> Vec<Uid> {
+        if self.take(uid).is_some() { self.settle() } else { Vec::new() }
     }
 
-    #[test]
-    fn a_large_one_is_not_overtaken_and_an_impossible_one_is_told_so() {
-        let limits = [limit("pods", &json!({"maxActivePods": 10}))];
-        let with = |pods, job: Candidate| Candidate { pods, ..job };
-        let running = Candidate { active: true, ..with(5, job("running", 20)) };
-        let verdicts = admit(&limits, vec![running, with(8, job("large", 10)), with(1, job("small", 5))]);
-        assert_eq!((position(&verdicts, "large"), position(&verdicts, "small")), (Some(1), Some(2)));
-        let verdicts = admit(&limits, vec![with(11, job("huge", 10))]);
-        let Verdict::Waits(waiting) = &verdicts[&Uid::from("huge")] else { panic!() };
-        assert!(waiting.message.contains("lower spec.parallelism"), "{}", waiting.message);
+    /// Whether this Job may start pods.
+    pub fn state(&self, uid: &Uid) -> State {
+        self.jobs.get(uid).map_or(State::Free, |entry| entry.state)
     }
 
-    #[test]
-    fn a_limit_is_for_the_jobs_it_selects_and_none_for_the_rest() {
-        let limits = [
-            limit("a", &json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}})),
-            limit(
-                "all",
-                &json!({"maxActiveJobs": 5, "selector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}),
-            ),
-        ];
-        let team =
-            |name: &str, job: Candidate| Candidate { labels: [("team".to_owned(), name.to_owned())].into(), ..job };
-        let verdicts = admit(&limits, vec![team("a", job("a1", 9)), team("b", job("b1", 8)), job("free", 7)]);
-        assert_eq!(
-            (position(&verdicts, "a1"), position(&verdicts, "b1")),
-            (Some(1), Some(0)),
-            "a1 stands in b1's way nowhere"
-        );
-        assert_eq!(position(&verdicts, "free"), None);
+    pub(super) fn entry(&self, uid: &Uid) -> Option<&Entry> {
+        self.jobs.get(uid)
     }
 
-    proptest! {
-        #[test]
-        fn no_limit_is_ever_exceeded_and_no_room_is_left_that_the_next_could_use(
-            jobs in prop::collection::vec((0_i32..3, 0_i64..50, 1_usize..4, 0_u8..3), 0..40),
-            most in (0_usize..6, 0_usize..12),
-        ) {
-            let limits = [
-                limit("one", &json!({"maxActiveJobs": most.0, "selector": {"matchLabels": {"l0": "1"}}})),
-                limit("two", &json!({"maxActivePods": most.1, "selector": {"matchLabels": {"l1": "1"}}})),
-            ];
-            let candidates: Vec<Candidate> = jobs.iter().enumerate().map(|(at, (priority, age, pods, of))| Candidate {
-                priority: *priority, pods: *pods,
-                labels: (0..2).filter(|bit| ((of + 1) >> bit) & 1 == 1).map(|bit| (format!("l{bit}"), "1".to_owned())).collect(),
-                ..job(&format!("job-{at}"), *age)
-            }).collect();
-            let verdicts = admit(&limits, candidates.clone());
-            let admitted = |limit: &LimitView| {
-                candidates.iter().filter(|job| limit.covers(&job.labels) && verdicts[&job.uid] == Verdict::Admitted).collect::<Vec<_>>()
+    pub(super) fn limit(&self, at: usize) -> &Limit {
+        &self.limits[at]
+    }
+
+    /// The limit that a queued Job waits for: the first that has no room for it, or else the first of the Job ahead.
+    pub(super) fn blocking(&self, entry: &Entry) -> usize {
+        let Candidate { need, live, .. } = entry.candidate;
+        let full = entry.limits.iter().copied().find(|at| !self.limits[*at].has_room(need, live));
+        let shared = || {
+            let place = entry.place();
+            let ahead = |at: &usize| {
+                let queues = self.queues.iter().filter(|(set, _)| set.contains(at));
+                let firsts = queues.filter_map(|(_, queue)| queue.first()).filter(|first| **first < place);
+                let mut jobs = firsts.filter_map(|first| self.jobs.get(&first.3));
+                jobs.any(|ahead| !self.limits[*at].has_room(ahead.candidate.need, ahead.candidate.live))
             };
-            let (one, two) = (admitted(&limits[0]), admitted(&limits[1]));
-            prop_assert!(one.len() <= most.0);
-            prop_assert!(two.iter().map(|job| job.pods).sum::<usize>() <= most.1);
-            // Whoever is first in a queue does not fit.
-            for job in &candidates {
-                if let Verdict::Waits(waiting) = &verdicts[&job.uid] && waiting.position == 1 {
-                    let full = if waiting.limit == "one" { one.len() == most.0 } else {
-                        two.iter().map(|job| job.pods).sum::<usize>() + job.pods > most.1
-                    };
-                    prop_assert!(full, "{job:?} could go on");
+            entry.limits.iter().copied().find(ahead)
+        };
+        full.or_else(shared).unwrap_or(entry.limits[0])
+    }
+
+    /// Whether a queued Job is the first of those that wait for this limit.
+    pub(super) fn is_first(&self, place: &Place, limit: usize) -> bool {
+        let queues = self.queues.iter().filter(|(set, _)| set.contains(&limit));
+        queues.filter_map(|(_, queue)| queue.first()).all(|first| first >= place)
+    }
+
+    /// The position of a queued Job among those that this limit selects. It costs the shorter way from either end of each queue.
+    pub(super) fn position(&self, place: &Place, limit: usize) -> usize {
+        let queues = self.queues.iter().filter(|(set, _)| set.contains(&limit));
+        1 + queues.map(|(_, queue)| rank(queue, place)).sum::<usize>()
+    }
+
+    fn select(&self, job: &Candidate) -> LimitSet {
+        // Only here are the labels of a Job matched: they or the limits have changed.
+        let labels = job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        (0..self.limits.len()).filter(|at| self.limits[*at].view.covers(&labels)).collect()
+    }
+
+    fn place(&mut self, limits: Vec<Arc<LimitView>>, jobs: Vec<(Candidate, bool)>) {
+        self.queues.clear();
+        self.limits = sorted(limits).into_iter().map(Limit::new).collect();
+        if self.limits.is_empty() {
+            return;
+        }
+        for (job, keeps) in jobs {
+            let limits = self.select(&job);
+            self.insert(job, limits, keeps);
+        }
+        self.settle();
+    }
+
+    /// The Jobs whose state is another than before, or that wait for something else than their annotation says.
+    fn changed_since(&self, before: &HashMap<Uid, State>) -> Vec<Uid> {
+        let gone = before.iter().filter(|(uid, state)| **state != State::Free && !self.jobs.contains_key(*uid));
+        let known = self.jobs.iter().filter(|(uid, entry)| match entry.state {
+            State::Free | State::Admitted => before.get(*uid).is_some_and(|state| *state != entry.state),
+            _ => self.is_told_wrong(entry),
+        });
+        let mut changed: Vec<Uid> = gone.map(|(uid, _)| uid).chain(known.map(|(uid, _)| uid)).cloned().collect();
+        changed.sort();
+        changed
+    }
+
+    /// Inserts a Job that is not known. `keeps` says that it has a place that is not stored yet.
+    fn insert(&mut self, job: Candidate, limits: LimitSet, keeps: bool) {
+        let (admitted, stored) = match job.claim {
+            Claim::Nothing | Claim::Zero { holds: false } => (false, false),
+            Claim::Holds | Claim::Zero { holds: true } => (true, true),
+            Claim::Wants => (keeps, false),
+        };
+        let too_large = || limits.iter().find(|at| self.limits[**at].view.pods.is_some_and(|most| job.need > most));
+        let state = match job.claim {
+            _ if limits.is_empty() => State::Free,
+            Claim::Nothing => State::Free,
+            Claim::Zero { .. } => State::NoPods,
+            _ if admitted => State::Admitted,
+            _ => too_large().map_or(State::Queued, |at| State::TooLarge(*at)),
+        };
+        let entry = Entry { candidate: job, limits, admitted, stored, state, asked: None };
+        self.count(&entry, Count::Add);
+        if state == State::Queued {
+            self.queues.entry(entry.limits.clone()).or_default().insert(entry.place());
+        }
+        self.jobs.insert(entry.candidate.uid.clone(), entry);
+    }
+
+    fn take(&mut self, uid: &Uid) -> Option<Entry> {
+        let entry = self.jobs.remove(uid)?;
+        self.count(&entry, Count::Subtract);
+        if entry.state == State::Queued {
+            self.dequeue(&entry);
+        }
+        Some(entry)
+    }
+
+    fn dequeue(&mut self, entry: &Entry) {
+        if let Some(queue) = self.queues.get_mut(&entry.limits) {
+            queue.remove(&entry.place());
+            if queue.is_empty() {
+                self.queues.remove(&entry.limits);
+            }
+        }
+    }
+
+    /// Adds a Job to what its limits count, or subtracts it.
+    fn count(&mut self, entry: &Entry, change: Count) {
+        let (uses, demand) = (entry.uses(), entry.demand());
+        for at in entry.limits.iter() {
+            let limit = &mut self.limits[*at];
+            limit.used.change(uses, change);
+            if uses != Room::default() {
+                match change {
+                    Count::Add => limit.users.insert(entry.place()),
+                    Count::Subtract => limit.users.remove(&entry.place()),
+                };
+            }
+            if let Some(group) = entry.candidate.group.as_ref().filter(|_| demand != Room::default()) {
+                let sum = limit.groups.entry(group.clone()).or_default();
+                sum.change(demand, change);
+                if *sum == Room::default() {
+                    limit.groups.remove(group);
                 }
             }
         }
+    }
+
+    /// Admits whom there is room for. Returns those, and the Jobs at the heads of queues whose annotation is wrong by now.
+    fn settle(&mut self) -> Vec<Uid> {
+        let mut changed = Vec::new();
+        let mut held_back = BTreeSet::new();
+        let open = |set: &LimitSet| !set.iter().any(|at| self.limits[*at].is_closed());
+        let queues = self.queues.iter().filter(|(set, _)| open(set));
+        let mut heads: BTreeSet<(Place, LimitSet)> =
+            queues.filter_map(|(set, queue)| Some((queue.first()?.clone(), set.clone()))).collect();
+        while let Some((place, set)) = heads.pop_first() {
+            let Some(entry) = self.jobs.get(&place.3) else { continue };
+            let Candidate { need, live, .. } = entry.candidate;
+            let full: Vec<usize> = set.iter().copied().filter(|at| !self.limits[*at].has_room(need, live)).collect();
+            let waits = !full.is_empty() || set.iter().any(|at| held_back.contains(at));
+            held_back.extend(full);
+            if waits {
+                continue;
+            }
+            if let Some(mut entry) = self.take(&place.3) {
+                (entry.admitted, entry.state) = (true, State::Admitted);
+                self.count(&entry, Count::Add);
+                self.jobs.insert(place.3.clone(), entry);
+                changed.push(place.3);
+            }
+            if let Some(next) = self.queues.get(&set).and_then(BTreeSet::first) {
+                heads.insert((next.clone(), set));
+            }
+        }
+        changed.extend(self.ask_fronts());
+        changed
+    }
+
+    /// The first Jobs of each queue whose annotation is wrong. Each is asked for once: if the write fails, only its own back-off
+    /// repeats it. A Job without an annotation has its own sync before it.
+    fn ask_fronts(&mut self) -> Vec<Uid> {
+        let fronts = self.queues.values().flat_map(|queue| queue.iter().take(2));
+        let fronts = fronts.filter_map(|place| self.jobs.get(&place.3)).filter(|entry| entry.candidate.told.is_some());
+        let wrong: Vec<_> = fronts
+            .filter(|entry| self.is_told_wrong(entry))
+            .map(|entry| (entry.candidate.uid.clone(), Some(self.facts(entry))))
+            .collect();
+        let mut ask = |(uid, facts): (Uid, _)| {
+            let entry = self.jobs.get_mut(&uid)?;
+            (std::mem::replace(&mut entry.asked, facts) != facts).then_some(uid)
+        };
+        wrong.into_iter().filter_map(&mut ask).collect()
+    }
+
+    /// What the annotation of a waiting Job should say: the limit, the reason, and whether the Job is the first.
+    fn facts(&self, entry: &Entry) -> (usize, Reason, bool) {
+        let (limit, reason) = self.reason(entry);
+        (limit, reason, reason.is_queue() && self.is_first(&entry.place(), limit))
+    }
+
+    /// Whether the annotation of a waiting Job says something else than is true.
+    pub(super) fn is_told_wrong(&self, entry: &Entry) -> bool {
+        let Some(told) = &entry.candidate.told else { return true };
+        let (limit, reason, first) = self.facts(entry);
+        told.limit != *self.limits[limit].view.identity.name || told.reason != reason || (told.position == 1) != first
+    }
+
+    /// The limit that a waiting Job waits for, and why.
+    pub(super) fn reason(&self, entry: &Entry) -> (usize, Reason) {
+        match entry.state {
+            State::TooLarge(at) => (at, Reason::TooLarge),
+            State::NoPods => (entry.limits[0], Reason::NoPods),
+            _ => {
+                let at = self.blocking(entry);
+                (at, if self.group_exceeds(entry, at).is_some() { Reason::Group } else { Reason::Queue })
+            }
+        }
+    }
+
+    /// What the group of a Job uses and waits for at a limit, if that is more than the limit allows.
+    pub(super) fn group_exceeds(&self, entry: &Entry, at: usize) -> Option<Room> {
+        let limit = &self.limits[at];
+        let all = *limit.groups.get(entry.candidate.group.as_ref()?)?;
+        let jobs = limit.view.jobs.is_some_and(|most| all.jobs > most);
+        let pods = limit.view.pods.is_some_and(|most| all.pods > most);
+        (all.jobs > 1 && (jobs || pods)).then_some(all)
+    }
+}
+
+impl Reason {
+    /// Whether a Job that waits for this has a position.
+    pub fn is_queue(self) -> bool {
+        matches!(self, Self::Queue | Self::Group)
+    }
+}
+
+fn sorted(mut limits: Vec<Arc<LimitView>>) -> Vec<Arc<LimitView>> {
+    limits.sort_by(|one, other| one.identity.name.cmp(&other.identity.name));
+    limits
+}
+
+/// How many places are before this one, counted from the nearer end.
+fn rank(queue: &BTreeSet<Place>, place: &Place) -> usize {
+    let (mut ahead, mut behind) = (queue.range(..place), queue.range(place..));
+    let mut steps = 0;
+    loop {
+        if ahead.next().is_none() {
+            return steps;
+        }
+        if behind.next().is_none() {
+            return queue.len() - steps;
+        }
+        steps += 1;
     }
 }

@@ -1,44 +1,110 @@
-//! JobLimit: how many Jobs of a namespace, or pods of them, may be active at once; the others wait their turn
+//! JobLimit: the maximum number of Jobs of a namespace, or of their pods, that are active; the other Jobs wait
 //! (kubernetes/kubernetes issue 75821).
 //!
-//! [`types`] is the resource, [`admission`] says whose turn it is (pure), [`gate`] remembers it for the Job controller.
+//! [`types`] is the resource. [`claim`] says what a Job claims (pure), [`admission`] which Jobs are admitted (pure and
+//! incremental), [`message`] why a Job waits. [`registry`] keeps the admissions of each namespace for the Job controller.
 
 pub mod admission;
-pub mod gate;
+#[cfg(test)]
+mod admission_tests;
+pub mod claim;
+pub mod kueue;
+pub mod message;
+pub mod registry;
 pub mod types;
 pub mod view;
 
 use serde::{Deserialize, Serialize};
 
-/// The annotation of a Job that waits, in JSON: for which limit, and at which position at most.
+/// The annotation of a Job that waits, in JSON: for which limit and why, and its position when that was written.
 pub const WAITING_ANNOTATION: &str = "jobwright.dev/waiting";
-/// The annotation that says who goes first: a whole number, the higher the sooner; 0 without it.
+/// The annotation with the priority of a Job: a whole number, 0 without it. The highest is admitted first.
 pub const PRIORITY_ANNOTATION: &str = "jobwright.dev/priority";
-/// The label by which Kueue takes charge of a Job; limits then leave it alone.
-pub const KUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
+/// The label by which a JobSet marks its Jobs.
+pub const JOBSET_LABEL: &str = "jobset.sigs.k8s.io/jobset-name";
+
+/// Maximum length of the name of a Kubernetes object.
+const MAX_NAME: usize = 253;
+
+/// Why a Job waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// The limit has no room, or another Job is ahead.
+    #[default]
+    Queue,
+    /// The same, and the Jobs of its owner need more room than the limit has.
+    Group,
+    /// The Job needs more pods than the limit allows.
+    TooLarge,
+    /// The parallelism of the Job is 0.
+    NoPods,
+}
 
 /// What a Job waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Waiting {
-    /// The JobLimit.
+    /// The name of the JobLimit.
     pub limit: String,
-    /// Its place among those that wait for it; 1 is next.
+    /// The position among the Jobs that wait for it, from 1; 0 for a Job outside of the queue.
     pub position: usize,
-    /// Why it does not go on, in a sentence.
+    /// Why the Job waits.
+    pub reason: Reason,
+    /// The same in a sentence.
     pub message: String,
 }
 
+/// Whether a Job may start pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// No limit concerns it.
+    Free,
+    /// Its limits have room for it.
+    Admitted,
+    /// It waits.
+    Waits(Waiting),
+}
+
+impl Admission {
+    /// Whether the Job waits.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Waits(_))
+    }
+}
+
+/// What the annotation of a Job says that it waits for, as far as decisions need it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    /// The name of the JobLimit.
+    pub limit: String,
+    /// The position when the annotation was written.
+    pub position: usize,
+    /// Why the Job waits.
+    pub reason: Reason,
+}
+
+impl Told {
+    /// Parses the annotation. One that cannot be read, or names no possible limit, says nothing.
+    pub fn parse(text: &str) -> Self {
+        let told: Self = serde_json::from_str(text).unwrap_or_default();
+        if told.limit.len() > MAX_NAME { Self::default() } else { told }
+    }
+}
+
 impl Waiting {
-    /// Whether people should be told anew, of whom `told` is what they know. A position that moves on step by step is told
-    /// when it is half of what it was: else each Job that ends would cost a write for each that waits.
-    pub fn is_news(&self, told: Option<&Self>) -> bool {
+    /// Whether the annotation has to be written, given what it says now. A position is written when the Job starts to wait, when
+    /// it becomes the first, and when another Job displaces it from there: each Job that ends then costs a bounded number of
+    /// writes, however many wait.
+    pub fn is_news(&self, told: Option<&Told>) -> bool {
         told.is_none_or(|told| {
-            told.limit != self.limit
-                || self.position > told.position
-                || self.position * 2 <= told.position
-                || self.position == 1 && told.position != 1
+            told.limit != self.limit || told.reason != self.reason || (told.position == 1) != (self.position == 1)
         })
+    }
+
+    /// Whether the reason differs from what the annotation says, which is worth an event; a changed position is not.
+    pub fn is_new_reason(&self, told: Option<&Told>) -> bool {
+        told.is_none_or(|told| told.limit != self.limit || told.reason != self.reason)
     }
 }
 
@@ -46,23 +112,40 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn waiting(limit: &str, position: usize) -> Waiting {
-        Waiting { limit: limit.to_owned(), position, message: String::new() }
+    fn waiting(limit: &str, position: usize, reason: Reason) -> Waiting {
+        Waiting { limit: limit.to_owned(), position, reason, message: String::new() }
     }
 
     #[test]
-    fn a_queue_that_moves_on_is_told_of_a_few_times() {
-        assert!(waiting("a", 8).is_news(None) && waiting("b", 8).is_news(Some(&waiting("a", 8))));
-        let mut told = waiting("a", 1000);
-        let mut writes = 0;
-        for position in (1..1000).rev() {
-            let now = waiting("a", position);
-            if now.is_news(Some(&told)) {
-                told = now;
-                writes += 1;
-            }
+    fn annotation_is_written_for_a_new_reason_and_for_the_first_position_only() {
+        let told = |position| Some(Told { limit: "a".to_owned(), position, reason: Reason::Queue });
+        // What is true now, what the annotation says, whether that is news, and whether it is worth an event.
+        let cases = [
+            (waiting("a", 8, Reason::Queue), None, true, true),
+            (waiting("a", 7, Reason::Queue), told(8), false, false),
+            (waiting("a", 9, Reason::Queue), told(8), false, false),
+            (waiting("a", 1, Reason::Queue), told(8), true, false),
+            (waiting("a", 1, Reason::Queue), told(1), false, false),
+            (waiting("a", 2, Reason::Queue), told(1), true, false),
+            (waiting("b", 8, Reason::Queue), told(8), true, true),
+            (waiting("a", 8, Reason::Group), told(8), true, true),
+            (waiting("a", 0, Reason::TooLarge), told(8), true, true),
+        ];
+        for (now, told, news, event) in cases {
+            assert_eq!((now.is_news(told.as_ref()), now.is_new_reason(told.as_ref())), (news, event), "{now:?}");
         }
-        assert_eq!((writes, told.position), (9, 1));
-        assert!(!waiting("a", 1).is_news(Some(&told)) && waiting("a", 2).is_news(Some(&told)), "somebody got ahead");
+    }
+
+    #[test]
+    fn annotation_is_read_back_and_a_hostile_one_says_nothing() {
+        let text = serde_json::to_string(&waiting("a", 3, Reason::TooLarge)).unwrap();
+        assert_eq!(Told::parse(&text), Told { limit: "a".to_owned(), position: 3, reason: Reason::TooLarge });
+        // Written by an earlier version.
+        let told = Told::parse(r#"{"limit":"a","position":2,"message":"m"}"#);
+        assert_eq!(told, Told { limit: "a".to_owned(), position: 2, reason: Reason::Queue });
+        let long = serde_json::json!({"limit": "x".repeat(100_000)}).to_string();
+        for text in ["", "no JSON", r#"{"position":-1}"#, &long] {
+            assert_eq!(Told::parse(text), Told::default());
+        }
     }
 }

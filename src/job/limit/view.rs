@@ -63,6 +63,14 @@ impl LimitView {
     }
 }
 
+impl LimitView {
+    /// Whether both limit the same Jobs in the same way.
+    pub fn limits_as(&self, other: &Self) -> bool {
+        let key = |limit: &Self| (limit.identity.name.clone(), limit.jobs, limit.pods);
+        key(self) == key(other) && self.selector == other.selector
+    }
+}
+
 impl Cached for LimitView {
     fn identity(&self) -> &Identity {
         &self.identity

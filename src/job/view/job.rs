@@ -13,6 +13,7 @@ use super::retention::Retention;
 use super::standing::Standing;
 use super::{Labels, PodView, identity};
 use crate::job::index::CompletionIndex;
+use crate::job::limit::kueue;
 use crate::job::status::JobStatus;
 use crate::job::wire::WireJob;
 use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
@@ -100,6 +101,8 @@ pub struct Template {
     pub restarts_on_failure: bool,
     /// Its pods carry the label that the pod watch is narrowed to.
     pub labelled: bool,
+    /// Kueue has admitted the Job's owner, or manages each pod.
+    pub in_kueue: bool,
 }
 
 impl JobView {
@@ -163,6 +166,11 @@ impl JobView {
         self.spec.selector.as_ref().is_some_and(|selector| selector.matches(labels))
     }
 
+    /// Whether Kueue decides when its pods start.
+    pub fn in_kueue(&self) -> bool {
+        self.standing.in_queue || self.template.in_kueue
+    }
+
     /// Whether each completion has an index.
     pub fn is_indexed(&self) -> bool {
         self.spec.completion_mode == CompletionMode::Indexed
@@ -200,15 +208,25 @@ impl Template {
         #[serde(default)]
         struct Metadata {
             labels: Option<Labels>,
+            annotations: Option<Labels>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
         struct Spec {
             restart_policy: Option<String>,
+            scheduling_gates: Option<Vec<Gate>>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Gate {
+            name: String,
         }
         let facts: Facts = serde_json::from_str(json.get()).unwrap_or_default();
-        let labels = facts.metadata.and_then(|metadata| metadata.labels);
+        let metadata = facts.metadata.unwrap_or_default();
+        let (labels, annotations) = (metadata.labels, metadata.annotations);
+        let gates = facts.spec.scheduling_gates.iter().flatten().map(|gate| gate.name.as_str());
         Self {
+            in_kueue: kueue::manages_template(labels.as_ref(), annotations.as_ref(), gates),
             restarts_on_failure: facts.spec.restart_policy.as_deref() == Some("OnFailure"),
             labelled: labels.is_some_and(|labels| labels.contains_key(CONTROLLER_UID_LABEL)),
             json,

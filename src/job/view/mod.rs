@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::job::{CompletionMode, JobSpec, JobView, Template};
+pub use self::standing::JobLabels;
 pub use self::pod::{IndexFailures, Owner, Phase, PodEnd, PodView};
 use crate::runtime::identity::{Identity, ResourceVersion};
 

@@ -1,33 +1,41 @@
-//! Where a Job stands among others that limits are for too.
+//! What limits read from a Job's metadata.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::job::limit::{KUEUE_LABEL, PRIORITY_ANNOTATION, WAITING_ANNOTATION, Waiting};
+use crate::job::limit::{JOBSET_LABEL, PRIORITY_ANNOTATION, Told, WAITING_ANNOTATION, kueue};
 
-/// Labels that the API server makes; no limit selects by them, and each Job has others.
+/// Labels that the API server generates; no limit selects by them, and each Job has others.
 const GENERATED: &[&str] =
     &["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
+/// Owners whose Jobs run independently of each other.
+const SCHEDULES: &[&str] = &["CronJob", "JobSchedule"];
 
-/// Where a Job stands among others.
+/// The labels of a Job, but for the generated ones.
+pub type JobLabels = Arc<[(Box<str>, Box<str>)]>;
+
+/// What limits read from a Job's metadata.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    /// Its labels, but for those that are made of its name and UID.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// Its labels, but for those that are generated from its name and UID.
+    pub labels: JobLabels,
     /// When it was created.
     pub created: Timestamp,
-    /// The higher the sooner.
+    /// Its priority; the highest is admitted first.
     pub priority: i32,
-    /// What people were told that it waits for.
-    pub waiting: Option<Box<Waiting>>,
-    /// Kueue says when it starts.
+    /// What its annotation says that it waits for.
+    pub waiting: Option<Box<Told>>,
+    /// Kueue manages the Job, or has admitted its owner.
     pub in_queue: bool,
+    /// The owner whose Jobs may need each other, by kind and name.
+    pub group: Option<Arc<str>>,
 }
 
 impl Standing {
-    /// Reads it from a Job's metadata. What cannot be read is as if it were not there.
+    /// Reads a Job's metadata. What cannot be read is left out.
     pub fn parse(metadata: &ObjectMeta) -> Self {
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let labels = metadata.labels.iter().flat_map(BTreeMap::iter);
@@ -36,27 +44,53 @@ impl Standing {
             labels: own.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
             priority: annotation(PRIORITY_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or_default(),
-            waiting: annotation(WAITING_ANNOTATION)
-                .map(|text| Box::new(serde_json::from_str(text).unwrap_or_default())),
-            in_queue: metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(KUEUE_LABEL)),
+            waiting: annotation(WAITING_ANNOTATION).map(|text| Box::new(Told::parse(text))),
+            in_queue: kueue::manages_job(metadata.labels.as_ref(), metadata.annotations.as_ref()),
+            group: group(metadata),
         }
     }
 }
 
+/// The owner whose Jobs may need each other: a JobSet by its label, or any controlling owner but a schedule.
+fn group(metadata: &ObjectMeta) -> Option<Arc<str>> {
+    if let Some(name) = metadata.labels.as_ref().and_then(|labels| labels.get(JOBSET_LABEL)) {
+        return Some(format!("JobSet {name}").into());
+    }
+    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let schedule = SCHEDULES.contains(&owner.kind.as_str());
+    (!schedule).then(|| format!("{} {}", owner.kind, owner.name).into())
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
+    fn standing(metadata: Value) -> Standing {
+        Standing::parse(&serde_json::from_value(metadata).unwrap())
+    }
+
     #[test]
-    fn what_is_generated_or_cannot_be_read_is_left_out() {
-        let metadata: ObjectMeta = serde_json::from_value(serde_json::json!({
+    fn generated_labels_and_unreadable_annotations_are_left_out() {
+        let standing = standing(json!({
             "labels": {"team": "a", "controller-uid": "u", "batch.kubernetes.io/job-name": "j"},
             "annotations": {PRIORITY_ANNOTATION: "high", WAITING_ANNOTATION: "no JSON"},
-        }))
-        .unwrap();
-        let standing = Standing::parse(&metadata);
+        }));
         assert_eq!(*standing.labels, [("team".into(), "a".into())]);
-        assert_eq!((standing.priority, standing.waiting.as_deref()), (0, Some(&Waiting::default())));
-        assert!(Waiting { position: 1, ..Waiting::default() }.is_news(standing.waiting.as_deref()));
+        assert_eq!((standing.priority, standing.waiting.as_deref()), (0, Some(&Told::default())));
+        assert_eq!((standing.in_queue, standing.group), (false, None));
+    }
+
+    #[test]
+    fn jobs_of_one_owner_are_a_group_unless_a_schedule_owns_them() {
+        let owned = |kind: &str| {
+            json!({"ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]})
+        };
+        assert_eq!(standing(owned("Workflow")).group.as_deref(), Some("Workflow o"));
+        assert_eq!(standing(owned("CronJob")).group, None);
+        assert_eq!(standing(owned("JobSchedule")).group, None);
+        let labelled = json!({"labels": {JOBSET_LABEL: "train"}});
+        assert_eq!(standing(labelled).group.as_deref(), Some("JobSet train"));
     }
 }

@@ -1,0 +1,139 @@
+//! Limits: what a Job that waits may do, and that its admission is stored before its first pod is created.
+
+use super::{Situation, Step};
+use crate::job::limit::{Admission, Reason, Waiting};
+use crate::job::status::SUSPENDED;
+use crate::runtime::events::EventText;
+
+/// What the Job waits for, if it may start no pods.
+pub fn waiting<'a>(situation: &Situation<'a>) -> Option<&'a Waiting> {
+    let job = situation.job;
+    match situation.admission {
+        Admission::Waits(waiting) if !job.deleting && !job.spec.suspend && !job.status.has_outcome() => Some(waiting),
+        _ => None,
+    }
+}
+
+/// Whether the Job is admitted by its limits, and the API server does not say so yet. The write that says so comes before the
+/// first pod: a restart in between then finds the admission, and gives the place to no other Job.
+pub fn is_unstored(situation: &Situation<'_>) -> bool {
+    let (job, status) = (situation.job, &situation.job.status);
+    *situation.admission == Admission::Admitted
+        && !job.deleting
+        && !job.spec.suspend
+        && (status.start_time.is_none()
+            || status.true_condition(SUSPENDED).is_some()
+            || job.standing.waiting.is_some())
+}
+
+/// Whether the annotation that a Job waits has to be removed, and no status write removes it.
+pub fn withdraws(situation: &Situation<'_>) -> bool {
+    let job = situation.job;
+    job.standing.waiting.is_some() && !job.deleting && !matches!(situation.admission, Admission::Waits(_))
+}
+
+/// The step that writes what a Job waits for, if that is not what its annotation says.
+pub fn tell(situation: &Situation<'_>, waiting: &Waiting) -> Option<Step> {
+    let told = situation.job.standing.waiting.as_deref();
+    waiting.is_news(told).then(|| {
+        let event = waiting.is_new_reason(told).then(|| {
+            let message = waiting.message.clone();
+            match waiting.reason {
+                Reason::Queue | Reason::NoPods => EventText::normal("WaitingForLimit", message),
+                Reason::TooLarge => EventText::warning("ExceedsLimit", message),
+                Reason::Group => EventText::warning("GroupExceedsLimit", message),
+            }
+        });
+        Step::TellWaiting { waiting: waiting.clone(), event }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::*;
+    use super::*;
+    use crate::job::limit::Told;
+    use crate::job::status::Condition;
+
+    fn waits(reason: Reason) -> Admission {
+        Admission::Waits(Waiting { limit: "l".into(), position: 2, reason, message: "m".into() })
+    }
+
+    fn told(job: Job) -> Job {
+        job.with(|job| {
+            job.standing.waiting = Some(Box::new(Told { limit: "l".into(), position: 2, reason: Reason::Queue }));
+        })
+    }
+
+    fn suspended(job: Job) -> Job {
+        job.with(|job| {
+            job.status.set_condition(Condition::new(SUSPENDED, true, "JobSuspended", "Job suspended", time(1)));
+        })
+    }
+
+    fn step(job: &Job, admission: &Admission, pods: &[Pod]) -> Step {
+        job.decide_admitted(pods, admission).step
+    }
+
+    /// The Job with its numbers stored.
+    fn counted(job: &Job, admission: &Admission) -> Job {
+        let Step::WriteStatus { status, .. } = step(job, admission, &[]) else { panic!() };
+        job.with_status(*status)
+    }
+
+    #[test]
+    fn admission_is_stored_before_the_first_pod() {
+        let new = Job::new().completions(3).parallelism(2);
+        let Step::WriteStatus { status, .. } = step(&new, &Admission::Admitted, &[]) else { panic!() };
+        assert!(status.start_time.is_some());
+        let started = new.clone().with_status(*status);
+        assert!(matches!(step(&started, &Admission::Admitted, &[]), Step::CreatePods { .. }));
+        assert!(matches!(step(&new, &Admission::Free, &[]), Step::CreatePods { .. }), "no limit, no extra write");
+        let resumed = suspended(Job::new());
+        let Step::WriteStatus { status, .. } = step(&resumed, &Admission::Admitted, &[]) else { panic!() };
+        assert!(status.start_time.is_some() && status.true_condition(SUSPENDED).is_none());
+        // Of a started Job that had released its place, the annotation is all that says so.
+        let released = told(Job::new().started(0));
+        assert!(matches!(step(&released, &Admission::Admitted, &[]), Step::WithdrawWaiting));
+    }
+
+    #[test]
+    fn a_waiting_job_starts_nothing_and_says_why() {
+        let new = Job::new();
+        let Step::TellWaiting { event: Some(event), .. } = step(&new, &waits(Reason::Queue), &[]) else { panic!() };
+        assert_eq!((&*event.reason, &*event.message), ("WaitingForLimit", "m"));
+        assert!(matches!(step(&told(new), &waits(Reason::Queue), &[]), Step::Nothing));
+        let large = told(Job::new());
+        let Step::TellWaiting { event: Some(event), .. } = step(&large, &waits(Reason::TooLarge), &[]) else { panic!() };
+        assert_eq!(&*event.reason, "ExceedsLimit");
+        // Old pods of a resumed Job still terminate: they are accounted for, and no pod is created.
+        let resumed = suspended(Job::new().completions(3));
+        let pods = [pod("old").running(1).deleting(2)];
+        match step(&resumed, &waits(Reason::Queue), &pods) {
+            Step::WriteStatus { status, .. } => {
+                assert_eq!((status.start_time, status.terminating), (None, Some(1)));
+                assert!(status.true_condition(SUSPENDED).is_some());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_started_job_scaled_to_zero_deletes_its_pods_and_then_releases_its_place() {
+        let scaled = Job::new().completions(3).parallelism(0).started(0);
+        let pods = [pod("a").running(1)];
+        assert!(matches!(step(&scaled, &waits(Reason::NoPods), &pods), Step::DeletePods { .. }));
+        let scaled = counted(&scaled, &waits(Reason::NoPods));
+        assert!(matches!(step(&scaled, &waits(Reason::NoPods), &[]), Step::TellWaiting { .. }));
+        // Its deadline goes on.
+        let late = Job::new().completions(3).parallelism(0).started(0).active_deadline(1);
+        let Step::WriteStatus { status, .. } = step(&late, &waits(Reason::NoPods), &[]) else { panic!() };
+        assert!(status.has_outcome());
+    }
+
+    #[test]
+    fn the_annotation_goes_when_the_job_no_longer_waits() {
+        let suspended = suspended(told(Job::new().suspend(true)));
+        assert!(matches!(step(&counted(&suspended, &Admission::Free), &Admission::Free, &[]), Step::WithdrawWaiting));
+    }
+}

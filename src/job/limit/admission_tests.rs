@@ -1,0 +1,393 @@
+//! Tables for the admission of Jobs, and random histories that compare each step with an evaluation from scratch.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::admission::{Admissions, State};
+use super::claim::{Candidate, Claim};
+use super::view::{LimitView, WireJobLimit};
+use super::{Reason, Told};
+use crate::job::view::Labels;
+use crate::runtime::identity::Uid;
+
+fn limit(name: &str, spec: &Value) -> Arc<LimitView> {
+    let wire = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": "1"}, "spec": spec});
+    let wire: WireJobLimit = serde_json::from_str(&wire.to_string()).unwrap();
+    Arc::new(LimitView::parse(wire).unwrap())
+}
+
+/// A Job that wants one pod; one of a lower `created` is older.
+fn job(name: &str, created: i64) -> Candidate {
+    Candidate {
+        uid: name.into(),
+        name: name.into(),
+        labels: [].into(),
+        priority: 0,
+        created: Timestamp::from_second(created).unwrap(),
+        group: None,
+        claim: Claim::Wants,
+        need: 1,
+        live: 0,
+        told: None,
+    }
+}
+
+fn labelled(job: Candidate, value: &str) -> Candidate {
+    Candidate { labels: [("team".into(), value.into())].into(), ..job }
+}
+
+fn needs(need: usize, job: Candidate) -> Candidate {
+    Candidate { need, ..job }
+}
+
+fn holds(job: Candidate) -> Candidate {
+    Candidate { claim: Claim::Holds, ..job }
+}
+
+fn load(limits: &[Arc<LimitView>], jobs: &[Candidate]) -> Admissions {
+    let mut admissions = Admissions::default();
+    admissions.load(limits.to_vec(), jobs.to_vec());
+    admissions
+}
+
+fn state(admissions: &Admissions, name: &str) -> State {
+    admissions.state(&name.into())
+}
+
+/// The position and the message of a waiting Job.
+fn told(admissions: &Admissions, name: &str) -> (usize, String) {
+    let waiting = admissions.describe_waiting(&name.into()).unwrap();
+    (waiting.position, waiting.message)
+}
+
+#[test]
+fn jobs_are_admitted_by_priority_then_age_and_waiting_ones_are_told_who_uses_the_room() {
+    let urgent = Candidate { priority: 5, ..job("urgent", 9) };
+    let jobs = [job("old", 2), job("older", 1), urgent, holds(job("running", 20))];
+    let mut admissions = load(&[limit("two", &json!({"maxActiveJobs": 2}))], &jobs);
+    assert_eq!(state(&admissions, "urgent"), State::Admitted);
+    assert_eq!(told(&admissions, "older"), (1, "position 1 at JobLimit two: 2 of 2 Jobs in use by urgent, running".to_owned()));
+    assert_eq!(told(&admissions, "old").0, 2);
+    assert_eq!(admissions.remove_job(&"running".into()), [Uid::from("older")]);
+    assert_eq!(told(&admissions, "old").0, 1);
+}
+
+#[test]
+fn messages_name_a_bounded_number_of_jobs() {
+    let mut jobs: Vec<Candidate> = (0..5).map(|at| holds(job(&format!("j{at}"), at))).collect();
+    jobs.push(job("waits", 9));
+    let admissions = load(&[limit("l", &json!({"maxActiveJobs": 5}))], &jobs);
+    assert_eq!(told(&admissions, "waits").1, "position 1 at JobLimit l: 5 of 5 Jobs in use by j0, j1, j2 and 2 more");
+}
+
+#[test]
+fn a_large_job_is_not_overtaken_and_one_that_can_never_fit_holds_nobody_back() {
+    let limits = [limit("pods", &json!({"maxActivePods": 10}))];
+    let running = holds(needs(5, job("running", 1)));
+    let admissions = load(&limits, &[running.clone(), needs(8, job("large", 2)), job("small", 3)]);
+    assert_eq!((state(&admissions, "large"), state(&admissions, "small")), (State::Queued, State::Queued));
+    assert_eq!(told(&admissions, "large").1, "position 1 at JobLimit pods: 5 of 10 pods in use by running, 8 pods needed");
+    let admissions = load(&limits, &[running, needs(11, job("huge", 2)), job("small", 3)]);
+    assert_eq!((state(&admissions, "huge"), state(&admissions, "small")), (State::TooLarge(0), State::Admitted));
+    let waiting = admissions.describe_waiting(&"huge".into()).unwrap();
+    assert_eq!((waiting.position, waiting.reason), (0, Reason::TooLarge));
+    assert!(waiting.message.starts_with("needs 11 pods, but JobLimit pods allows 10: lower spec.parallelism"), "{waiting:?}");
+}
+
+#[test]
+fn terminating_pods_of_a_job_without_a_place_use_room_by_pods_and_give_no_right() {
+    let limits = [limit("l", &json!({"maxActiveJobs": 2, "maxActivePods": 4}))];
+    let resumed = Candidate { live: 3, ..needs(3, job("resumed", 1)) };
+    let mut admissions = load(&limits, &[resumed.clone(), holds(job("a", 2)), holds(job("b", 3))]);
+    assert_eq!(state(&admissions, "resumed"), State::Queued, "both places are taken");
+    admissions.remove_job(&"a".into());
+    // Its own pods are not counted twice.
+    assert_eq!(state(&admissions, "resumed"), State::Admitted);
+    let suspended = Candidate { claim: Claim::Nothing, need: 0, ..resumed };
+    let admissions = load(&limits, &[suspended, needs(2, job("c", 4)), job("d", 5)]);
+    assert_eq!(state(&admissions, "c"), State::Queued, "3 of 4 pods are in use");
+    assert_eq!(state(&admissions, "d"), State::Queued, "it does not overtake");
+    assert_eq!(state(&admissions, "resumed"), State::Free);
+}
+
+#[test]
+fn parallelism_zero_takes_no_place_once_its_release_is_stored() {
+    let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
+    let zero = |holds| Candidate { claim: Claim::Zero { holds }, need: 0, ..job("zero", 1) };
+    let mut admissions = load(&limits, &[zero(true), job("next", 2)]);
+    assert_eq!((state(&admissions, "zero"), state(&admissions, "next")), (State::NoPods, State::Queued));
+    assert_eq!(admissions.set_job(zero(false)), [Uid::from("next")]);
+    assert_eq!(told(&admissions, "zero").1, "takes no place at JobLimit one while spec.parallelism is 0");
+    admissions.set_job(job("zero", 1));
+    assert_eq!(state(&admissions, "zero"), State::Queued, "scaled up again, it waits");
+}
+
+#[test]
+fn a_place_that_is_not_stored_yet_is_kept_and_a_released_one_is_not() {
+    let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
+    let mut admissions = load(&limits, &[job("a", 5)]);
+    admissions.set_job(Candidate { priority: 9, ..job("urgent", 1) });
+    admissions.set_job(needs(3, job("a", 5)));
+    assert_eq!((state(&admissions, "a"), state(&admissions, "urgent")), (State::Admitted, State::Queued));
+    admissions.set_job(holds(job("a", 5)));
+    // The condition Suspended was stored, and the Job is resumed.
+    assert_eq!(admissions.set_job(job("a", 5)), [Uid::from("urgent")]);
+    assert_eq!(state(&admissions, "a"), State::Queued);
+}
+
+#[test]
+fn a_job_that_is_scaled_up_past_the_limit_keeps_its_place_and_admits_nobody() {
+    let limits = [limit("pods", &json!({"maxActivePods": 4}))];
+    let mut admissions = load(&limits, &[holds(needs(2, job("a", 1)))]);
+    admissions.set_job(holds(needs(9, job("a", 1))));
+    admissions.set_job(job("b", 2));
+    assert_eq!((state(&admissions, "a"), state(&admissions, "b")), (State::Admitted, State::Queued));
+}
+
+#[test]
+fn a_job_holds_others_back_only_at_limits_that_have_no_room_for_it() {
+    let limits = [
+        limit("a", &json!({"maxActiveJobs": 1, "selector": {"matchLabels": {"team": "a"}}})),
+        limit("all", &json!({"maxActiveJobs": 3, "selector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}})),
+    ];
+    let jobs = [holds(labelled(job("a0", 1), "a")), labelled(job("a1", 2), "a"), labelled(job("b1", 3), "b"), job("free", 4)];
+    let mut admissions = load(&limits, &jobs);
+    let states = ["a1", "b1", "free"].map(|name| state(&admissions, name));
+    assert_eq!(states, [State::Queued, State::Admitted, State::Free]);
+    // A limit that admits no Job at all holds nobody back elsewhere.
+    let closed = limit("a", &json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}}));
+    admissions.set_limits(vec![closed, limits[1].clone()]);
+    admissions.set_job(labelled(job("b2", 5), "b"));
+    assert_eq!((state(&admissions, "a1"), state(&admissions, "b2")), (State::Queued, State::Admitted));
+}
+
+#[test]
+fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
+    let train = |name: &str, created| Candidate { group: Some("JobSet train".into()), ..job(name, created) };
+    let limits = [limit("two", &json!({"maxActiveJobs": 2}))];
+    let mut admissions = load(&limits, &[train("t0", 1), train("t1", 2), train("t2", 3), job("other", 4)]);
+    let waiting = admissions.describe_waiting(&"t2".into()).unwrap();
+    assert_eq!(waiting.reason, Reason::Group);
+    assert!(
+        waiting.message.ends_with("The Jobs of JobSet train may wait for each other for ever: they need 3 Jobs, but the limit allows 2"),
+        "{waiting:?}"
+    );
+    assert_eq!(admissions.describe_waiting(&"other".into()).unwrap().reason, Reason::Queue);
+    admissions.remove_job(&"t0".into());
+    admissions.set_job(holds(job("big", 0)));
+    admissions.set_job(train("t3", 9));
+    assert_eq!(admissions.describe_waiting(&"t3".into()).unwrap().reason, Reason::Group, "t1, t2 and t3 need 3");
+}
+
+#[test]
+fn an_event_syncs_the_admitted_and_the_first_in_the_queue_only() {
+    let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
+    let told = |position| Some(Told { limit: "one".into(), position, reason: Reason::Queue });
+    let mut jobs: Vec<Candidate> =
+        (1..1000).map(|at| Candidate { told: told(at), ..job(&format!("j{at:04}"), at.try_into().unwrap()) }).collect();
+    jobs.push(holds(job("running", 0)));
+    let mut admissions = load(&limits, &jobs);
+    assert_eq!(admissions.remove_job(&"running".into()), [Uid::from("j0001"), "j0002".into()]);
+    // Another Job displaces the first: it, and only it, is told.
+    admissions.set_job(Candidate { told: told(1), ..jobs[1].clone() });
+    let urgent = Candidate { priority: 1, ..job("urgent", 5000) };
+    assert_eq!(admissions.set_job(urgent), [Uid::from("j0002")]);
+    // What a Job in the middle reports about itself concerns no other, and the first is not asked for again.
+    assert_eq!(admissions.set_job(jobs[500].clone()), []);
+    assert_eq!(admissions.waiting(&"j0500".into()).unwrap().position, 500, "as its annotation says");
+    assert_eq!(admissions.describe_waiting(&"j0500".into()).unwrap().position, 500);
+}
+
+/// One event of a random history.
+#[derive(Clone, Debug)]
+enum Event {
+    Job(Candidate),
+    Gone(u8),
+    Limits(Vec<(u8, Option<usize>, Option<usize>, u8)>),
+}
+
+fn a_job() -> impl Strategy<Value = Candidate> {
+    let claim = prop_oneof![
+        6 => Just(Claim::Wants),
+        2 => Just(Claim::Holds),
+        1 => Just(Claim::Nothing),
+        1 => any::<bool>().prop_map(|holds| Claim::Zero { holds }),
+    ];
+    (0_u8..12, 0_i32..2, claim, 1_usize..5, prop_oneof![3 => Just(0_usize), 1 => 0_usize..4], 0_u8..8, 0_u8..3).prop_map(
+        |(name, priority, claim, need, live, labels, group)| {
+            let labels = (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}").into(), "1".into()));
+            let need = if matches!(claim, Claim::Zero { .. } | Claim::Nothing) { 0 } else { need };
+            let group = (group > 0).then(|| format!("Set {group}").into());
+            // Among equal priorities the age decides, and among equal ages the name.
+            let base = job(&format!("job-{name:02}"), i64::from(name % 5));
+            Candidate { priority, claim, need, live, labels: labels.collect(), group, ..base }
+        },
+    )
+}
+
+fn an_event() -> impl Strategy<Value = Event> {
+    let most = || prop_oneof![Just(None), (0_usize..7).prop_map(Some)];
+    prop_oneof![
+        8 => a_job().prop_map(Event::Job),
+        3 => (0_u8..12).prop_map(Event::Gone),
+        1 => prop::collection::vec((0_u8..4, most(), most(), 0_u8..4), 0..4).prop_map(Event::Limits),
+    ]
+}
+
+/// The limits of an event: each selects by one label, or all Jobs.
+fn limits_of(limits: &[(u8, Option<usize>, Option<usize>, u8)]) -> Vec<Arc<LimitView>> {
+    let by_name: BTreeMap<u8, _> = limits.iter().map(|limit| (limit.0, limit)).collect();
+    let views = by_name.into_values().map(|(name, jobs, pods, label)| {
+        let selector = if *label < 3 { json!({"matchLabels": {format!("l{label}"): "1"}}) } else { json!({}) };
+        let jobs = if jobs.is_none() && pods.is_none() { Some(1) } else { *jobs };
+        limit(&format!("limit-{name}"), &json!({"maxActiveJobs": jobs, "maxActivePods": pods, "selector": selector}))
+    });
+    views.collect()
+}
+
+/// All that is known, evaluated from scratch after each event.
+#[derive(Default)]
+struct Model {
+    limits: Vec<Arc<LimitView>>,
+    jobs: BTreeMap<Uid, (Candidate, bool)>,
+}
+
+impl Model {
+    fn labels(job: &Candidate) -> Labels {
+        job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    fn selects(limit: &LimitView, job: &Candidate) -> bool {
+        limit.covers(&Self::labels(job))
+    }
+
+    /// The Jobs and pods that use room under a limit.
+    fn used(&self, limit: &LimitView) -> (usize, usize) {
+        let selected = self.jobs.values().filter(|(job, _)| Self::selects(limit, job));
+        selected.fold((0, 0), |(jobs, pods), (job, admitted)| {
+            if *admitted { (jobs + 1, pods + job.need.max(job.live)) } else { (jobs, pods + job.live) }
+        })
+    }
+
+    fn has_room(&self, limit: &LimitView, job: &Candidate) -> bool {
+        let (jobs, pods) = self.used(limit);
+        let more = job.need.max(job.live) - job.live;
+        limit.jobs.is_none_or(|most| jobs < most) && limit.pods.is_none_or(|most| pods + more <= most)
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            _ if self.limits.is_empty() && !matches!(event, Event::Limits(_)) => {}
+            Event::Gone(name) => drop(self.jobs.remove(&Uid::from(format!("job-{name:02}").as_str()))),
+            Event::Job(job) => {
+                let before = self.jobs.get(&job.uid);
+                let keeps = before.is_some_and(|(before, admitted)| *admitted && before.claim == Claim::Wants);
+                let admitted = match job.claim {
+                    Claim::Holds | Claim::Zero { holds: true } => true,
+                    Claim::Wants => keeps,
+                    Claim::Nothing | Claim::Zero { holds: false } => false,
+                };
+                self.jobs.insert(job.uid.clone(), (job.clone(), admitted));
+            }
+            Event::Limits(limits) => {
+                self.limits = limits_of(limits);
+                if self.limits.is_empty() {
+                    self.jobs.clear();
+                }
+            }
+        }
+        let mut waiting: Vec<Candidate> = self
+            .jobs
+            .values()
+            .filter(|(job, admitted)| job.claim == Claim::Wants && !admitted)
+            .map(|(job, _)| job.clone())
+            .collect();
+        waiting.sort_by_key(|job| (Reverse(job.priority), job.created, job.name.clone()));
+        let mut held_back = BTreeSet::new();
+        for job in waiting {
+            let own: Vec<Arc<LimitView>> =
+                self.limits.iter().filter(|limit| Self::selects(limit, &job)).cloned().collect();
+            let never = own.iter().any(|limit| limit.jobs == Some(0) || limit.pods.is_some_and(|most| job.need > most));
+            if own.is_empty() || never {
+                continue;
+            }
+            let full: Vec<_> = own.iter().filter(|limit| !self.has_room(limit, &job)).collect();
+            let waits = !full.is_empty() || own.iter().any(|limit| held_back.contains(&limit.identity.name));
+            held_back.extend(full.into_iter().map(|limit| limit.identity.name.clone()));
+            if !waits && let Some((_, admitted)) = self.jobs.get_mut(&job.uid) {
+                *admitted = true;
+            }
+        }
+    }
+
+    fn expected(&self, job: &Candidate, admitted: bool) -> State {
+        let own: Vec<usize> = (0..self.limits.len()).filter(|at| Self::selects(&self.limits[*at], job)).collect();
+        match job.claim {
+            _ if own.is_empty() => State::Free,
+            Claim::Nothing => State::Free,
+            Claim::Zero { .. } => State::NoPods,
+            _ if admitted => State::Admitted,
+            _ => {
+                let large = own.iter().find(|at| self.limits[**at].pods.is_some_and(|most| job.need > most));
+                large.map_or(State::Queued, |at| State::TooLarge(*at))
+            }
+        }
+    }
+}
+
+/// Admission without a limit is not kept by the incremental state either way; both forget it the same.
+fn check(model: &Model, admissions: &Admissions) -> Result<(), TestCaseError> {
+    for (job, admitted) in model.jobs.values() {
+        prop_assert_eq!(admissions.state(&job.uid), model.expected(job, *admitted), "{:?}", job);
+        if let Some(waiting) = admissions.describe_waiting(&job.uid)
+            && waiting.reason.is_queue()
+        {
+            let limit = model.limits.iter().find(|limit| *limit.identity.name == *waiting.limit).unwrap();
+            let key = |job: &Candidate| (Reverse(job.priority), job.created, job.name.clone());
+            let ahead = model.jobs.values().filter(|(other, admitted)| {
+                model.expected(other, *admitted) == State::Queued && Model::selects(limit, other) && key(other) < key(job)
+            });
+            prop_assert_eq!(waiting.position, 1 + ahead.count());
+        }
+    }
+    for (at, limit) in model.limits.iter().enumerate() {
+        let used = admissions.limit(at).used;
+        prop_assert_eq!((used.jobs, used.pods), model.used(limit), "{:?}", limit);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn every_event_leads_where_an_evaluation_from_scratch_leads(events in prop::collection::vec(an_event(), 1..60)) {
+        let (mut model, mut admissions) = (Model::default(), Admissions::default());
+        let first = Event::Limits(vec![(0, Some(2), None, 3), (1, None, Some(5), 0)]);
+        for event in std::iter::once(first).chain(events) {
+            let before: Vec<Uid> = model.jobs.values().filter(|(_, admitted)| *admitted).map(|(job, _)| job.uid.clone()).collect();
+            model.apply(&event);
+            let changed = match &event {
+                Event::Job(job) => admissions.set_job(job.clone()),
+                Event::Gone(name) => admissions.remove_job(&format!("job-{name:02}").as_str().into()),
+                Event::Limits(limits) if admissions.is_unlimited() || limits.is_empty() => admissions.load(limits_of(limits), []),
+                Event::Limits(limits) => admissions.set_limits(limits_of(limits)),
+            };
+            check(&model, &admissions)?;
+            for (job, admitted) in model.jobs.values() {
+                let newly = *admitted && job.claim == Claim::Wants && !before.contains(&job.uid);
+                if newly && admissions.state(&job.uid) == State::Admitted {
+                    prop_assert!(changed.contains(&job.uid), "{} is admitted, and nobody syncs it", job.name);
+                    for limit in model.limits.iter().filter(|limit| Model::selects(limit, job)) {
+                        let (jobs, pods) = model.used(limit);
+                        prop_assert!(limit.jobs.is_none_or(|most| jobs <= most) && limit.pods.is_none_or(|most| pods <= most));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Why a Job waits, in words: for its annotation, its event and `jobwright explain`.
+
+use super::admission::{Admissions, Entry, State};
+use super::{Reason, Told, Waiting};
+use crate::runtime::identity::Uid;
+
+/// Maximum number of Jobs that a message names.
+const NAMED: usize = 3;
+
+impl Admissions {
+    /// What a Job waits for, or none if it does not wait. If its annotation is still right, the answer repeats the annotation
+    /// without a message: nothing is to be written then, and the exact position would cost a count.
+    pub fn waiting(&self, uid: &Uid) -> Option<Waiting> {
+        let entry = self.waits(uid)?;
+        match &entry.candidate.told {
+            Some(told) if !self.is_told_wrong(entry) => {
+                let Told { limit, position, reason } = told.clone();
+                Some(Waiting { limit, position, reason, message: String::new() })
+            }
+            _ => Some(self.describe(entry)),
+        }
+    }
+
+    /// What a Job waits for at the moment, with its exact position and a message; none if it does not wait.
+    pub fn describe_waiting(&self, uid: &Uid) -> Option<Waiting> {
+        self.waits(uid).map(|entry| self.describe(entry))
+    }
+
+    fn waits(&self, uid: &Uid) -> Option<&Entry> {
+        self.entry(uid).filter(|entry| !matches!(entry.state, State::Free | State::Admitted))
+    }
+
+    fn describe(&self, entry: &Entry) -> Waiting {
+        let (at, reason) = self.reason(entry);
+        let position = if reason.is_queue() { self.position(&entry.place(), at) } else { 0 };
+        let limit = self.limit(at).view.identity.name.to_string();
+        let need = pods(entry.candidate.need);
+        let most = |count: Option<usize>| count.unwrap_or_default();
+        let message = match reason {
+            Reason::NoPods => format!("takes no place at JobLimit {limit} while spec.parallelism is 0"),
+            Reason::TooLarge => format!(
+                "needs {need}, but JobLimit {limit} allows {}: lower spec.parallelism, or raise spec.maxActivePods of the limit",
+                most(self.limit(at).view.pods)
+            ),
+            Reason::Queue => self.queued(entry, at, position),
+            Reason::Group => {
+                let text = self.queued(entry, at, position);
+                let all = self.group_exceeds(entry, at).unwrap_or_default();
+                let view = &self.limit(at).view;
+                let exceeded = match view.jobs.filter(|most| all.jobs > *most) {
+                    Some(most) => format!("{} Jobs, but the limit allows {most}", all.jobs),
+                    None => format!("{}, but the limit allows {}", pods(all.pods), most(view.pods)),
+                };
+                let group = entry.candidate.group.as_deref().unwrap_or_default();
+                format!("{text}. The Jobs of {group} may wait for each other for ever: they need {exceeded}")
+            }
+        };
+        Waiting { limit, position, reason, message }
+    }
+
+    fn queued(&self, entry: &Entry, at: usize, position: usize) -> String {
+        let limit = self.limit(at);
+        let jobs = limit.view.jobs.map(|most| format!("{} of {most} Jobs", limit.used.jobs));
+        let used = limit.view.pods.map(|most| format!("{} of {most} pods", limit.used.pods));
+        let used: Vec<String> = [jobs, used].into_iter().flatten().collect();
+        let used = used.join(" and ");
+        let name = &limit.view.identity.name;
+        let users: Vec<&str> = limit.users.iter().map(|place| &*place.2).take(NAMED).collect();
+        let by = match limit.users.len() {
+            0 => String::new(),
+            all if all > NAMED => format!(" by {} and {} more", users.join(", "), all - NAMED),
+            _ => format!(" by {}", users.join(", ")),
+        };
+        let need = match (limit.view.pods, entry.candidate.need) {
+            (Some(_), need) if need > 1 => format!(", {} needed", pods(need)),
+            _ => String::new(),
+        };
+        format!("position {position} at JobLimit {name}: {used} in use{by}{need}")
+    }
+}
+
+fn pods(count: usize) -> String {
+    if count == 1 { "1 pod".to_owned() } else { format!("{count} pods") }
+}
