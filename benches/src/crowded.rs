@@ -20,7 +20,7 @@ use crate::usage;
 use crate::work::{AT_ONCE, pod_template};
 
 /// A node that nobody plays the kubelet for: its pods stay as they are.
-const STILL: &str = "still";
+pub const STILL: &str = "still";
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -93,7 +93,7 @@ pub async fn add_strangers(site: &Site, count: usize) -> Result<()> {
     create_all(&Api::namespaced(site.client.clone(), &namespace), vec![pod; count]).await
 }
 
-async fn create_all<K>(api: &Api<K>, objects: Vec<K>) -> Result<()>
+pub async fn create_all<K>(api: &Api<K>, objects: Vec<K>) -> Result<()>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
 {

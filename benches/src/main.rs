@@ -7,6 +7,7 @@
 mod cron;
 mod crowded;
 mod floor;
+mod limit;
 mod page;
 mod report;
 mod requests;
@@ -87,6 +88,7 @@ async fn main() -> Result<()> {
         bench.as_shipped().await?;
         bench.cron().await?;
         bench.crowded().await?;
+        bench.limit().await?;
     }
     let report = &bench.report;
     println!("\n{}\n{}", report.machine, report.table());
@@ -204,6 +206,29 @@ impl Bench {
             site.end(process).await?;
         }
         Ok(())
+    }
+
+    /// A JobLimit, which the built-in controllers do not have.
+    async fn limit(&mut self) -> Result<()> {
+        if !self.wants("limit") {
+            return Ok(());
+        }
+        let size = if self.arguments.quick {
+            limit::Size { jobs: 1000, length: Duration::from_secs(20) }
+        } else {
+            limit::Size { jobs: 10_000, length: Duration::from_secs(60) }
+        };
+        let mut site = Site::start().await?;
+        let mut process = site.begin_warm(System::Jobwright).await?;
+        let figures = limit::measure(&site, &mut process, size).await?;
+        let what = format!(
+            "{} Jobs wait for a JobLimit of 20 active Jobs; ten end each second for {} s, and a Job in another namespace starts \
+             every half second",
+            size.jobs,
+            size.length.as_secs()
+        );
+        self.add("limit", &what, System::Jobwright, figures);
+        site.end(process).await
     }
 
     async fn crowded(&mut self) -> Result<()> {

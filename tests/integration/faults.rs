@@ -123,7 +123,7 @@ fn slow_to_untrack(inner: Client) -> (Client, Arc<AtomicUsize>) {
 }
 
 /// Runs the Job controller on this client, in this process, until the tasks are dropped.
-async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
+pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let mut registry = prometheus_client::registry::Registry::default();
@@ -144,6 +144,7 @@ async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
         limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },
     };
     let controller = Arc::new(Controller::new(kit, config, metrics));
+    controller.heed_limits();
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run());
     controller.watch(&mut tasks);

@@ -1,15 +1,20 @@
 //! JobLimits on a real API server.
 
 use anyhow::Result;
+use http::{Method, Request};
 use jobwright::job::limit::types::JobLimit;
+use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::client::Body;
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::harness::*;
 use crate::metrics::get;
 
 const WAITING: &str = "jobwright.dev/waiting";
+/// A finalizer that keeps a pod terminating.
+const HOLD: &str = "example.com/hold";
 
 fn api(scene: &Scene) -> Api<JobLimit> {
     Api::namespaced(scene.client.clone(), &scene.namespace)
@@ -62,6 +67,24 @@ async fn waits(scene: &Scene, name: &str, position: usize) -> Result<()> {
     Ok(())
 }
 
+/// Waits until a Job is told for this reason that it waits.
+async fn waits_because(scene: &Scene, name: &str, reason: &str) -> Result<()> {
+    until(&format!("{name} to wait because of {reason}"), || async {
+        let job = scene.jobs.get(name).await?;
+        let text = job.annotations().get(WAITING).cloned().unwrap_or_default();
+        let told: Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(if told["reason"] == reason { Ok(()) } else { Err(format!("{text:?} {:?}", job.status)) })
+    })
+    .await
+}
+
+/// Sets the finalizers of a pod.
+async fn hold(scene: &Scene, pod: &str, finalizers: Value) -> Result<()> {
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    scene.pods.patch(pod, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
 async fn end(scene: &Scene, name: &str) -> Result<()> {
     for pod in scene.pods_of(name).await?.iter().filter(|pod| is_active(pod)) {
         scene.kubelet.succeed(&pod.name_any()).await?;
@@ -78,7 +101,7 @@ async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> 
     scene.active("first", 1).await?;
     create(&scene, "second", json!({}), json!({})).await?;
     waits(&scene, "second", 1).await?;
-    scene.event("second", "WaitingForLimit", "position 1 at JobLimit one: 1 of 1 Jobs are taken").await?;
+    scene.event("second", "WaitingForLimit", "position 1 at JobLimit one: 1 of 1 Jobs in use by first").await?;
     // Who is more urgent goes first; who has a deadline has it from its start.
     create(
         &scene,
@@ -138,21 +161,142 @@ async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
     scene.active("three", 3).await?;
     create(&scene, "four", json!({}), json!({"parallelism": 4, "completions": 9})).await?;
     waits(&scene, "four", 1).await?;
-    create(&scene, "six", json!({}), json!({"parallelism": 6, "completions": 6})).await?;
-    waits(&scene, "six", 2).await?;
-    // Whoever comes after the controller's death finds the same.
+    // The next controller finds the same.
     scene.controller = None;
     scene.start_controller().await?;
+    create(&scene, "two", json!({}), json!({"parallelism": 2, "completions": 2})).await?;
+    waits(&scene, "two", 2).await?;
     end(&scene, "three").await?;
     scene.active("four", 4).await?;
-    waits(&scene, "six", 1).await?;
-    scene
-        .event(
-            "six",
-            "WaitingForLimit",
-            "allows 5 active pods, and this Job may have 6 at once: lower spec.parallelism",
-        )
-        .await
+    waits(&scene, "two", 1).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_can_never_fit_waits_with_a_warning_and_holds_nobody_back() -> Result<()> {
+    let asked = scene("limit-large").await?;
+    limit_known(&asked, "pods", json!({"maxActivePods": 5})).await?;
+    let (scene, _) = asked;
+    create(&scene, "six", json!({}), json!({"parallelism": 6, "completions": 6})).await?;
+    let message = "needs 6 pods, but JobLimit pods allows 5: lower spec.parallelism";
+    scene.event("six", "ExceedsLimit", message).await?;
+    waits_because(&scene, "six", "TooLarge").await?;
+    create(&scene, "small", json!({}), json!({})).await?;
+    scene.active("small", 1).await?;
+    scene.change("six", json!({"parallelism": 4})).await?;
+    scene.active("six", 4).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallelism_zero_takes_no_place() -> Result<()> {
+    let asked = scene("limit-zero").await?;
+    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
+    let (scene, _) = asked;
+    create(&scene, "zero", json!({}), json!({"parallelism": 0})).await?;
+    waits_because(&scene, "zero", "NoPods").await?;
+    create(&scene, "runs", json!({}), json!({})).await?;
+    scene.active("runs", 1).await?;
+    scene.change("zero", json!({"parallelism": 1})).await?;
+    waits_because(&scene, "zero", "Queue").await?;
+    // A Job that is scaled to zero makes room, and waits when it is scaled up again.
+    scene.change("runs", json!({"parallelism": 0})).await?;
+    scene.active("zero", 1).await?;
+    waits_because(&scene, "runs", "NoPods").await?;
+    scene.change("runs", json!({"parallelism": 1})).await?;
+    waits_because(&scene, "runs", "Queue").await?;
+    assert_eq!(scene.active("runs", 0).await?.len(), 0);
+    end(&scene, "zero").await?;
+    end(&scene, "runs").await?;
+    let job = scene.jobs.get("runs").await?;
+    assert_eq!(job.annotations().get(WAITING), None);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_job_whose_old_pods_terminate_waits_for_a_place() -> Result<()> {
+    let asked = scene("limit-terminating").await?;
+    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
+    let (mut scene, _) = asked;
+    create(&scene, "stopped", json!({}), json!({})).await?;
+    let pod = scene.active("stopped", 1).await?.remove(0);
+    hold(&scene, &pod, json!([TRACKING_FINALIZER, HOLD])).await?;
+    scene.change("stopped", json!({"suspend": true})).await?;
+    scene.condition("stopped", "Suspended").await?;
+    create(&scene, "runs", json!({}), json!({})).await?;
+    scene.active("runs", 1).await?;
+    assert!(scene.pods.get(&pod).await?.metadata.deletion_timestamp.is_some());
+    scene.change("stopped", json!({"suspend": false})).await?;
+    waits_because(&scene, "stopped", "Queue").await?;
+    // So does one that is found so by the next controller.
+    scene.controller = None;
+    scene.start_controller().await?;
+    stays(1.0, || async {
+        let status = scene.jobs.get("stopped").await?.status.unwrap_or_default();
+        assert_eq!(status.start_time, None);
+        assert_eq!(scene.pods_of("stopped").await?.len(), 1, "the old pod, and no new one");
+        Ok(())
+    })
+    .await?;
+    end(&scene, "runs").await?;
+    scene.active("stopped", 1).await?;
+    hold(&scene, &pod, json!(null)).await
+}
+
+/// A client whose watches of Jobs never begin, and which resumes the Job `stopped` just before its first status write.
+fn resumes_unseen(inner: Client, jobs: Api<Job>) -> Client {
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (inner, jobs) = (inner.clone(), jobs.clone());
+        async move {
+            let uri = request.uri().clone();
+            let watches = uri.query().is_some_and(|query| query.contains("watch=true"));
+            if watches && uri.path().ends_with("/jobs") {
+                std::future::pending::<()>().await;
+            }
+            if request.method() == Method::PATCH && uri.path().ends_with("/jobs/stopped/status") {
+                let resume = Patch::Merge(json!({"spec": {"suspend": false}}));
+                jobs.patch("stopped", &PatchParams::default(), &resume).await.map_err(std::io::Error::other)?;
+            }
+            inner.send(request).await.map_err(std::io::Error::other)
+        }
+    });
+    Client::new(service, "default")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_version_that_a_conflict_brings_passes_no_limit_unevaluated() -> Result<()> {
+    let scene = Scene::without_controller("limit-conflict", &[]).await?;
+    limit(&scene, "one", json!({"maxActiveJobs": 1})).await?;
+    create(&scene, "runs", json!({}), json!({})).await?;
+    create(&scene, "stopped", json!({}), json!({"suspend": true})).await?;
+    let client = resumes_unseen(scene.cluster.client().await?, scene.jobs.clone());
+    let _tasks = crate::faults::controller(&scene, client).await;
+    scene.active("runs", 1).await?;
+    waits_because(&scene, "stopped", "Queue").await?;
+    assert!(scene.pods_of("stopped").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_kueue_has_admitted_are_left_alone_and_a_group_beyond_the_limit_is_warned_about() -> Result<()> {
+    let asked = scene("limit-groups").await?;
+    limit_known(&asked, "two", json!({"maxActiveJobs": 2})).await?;
+    let (scene, _) = asked;
+    let child = json!({"labels": {"jobset.sigs.k8s.io/jobset-name": "train"}});
+    let admitted = json!({"template": {"metadata": {"labels": {"kueue.x-k8s.io/podset": "workers"}}}});
+    for name in ["kueue-0", "kueue-1", "kueue-2"] {
+        create(&scene, name, child.clone(), admitted.clone()).await?;
+    }
+    for name in ["kueue-0", "kueue-1", "kueue-2"] {
+        scene.active(name, 1).await?;
+    }
+    for name in ["t-0", "t-1"] {
+        create(&scene, name, child.clone(), json!({})).await?;
+        scene.active(name, 1).await?;
+    }
+    create(&scene, "t-2", child, json!({})).await?;
+    waits_because(&scene, "t-2", "Group").await?;
+    let message = "The Jobs of JobSet train may wait for each other for ever: they need 3 Jobs, but the limit allows 2";
+    scene.event("t-2", "GroupExceedsLimit", message).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

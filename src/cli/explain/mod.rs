@@ -127,8 +127,7 @@ async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
             let events = warnings_of(&place, &job.uid().unwrap_or_default()).await;
             let admission = admission(&place, &job).await;
             let limits = Limits::default();
-            let facts =
-                job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, admission: &admission };
+            let facts = job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, admission: &admission };
             Ok(job::explain(&facts, Timestamp::now()))
         }
         Subject::CronJob(name) => {

@@ -45,8 +45,7 @@ impl Controller {
 
     /// The newest version of a Job, and whether that version may start pods.
     pub(super) fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
-        let (job, admission, changed) =
-            self.admissions.admission(&job.identity.namespace, &job.identity.uid, self);
+        let (job, admission, changed) = self.admissions.admission(&job.identity.namespace, &job.identity.uid, self);
         self.sync_all(changed);
         Some((job?, admission))
     }

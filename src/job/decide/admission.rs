@@ -3,6 +3,7 @@
 use super::{Situation, Step};
 use crate::job::limit::{Admission, Reason, Waiting};
 use crate::job::status::SUSPENDED;
+use crate::job::view::JobView;
 use crate::runtime::events::EventText;
 
 /// What the Job waits for, if it may start no pods.
@@ -14,6 +15,13 @@ pub fn waiting<'a>(situation: &Situation<'a>) -> Option<&'a Waiting> {
     }
 }
 
+/// Whether nothing is stored of pods of this Job, so that a status write has nothing to say while it waits.
+pub fn has_never_run(job: &JobView) -> bool {
+    let status = &job.status;
+    let counted = status.active != 0 || status.terminating.unwrap_or_default() != 0;
+    status.start_time.is_none() && !counted && status.uncounted.is_empty()
+}
+
 /// Whether the Job is admitted by its limits, and the API server does not say so yet. The write that says so comes before the
 /// first pod: a restart in between then finds the admission, and gives the place to no other Job.
 pub fn is_unstored(situation: &Situation<'_>) -> bool {
@@ -21,9 +29,7 @@ pub fn is_unstored(situation: &Situation<'_>) -> bool {
     *situation.admission == Admission::Admitted
         && !job.deleting
         && !job.spec.suspend
-        && (status.start_time.is_none()
-            || status.true_condition(SUSPENDED).is_some()
-            || job.standing.waiting.is_some())
+        && (status.start_time.is_none() || status.true_condition(SUSPENDED).is_some() || job.standing.waiting.is_some())
 }
 
 /// Whether the annotation that a Job waits has to be removed, and no status write removes it.
@@ -104,7 +110,9 @@ mod tests {
         assert_eq!((&*event.reason, &*event.message), ("WaitingForLimit", "m"));
         assert!(matches!(step(&told(new), &waits(Reason::Queue), &[]), Step::Nothing));
         let large = told(Job::new());
-        let Step::TellWaiting { event: Some(event), .. } = step(&large, &waits(Reason::TooLarge), &[]) else { panic!() };
+        let Step::TellWaiting { event: Some(event), .. } = step(&large, &waits(Reason::TooLarge), &[]) else {
+            panic!()
+        };
         assert_eq!(&*event.reason, "ExceedsLimit");
         // Old pods of a resumed Job still terminate: they are accounted for, and no pod is created.
         let resumed = suspended(Job::new().completions(3));
@@ -116,6 +124,10 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+        // Once they have ended, the stored number says so: it is room that others wait for.
+        let resumed = resumed.with(|job| job.status.terminating = Some(1));
+        let Step::WriteStatus { status, .. } = step(&resumed, &waits(Reason::Queue), &[]) else { panic!() };
+        assert_eq!((status.start_time, status.terminating), (None, Some(0)));
     }
 
     #[test]

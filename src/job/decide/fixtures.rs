@@ -206,7 +206,13 @@ impl Job {
 
     /// Decides with this answer of the limits.
     pub fn decide_admitted(&self, pods: &[Pod], admission: &Admission) -> Decision {
-        self.decide_all(pods, admission, None, time(NOW), &Limits { numbers_pause: Duration::ZERO, ..Limits::default() })
+        self.decide_all(
+            pods,
+            admission,
+            None,
+            time(NOW),
+            &Limits { numbers_pause: Duration::ZERO, ..Limits::default() },
+        )
     }
 
     fn decide_all(

@@ -182,8 +182,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
     let waiting = admission::waiting(situation);
-    let is_new = job.status.start_time.is_none() && tally.is_idle() && job.status.uncounted.is_empty();
-    if let Some(waiting) = waiting.filter(|_| is_new) {
+    if let Some(waiting) = waiting.filter(|_| tally.is_idle() && admission::has_never_run(job)) {
         return simple(admission::tell(situation, waiting).unwrap_or(Step::Nothing));
     }
     let outcome = outcome::outcome(job, &tally, now);

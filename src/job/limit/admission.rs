@@ -9,14 +9,14 @@
 //! compare every result with an evaluation of all Jobs from scratch.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Reason;
 use super::claim::{Candidate, Claim};
 use super::view::LimitView;
-use super::Reason;
 use crate::runtime::identity::Uid;
 
 /// The order of admission.
@@ -54,6 +54,8 @@ impl Room {
 pub struct Admissions {
     limits: Vec<Limit>,
     jobs: HashMap<Uid, Entry>,
+    /// The sets of limits that select Jobs; equal sets are one.
+    sets: HashSet<LimitSet>,
     /// The waiting Jobs that the same limits select, in order.
     queues: BTreeMap<LimitSet, BTreeSet<Place>>,
 }
@@ -143,25 +145,35 @@ impl Admissions {
     /// says, and those that wait no longer.
     pub fn load(&mut self, limits: Vec<Arc<LimitView>>, jobs: impl IntoIterator<Item = Candidate>) -> Vec<Uid> {
         let before: HashMap<Uid, State> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
-        self.place(limits, jobs.into_iter().map(|job| (job, false)).collect());
+        self.replace_limits(limits);
+        for job in jobs.into_iter().filter(|_| !self.limits.is_empty()).collect::<Vec<_>>() {
+            let limits = self.select(&job, |_| None);
+            self.insert(job, limits, false);
+        }
+        self.settle();
         self.changed_since(&before)
     }
 
     /// Takes in all limits as they are now. Returns the Jobs to sync, as [`Self::load`] does.
     pub fn set_limits(&mut self, limits: Vec<Arc<LimitView>>) -> Vec<Uid> {
-        let same = |(known, limit): (&Limit, &Arc<LimitView>)| known.view.limits_as(limit);
-        let sorted = sorted(limits);
-        if sorted.len() == self.limits.len() && self.limits.iter().zip(&sorted).all(same) {
+        let known: Vec<Arc<LimitView>> = self.limits.iter().map(|limit| limit.view.clone()).collect();
+        let limits = sorted(limits);
+        if known.len() == limits.len() && known.iter().zip(&limits).all(|(known, limit)| known.limits_as(limit)) {
             return Vec::new();
         }
-        let before: HashMap<Uid, State> = self.jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
-        let jobs = std::mem::take(&mut self.jobs).into_values().map(|entry| {
-            // A place that was stored and released since is not taken back.
-            let keeps = entry.admitted && !entry.stored;
-            (entry.candidate, keeps)
-        });
-        let jobs = jobs.collect();
-        self.place(sorted, jobs);
+        // Only limits with a new selector are matched with the labels of all Jobs.
+        let same = |limit: &Arc<LimitView>| known.iter().position(|known| known.selects_as(limit));
+        let before_at: Vec<Option<usize>> = limits.iter().map(same).collect();
+        let jobs = std::mem::take(&mut self.jobs);
+        let before: HashMap<Uid, State> = jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
+        self.replace_limits(limits);
+        for entry in jobs.into_values() {
+            let selected = |at: usize| before_at[at].map(|before| entry.limits.binary_search(&before).is_ok());
+            let limits = self.select(&entry.candidate, selected);
+            // A place that is stored follows from the claim; one that was stored and released is not taken back.
+            self.insert(entry.candidate, limits, entry.admitted && !entry.stored);
+        }
+        self.settle();
         self.changed_since(&before)
     }
 
@@ -174,7 +186,7 @@ impl Admissions {
         let keeps = before.as_ref().is_some_and(|before| before.admitted && !before.stored);
         let limits = match &before {
             Some(before) if before.candidate.labels == job.labels => before.limits.clone(),
-            _ => self.select(&job),
+            _ => self.select(&job, |_| None),
         };
         self.insert(job, limits, keeps);
         self.settle()
@@ -227,23 +239,28 @@ impl Admissions {
         1 + queues.map(|(_, queue)| rank(queue, place)).sum::<usize>()
     }
 
-    fn select(&self, job: &Candidate) -> LimitSet {
-        // Only here are the labels of a Job matched: they or the limits have changed.
-        let labels = job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        (0..self.limits.len()).filter(|at| self.limits[*at].view.covers(&labels)).collect()
+    /// The limits that select a Job; `known` says which of them are known to, or not to.
+    fn select(&mut self, job: &Candidate, known: impl Fn(usize) -> Option<bool>) -> LimitSet {
+        let mut labels = None;
+        let mut matches = |at: usize| {
+            let to_map = || job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            self.limits[at].view.covers(labels.get_or_insert_with(to_map))
+        };
+        let set = (0..self.limits.len()).filter(|at| known(*at).unwrap_or_else(|| matches(*at)));
+        let set: LimitSet = set.collect();
+        match self.sets.get(&set) {
+            Some(same) => same.clone(),
+            None => {
+                self.sets.insert(set.clone());
+                set
+            }
+        }
     }
 
-    fn place(&mut self, limits: Vec<Arc<LimitView>>, jobs: Vec<(Candidate, bool)>) {
+    fn replace_limits(&mut self, limits: Vec<Arc<LimitView>>) {
         self.queues.clear();
+        self.sets.clear();
         self.limits = sorted(limits).into_iter().map(Limit::new).collect();
-        if self.limits.is_empty() {
-            return;
-        }
-        for (job, keeps) in jobs {
-            let limits = self.select(&job);
-            self.insert(job, limits, keeps);
-        }
-        self.settle();
     }
 
     /// The Jobs whose state is another than before, or that wait for something else than their annotation says.

@@ -71,7 +71,10 @@ fn jobs_are_admitted_by_priority_then_age_and_waiting_ones_are_told_who_uses_the
     let jobs = [job("old", 2), job("older", 1), urgent, holds(job("running", 20))];
     let mut admissions = load(&[limit("two", &json!({"maxActiveJobs": 2}))], &jobs);
     assert_eq!(state(&admissions, "urgent"), State::Admitted);
-    assert_eq!(told(&admissions, "older"), (1, "position 1 at JobLimit two: 2 of 2 Jobs in use by urgent, running".to_owned()));
+    assert_eq!(
+        told(&admissions, "older"),
+        (1, "position 1 at JobLimit two: 2 of 2 Jobs in use by urgent, running".to_owned())
+    );
     assert_eq!(told(&admissions, "old").0, 2);
     assert_eq!(admissions.remove_job(&"running".into()), [Uid::from("older")]);
     assert_eq!(told(&admissions, "old").0, 1);
@@ -91,12 +94,18 @@ fn a_large_job_is_not_overtaken_and_one_that_can_never_fit_holds_nobody_back() {
     let running = holds(needs(5, job("running", 1)));
     let admissions = load(&limits, &[running.clone(), needs(8, job("large", 2)), job("small", 3)]);
     assert_eq!((state(&admissions, "large"), state(&admissions, "small")), (State::Queued, State::Queued));
-    assert_eq!(told(&admissions, "large").1, "position 1 at JobLimit pods: 5 of 10 pods in use by running, 8 pods needed");
+    assert_eq!(
+        told(&admissions, "large").1,
+        "position 1 at JobLimit pods: 5 of 10 pods in use by running, 8 pods needed"
+    );
     let admissions = load(&limits, &[running, needs(11, job("huge", 2)), job("small", 3)]);
     assert_eq!((state(&admissions, "huge"), state(&admissions, "small")), (State::TooLarge(0), State::Admitted));
     let waiting = admissions.describe_waiting(&"huge".into()).unwrap();
     assert_eq!((waiting.position, waiting.reason), (0, Reason::TooLarge));
-    assert!(waiting.message.starts_with("needs 11 pods, but JobLimit pods allows 10: lower spec.parallelism"), "{waiting:?}");
+    assert!(
+        waiting.message.starts_with("needs 11 pods, but JobLimit pods allows 10: lower spec.parallelism"),
+        "{waiting:?}"
+    );
 }
 
 #[test]
@@ -153,9 +162,13 @@ fn a_job_that_is_scaled_up_past_the_limit_keeps_its_place_and_admits_nobody() {
 fn a_job_holds_others_back_only_at_limits_that_have_no_room_for_it() {
     let limits = [
         limit("a", &json!({"maxActiveJobs": 1, "selector": {"matchLabels": {"team": "a"}}})),
-        limit("all", &json!({"maxActiveJobs": 3, "selector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}})),
+        limit(
+            "all",
+            &json!({"maxActiveJobs": 3, "selector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}),
+        ),
     ];
-    let jobs = [holds(labelled(job("a0", 1), "a")), labelled(job("a1", 2), "a"), labelled(job("b1", 3), "b"), job("free", 4)];
+    let jobs =
+        [holds(labelled(job("a0", 1), "a")), labelled(job("a1", 2), "a"), labelled(job("b1", 3), "b"), job("free", 4)];
     let mut admissions = load(&limits, &jobs);
     let states = ["a1", "b1", "free"].map(|name| state(&admissions, name));
     assert_eq!(states, [State::Queued, State::Admitted, State::Free]);
@@ -174,7 +187,9 @@ fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
     let waiting = admissions.describe_waiting(&"t2".into()).unwrap();
     assert_eq!(waiting.reason, Reason::Group);
     assert!(
-        waiting.message.ends_with("The Jobs of JobSet train may wait for each other for ever: they need 3 Jobs, but the limit allows 2"),
+        waiting.message.ends_with(
+            "The Jobs of JobSet train may wait for each other for ever: they need 3 Jobs, but the limit allows 2"
+        ),
         "{waiting:?}"
     );
     assert_eq!(admissions.describe_waiting(&"other".into()).unwrap().reason, Reason::Queue);
@@ -218,16 +233,16 @@ fn a_job() -> impl Strategy<Value = Candidate> {
         1 => Just(Claim::Nothing),
         1 => any::<bool>().prop_map(|holds| Claim::Zero { holds }),
     ];
-    (0_u8..12, 0_i32..2, claim, 1_usize..5, prop_oneof![3 => Just(0_usize), 1 => 0_usize..4], 0_u8..8, 0_u8..3).prop_map(
-        |(name, priority, claim, need, live, labels, group)| {
-            let labels = (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}").into(), "1".into()));
+    (0_u8..12, 0_i32..2, claim, 1_usize..5, prop_oneof![3 => Just(0_usize), 1 => 0_usize..4], 0_u8..8, 0_u8..3)
+        .prop_map(|(name, priority, claim, need, live, labels, group)| {
+            let labels =
+                (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}").into(), "1".into()));
             let need = if matches!(claim, Claim::Zero { .. } | Claim::Nothing) { 0 } else { need };
             let group = (group > 0).then(|| format!("Set {group}").into());
             // Among equal priorities the age decides, and among equal ages the name.
             let base = job(&format!("job-{name:02}"), i64::from(name % 5));
             Candidate { priority, claim, need, live, labels: labels.collect(), group, ..base }
-        },
-    )
+        })
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
@@ -350,7 +365,9 @@ fn check(model: &Model, admissions: &Admissions) -> Result<(), TestCaseError> {
             let limit = model.limits.iter().find(|limit| *limit.identity.name == *waiting.limit).unwrap();
             let key = |job: &Candidate| (Reverse(job.priority), job.created, job.name.clone());
             let ahead = model.jobs.values().filter(|(other, admitted)| {
-                model.expected(other, *admitted) == State::Queued && Model::selects(limit, other) && key(other) < key(job)
+                model.expected(other, *admitted) == State::Queued
+                    && Model::selects(limit, other)
+                    && key(other) < key(job)
             });
             prop_assert_eq!(waiting.position, 1 + ahead.count());
         }

@@ -116,7 +116,8 @@ fn claim(job: &JobView, started: bool, live: usize, left: usize) -> Claim {
 fn left(job: &JobView) -> usize {
     let Some(completions) = job.spec.completions else { return usize::MAX };
     let failed = job.status.failed_indexes.as_ref().map_or(0, |indexes| indexes.set.len());
-    count(completions.saturating_sub(job.status.succeeded)).saturating_sub(usize::try_from(failed).unwrap_or(usize::MAX))
+    count(completions.saturating_sub(job.status.succeeded))
+        .saturating_sub(usize::try_from(failed).unwrap_or(usize::MAX))
 }
 
 fn count(number: i32) -> usize {

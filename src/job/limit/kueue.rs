@@ -41,7 +41,8 @@ pub fn manages_template<'a>(
     annotations: Option<&Labels>,
     mut gates: impl Iterator<Item = &'a str>,
 ) -> bool {
-    TEMPLATE_MARKS.iter().any(|mark| has(labels, mark) || has(annotations, mark)) || gates.any(|gate| GATES.contains(&gate))
+    TEMPLATE_MARKS.iter().any(|mark| has(labels, mark) || has(annotations, mark))
+        || gates.any(|gate| GATES.contains(&gate))
 }
 
 fn has(map: Option<&Labels>, key: &str) -> bool {

@@ -4,14 +4,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-/// How many Jobs of this namespace may be active at once, among those that Jobwright works on. The others wait: by
-/// the annotation jobwright.dev/priority, the higher the sooner, then by age. Jobs with Kueue's queue label are left alone.
+/// The maximum number of active Jobs of this namespace, among those that Jobwright works on. The other Jobs wait: ordered by
+/// the annotation jobwright.dev/priority, the highest first, then by age. Jobs that Kueue manages are left alone.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize)]
 #[kube(
     group = "jobwright.dev",
     version = "v1beta1",
     kind = "JobLimit",
-    doc = "How many Jobs of a namespace, or pods of them, may be active at once; the others wait their turn.",
+    doc = "The maximum number of Jobs of a namespace, or of their pods, that are active; the other Jobs wait.",
     namespaced,
     shortname = "jlimit",
     category = "all",
@@ -23,15 +23,15 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("has(self.maxActiveJobs) || has(self.maxActivePods)")
     .message("spec: set maxActiveJobs, maxActivePods or both; a limit without them limits nothing"))]
 pub struct JobLimitSpec {
-    /// Which Jobs, by their labels; all of the namespace without it.
+    /// Selects Jobs by their labels; without it the limit selects all Jobs of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
-    /// How many of them may be active.
+    /// Maximum number of active Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_active_jobs: Option<i32>,
-    /// How many pods they may have together: a Job counts as many as it may have at once, by its parallelism and what is left
-    /// to complete, from its start to its end. One that may have more than this alone waits for ever.
+    /// Maximum number of pods of all active Jobs. A Job uses as many as it may have concurrently, by its parallelism and the
+    /// completions that are left, from its start to its end. A Job that needs more than the maximum waits, and holds no other back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_active_pods: Option<i32>,

@@ -1,4 +1,4 @@
-//! What is known of a JobLimit.
+//! A JobLimit, parsed.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -28,13 +28,13 @@ pub struct WireJobLimit {
 /// A JobLimit, as decisions see it.
 #[derive(Clone, Debug)]
 pub struct LimitView {
-    /// Which.
+    /// Its identity.
     pub identity: Identity,
-    /// Which Jobs; none matches none, as of a limit that cannot be read or is being deleted.
+    /// The selector of Jobs; none selects no Job, as for a limit that cannot be read or is being deleted.
     pub selector: Option<Selector>,
-    /// How many Jobs may be active.
+    /// Maximum number of active Jobs.
     pub jobs: Option<usize>,
-    /// How many pods they may have.
+    /// Maximum number of pods of all active Jobs.
     pub pods: Option<usize>,
 }
 
@@ -57,7 +57,7 @@ impl LimitView {
         })
     }
 
-    /// Whether it is for a Job with these labels.
+    /// Whether it selects a Job with these labels.
     pub fn covers(&self, labels: &Labels) -> bool {
         self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
     }
@@ -66,8 +66,12 @@ impl LimitView {
 impl LimitView {
     /// Whether both limit the same Jobs in the same way.
     pub fn limits_as(&self, other: &Self) -> bool {
-        let key = |limit: &Self| (limit.identity.name.clone(), limit.jobs, limit.pods);
-        key(self) == key(other) && self.selector == other.selector
+        self.selects_as(other) && (self.jobs, self.pods) == (other.jobs, other.pods)
+    }
+
+    /// Whether both are the limit of one name, and select the same Jobs.
+    pub fn selects_as(&self, other: &Self) -> bool {
+        self.identity.name == other.identity.name && self.selector == other.selector
     }
 }
 

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use self::job::{CompletionMode, JobSpec, JobView, Template};
-pub use self::standing::JobLabels;
 pub use self::pod::{IndexFailures, Owner, Phase, PodEnd, PodView};
+pub use self::standing::JobLabels;
 use crate::runtime::identity::{Identity, ResourceVersion};
 
 /// The labels of an object.

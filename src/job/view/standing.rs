@@ -14,6 +14,9 @@ const GENERATED: &[&str] =
 /// Owners whose Jobs run independently of each other.
 const SCHEDULES: &[&str] = &["CronJob", "JobSchedule"];
 
+/// Maximum length of the kind and the name of an owner.
+const MAX_OWNER: usize = 100;
+
 /// The labels of a Job, but for the generated ones.
 pub type JobLabels = Arc<[(Box<str>, Box<str>)]>;
 
@@ -58,7 +61,9 @@ fn group(metadata: &ObjectMeta) -> Option<Arc<str>> {
     }
     let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     let schedule = SCHEDULES.contains(&owner.kind.as_str());
-    (!schedule).then(|| format!("{} {}", owner.kind, owner.name).into())
+    // The API server bounds neither.
+    let bounded = |text: &str| text.chars().take(MAX_OWNER).collect::<String>();
+    (!schedule).then(|| format!("{} {}", bounded(&owner.kind), bounded(&owner.name)).into())
 }
 
 #[cfg(test)]
@@ -84,9 +89,7 @@ mod tests {
 
     #[test]
     fn jobs_of_one_owner_are_a_group_unless_a_schedule_owns_them() {
-        let owned = |kind: &str| {
-            json!({"ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]})
-        };
+        let owned = |kind: &str| json!({"ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]});
         assert_eq!(standing(owned("Workflow")).group.as_deref(), Some("Workflow o"));
         assert_eq!(standing(owned("CronJob")).group, None);
         assert_eq!(standing(owned("JobSchedule")).group, None);

@@ -1,0 +1,166 @@
+//! Many Jobs that wait for one JobLimit: what the controller uses while they are admitted one by one, and how soon Jobs in
+//! another namespace start meanwhile.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt, future::ready};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use testbed::Kubelet;
+use testbed::kwok::NODE_NAME;
+use testbed::process::Process;
+
+use crate::crowded::{STILL, create_all};
+use crate::report::{Figures, median, quantile};
+use crate::site::Site;
+use crate::system::wait;
+use crate::usage;
+use crate::work::pod_template;
+
+/// How many Jobs the limit admits concurrently.
+const ADMITTED: usize = 20;
+/// The time between two Jobs that end.
+const BETWEEN_ENDS: Duration = Duration::from_millis(100);
+/// The time between two Jobs in the other namespace.
+const BETWEEN_PROBES: Duration = Duration::from_millis(500);
+
+/// How much there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Jobs that wait.
+    pub jobs: usize,
+    /// How long ten Jobs end each second.
+    pub length: Duration,
+}
+
+/// Fills a namespace with waiting Jobs, and ends ten each second.
+pub async fn measure(site: &Site, process: &mut Process, size: Size) -> Result<Figures> {
+    let nodes: Api<Node> = Api::all(site.client.clone());
+    nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
+    let namespace = site.cluster.namespace("limited").await?;
+    limit(site, &namespace).await?;
+    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
+    let probes = Probes::new(site).await?;
+    let alone = probes.run(Duration::from_secs(5)).await?;
+    let before = usage::of(process.id())?.cpu_s;
+    let manifests =
+        (0..size.jobs).map(|number| job(&format!("waits-{number:05}"), STILL)).collect::<Result<Vec<_>>>()?;
+    create_all(&jobs, manifests).await?;
+    // The last one waits once it says so.
+    let last = format!("waits-{:05}", size.jobs - 1);
+    wait(process, "all Jobs to wait", Duration::from_secs(120), async || {
+        Ok(jobs.get(&last).await?.annotations().contains_key("jobwright.dev/waiting"))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let filled = usage::of(process.id())?;
+    let (ended, meanwhile) = tokio::join!(end_ten_a_second(site, &namespace, size.length), probes.run(size.length));
+    let (ended, meanwhile) = (ended?, meanwhile?);
+    let after = usage::of(process.id())?;
+    process.check()?;
+    let mut figures = Figures::from([
+        ("fill_controller_cpu_s", filled.cpu_s - before),
+        ("controller_rss_mib", after.now_mib),
+        ("cpu_percent", (after.cpu_s - filled.cpu_s) / size.length.as_secs_f64() * 100.0),
+        ("ended_per_s", ended as f64 / size.length.as_secs_f64()),
+    ]);
+    figures.extend(median(&alone).map(|value| ("other_namespace_alone_median_s", value)));
+    figures.extend(median(&meanwhile).map(|value| ("other_namespace_median_s", value)));
+    figures.extend(quantile(&meanwhile, 0.99).map(|value| ("other_namespace_p99_s", value)));
+    Ok(figures)
+}
+
+async fn limit(site: &Site, namespace: &str) -> Result<()> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwright.dev", "v1beta1", "JobLimit"));
+    let limits: Api<DynamicObject> = Api::namespaced_with(site.client.clone(), namespace, &kind);
+    let limit = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit",
+        "metadata": {"name": "some"}, "spec": {"maxActiveJobs": ADMITTED},
+    });
+    limits.create(&PostParams::default(), &serde_json::from_value(limit)?).await?;
+    // The watch brings it within milliseconds.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+fn job(name: &str, node: &str) -> Result<Job> {
+    Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"template": pod_template(node)}}))?)
+}
+
+/// Lets ten Jobs succeed each second. Returns how many.
+async fn end_ten_a_second(site: &Site, namespace: &str, length: Duration) -> Result<usize> {
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
+    let kubelet = Kubelet::new(site.client.clone(), namespace);
+    let mut started = VecDeque::new();
+    let mut events = new_pods(pods);
+    let (begun, mut ended) = (Instant::now(), 0);
+    let mut tick = tokio::time::interval(BETWEEN_ENDS);
+    while begun.elapsed() < length {
+        tokio::select! {
+            pod = events.try_next() => started.push_back(pod?.context("the watch ended")?),
+            _ = tick.tick() => if let Some(pod) = started.pop_front() {
+                kubelet.succeed(&pod).await?;
+                ended += 1;
+            },
+        }
+    }
+    Ok(ended)
+}
+
+/// The names of pods that have not ended, each as it is first seen.
+fn new_pods(pods: Api<Pod>) -> BoxStream<'static, Result<String, watcher::Error>> {
+    let mut seen = std::collections::HashSet::new();
+    let events = watcher(pods, watcher::Config::default()).try_filter_map(|event| {
+        ready(Ok(match event {
+            Event::Apply(pod) | Event::InitApply(pod) => Some(pod),
+            _ => None,
+        }))
+    });
+    let new = events.try_filter_map(move |pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let is_new = !matches!(phase, Some("Succeeded" | "Failed")) && seen.insert(pod.uid());
+        ready(Ok(is_new.then(|| pod.name_any())))
+    });
+    new.boxed()
+}
+
+/// Jobs in a namespace without limits, made one after the other.
+struct Probes {
+    jobs: Api<Job>,
+    pods: Api<Pod>,
+}
+
+impl Probes {
+    async fn new(site: &Site) -> Result<Self> {
+        let namespace = site.cluster.namespace("other").await?;
+        let (client, other) = (site.client.clone(), site.client.clone());
+        Ok(Self { jobs: Api::namespaced(client, &namespace), pods: Api::namespaced(other, &namespace) })
+    }
+
+    /// Returns how long each Job took from its creation to its first pod, in seconds.
+    async fn run(&self, length: Duration) -> Result<Vec<f64>> {
+        let begun = Instant::now();
+        let mut lags = Vec::new();
+        while begun.elapsed() < length {
+            let name = format!("probe-{}", begun.elapsed().as_nanos());
+            let asked = Instant::now();
+            self.jobs.create(&PostParams::default(), &job(&name, NODE_NAME)?).await?;
+            let list = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}")).limit(1);
+            while self.pods.list(&list).await?.items.is_empty() {
+                anyhow::ensure!(asked.elapsed() < Duration::from_secs(60), "{name} has no pod");
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            lags.push(asked.elapsed().as_secs_f64());
+            tokio::time::sleep(BETWEEN_PROBES).await;
+        }
+        Ok(lags)
+    }
+}
