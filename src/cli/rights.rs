@@ -6,6 +6,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use thiserror::Error;
 
+use crate::runtime::deadline::{REQUEST, within};
 use crate::runtime::errors::message;
 
 /// Permissions are missing.
@@ -155,7 +156,8 @@ pub async fn check(client: &Client, asked: &[Asked]) -> Result<(), Forbidden> {
         let reviews = &reviews;
         async move {
             let (_, resource, verb) = right;
-            let allowed = match reviews.create(&PostParams::default(), &asked.review(right)).await {
+            let (params, review) = (PostParams::default(), asked.review(right));
+            let allowed = match within(REQUEST, reviews.create(&params, &review)).await {
                 Ok(review) => review.status.is_some_and(|status| status.allowed),
                 Err(error) => {
                     // Who may not even ask may still be allowed to act.

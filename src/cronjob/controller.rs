@@ -92,8 +92,8 @@ impl<S: Scheduled> Controller<S> {
 
     /// Keeps the cache in step with the API server for as long as it is polled.
     pub async fn watch(&self) {
-        let watch: Watch<S::Wire, S> =
-            Watch { api: self.kit.api(), labels: None, parse: S::parse, metrics: self.watched.clone() };
+        let api = self.kit.watched_api(&self.watched);
+        let watch: Watch<S::Wire, S> = Watch { api, label: None, parse: S::parse, metrics: self.watched.clone() };
         watch.feed(&self.cron_jobs, &self.synced, |news| self.heard(news)).await;
     }
 

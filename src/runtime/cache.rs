@@ -175,13 +175,21 @@ impl<T: Cached> Cache<T> {
         self.lock().take(uid)
     }
 
+    /// Forgets an object that is none of our business in this version, unless a newer one is known.
+    pub fn forget_version(&self, uid: &Uid, version: ResourceVersion) -> Option<Change<T>> {
+        let mut state = self.lock();
+        let known = state.objects.get(uid)?.identity().resource_version;
+        if known > version { None } else { state.take(uid) }
+    }
+
     /// A consistent list is about to be asked for.
     pub fn list_begins(&self) {
         self.lock().listing = Some(Listing::default());
     }
 
-    /// The list is complete: says what it did not hold.
-    pub fn list_ends(&self) -> Vanished<T> {
+    /// The list is complete: returns what it did not hold. If it was a list of a `selection`, an object with finalizers may
+    /// only have left the selection; a list of all objects holds all that existed when it was asked for.
+    pub fn list_ends(&self, selection: bool) -> Vanished<T> {
         let mut state = self.lock();
         let listing = state.listing.take().unwrap_or_default();
         let mut missing: Vec<Arc<T>> = state
@@ -193,7 +201,7 @@ impl<T: Cached> Cache<T> {
         missing.sort_unstable_by_key(|object| object.identity().resource_version);
         let (doubtful, gone): (Vec<_>, Vec<_>) = missing
             .into_iter()
-            .partition(|object| object.is_held() || listing.written.contains(&object.identity().uid));
+            .partition(|object| selection && object.is_held() || listing.written.contains(&object.identity().uid));
         drop(state);
         let deleted = gone.iter().filter_map(|object| self.remove(&object.identity().uid)).collect();
         Vanished { deleted, doubtful }
@@ -246,6 +254,12 @@ impl<T: Cached> Cache<T> {
     /// The newest version that came from the API server by itself, in a list or a watch.
     pub fn heard(&self) -> ResourceVersion {
         self.lock().heard
+    }
+
+    /// Takes note that the API server told of something that happened at this version.
+    pub fn note_heard(&self, version: ResourceVersion) {
+        let mut state = self.lock();
+        state.heard = state.heard.max(version);
     }
 
     /// How many objects it holds.
@@ -464,7 +478,7 @@ mod tests {
         cache.apply(thing("kept", 1), Source::List);
         cache.apply(thing("new", 8), Source::List);
         cache.apply(thing("written", 9), Source::Answer);
-        let vanished = cache.list_ends();
+        let vanished = cache.list_ends(true);
         let deleted: Vec<_> = vanished.deleted.iter().filter_map(|change| change.before.as_ref()).collect();
         assert_eq!(deleted.len(), 1);
         assert_eq!(&*deleted[0].identity.name, "gone");

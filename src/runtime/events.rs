@@ -19,8 +19,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::clock::Clock;
+use super::deadline::bounded;
 use super::errors::message;
 use super::identity::{Identity, Uid};
+use super::liveness::Pulse;
 use super::text::beginning;
 
 /// The component that events name as their source.
@@ -109,6 +111,7 @@ struct Similar {
 pub fn recorder(client: Client, clock: Clock) -> (Recorder, Writer) {
     let (sender, inbox) = mpsc::channel(WAITING);
     let recorder = Recorder { sender, dropped: Arc::default() };
+    let client = bounded(client, &Pulse::default());
     (recorder, Writer { client, clock, inbox, similar: HashMap::new(), sequence: 0 })
 }
 

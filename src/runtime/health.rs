@@ -1,12 +1,15 @@
-//! What keeps this process from being ready, part by part, in words for people.
+//! What keeps this process from being ready, part by part, in words for people; and who else hears of the API server.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+
+use super::liveness::Pulse;
 
 /// What is amiss, by part.
 #[derive(Default)]
 pub struct Health {
     problems: Mutex<BTreeMap<&'static str, String>>,
+    lease: Pulse,
 }
 
 impl Health {
@@ -17,6 +20,11 @@ impl Health {
             Some(problem) => problems.insert(part, problem),
             None => problems.remove(part),
         };
+    }
+
+    /// The signs of life of the requests for the Lease: they prove that the API server answers this process.
+    pub fn pulse(&self) -> Pulse {
+        self.lease.clone()
     }
 
     /// All that is amiss, one sentence a part.

@@ -6,7 +6,10 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 
 use super::clock::Clock;
+use super::deadline::bounded;
 use super::events::Recorder;
+use super::liveness::Pulse;
+use super::watch::WatchMetrics;
 use super::worker::SyncMetrics;
 use super::writes::Writes;
 
@@ -33,9 +36,30 @@ impl Kit {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
+        self.api_of(self.client.clone())
+    }
+
+    /// The same resource for its watch: each answer is recorded among what is counted of the watch.
+    pub fn watched_api<K>(&self, metrics: &WatchMetrics) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        self.api_of(bounded(self.client.clone(), &metrics.pulse))
+    }
+
+    /// The same, with a deadline for each request.
+    #[must_use]
+    pub fn with_deadlines(&self) -> Self {
+        Self { client: bounded(self.client.clone(), &Pulse::default()), ..self.clone() }
+    }
+
+    fn api_of<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
         match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
         }
     }
 }

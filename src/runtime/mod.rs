@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod deadline;
 pub mod election;
 pub mod errors;
 pub mod events;
@@ -13,6 +14,7 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod kit;
+pub mod liveness;
 pub mod queue;
 pub mod requests;
 pub mod text;

@@ -1,7 +1,13 @@
 //! Keeps a cache in step with the API server: one consistent list, then a watch, again after any break.
 //!
-//! One way in: [`feed`]. kube's watcher does the listing, watching, bookmarks, expiry (410) and back-off; this adds
-//! what a cache that also learns from our own writes needs: vanished objects in doubt are read live.
+//! One way in: [`Watch::feed`]. kube's watcher does the listing, watching, bookmarks, expiry (410) and back-off; this adds
+//! what a cache that also learns from our own writes needs: vanished objects in doubt are read live. Nothing that the loop
+//! waits for is without a deadline: each request of the watch has one, and live reads run beside the watch.
+
+mod live;
+mod synced;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -14,65 +20,14 @@ use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client, Resource};
 use prometheus_client::metrics::counter::Counter;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::live::{Answer, LiveReads};
+pub use self::synced::Synced;
 use super::cache::{Cache, Cached, Change, Source};
 use super::errors::message;
 use super::identity::{Identity, ResourceVersion};
-
-/// Whether a cache holds all there is: all there was at some time, and what came since.
-pub struct Synced {
-    state: watch::Sender<Lists>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Lists {
-    /// When the list was asked for that the cache holds whole.
-    complete: Option<Instant>,
-    /// A list that was asked for earlier will not do.
-    wanted: Option<Instant>,
-}
-
-impl Lists {
-    fn is_done(self) -> bool {
-        self.complete.is_some() && self.complete >= self.wanted
-    }
-}
-
-impl Default for Synced {
-    fn default() -> Self {
-        Self { state: watch::Sender::new(Lists::default()) }
-    }
-}
-
-impl Synced {
-    /// A list is in the cache, and no newer one is wanted.
-    pub fn is_done(&self) -> bool {
-        self.state.borrow().is_done()
-    }
-
-    /// Returns once that is so.
-    pub async fn wait(&self) {
-        // The sender is ours, so it does not go away.
-        let _ = self.state.subscribe().wait_for(|lists| lists.is_done()).await;
-    }
-
-    /// Wants the cache to know all that had happened by `since`: unless its list was asked for later, it is listed again.
-    pub fn want(&self, since: Instant) {
-        self.state.send_modify(|lists| lists.wanted = lists.wanted.max(Some(since)));
-    }
-
-    /// Says that a list that was asked for at `since` is in the cache.
-    pub fn set(&self, since: Instant) {
-        self.state.send_modify(|lists| lists.complete = Some(since));
-    }
-
-    /// Resolves when a list that was asked for at `since` will not do.
-    async fn outdated(&self, since: Instant) {
-        let _ = self.state.subscribe().wait_for(|lists| lists.wanted > Some(since)).await;
-    }
-}
+use super::liveness::{HEARTBEAT, Pulse};
 
 /// The waits between tries to watch again: from a quarter of a second, doubled, to eight seconds. After an outage that
 /// is what a user waits for.
@@ -107,8 +62,8 @@ pub enum News<T> {
 pub struct Watch<W, T> {
     /// The resource, in one namespace or all.
     pub api: Api<W>,
-    /// Only objects with these labels.
-    pub labels: Option<String>,
+    /// Only objects that have this label, with any value.
+    pub label: Option<&'static str>,
     /// Parses the object; nothing if it is not fit for the cache.
     pub parse: fn(W) -> Option<T>,
     /// What is counted of it.
@@ -162,6 +117,8 @@ pub struct WatchMetrics {
     pub lists: Counter,
     /// Lists and watches that failed, expiries included.
     pub failures: Counter,
+    /// Its signs of life.
+    pub pulse: Pulse,
 }
 
 impl<W, T> Watch<W, T>
@@ -172,18 +129,29 @@ where
 {
     /// Feeds the cache for as long as it is polled, and tells of each change.
     pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, tell: impl Fn(News<T>)) {
-        let mut config = watcher::Config::default();
-        config.label_selector.clone_from(&self.labels);
+        let config = watcher::Config { label_selector: self.label.map(str::to_owned), ..watcher::Config::default() };
+        let changed = |change| tell(News::Changed(change));
+        let mut reads = LiveReads::new(self.api.clone().into_client());
         let mut failing = false;
         loop {
             let stream = watch_stream(self.api.clone(), config.clone()).backoff(Reconnect::default());
             let mut listed = Instant::now();
             let mut stream = std::pin::pin!(stream);
             loop {
+                self.metrics.pulse.ran();
                 let next = tokio::select! {
                     biased;
                     () = synced.outdated(listed) => break,
+                    answer = reads.next() => {
+                        self.settle(&answer, cache, &changed);
+                        reads.settled(&answer);
+                        if let Some(listed) = reads.completed() {
+                            synced.set(listed);
+                        }
+                        continue;
+                    }
                     next = stream.try_next() => next,
+                    () = tokio::time::sleep(HEARTBEAT) => continue,
                 };
                 match next {
                     Ok(Some(event)) => {
@@ -197,7 +165,10 @@ where
                             listed = Instant::now();
                             self.metrics.lists.inc();
                         }
-                        self.take(event, cache, (synced, listed), &|change| tell(News::Changed(change))).await;
+                        self.take(event, cache, listed, &mut reads, &changed);
+                        if let Some(listed) = reads.completed() {
+                            synced.set(listed);
+                        }
                     }
                     Ok(None) => return,
                     Err(error) => {
@@ -219,11 +190,13 @@ where
         !expired
     }
 
-    async fn take(
+    /// Takes an event into the cache. What it leaves in doubt is read live.
+    fn take(
         &self,
         event: Event<W>,
         cache: &Cache<T>,
-        (synced, listed): (&Synced, Instant),
+        listed: Instant,
+        reads: &mut LiveReads<W>,
         changed: &impl Fn(Change<T>),
     ) {
         match event {
@@ -231,27 +204,35 @@ where
             Event::InitApply(object) => self.apply(object, Source::List, cache, changed),
             Event::Apply(object) => self.apply(object, Source::Watch, cache, changed),
             Event::InitDone => {
-                let vanished = cache.list_ends();
+                let vanished = cache.list_ends(self.label.is_some());
                 vanished.deleted.into_iter().for_each(changed);
-                for object in vanished.doubtful {
-                    self.read_live(object.as_ref(), cache, changed).await;
-                }
-                synced.set(listed);
+                reads.list_ended(listed, vanished.doubtful.iter().map(|object| object.identity().clone()));
             }
             Event::Delete(object) => {
                 let Some(object) = (self.parse)(object) else { return };
-                let Identity { uid, resource_version, .. } = object.identity();
-                let outdated =
-                    cache.get(uid).is_some_and(|known| known.identity().resource_version > *resource_version);
-                if object.is_held() || outdated {
-                    // It has only left the part that is watched: a held object cannot be deleted, and one that has changed
-                    // since was not.
-                    self.read_live(&object, cache, changed).await;
-                } else if let Some(change) = cache.remove(&object.identity().uid) {
+                let identity = object.identity();
+                cache.note_heard(identity.resource_version);
+                if self.is_doubtful(&object, cache) {
+                    reads.add(identity.clone());
+                } else if let Some(change) = cache.remove(&identity.uid) {
                     changed(change);
                 }
             }
         }
+    }
+
+    /// Whether a DELETED event may mean that the object has only left the part that is watched: it lost the label. A watch
+    /// of all objects sends DELETED for deletions alone. With a label, the event holds the object as it was before, in both
+    /// cases. An object with finalizers cannot be deleted, but the update that takes off the last one of an object that is
+    /// being deleted deletes it, and the event then still shows that finalizer. A version newer than the event proves that the
+    /// object was not deleted by it.
+    fn is_doubtful(&self, object: &T, cache: &Cache<T>) -> bool {
+        let Identity { uid, resource_version, .. } = object.identity();
+        if self.label.is_none() || cache.is_deleted(uid) {
+            return false;
+        }
+        let outdated = cache.get(uid).is_some_and(|known| known.identity().resource_version > *resource_version);
+        object.is_held() || outdated
     }
 
     fn apply(&self, object: W, source: Source, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
@@ -260,27 +241,21 @@ where
         }
     }
 
-    /// Asks the API server itself, for as long as it takes, what has become of an object.
-    async fn read_live(&self, object: &T, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
-        let identity = object.identity();
-        let api = W::Scope::api(self.api.clone().into_client(), &identity.namespace);
-        let mut wait = Duration::from_millis(200);
-        let found = loop {
-            match api.get_opt(&identity.name).await {
-                Ok(found) => break found,
-                Err(error) => {
-                    tracing::warn!(namespace = %identity.namespace, name = %identity.name, error = %message(&error), "a live read failed");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(30));
-                }
-            }
+    /// Takes the answer of a live read into the cache. The watch and our own writes went on meanwhile: what they brought
+    /// stays, if it is newer.
+    fn settle(&self, answer: &Answer<W>, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
+        let uid = &answer.identity.uid;
+        let is_watched = |object: &W| {
+            self.label
+                .is_none_or(|label| object.meta().labels.as_ref().is_some_and(|labels| labels.contains_key(label)))
         };
-        let found = found.and_then(|found| (self.parse)(found)).filter(|found| found.identity().uid == identity.uid);
-        let change = match found {
-            // Of what is not watched nothing more is heard; what is held has to be let go first.
-            Some(found) if self.labels.is_none() || found.is_held() => cache.apply(found, Source::Answer),
-            Some(_) => cache.forget(&identity.uid),
-            None => cache.remove(&identity.uid),
+        let found = answer.found.as_ref().filter(|found| found.meta().uid.as_deref() == Some(uid.as_str()));
+        let watched = found.is_some_and(is_watched);
+        let change = match found.cloned().and_then(self.parse) {
+            // Of what is not watched nothing more is heard. An object with finalizers is still needed, until they are off.
+            Some(found) if watched || found.is_held() => cache.apply(found, Source::Answer),
+            Some(found) => cache.forget_version(uid, found.identity().resource_version),
+            None => cache.remove(uid),
         };
         if let Some(change) = change {
             changed(change);

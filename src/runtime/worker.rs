@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::errors::WriteError;
+use super::liveness::Syncs;
 use super::queue::Queue;
 
 type Labels = [(&'static str, &'static str); 1];
@@ -21,13 +22,19 @@ type Labels = [(&'static str, &'static str); 1];
 pub struct SyncMetrics {
     duration: Family<Labels, Histogram, fn() -> Histogram>,
     failures: Family<Labels, Counter>,
+    /// The syncs that run.
+    pub running: Syncs,
 }
 
 impl SyncMetrics {
     /// Registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let durations: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
-        let metrics = Self { duration: Family::new_with_constructor(durations), failures: Family::default() };
+        let metrics = Self {
+            duration: Family::new_with_constructor(durations),
+            failures: Family::default(),
+            running: Syncs::default(),
+        };
         registry.register("sync_duration_seconds", "How long one look at an object took", metrics.duration.clone());
         registry.register("sync_failures", "Looks that failed and are tried again", metrics.failures.clone());
         metrics
@@ -69,7 +76,7 @@ async fn work_on<K>(
 {
     let labels = [("controller", controller)];
     let begun = Instant::now();
-    let result = sync.await;
+    let result = metrics.running.observe(controller, sync).await;
     metrics.duration.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
     match result {
         Ok(()) => queue.succeeded(&key),

@@ -198,14 +198,14 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "what a list does not hold is gone, whatever holds it",
         "src/runtime/cache.rs",
-        ".partition(|object| object.is_held() || listing.written.contains(&object.identity().uid));",
-        ".partition(|object| !MUTANT && (object.is_held() || listing.written.contains(&object.identity().uid)));",
+        ".partition(|object| selection && object.is_held() || listing.written.contains(&object.identity().uid));",
+        ".partition(|object| !MUTANT && (selection && object.is_held() || listing.written.contains(&object.identity().uid)));",
     ),
     bug(
         "what leaves the watch is gone, whatever holds it",
         "src/runtime/watch.rs",
-        "if object.is_held() || outdated {",
-        "if !MUTANT && (object.is_held() || outdated) {",
+        "        object.is_held() || outdated\n",
+        "        !MUTANT && (object.is_held() || outdated)\n",
     ),
     bug(
         "what failed is not tried again",
@@ -235,7 +235,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "a new leader begins with what it happens to know",
         "src/cli/run/controllers.rs",
         "        self.job.want(since);\n",
-        "        if MUTANT { return; }\n        self.job.want(since);\n",
+        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.job.want(since);\n",
     ),
     bug(
         "the history of a CronJob is kept for ever",

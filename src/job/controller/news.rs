@@ -22,8 +22,8 @@ impl Controller {
         let mut all_pods = self.actor.all_pods.subscribe();
         loop {
             let all = *all_pods.borrow_and_update();
-            let labels = (!all).then(|| CONTROLLER_UID_LABEL.to_owned());
-            let watch: Watch<WirePod, PodView> = self.watched(labels, PodView::parse, &self.pods_watched);
+            let label = (!all).then_some(CONTROLLER_UID_LABEL);
+            let watch: Watch<WirePod, PodView> = self.watched(label, PodView::parse, &self.pods_watched);
             let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
             tokio::select! {
                 biased;
@@ -45,14 +45,14 @@ impl Controller {
 
     pub(super) fn watched<W, T>(
         &self,
-        labels: Option<String>,
+        label: Option<&'static str>,
         parse: fn(W) -> Option<T>,
         metrics: &WatchMetrics,
     ) -> Watch<W, T>
     where
         W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Watch { api: self.actor.kit.api(), labels, parse, metrics: metrics.clone() }
+        Watch { api: self.actor.kit.watched_api(metrics), label, parse, metrics: metrics.clone() }
     }
 
     fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {

@@ -1,0 +1,222 @@
+//! What has to move for this process to be alive, and the rule that says when it is stuck and has to be restarted.
+//!
+//! An API server that does not answer is no reason to restart: a new process would not reach it either. A restart helps
+//! where a task of this process no longer runs, and where this process alone does not hear what the API server sends.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often the task of a watch records that it runs, even if nothing happens.
+pub const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Longest time for which the task of a watch may not run.
+const TASK: Duration = Duration::from_secs(300);
+/// Longest time for which one sync may not advance. Each of its requests has a deadline of at most 135 s, and a
+/// sync that waits for the gate of writes is woken every minute.
+const SYNC: Duration = Duration::from_secs(300);
+/// Longest time for which a watch may hear nothing, while this process hears something else from the API server. The API
+/// server ends each watch within five minutes, because that is what the watch asks for.
+const SILENCE: Duration = Duration::from_secs(720);
+/// The API server is there if it answered something within this time.
+const ANSWERED: Duration = Duration::from_secs(60);
+
+/// Signs of life of one watch, or of another task that talks to the API server.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Arc<Mutex<Signs>>);
+
+/// When there were signs of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// When the task of the watch first ran.
+    pub begun: Option<Instant>,
+    /// When the task of the watch last ran.
+    pub ran: Option<Instant>,
+    /// When the API server last answered, or sent an event or a bookmark.
+    pub heard: Option<Instant>,
+}
+
+impl Pulse {
+    /// Records that the task runs.
+    pub fn ran(&self) {
+        let now = Instant::now();
+        self.change(|signs| {
+            signs.begun.get_or_insert(now);
+            signs.ran = Some(now);
+        });
+    }
+
+    /// Records that the API server sent something.
+    pub fn heard(&self) {
+        self.change(|signs| signs.heard = Some(Instant::now()));
+    }
+
+    /// The signs of life so far.
+    pub fn signs(&self) -> Signs {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Signs)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// The watches that are stuck, and why. `watches` have names; `others` prove no more than that the API server answers.
+pub fn stuck_watches(now: Instant, watches: &[(&'static str, Signs)], others: &[Signs]) -> Vec<String> {
+    let since = |at: Instant| now.saturating_duration_since(at);
+    let heard = watches.iter().map(|(_, signs)| signs).chain(others).filter_map(|signs| signs.heard).max();
+    let answers = heard.is_some_and(|heard| since(heard) <= ANSWERED);
+    let problem = |&(name, signs): &(&'static str, Signs)| {
+        // A watch that has not begun is not expected to move.
+        let (begun, ran) = (signs.begun?, signs.ran?);
+        let silent = since(signs.heard.unwrap_or(begun).max(begun));
+        if since(ran) > TASK {
+            Some(format!("the watch of {name} has not run for {} s", since(ran).as_secs()))
+        } else if answers && silent > SILENCE {
+            Some(format!(
+                "the watch of {name} has heard nothing for {} s, but the API server answers",
+                silent.as_secs()
+            ))
+        } else {
+            None
+        }
+    };
+    watches.iter().filter_map(problem).collect()
+}
+
+/// The syncs that run, and when each last advanced.
+#[derive(Clone, Debug)]
+pub struct Syncs {
+    origin: Instant,
+    running: Arc<Mutex<Running>>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    next: u64,
+    /// By number: whose sync it is, and the time at which it was last polled, in milliseconds since the origin.
+    syncs: BTreeMap<u64, (&'static str, Arc<AtomicU64>)>,
+}
+
+impl Default for Syncs {
+    fn default() -> Self {
+        Self { origin: Instant::now(), running: Arc::default() }
+    }
+}
+
+impl Syncs {
+    /// Runs a sync of this controller, and records each time it advances.
+    pub async fn observe<T>(&self, controller: &'static str, sync: impl Future<Output = T>) -> T {
+        let polled = Arc::new(AtomicU64::new(self.now()));
+        let number = {
+            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.next += 1;
+            let number = running.next;
+            running.syncs.insert(number, (controller, polled.clone()));
+            number
+        };
+        let _entry = Entry { syncs: self, number };
+        let mut sync = std::pin::pin!(sync);
+        std::future::poll_fn(|context| {
+            polled.store(self.now(), Ordering::Relaxed);
+            sync.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// The controllers of which syncs are stuck.
+    pub fn stuck(&self) -> Vec<String> {
+        let now = self.now();
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = |polled: &AtomicU64| Duration::from_millis(now.saturating_sub(polled.load(Ordering::Relaxed)));
+        let mut worst: BTreeMap<&'static str, Duration> = BTreeMap::new();
+        for (controller, polled) in running.syncs.values().filter(|(_, polled)| age(polled) > SYNC) {
+            let longest = worst.entry(controller).or_default();
+            *longest = (*longest).max(age(polled));
+        }
+        let text = |(controller, age): (&'static str, Duration)| {
+            format!("a sync of the {controller} controller has not advanced for {} s", age.as_secs())
+        };
+        worst.into_iter().map(text).collect()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The entry of one sync. A sync that panics leaves its entry, because its worker is lost with it.
+struct Entry<'a> {
+    syncs: &'a Syncs,
+    number: u64,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.syncs.running.lock().unwrap_or_else(PoisonError::into_inner).syncs.remove(&self.number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watch_is_stuck_when_its_task_does_not_run_or_it_alone_hears_nothing() {
+        let start = Instant::now();
+        let at = |seconds: u64| Some(start + Duration::from_secs(seconds));
+        let now = start + Duration::from_secs(10_000);
+        let signs = |begun, ran, heard| Signs { begun, ran, heard };
+        let fresh = signs(at(0), at(9_990), at(9_990));
+        let cases = [
+            ("all is well", fresh, fresh, false),
+            ("it has not begun", Signs::default(), fresh, false),
+            ("its task stands still", signs(at(0), at(9_600), at(9_600)), fresh, true),
+            ("its task stands still, and nothing answers", signs(at(0), at(9_600), None), Signs::default(), true),
+            ("it alone hears nothing", signs(at(0), at(9_990), at(9_000)), fresh, true),
+            ("it never heard anything", signs(at(0), at(9_990), None), fresh, true),
+            ("it has just begun", signs(at(9_500), at(9_990), None), fresh, false),
+            ("it is quiet for less than a server holds a watch", signs(at(0), at(9_990), at(9_500)), fresh, false),
+            ("nothing answers", signs(at(0), at(9_990), at(9_000)), signs(None, None, at(9_000)), false),
+            ("nothing ever answered", signs(at(0), at(9_990), None), Signs::default(), false),
+        ];
+        for (case, watch, other, stuck) in cases {
+            let problems = stuck_watches(now, &[("pods", watch)], &[other]);
+            assert_eq!(!problems.is_empty(), stuck, "{case}: {problems:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sync_that_does_not_advance_is_stuck_and_one_that_waits_in_steps_is_not() {
+        let syncs = Syncs::default();
+        let observed = syncs.clone();
+        let stuck = tokio::spawn(async move { observed.observe("stuck", std::future::pending::<()>()).await });
+        let advancing = async {
+            for _ in 0..10 {
+                tokio::time::sleep(SYNC / 2).await;
+            }
+            syncs.stuck()
+        };
+        let problems = syncs.observe("advancing", advancing).await;
+        assert_eq!(problems, ["a sync of the stuck controller has not advanced for 1500 s"]);
+        stuck.abort();
+        assert!(stuck.await.is_err());
+        assert!(syncs.stuck().is_empty(), "a sync that was dropped is no longer observed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sync_that_panicked_is_reported() {
+        let syncs = Syncs::default();
+        let observed = syncs.clone();
+        let worker = tokio::spawn(async move { observed.observe("job", async { panic!("a bug") }).await });
+        let ended: Result<(), _> = worker.await;
+        assert!(ended.is_err());
+        tokio::time::advance(2 * SYNC).await;
+        assert_eq!(syncs.stuck().len(), 1);
+    }
+}

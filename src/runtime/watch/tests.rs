@@ -1,0 +1,243 @@
+//! Watches on an API server that does not answer. The clock is paused.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::stream;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::runtime::deadline::bounded;
+use crate::runtime::identity::Uid;
+
+const LABEL: &str = "watched";
+
+/// An object of the cache.
+#[derive(Debug)]
+struct Thing {
+    identity: Identity,
+    held: bool,
+}
+
+impl Cached for Thing {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+    fn is_settled(&self) -> bool {
+        false
+    }
+    fn is_held(&self) -> bool {
+        self.held
+    }
+}
+
+fn parse(object: ConfigMap) -> Option<Thing> {
+    let held = object.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
+    let metadata = object.metadata;
+    let identity = Identity {
+        namespace: metadata.namespace?.into(),
+        name: metadata.name.as_deref()?.into(),
+        uid: metadata.uid?.into(),
+        resource_version: ResourceVersion::parse(&metadata.resource_version?)?,
+    };
+    Some(Thing { identity, held })
+}
+
+fn object(name: &str, version: u64, held: bool) -> Value {
+    let finalizers = if held { json!(["held"]) } else { Value::Null };
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+        "namespace": "default", "name": name, "uid": name, "resourceVersion": version.to_string(),
+        "labels": {LABEL: ""}, "finalizers": finalizers,
+    }})
+}
+
+/// What the server answers; what it has no answer for, it never answers.
+#[derive(Default)]
+struct Server {
+    lists: VecDeque<Vec<Value>>,
+    /// The answers to reads of single objects: none for 404.
+    reads: VecDeque<Option<Value>>,
+    watches: VecDeque<mpsc::UnboundedReceiver<Value>>,
+    asked: Vec<String>,
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+fn whole(code: u16, answer: &Value) -> Answer {
+    let body = UnsyncBoxBody::new(Full::new(Bytes::from(answer.to_string())));
+    Response::builder().status(code).body(body).expect("an answer")
+}
+
+impl Server {
+    fn answer(&mut self, request: &Request<Body>) -> Option<Answer> {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        self.asked.push(path.to_owned());
+        if query.contains("watch=true") {
+            let events = self.watches.pop_front()?;
+            let frames = stream::unfold(events, |mut events| async {
+                let event = events.recv().await?;
+                Some((Ok(Frame::data(Bytes::from(format!("{event}\n")))), events))
+            });
+            return Some(Response::new(BodyExt::boxed_unsync(StreamBody::new(frames))));
+        }
+        if path.ends_with("/configmaps") {
+            let items = self.lists.pop_front()?;
+            return Some(whole(200, &json!({"metadata": {"resourceVersion": "100"}, "items": items})));
+        }
+        Some(match self.reads.pop_front()? {
+            Some(found) => whole(200, &found),
+            None => whole(404, &json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"})),
+        })
+    }
+}
+
+/// A watch that runs on a server of its own.
+struct Stage {
+    server: Arc<Mutex<Server>>,
+    cache: Arc<Cache<Thing>>,
+    synced: Arc<Synced>,
+    _task: tokio::task::JoinSet<()>,
+}
+
+impl Stage {
+    fn new(server: Server, label: Option<&'static str>) -> Self {
+        let server = Arc::new(Mutex::new(server));
+        let answering = server.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = answering.lock().unwrap().answer(&request);
+            async move {
+                match answer {
+                    Some(answer) => Ok::<_, Infallible>(answer),
+                    None => std::future::pending().await,
+                }
+            }
+        });
+        let metrics = WatchMetrics::default();
+        let client = bounded(Client::new(service, "default"), &metrics.pulse);
+        let watch: Watch<ConfigMap, Thing> = Watch { api: Api::all(client), label, parse, metrics };
+        let (cache, synced) = (Arc::new(Cache::default()), Arc::new(Synced::default()));
+        let mut task = tokio::task::JoinSet::new();
+        let (fed, known) = (cache.clone(), synced.clone());
+        task.spawn(async move { watch.feed(&fed, &known, |_| {}).await });
+        Self { server, cache, synced, _task: task }
+    }
+
+    /// The objects in the cache, a second later.
+    async fn names(&self) -> Vec<String> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut names: Vec<String> =
+            self.cache.all(|_| true).iter().map(|thing| thing.identity.name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    fn reads(&self) -> usize {
+        self.server.lock().unwrap().asked.iter().filter(|path| path.contains("/namespaces/")).count()
+    }
+}
+
+fn event(type_: &str, object: Value) -> Value {
+    json!({"type": type_, "object": object})
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_read_without_an_answer_does_not_hold_up_the_watch() {
+    let (events, watch) = mpsc::unbounded_channel();
+    let lists = [vec![object("a", 1, true)]].into();
+    let stage = Stage::new(Server { lists, watches: [watch].into(), ..Server::default() }, Some(LABEL));
+    assert_eq!(stage.names().await, ["a"]);
+    for version in 101..200 {
+        events.send(event("DELETED", object("a", version, true))).unwrap();
+    }
+    events.send(event("ADDED", object("b", 200, false))).unwrap();
+    assert_eq!(stage.names().await, ["a", "b"], "a is in doubt and stays; b is known immediately");
+    assert!(stage.synced.is_done());
+    assert!(stage.reads() > 1 && stage.reads() < 99, "a bounded number of reads is in flight: {}", stage.reads());
+    // Each read ends at its deadline, and is repeated.
+    stage.server.lock().unwrap().reads = (0..99).map(|_| None).collect();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(stage.names().await, ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_is_complete_when_all_that_it_leaves_in_doubt_is_read() {
+    let (events, watch) = mpsc::unbounded_channel();
+    let (_quiet, second) = mpsc::unbounded_channel();
+    let lists = [vec![object("a", 1, true), object("b", 2, true), object("c", 3, false)], vec![]].into();
+    let server = Server { lists, watches: [watch, second].into(), ..Server::default() };
+    let stage = Stage::new(server, Some(LABEL));
+    assert_eq!(stage.names().await, ["a", "b", "c"]);
+    assert!(stage.synced.is_done());
+    stage.synced.want(Instant::now());
+    drop(events);
+    assert_eq!(stage.names().await, ["a", "b"], "c has no finalizer, so it is gone");
+    assert!(!stage.synced.is_done(), "a and b are in doubt");
+    // One left the selection and is still held, one is gone.
+    let mut left = object("a", 50, true);
+    left["metadata"]["labels"] = json!({});
+    stage.server.lock().unwrap().reads = [Some(left), None].into();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(stage.synced.is_done());
+    assert_eq!(stage.names().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletion_seen_by_a_watch_of_all_objects_costs_no_read() {
+    let (events, watch) = mpsc::unbounded_channel();
+    let (_quiet, second) = mpsc::unbounded_channel();
+    let lists = [vec![object("a", 1, true), object("b", 2, true)], vec![]].into();
+    let stage = Stage::new(Server { lists, watches: [watch, second].into(), ..Server::default() }, None);
+    assert_eq!(stage.names().await, ["a", "b"]);
+    events.send(event("DELETED", object("a", 101, true))).unwrap();
+    assert_eq!(stage.names().await, ["b"]);
+    stage.synced.want(Instant::now());
+    assert!(stage.names().await.is_empty());
+    assert!(stage.synced.is_done());
+    assert_eq!(stage.reads(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_and_watch_without_an_answer_are_asked_for_again() {
+    let stage = Stage::new(Server::default(), None);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!stage.synced.is_done());
+    stage.server.lock().unwrap().lists = [vec![object("a", 1, false)]].into();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(stage.synced.is_done(), "the list was not asked for again");
+    let (events, watch) = mpsc::unbounded_channel();
+    stage.server.lock().unwrap().watches = [watch].into();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    events.send(event("ADDED", object("b", 101, false))).unwrap();
+    assert_eq!(stage.names().await, ["a", "b"], "the watch was not asked for again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_answer_does_not_undo_what_the_watch_brought_meanwhile() {
+    let (events, watch) = mpsc::unbounded_channel();
+    let lists = [vec![object("a", 1, true)]].into();
+    let stage = Stage::new(Server { lists, watches: [watch].into(), ..Server::default() }, Some(LABEL));
+    assert_eq!(stage.names().await, ["a"]);
+    events.send(event("DELETED", object("a", 101, true))).unwrap();
+    events.send(event("ADDED", object("a", 103, true))).unwrap();
+    assert_eq!(stage.names().await, ["a"]);
+    // The read was answered when it had no label and no finalizer.
+    let mut left = object("a", 102, false);
+    left["metadata"]["labels"] = json!({});
+    stage.server.lock().unwrap().reads = [Some(left)].into();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(stage.names().await, ["a"]);
+    assert_eq!(stage.cache.get(&"a".into()).unwrap().identity.resource_version, ResourceVersion(103));
+}
