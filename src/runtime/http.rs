@@ -10,8 +10,8 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-/// Says what is amiss, a sentence each; nothing once all is well.
-pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+/// Returns what is amiss, a sentence each; nothing as long as all is well.
+pub type Check = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Serves until `stop` resolves.
 ///
@@ -20,7 +20,7 @@ pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 pub async fn serve(
     address: SocketAddr,
     registry: Registry,
-    readiness: Readiness,
+    (liveness, readiness): (Check, Check),
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
     let unusable =
@@ -29,8 +29,8 @@ pub async fn serve(
     tracing::info!(address = %listener.local_addr().map_err(unusable)?, "serving /livez, /readyz and /metrics");
     let registry = Arc::new(registry);
     let app = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || async move { ready(&readiness()) }))
+        .route("/livez", get(move || async move { answer(&liveness()) }))
+        .route("/readyz", get(move || async move { answer(&readiness()) }))
         .route("/metrics", get(move || async move { metrics(&registry) }));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
@@ -40,7 +40,7 @@ pub async fn serve(
     Ok(())
 }
 
-fn ready(problems: &[String]) -> (StatusCode, String) {
+fn answer(problems: &[String]) -> (StatusCode, String) {
     if problems.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn readiness_says_what_is_missing() {
-        assert_eq!(ready(&[]).0, StatusCode::OK);
-        let (code, text) = ready(&["caches: not synced: pods".into(), "permissions: none".into()]);
+        assert_eq!(answer(&[]).0, StatusCode::OK);
+        let (code, text) = answer(&["caches: not synced: pods".into(), "permissions: none".into()]);
         assert_eq!(
             (code, text.as_str()),
             (StatusCode::SERVICE_UNAVAILABLE, "caches: not synced: pods\npermissions: none\n")

@@ -3,17 +3,21 @@
 //! It bounds how many are on their way at once. The bound yields when the API server says it is overloaded (429, 503:
 //! half of it, and a pause if one was asked for) and grows back with each success, so no fixed rate has to be guessed.
 //! Closed, it lets no write begin and waits for those under way. Where a Lease says who may write, it is open only
-//! until the time the Lease was last renewed for, whatever else the process is busy with.
+//! until the time the Lease was last renewed for, whatever else the process is busy with, and whether or not the machine
+//! slept meanwhile. Each write has a deadline.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::clock::Deadline;
 use super::config::FIELD_MANAGER;
+use super::deadline::{REQUEST, within};
 use super::errors::WriteError;
 use super::identity::Uid;
 
@@ -32,15 +36,22 @@ struct State {
     window: f64,
     paused_until: Option<Instant>,
     closed: bool,
-    /// No write begins after this.
-    open_until: Option<Instant>,
+    /// No write begins after this, and none that has begun goes on.
+    open_until: Option<Deadline>,
 }
 
 impl State {
     fn is_closed(&self) -> bool {
-        self.closed || self.open_until.is_some_and(|until| Instant::now() >= until)
+        self.closed || self.is_past()
+    }
+
+    fn is_past(&self) -> bool {
+        self.open_until.as_ref().is_some_and(Deadline::is_past)
     }
 }
+
+/// How often a write that waits for its place checks again, so that whoever watches over syncs sees that this one goes on.
+const CHECK: Duration = Duration::from_secs(60);
 
 impl Writes {
     /// A gate that lets at most `most` writes be on their way at once.
@@ -58,7 +69,7 @@ impl Writes {
         let permit = self.enter().await?;
         let result = tokio::select! {
             biased;
-            result = write => result.map_err(WriteError::from),
+            result = self.while_open(within(REQUEST, write)) => result,
             () = cut => Err(WriteError::Cut),
         };
         self.learn(result.as_ref().err());
@@ -73,13 +84,13 @@ impl Writes {
     }
 
     /// Lets writes begin, until `until` at the latest.
-    pub fn open_until(&self, until: Instant) {
+    pub fn open_until(&self, until: Deadline) {
         let mut state = self.lock();
         (state.closed, state.open_until) = (false, Some(until));
     }
 
     /// Moves the time until which writes may begin; a closed gate stays closed.
-    pub fn extend(&self, until: Instant) {
+    pub fn extend(&self, until: Deadline) {
         self.lock().open_until = Some(until);
     }
 
@@ -90,8 +101,18 @@ impl Writes {
         self.cut.notify_waiters();
     }
 
+    /// Lets no more writes begin, and returns when those in flight have ended. After `patience` it abandons them; then their
+    /// outcome is unknown. Returns whether all ended by themselves.
+    pub async fn close_within(&self, patience: Duration) -> bool {
+        let ended = tokio::time::timeout(patience, self.close()).await.is_ok();
+        if !ended {
+            self.cut();
+        }
+        ended
+    }
+
     /// Lets no more writes begin, and returns when those under way have ended.
-    pub async fn close(&self) {
+    async fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_waiters();
         loop {
@@ -113,6 +134,18 @@ impl Writes {
     /// How many writes may be on their way at once just now.
     pub fn window(&self) -> usize {
         self.lock().window as usize
+    }
+
+    /// Advances a write only as long as the gate is open by time: a machine that wakes up sends nothing any more.
+    async fn while_open<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+        let mut write = std::pin::pin!(write);
+        std::future::poll_fn(|context| {
+            if self.lock().is_past() {
+                return Poll::Ready(Err(WriteError::Cut));
+            }
+            write.as_mut().poll(context).map_err(WriteError::from)
+        })
+        .await
     }
 
     async fn enter(&self) -> Result<Permit<'_>, WriteError> {
@@ -144,7 +177,9 @@ impl Writes {
                         () = tokio::time::sleep_until(until) => {}
                     }
                 }
-                None => changed.await,
+                None => {
+                    let _ = tokio::time::timeout(CHECK, changed).await;
+                }
             }
         }
     }
@@ -199,6 +234,8 @@ impl Drop for Permit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::clock::{Clock, Moment};
+    use jiff::Timestamp;
     use kube::core::Status;
     use std::sync::Arc;
 
@@ -288,19 +325,79 @@ mod tests {
         assert!(matches!(waiting.await.unwrap(), Err(WriteError::Stopping)));
     }
 
+    fn clock() -> Clock {
+        Clock::following_tokio(Timestamp::UNIX_EPOCH)
+    }
+
+    /// A deadline so many seconds from now.
+    fn after(clock: &Clock, seconds: u64) -> Deadline {
+        clock.deadline(clock.moment() + Duration::from_secs(seconds))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_is_not_renewed_closes_the_gate_by_itself() {
-        let writes = Writes::new(1);
-        writes.open_until(Instant::now() + Duration::from_secs(10));
+        let (writes, clock) = (Writes::new(1), clock());
+        writes.open_until(after(&clock, 10));
         assert!(writes.run(async { Ok(()) }).await.is_ok());
         tokio::time::advance(Duration::from_secs(9)).await;
-        writes.extend(Instant::now() + Duration::from_secs(10));
+        writes.extend(after(&clock, 10));
         tokio::time::advance(Duration::from_secs(9)).await;
         assert!(writes.run(async { Ok(()) }).await.is_ok(), "renewed");
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
-        writes.open_until(Instant::now() + Duration::from_secs(10));
+        writes.open_until(after(&clock, 10));
         assert!(writes.run(async { Ok(()) }).await.is_ok(), "won again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn machine_that_slept_past_its_lease_neither_begins_nor_continues_a_write() {
+        // While the machine sleeps, tokio's clock stands still.
+        let slept = Arc::new(Mutex::new(Duration::ZERO));
+        let moment = slept.clone();
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(*moment.lock().unwrap()));
+        let writes = Arc::new(Writes::new(2));
+        writes.open_until(after(&clock, 10));
+        let (wake, woken) = tokio::sync::oneshot::channel::<()>();
+        let sent = Arc::new(Mutex::new(false));
+        let in_flight = {
+            let (writes, sent) = (writes.clone(), sent.clone());
+            tokio::spawn(async move {
+                writes
+                    .run(async {
+                        let _ = woken.await;
+                        *sent.lock().unwrap() = true;
+                        Ok(())
+                    })
+                    .await
+            })
+        };
+        tokio::task::yield_now().await;
+        *slept.lock().unwrap() = Duration::from_secs(3600);
+        assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
+        wake.send(()).unwrap();
+        assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Cut)));
+        assert!(!*sent.lock().unwrap(), "it was sent after the Lease had run out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_without_an_answer_ends_at_its_deadline_with_an_unknown_outcome() {
+        let writes = Writes::new(1);
+        let error = writes.run(std::future::pending::<kube::Result<()>>()).await.unwrap_err();
+        assert!(error.is_ambiguous(), "{error}");
+        assert_eq!(writes.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_abandons_what_does_not_end_in_time() {
+        let writes = Arc::new(Writes::new(1));
+        let slow = {
+            let writes = writes.clone();
+            tokio::spawn(async move { writes.run(std::future::pending::<kube::Result<()>>()).await })
+        };
+        tokio::task::yield_now().await;
+        assert!(!writes.close_within(Duration::from_secs(5)).await);
+        assert!(matches!(slow.await.unwrap(), Err(WriteError::Cut)));
+        assert!(writes.close_within(Duration::from_secs(5)).await, "nothing is in flight any more");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use jobwright::job::view::{JobView, PodView};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
 use jobwright::runtime::config::Limits;
-use jobwright::runtime::election::lease::LastWrites;
+use jobwright::runtime::election::record::LastWrites;
 use jobwright::ttl;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt, WatchEvent};

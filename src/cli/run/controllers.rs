@@ -16,8 +16,10 @@ use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
 use crate::job::rival::Rival;
 use crate::jobschedule::view::JobScheduleView;
-use crate::runtime::election::lease::{Handover, LastWrites};
+use crate::runtime::election::lease::Handover;
+use crate::runtime::election::record::{CaughtUp, LastWrites};
 use crate::runtime::kit::Kit;
+use crate::runtime::liveness::Signs;
 use crate::runtime::watch::CacheState;
 use crate::runtime::writes::Writes;
 use crate::ttl::controller::{self as ttl, TtlMetrics};
@@ -26,6 +28,19 @@ use crate::ttl::controller::{self as ttl, TtlMetrics};
 const LAST_WRITES_HEARD: Duration = Duration::from_secs(1);
 /// How often it is looked whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// How long the writes in flight may take to end when work ends; after that they are abandoned.
+const LAST_ANSWERS: Duration = Duration::from_secs(8);
+/// How long the tasks of the controllers may take to end after that. They end at their next wait.
+const LAST_TASKS: Duration = Duration::from_secs(2);
+
+/// How work ended.
+#[derive(Debug)]
+pub struct Ended<T> {
+    /// What ended it: what was waited for, or another controller that works on our Jobs.
+    pub by: Result<T, Rival>,
+    /// Each write was answered. Otherwise one may take effect later.
+    pub settled: bool,
+}
 
 /// The controllers of this run.
 pub struct Controllers {
@@ -40,6 +55,7 @@ pub struct Controllers {
 impl Controllers {
     /// The controllers that the arguments name, doing nothing yet.
     pub fn new(arguments: &Arguments, kit: &Kit, registry: &mut Registry) -> Self {
+        let kit = &kit.with_deadlines();
         let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(), JobMetrics::new(registry)));
         let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
             Arc::new(cronjob::Controller::new(
@@ -104,13 +120,15 @@ impl Controllers {
     }
 
     /// Brings the caches to where they hold all that had happened by `since`, when the Lease became ours.
-    pub async fn catch_up(&self, handover: &Handover, since: Instant) {
-        let warm = self.caches().iter().all(|(_, cache)| cache.synced);
-        if let Handover::Released(last) = handover
+    pub async fn catch_up(&self, handover: &Handover, since: Instant) -> CaughtUp {
+        let caches = self.caches();
+        let warm = caches.iter().all(|(_, cache)| cache.synced);
+        if let Handover::Released(record) = handover
             && warm
-            && tokio::time::timeout(LAST_WRITES_HEARD, self.hear(last)).await.is_ok()
+            && record.covers(caches.iter().map(|(resource, _)| *resource))
+            && tokio::time::timeout(LAST_WRITES_HEARD, self.hear(record)).await.is_ok()
         {
-            return;
+            return CaughtUp { listed: false, known: self.known() };
         }
         self.job.want(since);
         if let Some(cron_job) = &self.cron_job {
@@ -123,26 +141,34 @@ impl Controllers {
             ttl.want(since);
         }
         self.ready().await;
+        CaughtUp { listed: true, known: self.known() }
     }
 
-    async fn hear(&self, last: &LastWrites) {
-        let heard = |cache: &CacheState, resource| last.0.get(resource).is_none_or(|last| cache.heard.0 >= *last);
+    async fn hear(&self, record: &LastWrites) {
+        let heard = |cache: &CacheState, resource| record.0.get(resource).is_none_or(|last| cache.heard.0 >= *last);
         while !self.caches().iter().all(|(resource, cache)| heard(cache, *resource)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    /// The newest version of each resource that this process wrote.
+    /// The newest version of each resource that this process wrote; zero of what it never wrote.
     pub fn last_writes(&self) -> LastWrites {
-        let written = self.caches().into_iter().filter(|(_, cache)| cache.answered.0 > 0);
-        LastWrites(written.map(|(resource, cache)| (resource.to_owned(), cache.answered.0)).collect())
+        self.versions(|cache| cache.answered.0)
     }
 
-    /// Works until `end` resolves; then begins no new write, lets those under way end, and returns.
-    ///
-    /// # Errors
-    /// Another controller was seen to work on our Jobs; these have stopped.
-    pub async fn work<T>(&self, end: impl Future<Output = T>) -> Result<T, Rival> {
+    /// The newest version of each resource that the watches brought.
+    fn known(&self) -> LastWrites {
+        self.versions(|cache| cache.heard.0)
+    }
+
+    fn versions(&self, version: impl Fn(&CacheState) -> u64) -> LastWrites {
+        let caches = self.caches().into_iter();
+        LastWrites(caches.map(|(resource, cache)| (resource.to_owned(), version(&cache))).collect())
+    }
+
+    /// Works until `end` resolves, or until another controller is seen to work on our Jobs; then begins no new write, lets
+    /// those in flight end, and returns.
+    pub async fn work<T>(&self, end: impl Future<Output = T>) -> Ended<T> {
         let mut tasks = JoinSet::new();
         self.job.begin(&mut tasks);
         if let Some(cron_job) = self.cron_job.clone() {
@@ -154,7 +180,7 @@ impl Controllers {
         if let Some(ttl) = self.ttl.clone() {
             tasks.spawn(async move { ttl.work().await });
         }
-        let result = tokio::select! {
+        let by = tokio::select! {
             biased;
             end = end => Ok(end),
             rival = self.job.rival() => Err(rival),
@@ -169,11 +195,21 @@ impl Controllers {
         if let Some(ttl) = &self.ttl {
             ttl.end();
         }
-        self.writes.close().await;
-        tasks.shutdown().await;
+        let settled = self.writes.close_within(LAST_ANSWERS).await;
+        if !settled {
+            tracing::warn!(waited = ?LAST_ANSWERS, "some writes in flight were not answered; they are abandoned");
+        }
+        if tokio::time::timeout(LAST_TASKS, tasks.shutdown()).await.is_err() {
+            tracing::warn!(waited = ?LAST_TASKS, "some tasks of the controllers have not ended; they write no more");
+        }
         // A replica that stands by may do so for months.
         self.job.forget_all();
-        result
+        Ended { by, settled }
+    }
+
+    /// The signs of life of the watches, by resource.
+    pub fn signs(&self) -> Vec<(&'static str, Signs)> {
+        self.caches().into_iter().map(|(resource, cache)| (resource, cache.watched.pulse.signs())).collect()
     }
 
     /// What the caches hold, by resource.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::Arguments;
 use super::controllers::Controllers;
@@ -21,12 +22,14 @@ use crate::runtime::clock::Clock;
 use crate::runtime::election::Election;
 use crate::runtime::health::Health;
 use crate::runtime::kit::Kit;
+use crate::runtime::liveness::stuck_watches;
 use crate::runtime::requests::RequestMetrics;
 use crate::runtime::worker::SyncMetrics;
 use crate::runtime::writes::Writes;
 use crate::runtime::{events, http};
 
-/// How long the last events may take to be written when the process stops.
+/// How long the last events may take to be written when the process stops. With all that goes before, the writes in flight, a
+/// renewal of the Lease and its release, that is less than the half minute that a pod is given to end.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// How often permissions that are missing are asked for again.
 const RIGHTS_AGAIN: Duration = Duration::from_secs(10);
@@ -81,8 +84,8 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     gauges::register(&mut registry, &controllers, writes.clone(), leads.clone());
     if let Some(address) = arguments.listen {
         let stop = stop.clone();
-        let readiness = readiness(health.clone(), &controllers);
-        http::serve(address, registry, readiness, async move { stop.told().await }).await.map_err(RunError::Listen)?;
+        let checks = (liveness(health.clone(), &kit, &controllers), readiness(health.clone(), &controllers));
+        http::serve(address, registry, checks, async move { stop.told().await }).await.map_err(RunError::Listen)?;
     }
     let installed = tokio::select! {
         biased;
@@ -134,7 +137,18 @@ async fn wait_for_rights(client: &kube::Client, asked: &[Asked], health: &Health
     Ok(())
 }
 
-fn readiness(health: Arc<Health>, controllers: &Arc<Controllers>) -> http::Readiness {
+/// What of this process is stuck, so that it has to be restarted. An API server that does not answer is no reason.
+fn liveness(health: Arc<Health>, kit: &Kit, controllers: &Arc<Controllers>) -> http::Check {
+    let (controllers, syncs) = (Arc::downgrade(controllers), kit.syncs.running.clone());
+    Arc::new(move || {
+        let watches = controllers.upgrade().map(|controllers| controllers.signs()).unwrap_or_default();
+        let mut problems = stuck_watches(Instant::now(), &watches, &[health.pulse().signs()]);
+        problems.extend(syncs.stuck());
+        problems
+    })
+}
+
+fn readiness(health: Arc<Health>, controllers: &Arc<Controllers>) -> http::Check {
     let controllers = Arc::downgrade(controllers);
     Arc::new(move || {
         let mut problems = health.problems();

@@ -2,13 +2,32 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use futures::FutureExt;
+use futures::future::FusedFuture;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::controllers::Controllers;
 use crate::job::rival::Rival;
 use crate::runtime::election::Election;
+use crate::runtime::election::lease::Handover;
+use crate::runtime::election::record::{self, Term};
+
+/// How long a new leader may take until its caches hold all that had happened before; then it releases the Lease, so that
+/// another replica can try. Each further time in a row it may take twice as long, up to [`CATCH_UP_MOST`]: in a cluster in
+/// which the lists take that long, one replica has to be given the time.
+const CATCH_UP: Duration = Duration::from_secs(120);
+const CATCH_UP_MOST: Duration = Duration::from_secs(960);
+/// Longest time for which a leader that stops keeps the Lease because of writes that were abandoned. A Lease with a longer
+/// margin is not released then, but expires.
+const MARGIN_MOST: Duration = Duration::from_secs(6);
+/// How long the last renewal of the Lease may take when the leader stops. All that a stop waits for, here and in
+/// [`Controllers::work`], has to fit into the half minute that a pod is given to end.
+const LAST_RENEWAL: Duration = Duration::from_secs(3);
+/// How many lengths of the Lease a replica that did not catch up leaves the Lease to others, unless its caches are complete earlier.
+const ABSTAIN: u32 = 2;
 
 /// Works whenever this replica leads, until it is told to stop. `leads` says whether it does. Without an election it
 /// leads always.
@@ -30,13 +49,13 @@ pub async fn work(
         }
         leads.store(true, Ordering::Relaxed);
         tracing::info!("controller ready");
-        return controllers.work(stop.told()).await;
+        return controllers.work(stop.told()).await.by;
     };
     // Where nobody leads, the lists that the watches begin with need not be asked for twice.
     let mut taken = tokio::select! {
         biased;
         taken = election.take_if_free() => taken,
-        () = stop.told() => return Ok(()),
+        () = stop.told() => None,
     };
     let _watches = controllers.watch();
     let watched = controllers.clone();
@@ -44,6 +63,7 @@ pub async fn work(
         watched.ready().await;
         tracing::info!("controller ready");
     });
+    let mut patience = CATCH_UP;
     while !stop.is_told() {
         let handover = match taken.take() {
             Some(handover) => handover,
@@ -53,10 +73,51 @@ pub async fn work(
                 () = stop.told() => break,
             },
         };
-        let since = Instant::now();
-        let keeping = election.clone();
-        let mut kept = tokio::spawn(async move { keeping.keep().await });
-        let keeper = kept.abort_handle();
+        match lead(controllers, &election, &handover, patience, leads, stop).await {
+            Outcome::Worked(result) if stop.is_told() || result.is_err() => return result,
+            Outcome::Worked(_) => patience = CATCH_UP,
+            Outcome::NotCaughtUp => {
+                patience = (patience * 2).min(CATCH_UP_MOST);
+                tokio::select! {
+                    biased;
+                    () = controllers.ready() => {}
+                    () = tokio::time::sleep(election.lease_duration() * ABSTAIN) => {}
+                    () = stop.told() => break,
+                }
+            }
+        }
+    }
+    // A request for the Lease may have been abandoned on the way, and have taken effect.
+    election.release(None).await;
+    Ok(())
+}
+
+/// How a term ended.
+enum Outcome {
+    /// The Lease was lost, this replica was told to stop, or another controller was seen.
+    Worked(Result<(), Rival>),
+    /// The caches were not complete in time.
+    NotCaughtUp,
+}
+
+/// One term: works until the Lease is lost or this replica is told to stop. Unless the Lease is lost, it is released in the
+/// end; until all writes have ended it is renewed.
+async fn lead(
+    controllers: &Arc<Controllers>,
+    election: &Arc<Election>,
+    handover: &Handover,
+    patience: Duration,
+    leads: &AtomicBool,
+    stop: &Stop,
+) -> Outcome {
+    let since = Instant::now();
+    let (finish, finished) = oneshot::channel::<()>();
+    let keeping = election.clone();
+    let kept = tokio::spawn(async move { keeping.keep(async { _ = finished.await }).await });
+    let keeper = kept.abort_handle();
+    let mut kept = kept.fuse();
+    let (mut caught_up, mut settled) = (None, true);
+    let outcome = {
         let ended = async {
             tokio::select! {
                 biased;
@@ -65,23 +126,49 @@ pub async fn work(
             }
         };
         tokio::pin!(ended);
-        let worked = tokio::select! {
+        tokio::select! {
             biased;
-            () = controllers.catch_up(&handover, since) => {
-                leads.store(true, Ordering::Relaxed);
-                tracing::info!(caught_up_in = ?since.elapsed(), "working");
-                controllers.work(ended).await
-            }
-            () = &mut ended => Ok(()),
-        };
-        leads.store(false, Ordering::Relaxed);
-        if stop.is_told() || worked.is_err() {
-            keeper.abort();
-            election.release(&controllers.last_writes()).await;
-            return worked;
+            result = tokio::time::timeout(patience, controllers.catch_up(handover, since)) => match result {
+                Ok(how) => {
+                    leads.store(true, Ordering::Relaxed);
+                    tracing::info!(caught_up_in = ?since.elapsed(), listed = how.listed, "working");
+                    caught_up = Some(how);
+                    let ended = controllers.work(ended).await;
+                    settled = ended.settled;
+                    Outcome::Worked(ended.by)
+                }
+                Err(_) => {
+                    tracing::error!(?patience, "the caches are not complete in time; the Lease is released, so that another replica can work");
+                    Outcome::NotCaughtUp
+                }
+            },
+            () = &mut ended => Outcome::Worked(Ok(())),
+        }
+    };
+    leads.store(false, Ordering::Relaxed);
+    if kept.is_terminated() {
+        // The Lease is lost.
+        return outcome;
+    }
+    if !settled && election.margin() > MARGIN_MOST {
+        return outcome;
+    }
+    if !settled {
+        // A write that was abandoned may still take effect. The Lease is kept for as long as another replica would wait.
+        tokio::select! {
+            biased;
+            _ = &mut kept => {}
+            () = tokio::time::sleep(election.margin()) => {}
         }
     }
-    Ok(())
+    // A renewal in flight is awaited, or it would conflict with the release.
+    drop(finish);
+    if !kept.is_terminated() && tokio::time::timeout(LAST_RENEWAL, &mut kept).await.is_err() {
+        keeper.abort();
+    }
+    let term = Term { handover, caught_up: caught_up.as_ref(), written: &controllers.last_writes(), settled };
+    election.release(record::to_leave(term).as_ref()).await;
+    outcome
 }
 
 /// Whether a replica has been told to stop.

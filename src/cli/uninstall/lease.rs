@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use tokio::time::Instant;
 
 use super::UninstallError;
+use crate::runtime::clock::Moment;
 use crate::runtime::election::lease::{CLAIM, Candidate, INSTALLATION, LAST_WRITES, Seen};
 use crate::runtime::errors::message;
 use crate::runtime::writes::post_params;
@@ -156,7 +157,7 @@ impl Stopped {
     async fn write(&mut self, takes: bool) -> Result<(), UninstallError> {
         let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
         for _ in 0..ATTEMPTS {
-            let seen = Seen { lease: Some(self.lease.clone()), at: Instant::now() };
+            let seen = Seen { lease: Some(self.lease.clone()), at: Moment::default() };
             let lease = seen.taken_by(&self.me, HELD_FOR, Timestamp::now());
             match self.leases.replace(&self.name, &post_params(), &lease).await {
                 Ok(lease) => {

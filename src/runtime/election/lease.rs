@@ -3,14 +3,14 @@
 //! The rules are client-go's: a holder is believed for as long as its Lease lasts after the last change we saw of it, by
 //! our own clock, so that clocks of different machines need not agree.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use tokio::time::Instant;
+
+use super::record::LastWrites;
+use crate::runtime::clock::Moment;
 
 /// Annotation of the Lease: which installation its holder belongs to.
 pub const INSTALLATION: &str = "jobwright.dev/installation";
@@ -36,38 +36,16 @@ pub struct Seen {
     /// The Lease; none if there is none.
     pub lease: Option<Lease>,
     /// When, by our own clock, it became as it is.
-    pub at: Instant,
+    pub at: Moment,
 }
 
 /// How the Lease came to be free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handover {
-    /// Its holder let it go, and left word of its last writes.
+    /// Its holder released it, and left a record of what its successor has to know.
     Released(LastWrites),
-    /// Nobody holds it, or its holder was silent for too long.
+    /// Its holder was silent for too long, or left no record: everything has to be listed.
     Abandoned,
-}
-
-/// The newest version of each resource that a holder wrote. Who has heard of these knows all it did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LastWrites(pub BTreeMap<String, u64>);
-
-impl LastWrites {
-    /// Reads what [`fmt::Display`] wrote: `jobs=12,pods=34`. None if it is anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let pair = |part: &str| {
-            let (resource, version) = part.split_once('=')?;
-            Some((resource.to_owned(), version.parse().ok()?))
-        };
-        text.split(',').filter(|part| !part.is_empty()).map(pair).collect::<Option<_>>().map(Self)
-    }
-}
-
-impl fmt::Display for LastWrites {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts: Vec<String> = self.0.iter().map(|(resource, version)| format!("{resource}={version}")).collect();
-        f.write_str(&parts.join(","))
-    }
 }
 
 impl Seen {
@@ -85,7 +63,7 @@ impl Seen {
     }
 
     /// From when on `me` may take it.
-    pub fn free_at(&self, me: &Candidate) -> Instant {
+    pub fn free_at(&self, me: &Candidate) -> Moment {
         let lasts = self.spec().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         match self.holder() {
             // A container that was started again in the same pod: the one before it is dead.
@@ -137,14 +115,18 @@ impl Seen {
         lease
     }
 
-    /// The Lease with nobody as its holder, and word of the last writes.
-    pub fn released(&self, last_writes: &LastWrites, now: Timestamp) -> Lease {
+    /// The Lease without a holder, and the record of the last writes; without one, whoever takes the Lease lists everything.
+    pub fn released(&self, record: Option<&LastWrites>, now: Timestamp) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_default();
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
         (spec.renew_time, spec.acquire_time) = (Some(MicroTime(now)), Some(MicroTime(now)));
-        lease.metadata.annotations.get_or_insert_default().insert(LAST_WRITES.to_owned(), last_writes.to_string());
+        let annotations = lease.metadata.annotations.get_or_insert_default();
+        match record {
+            Some(record) => annotations.insert(LAST_WRITES.to_owned(), record.to_string()),
+            None => annotations.remove(LAST_WRITES),
+        };
         lease
     }
 }
@@ -155,13 +137,15 @@ fn seconds(duration: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn candidate(identity: &str, installation: &str) -> Candidate {
         Candidate { identity: identity.into(), installation: installation.into(), claim: "managed-by".into() }
     }
 
-    fn seen(lease: Option<Lease>, at: Instant) -> Seen {
+    fn seen(lease: Option<Lease>, at: Moment) -> Seen {
         Seen { lease, at }
     }
 
@@ -170,9 +154,9 @@ mod tests {
     #[test]
     fn a_lease_is_free_when_nobody_holds_it_or_its_holder_is_silent_for_its_whole_length() {
         let (me, other) = (candidate("me", "a"), candidate("other", "a"));
-        let at = Instant::now();
+        let at = Moment::default();
         let held = seen(None, at).taken_by(&other, LASTS, Timestamp::UNIX_EPOCH);
-        let released = seen(Some(held.clone()), at).released(&LastWrites::default(), Timestamp::UNIX_EPOCH);
+        let released = seen(Some(held.clone()), at).released(None, Timestamp::UNIX_EPOCH);
         let cases = [
             ("there is none", None, at),
             ("held by another, however old its times say it is", Some(held.clone()), at + LASTS),
@@ -191,7 +175,7 @@ mod tests {
     #[test]
     fn taking_counts_the_transition_and_renewing_does_not() {
         let (me, other) = (candidate("me", "a"), candidate("other", "a"));
-        let at = Instant::now();
+        let at = Moment::default();
         let time = |second| Timestamp::from_second(second).unwrap();
         let first = seen(None, at).taken_by(&other, LASTS, time(1));
         let renewed = seen(Some(first.clone()), at).taken_by(&other, LASTS, time(2));
@@ -209,32 +193,25 @@ mod tests {
     #[test]
     fn word_of_the_last_writes_is_left_on_release_and_gone_once_taken() {
         let me = candidate("me", "a");
-        let at = Instant::now();
+        let at = Moment::default();
         let last = LastWrites(BTreeMap::from([("jobs".into(), 12), ("pods".into(), 34)]));
         let held = seen(None, at).taken_by(&me, LASTS, Timestamp::UNIX_EPOCH);
-        let released = seen(Some(held.clone()), at).released(&last, Timestamp::UNIX_EPOCH);
+        let released = seen(Some(held.clone()), at).released(Some(&last), Timestamp::UNIX_EPOCH);
         assert_eq!(seen(Some(released.clone()), at).handover(), Handover::Released(last));
         let again = seen(Some(released), at).taken_by(&me, LASTS, Timestamp::UNIX_EPOCH);
         assert_eq!(seen(Some(again), at).handover(), Handover::Abandoned, "its holder died without a word");
-        assert_eq!(seen(Some(held), at).handover(), Handover::Abandoned);
+        assert_eq!(seen(Some(held.clone()), at).handover(), Handover::Abandoned);
+        let without =
+            seen(Some(seen(Some(held), at).released(Some(&LastWrites::default()), Timestamp::UNIX_EPOCH)), at);
+        let without = without.released(None, Timestamp::UNIX_EPOCH);
+        assert_eq!(seen(Some(without), at).handover(), Handover::Abandoned, "released without a record");
         assert_eq!(seen(None, at).handover(), Handover::Abandoned);
-    }
-
-    #[test]
-    fn last_writes_are_read_as_they_are_written_and_nothing_else_is() {
-        let last = LastWrites(BTreeMap::from([("jobs".into(), 12), ("pods".into(), 34)]));
-        assert_eq!(last.to_string(), "jobs=12,pods=34");
-        assert_eq!(LastWrites::parse(&last.to_string()), Some(last));
-        assert_eq!(LastWrites::parse(""), Some(LastWrites::default()));
-        for text in ["jobs", "jobs=", "jobs=x", "jobs=-1"] {
-            assert_eq!(LastWrites::parse(text), None, "{text}");
-        }
     }
 
     #[test]
     fn another_installation_is_told_from_a_replica_of_ours() {
         let me = candidate("me", "a/jobwright");
-        let at = Instant::now();
+        let at = Moment::default();
         let held = |by: &Candidate| seen(Some(seen(None, at).taken_by(by, LASTS, Timestamp::UNIX_EPOCH)), at);
         assert_eq!(held(&candidate("replica", "a/jobwright")).stranger(&me), None);
         assert_eq!(held(&me).stranger(&me), None);

@@ -2,12 +2,18 @@
 //!
 //! The holder renews its Lease; who cannot renew stops writing (the gate, [`Writes`], closes by itself) well before
 //! anybody else may take it. The others watch the Lease, so a holder that lets it go is followed at once, and a
-//! waiting replica costs no requests. Flags and defaults are those of the built-in components. The crates for this
+//! waiting replica costs no requests. Each request has a deadline, and one attempt to renew takes at most half of the renew
+//! deadline: a connection that died costs one attempt, and the next one uses another connection. Flags and defaults are those of the built-in components. The crates for this
 //! (kube-leader-election, kube-lease-manager) trust the clocks of all machines, have no such gate, and ask again and
 //! again instead of watching.
 
+mod hold;
 pub mod lease;
+pub mod record;
+#[cfg(test)]
+mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +22,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client};
-use tokio::time::Instant;
 
-use self::lease::{Candidate, Handover, LastWrites, Seen};
-use super::clock::Clock;
+use self::lease::{Candidate, Handover, Seen};
+use super::clock::{Clock, Moment};
+use super::deadline::{bounded, within};
 use super::errors::message;
 use super::health::Health;
 use super::watch::Reconnect;
@@ -53,6 +59,8 @@ pub struct Election {
     health: Arc<Health>,
     /// The Lease as we last saw it.
     seen: Mutex<Seen>,
+    /// A request that makes us the holder was sent, and it is not known what it did.
+    in_doubt: AtomicBool,
 }
 
 impl Election {
@@ -67,16 +75,16 @@ impl Election {
     ) -> Self {
         // Until the Lease is taken.
         writes.cut();
-        let leases = Api::namespaced(client, &settings.namespace);
-        let seen = Mutex::new(Seen { lease: None, at: Instant::now() });
-        Self { leases, settings, me, writes, clock, health, seen }
+        let leases = Api::namespaced(bounded(client, &health.pulse()), &settings.namespace);
+        let seen = Mutex::new(Seen { lease: None, at: clock.moment() });
+        Self { leases, settings, me, writes, clock, health, seen, in_doubt: AtomicBool::new(false) }
     }
 
     /// Takes the Lease if nobody holds it.
     pub async fn take_if_free(&self) -> Option<Handover> {
         self.look().await.ok()?;
         let seen = self.seen();
-        if seen.free_at(&self.me) > Instant::now() {
+        if seen.free_at(&self.me) > self.clock.moment() {
             return None;
         }
         let until = self.try_take(&seen).await.ok()?;
@@ -90,7 +98,7 @@ impl Election {
         }
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
         let mut changes = std::pin::pin!(watch_stream(self.leases.clone(), config).backoff(Reconnect::default()));
-        let mut not_before = Instant::now();
+        let mut not_before = Moment::default();
         let mut told = None;
         loop {
             let seen = self.seen();
@@ -98,10 +106,10 @@ impl Election {
             let free_at = seen.free_at(&self.me).max(not_before);
             tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(free_at) => match self.try_take(&seen).await {
+                () = self.clock.sleep_until(free_at) => match self.try_take(&seen).await {
                     Ok(until) => return self.taken(&seen, until),
                     Err(error) => {
-                        not_before = Instant::now() + self.settings.retry_period;
+                        not_before = self.clock.moment() + self.settings.retry_period;
                         let lost = matches!(&error, kube::Error::Api(status) if status.code == 409);
                         if !lost {
                             tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot take the Lease; trying again");
@@ -119,56 +127,9 @@ impl Election {
         }
     }
 
-    /// Renews the Lease for as long as it can; returns when it is lost. Writes are given up by then.
-    pub async fn keep(&self) {
-        loop {
-            tokio::time::sleep(self.settings.retry_period).await;
-            let deadline = self.renewed_at() + self.settings.renew_deadline;
-            let lost = match tokio::time::timeout_at(deadline, self.renew()).await {
-                Ok(Ok(until)) => {
-                    self.writes.extend(until);
-                    continue;
-                }
-                Ok(Err(Lost::Taken(holder))) => format!("{holder} holds it now"),
-                Ok(Err(Lost::Failed(error))) => {
-                    tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot renew the Lease; trying again");
-                    if Instant::now() < deadline {
-                        continue;
-                    }
-                    message(&error)
-                }
-                Err(_) => format!("no renewal within {:?}", self.settings.renew_deadline),
-            };
-            self.writes.cut();
-            tracing::error!(lease = %self.settings.name, reason = %lost, "no longer leading: writes stop until the Lease is ours again");
-            return;
-        }
-    }
-
-    /// Lets the Lease go. All writes must have ended.
-    pub async fn release(&self, last_writes: &LastWrites) {
-        let seen = self.seen();
-        if seen.holder() != Some(&self.me.identity) {
-            return;
-        }
-        let released = seen.released(last_writes, self.clock.now());
-        let params = post_params();
-        let write = self.leases.replace(&self.settings.name, &params, &released);
-        match tokio::time::timeout(self.settings.retry_period, write).await {
-            Ok(Ok(lease)) => {
-                self.note(Some(lease));
-                tracing::info!(lease = %self.settings.name, "let the Lease go");
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = %message(&error), "cannot let the Lease go; it runs out by itself")
-            }
-            Err(_) => tracing::warn!("cannot let the Lease go: no answer; it runs out by itself"),
-        }
-    }
-
     /// The Lease is ours: writes may begin.
-    fn taken(&self, before: &Seen, until: Instant) -> Handover {
-        self.writes.open_until(until);
+    fn taken(&self, before: &Seen, until: Moment) -> Handover {
+        self.writes.open_until(self.clock.deadline(until));
         self.health.set(PART, None);
         tracing::info!(lease = %self.settings.name, identity = %self.me.identity, "leading");
         before.handover()
@@ -179,30 +140,36 @@ impl Election {
     }
 
     /// When the Lease was last renewed, or first seen so.
-    fn renewed_at(&self) -> Instant {
+    fn renewed_at(&self) -> Moment {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).at
     }
 
     fn note(&self, lease: Option<Lease>) {
-        self.note_at(lease, Instant::now());
+        self.note_at(lease, self.clock.moment());
     }
 
-    fn note_at(&self, lease: Option<Lease>, at: Instant) {
+    fn note_at(&self, lease: Option<Lease>, at: Moment) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.is_same(lease.as_ref()) {
             *seen = Seen { lease, at };
         }
     }
 
+    /// Reads the Lease.
     async fn look(&self) -> kube::Result<()> {
-        let lease = self.leases.get_opt(&self.settings.name).await?;
+        let lease = within(self.longest_attempt(), self.leases.get_opt(&self.settings.name)).await?;
         self.note(lease);
         Ok(())
     }
 
+    /// How long one attempt to read or write the Lease may take.
+    fn longest_attempt(&self) -> Duration {
+        self.settings.renew_deadline / 2
+    }
+
     /// Writes the Lease with us as its holder, on top of what was seen; tells until when we may count on it.
-    async fn try_take(&self, seen: &Seen) -> kube::Result<Instant> {
-        let begun = Instant::now();
+    async fn try_take(&self, seen: &Seen) -> kube::Result<Moment> {
+        let begun = self.clock.moment();
         let lease = seen.taken_by(&self.me, self.settings.lease_duration, self.clock.now());
         let write = async {
             if seen.lease.is_some() {
@@ -213,30 +180,16 @@ impl Election {
                 self.leases.create(&post_params(), &lease).await
             }
         };
-        let held = tokio::time::timeout(self.settings.renew_deadline, write)
-            .await
-            .unwrap_or_else(|_| Err(kube::Error::Service("no answer within the renew deadline".into())))?;
-        self.note_at(Some(held), begun);
+        // Until the answer is here: whoever asks for the Lease may stop waiting for it at any time.
+        self.in_doubt.store(true, Ordering::Relaxed);
+        let result = within(self.longest_attempt(), write).await;
+        let refused = matches!(&result, Err(kube::Error::Api(status)) if status.code < 500);
+        if result.is_ok() || refused {
+            self.in_doubt.store(false, Ordering::Relaxed);
+        }
+        self.note_at(Some(result?), begun);
         // Others count from when they see this, which is later.
         Ok(begun + self.settings.renew_deadline)
-    }
-
-    async fn renew(&self) -> Result<Instant, Lost> {
-        match self.try_take(&self.seen()).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            result => return result.map_err(Lost::Failed),
-        }
-        // Somebody else wrote the Lease, or it was deleted.
-        let lease = self.leases.get_opt(&self.settings.name).await.map_err(Lost::Failed)?;
-        let now = Seen { lease, at: self.renewed_at() };
-        match now.holder() {
-            Some(holder) if holder != self.me.identity => {
-                let lost = Lost::Taken(holder.to_owned());
-                self.note(now.lease);
-                Err(lost)
-            }
-            _ => self.try_take(&now).await.map_err(Lost::Failed),
-        }
     }
 
     /// Says who leads, once for each holder; in the readiness answer only where it is another installation.
@@ -257,12 +210,4 @@ impl Election {
         self.health.set(PART, stranger);
         *told = holder;
     }
-}
-
-/// Why a renewal did not succeed.
-enum Lost {
-    /// Somebody else holds the Lease.
-    Taken(String),
-    /// It may succeed next time.
-    Failed(kube::Error),
 }

@@ -1,0 +1,234 @@
+//! The election on an API server that answers late, not at all, or with a conflict. The clock is paused.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::record::LastWrites;
+use super::*;
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Answered,
+    /// It never reaches the server, and no answer comes.
+    Lost,
+    /// It takes effect, and no answer comes.
+    Unheard,
+}
+
+/// A server of one Lease.
+#[derive(Default)]
+struct Server {
+    lease: Option<Value>,
+    version: u64,
+    /// The fate of the next requests but watches; after these all are answered.
+    fates: VecDeque<Fate>,
+    requests: Vec<Method>,
+}
+
+type Shared = Arc<Mutex<Server>>;
+
+impl Server {
+    fn holder(&self) -> &str {
+        self.lease.as_ref().and_then(|lease| lease["spec"]["holderIdentity"].as_str()).unwrap_or_default()
+    }
+
+    fn put(&mut self, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.lease = Some(lease.clone());
+        lease
+    }
+
+    fn answer(&mut self, method: &Method, body: Value) -> (u16, Value) {
+        let failure = |code: u16| {
+            let reason = if code == 404 { "NotFound" } else { "Conflict" };
+            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no"}))
+        };
+        match (*method == Method::GET, self.lease.clone()) {
+            (true, Some(lease)) => (200, lease),
+            (true, None) => failure(404),
+            (false, Some(lease)) if body["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"] => {
+                failure(409)
+            }
+            (false, _) => (200, self.put(body)),
+        }
+    }
+}
+
+fn client(server: &Shared) -> Client {
+    let server = server.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let server = server.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            if parts.uri.path().ends_with("/leases") && parts.method == Method::GET {
+                // The watch of the Lease, and its list: a connection that is dead.
+                std::future::pending::<()>().await;
+            }
+            let body = body.collect().await.expect("a body").to_bytes();
+            let body = serde_json::from_slice(&body).unwrap_or_default();
+            let (fate, (code, answer)) = {
+                let mut server = server.lock().unwrap();
+                let fate = server.fates.pop_front().unwrap_or(Fate::Answered);
+                server.requests.push(parts.method.clone());
+                let answer = if fate == Fate::Lost { (0, Value::Null) } else { server.answer(&parts.method, body) };
+                (fate, answer)
+            };
+            if fate != Fate::Answered {
+                std::future::pending::<()>().await;
+            }
+            let body = Body::from(answer.to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).expect("an answer"))
+        }
+    });
+    Client::new(service, "default")
+}
+
+fn election_on(server: &Shared, clock: Clock) -> (Election, Arc<Writes>) {
+    let settings = Settings {
+        namespace: "default".into(),
+        name: "lease".into(),
+        lease_duration: Duration::from_secs(15),
+        renew_deadline: Duration::from_secs(10),
+        retry_period: Duration::from_secs(2),
+    };
+    let me = Candidate { identity: "me".into(), installation: "a".into(), claim: "managed-by".into() };
+    let writes = Arc::new(Writes::new(1));
+    (Election::new(client(server), settings, me, writes.clone(), clock, Arc::default()), writes)
+}
+
+fn election(server: &Shared) -> (Election, Arc<Writes>) {
+    election_on(server, Clock::following_tokio(Timestamp::UNIX_EPOCH))
+}
+
+fn fates(server: &Shared, fates: &[Fate]) {
+    server.lock().unwrap().fates = fates.iter().copied().collect();
+}
+
+async fn can_write(writes: &Writes) -> bool {
+    writes.run(async { Ok(()) }).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_that_died_costs_one_attempt_and_not_the_lease() {
+    let server = Shared::default();
+    let (election, writes) = election(&server);
+    election.take_if_free().await.expect("nobody holds it");
+    for dead in [&[Fate::Lost][..], &[Fate::Unheard], &[Fate::Lost, Fate::Lost]] {
+        fates(&server, dead);
+        let kept = tokio::time::timeout(Duration::from_secs(60), election.keep(std::future::pending())).await;
+        assert!(kept.is_err(), "the Lease was lost after {dead:?}");
+        assert!(can_write(&writes).await, "{dead:?}");
+    }
+    fates(&server, &[Fate::Lost; 20]);
+    let begun = Instant::now();
+    election.keep(std::future::pending()).await;
+    assert!(begun.elapsed() <= Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(!can_write(&writes).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn candidate_whose_requests_are_not_answered_goes_on_asking() {
+    let server = Shared::default();
+    let (election, _) = election(&server);
+    fates(&server, &[Fate::Lost, Fate::Lost, Fate::Lost]);
+    let taken = tokio::time::timeout(Duration::from_secs(60), election.take()).await;
+    assert!(taken.is_ok(), "it waits for an answer that never comes");
+    assert_eq!(server.lock().unwrap().holder(), "me");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
+    use Fate::{Answered, Lost, Unheard};
+    let record = LastWrites([("jobs".to_owned(), 7)].into());
+    let cases = [&[][..], &[Lost], &[Unheard], &[Lost, Lost], &[Lost, Answered, Lost]];
+    for case in cases {
+        let server = Shared::default();
+        let (election, writes) = election(&server);
+        election.take_if_free().await.expect("nobody holds it");
+        {
+            // A renewal whose answer was not heard.
+            let mut server = server.lock().unwrap();
+            let lease = server.lease.clone().unwrap();
+            server.put(lease);
+        }
+        fates(&server, case);
+        let begun = Instant::now();
+        election.release(Some(&record)).await;
+        assert!(begun.elapsed() <= hold::RELEASE, "{case:?}: {:?}", begun.elapsed());
+        let lease = {
+            let server = server.lock().unwrap();
+            assert_eq!(server.holder(), "", "{case:?}");
+            server.lease.clone().unwrap()
+        };
+        assert_eq!(lease["metadata"]["annotations"][lease::LAST_WRITES], "jobs=7", "{case:?}");
+        assert!(!can_write(&writes).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn release_ends_at_its_bound_and_leaves_the_lease_of_another_alone() {
+    let server = Shared::default();
+    let (election, _) = election(&server);
+    election.take_if_free().await.expect("nobody holds it");
+    fates(&server, &[Fate::Lost; 100]);
+    let begun = Instant::now();
+    election.release(None).await;
+    assert!(begun.elapsed() <= hold::RELEASE, "{:?}", begun.elapsed());
+    fates(&server, &[]);
+    {
+        let mut server = server.lock().unwrap();
+        let mut lease = server.lease.clone().unwrap();
+        lease["spec"]["holderIdentity"] = "other".into();
+        server.put(lease);
+    }
+    election.release(None).await;
+    assert_eq!(server.lock().unwrap().holder(), "other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lease_that_was_taken_unheard_is_released_too() {
+    let server = Shared::default();
+    let (election, _) = election(&server);
+    fates(&server, &[Fate::Answered, Fate::Unheard]);
+    let taken = tokio::time::timeout(Duration::from_secs(1), election.take_if_free()).await;
+    assert!(taken.is_err() && server.lock().unwrap().holder() == "me");
+    election.release(None).await;
+    assert_eq!(server.lock().unwrap().holder(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_holder_awaits_the_renewal_in_flight() {
+    let server = Shared::default();
+    let (election, _) = election(&server);
+    election.take_if_free().await.expect("nobody holds it");
+    fates(&server, &[Fate::Lost]);
+    let begun = Instant::now();
+    // In the middle of the renewal that is never answered.
+    election.keep(tokio::time::sleep(Duration::from_secs(3))).await;
+    assert!(begun.elapsed() > Duration::from_secs(4), "the renewal was abandoned after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn holder_that_slept_past_its_deadline_leads_no_more() {
+    let slept = Arc::new(Mutex::new(Duration::ZERO));
+    let origin = Instant::now();
+    let moment = slept.clone();
+    let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(origin.elapsed() + *moment.lock().unwrap()));
+    let server = Shared::default();
+    let (election, writes) = election_on(&server, clock);
+    election.take_if_free().await.expect("nobody holds it");
+    assert!(can_write(&writes).await);
+    *slept.lock().unwrap() = Duration::from_secs(11);
+    assert!(!can_write(&writes).await, "another replica may hold the Lease by now");
+}
