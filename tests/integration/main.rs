@@ -22,6 +22,7 @@ mod restart;
 mod retention;
 mod rights;
 mod security;
+mod silent;
 mod suspension;
 mod takeover;
 mod telling;
