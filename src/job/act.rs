@@ -302,10 +302,15 @@ impl Actor {
         let gone = error.is_not_found()
             || (error.is_conflict() || error.is_invalid()) && {
                 let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
-                let found = pods.get_opt(&identity.name).await;
-                found.is_ok_and(|found| {
-                    found.is_none_or(|found| found.metadata.uid.as_deref() != Some(identity.uid.as_str()))
-                })
+                match pods.get_opt(&identity.name).await {
+                    Ok(Some(found)) if found.metadata.uid.as_deref() == Some(identity.uid.as_str()) => {
+                        // The next try needs this version, and the watch may not bring it: the pod may have lost the label.
+                        self.take_pod(found);
+                        false
+                    }
+                    Ok(_) => true,
+                    Err(_) => false,
+                }
             };
         if gone {
             self.drop_pod(pod);
