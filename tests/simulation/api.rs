@@ -1,46 +1,33 @@
 //! The simulated API server as an HTTP service: requests, their answers, and what goes wrong with both.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use jobwright::runtime::transport::deadline::Deadlines;
+use jobwright::runtime::transport::retry_after::RetryAfter;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
+use tower::Layer;
 
+use crate::admission::{Admission, Target};
 use crate::checks::Checks;
+use crate::checks::pauses::is_gated;
+use crate::faults::{Fate, Faults};
 use crate::store::{Key, Refusal, Store};
 use crate::{objects, patch, validation, watches};
 
 /// An answer of the server.
 pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
-
-/// How often what goes wrong, of a thousand.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
-    /// The request is lost before it took effect.
-    pub lost_request: u32,
-    /// It took effect, and the answer is lost.
-    pub lost_answer: u32,
-    /// It is refused with an error that may pass.
-    pub refused: u32,
-    /// A watch ends after an event.
-    pub cut: u32,
-    /// What a watch has not read yet expires.
-    pub expire: u32,
-    /// A request is on its way for as long as a Lease allows.
-    pub slow: u32,
-    /// How late an event may be, in milliseconds.
-    pub late: u64,
-}
 
 /// What is shared by the server, the world and the checks.
 pub struct State {
@@ -52,6 +39,12 @@ pub struct State {
     pub away: bool,
     /// No pod can be created.
     pub quota: bool,
+    /// The cluster's admission policies.
+    pub admission: Admission,
+    /// Until when watches of a resource deliver nothing.
+    pub hushed: BTreeMap<&'static str, Instant>,
+    /// Watches go over HTTP/1.1, as through most proxies.
+    pub http1: bool,
     pub faults_made: u64,
     pub requests: u64,
     /// A number that all that was asked and answered goes into.
@@ -60,13 +53,25 @@ pub struct State {
     pub prints: bool,
 }
 
-/// The line between one replica and the server.
+/// The connections between one replica and the server.
 #[derive(Clone, Default)]
 pub struct Line {
     /// The replica is no more.
     severed: Arc<AtomicBool>,
     /// It hears nothing until then.
     deaf_until: Arc<Mutex<Option<Instant>>>,
+    /// How often every open connection went silent.
+    epoch: Arc<AtomicU64>,
+    /// How many idle connections are dead without the replica knowing: each swallows one request.
+    dead: Arc<AtomicU32>,
+}
+
+/// The connection that one request or watch uses.
+#[derive(Clone)]
+pub struct Connection {
+    line: Line,
+    epoch: u64,
+    dead: bool,
 }
 
 impl Line {
@@ -80,16 +85,33 @@ impl Line {
         *self.deaf_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
-    /// Returns when answers go through.
+    /// Every open connection goes silent without a reset. New connections work, but for `idle` pooled ones.
+    pub fn silence(&self, idle: u32) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.dead.store(idle, Ordering::Relaxed);
+    }
+
+    /// Takes a connection from the pool, or opens one.
+    fn connect(&self) -> Connection {
+        let dead = self.dead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |dead| dead.checked_sub(1)).is_ok();
+        Connection { line: self.clone(), epoch: self.epoch.load(Ordering::Relaxed), dead }
+    }
+}
+
+impl Connection {
+    /// Returns when answers go through; never, if the connection is silent.
     pub async fn open(&self) {
-        if self.severed.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-        let until = *self.deaf_until.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unless_silent().await;
+        let until = *self.line.deaf_until.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(until) = until {
             tokio::time::sleep_until(until).await;
         }
-        if self.severed.load(Ordering::Relaxed) {
+        self.unless_silent().await;
+    }
+
+    async fn unless_silent(&self) {
+        let silent = self.dead || self.epoch != self.line.epoch.load(Ordering::Relaxed);
+        if silent || self.line.severed.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     }
@@ -98,13 +120,6 @@ impl Line {
 /// The server.
 #[derive(Clone)]
 pub struct Server(Arc<Mutex<State>>);
-
-enum Fate {
-    Fine,
-    LostRequest,
-    LostAnswer,
-    Refused(u16),
-}
 
 impl Server {
     pub fn new(state: State) -> Self {
@@ -121,62 +136,76 @@ impl Server {
         let service = tower::service_fn(move |request: Request<Body>| {
             let (server, who, line) = (server.clone(), who.clone(), line.clone());
             async move {
-                line.open().await;
+                let gated = is_gated(&request);
+                if gated {
+                    server.lock().checks.sent(&who);
+                }
+                let connection = line.connect();
+                connection.open().await;
                 let (sender, receiver) = oneshot::channel();
-                let answering = line.clone();
+                let answering = connection.clone();
+                let (serving, sent_by) = (server.clone(), who.clone());
                 // What was sent arrives, even if nobody waits for the answer any more.
                 tokio::spawn(async move {
-                    let _ = sender.send(server.answer(&who, &answering, request).await);
+                    let _ = sender.send(serving.answer(&sent_by, &answering, request).await);
                 });
                 let answer = receiver.await.unwrap_or_else(|_| Err(broken()));
-                line.open().await;
+                connection.open().await;
+                if let (true, Ok(answer)) = (gated, &answer) {
+                    server.lock().checks.pauses.answered(&who, answer);
+                }
                 answer
             }
         });
-        Client::new(service, "default")
+        // As the product puts its client together, without what opens connections.
+        Client::new(Deadlines::default().layer(RetryAfter.layer(service)), "default")
     }
 
-    async fn answer(&self, who: &str, line: &Line, request: Request<Body>) -> Result<Answer, io::Error> {
+    async fn answer(&self, who: &str, connection: &Connection, request: Request<Body>) -> Result<Answer, io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
         let query: Vec<(String, String)> =
             form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let path = parts.uri.path().to_owned();
-        if path == "/api/v1/namespaces" {
-            // Nothing is ever said of namespaces here, and no chance is spent on them.
-            if query.iter().any(|(key, _)| key == "watch") {
-                std::future::pending::<()>().await;
-            }
-            let empty = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []});
-            return Ok(respond(200, &empty));
-        }
         let (there, back, fate) = {
             let state = &mut *self.lock();
-            let slow = state.faults.slow;
-            let wait = |state: &mut State| {
-                let most = if state.happens(slow) { 2_200 } else { 20 };
-                Duration::from_millis(state.random.u64(1..=most))
-            };
-            (wait(state), wait(state), state.fate())
+            let fate = (state.way(), state.way(), state.fate());
+            if fate.2 != Fate::Fine && path.contains("/events") {
+                state.checks.refusals.lose_events();
+            }
+            fate
         };
         tokio::time::sleep(there).await;
-        if self.lock().away || matches!(fate, Fate::LostRequest) {
+        if self.lock().away || fate == Fate::LostRequest {
             return Err(broken());
         }
-        if let Fate::Refused(code) = fate {
-            return Ok(refusal(&Refusal(code, "simulated".to_owned())));
+        match fate {
+            Fate::Refused(code) => return Ok(refusal(&Refusal(code, "simulated".to_owned()))),
+            Fate::Throttled(seconds) => return Ok(throttled(seconds)),
+            Fate::Silent { takes_effect: false } => std::future::pending::<()>().await,
+            _ => {}
         }
         let value = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let (labels, fields) = (value("labelSelector").unwrap_or_default(), value("fieldSelector").unwrap_or_default());
         if matches!(value("watch"), Some("true" | "1")) {
+            if matches!(fate, Fate::Silent { .. }) {
+                std::future::pending::<()>().await;
+            }
             let since = value("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or_default();
             let selection = watches::Selection {
                 resource: resource_of(&path),
                 labels: labels.to_owned(),
                 fields: fields.to_owned(),
             };
-            return Ok(watches::watch(self.clone(), line.clone(), selection, since));
+            let longest = value("timeoutSeconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(290);
+            let longest = Duration::from_secs(longest).min(watches::LONGEST);
+            let mut answer = watches::watch(self.clone(), connection.clone(), (selection, longest), since);
+            if !self.lock().http1 {
+                // Its PINGs are not simulated: nothing goes silent over it.
+                *answer.version_mut() = Version::HTTP_2;
+            }
+            return Ok(answer);
         }
         let result = {
             let state = &mut *self.lock();
@@ -185,8 +214,13 @@ impl Server {
             result
         };
         tokio::time::sleep(back).await;
-        if matches!(fate, Fate::LostAnswer) {
-            return Err(broken());
+        match fate {
+            Fate::LostAnswer => return Err(broken()),
+            Fate::TimedOut => {
+                return Ok(refusal(&Refusal(504, "the server was unable to return a response".to_owned())));
+            }
+            Fate::Silent { .. } => std::future::pending::<()>().await,
+            _ => {}
         }
         Ok(match result {
             Ok(object) => respond(200, &object),
@@ -224,19 +258,6 @@ impl State {
         self.tell(|| format!("{who} {method} {path} -> {came} {body}"));
     }
 
-    fn fate(&mut self) -> Fate {
-        if self.happens(self.faults.lost_request) {
-            Fate::LostRequest
-        } else if self.happens(self.faults.lost_answer) {
-            Fate::LostAnswer
-        } else if self.happens(self.faults.refused) {
-            let codes = [409, 422, 429, 500, 503, 504];
-            Fate::Refused(codes[self.random.usize(0..codes.len())])
-        } else {
-            Fate::Fine
-        }
-    }
-
     /// Carries out a request; what it is about and how it is answered is in `path`, the selectors and `body`.
     pub fn handle(
         &mut self,
@@ -245,54 +266,69 @@ impl State {
         selectors: (&str, &str),
         body: &Value,
     ) -> Result<Value, Refusal> {
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let resource = resource_of(path);
-        let rest = parts.iter().position(|part| *part == "namespaces").map_or(&[][..], |at| &parts[at + 1..]);
-        let (namespace, name, sub) = match rest {
-            [namespace, _, name, sub] => (*namespace, Some(*name), Some(*sub)),
-            [namespace, _, name] => (*namespace, Some(*name), None),
-            [namespace, _] => (*namespace, None, None),
-            _ => ("", None, None),
-        };
+        let place = Place::of(path);
+        let Place { resource, namespace, name, sub } = place;
         if resource == "events" {
-            return Ok(body.clone());
+            return self.event(name, body);
         }
         let key = |name: &str| -> Key { (resource, namespace.to_owned(), name.to_owned()) };
         match (method, name) {
             (&Method::GET, None) => Ok(self.list(resource, selectors)),
             (&Method::GET, Some(name)) => self.store.get(&key(name)).cloned(),
             (&Method::POST, None) => {
+                self.admit(("create", resource, ""), body)?;
                 if resource == "pods" && self.quota {
                     return Err(Refusal(403, "exceeded quota".to_owned()));
                 }
-                let created = self.store.create(resource, namespace, body.clone())?;
+                let mut object = body.clone();
+                self.admission.mutate(resource, &mut object);
+                validation::created(resource, &object).map_err(|why| Refusal(422, why))?;
+                let created = self.store.create(resource, namespace, object)?;
                 self.checks.created(&self.store, &created);
                 Ok(created)
             }
             (&Method::PUT, Some(name)) => self.replace(key(name), body),
             (&Method::PATCH, Some(name)) => self.patch(key(name), sub == Some("status"), body),
-            (&Method::DELETE, Some(name)) => {
-                let key = key(name);
-                let wanted = &body["preconditions"]["uid"];
-                if !wanted.is_null() && *wanted != self.store.get(&key)?["metadata"]["uid"] {
-                    return Err(Refusal(409, "the UID in the precondition is another".to_owned()));
-                }
-                let propagation = body["propagationPolicy"].as_str().unwrap_or_default();
-                let deleted = self.store.delete(&key, body["gracePeriodSeconds"].as_i64(), propagation)?;
-                // Of a pod the last version is told, of all else only that it is gone.
-                if key.0 == "pods" || self.store.get(&key).is_ok() {
-                    return Ok(deleted);
-                }
-                let details = json!({"name": key.2, "uid": deleted["metadata"]["uid"]});
-                Ok(
-                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}),
-                )
-            }
+            (&Method::DELETE, Some(name)) => self.delete(&key(name), body),
             _ => Err(Refusal(405, format!("{method} {path}"))),
         }
     }
 
-    fn list(&self, resource: &str, (labels, fields): (&str, &str)) -> Value {
+    /// Refuses a request that a policy forbids. `object` is what is created, or the object as it is now.
+    fn admit(&mut self, target: Target, object: &Value) -> Result<(), Refusal> {
+        let Some(policy) = self.admission.refuses(target) else { return Ok(()) };
+        let policy = policy.clone();
+        self.checks.refused(&policy, object, self.store.millis());
+        Err(policy.refusal())
+    }
+
+    fn event(&mut self, name: Option<&str>, body: &Value) -> Result<Value, Refusal> {
+        if name.is_none() {
+            self.admit(("create", "events", ""), body)?;
+        }
+        self.checks.refusals.event(name, body);
+        Ok(body.clone())
+    }
+
+    fn delete(&mut self, key: &Key, body: &Value) -> Result<Value, Refusal> {
+        let wanted = &body["preconditions"]["uid"];
+        let object = self.store.get(key)?.clone();
+        if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
+            return Err(Refusal(409, "the UID in the precondition is another".to_owned()));
+        }
+        self.admit(("delete", key.0, ""), &object)?;
+        let propagation = body["propagationPolicy"].as_str().unwrap_or_default();
+        self.checks.deleted(&self.store, &object, propagation);
+        let deleted = self.store.delete(key, body["gracePeriodSeconds"].as_i64(), propagation)?;
+        // Of a pod the last version is told, of all else only that it is gone.
+        if key.0 == "pods" || self.store.get(key).is_ok() {
+            return Ok(deleted);
+        }
+        let details = json!({"name": key.2, "uid": deleted["metadata"]["uid"]});
+        Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}))
+    }
+
+    fn list(&self, resource: &'static str, (labels, fields): (&str, &str)) -> Value {
         let all = self.store.of(resource).map(|(_, object)| object);
         let items: Vec<&Value> =
             all.filter(|object| watches::selects(labels, object) && watches::picks(fields, object)).collect();
@@ -333,8 +369,13 @@ impl State {
         }
         let mut after = before.clone();
         if status {
-            patch::merge(&mut after["status"], &body["status"]);
-            if let annotations @ Value::Object(_) = &body["metadata"]["annotations"] {
+            if !body["status"].is_null() {
+                patch::merge(&mut after["status"], &body["status"]);
+            }
+            // The status of a custom resource is written without its metadata.
+            if let annotations @ Value::Object(_) = &body["metadata"]["annotations"]
+                && key.0 != "jobschedules"
+            {
                 patch::merge(&mut after["metadata"]["annotations"], annotations);
             }
         } else {
@@ -345,7 +386,6 @@ impl State {
                 self.checks.breaks(format!("a status that the API server refuses: {why}: {}", after["status"]));
                 return Err(Refusal(422, why));
             }
-            self.checks.status_written(&self.store, &before, &after);
         }
         if objects::controllers(&after) > 1 {
             return Err(Refusal(422, "only one reference can have controller set to true".to_owned()));
@@ -355,15 +395,44 @@ impl State {
         if objects::is_deleting(&before) && held_by(&after).iter().any(|finalizer| !known.contains(finalizer)) {
             return Err(Refusal(422, "no new finalizers can be added if the object is being deleted".to_owned()));
         }
-        if key.0 == "pods" {
-            self.checks.pod_patched(&self.store, &before, &after);
+        self.admit(("patch", key.0, if status { "status" } else { "" }), &before)?;
+        match key.0 {
+            "jobs" if status => self.checks.status_written(&self.store, &before, &after),
+            "pods" => self.checks.pod_patched(&self.store, &before, &after),
+            "jobschedules" => self.checks.schedule_written(&self.store, &before, &after),
+            _ => {}
         }
         Ok(self.store.put(key, after))
     }
 }
 
+/// What a path names.
+struct Place<'a> {
+    resource: &'static str,
+    namespace: &'a str,
+    name: Option<&'a str>,
+    sub: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a str) -> Self {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let resource = resource_of(path);
+        let rest = parts.iter().position(|part| *part == "namespaces").map_or(&[][..], |at| &parts[at + 1..]);
+        let (namespace, name, sub) = match rest {
+            [namespace, _, name, sub] => (*namespace, Some(*name), Some(*sub)),
+            [namespace, _, name] => (*namespace, Some(*name), None),
+            [namespace, _] => (*namespace, None, None),
+            // A namespace is in none.
+            [name] => ("", Some(*name), None),
+            _ => ("", None, None),
+        };
+        Self { resource, namespace, name, sub }
+    }
+}
+
 fn resource_of(path: &str) -> &'static str {
-    ["pods", "jobs", "cronjobs", "leases", "events"]
+    ["pods", "jobs", "cronjobs", "jobschedules", "joblimits", "leases", "events", "namespaces"]
         .into_iter()
         .find(|resource| path.split('/').any(|part| part == *resource))
         .unwrap_or("unknown")
@@ -372,17 +441,19 @@ fn resource_of(path: &str) -> &'static str {
 /// A `Status` that says what failed.
 pub fn status(code: u16, message: &str) -> Value {
     let reason = match code {
+        400 => "BadRequest",
         403 => "Forbidden",
         404 => "NotFound",
         409 => "Conflict",
         410 => "Expired",
         422 => "Invalid",
         429 => "TooManyRequests",
+        504 => "Timeout",
         _ => "InternalError",
     };
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "message": message,
-        "reason": reason, "details": if code == 429 { json!({"retryAfterSeconds": 1}) } else { json!({}) },
+        "reason": reason, "details": {},
     })
 }
 
@@ -391,7 +462,19 @@ fn broken() -> io::Error {
 }
 
 fn refusal(error: &Refusal) -> Answer {
+    if error.0 == 429 {
+        return throttled(1);
+    }
     respond(error.0, &status(error.0, &error.1))
+}
+
+/// An answer that asks to wait for so many seconds.
+fn throttled(seconds: u32) -> Answer {
+    let mut status = status(429, "too many requests, please try again later");
+    status["details"]["retryAfterSeconds"] = seconds.into();
+    let mut answer = respond(429, &status);
+    answer.headers_mut().insert("retry-after", seconds.into());
+    answer
 }
 
 fn respond(code: u16, body: &Value) -> Answer {

@@ -2,22 +2,36 @@
 //!
 //! The checks know the truth: every version of every object, in order. A breach is noted and ends the history.
 
+pub mod limits;
+pub mod pauses;
+pub mod progress;
+pub mod refusals;
+pub mod retention;
+pub mod schedules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jobwright::job::{CONTROLLER_UID_LABEL, INDEX_ANNOTATION};
 use serde_json::Value;
 
+use self::limits::Limits;
+use self::pauses::Pauses;
+use self::progress::Progress;
+use self::refusals::Refusals;
+use self::retention::Retention;
+use self::schedules::Schedules;
+use crate::admission::Policy;
 use crate::objects::{
     controller, has_condition, indexes, is_decided, is_deleting, is_finished, is_over, is_tracked, number, uncounted,
     uncounted_as,
 };
 use crate::store::{Happened, Store};
+use crate::story::Story;
 
 /// How long it may take until what users did is known, in seconds: the API server may be away for two minutes.
 const NEWS_ARRIVES: i64 = 300;
 
 /// What has been seen, and what was wrong with it.
-#[derive(Default)]
 pub struct Checks {
     /// The first breach.
     pub broken: Option<String>,
@@ -26,6 +40,12 @@ pub struct Checks {
     seen: usize,
     jobs: BTreeMap<String, JobTruth>,
     pods: BTreeMap<String, PodTruth>,
+    pub limits: Limits,
+    pub schedules: Schedules,
+    pub retention: Retention,
+    pub refusals: Refusals,
+    pub pauses: Pauses,
+    pub progress: Progress,
 }
 
 /// What is true of a Job.
@@ -67,9 +87,58 @@ struct PodTruth {
 }
 
 impl Checks {
-    /// `steady`: nothing keeps a controller from carrying out what it has begun.
-    pub fn new(steady: bool) -> Self {
-        Self { steady, ..Self::default() }
+    /// The checks of one story.
+    pub fn new(story: &Story) -> Self {
+        let news = story.news();
+        Self {
+            broken: None,
+            steady: story.is_steady(),
+            seen: 0,
+            jobs: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            limits: Limits::new(news),
+            schedules: Schedules::new(news),
+            retention: Retention::default(),
+            refusals: Refusals::default(),
+            pauses: Pauses::default(),
+            progress: Progress::new(story.patience()),
+        }
+    }
+
+    /// Notes the breach that a check found.
+    fn hold(&mut self, result: Result<(), String>) {
+        if let Err(what) = result {
+            self.breaks(what);
+        }
+    }
+
+    /// A replica begins a write that goes through its gate.
+    pub fn sent(&mut self, who: &str) {
+        let result = self.pauses.sent(who);
+        self.hold(result);
+    }
+
+    /// A policy refused a write.
+    pub fn refused(&mut self, policy: &Policy, object: &Value, now: i64) {
+        let result = self.refusals.refused(policy, object, now);
+        self.hold(result);
+    }
+
+    /// A controller deletes an object.
+    pub fn deleted(&mut self, store: &Store, object: &Value, propagation: &str) {
+        self.observe(store);
+        // The TTL controller deletes in the foreground; schedules delete their Jobs in the background.
+        if object["kind"] == "Job" && propagation == "Foreground" {
+            let result = self.retention.deletes(store, object);
+            self.hold(result);
+        }
+    }
+
+    /// A controller wrote the status of a JobSchedule.
+    pub fn schedule_written(&mut self, store: &Store, before: &Value, after: &Value) {
+        self.observe(store);
+        let result = self.schedules.status_written(before, after);
+        self.hold(result);
     }
 
     /// Notes a breach; the first one counts.
@@ -87,6 +156,9 @@ impl Checks {
     /// Takes in what has happened since.
     pub fn observe(&mut self, store: &Store) {
         for happened in &store.log[self.seen..] {
+            self.limits.observe(happened);
+            self.schedules.observe(happened);
+            self.retention.observe(happened);
             match happened.resource {
                 "jobs" => self.job_changed(happened, store.seconds()),
                 "pods" => self.pod_changed(happened),
@@ -143,6 +215,10 @@ impl Checks {
         if is_decided(job) {
             return self.breaks(format!("pod {name} is created for a Job whose outcome is stored: {}", job["status"]));
         }
+        let result = self.limits.starts(store, job);
+        self.hold(result);
+        let result = self.progress.created(&owner, store.seconds());
+        self.hold(result);
         let truth = self.jobs.get(&owner);
         if truth.is_some_and(|truth| truth.known_suspended || truth.known_deleting) {
             return self.breaks(format!("pod {name} is created for a Job that is known to be held or to go"));
@@ -176,8 +252,13 @@ impl Checks {
         }
     }
 
-    /// A CronJob's Job.
+    /// A Job of a CronJob or a JobSchedule.
     fn job_created(&mut self, store: &Store, created: &Value, owner: &str) {
+        let owners = || store.of("cronjobs").chain(store.of("jobschedules")).map(|(_, owner)| owner);
+        if let Some(schedule) = owners().find(|found| uid(found) == owner) {
+            let result = self.schedules.started(store, created, schedule);
+            self.hold(result);
+        }
         let Some((_, cron_job)) = store.of("cronjobs").find(|(_, cron_job)| uid(cron_job) == owner) else { return };
         let running = store.of("jobs").filter(|(_, job)| controller(job) == Some(owner) && !is_over(job)).count();
         if cron_job["spec"]["concurrencyPolicy"] != "Allow" && running > 1 {
@@ -230,6 +311,11 @@ impl Checks {
         let name = &after["metadata"]["name"];
         if is_over(before) {
             return self.breaks(format!("{name} is over and its status is written: {}", after["status"]));
+        }
+        self.limits.status_written(after);
+        if before["status"]["startTime"].is_null() && !after["status"]["startTime"].is_null() && !is_decided(after) {
+            let result = self.limits.starts(store, after);
+            self.hold(result);
         }
         let truth = self.jobs.entry(job.clone()).or_default();
         truth.known_suspended = before["spec"]["suspend"] == true;
@@ -323,7 +409,12 @@ impl Checks {
         if let Some((pod, _)) = forgotten.next().filter(|_| self.steady) {
             return Err(format!("{pod} was let go while it ran and was a Job's, and never deleted"));
         }
-        for (_, cron_job) in store.of("cronjobs") {
+        self.schedules.history(store)?;
+        let taken = self.schedules.untold(store, |uid| self.refusals.lost || self.refusals.has_warning(uid, ""));
+        if let Some(untold) = self.refusals.untold().or(taken) {
+            return Err(untold);
+        }
+        for (_, cron_job) in store.of("cronjobs").chain(store.of("jobschedules")) {
             let own = store.of("jobs").map(|(_, job)| job).filter(|job| controller(job) == Some(&uid(cron_job)));
             let own: Vec<&Value> = own.collect();
             for (condition, limit) in [("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")]
@@ -335,7 +426,7 @@ impl Checks {
             }
         }
         for (_, job) in store.of("jobs") {
-            if !job["spec"]["ttlSecondsAfterFinished"].is_null() {
+            if retention::expiry(store, job).is_some_and(|at| at <= store.seconds()) {
                 return Err(format!("{} has outlived its time to live", job["metadata"]["name"]));
             }
             self.ended(job).map_err(|wrong| format!("{}: {wrong}: {}", job["metadata"]["name"], job["status"]))?;

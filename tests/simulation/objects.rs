@@ -38,6 +38,25 @@ pub fn new_job(job: &mut Value) {
     }
 }
 
+/// The defaults of the resource's definition.
+pub fn new_job_schedule(schedule: &mut Value) {
+    let spec = &mut schedule["spec"];
+    let defaults = [
+        ("catchUp", json!("Latest")),
+        ("concurrencyPolicy", json!("Allow")),
+        ("dst", json!("Once")),
+        ("suspend", json!(false)),
+        ("successfulJobsHistoryLimit", json!(3)),
+        ("failedJobsHistoryLimit", json!(1)),
+        ("historyLimit", json!(10)),
+    ];
+    for (field, default) in defaults {
+        if spec[field].is_null() {
+            spec[field] = default;
+        }
+    }
+}
+
 /// A pod that waits on its node.
 pub fn new_pod(pod: &mut Value, node: u64) {
     pod["spec"]["nodeName"] = format!("node-{node}").into();

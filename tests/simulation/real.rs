@@ -1,6 +1,9 @@
 //! Does the simulated API server answer as the real one does? The same random requests go to both, and the answers are
 //! compared: code, and what matters of the object.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use http::{Method, Request};
 use jobwright::job::TRACKING_FINALIZER;
@@ -9,10 +12,13 @@ use kube::Client;
 use serde_json::{Value, json};
 use testbed::Cluster;
 
-use crate::api::{Faults, State};
+use crate::admission::{Admission, Policy};
+use crate::api::State;
 use crate::checks::Checks;
+use crate::faults::Faults;
 use crate::patch::strings;
 use crate::store::Store;
+use crate::story::Story;
 
 /// How many sequences of requests are tried; `SIMULATION_COMPARED` says otherwise.
 const SEQUENCES: u64 = 40;
@@ -21,6 +27,8 @@ const REQUESTS: usize = 60;
 
 const JOBS: [&str; 3] = ["plain", "indexed", "held"];
 const PODS: [&str; 4] = ["pod-0", "pod-1", "pod-2", "pod-3"];
+const OWN_RESOURCES: [&str; 2] = ["joblimits", "jobschedules"];
+const OWN: &str = "jobwright.dev/v1beta1";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
@@ -88,6 +96,23 @@ enum Ask {
         known: Known,
         policy: &'static str,
     },
+    /// A JobSchedule or JobLimit, by its plural, as a user creates it.
+    CreateOwn {
+        resource: &'static str,
+        spec: Value,
+    },
+    /// The status of the JobSchedule, with an annotation that is not to be stored.
+    ScheduleStatus {
+        status: Value,
+        known: Known,
+    },
+    DeleteOwn {
+        resource: &'static str,
+        known: Known,
+    },
+    GetOwn {
+        resource: &'static str,
+    },
 }
 
 /// What the one who asks knows of the object.
@@ -119,7 +144,7 @@ impl Server {
                 let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
                 let selectors = ["labelSelector", "fieldSelector"].map(|name| value(name).unwrap_or_default());
                 // What the checks think of these requests is not asked.
-                state.checks = Checks::default();
+                state.checks = Checks::new(&Story::plain(0));
                 Ok(match state.handle(&method, path, selectors.into(), body) {
                     Ok(object) => (200, object),
                     Err(refusal) => (refusal.0, json!(refusal.1)),
@@ -232,6 +257,29 @@ impl Server {
                 lease["spec"] = json!({"holderIdentity": holder});
                 self.ask(Method::PUT, &path, "", "application/json", &lease).await
             }
+            Ask::CreateOwn { resource, spec } => {
+                let kind = if *resource == "joblimits" { "JobLimit" } else { "JobSchedule" };
+                let object = json!({
+                    "apiVersion": OWN, "kind": kind, "metadata": {"name": "own"}, "spec": spec,
+                });
+                self.ask(Method::POST, &own(namespace, resource, ""), "", "application/json", &object).await
+            }
+            Ask::ScheduleStatus { status, known } => {
+                let patch = json!({"metadata": {"annotations": {"told": "so"}}, "status": status});
+                let (code, object) =
+                    self.patch(&own(namespace, "jobschedules", "/own"), "/status", *known, patch).await?;
+                ensure!(code != 200 || object["metadata"]["annotations"]["told"].is_null(), "an annotation is stored");
+                Ok((code, object))
+            }
+            Ask::DeleteOwn { resource, known } => {
+                let path = own(namespace, resource, "/own");
+                let uid = known.uid(&self.now(&path).await?);
+                let options = json!({"preconditions": {"uid": uid}, "propagationPolicy": "Background"});
+                self.ask(Method::DELETE, &path, "", "application/json", &options).await
+            }
+            Ask::GetOwn { resource } => {
+                self.ask(Method::GET, &own(namespace, resource, "/own"), "", "", &Value::Null).await
+            }
             Ask::Get { resource, name } => {
                 let path = if *resource == "pods" { format!("{core}/{name}") } else { format!("{batch}/{name}") };
                 self.ask(Method::GET, &path, "", "", &Value::Null).await
@@ -268,6 +316,11 @@ impl Known {
             _ => object["metadata"]["uid"].clone(),
         }
     }
+}
+
+/// The path of one of our own resources.
+fn own(namespace: &str, resource: &str, rest: &str) -> String {
+    format!("/apis/{OWN}/namespaces/{namespace}/{resource}{rest}")
 }
 
 fn reference(job: &Value) -> Value {
@@ -308,7 +361,17 @@ fn plain((code, object): &Answer) -> Value {
         "deleting": !metadata["deletionTimestamp"].is_null(),
         "grace": metadata["deletionGracePeriodSeconds"],
         "holder": object["spec"]["holderIdentity"],
+        "own": defaults(object),
     })
+}
+
+/// What of the spec of our own resources may be a default.
+fn defaults(object: &Value) -> Value {
+    let fields = ["catchUp", "concurrencyPolicy", "historyLimit", "suspend", "maxActiveJobs", "maxActivePods"];
+    match object["kind"].as_str() {
+        Some("JobSchedule" | "JobLimit") => fields.map(|field| object["spec"][field].clone()).into_iter().collect(),
+        _ => Value::Null,
+    }
 }
 
 /// Takes out what says nothing: what is null, empty or 0.
@@ -344,7 +407,12 @@ fn known(random: &mut fastrand::Rng) -> Known {
 fn ask(random: &mut fastrand::Rng) -> Ask {
     let (pod, job) = (PODS[random.usize(0..PODS.len())], JOBS[random.usize(0..JOBS.len())]);
     let known = known(random);
-    match random.u32(0..20) {
+    match random.u32(0..26) {
+        20 => Ask::CreateOwn { resource: "joblimits", spec: limit(random) },
+        21 => Ask::CreateOwn { resource: "jobschedules", spec: schedule(random) },
+        22 | 23 => Ask::ScheduleStatus { status: schedule_status(random), known },
+        24 => Ask::DeleteOwn { resource: OWN_RESOURCES[random.usize(0..2)], known },
+        25 => Ask::GetOwn { resource: OWN_RESOURCES[random.usize(0..2)] },
         0..=2 => Ask::CreatePod { name: pod, owner: random.bool().then_some(job), tracked: random.bool() },
         3 => Ask::End { pod, phase: ["Running", "Succeeded", "Failed"][random.usize(0..3)] },
         4 | 5 => Ask::Untrack { pod, known },
@@ -360,6 +428,46 @@ fn ask(random: &mut fastrand::Rng) -> Ask {
         },
         _ => Ask::Status { job, status: status(random), known: if random.u32(0..4) == 0 { known } else { Known::Uid } },
     }
+}
+
+/// The spec of a JobLimit, right or wrong.
+fn limit(random: &mut fastrand::Rng) -> Value {
+    let mut limit = json!({});
+    for field in ["maxActiveJobs", "maxActivePods"] {
+        if random.bool() {
+            limit[field] = random.i32(-1..3).into();
+        }
+    }
+    limit
+}
+
+/// The spec of a JobSchedule, right or wrong.
+fn schedule(random: &mut fastrand::Rng) -> Value {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "simulated"}]}});
+    let mut schedule = json!({"schedules": ["* * * * *"], "jobTemplate": {"spec": {"template": template}}});
+    let optional = [
+        ("schedules", json!([[].as_slice(), &["@daily"]][random.usize(0..2)])),
+        ("concurrencyPolicy", json!(["Allow", "Forbid", "Queue"][random.usize(0..3)])),
+        ("catchUp", json!(["Latest", "All"][random.usize(0..2)])),
+        ("maxCatchUp", json!(5)),
+        ("maxActive", json!(2)),
+        ("jobTemplate", json!({"spec": {}})),
+    ];
+    for (field, value) in optional {
+        if random.u32(0..4) == 0 {
+            schedule[field] = value;
+        }
+    }
+    schedule
+}
+
+fn schedule_status(random: &mut fastrand::Rng) -> Value {
+    let time = json!(["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"][random.usize(0..2)]);
+    json!({
+        "activeCount": random.i32(0..3),
+        "lastScheduleTime": if random.bool() { time.clone() } else { Value::Null },
+        "history": [{"job": "own-1", "outcome": "Succeeded", "finished": time}],
+    })
 }
 
 /// Some fields of a status, likely and unlikely ones.
@@ -432,18 +540,7 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
     for seed in 0..compared {
         let random = &mut fastrand::Rng::with_seed(seed);
         let namespace = cluster.namespace("compared").await?;
-        let state = State {
-            store: Store::new(Clock::system()),
-            checks: Checks::default(),
-            faults: Faults::default(),
-            random: random.clone(),
-            away: false,
-            quota: false,
-            faults_made: 0,
-            requests: 0,
-            digest: 0,
-            prints: false,
-        };
+        let state = state(random.clone());
         let mut servers = [Server::Real(cluster.client().await?), Server::Simulated(Box::new(state))];
         let batch = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
         for (name, spec) in jobs() {
@@ -481,4 +578,84 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
     println!("{taken} requests taken and {refused} refused, by both alike");
     ensure!(refused > 100 && taken > 500 || compared < SEQUENCES, "the requests are all of one kind");
     Ok(())
+}
+
+/// The answer to a write that a policy refuses: its code, and whether it holds the words of the policy's author.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace("refused").await?;
+    let mut real = Server::Real(cluster.client().await?);
+    let mut simulated = Server::Simulated(Box::new(state(fastrand::Rng::with_seed(0))));
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let bindings = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+    for (number, code, reason) in [(0, 422, "Invalid"), (1, 403, "Forbidden")] {
+        let forbidden = Policy { number, target: ("create", "pods", ""), code };
+        let name = format!("{namespace}-{number}");
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+                }]},
+                "validations": [{"expression": "false", "message": forbidden.words(), "reason": reason}],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {
+                "policyName": name, "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}},
+            },
+        });
+        for (path, object) in [(policies, policy), (bindings, binding)] {
+            let (code, answer) = real.ask(Method::POST, path, "", "application/json", &object).await?;
+            ensure!(code == 200, "{code} {answer}");
+        }
+        let Server::Simulated(state) = &mut simulated else { unreachable!() };
+        state.admission.policies = vec![forbidden.clone()];
+        let ask = Ask::CreatePod { name: "pod-0", owner: None, tracked: false };
+        // A policy takes effect some time after it is stored.
+        let mut answer = real.carry_out(&namespace, &ask).await?;
+        for _ in 0..100 {
+            if answer.0 != 200 && answer.0 != 409 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let other = Ask::DeletePod { pod: "pod-0", known: Known::Uid, grace: Some(0) };
+            real.carry_out(&namespace, &other).await?;
+            answer = real.carry_out(&namespace, &ask).await?;
+        }
+        let same = simulated.carry_out(&namespace, &ask).await?;
+        for (code, text) in [&answer, &same] {
+            ensure!(*code == forbidden.code, "{code} {text}, not {}", forbidden.code);
+            ensure!(text.as_str().is_some_and(|text| text.contains(&forbidden.words())), "{text}");
+        }
+        for path in [bindings, policies] {
+            real.ask(Method::DELETE, &format!("{path}/{name}"), "", "application/json", &Value::Null).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    cluster.delete_namespace(&namespace).await
+}
+
+/// A simulated server without any fault.
+fn state(random: fastrand::Rng) -> State {
+    State {
+        store: Store::new(Clock::system()),
+        checks: Checks::new(&Story::plain(0)),
+        faults: Faults::default(),
+        random,
+        away: false,
+        quota: false,
+        admission: Admission::default(),
+        hushed: BTreeMap::new(),
+        http1: false,
+        faults_made: 0,
+        requests: 0,
+        digest: 0,
+        prints: false,
+    }
 }

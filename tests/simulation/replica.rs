@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
+use jobwright::cli::run::installed::Installed;
 use jobwright::cli::run::replica::{Stop, work};
 use jobwright::runtime::clock::Clock;
 use jobwright::runtime::election::lease::Candidate;
@@ -35,8 +36,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one; where there are several, the one with the Lease works.
-    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool) -> Self {
+    /// Starts one; where there are several, the one with the Lease works. `extended`: our own resources are installed.
+    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool, extended: bool) -> Self {
         let line = Line::default();
         let client = server.client(name.to_owned(), line.clone());
         // Quick back-off, so that a history is short.
@@ -65,6 +66,7 @@ impl Replica {
             Election::new(client, settings, me, kit.writes.clone(), clock.clone(), Arc::new(Health::default()))
         });
         let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
+        controllers.set_installed(Installed { job_schedules: extended, job_limits: extended });
         let working = controllers.clone();
         let working = tokio::spawn(async move {
             let (_sender, stop) = Stop::new();

@@ -1,19 +1,22 @@
 //! One history: a story told to a cluster and to Jobwright, until nothing is left to be done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jobwright::job::CONTROLLER_UID_LABEL;
 use jobwright::runtime::clock::Clock;
+use serde_json::json;
 use tokio::time::Instant;
 
+use crate::admission::Admission;
 use crate::api::{Server, State};
 use crate::checks::Checks;
 use crate::replica::Replica;
 use crate::store::Store;
 use crate::story::{Act, Story};
-use crate::world::World;
+use crate::world::{NAMESPACE, World};
 
 /// When a history begins.
 const BEGIN: &str = "2026-01-01T00:00:00Z";
@@ -21,6 +24,8 @@ const BEGIN: &str = "2026-01-01T00:00:00Z";
 const PATIENCE: Duration = Duration::from_secs(3 * 3600);
 /// How long nothing may be asked for after that.
 const QUIET: Duration = Duration::from_secs(1800);
+/// How long schedules may take to catch up once nothing stands in the way.
+const CATCHES_UP: Duration = Duration::from_secs(400);
 /// More requests than a history of this size can need.
 const TOO_MANY: u64 = 30_000;
 
@@ -94,6 +99,10 @@ struct Stage {
     server: Server,
     clock: Clock,
     world: World,
+    /// Our own resources are installed.
+    extended: bool,
+    /// Pods go on within milliseconds.
+    hasty: bool,
     begun: Instant,
     replicas: Vec<Option<Replica>>,
     /// Replicas that begin later, and when.
@@ -108,18 +117,23 @@ impl Stage {
     fn new(story: &Story, prints: bool) -> Self {
         let begin: Timestamp = BEGIN.parse().expect("a time");
         let clock = Clock::following_tokio(begin);
-        let state = State {
+        let mut state = State {
             store: Store::new(clock.clone()),
-            checks: Checks::new(story.is_steady()),
+            checks: Checks::new(story),
             faults: story.faults,
             random: fastrand::Rng::with_seed(story.seed ^ 0x5eed),
             away: false,
             quota: false,
+            admission: Admission::default(),
+            hushed: BTreeMap::new(),
+            http1: story.is_silent(),
             faults_made: 0,
             requests: 0,
             digest: 0xcbf2_9ce4_8422_2325,
             prints,
         };
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        state.store.create("namespaces", "", namespace).expect("a first namespace");
         let begun = Instant::now();
         Self {
             server: Server::new(state),
@@ -128,7 +142,10 @@ impl Stage {
                 random: fastrand::Rng::with_seed(story.seed ^ 0xca5e),
                 failing: story.failing,
                 graceful: story.graceful,
+                later: Vec::new(),
             },
+            extended: story.extended,
+            hasty: story.hasty,
             begun,
             replicas: (0..story.replicas).map(|_| None).collect(),
             coming: (0..story.replicas).map(|place| (begun + Duration::from_millis(place as u64), place)).collect(),
@@ -147,25 +164,26 @@ impl Stage {
         self.go_on_until(calm_at).await?;
         self.back_at = None;
         self.world.calm(&mut self.server.lock());
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            self.go_on_until(Instant::now() + Duration::from_secs(5)).await?;
-            let unsettled = self.world.unsettled(&self.server.lock().store);
-            match unsettled {
-                None => break,
-                Some(what) if Instant::now() > deadline => return Err(format!("never comes to an end: {what}")),
-                Some(_) => {}
+        self.server.lock().checks.progress.obstacle(false);
+        if self.extended {
+            // Whatever was missed is caught up on.
+            self.go_on_until(Instant::now() + CATCHES_UP).await?;
+            let state = &*self.server.lock();
+            if let Some(behind) = state.checks.schedules.behind(&state.store) {
+                return Err(behind);
             }
         }
-        // What is still on its way, what is due by its time to live, and watches that end by themselves and find that the API
-        // server has forgotten where they were.
-        self.go_on_until(Instant::now() + Duration::from_secs(330)).await?;
-        let before = self.server.lock().requests;
-        self.go_on_until(Instant::now() + QUIET).await?;
-        let asked = self.server.lock().requests - before;
-        if asked > 0 {
-            return Err(format!("{asked} requests in {QUIET:?} in which there was nothing to do"));
+        self.world.suspend_schedules(&mut self.server.lock());
+        self.settle().await?;
+        if self.extended {
+            let limited = self.server.lock().store.of("joblimits").next().is_some();
+            if limited && self.world.has_waiting(&self.server.lock()) {
+                self.be_quiet().await?;
+            }
+            self.world.lift_limits(&mut self.server.lock());
+            self.settle().await?;
         }
+        self.be_quiet().await?;
         self.compare_caches()?;
         let state = &mut *self.server.lock();
         state.checks.end(&state.store)?;
@@ -182,13 +200,42 @@ impl Stage {
         })
     }
 
+    /// Lets time go by until nothing is left to be done.
+    async fn settle(&mut self) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.go_on_until(Instant::now() + Duration::from_secs(5)).await?;
+            let unsettled = self.world.unsettled(&self.server.lock().store);
+            match unsettled {
+                None => return Ok(()),
+                Some(what) if Instant::now() > deadline => return Err(format!("never comes to an end: {what}")),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Checks that nothing is asked for where there is nothing to do.
+    async fn be_quiet(&mut self) -> Result<(), String> {
+        // What is still on its way, what is due by its time to live, and watches that end by themselves and find that the API
+        // server has forgotten where they were.
+        self.go_on_until(Instant::now() + Duration::from_secs(330)).await?;
+        let before = self.server.lock().requests;
+        self.go_on_until(Instant::now() + QUIET).await?;
+        let asked = self.server.lock().requests - before;
+        if asked > 0 {
+            return Err(format!("{asked} requests in {QUIET:?} in which there was nothing to do"));
+        }
+        Ok(())
+    }
+
     /// Lets time go by.
     async fn go_on_until(&mut self, until: Instant) -> Result<(), String> {
         loop {
-            let pause = Duration::from_millis(self.world.random.u64(200..1500));
+            let range = if self.hasty { 5..150 } else { 200..1500 };
+            let pause = Duration::from_millis(self.world.random.u64(range));
             // Where nothing moves, nobody has to look.
             let quiet = self.world.unsettled(&self.server.lock().store).is_none();
-            let tick = Instant::now() + if quiet { pause * 20 } else { pause };
+            let tick = Instant::now() + if quiet { pause.max(Duration::from_millis(200)) * 20 } else { pause };
             let comes = self.coming.iter().map(|(at, _)| *at).chain(self.back_at).min().unwrap_or(until);
             tokio::time::sleep_until(tick.min(until).min(comes)).await;
             let now = Instant::now();
@@ -200,6 +247,9 @@ impl Stage {
             let state = &mut *self.server.lock();
             self.world.tick(state);
             state.checks.observe(&state.store);
+            if let Some(stuck) = state.checks.progress.stuck(&state.store) {
+                state.checks.breaks(stuck);
+            }
             if let Some(broken) = state.checks.broken.take() {
                 return Err(format!("after {} s: {broken}", self.begun.elapsed().as_secs()));
             }
@@ -219,18 +269,21 @@ impl Stage {
             self.names += 1;
             let name = format!("replica-{}", self.names);
             let elects = self.replicas.len() > 1;
-            self.replicas[place] = Some(Replica::start(&self.server, &self.clock, &name, elects));
+            self.replicas[place] = Some(Replica::start(&self.server, &self.clock, &name, elects, self.extended));
+            self.server.lock().checks.refusals.begin_again();
         }
     }
 
     fn act(&mut self, act: &Act) {
         let now = Instant::now();
+        self.note_obstacle(act, now);
         match act {
             Act::Crash(place, pause) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = self.replicas[place].take() {
                     replica.crash();
                     self.crashes += 1;
+                    self.server.lock().checks.refusals.lose_events();
                     self.coming.push((now + Duration::from_millis(*pause), place));
                 }
             }
@@ -240,10 +293,31 @@ impl Stage {
                     replica.line.deafen(now + Duration::from_millis(*pause));
                 }
             }
+            Act::Silence(place, idle) => {
+                let place = place % self.replicas.len();
+                if let Some(replica) = &self.replicas[place] {
+                    replica.line.silence(*idle);
+                    self.server.lock().checks.refusals.lose_events();
+                }
+            }
             Act::Away(pause) => self.back_at = Some(now + Duration::from_millis(*pause)),
             _ => {}
         }
         self.world.act(&mut self.server.lock(), act);
+    }
+
+    /// Takes note of what stands in the way of all work.
+    fn note_obstacle(&self, act: &Act, now: Instant) {
+        let progress = &mut self.server.lock().checks.progress;
+        match act {
+            Act::Crash(_, pause) | Act::Deafen(_, pause) | Act::Away(pause) | Act::Hush(_, pause) => {
+                progress.is_free_from(now + Duration::from_millis(*pause));
+            }
+            Act::Quota(begins) | Act::Strip(begins) => progress.obstacle(*begins),
+            Act::Forbid(_) => progress.obstacle(true),
+            Act::Permit(_) => progress.obstacle(false),
+            _ => {}
+        }
     }
 
     /// All caches hold what the server does.

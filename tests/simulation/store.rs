@@ -17,6 +17,8 @@ pub type Key = (&'static str, String, String);
 #[derive(Clone, Debug)]
 pub struct Happened {
     pub version: u64,
+    /// When, in seconds.
+    pub at: i64,
     pub resource: &'static str,
     /// The object before, if there was one.
     pub before: Option<Value>,
@@ -65,12 +67,18 @@ impl Store {
         self.clock.now().as_second()
     }
 
+    /// Now, in milliseconds.
+    pub fn millis(&self) -> i64 {
+        self.clock.now().as_millisecond()
+    }
+
     pub fn get(&self, key: &Key) -> Result<&Value, Refusal> {
         self.objects.get(key).ok_or_else(|| Refusal(404, format!("{} {}/{} not found", key.0, key.1, key.2)))
     }
 
-    pub fn of(&self, resource: &str) -> impl Iterator<Item = (&Key, &Value)> {
-        self.objects.iter().filter(move |(key, _)| key.0 == resource)
+    pub fn of(&self, resource: &'static str) -> impl Iterator<Item = (&Key, &Value)> {
+        let first = (resource, String::new(), String::new());
+        self.objects.range(first..).take_while(move |(key, _)| key.0 == resource)
     }
 
     pub fn create(&mut self, resource: &'static str, namespace: &str, mut object: Value) -> Result<Value, Refusal> {
@@ -87,6 +95,7 @@ impl Store {
         match resource {
             "jobs" => objects::new_job(&mut object),
             "pods" => objects::new_pod(&mut object, self.names % 3),
+            "jobschedules" => objects::new_job_schedule(&mut object),
             _ => {}
         }
         let key = (resource, namespace.to_owned(), name);
@@ -112,8 +121,14 @@ impl Store {
         let released = !metadata["deletionTimestamp"].is_null()
             && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
             && strings(&metadata["finalizers"]).is_empty();
-        let happened =
-            Happened { version: self.version, resource: key.0, before, object: object.clone(), gone: released };
+        let happened = Happened {
+            version: self.version,
+            at: self.seconds(),
+            resource: key.0,
+            before,
+            object: object.clone(),
+            gone: released,
+        };
         if released {
             self.objects.remove(&key);
         } else {

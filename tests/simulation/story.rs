@@ -1,8 +1,11 @@
 //! A story as data: who does what when, and what goes wrong. A story can be told again, and cut down.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::api::Faults;
+use crate::admission::Policy;
+use crate::faults::{Faults, PLAIN, PROXIES, SILENCE};
 
 /// A history's script. With its seed it decides everything that happens.
 #[derive(Clone, Debug)]
@@ -15,6 +18,10 @@ pub struct Story {
     /// How many of a hundred pods succeed when they are deleted.
     pub graceful: u32,
     pub faults: Faults,
+    /// Our own resources are installed.
+    pub extended: bool,
+    /// Pods go on within milliseconds.
+    pub hasty: bool,
     /// What happens, and at what millisecond.
     pub acts: Vec<(u64, Act)>,
 }
@@ -22,7 +29,7 @@ pub struct Story {
 /// One thing that happens.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// A user creates a Job, by number.
+    /// A user creates a Job, by number, with this metadata and spec.
     CreateJob(usize, Value),
     /// A user creates a CronJob, by number.
     CreateCronJob(usize, Value),
@@ -57,31 +64,62 @@ pub enum Act {
     Crash(usize, u64),
     /// A replica hears nothing for so many milliseconds.
     Deafen(usize, u64),
+    /// An administrator creates a JobLimit, by number.
+    CreateLimit(usize, Value),
+    ChangeLimit(usize, Value),
+    DeleteLimit(usize),
+    /// A user suspends a Job and resumes it after so many milliseconds.
+    Blink(usize, u64),
+    /// A user creates a JobSchedule, by number.
+    CreateSchedule(usize, Value),
+    DeleteSchedule(usize),
+    SuspendSchedule(usize, bool),
+    /// A user moves the times of a CronJob or JobSchedule to other minutes.
+    Reschedule(&'static str, usize),
+    /// A user changes something of a CronJob or JobSchedule that its times do not depend on.
+    Touch(&'static str, usize),
+    /// The status of a CronJob says that it ran at a time that has not come.
+    Foretell(usize),
+    /// A user creates Jobs with the first names of a JobSchedule's run so many runs ahead.
+    TakeName(usize, i64, usize),
+    /// A user replaces the annotations of a Job that say how long it is kept.
+    Annotate(usize, Value),
+    /// An administrator replaces the annotations of the namespace.
+    AnnotateNamespace(Value),
+    /// An administrator creates a policy.
+    Forbid(Policy),
+    /// An administrator deletes a policy, by number.
+    Permit(usize),
+    /// A mutating policy that removes our finalizer from created pods begins or ends.
+    Strip(bool),
+    /// A mutating policy that adds a label to what is created begins or ends.
+    Mark(bool),
+    /// Every open connection of a replica goes silent, and so many idle ones.
+    Silence(usize, u32),
+    /// Watches of a resource deliver nothing for so many milliseconds.
+    Hush(&'static str, u64),
+    /// Time goes by.
+    Nothing,
 }
 
-/// How often each fault happens.
-const KNOBS: [fn(&mut Faults) -> &mut u32; 6] = [
-    |faults| &mut faults.lost_request,
-    |faults| &mut faults.lost_answer,
-    |faults| &mut faults.refused,
-    |faults| &mut faults.cut,
-    |faults| &mut faults.expire,
-    |faults| &mut faults.slow,
-];
-
 impl Story {
-    /// The story of this seed.
+    /// The story of this seed, with its chapters.
     pub fn new(seed: u64) -> Self {
+        Self::plain(seed).with_chapters()
+    }
+
+    /// The story of this seed, without what only some stories have.
+    pub fn plain(seed: u64) -> Self {
         let random = &mut fastrand::Rng::with_seed(seed);
         let mut faults = Faults::default();
         // Many faults of one kind show more than a few of each.
-        for knob in KNOBS {
+        for knob in PLAIN {
             *knob(&mut faults) = [0, 0, 5, 40][random.usize(0..4)];
         }
         faults.late = [5, 50, 2000][random.usize(0..3)];
         let jobs = random.usize(1..4);
         let mut acts: Vec<(u64, Act)> =
-            (0..jobs).map(|job| (random.u64(0..20_000), Act::CreateJob(job, spec(random)))).collect();
+            (0..jobs).map(|job| (random.u64(0..20_000), Act::CreateJob(job, json!({"spec": spec(random)})))).collect();
         if random.u32(0..4) == 0 {
             acts.push((random.u64(0..60_000), Act::CreateCronJob(0, cron_spec(random))));
         }
@@ -94,16 +132,50 @@ impl Story {
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
         let failing = [0, 10, 40][random.usize(0..3)];
         let graceful = [25, 25, 95][random.usize(0..3)];
-        Self { seed, replicas, failing, graceful, faults, acts }
+        Self { seed, replicas, failing, graceful, faults, extended: false, hasty: false, acts }
     }
 
     /// Nothing keeps a replica from carrying out what it has begun.
     pub fn is_steady(&self) -> bool {
-        let Faults { lost_request, lost_answer, refused, .. } = self.faults;
-        let disturbs = |act: &Act| matches!(act, Act::Crash(..) | Act::Deafen(..) | Act::Away(_) | Act::Quota(_));
+        let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, .. } = self.faults;
+        let disturbs = |act: &Act| {
+            matches!(
+                act,
+                Act::Crash(..)
+                    | Act::Deafen(..)
+                    | Act::Away(_)
+                    | Act::Quota(_)
+                    | Act::Forbid(_)
+                    | Act::Strip(_)
+                    | Act::Silence(..)
+            )
+        };
         self.replicas == 1
-            && [lost_request, lost_answer, refused] == [0, 0, 0]
+            && [lost_request, lost_answer, refused, timed_out, throttled, silent] == [0; 6]
             && !self.acts.iter().any(|(_, act)| disturbs(act))
+    }
+
+    /// How many seconds it may take until a controller knows of a change.
+    pub fn news(&self) -> i64 {
+        let Faults { silent, hushed, throttled, .. } = self.faults;
+        let delays = |act: &Act| {
+            matches!(act, Act::Deafen(..) | Act::Away(_) | Act::Silence(..) | Act::Hush(..) | Act::Crash(..))
+        };
+        let late = silent + hushed + throttled > 0 || self.replicas > 1;
+        if late || self.acts.iter().any(|(_, act)| delays(act)) { 300 } else { 20 }
+    }
+
+    /// Whether connections or watches go silent.
+    pub fn is_silent(&self) -> bool {
+        let silent = |act: &Act| matches!(act, Act::Silence(..) | Act::Hush(..));
+        self.faults.silent + self.faults.hushed > 0 || self.acts.iter().any(|(_, act)| silent(act))
+    }
+
+    /// How long a Job may wait for its first pods where nothing stands in its way.
+    pub fn patience(&self) -> Duration {
+        let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, hushed, .. } = self.faults;
+        let faulty = lost_request + lost_answer + refused + timed_out + throttled + silent + hushed > 0;
+        Duration::from_secs(if faulty { 420 } else { 240 })
     }
 
     /// The same with less: each one thing left out.
@@ -123,7 +195,7 @@ impl Story {
             story.acts.remove(place);
             simpler.push(story);
         }
-        for knob in KNOBS {
+        for knob in PLAIN.into_iter().chain(PROXIES).chain(SILENCE) {
             let mut story = self.clone();
             if std::mem::take(knob(&mut story.faults)) > 0 {
                 simpler.push(story);
@@ -147,7 +219,7 @@ fn act(random: &mut fastrand::Rng, jobs: usize) -> Act {
     let pod = random.usize(0..100);
     match random.u32(0..30) {
         0 | 1 => Act::DeleteJob(job, ["Background", "Foreground", "Orphan"][random.usize(0..3)]),
-        2 => Act::CreateJob(job, spec(random)),
+        2 => Act::CreateJob(job, json!({"spec": spec(random)})),
         3 | 4 => Act::Suspend(job, true),
         5 | 6 => Act::Suspend(job, false),
         7 | 8 => Act::Scale(job, random.i32(0..6)),
@@ -175,13 +247,13 @@ fn act_on_owners(random: &mut fastrand::Rng, jobs: usize) -> Act {
         5 => Act::Suspend(job, random.bool()),
         6 => Act::Unlabel(pod),
         7 => Act::DeleteJob(job, "Orphan"),
-        8 => Act::CreateJob(job, spec(random)),
+        8 => Act::CreateJob(job, json!({"spec": spec(random)})),
         _ => Act::Withdraw(job),
     }
 }
 
 /// A spec the API server takes.
-fn spec(random: &mut fastrand::Rng) -> Value {
+pub fn spec(random: &mut fastrand::Rng) -> Value {
     let template = json!({
         "metadata": {"labels": {"app": "simulated"}},
         "spec": {
@@ -231,7 +303,7 @@ fn spec(random: &mut fastrand::Rng) -> Value {
     spec
 }
 
-fn cron_spec(random: &mut fastrand::Rng) -> Value {
+pub fn cron_spec(random: &mut fastrand::Rng) -> Value {
     let mut job = spec(random);
     job["suspend"] = false.into();
     json!({

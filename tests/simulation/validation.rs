@@ -1,8 +1,35 @@
-//! What the API server refuses in a Job's status.
+//! What the API server refuses: in a Job's status, and in our own resources by their definitions.
 
 use serde_json::Value;
 
 use crate::objects::{self, has_condition, indexes, is_over, number};
+
+/// Whether an object of ours may be created so; if not, why. Everything else is created well-formed.
+pub fn created(resource: &str, object: &Value) -> Result<(), String> {
+    let spec = &object["spec"];
+    let has = |field: &str| !spec[field].is_null();
+    let is = |field: &str, values: &[&str]| values.iter().any(|value| spec[field] == *value);
+    let wrong = match resource {
+        "joblimits" if !has("maxActiveJobs") && !has("maxActivePods") => "a limit without numbers limits nothing",
+        "joblimits" if number(object, "/spec/maxActiveJobs") < 0 => "spec.maxActiveJobs is negative",
+        "joblimits" if number(object, "/spec/maxActivePods") < 0 => "spec.maxActivePods is negative",
+        "jobschedules" if object["metadata"]["name"].as_str().is_some_and(|name| name.len() > 52) => {
+            "metadata.name is too long"
+        }
+        "jobschedules" if spec["schedules"].as_array().is_none_or(|all| all.is_empty() || all.len() > 16) => {
+            "spec.schedules has no or too many entries"
+        }
+        "jobschedules" if spec["jobTemplate"]["spec"]["template"].is_null() => "spec.jobTemplate has no template",
+        "jobschedules" if has("maxCatchUp") && !is("catchUp", &["All"]) && !is("concurrencyPolicy", &["Queue"]) => {
+            "spec.maxCatchUp is for catchUp All or concurrencyPolicy Queue"
+        }
+        "jobschedules" if has("maxActive") && is("concurrencyPolicy", &["Forbid", "Replace"]) => {
+            "spec.maxActive is for concurrencyPolicy Allow or Queue"
+        }
+        _ => return Ok(()),
+    };
+    Err(wrong.to_owned())
+}
 
 /// Whether this status may follow that one; if not, why.
 pub fn job_status(before: &Value, after: &Value) -> Result<(), String> {

@@ -12,7 +12,7 @@ use hyper::body::Frame;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::api::{Answer, Line, Server, State, status};
+use crate::api::{Answer, Connection, Server, State, status};
 use crate::store::Happened;
 
 /// How often a watch that has nothing to tell says where it is, of a thousand.
@@ -20,7 +20,7 @@ const BOOKMARKS: u32 = 50;
 /// How long a watch is silent at most.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long the server holds a watch.
-const LONGEST: Duration = Duration::from_secs(290);
+pub const LONGEST: Duration = Duration::from_secs(290);
 
 /// What a watch is about.
 pub struct Selection {
@@ -38,12 +38,14 @@ enum Next {
     Last(Value),
     End,
     Wait,
+    /// Nothing more, and the watch stays open.
+    Silence,
 }
 
 /// A watch that begins after this version.
-pub fn watch(server: Server, line: Line, selection: Selection, since: u64) -> Answer {
+pub fn watch(server: Server, line: Connection, (selection, longest): (Selection, Duration), since: u64) -> Answer {
     let changed = server.lock().store.changed.clone();
-    let ends = Instant::now() + LONGEST;
+    let ends = Instant::now() + longest;
     let begin = (server, line, changed, selection, since, false);
     let events = stream::unfold(begin, move |(server, line, changed, selection, mut at, over)| async move {
         if over {
@@ -51,6 +53,10 @@ pub fn watch(server: Server, line: Line, selection: Selection, since: u64) -> An
         }
         loop {
             line.open().await;
+            let hushed = server.lock().hushed.get(selection.resource).copied();
+            if let Some(until) = hushed.filter(|until| *until > Instant::now()) {
+                tokio::time::sleep_until(until).await;
+            }
             let again = changed.clone();
             let again = again.notified();
             let next = server.lock().next(&selection, &mut at);
@@ -62,15 +68,15 @@ pub fn watch(server: Server, line: Line, selection: Selection, since: u64) -> An
                 }
                 Next::Last(event) => return Some((frame(&event), (server, line, changed, selection, at, true))),
                 Next::End => return None,
+                Next::Silence => std::future::pending::<()>().await,
                 Next::Wait => {
                     let until = ends.min(Instant::now() + SILENCE);
                     if tokio::time::timeout_at(until, again).await.is_err() {
-                        if until == ends {
-                            return None;
-                        }
+                        // The last thing that a watch says is where it is.
+                        let over = until == ends;
                         let version = server.lock().store.version;
                         let event = bookmark(selection.resource, version);
-                        return Some((frame(&event), (server, line, changed, selection, version, false)));
+                        return Some((frame(&event), (server, line, changed, selection, version, over)));
                     }
                 }
             }
@@ -90,6 +96,9 @@ impl State {
         }
         if self.happens(self.faults.cut) {
             return Next::End;
+        }
+        if self.happens(self.faults.hushed) {
+            return Next::Silence;
         }
         if self.store.horizon > *at || self.happens(self.faults.expire) {
             return Next::Last(json!({"type": "ERROR", "object": status(410, "too old resource version")}));
@@ -140,6 +149,9 @@ fn bookmark(resource: &str, version: u64) -> Value {
         "pods" => ("v1", "Pod"),
         "jobs" => ("batch/v1", "Job"),
         "cronjobs" => ("batch/v1", "CronJob"),
+        "jobschedules" => ("jobwright.dev/v1beta1", "JobSchedule"),
+        "joblimits" => ("jobwright.dev/v1beta1", "JobLimit"),
+        "namespaces" => ("v1", "Namespace"),
         _ => ("coordination.k8s.io/v1", "Lease"),
     };
     let metadata = json!({"resourceVersion": version.to_string()});

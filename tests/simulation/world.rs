@@ -1,9 +1,11 @@
 //! Everybody but Jobwright: kubelets, the garbage collector, users.
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::api::State;
-use crate::objects::{controller, has_finalizer, is_deleting, is_finished, is_over, is_tracked};
+use crate::checks::limits::can_never_fit;
+use crate::objects::{controller, has_finalizer, is_deleting, is_finished, is_over, is_tracked, number};
 use crate::store::{Key, Store};
 use crate::story::Act;
 
@@ -17,11 +19,16 @@ pub struct World {
     pub failing: u32,
     /// How many of a hundred pods succeed when they are deleted.
     pub graceful: u32,
+    /// What users will do, and when.
+    pub later: Vec<(Instant, Act)>,
 }
 
 impl World {
     /// Some pods go on, and the garbage collector works.
     pub fn tick(&mut self, state: &mut State) {
+        let now = Instant::now();
+        let due: Vec<Act> = self.later.extract_if(.., |(at, _)| *at <= now).map(|(_, act)| act).collect();
+        due.iter().for_each(|act| self.act(state, act));
         self.collect_garbage(&mut state.store);
         let pods: Vec<Key> = state.store.of("pods").map(|(key, _)| key.clone()).collect();
         for key in pods {
@@ -72,14 +79,17 @@ impl World {
 
     /// Dependents of what is gone go, and what waits for its dependents goes after them.
     fn collect_garbage(&mut self, store: &mut Store) {
-        for (dependents, owners) in [("pods", "jobs"), ("jobs", "cronjobs")] {
+        let kinds: [(_, &[_]); 2] = [("pods", &["jobs"]), ("jobs", &["cronjobs", "jobschedules"])];
+        for (dependents, owners) in kinds {
             let owned: Vec<(Key, String)> = store
                 .of(dependents)
                 .filter_map(|(key, object)| Some((key.clone(), controller(object)?.to_owned())))
                 .collect();
             for (key, owner) in &owned {
-                let found =
-                    store.of(owners).find(|(_, object)| object["metadata"]["uid"] == **owner).map(|(_, found)| found);
+                let mut all = owners.iter().flat_map(|owners| store.of(owners)).map(|(_, object)| object);
+                let found = all.find(|object| object["metadata"]["uid"] == **owner).cloned();
+                drop(all);
+                let found = found.as_ref();
                 let goes = found.is_none_or(|owner| is_deleting(owner) && has_finalizer(owner, "foregroundDeletion"));
                 let orphaned = found.is_some_and(|owner| is_deleting(owner) && has_finalizer(owner, "orphan"));
                 if orphaned {
@@ -88,8 +98,9 @@ impl World {
                     let _ = store.delete(key, None, "Background");
                 }
             }
-            let waiting: Vec<(Key, bool)> = store
-                .of(owners)
+            let waiting: Vec<(Key, bool)> = owners
+                .iter()
+                .flat_map(|owners| store.of(owners))
                 .filter(|(_, owner)| is_deleting(owner))
                 .map(|(key, owner)| {
                     let uid = owner["metadata"]["uid"].as_str();
@@ -108,10 +119,10 @@ impl World {
     pub fn act(&mut self, state: &mut State, act: &Act) {
         state.tell(|| format!("{act:?}"));
         match act {
-            Act::CreateJob(job, spec) => {
-                let object = json!({
-                    "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": format!("job-{job}")}, "spec": spec,
-                });
+            Act::CreateJob(job, given) => {
+                let mut object = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": given["spec"]});
+                object["metadata"] = if given["metadata"].is_null() { json!({}) } else { given["metadata"].clone() };
+                object["metadata"]["name"] = format!("job-{job}").into();
                 let _ = state.store.create("jobs", NAMESPACE, object);
             }
             Act::CreateCronJob(cron_job, spec) => {
@@ -190,20 +201,28 @@ impl World {
                 state.away = true;
                 state.store.changed.notify_waiters();
             }
-            Act::Crash(..) | Act::Deafen(..) => {}
+            _ => self.act_beyond(state, act),
+        }
+    }
+
+    /// CronJobs and JobSchedules start no more Jobs.
+    pub fn suspend_schedules(&mut self, state: &mut State) {
+        for resource in ["cronjobs", "jobschedules"] {
+            let keys: Vec<Key> = state.store.of(resource).map(|(key, _)| key.clone()).collect();
+            for key in keys {
+                state.store.change(&key, |object| object["spec"]["suspend"] = json!(true));
+            }
         }
     }
 
     /// Whatever stands in the way of an end is taken away.
     pub fn calm(&mut self, state: &mut State) {
         self.failing = 0;
-        state.faults = crate::api::Faults { late: 5, ..Default::default() };
+        state.faults = crate::faults::Faults { late: 5, ..Default::default() };
         state.quota = false;
         state.away = false;
-        let cron_jobs: Vec<Key> = state.store.of("cronjobs").map(|(key, _)| key.clone()).collect();
-        for key in cron_jobs {
-            state.store.change(&key, |cron_job| cron_job["spec"]["suspend"] = json!(true));
-        }
+        state.admission.clear();
+        state.hushed.clear();
         let jobs: Vec<Key> = state.store.of("jobs").map(|(key, _)| key.clone()).collect();
         for key in jobs {
             state.store.change(&key, |job| {
@@ -219,10 +238,12 @@ impl World {
 
     /// What still has to happen, if anything.
     pub fn unsettled(&self, store: &Store) -> Option<String> {
-        for resource in ["jobs", "cronjobs", "pods"] {
+        for resource in ["jobs", "cronjobs", "jobschedules", "pods"] {
             for (key, object) in store.of(resource) {
                 let stays = match resource {
-                    "jobs" => !is_over(object),
+                    "jobs" => {
+                        !is_over(object) && !(number(object, "/status/active") == 0 && can_never_fit(store, object))
+                    }
                     "pods" => is_tracked(object) || !is_finished(object) && controller(object).is_some(),
                     _ => false,
                 };
@@ -256,7 +277,7 @@ fn meddle(state: &mut State, key: &Key) {
     state.checks.meddled_with(owner.as_deref());
 }
 
-fn job_key(job: usize) -> Key {
+pub fn job_key(job: usize) -> Key {
     ("jobs", NAMESPACE.to_owned(), format!("job-{job}"))
 }
 

@@ -1,0 +1,321 @@
+//! What some stories have besides the built-in controllers' work: limits, schedules, retention, policies, bad connections.
+//!
+//! A chapter adds acts and faults to a story, drawn from random numbers of its own, so that the rest of the story stays.
+
+use jobwright::job::limit::PRIORITY_ANNOTATION;
+use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
+use serde_json::{Value, json};
+
+use crate::admission::{CODES, Policy, TARGETS};
+use crate::checks::limits::KUEUE_LABEL;
+use crate::faults::{PROXIES, SILENCE};
+use crate::story::{Act, Story, cron_spec, spec};
+
+/// One theme that a story may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chapter {
+    /// JobLimits, Jobs with labels and priorities.
+    Limits,
+    /// JobSchedules.
+    Schedules,
+    /// CronJobs whose times are changed or stored ahead of the clock.
+    CronJobs,
+    /// Annotations of Jobs and the namespace that say how long finished Jobs are kept.
+    Retention,
+    /// Policies that refuse writes.
+    Policies,
+    /// Policies that change what is created.
+    Mutations,
+    /// Answers 504 although the request took effect, and 429 with Retry-After.
+    Proxies,
+    /// Requests that are never answered, and watches that go silent.
+    Silence,
+    /// Pods that go on within milliseconds: they end between any two writes, and often while they are being deleted.
+    Haste,
+}
+
+/// All chapters, by the names that `SIMULATION_CHAPTERS` takes.
+const ALL: [(&str, Chapter); 9] = [
+    ("limits", Chapter::Limits),
+    ("schedules", Chapter::Schedules),
+    ("cronjobs", Chapter::CronJobs),
+    ("retention", Chapter::Retention),
+    ("policies", Chapter::Policies),
+    ("mutations", Chapter::Mutations),
+    ("proxies", Chapter::Proxies),
+    ("silence", Chapter::Silence),
+    ("haste", Chapter::Haste),
+];
+
+/// The chapters that stories have where `SIMULATION_CHAPTERS` does not name others.
+const TOLD: &[&str] = &["limits", "schedules", "cronjobs", "retention", "proxies", "silence", "haste"];
+
+/// Whether stories have this chapter.
+fn is_told(name: &str) -> bool {
+    match std::env::var("SIMULATION_CHAPTERS") {
+        Ok(names) if !names.is_empty() => names.split(',').any(|told| told == name || told == "all"),
+        _ => TOLD.contains(&name),
+    }
+}
+
+impl Story {
+    /// Adds one chapter to half of the stories, and a second one to some.
+    pub fn with_chapters(mut self) -> Self {
+        let random = &mut fastrand::Rng::with_seed(self.seed ^ 0x00ba_5eba_11);
+        if random.bool() {
+            return self;
+        }
+        let count = if random.u32(0..3) == 0 { 2 } else { 1 };
+        for _ in 0..count {
+            let (name, chapter) = ALL[random.usize(0..ALL.len())];
+            // The same random numbers, whichever chapters are told.
+            let random = &mut random.fork();
+            if is_told(name) {
+                self.extended = true;
+                self.add(chapter, random);
+            }
+        }
+        self.acts.sort_by_key(|(at, _)| *at);
+        self
+    }
+
+    fn add(&mut self, chapter: Chapter, random: &mut fastrand::Rng) {
+        match chapter {
+            Chapter::Limits => self.add_limits(random),
+            Chapter::Schedules => self.add_schedules(random),
+            Chapter::CronJobs => self.add_cron_jobs(random),
+            Chapter::Retention => self.add_retention(random),
+            Chapter::Policies => self.add_policies(random),
+            Chapter::Mutations => self.add_mutations(random),
+            Chapter::Proxies => {
+                for knob in PROXIES {
+                    *knob(&mut self.faults) = [0, 10, 60][random.usize(0..3)];
+                }
+            }
+            Chapter::Silence => self.add_silence(random),
+            Chapter::Haste => self.add_haste(random),
+        }
+    }
+
+    fn new_jobs(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.acts.iter_mut().filter_map(|(_, act)| match act {
+            Act::CreateJob(_, job) => Some(job),
+            _ => None,
+        })
+    }
+
+    fn add_limits(&mut self, random: &mut fastrand::Rng) {
+        let first = 10;
+        for job in first..first + random.usize(2..6) {
+            self.acts.push((random.u64(0..60_000), Act::CreateJob(job, json!({"spec": spec(random)}))));
+        }
+        for job in self.new_jobs() {
+            if random.bool() {
+                job["metadata"]["labels"]["team"] = json!(["a", "b"][random.usize(0..2)]);
+            }
+            if random.u32(0..3) == 0 {
+                job["metadata"]["annotations"][PRIORITY_ANNOTATION] = json!(random.i32(-1..3).to_string());
+            }
+            if random.u32(0..15) == 0 {
+                job["metadata"]["labels"][KUEUE_LABEL] = json!("queue");
+            }
+        }
+        for limit in 0..random.usize(1..3) {
+            let at = if random.u32(0..4) > 0 { 0 } else { random.u64(0..60_000) };
+            self.acts.push((at, Act::CreateLimit(limit, limit_spec(random))));
+        }
+        for _ in 0..random.usize(0..8) {
+            let job = first + random.usize(0..6);
+            let act = match random.u32(0..10) {
+                0 => Act::CreateLimit(random.usize(0..2), limit_spec(random)),
+                1 | 2 => Act::ChangeLimit(random.usize(0..2), limit_spec(random)),
+                3 => Act::DeleteLimit(random.usize(0..2)),
+                4 | 5 => Act::Suspend(job, true),
+                6 | 7 => Act::Suspend(job, false),
+                8 => Act::Scale(job, random.i32(0..6)),
+                _ => Act::Blink(job, random.u64(500..8_000)),
+            };
+            self.acts.push((random.u64(5_000..150_000), act));
+        }
+    }
+
+    fn add_schedules(&mut self, random: &mut fastrand::Rng) {
+        for schedule in 0..random.usize(1..3) {
+            self.acts.push((random.u64(0..50_000), Act::CreateSchedule(schedule, schedule_spec(random))));
+        }
+        if random.u32(0..3) == 0 {
+            self.acts.push((random.u64(0..50_000), Act::CreateCronJob(0, cron_spec(random))));
+        }
+        // Long enough for some runs.
+        self.acts.push((random.u64(150_000..600_000), Act::Nothing));
+        for _ in 0..random.usize(0..4) {
+            let schedule = random.usize(0..2);
+            let act = match random.u32(0..9) {
+                0 => Act::SuspendSchedule(schedule, true),
+                1 | 2 => Act::SuspendSchedule(schedule, false),
+                3 => Act::Reschedule("jobschedules", schedule),
+                4 => Act::DeleteSchedule(schedule),
+                5 | 6 => Act::TakeName(schedule, random.i64(1..4), random.usize(1..3)),
+                7 => Act::Crash(0, random.u64(60_000..300_000)),
+                _ => Act::Touch("jobschedules", schedule),
+            };
+            self.acts.push((random.u64(60_000..500_000), act));
+        }
+    }
+
+    fn add_cron_jobs(&mut self, random: &mut fastrand::Rng) {
+        let mut cron_job = cron_spec(random);
+        cron_job["schedule"] = json!(["* * * * *", "*/2 * * * *", "1-59/2 * * * *", "0-5 * * * *"][random.usize(0..4)]);
+        self.acts.push((random.u64(0..60_000), Act::CreateCronJob(0, cron_job)));
+        self.acts.push((random.u64(150_000..500_000), Act::Nothing));
+        for _ in 0..random.usize(1..6) {
+            let act = match random.u32(0..8) {
+                0..=2 => Act::Reschedule("cronjobs", 0),
+                3 | 4 => Act::Touch("cronjobs", 0),
+                5 | 6 => Act::Crash(0, random.u64(6_000..100_000)),
+                _ => Act::Foretell(0),
+            };
+            self.acts.push((random.u64(60_000..450_000), act));
+        }
+    }
+
+    fn add_retention(&mut self, random: &mut fastrand::Rng) {
+        for job in self.new_jobs() {
+            if random.u32(0..3) == 0 {
+                job["metadata"]["annotations"] = retention(random, false);
+            }
+        }
+        for _ in 0..random.usize(1..7) {
+            let act = match random.u32(0..4) {
+                0 => Act::Annotate(random.usize(0..4), retention(random, false)),
+                _ => Act::AnnotateNamespace(retention(random, true)),
+            };
+            let at = if random.u32(0..3) == 0 { 0 } else { random.u64(0..200_000) };
+            self.acts.push((at, act));
+        }
+        for _ in 0..random.usize(0..4) {
+            self.acts.push((random.u64(0..150_000), Act::Hush("namespaces", random.u64(5_000..120_000))));
+        }
+    }
+
+    fn add_policies(&mut self, random: &mut fastrand::Rng) {
+        for number in 0..random.usize(1..4) {
+            let policy = Policy {
+                number,
+                target: TARGETS[random.usize(0..TARGETS.len())],
+                code: CODES[random.usize(0..CODES.len())],
+            };
+            let at = random.u64(0..90_000);
+            self.acts.push((at, Act::Forbid(policy)));
+            self.acts.push((at + random.u64(3_000..120_000), Act::Permit(number)));
+        }
+    }
+
+    fn add_mutations(&mut self, random: &mut fastrand::Rng) {
+        for _ in 0..random.usize(1..3) {
+            let at = random.u64(0..60_000);
+            let act = if random.bool() { Act::Strip } else { Act::Mark };
+            self.acts.push((at, act(true)));
+            self.acts.push((at + random.u64(3_000..120_000), act(false)));
+        }
+    }
+
+    fn add_silence(&mut self, random: &mut fastrand::Rng) {
+        for knob in SILENCE {
+            *knob(&mut self.faults) = [0, 0, 3, 15][random.usize(0..4)];
+        }
+        for job in 20..20 + random.usize(0..3) {
+            self.acts.push((random.u64(60_000..200_000), Act::CreateJob(job, json!({"spec": spec(random)}))));
+        }
+        for _ in 0..random.usize(0..4) {
+            let act = match random.u32(0..3) {
+                0 => Act::Hush(["jobs", "pods", "cronjobs", "leases"][random.usize(0..4)], random.u64(5_000..90_000)),
+                _ => Act::Silence(random.usize(0..2), random.u32(0..3)),
+            };
+            self.acts.push((random.u64(1_000..150_000), act));
+        }
+    }
+}
+
+impl Story {
+    fn add_haste(&mut self, random: &mut fastrand::Rng) {
+        self.hasty = true;
+        self.graceful = [25, 60, 95][random.usize(0..3)];
+        self.failing = [10, 40, 40][random.usize(0..3)];
+        for job in 30..30 + random.usize(1..4) {
+            let mut spec = spec(random);
+            if random.bool() {
+                let rule = json!({"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}});
+                spec["podFailurePolicy"] = json!({"rules": [rule]});
+                spec["template"]["spec"]["restartPolicy"] = "Never".into();
+                spec["podReplacementPolicy"] = "Failed".into();
+            }
+            self.acts.push((random.u64(0..60_000), Act::CreateJob(job, json!({"spec": spec}))));
+        }
+        for _ in 0..random.usize(0..8) {
+            let pod = random.usize(0..100);
+            let act = if random.bool() { Act::DeletePod(pod) } else { Act::Evict(pod) };
+            self.acts.push((random.u64(1_000..70_000), act));
+        }
+    }
+}
+
+fn limit_spec(random: &mut fastrand::Rng) -> Value {
+    let mut limit = match random.u32(0..3) {
+        0 => json!({"maxActiveJobs": random.i32(0..4)}),
+        1 => json!({"maxActivePods": random.i32(1..8)}),
+        _ => json!({"maxActiveJobs": random.i32(1..4), "maxActivePods": random.i32(2..10)}),
+    };
+    if random.u32(0..3) == 0 {
+        limit["selector"] = json!({"matchLabels": {"team": "a"}});
+    }
+    limit
+}
+
+fn schedule_spec(random: &mut fastrand::Rng) -> Value {
+    let mut job = spec(random);
+    job["suspend"] = false.into();
+    if random.bool() {
+        // Quick Jobs, so that there is room for the next.
+        job = json!({"template": job["template"]});
+    }
+    let policy = ["Allow", "Allow", "Forbid", "Replace", "Queue", "Queue"][random.usize(0..6)];
+    let catch_up = ["Latest", "Latest", "All"][random.usize(0..3)];
+    let times = ["* * * * *", "*/2 * * * *", "1-59/2 * * * *", "*/3 * * * *"][random.usize(0..4)];
+    let mut schedule = json!({
+        "schedules": [times],
+        "concurrencyPolicy": policy,
+        "catchUp": catch_up,
+        "successfulJobsHistoryLimit": random.i32(0..3),
+        "failedJobsHistoryLimit": random.i32(0..2),
+        "historyLimit": random.i32(0..6),
+        "jobTemplate": {"spec": job},
+    });
+    if (policy == "Queue" || catch_up == "All") && random.u32(0..4) > 0 {
+        schedule["maxCatchUp"] = 1000.into();
+    }
+    if (policy == "Queue" || policy == "Allow") && random.u32(0..3) == 0 {
+        schedule["maxActive"] = random.i32(1..3).into();
+    }
+    match random.u32(0..6) {
+        0 => schedule["jitter"] = json!("20s"),
+        1 => schedule["jitter"] = json!(["90s", "5m"][random.usize(0..2)]),
+        2 => schedule["startingDeadlineSeconds"] = random.i32(10..200).into(),
+        _ => {}
+    }
+    schedule
+}
+
+/// Annotations that say how long finished Jobs are kept.
+fn retention(random: &mut fastrand::Rng, longer: bool) -> Value {
+    let mut annotations = json!({});
+    for key in [AFTER_SUCCESS, AFTER_FAILURE] {
+        let seconds = [0, 5, 30, 60, 3600][random.usize(0..if longer { 5 } else { 4 })];
+        match random.u32(0..12) {
+            0..=5 => annotations[key] = json!(seconds.to_string()),
+            6 => annotations[key] = json!("soon"),
+            _ => {}
+        }
+    }
+    annotations
+}

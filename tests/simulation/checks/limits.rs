@@ -1,0 +1,150 @@
+//! JobLimits: no controller starts a Job where a limit has no room for it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::objects::{has_condition, is_deleting, is_over, number};
+use crate::store::{Happened, Store};
+
+/// The label by which Kueue takes charge of a Job.
+pub const KUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
+
+/// A limit's specs, each with the second since when it holds; none where the limit did not exist.
+type Specs = Vec<(i64, Option<Value>)>;
+
+/// What is true of limits and of the Jobs that they are for.
+#[derive(Default)]
+pub struct Limits {
+    /// How many seconds it may take until a change is known to the controller.
+    news: i64,
+    limits: BTreeMap<String, Specs>,
+    jobs: BTreeMap<String, Admitted>,
+}
+
+/// Whether a Job was started, and when a user last changed what limits look at.
+#[derive(Default)]
+struct Admitted {
+    started: bool,
+    changed: Option<i64>,
+}
+
+impl Limits {
+    /// `news`: how many seconds it may take until a change is known to the controller.
+    pub fn new(news: i64) -> Self {
+        Self { news, ..Self::default() }
+    }
+
+    /// Takes in a change of a limit or of a Job.
+    pub fn observe(&mut self, happened: &Happened) {
+        let now = happened.at;
+        let object = &happened.object;
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        match happened.resource {
+            "joblimits" => {
+                let spec = (!happened.gone).then(|| object["spec"].clone());
+                self.limits.entry(uid.to_owned()).or_insert_with(|| vec![(i64::MIN, None)]).push((now, spec));
+            }
+            "jobs" => {
+                let Some(before) = &happened.before else { return };
+                let differs = |path: &str| before.pointer(path) != object.pointer(path);
+                let fields = ["/spec/suspend", "/spec/parallelism", "/spec/completions", "/metadata/deletionTimestamp"];
+                if fields.into_iter().any(differs) {
+                    self.jobs.entry(uid.to_owned()).or_default().changed = Some(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A controller wrote the status of a Job.
+    pub fn status_written(&mut self, after: &Value) {
+        let uid = after["metadata"]["uid"].as_str().unwrap_or_default();
+        if has_condition(after, "Suspended")
+            && after["status"]["startTime"].is_null()
+            && let Some(job) = self.jobs.get_mut(uid)
+        {
+            job.started = false;
+        }
+    }
+
+    /// A controller starts a Job, or goes on with it.
+    ///
+    /// # Errors
+    /// A limit has no room for it.
+    pub fn starts(&mut self, store: &Store, job: &Value) -> Result<(), String> {
+        let now = store.seconds();
+        let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
+        if std::mem::replace(&mut self.jobs.entry(uid.to_owned()).or_default().started, true) {
+            return Ok(());
+        }
+        if !job["metadata"]["labels"][KUEUE_LABEL].is_null() || pods(job) == 0 {
+            return Ok(());
+        }
+        let stable = |job: &Value| {
+            let known = self.jobs.get(job["metadata"]["uid"].as_str().unwrap_or_default());
+            known.is_some_and(|known| known.started && known.changed.is_none_or(|at| now - at > self.news))
+        };
+        for specs in self.limits.values() {
+            let most = |field: &str| self.most(specs, field, now);
+            let Some((_, Some(spec))) = specs.last() else { continue };
+            if !covers(spec, job) {
+                continue;
+            }
+            let others = store.of("jobs").map(|(_, other)| other).filter(|other| {
+                other["metadata"]["uid"] != uid
+                    && covers(spec, other)
+                    && other["metadata"]["labels"][KUEUE_LABEL].is_null()
+                    && !is_over(other)
+                    && !is_deleting(other)
+                    && other["spec"]["suspend"] != true
+                    && pods(other) > 0
+                    && stable(other)
+            });
+            let others: Vec<&Value> = others.collect();
+            let name = &job["metadata"]["name"];
+            if let Some(most) = most("maxActiveJobs").filter(|most| others.len() as i64 + 1 > *most) {
+                return Err(format!("{name} is started beside {} active Jobs, {most} are allowed", others.len()));
+            }
+            let taken: i64 = others.iter().map(|other| pods(other)).sum();
+            let own = pods(job);
+            let settled = self.jobs.get(uid).is_none_or(|job| job.changed.is_none_or(|at| now - at > self.news));
+            if let Some(most) = most("maxActivePods").filter(|most| settled && taken + own > *most) {
+                return Err(format!("{name} is started with {own} pods beside {taken}, {most} are allowed"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest number that was allowed in the time that news takes; none if there was no limit.
+    fn most(&self, specs: &Specs, field: &str, now: i64) -> Option<i64> {
+        let ends = specs.iter().skip(1).map(|(at, _)| *at).chain([i64::MAX]);
+        let recent = specs.iter().zip(ends).filter(|(_, end)| *end >= now - self.news);
+        recent.map(|((_, spec), _)| spec.as_ref()?[field].as_i64()).try_fold(0, |most, number| Some(most.max(number?)))
+    }
+}
+
+/// Whether a limit's selector picks a Job.
+fn covers(spec: &Value, job: &Value) -> bool {
+    let labels = spec["selector"]["matchLabels"].as_object();
+    labels.into_iter().flatten().all(|(key, value)| job["metadata"]["labels"][key] == *value)
+}
+
+/// The maximum number of pods that a Job may have at the same time.
+fn pods(job: &Value) -> i64 {
+    let parallelism = number(job, "/spec/parallelism");
+    let left = job["spec"]["completions"].as_i64().map(|all| all - number(job, "/status/succeeded"));
+    parallelism.min(left.unwrap_or(i64::MAX)).max(0)
+}
+
+/// Whether a Job can never have all its pods under the limits that there are, or none may run at all.
+pub fn can_never_fit(store: &Store, job: &Value) -> bool {
+    let own = pods(job);
+    let applies = job["metadata"]["labels"][KUEUE_LABEL].is_null() && own > 0;
+    applies
+        && store.of("joblimits").any(|(_, limit)| {
+            let spec = &limit["spec"];
+            covers(spec, job)
+                && (spec["maxActiveJobs"] == 0 || spec["maxActivePods"].as_i64().is_some_and(|most| own > most))
+        })
+}

@@ -1,0 +1,156 @@
+//! Users and administrators who use what goes beyond the built-in controllers: limits, schedules, retention, policies.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jobwright::cronjob::scheduled::Scheduled;
+use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::api::State;
+use crate::objects::is_over;
+use crate::store::Key;
+use crate::story::Act;
+use crate::world::{NAMESPACE, World, job_key};
+
+const API_VERSION: &str = "jobwright.dev/v1beta1";
+
+impl World {
+    /// Carries out an act that only some stories have.
+    pub fn act_beyond(&mut self, state: &mut State, act: &Act) {
+        match act {
+            Act::CreateLimit(limit, spec) => {
+                let (_, _, name) = limit_key(*limit);
+                let object = json!({
+                    "apiVersion": API_VERSION, "kind": "JobLimit", "metadata": {"name": name}, "spec": spec,
+                });
+                let _ = state.store.create("joblimits", NAMESPACE, object);
+            }
+            Act::ChangeLimit(limit, spec) => {
+                state.store.change(&limit_key(*limit), |limit| limit["spec"] = spec.clone())
+            }
+            Act::DeleteLimit(limit) => {
+                let _ = state.store.delete(&limit_key(*limit), None, "Background");
+            }
+            Act::Blink(job, pause) => {
+                self.act(state, &Act::Suspend(*job, true));
+                self.later.push((Instant::now() + Duration::from_millis(*pause), Act::Suspend(*job, false)));
+            }
+            Act::CreateSchedule(schedule, spec) => {
+                let (_, _, name) = schedule_key("jobschedules", *schedule);
+                let object = json!({
+                    "apiVersion": API_VERSION, "kind": "JobSchedule", "metadata": {"name": name}, "spec": spec,
+                });
+                let _ = state.store.create("jobschedules", NAMESPACE, object);
+            }
+            Act::DeleteSchedule(schedule) => {
+                let _ = state.store.delete(&schedule_key("jobschedules", *schedule), None, "Background");
+            }
+            Act::SuspendSchedule(schedule, suspend) => {
+                let key = schedule_key("jobschedules", *schedule);
+                state.store.change(&key, |schedule| schedule["spec"]["suspend"] = json!(suspend));
+            }
+            Act::Reschedule(resource, schedule) => {
+                state.store.change(&schedule_key(resource, *schedule), |object| {
+                    let times = match *resource {
+                        "cronjobs" => &mut object["spec"]["schedule"],
+                        _ => &mut object["spec"]["schedules"][0],
+                    };
+                    *times = json!(if *times == "*/2 * * * *" { "1-59/2 * * * *" } else { "*/2 * * * *" });
+                });
+            }
+            Act::Touch(resource, schedule) => state.store.change(&schedule_key(resource, *schedule), |object| {
+                let touched = object["metadata"]["annotations"]["touched"].as_str().map_or(0, str::len) + 1;
+                object["metadata"]["annotations"]["touched"] = json!(touched.to_string());
+            }),
+            Act::Foretell(cron_job) => {
+                let ahead = Timestamp::from_second(state.store.seconds() + 7 * 24 * 3600).expect("a time");
+                let ahead = json!(ahead.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+                let key = schedule_key("cronjobs", *cron_job);
+                state.store.change(&key, |cron_job| cron_job["status"]["lastScheduleTime"] = ahead);
+                if let Ok(cron_job) = state.store.get(&key) {
+                    let uid = cron_job["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+                    state.checks.refusals.expect(&uid, "lastScheduleTime");
+                }
+            }
+            Act::TakeName(schedule, ahead, names) => take_names(state, *schedule, *ahead, *names),
+            Act::Annotate(job, annotations) => state.store.change(&job_key(*job), |job| {
+                annotate(job, annotations);
+            }),
+            Act::AnnotateNamespace(annotations) => {
+                let key = ("namespaces", String::new(), NAMESPACE.to_owned());
+                state.store.change(&key, |namespace| annotate(namespace, annotations));
+            }
+            Act::Forbid(policy) => state.admission.policies.push(policy.clone()),
+            Act::Permit(number) => {
+                state.admission.policies.retain(|policy| policy.number != *number);
+                state.checks.refusals.begin_again();
+            }
+            Act::Strip(on) => state.admission.strips = *on,
+            Act::Mark(on) => state.admission.marks = *on,
+            Act::Hush(resource, pause) => {
+                state.hushed.insert(*resource, Instant::now() + Duration::from_millis(*pause));
+            }
+            _ => {}
+        }
+    }
+
+    /// Every limit goes.
+    pub fn lift_limits(&mut self, state: &mut State) {
+        let keys: Vec<Key> = state.store.of("joblimits").map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let _ = state.store.delete(&key, None, "Background");
+        }
+    }
+
+    /// Whether a Job waits that cannot run under the limits that there are.
+    pub fn has_waiting(&self, state: &State) -> bool {
+        state.store.of("jobs").any(|(_, job)| !is_over(job))
+    }
+}
+
+/// A user creates Jobs of the first names that a run may have.
+fn take_names(state: &mut State, schedule: usize, ahead: i64, names: usize) {
+    let key = schedule_key("jobschedules", schedule);
+    let Ok(object) = state.store.get(&key).cloned() else { return };
+    let wire: Option<WireJobSchedule> = serde_json::from_value(object.clone()).ok();
+    let Some(view) = wire.and_then(JobScheduleView::parse) else { return };
+    let Ok(table) = &view.timetable else { return };
+    let mut time = Timestamp::from_second(state.store.seconds()).expect("a time");
+    for _ in 0..ahead {
+        let Some(next) = table.next(time) else { return };
+        time = next;
+    }
+    let all = view.job_names(time);
+    let mut taken = 0;
+    for name in all.iter().take(names) {
+        let job = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": {"foreign": "yes"}},
+            "spec": object["spec"]["jobTemplate"]["spec"],
+        });
+        taken += usize::from(state.store.create("jobs", NAMESPACE, job).is_ok());
+    }
+    if taken == all.len() {
+        state.checks.schedules.take_names(&object, time.as_second());
+    }
+}
+
+/// Replaces the annotations of an object that are about retention.
+fn annotate(object: &mut Value, annotations: &Value) {
+    if let Some(known) = object["metadata"]["annotations"].as_object_mut() {
+        known.retain(|key, _| !key.starts_with("jobwright.dev/ttl-"));
+    }
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        object["metadata"]["annotations"][key] = value.clone();
+    }
+}
+
+fn limit_key(limit: usize) -> Key {
+    ("joblimits", NAMESPACE.to_owned(), format!("limit-{limit}"))
+}
+
+/// The first CronJob and the first JobSchedule have the same name.
+fn schedule_key(resource: &'static str, number: usize) -> Key {
+    (resource, NAMESPACE.to_owned(), format!("cron-{number}"))
+}
