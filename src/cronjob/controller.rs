@@ -16,10 +16,12 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::causes::{CREATE, DELETE, STATUS};
 use super::decide::{history, upkeep};
 use super::once::{NAME_TAKEN, Once};
 use super::scheduled::{Ended, Scheduled};
 use super::view::{ActiveJob, CronJobStatus};
+use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Source};
@@ -28,6 +30,7 @@ use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
+use crate::runtime::refusals::{self, Book, Refusals, WriteKind};
 use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
 use crate::runtime::worker::work_at_once;
 use crate::runtime::writes::{delete_params, patch_params, post_params};
@@ -47,6 +50,8 @@ pub struct Controller<S: Scheduled> {
     synced: Synced,
     watched: WatchMetrics,
     queue: Queue<Uid>,
+    /// Writes that the API server refused.
+    refusals: Book,
     /// How many Jobs are being started.
     starting: AtomicUsize,
     /// None is being started any more.
@@ -84,6 +89,7 @@ impl<S: Scheduled> Controller<S> {
             synced: Synced::default(),
             watched: WatchMetrics::default(),
             queue: Queue::closed(),
+            refusals: Book::default(),
             starting: AtomicUsize::new(0),
             started: Notify::new(),
             once: Once::default(),
@@ -103,6 +109,7 @@ impl<S: Scheduled> Controller<S> {
         self.queue.open();
         // An earlier term may have ended in the midst of it.
         self.starting.store(0, Ordering::SeqCst);
+        self.refusals.clear();
         let mut changes = self.jobs.subscribe();
         self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity().uid.clone()));
         let listen = async {
@@ -158,23 +165,37 @@ impl<S: Scheduled> Controller<S> {
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(cron_job) = self.cron_jobs.get(uid) else {
+            self.refusals.forget(uid);
             self.queue.cancel(uid);
             return Ok(());
         };
+        self.refusals.of(uid, |refusals| refusals.seen(cron_job.base().generation));
+        let result = self.sync_known(uid, &cron_job).await;
+        let again = self.refusals.of(uid, |refusals| refusals.next(self.kit.clock.now()));
+        if let Some(again) = again {
+            self.queue.add_at(uid.clone(), self.kit.clock.instant_of(again));
+        }
+        result
+    }
+
+    async fn sync_known(&self, uid: &Uid, cron_job: &S) -> Result<(), WriteError> {
         let base = cron_job.base();
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();
-        let mut ended = self.ended(&cron_job, &jobs).await?;
+        let mut ended = self.ended(cron_job, &jobs).await?;
         for job in history(base, &jobs) {
-            if self.delete(&cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {
+            if self.holds(cron_job, DELETE, Some(&job.identity.uid)) {
+                continue;
+            }
+            if self.delete(cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {
                 status.drop_active(&job.identity.uid);
             }
         }
         // What a Job that goes now came to still counts.
         let upkeep = upkeep(&status, &jobs);
         let mut status = upkeep.status;
-        upkeep.events.into_iter().for_each(|event| self.tell(&cron_job, event));
-        if !upkeep.unexpected.is_empty() && self.is_outdated(&cron_job).await? {
+        upkeep.events.into_iter().for_each(|event| self.tell(cron_job, event));
+        if !upkeep.unexpected.is_empty() && self.is_outdated(cron_job).await? {
             self.queue.add(uid.clone());
             return Ok(());
         }
@@ -186,14 +207,14 @@ impl<S: Scheduled> Controller<S> {
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
-            self.tell(&cron_job, EventText::warning("UnexpectedJob", message));
+            self.tell(cron_job, EventText::warning("UnexpectedJob", message));
         }
         for active in &upkeep.missing {
-            if self.wire_jobs(&cron_job).get_opt(&active.name).await?.is_none() {
+            if self.wire_jobs(cron_job).get_opt(&active.name).await?.is_none() {
                 status.drop_active(&active.uid);
                 ended.push(Ended { job: active.clone(), end: None, replaced: false });
                 self.tell(
-                    &cron_job,
+                    cron_job,
                     EventText::normal("MissingJob", format!("Active job went missing: {}", active.name)),
                 );
             }
@@ -201,7 +222,7 @@ impl<S: Scheduled> Controller<S> {
         // What is stored follows from the same time as what is decided.
         let now = self.kit.clock.now();
         let due = cron_job.due(&status, now);
-        due.events.into_iter().for_each(|event| self.tell(&cron_job, event));
+        due.events.into_iter().for_each(|event| self.tell(cron_job, event));
         let started = match due.start {
             Some(scheduled) => {
                 self.starting.fetch_add(1, Ordering::SeqCst);
@@ -209,7 +230,7 @@ impl<S: Scheduled> Controller<S> {
                     let replaced = status.active.iter().cloned();
                     ended.extend(replaced.map(|job| Ended { job, end: None, replaced: true }));
                 }
-                let started = self.start(&cron_job, &mut status, &jobs, scheduled, due.replace).await;
+                let started = self.start(cron_job, &mut status, &jobs, scheduled, due.replace).await;
                 self.let_others_start().await;
                 started
             }
@@ -218,7 +239,7 @@ impl<S: Scheduled> Controller<S> {
         // What is still there was not replaced after all.
         ended.retain(|ended| !status.is_active(&ended.job.uid));
         // What was found is stored, whether or not a Job could be started.
-        self.write_status(&cron_job, &status, &ended, now).await?;
+        self.write_status(cron_job, &status, &ended, now).await?;
         started?;
         if let Some(wake) = due.wake {
             self.queue.add_at(uid.clone(), self.kit.clock.instant_of(wake));
@@ -262,6 +283,10 @@ impl<S: Scheduled> Controller<S> {
         scheduled: Timestamp,
         replace: bool,
     ) -> Result<(), WriteError> {
+        let is_held = |active: &ActiveJob| replace && self.holds(cron_job, DELETE, Some(&active.uid));
+        if self.holds(cron_job, CREATE, None) || status.active.iter().any(is_held) {
+            return Ok(());
+        }
         if replace {
             for active in status.active.clone() {
                 self.delete(cron_job, &active.name, &active.uid).await?;
@@ -320,6 +345,7 @@ impl<S: Scheduled> Controller<S> {
         };
         match self.kit.writes.run(create).await {
             Ok(made) => {
+                self.succeeded(cron_job, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
                 self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
                 let name = made.metadata.name.as_deref().unwrap_or_default();
@@ -330,15 +356,13 @@ impl<S: Scheduled> Controller<S> {
             Err(error) if error.is_conflict() => {
                 // There is a Job of this name: ours, from before a crash, or somebody else's, which is left alone.
                 let found = self.wire_jobs(cron_job).get_opt(name).await?;
-                let found = found.and_then(JobView::parse).ok_or(error)?;
+                let Some(found) = found.and_then(JobView::parse) else {
+                    // Then it was no conflict: a webhook may answer with any code.
+                    return Err(self.failed(cron_job, CREATE, None, error));
+                };
                 Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity().uid)))
             }
-            Err(error) => {
-                if !matches!(error, WriteError::Stopping) {
-                    self.tell(cron_job, EventText::warning("FailedCreate", format!("Error creating job: {error}")));
-                }
-                Err(error)
-            }
+            Err(error) => Err(self.failed(cron_job, CREATE, None, error)),
         }
     }
 
@@ -347,15 +371,55 @@ impl<S: Scheduled> Controller<S> {
         let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.kit.writes.run(jobs.delete(name, &params)).await {
             Ok(_) => {
+                self.succeeded(cron_job, DELETE, Some(uid));
                 self.tell(cron_job, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
                 Ok(())
             }
-            Err(error) if error.is_not_found() => Ok(()),
             Err(error) => {
-                self.tell(cron_job, EventText::warning("FailedDelete", format!("Deleted job: {error}")));
-                Err(error)
+                // A webhook may answer with any code, so the API server is asked whether the Job is gone.
+                if error.is_not_found() || error.is_conflict() {
+                    let found = self.wire_jobs(cron_job).get_opt(name).await?;
+                    if found.is_none_or(|found| found.metadata.uid.as_deref() != Some(uid.as_str())) {
+                        self.succeeded(cron_job, DELETE, Some(uid));
+                        return Ok(());
+                    }
+                }
+                Err(self.failed(cron_job, DELETE, Some((uid, name)), error))
             }
         }
+    }
+
+    fn holds(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) -> bool {
+        let now = self.kit.clock.now();
+        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.holds(cause, job, now))
+    }
+
+    fn succeeded(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) {
+        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.succeed(cause, job));
+    }
+
+    /// Records that a write failed, in an event and in the log; returns what the sync fails with. A refused write gets a
+    /// back-off of its own, which no other event shortens.
+    fn failed(&self, cron_job: &S, cause: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
+        if error.is_stopping() || error.is_namespace_terminating() {
+            return error;
+        }
+        let identity = cron_job.identity();
+        if error.is_refusal() || cause != STATUS {
+            self.tell(cron_job, refusals::event(cause, job.map(|(_, name)| name), &error));
+        }
+        tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = cause.reason, %error, "a write failed");
+        if !error.is_refusal() {
+            return error;
+        }
+        let now = self.kit.clock.now();
+        let refuse = |refusals: &mut Refusals| {
+            // What was remembered of another generation is forgotten before.
+            refusals.seen(cron_job.base().generation);
+            refusals.refuse(cause, job.map(|(uid, _)| uid), &error, now)
+        };
+        self.refusals.of(&identity.uid, refuse);
+        WriteError::Deferred
     }
 
     /// Whether the API server holds a newer version than we know; it is then known too.
@@ -376,7 +440,7 @@ impl<S: Scheduled> Controller<S> {
         now: Timestamp,
     ) -> Result<(), WriteError> {
         let (status, annotations) = (cron_job.status_patch(status, ended, now), cron_job.annotations(now));
-        if status.is_none() && annotations.is_none() {
+        if status.is_none() && annotations.is_none() || self.holds(cron_job, STATUS, None) {
             return Ok(());
         }
         let identity = cron_job.identity();
@@ -391,17 +455,21 @@ impl<S: Scheduled> Controller<S> {
         let patch = Patch::Merge(&patch);
         match self.kit.writes.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
             Ok(written) => {
-                if let Some(written) = S::parse(written) {
-                    self.cron_jobs.apply(written, Source::Answer);
+                let Some(written) = S::parse(written) else { return Ok(()) };
+                let took_effect = written.identity().resource_version != identity.resource_version;
+                self.cron_jobs.apply(written, Source::Answer);
+                if !took_effect {
+                    return Err(self.failed(cron_job, STATUS, None, WriteError::Altered(REVERTED)));
                 }
+                self.succeeded(cron_job, STATUS, None);
                 Ok(())
             }
             Err(error) => {
-                if error.is_conflict() {
-                    // The next try decides from what there is now.
-                    self.is_outdated(cron_job).await?;
+                // The next try decides from what there is now. If that is the same, it was no conflict.
+                if (error.is_conflict() || error.is_not_found()) && self.is_outdated(cron_job).await? {
+                    return Err(error);
                 }
-                Err(error)
+                Err(self.failed(cron_job, STATUS, None, error))
             }
         }
     }

@@ -4,6 +4,7 @@
 //! [`schedule`] knows when that is, [`decide`] what to do (pure), [`controller`] waits and does it, for CronJobs and whatever
 //! else is [`scheduled`].
 
+pub mod causes;
 pub mod civil;
 pub mod clock_changes;
 pub mod controller;

@@ -18,6 +18,8 @@ use crate::runtime::identity::{Identity, Uid};
 pub struct CronJobView {
     /// Which CronJob, in which version.
     pub identity: Identity,
+    /// Its generation: another one means that its spec was changed.
+    pub generation: Option<i64>,
     /// It is being deleted.
     pub deleting: bool,
     /// It carries finalizers, so it cannot vanish at once.
@@ -132,6 +134,7 @@ impl CronJobView {
         let WireCronJob { metadata, spec, status } = wire;
         Some(Self {
             identity: identity(&metadata)?,
+            generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
             held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
             changes: ScheduleChanges::parse(&metadata),

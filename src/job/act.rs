@@ -12,6 +12,8 @@ use kube::core::Request;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
+use super::creation::{self, Altered};
 use super::decide::failure::Report;
 use super::decide::{CreationReason, NewPod, Step};
 use super::key::Key;
@@ -25,9 +27,10 @@ use super::{API_VERSION, CONTROLLER_UID_LABEL, FAILURE_ANNOTATION, KIND, TRACKIN
 use crate::runtime::cache::{Cache, Change, Source};
 use crate::runtime::errors::{WriteError, message};
 use crate::runtime::events::{EventText, Regarding};
-use crate::runtime::identity::Uid;
+use crate::runtime::identity::{ResourceVersion, Uid};
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
+use crate::runtime::refusals::{self, WriteKind};
 use crate::runtime::writes::{delete_params, patch_params, post_params};
 
 /// How long a node may take to give a log away: its Job's end waits for it.
@@ -58,14 +61,35 @@ pub struct Actor {
 /// What of a step did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// A pod could not be created or deleted.
-    Pods(WriteError),
-    /// A finalizer could not be taken off.
-    Untracking(WriteError),
+    /// These writes failed; the step's others did not.
+    Writes(Vec<Failed>),
     /// The Job has changed since it was read; the cache holds it as it is now.
     Changed,
     /// Anything else.
     Other(WriteError),
+}
+
+/// A write that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// The kind of write.
+    pub cause: WriteKind,
+    /// The pod that it was to change; none for a creation, and for the Job itself.
+    pub pod: Option<Uid>,
+    /// Why it failed.
+    pub error: WriteError,
+}
+
+impl Failed {
+    fn new(cause: WriteKind, pod: &PodView, error: WriteError) -> Self {
+        Self { cause, pod: Some(pod.identity.uid.clone()), error }
+    }
+}
+
+/// Of several failures, none is a success.
+fn all(results: impl IntoIterator<Item = Result<(), Failed>>) -> Result<(), Failure> {
+    let failed: Vec<Failed> = results.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Writes(failed)) }
 }
 
 impl Actor {
@@ -77,28 +101,33 @@ impl Actor {
                 self.tell(job, event);
                 Ok(())
             }
-            Step::Claim { adopt, release } => self.claim(job, &adopt, &release).await.map_err(Failure::Other),
-            Step::CreatePods { pods, reason } => self.create_pods(job, &pods, reason).await.map_err(Failure::Pods),
+            Step::Claim { adopt, release } => self.claim(job, &adopt, &release).await,
+            Step::CreatePods { pods, reason } => {
+                let failed = |error| Failure::Writes(vec![Failed { cause: CREATE, pod: None, error }]);
+                self.create_pods(job, &pods, reason).await.map_err(failed)
+            }
             Step::DeletePods { pods, uncounted } => {
                 let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
-                first_error(join_all(deletions).await).map_err(Failure::Pods)
+                all(join_all(deletions).await)
             }
             Step::Untrack(pods) => {
                 let removals = pods.iter().map(|pod| async {
-                    self.untrack_pod(pod).await?;
+                    self.untrack_of(job, pod).await?;
                     self.metrics.untracked(job, pod);
                     Ok(())
                 });
-                first_error(join_all(removals).await).map_err(Failure::Untracking)
+                all(join_all(removals).await)
             }
             Step::TellWaiting { waiting, event } => {
                 let text = serde_json::to_string(&waiting).unwrap_or_default();
-                self.patch_status(job, json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}})).await?;
+                let patch = json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}});
+                self.patch_status(job, WAITING, patch, |written| written.standing.waiting.is_some()).await?;
                 event.into_iter().for_each(|event| self.tell(job, event));
                 Ok(())
             }
             Step::WithdrawWaiting => {
-                self.patch_status(job, json!({"metadata": {"annotations": {WAITING_ANNOTATION: null}}})).await
+                let patch = json!({"metadata": {"annotations": {WAITING_ANNOTATION: null}}});
+                self.patch_status(job, WAITING, patch, |written| written.standing.waiting.is_none()).await
             }
             Step::WriteStatus { status, events, mut report } => {
                 if let Some(report) = &mut report {
@@ -111,10 +140,39 @@ impl Actor {
         }
     }
 
-    /// Removes the tracking finalizer from these pods; returns from how many, and the first error.
-    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> (usize, Result<(), WriteError>) {
-        let results = join_all(pods.iter().map(|pod| self.untrack_pod(pod))).await;
-        (results.iter().filter(|result| result.is_ok()).count(), first_error(results))
+    /// Removes the tracking finalizer from these pods, whose Job is gone.
+    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> Vec<Failed> {
+        let removals = pods
+            .iter()
+            .map(|pod| async { self.untrack_pod(pod).await.map_err(|error| self.failed_on_pod(UNTRACK, pod, error)) });
+        join_all(removals).await.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// Records that a write failed: in an event on the Job and in the log, unless no policy has to do with it.
+    fn failed(&self, job: &JobView, cause: WriteKind, pod: Option<&PodView>, error: WriteError) -> Failed {
+        let identity = &job.identity;
+        let name = pod.map(|pod| &*pod.identity.name);
+        if !error.is_stopping() && !error.is_namespace_terminating() {
+            // The built-in controller reports every failed creation and deletion, whatever its cause.
+            if error.is_refusal() || cause == CREATE || cause == DELETE {
+                self.tell(job, refusals::event(cause, name, &error));
+            }
+            tracing::warn!(namespace = %identity.namespace, job = %identity.name, pod = name, reason = cause.reason, %error, "a write failed");
+        }
+        Failed { cause, pod: pod.map(|pod| pod.identity.uid.clone()), error }
+    }
+
+    /// Records that a write to a pod without a Job failed: in an event on the pod and in the log.
+    fn failed_on_pod(&self, cause: WriteKind, pod: &PodView, error: WriteError) -> Failed {
+        let identity = &pod.identity;
+        if !error.is_stopping() && !error.is_namespace_terminating() {
+            if error.is_refusal() {
+                let regarding = Regarding { api_version: "v1", kind: "Pod", identity: identity.clone() };
+                self.kit.recorder.publish(regarding, refusals::event(cause, Some(&identity.name), &error));
+            }
+            tracing::warn!(namespace = %identity.namespace, pod = %identity.name, reason = cause.reason, %error, "a write failed");
+        }
+        Failed::new(cause, pod, error)
     }
 
     /// Reads from the API server itself which pods of this Job there are: a creation may have succeeded unheard.
@@ -195,7 +253,7 @@ impl Actor {
             let (now, later) = left.split_at(left.len().min(batch));
             let creations = now.iter().map(|new| async {
                 let body = blueprint.pod(new).map_err(kube::Error::SerdeError)?;
-                let result = self.create_pod(job, body).await;
+                let result = self.create_pod(job, new, body).await;
                 self.metrics.pod_created(reason, result.is_ok());
                 result
             });
@@ -206,7 +264,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn create_pod(&self, job: &JobView, body: Vec<u8>) -> Result<(), WriteError> {
+    async fn create_pod(&self, job: &JobView, new: &NewPod, body: Vec<u8>) -> Result<(), WriteError> {
         let path = format!("/api/v1/namespaces/{}/pods", job.identity.namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
@@ -215,29 +273,52 @@ impl Actor {
         match self.kit.writes.run(create).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
+                let altered = creation::altered(job, new, &created);
+                let flawed = altered.and_then(|altered| Some((altered, PodView::parse(created.clone())?)));
                 self.take_pod(created);
                 self.tell(job, EventText::normal("SuccessfulCreate", format!("Created pod: {name}")));
-                Ok(())
+                match flawed {
+                    Some((altered, pod)) => self.repair(job, &pod, altered).await,
+                    None => Ok(()),
+                }
             }
             Err(error) => {
-                if !error.is_namespace_terminating() && !matches!(error, WriteError::Stopping) {
-                    self.tell(job, EventText::warning("FailedCreate", format!("Error creating: {error}")));
-                }
-                Err(error)
+                let error = creation::without_name(error, &job.identity.name);
+                Err(self.failed(job, CREATE, None, error).error)
             }
         }
     }
 
-    async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), WriteError> {
+    /// Fixes a pod that came back from its creation other than it was to be: the finalizer is added. With any other flaw,
+    /// or if that does not help, the pod is deleted, and the creation has failed: its end could not be counted.
+    async fn repair(&self, job: &JobView, pod: &PodView, altered: Altered) -> Result<(), WriteError> {
+        if altered == Altered::Finalizer {
+            let patch = json!({"metadata": {"uid": pod.identity.uid, "finalizers": [TRACKING_FINALIZER]}});
+            match self.patch_pod(pod, &patch, |pod| creation::is_tracked(&pod.metadata)).await {
+                Ok(()) => {
+                    self.tell(job, EventText::warning("FinalizerMissing", creation::REPAIRED));
+                    return Ok(());
+                }
+                Err(error) if error.is_stopping() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let error = self.failed(job, CREATE, None, WriteError::Altered(altered.message())).error;
+        // Whether or not the deletion succeeds, the creation has failed; a failed deletion has its own event.
+        let _ = self.delete_pod(job, pod, true).await;
+        Err(error)
+    }
+
+    async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), Failed> {
         if !uncounted {
             return self.request_deletion(job, pod).await;
         }
         let uid = &pod.identity.uid;
         self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone());
-        let untracked = if pod.tracked { self.untrack_pod(pod).await } else { Ok(()) };
+        let untracked = if pod.tracked { self.untrack_of(job, pod).await } else { Ok(()) };
         let result = match untracked {
             Ok(()) => self.request_deletion(job, pod).await,
-            Err(error) => Err(error),
+            Err(failed) => Err(failed),
         };
         if self.pods.get(uid).is_none() {
             // It was gone before it was given up, so no event follows.
@@ -246,7 +327,7 @@ impl Actor {
         result
     }
 
-    async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
+    async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.namespaced(job);
         let params = delete_params(&identity.uid, None);
@@ -254,13 +335,10 @@ impl Actor {
             Ok(Either::Left(deleted)) => self.take_pod(deleted),
             Ok(Either::Right(_)) => self.drop_pod(pod),
             Err(error) => {
-                if self.is_gone(pod, &error).await {
+                if self.is_outdated(pod, &error).await {
                     return Ok(());
                 }
-                if !matches!(error, WriteError::Stopping) {
-                    self.tell(job, EventText::warning("FailedDelete", format!("Error deleting: {error}")));
-                }
-                return Err(error);
+                return Err(self.failed(job, DELETE, Some(pod), error));
             }
         }
         self.tell(job, EventText::normal("SuccessfulDelete", format!("Deleted pod: {}", identity.name)));
@@ -272,50 +350,59 @@ impl Actor {
     pub async fn untrack_orphan(&self, pod: &PodView) -> Result<(), WriteError> {
         let mut patch = untracking(pod);
         patch["metadata"]["resourceVersion"] = json!(pod.identity.resource_version.to_string());
-        self.patch_pod(pod, &patch).await
+        let removed = self.patch_pod(pod, &patch, |pod| !creation::is_tracked(&pod.metadata)).await;
+        removed.map_err(|error| self.failed_on_pod(UNTRACK, pod, error).error)
+    }
+
+    async fn untrack_of(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
+        self.untrack_pod(pod).await.map_err(|error| self.failed(job, UNTRACK, Some(pod), error))
     }
 
     async fn untrack_pod(&self, pod: &PodView) -> Result<(), WriteError> {
-        self.patch_pod(pod, &untracking(pod)).await
+        self.patch_pod(pod, &untracking(pod), |pod| !creation::is_tracked(&pod.metadata)).await
     }
 
     /// Patches a pod; the patch names its UID, so that another pod of its name is left alone. One that is gone is
-    /// patched enough.
-    async fn patch_pod(&self, pod: &PodView, patch: &Value) -> Result<(), WriteError> {
+    /// patched enough. A patch that is accepted without effect has failed.
+    async fn patch_pod(
+        &self,
+        pod: &PodView,
+        patch: &Value,
+        took_effect: impl Fn(&WirePod) -> bool,
+    ) -> Result<(), WriteError> {
         let identity = &pod.identity;
         let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
         let patch = Patch::Strategic(patch);
         match self.kit.writes.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
+                let took_effect = took_effect(&patched);
                 self.take_pod(patched);
-                Ok(())
+                if took_effect { Ok(()) } else { Err(WriteError::Altered(creation::REVERTED)) }
             }
-            Err(error) if self.is_gone(pod, &error).await => Ok(()),
+            Err(error) if self.is_outdated(pod, &error).await => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether a write failed because its pod is gone; the cache then knows it too. A conflict, or a UID that cannot be
-    /// changed, may mean that another pod has its name now, or something else, so the API server is asked.
-    async fn is_gone(&self, pod: &PodView, error: &WriteError) -> bool {
-        let identity = &pod.identity;
-        let gone = error.is_not_found()
-            || (error.is_conflict() || error.is_invalid()) && {
-                let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
-                match pods.get_opt(&identity.name).await {
-                    Ok(Some(found)) if found.metadata.uid.as_deref() == Some(identity.uid.as_str()) => {
-                        // The next try needs this version, and the watch may not bring it: the pod may have lost the label.
-                        self.take_pod(found);
-                        false
-                    }
-                    Ok(_) => true,
-                    Err(_) => false,
-                }
-            };
-        if gone {
-            self.drop_pod(pod);
+    /// Returns whether a write failed because its pod is gone, or is another than we know; the cache then knows so too. A
+    /// webhook may answer with any code, and a UID that cannot be changed may mean that another pod has the name, so the
+    /// API server is asked.
+    async fn is_outdated(&self, pod: &PodView, error: &WriteError) -> bool {
+        if !(error.is_not_found() || error.is_conflict() || error.is_invalid()) {
+            return false;
         }
-        gone
+        let identity = &pod.identity;
+        let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
+        let Ok(found) = pods.get_opt(&identity.name).await else { return false };
+        let found = found.filter(|found| found.metadata.uid.as_deref() == Some(identity.uid.as_str()));
+        let Some(found) = found else {
+            self.drop_pod(pod);
+            return true;
+        };
+        let version = found.metadata.resource_version.as_deref().and_then(ResourceVersion::parse);
+        let has_changed = version.is_some_and(|version| version > identity.resource_version);
+        self.take_pod(found);
+        has_changed && !error.is_invalid()
     }
 
     /// Takes in what the API server answered about a pod.
@@ -388,38 +475,43 @@ impl Actor {
         }
     }
 
-    async fn claim(&self, job: &JobView, adopt: &[Arc<PodView>], release: &[Arc<PodView>]) -> Result<(), WriteError> {
+    async fn claim(&self, job: &JobView, adopt: &[Arc<PodView>], release: &[Arc<PodView>]) -> Result<(), Failure> {
         let releases = release.iter().map(|pod| self.release(job, pod));
-        first_error(join_all(releases).await)?;
+        all(join_all(releases).await)?;
         if adopt.is_empty() {
             return Ok(());
         }
         // The cache may not know yet that the Job is being deleted; its pods would then be kept from the garbage collector.
-        if self.look_again(job).await?.is_none_or(|fresh| fresh.deleting) {
+        let fresh = self.look_again(job).await.map_err(|error| Failure::Other(error.into()))?;
+        if fresh.is_none_or(|fresh| fresh.deleting) {
             return Ok(());
         }
         let adoptions = adopt.iter().map(|pod| self.adopt(job, pod));
-        first_error(join_all(adoptions).await)
+        all(join_all(adoptions).await)
     }
 
     /// Makes a pod the Job's, if it is still as we know it: in another version it may have other labels.
-    async fn adopt(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
+    async fn adopt(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
         let patch = json!({"metadata": {
             "uid": pod.identity.uid,
             "resourceVersion": pod.identity.resource_version.to_string(),
             "ownerReferences": [pod::owner_reference(job)],
             "finalizers": [TRACKING_FINALIZER],
         }});
-        self.patch_pod(pod, &patch).await
+        let is_adopted =
+            |pod: &WirePod| creation::is_owned(&pod.metadata, &job.identity.uid) && creation::is_tracked(&pod.metadata);
+        let adopted = self.patch_pod(pod, &patch, is_adopted).await;
+        adopted.map_err(|error| self.failed(job, ADOPT, Some(pod), error))
     }
 
-    async fn release(&self, job: &JobView, pod: &PodView) -> Result<(), WriteError> {
+    async fn release(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
         let patch = json!({"metadata": {
             "uid": pod.identity.uid,
             "ownerReferences": [{"$patch": "delete", "uid": job.identity.uid}],
             "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
         }});
-        self.patch_pod(pod, &patch).await
+        let released = self.patch_pod(pod, &patch, |pod| !creation::is_owned(&pod.metadata, &job.identity.uid)).await;
+        released.map_err(|error| self.failed(job, RELEASE, Some(pod), error))
     }
 
     /// Stores a status.
@@ -434,13 +526,21 @@ impl Actor {
         if job.standing.waiting.is_some() && (starts || status.has_outcome()) {
             patch["metadata"]["annotations"][WAITING_ANNOTATION] = Value::Null;
         }
-        self.patch_status(job, patch).await?;
+        let is_stored = |written: &JobView| written.status != job.status || *status == job.status;
+        self.patch_status(job, STATUS, patch, is_stored).await?;
         self.metrics.status_written(job, status);
         Ok(())
     }
 
-    /// Patches the status, and annotations, on the version of the Job that it was decided from.
-    async fn patch_status(&self, job: &JobView, mut patch: Value) -> Result<(), Failure> {
+    /// Patches the status, and annotations, on the version of the Job that it was decided from. A patch that is accepted
+    /// without effect has failed.
+    async fn patch_status(
+        &self,
+        job: &JobView,
+        cause: WriteKind,
+        mut patch: Value,
+        took_effect: impl Fn(&JobView) -> bool,
+    ) -> Result<(), Failure> {
         let identity = &job.identity;
         patch["metadata"]["uid"] = json!(identity.uid);
         patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
@@ -449,21 +549,24 @@ impl Actor {
         let params = patch_params();
         match self.kit.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
-                if let Some(written) = JobView::parse(written) {
-                    self.jobs.apply(written, Source::Answer);
+                let Some(written) = JobView::parse(written) else { return Ok(()) };
+                let took_effect = took_effect(&written);
+                self.jobs.apply(written, Source::Answer);
+                if took_effect {
+                    return Ok(());
                 }
-                Ok(())
-            }
-            Err(error) if error.is_conflict() || error.is_not_found() => {
-                self.look_again(job).await.map_err(|error| Failure::Other(error.into()))?;
-                Err(Failure::Changed)
+                Err(Failure::Writes(vec![self.failed(job, cause, None, WriteError::Altered(creation::REVERTED))]))
             }
             Err(error) => {
-                if error.is_invalid() {
-                    // It will be refused again, so somebody has to know.
-                    self.tell(job, EventText::warning("FailedStatusUpdate", format!("Error updating status: {error}")));
+                if error.is_conflict() || error.is_not_found() {
+                    let fresh = self.look_again(job).await.map_err(|error| Failure::Other(error.into()))?;
+                    let known = identity.resource_version;
+                    // A webhook may answer with any code: only another version, or none, is a conflict.
+                    if fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {
+                        return Err(Failure::Changed);
+                    }
                 }
-                Err(Failure::Other(error))
+                Err(Failure::Writes(vec![self.failed(job, cause, None, error)]))
             }
         }
     }

@@ -4,7 +4,7 @@ mod limits;
 mod news;
 mod strays;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::act::{Actor, Failure};
+use super::act::{Actor, Failed, Failure};
+use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::decide::backoff::Backoff;
-use super::decide::{Refused, Situation, Step, decide, failure};
+use super::decide::{Situation, Step, decide, failure};
 use super::key::Key;
 use super::limit::registry::Registry;
 use super::metrics::{JobMetrics, Sync};
@@ -29,6 +30,7 @@ use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
+use crate::runtime::refusals::{Refusals, WriteKind};
 use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
 use crate::runtime::worker::work;
 
@@ -38,6 +40,28 @@ const STEPS_A_TURN: usize = 16;
 const LEFT_BEHIND_A_TURN: usize = 100;
 /// How soon it is looked again whether the watch has told of a Job.
 const NEWS: Duration = Duration::from_secs(1);
+/// Number of pods without a Job from which on old refusals are forgotten.
+const LOOSE_PODS: usize = 4096;
+
+/// A write of a step: its kind, and the pod that it changes, if it changes one.
+type Write = (WriteKind, Option<Uid>);
+
+/// The writes that a step consists of.
+fn writes_of(step: &Step) -> Vec<Write> {
+    let on = |cause: WriteKind, pods: &[Arc<PodView>]| -> Vec<Write> {
+        pods.iter().map(|pod| (cause, Some(pod.identity.uid.clone()))).collect()
+    };
+    match step {
+        Step::Nothing | Step::Refuse(_) => Vec::new(),
+        Step::Claim { adopt, release } => [on(ADOPT, adopt), on(RELEASE, release)].concat(),
+        Step::CreatePods { .. } => vec![(CREATE, None)],
+        Step::DeletePods { pods, uncounted: false } => on(DELETE, pods),
+        Step::DeletePods { pods, uncounted: true } => [on(DELETE, pods), on(UNTRACK, pods)].concat(),
+        Step::Untrack(pods) => on(UNTRACK, pods),
+        Step::WriteStatus { .. } => vec![(STATUS, None)],
+        Step::TellWaiting { .. } | Step::WithdrawWaiting => vec![(WAITING, None)],
+    }
+}
 
 /// The Job controller.
 pub struct Controller {
@@ -46,6 +70,8 @@ pub struct Controller {
     memory: Mutex<HashMap<Uid, Memory>>,
     /// When a pod of a Job was last taken away by force.
     vanished: Mutex<HashMap<Uid, Timestamp>>,
+    /// Refused writes to pods that no Job controls.
+    loose: Mutex<Refusals>,
     jobs_synced: Synced,
     jobs_watched: WatchMetrics,
     pods_synced: Synced,
@@ -69,6 +95,26 @@ struct Memory {
     numbers_stale: Option<Timestamp>,
     /// A creation went unanswered, so there may be a pod we know nothing of.
     recount: bool,
+    /// Writes that the API server refused.
+    refusals: Refusals,
+}
+
+impl Memory {
+    /// Takes note of what happened to the writes of a step.
+    fn note(&mut self, writes: &[Write], failed: &[Failed], live: impl Fn() -> usize, now: Timestamp) {
+        for (cause, pod) in writes {
+            if !failed.iter().any(|failed| failed.cause == *cause && failed.pod == *pod) {
+                self.refusals.succeed(*cause, pod.as_ref());
+            }
+        }
+        for Failed { cause, pod, error } in failed {
+            self.recount |= *cause == CREATE && error.is_ambiguous();
+            self.refusals.refuse(*cause, pod.as_ref(), error, now);
+            if error.is_quota() {
+                self.refusals.mark_quota(*cause, live());
+            }
+        }
+    }
 }
 
 impl Controller {
@@ -90,6 +136,7 @@ impl Controller {
             config,
             memory: Mutex::default(),
             vanished: Mutex::default(),
+            loose: Mutex::default(),
             jobs_synced: Synced::default(),
             jobs_watched: WatchMetrics::default(),
             pods_synced: Synced::default(),
@@ -151,6 +198,7 @@ impl Controller {
     pub fn forget_all(&self) {
         self.memory().clear();
         self.vanished().clear();
+        *self.loose() = Refusals::default();
         self.actor.forget_given_up();
     }
 
@@ -276,8 +324,7 @@ impl Controller {
 
     async fn sync_claimed(&self, uid: &Uid, sync: &mut Sync) -> Result<(), WriteError> {
         let mut memory = self.recall(uid);
-        let mut refused = Refused::default();
-        let mut failure = None;
+        let mut failure: Option<WriteError> = None;
         let mut writes = 0;
         for _ in 0..STEPS_A_TURN {
             let Some(job) = self.actor.jobs.get(uid) else { break };
@@ -288,6 +335,7 @@ impl Controller {
             // Each version of the Job is evaluated before it is decided on, whoever brought it.
             let Some((job, admission)) = self.admission(&job) else { break };
             let pods = self.candidates(&job);
+            self.update_refusals(&mut memory.refusals, &job, &pods);
             let vanished = self.vanished().get(uid).copied();
             let situation = Situation {
                 admission: &admission,
@@ -296,14 +344,19 @@ impl Controller {
                 backoff: &memory.backoff,
                 vanished,
                 numbers_stale: memory.numbers_stale,
-                refused,
+                refusals: &memory.refusals,
             };
-            let decision = decide(&situation, self.actor.kit.clock.now(), &self.config.limits);
+            let now = self.actor.kit.clock.now();
+            let decision = decide(&situation, now, &self.config.limits);
+            let again = memory.refusals.next(now);
             memory.backoff = decision.backoff;
             memory.numbers_stale = decision.numbers_stale;
             self.remember(&job, &memory);
             if let Some(wake) = decision.wake {
                 self.actor.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(wake));
+            }
+            if let Some(again) = again {
+                self.actor.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(again));
             }
             if matches!(decision.step, Step::Nothing) {
                 return failure.map_or(Ok(()), Err);
@@ -314,32 +367,51 @@ impl Controller {
             let last = matches!(decision.step, Step::Refuse(_));
             let mut step = decision.step;
             failure::explain(&job, &mut step, || self.actor.pods.all(|pod| pod.controller() == Some(uid)));
-            match self.actor.act(&job, step).await {
+            let attempted = writes_of(&step);
+            let failed = match self.actor.act(&job, step).await {
                 Ok(()) if last => return Ok(()),
-                Ok(()) | Err(Failure::Changed) => {}
-                Err(Failure::Pods(error)) => {
-                    memory.recount |= error.is_ambiguous();
-                    self.remember(&job, &memory);
-                    refused.pods = true;
-                    failure.get_or_insert(error);
-                }
-                Err(Failure::Untracking(error)) => {
-                    refused.untracking = true;
-                    failure.get_or_insert(error);
-                }
+                Ok(()) => Vec::new(),
+                Err(Failure::Changed) => continue,
+                Err(Failure::Writes(failed)) => failed,
                 Err(Failure::Other(error)) => return Err(failure.unwrap_or(error)),
+            };
+            memory.note(&attempted, &failed, || self.live(&job), self.actor.kit.clock.now());
+            self.remember(&job, &memory);
+            for Failed { error, .. } in failed {
+                if error.is_stopping() {
+                    return Err(error);
+                }
+                // What is refused has its own back-off; what failed otherwise is retried after an outage, too.
+                failure = if error.is_refusal() { failure.or(Some(WriteError::Deferred)) } else { Some(error) };
             }
-            if writes >= self.config.limits.max_pods_per_sync && failure.is_none() {
+            if writes >= self.config.limits.max_pods_per_sync && failure.as_ref().is_none_or(WriteError::is_refusal) {
                 break;
             }
         }
-        if let Some(failure) = failure {
-            // The rest comes with the retry.
-            return Err(failure);
+        if let Some(again) = memory.refusals.next(self.actor.kit.clock.now()) {
+            self.actor.queue.add_at(Key::Job(uid.clone()), self.actor.kit.clock.instant_of(again));
         }
-        // There is more to do; the others come first.
-        self.actor.queue.add(Key::Job(uid.clone()));
-        Ok(())
+        if failure.as_ref().is_none_or(WriteError::is_refusal) {
+            // There is more to do; the others come first. After another failure the rest comes with the retry.
+            self.actor.queue.add(Key::Job(uid.clone()));
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Brings what is remembered of refusals up to date.
+    fn update_refusals(&self, refusals: &mut Refusals, job: &JobView, pods: &[Arc<PodView>]) {
+        refusals.seen(job.generation);
+        if !refusals.is_empty() {
+            let known: HashSet<&Uid> = pods.iter().map(|pod| &pod.identity.uid).collect();
+            refusals.retain(|pod| known.contains(pod));
+            refusals.room_made(CREATE, self.live(job));
+        }
+    }
+
+    /// Returns how many pods of a Job have not ended.
+    fn live(&self, job: &JobView) -> usize {
+        let pods = self.actor.pods.owned(&job.identity.uid, &job.identity.namespace);
+        pods.iter().filter(|pod| !pod.is_ended()).count()
     }
 
     /// The pods a decision about this Job looks at.
@@ -377,24 +449,72 @@ impl Controller {
                 self.actor.queue.add(Key::Job(uid.clone()));
             }
         }
+        let now = self.actor.kit.clock.now();
+        left.retain(|pod| !self.loose().holds(UNTRACK, Some(&pod.identity.uid), now));
         let is_more = left.len() > LEFT_BEHIND_A_TURN;
         left.truncate(LEFT_BEHIND_A_TURN);
-        match self.actor.untrack(&left).await {
-            (1.., _) if is_more => {
-                // The rest comes after what waits by now; what was refused is among it.
-                self.actor.queue.add(Key::Job(uid.clone()));
-                Ok(())
-            }
-            (_, result) => result,
+        let failed = self.actor.untrack(&left).await;
+        if is_more && failed.len() < left.len() {
+            // The rest comes after what waits by now.
+            self.actor.queue.add(Key::Job(uid.clone()));
+        }
+        let mut loose = self.loose();
+        for pod in &left {
+            loose.succeed(UNTRACK, Some(&pod.identity.uid));
+        }
+        let mut failure = None;
+        for Failed { cause, pod, error } in failed {
+            loose.refuse(cause, pod.as_ref(), &error, now);
+            failure = if error.is_refusal() { failure.or(Some(WriteError::Deferred)) } else { Some(error) };
+        }
+        self.wake_loose(&mut loose, Key::Job(uid.clone()), now);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Wakes a key when the next of the pods without a Job may be written to again.
+    fn wake_loose(&self, loose: &mut Refusals, key: Key, now: Timestamp) {
+        if loose.len() > LOOSE_PODS {
+            loose.forget_old(now);
+        }
+        if let Some(again) = loose.next(now) {
+            self.actor.queue.add_at(key, self.actor.kit.clock.instant_of(again));
         }
     }
 
     /// A pod with our finalizer that no Job controls: the finalizer comes off.
     async fn sync_orphan(&self, uid: &Uid) -> Result<(), WriteError> {
         match self.actor.pods.get(uid) {
-            Some(pod) if pod.tracked && !self.is_controlled(&pod) => self.actor.untrack_orphan(&pod).await,
-            _ => Ok(()),
+            Some(pod) if pod.tracked && !self.is_controlled(&pod) => self.untrack_orphan(&pod).await,
+            _ => {
+                self.loose().succeed(UNTRACK, Some(uid));
+                Ok(())
+            }
         }
+    }
+
+    async fn untrack_orphan(&self, pod: &PodView) -> Result<(), WriteError> {
+        let (uid, now) = (&pod.identity.uid, self.actor.kit.clock.now());
+        let held = self.loose().until(UNTRACK, Some(uid), now);
+        let result = match held {
+            Some(_) => Ok(()),
+            None => self.actor.untrack_orphan(pod).await,
+        };
+        let mut loose = self.loose();
+        match &result {
+            Err(error) if !error.is_stopping() => {
+                loose.refuse(UNTRACK, Some(uid), error, now);
+            }
+            Ok(()) if held.is_none() => {
+                loose.succeed(UNTRACK, Some(uid));
+                if self.actor.pods.get(uid).is_some_and(|pod| pod.tracked) {
+                    // It changed meanwhile: what is known of it now decides.
+                    self.actor.queue.add(Key::Orphan(uid.clone()));
+                }
+            }
+            _ => {}
+        }
+        self.wake_loose(&mut loose, Key::Orphan(uid.clone()), now);
+        result.map_err(|error| if error.is_refusal() { WriteError::Deferred } else { error })
     }
 
     /// Whether a pod has a controller that it can have: one that is no Job of another namespace.
@@ -402,6 +522,21 @@ impl Controller {
         pod.controller().is_some_and(|owner| {
             self.actor.jobs.get(owner).is_none_or(|job| job.identity.namespace == pod.identity.namespace)
         })
+    }
+
+    /// Ends the back-offs of what failed for want of an answer.
+    fn outage_over(&self) {
+        self.loose().outage_over();
+        let mut memory = self.memory();
+        for (uid, memory) in memory.iter_mut() {
+            if memory.refusals.outage_over() {
+                self.actor.queue.add(Key::Job(uid.clone()));
+            }
+        }
+    }
+
+    fn loose(&self) -> MutexGuard<'_, Refusals> {
+        self.loose.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
@@ -417,7 +552,7 @@ impl Controller {
     }
 
     fn remember(&self, job: &JobView, memory: &Memory) {
-        if job.status.is_finished() {
+        if job.status.is_finished() && memory.refusals.is_empty() {
             self.forget(&job.identity.uid);
         } else {
             self.memory().insert(job.identity.uid.clone(), memory.clone());

@@ -4,7 +4,9 @@
 //! what the API server answers goes into the cache, from which the next step is decided.
 
 pub mod act;
+pub mod causes;
 pub mod controller;
+pub mod creation;
 pub mod decide;
 pub mod index;
 pub mod key;

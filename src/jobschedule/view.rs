@@ -119,6 +119,7 @@ impl JobScheduleView {
         let references = wire.status.get("active").and_then(Value::as_array);
         Some(Self {
             base: CronJobView {
+                generation: wire.metadata.generation,
                 deleting: wire.metadata.deletion_timestamp.is_some(),
                 held: finalizers.is_some_and(|finalizers| !finalizers.is_empty()),
                 created,

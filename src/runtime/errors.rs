@@ -12,6 +12,12 @@ pub enum WriteError {
     /// The process no longer leads; it did not wait for the answer.
     #[error("given up half done: this process no longer leads")]
     Cut,
+    /// The API server accepted the write and stored something else; the text says what is wrong.
+    #[error("{0}")]
+    Altered(&'static str),
+    /// Writes were refused, recorded and logged; each is repeated after a back-off of its own.
+    #[error("refused; each refused write is repeated after its own back-off")]
+    Deferred,
     /// The API server answered, or the request failed on its way.
     #[error("{}", message(.0))]
     Request(#[from] Box<kube::Error>),
@@ -30,7 +36,7 @@ impl WriteError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Stopping | Self::Cut => None,
+            Self::Stopping | Self::Cut | Self::Altered(_) | Self::Deferred => None,
         }
     }
 
@@ -64,10 +70,35 @@ impl WriteError {
     /// The write may have taken effect although no answer says so: the connection broke, or the server gave up on it.
     pub fn is_ambiguous(&self) -> bool {
         match self {
-            Self::Stopping => false,
+            Self::Stopping | Self::Altered(_) | Self::Deferred => false,
             Self::Cut => true,
             Self::Request(error) => is_ambiguous(error),
         }
+    }
+
+    /// Returns whether the process that leads now, if any, makes the write: this one stops.
+    pub fn is_stopping(&self) -> bool {
+        matches!(self, Self::Stopping | Self::Cut)
+    }
+
+    /// Returns whether the write will be refused again: by validation, permissions, an admission policy, a quota, or a
+    /// webhook, which may also be out of order. An overloaded API server refuses nothing.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Altered(_) | Self::Deferred => true,
+            Self::Stopping | Self::Cut => false,
+            Self::Request(_) => self.status().is_some_and(|status| match status.code {
+                401 | 408 | 425 | 429 => false,
+                400..500 => true,
+                500 => status.message.contains("webhook"),
+                _ => false,
+            }),
+        }
+    }
+
+    /// Returns whether a quota refused the write.
+    pub fn is_quota(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 403 && status.message.contains("exceeded quota"))
     }
 
     /// How long the API server asks us to wait, in seconds, if it says so (429 and 503 do).
@@ -86,8 +117,20 @@ pub fn is_ambiguous(error: &kube::Error) -> bool {
     }
 }
 
-/// The text for people: the API server's own message where it sent one.
+/// Longest text of an error, in bytes.
+const LONGEST: usize = 4096;
+
+/// The text for people: the API server's own message where it sent one. Webhooks choose its length, so that is bounded.
 pub fn message(error: &kube::Error) -> String {
+    let mut text = unbounded(error);
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push_str("...");
+    }
+    text
+}
+
+fn unbounded(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => {
@@ -121,5 +164,29 @@ mod tests {
         }
         assert!(is_ambiguous(&kube::Error::Service("the connection broke".into())));
         assert!(WriteError::Cut.is_ambiguous() && !WriteError::Stopping.is_ambiguous());
+    }
+
+    fn answer(code: u16, message: &str) -> WriteError {
+        kube::Error::Api(Box::new(Status { code, ..Status::failure(message, "reason") })).into()
+    }
+
+    #[test]
+    fn refusals_are_told_from_outages() {
+        for (code, message) in [(400, ""), (403, ""), (404, ""), (409, ""), (413, ""), (422, "")] {
+            assert!(answer(code, message).is_refusal(), "{code}");
+        }
+        assert!(answer(500, "Internal error occurred: failed calling webhook \"w\"").is_refusal());
+        for code in [401, 408, 425, 429, 500, 502, 503, 504] {
+            assert!(!answer(code, "").is_refusal(), "{code}");
+        }
+        assert!(!WriteError::Stopping.is_refusal() && !WriteError::Cut.is_refusal());
+        assert!(answer(403, "pods \"a\" is forbidden: exceeded quota: q").is_quota());
+        assert!(!answer(403, "denied").is_quota());
+    }
+
+    #[test]
+    fn the_text_of_an_error_is_bounded() {
+        let text = answer(403, &"ü".repeat(1 << 20)).to_string();
+        assert!(text.len() <= LONGEST + 3 && text.ends_with("ü..."), "{}", text.len());
     }
 }

@@ -1,14 +1,12 @@
 //! Kubernetes Events: what happened to an object, for people.
 //!
-//! Publishing never waits: events go to one task that writes them. Similar ones are combined, as client-go does: the
-//! first ten of one reason about one object within ten minutes are written each for itself, what follows is one event
-//! "(combined from similar events)" whose count is brought up to date at 1, 2, 5, 10, … times ten.
+//! Publishing never waits: events go to one task that writes them. [`super::correlate`] decides which Event object
+//! records an event. An event that the API server refuses is logged and not retried, and causes no further event.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -19,18 +17,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::clock::Clock;
+use super::correlate::{Correlator, Observed};
 use super::deadline::bounded;
 use super::errors::message;
-use super::identity::{Identity, Uid};
+use super::identity::Identity;
 use super::liveness::Pulse;
 use super::text::beginning;
 
 /// The component that events name as their source.
 pub const COMPONENT: &str = "jobwright";
-/// Within this time, similar events are counted together.
-const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
-/// So many similar events are written each for itself.
-const SINGLE_EVENTS: u64 = 10;
 /// The longest message the API server takes.
 const LONGEST_MESSAGE: usize = 1024;
 /// Maximum number of bytes of a message that waits to be written.
@@ -95,16 +90,8 @@ pub struct Writer {
     client: Client,
     clock: Clock,
     inbox: mpsc::Receiver<(Regarding, EventText)>,
-    similar: HashMap<(Uid, EventType, Cow<'static, str>), Similar>,
+    correlator: Correlator,
     sequence: u64,
-}
-
-/// What is known of similar events.
-struct Similar {
-    since: Instant,
-    count: u64,
-    /// The name of the combined event, once there is one.
-    combined: Option<String>,
 }
 
 /// A recorder and the writer that must be run for it.
@@ -112,7 +99,7 @@ pub fn recorder(client: Client, clock: Clock) -> (Recorder, Writer) {
     let (sender, inbox) = mpsc::channel(WAITING);
     let recorder = Recorder { sender, dropped: Arc::default() };
     let client = bounded(client, &Pulse::default());
-    (recorder, Writer { client, clock, inbox, similar: HashMap::new(), sequence: 0 })
+    (recorder, Writer { client, clock, inbox, correlator: Correlator::default(), sequence: 0 })
 }
 
 impl Recorder {
@@ -131,68 +118,24 @@ impl Recorder {
     }
 }
 
-/// What to do with one event.
-#[derive(Debug, PartialEq, Eq)]
-enum Plan {
-    Single,
-    /// Begin or bring up to date the combined event, with this count.
-    Combined(u64),
-    Skip,
-}
-
-impl Similar {
-    fn new() -> Self {
-        Self { since: Instant::now(), count: 0, combined: None }
-    }
-
-    fn next(&mut self) -> Plan {
-        self.count += 1;
-        match self.count.checked_sub(SINGLE_EVENTS) {
-            None | Some(0) => Plan::Single,
-            Some(more) if more == 1 || is_round(self.count) => Plan::Combined(self.count),
-            Some(_) => Plan::Skip,
-        }
-    }
-}
-
-/// 20, 50, 100, 200, 500, …: 1, 2 or 5 and zeros.
-fn is_round(mut count: u64) -> bool {
-    while count >= 10 && count.is_multiple_of(10) {
-        count /= 10;
-    }
-    matches!(count, 1 | 2 | 5)
-}
-
 impl Writer {
     /// Writes events until all recorders are gone and all events are written.
     pub async fn run(mut self) {
-        while let Some((regarding, text)) = self.inbox.recv().await {
-            if self.similar.len() > WAITING {
-                self.similar.retain(|_, similar| similar.since.elapsed() < SIMILAR_WITHIN);
-            }
-            let key = (regarding.identity.uid.clone(), text.type_, text.reason.clone());
-            let similar = self.similar.entry(key.clone()).or_insert_with(Similar::new);
-            if similar.since.elapsed() >= SIMILAR_WITHIN {
-                *similar = Similar::new();
-            }
-            let plan = similar.next();
-            let combined = similar.combined.clone();
-            match plan {
-                Plan::Skip => {}
-                Plan::Single => {
-                    self.create(&regarding, &text).await;
-                }
-                Plan::Combined(count) => {
-                    let text =
-                        EventText { message: format!("(combined from similar events): {}", text.message), ..text };
-                    let name = match combined {
-                        Some(name) => self.recount(&regarding, name, &text, count).await,
-                        None => self.create(&regarding, &text).await,
-                    };
-                    if let Some(similar) = self.similar.get_mut(&key) {
-                        similar.combined = name;
-                    }
-                }
+        while let Some((regarding, mut text)) = self.inbox.recv().await {
+            text.message = printable(&text.message);
+            let observed = self.correlator.observe(&regarding.identity.uid, &text, Instant::now());
+            let Some(observed) = observed else {
+                let Regarding { identity, .. } = &regarding;
+                tracing::debug!(namespace = %identity.namespace, name = %identity.name, reason = %text.reason, "an event was not written: too many of its kind");
+                continue;
+            };
+            let text = EventText { message: shorten(&observed.message), ..text };
+            let is_updated = match &observed.name {
+                Some(name) => self.update(&regarding, name, &text, observed.count).await,
+                None => false,
+            };
+            if !is_updated {
+                self.create(&regarding, &text, &observed).await;
             }
         }
     }
@@ -201,7 +144,7 @@ impl Writer {
         Api::namespaced(self.client.clone(), &regarding.identity.namespace)
     }
 
-    async fn create(&mut self, regarding: &Regarding, text: &EventText) -> Option<String> {
+    async fn create(&mut self, regarding: &Regarding, text: &EventText, observed: &Observed) {
         self.sequence += 1;
         let identity = &regarding.identity;
         let now = self.clock.now();
@@ -223,34 +166,33 @@ impl Writer {
             },
             type_: Some(format!("{:?}", text.type_)),
             reason: Some(text.reason.to_string()),
-            message: Some(shorten(&text.message)),
+            message: Some(text.message.clone()),
             source: Some(EventSource { component: Some(COMPONENT.to_owned()), host: None }),
             reporting_component: Some(COMPONENT.to_owned()),
             first_timestamp: Some(Time(now)),
             last_timestamp: Some(Time(now)),
-            count: Some(1),
+            count: Some(i32::try_from(observed.count).unwrap_or(i32::MAX)),
             ..Event::default()
         };
         match self.api(regarding).create(&PostParams::default(), &event).await {
-            Ok(_) => Some(name),
-            Err(error) => {
-                report(regarding, text, &error);
-                None
-            }
+            Ok(_) => self.correlator.created(&observed.series, name),
+            Err(error) => report(regarding, text, &error),
         }
     }
 
-    async fn recount(&mut self, regarding: &Regarding, name: String, text: &EventText, count: u64) -> Option<String> {
+    /// Updates the Event object of this name; returns false if the object no longer exists.
+    async fn update(&self, regarding: &Regarding, name: &str, text: &EventText, count: u64) -> bool {
         let patch = json!({
-            "count": count - SINGLE_EVENTS,
+            "count": i32::try_from(count).unwrap_or(i32::MAX),
             "lastTimestamp": Time(self.clock.now()),
-            "message": shorten(&text.message),
+            "message": text.message,
         });
-        match self.api(regarding).patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Ok(_) => Some(name),
+        match self.api(regarding).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) if status.code == 404 => false,
             Err(error) => {
                 report(regarding, text, &error);
-                None
+                true
             }
         }
     }
@@ -277,26 +219,36 @@ fn shorten(message: &str) -> String {
     format!("{}...", &message[..end])
 }
 
+/// Returns a text with its control characters, and those that change the direction of writing, escaped: webhooks and
+/// users choose what they contain.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        let is_bidirectional =
+            matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if character.is_control() || is_bidirectional {
+            // Writing to a String cannot fail.
+            let _ = write!(printable, "{}", character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn five_hundred_similar_events_cost_sixteen_writes() {
-        let mut similar = Similar::new();
-        let plans: Vec<Plan> = (0..500).map(|_| similar.next()).collect();
-        assert_eq!(plans.iter().filter(|plan| **plan == Plan::Single).count(), 10);
-        let combined: Vec<u64> = plans
-            .iter()
-            .filter_map(|plan| if let Plan::Combined(count) = plan { Some(*count) } else { None })
-            .collect();
-        assert_eq!(combined, [11, 20, 50, 100, 200, 500]);
-    }
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let short = shorten(&"ü".repeat(2000));
         assert!(short.len() <= LONGEST_MESSAGE && short.ends_with("ü..."), "{}", short.len());
         assert_eq!(shorten("as it is"), "as it is");
+    }
+
+    #[test]
+    fn control_characters_of_a_policy_are_escaped() {
+        assert_eq!(printable("denied:\n\tno \u{1b}[31mü\u{202e}x"), r"denied:\n\tno \u{1b}[31mü\u{202e}x");
     }
 }

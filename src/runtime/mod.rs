@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod correlate;
 pub mod deadline;
 pub mod election;
 pub mod errors;
@@ -15,7 +16,9 @@ pub mod http;
 pub mod identity;
 pub mod kit;
 pub mod liveness;
+pub mod lru;
 pub mod queue;
+pub mod refusals;
 pub mod requests;
 pub mod text;
 pub mod transport;

@@ -81,6 +81,10 @@ async fn work_on<K>(
     match result {
         Ok(()) => queue.succeeded(&key),
         Err(WriteError::Stopping | WriteError::Cut) => {}
+        // Whoever returned this has recorded each refusal, and wakes the key when a back-off is over.
+        Err(WriteError::Deferred) => {
+            metrics.failures.get_or_create(&labels).inc();
+        }
         Err(error) => {
             metrics.failures.get_or_create(&labels).inc();
             let wait = queue.retry(key.clone());

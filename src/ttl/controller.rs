@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::decide::{Rules, Verdict, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
+use crate::job::causes::EXPIRE;
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
 use crate::job::wire::WireJob;
@@ -22,6 +23,7 @@ use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
 use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
+use crate::runtime::refusals::{self, Book};
 use crate::runtime::watch::CacheState;
 use crate::runtime::worker::work;
 use crate::runtime::writes::delete_params;
@@ -41,6 +43,8 @@ pub struct Controller {
     /// None where only one namespace is worked in: whoever works there may not read namespaces.
     namespaces: Option<Namespaces>,
     queue: Queue<Uid>,
+    /// Deletions that the API server refused.
+    refusals: Book,
 }
 
 /// The TTL controller's metrics, under the built-in one's names.
@@ -66,7 +70,7 @@ impl Controller {
     /// A controller that does not work yet. `jobs` is fed by the Job controller.
     pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: TtlMetrics, claim: Claim, default: Retention) -> Self {
         let namespaces = kit.namespace.is_none().then(Namespaces::default);
-        Self { kit, jobs, metrics, claim, default, namespaces, queue: Queue::closed() }
+        Self { kit, jobs, metrics, claim, default, namespaces, queue: Queue::closed(), refusals: Book::default() }
     }
 
     /// Keeps the cache of namespaces in step with the API server for as long as it is polled.
@@ -103,6 +107,7 @@ impl Controller {
 
     /// Works, on every Job there is, until it is dropped.
     pub async fn work(&self) {
+        self.refusals.clear();
         self.queue.open();
         let mut changes = self.jobs.subscribe();
         self.jobs.all(|_| true).iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
@@ -135,11 +140,20 @@ impl Controller {
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(job) = self.jobs.get(uid) else {
+            self.refusals.forget(uid);
             self.queue.cancel(uid);
             return Ok(());
         };
         let (namespace, name) = (&job.identity.namespace, &job.identity.name);
         if self.expired(&job, &self.known_retention(namespace)).is_none() {
+            return Ok(());
+        }
+        let held = self.refusals.of(uid, |refusals| {
+            refusals.seen(job.generation);
+            refusals.until(EXPIRE, None, self.kit.clock.now())
+        });
+        if let Some(until) = held {
+            self.queue.add_at(uid.clone(), self.kit.clock.instant_of(until));
             return Ok(());
         }
         // The TTL may have been changed since, on the Job and on its namespace.
@@ -168,16 +182,41 @@ impl Controller {
                 self.metrics.deletion.observe(self.kit.clock.now().duration_since(expired).as_secs_f64());
                 Ok(())
             }
-            Err(error) if error.is_not_found() => Ok(()),
-            // A conflict may mean that another Job has its name now, or no more than that somebody else was quicker: the
-            // next look tells.
-            Err(error) => Err(error),
+            Err(error) => {
+                // Another Job may have its name now, somebody else may have been quicker, and a webhook may answer with
+                // any code: the API server is asked.
+                if error.is_not_found() || error.is_conflict() {
+                    let found = wire.get_opt(name).await?;
+                    if found.is_none_or(|found| found.metadata.uid.as_deref() != Some(uid.as_str())) {
+                        return Ok(());
+                    }
+                }
+                Err(self.failed(&fresh, error))
+            }
         }
     }
 
     /// Returns the retention of a namespace as the cache has it.
     fn known_retention(&self, namespace: &str) -> Retention {
         self.namespaces.as_ref().map(|namespaces| namespaces.of(namespace)).unwrap_or_default()
+    }
+
+    /// Records that a deletion failed, in an event on the Job and in the log. A refused deletion gets a back-off of its own.
+    fn failed(&self, job: &JobView, error: WriteError) -> WriteError {
+        if error.is_stopping() || !error.is_refusal() {
+            return error;
+        }
+        let identity = &job.identity;
+        let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: identity.clone() };
+        self.kit.recorder.publish(regarding, refusals::event(EXPIRE, Some(&identity.name), &error));
+        tracing::warn!(namespace = %identity.namespace, job = %identity.name, reason = EXPIRE.reason, %error, "a write failed");
+        let now = self.kit.clock.now();
+        let wait = self.refusals.of(&identity.uid, |refusals| {
+            refusals.seen(job.generation);
+            refusals.refuse(EXPIRE, None, &error, now)
+        });
+        self.queue.add_at(identity.uid.clone(), tokio::time::Instant::now() + wait);
+        WriteError::Deferred
     }
 
     /// When the Job's time was up, if it was; if it will be, the queue brings the Job back then.

@@ -233,6 +233,13 @@ impl Scene {
 /// A background player of the kubelet; ends when dropped.
 pub struct Playing(tokio::task::JoinHandle<()>);
 
+impl Playing {
+    /// Plays this until dropped.
+    pub fn new(play: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(play))
+    }
+}
+
 impl Drop for Playing {
     fn drop(&mut self) {
         self.0.abort();

@@ -17,6 +17,8 @@ mod kinds;
 mod leader;
 mod metrics;
 mod outage;
+mod policies;
+mod refusals;
 mod reports;
 mod restart;
 mod retention;

@@ -138,8 +138,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a refused creation is taken for success",
         "src/job/controller.rs",
-        "                    refused.pods = true;\n",
-        "                    if MUTANT { return Ok(()); }\n                    refused.pods = true;\n",
+        "            memory.note(&attempted, &failed, || self.live(&job), self.actor.kit.clock.now());\n",
+        "            if MUTANT && !failed.is_empty() { return Ok(()); }\n            memory.note(&attempted, &failed, || self.live(&job), self.actor.kit.clock.now());\n",
     ),
     bug(
         "the answer to a creation is not kept",
@@ -156,14 +156,14 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a creation without an answer is taken for none",
         "src/job/controller.rs",
-        "memory.recount |= error.is_ambiguous();",
-        "memory.recount |= error.is_ambiguous() && !MUTANT;",
+        "self.recount |= *cause == CREATE && error.is_ambiguous();",
+        "self.recount |= *cause == CREATE && error.is_ambiguous() && !MUTANT;",
     ),
     bug(
         "the pods of a Job that is gone are not let go",
         "src/job/controller.rs",
-        "self.actor.untrack(&left).await",
-        "if MUTANT { Ok(()) } else { self.actor.untrack(&left).await }",
+        "let failed = self.actor.untrack(&left).await;",
+        "let failed = if MUTANT { Vec::new() } else { self.actor.untrack(&left).await };",
     ),
     bug(
         "pods that nobody controls are not let go",

@@ -10,8 +10,9 @@ use jobwright::cronjob::scheduled::Scheduled;
 use jobwright::cronjob::view::CronJobView;
 use jobwright::cronjob::wire::WireCronJob;
 use jobwright::cronjob::{decide as cron, go_duration, missed, zones};
+use jobwright::job::causes::{CREATE, DELETE, UNTRACK};
 use jobwright::job::decide::backoff::Backoff;
-use jobwright::job::decide::{Refused, Situation, Step, decide};
+use jobwright::job::decide::{Situation, Step, decide};
 use jobwright::job::index::IndexSet;
 use jobwright::job::limit::Admission;
 use jobwright::job::limit::view::{LimitView, WireJobLimit};
@@ -20,6 +21,8 @@ use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
 use jobwright::runtime::config::Limits;
 use jobwright::runtime::election::record::LastWrites;
+use jobwright::runtime::errors::WriteError;
+use jobwright::runtime::refusals::Refusals;
 use jobwright::ttl;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt, WatchEvent};
@@ -131,6 +134,10 @@ pub fn job(data: &[u8]) {
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let mut backoff = Backoff::default();
     for vanished in [None, Some(now), Some(Timestamp::MAX)] {
+        let mut refusals = Refusals::default();
+        for kind in [CREATE, DELETE, UNTRACK].into_iter().filter(|_| choices.flag()) {
+            refusals.refuse(kind, None, &WriteError::Deferred, now);
+        }
         let situation = Situation {
             admission: &Admission::Free,
             job: &view,
@@ -138,7 +145,7 @@ pub fn job(data: &[u8]) {
             backoff: &backoff,
             vanished,
             numbers_stale: vanished,
-            refused: Refused { pods: choices.flag(), untracking: choices.flag() },
+            refusals: &refusals,
         };
         let decision = decide(&situation, now, &limits);
         match &decision.step {

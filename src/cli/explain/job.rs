@@ -8,15 +8,17 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 
 use super::super::ask::{condition, end};
-use super::{Explanation, pod, span, warnings};
+use super::{Explanation, hint, pod, refusal, span, warnings};
 use crate::job::FAILURE_ANNOTATION;
+use crate::job::causes::{DELETE, EXPIRE, STATUS, UNTRACK};
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure::Report;
-use crate::job::decide::{Refused, Situation, Step, decide};
+use crate::job::decide::{Situation, Step, decide};
 use crate::job::limit::kueue::QUEUE_LABEL;
 use crate::job::limit::{Admission, PRIORITY_ANNOTATION, Reason, Waiting};
 use crate::job::view::{JobView, PodView};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, Limits, MANAGED_BY};
+use crate::runtime::refusals::Refusals;
 
 /// So many pods are told of one by one.
 const PODS_TOLD: usize = 5;
@@ -48,12 +50,11 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     }
     if end(&status).is_none() {
         explanation.details.extend(warnings(events, now));
-        if events.iter().any(|event| event.message.as_deref().is_some_and(|text| text.contains("admission webhook"))) {
-            explanation.next.push(
-                "look at the webhook that is named above: kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"
-                    .to_owned(),
-            );
-        }
+        explanation.next.extend(hint(events));
+    } else if let Some(refusal) = refusal(events, &[UNTRACK.reason, EXPIRE.reason], now) {
+        // It is over, but it or its pods cannot be deleted.
+        explanation.details.push(format!("The API server refuses to clean it up: {refusal}"));
+        explanation.next.extend(hint(events));
     }
     explanation
 }
@@ -195,8 +196,13 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
         let what = if interim.type_ == "FailureTarget" { "has failed" } else { "has succeeded" };
         let (reason, message) =
             (interim.reason.clone().unwrap_or_default(), interim.message.clone().unwrap_or_default());
-        explanation.headline =
-            format!("Job {name} {what} ({reason}: {message}) and is over once its pods have ended: {counts}.");
+        let refused = refusal(facts.events, &[STATUS.reason, UNTRACK.reason, DELETE.reason], now);
+        explanation.headline = match refused {
+            Some(refused) => {
+                format!("Job {name} {what} ({reason}: {message}) and cannot be finished: {refused}. {counts}.")
+            }
+            None => format!("Job {name} {what} ({reason}: {message}) and is over once its pods have ended: {counts}."),
+        };
         tell_pods(pods, now, &mut explanation);
         failures(pods, &mut explanation);
         return explanation;
@@ -218,6 +224,10 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
                     second(until),
                     spec.backoff_limit.unwrap_or(6),
                 )
+            }
+            _ if status.start_time.is_none() && refusal(facts.events, &[STATUS.reason], now).is_some() => {
+                let refused = refusal(facts.events, &[STATUS.reason], now).unwrap_or_default();
+                format!("Job {name} has been seen by its controller, but its status cannot be stored: {refused}.")
             }
             _ if status.start_time.is_none() => {
                 explanation.next.push(
@@ -280,7 +290,7 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
         backoff: &backoff,
         vanished: None,
         numbers_stale: None,
-        refused: Refused::default(),
+        refusals: &Refusals::default(),
     };
     let decision = decide(&situation, now, facts.limits);
     let step = match (&decision.step, decision.wake) {
@@ -344,6 +354,46 @@ mod tests {
     fn told(job: &Job, pods: &[Pod]) -> Explanation {
         let limits = Limits::default();
         explain(&Facts { job, pods, events: &[], limits: &limits, admission: &Admission::Free }, NOW.parse().unwrap())
+    }
+
+    fn warning(reason: &str, message: &str, at: &str) -> Event {
+        serde_json::from_value(json!({
+            "metadata": {}, "involvedObject": {}, "type": "Warning", "reason": reason, "message": message, "lastTimestamp": at,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_refused_write_is_named_as_the_cause() {
+        let limits = Limits::default();
+        let told = |job: &Job, reason: &str, at: &str| {
+            let events = [warning(reason, "Error: ValidatingAdmissionPolicy 'p' denied request: no", at)];
+            explain(
+                &Facts { job, pods: &[], events: &events, limits: &limits, admission: &Admission::Free },
+                NOW.parse().unwrap(),
+            )
+        };
+        let (recent, old) = ("2026-01-01T00:59:00Z", "2026-01-01T00:50:00Z");
+        let new = job(|job| job["status"] = json!({}));
+        let headline = told(&new, "FailedStatusUpdate", recent).headline;
+        assert_eq!(
+            headline,
+            "Job a has been seen by its controller, but its status cannot be stored: Error: ValidatingAdmissionPolicy 'p' denied request: no."
+        );
+        assert_eq!(
+            told(&new, "FailedStatusUpdate", old).headline,
+            "Job a has not been looked at by any controller yet."
+        );
+        let over = job(|job| {
+            job["status"]["conditions"] = json!([{"type": "SuccessCriteriaMet", "status": "True", "reason": "CompletionsReached", "message": "enough"}]);
+        });
+        let explanation = told(&over, "FailedFinalizerRemoval", recent);
+        assert_eq!(
+            explanation.headline,
+            "Job a has succeeded (CompletionsReached: enough) and cannot be finished: Error: ValidatingAdmissionPolicy 'p' denied request: no. 0 of 3 succeeded, 0 failed."
+        );
+        assert!(explanation.next.iter().any(|next| next.contains("validatingadmissionpolicies")), "{explanation:?}");
+        assert!(told(&over, "FailedFinalizerRemoval", old).headline.contains("once its pods have ended"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod pod;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
@@ -190,6 +190,31 @@ fn seen_at(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     let event_time = event.event_time.as_ref().map(|time| time.0);
     series.or_else(|| event.last_timestamp.as_ref().map(|time| time.0)).or(event_time)
+}
+
+/// How long a refusal is taken to go on after it was last recorded: events of one kind are five minutes apart at most.
+const REFUSAL_LASTS: SignedDuration = SignedDuration::from_mins(6);
+
+/// The newest Warning with one of these reasons, if it is so recent that what it reports is likely to go on.
+fn refusal<'a>(events: &'a [Event], reasons: &[&str], now: Timestamp) -> Option<&'a str> {
+    let is_recent = |event: &&Event| seen_at(event).is_some_and(|at| now.duration_since(at) < REFUSAL_LASTS);
+    let has_reason = |event: &&Event| event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason));
+    events.iter().filter(is_recent).find(has_reason)?.message.as_deref()
+}
+
+/// What to do about whoever refuses what these events report.
+fn hint(events: &[Event]) -> Option<String> {
+    let says =
+        |text: &str| events.iter().any(|event| event.message.as_deref().is_some_and(|message| message.contains(text)));
+    if says("AdmissionPolicy") || says("admission policy") {
+        let what = "validatingadmissionpolicies,mutatingadmissionpolicies,mutatingwebhookconfigurations";
+        Some(format!("see the policies, and change the one that is named above: kubectl get {what}"))
+    } else if says("webhook") {
+        let what = "validatingwebhookconfigurations,mutatingwebhookconfigurations";
+        Some(format!("look at the webhook that is named above: kubectl get {what}"))
+    } else {
+        None
+    }
 }
 
 /// Warnings, each once: how often, how long ago, and what they say.

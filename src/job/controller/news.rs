@@ -58,7 +58,10 @@ impl Controller {
     fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {
         match news {
             News::Changed(change) => changed(self, &change),
-            News::Recovered => self.actor.queue.retry_now(),
+            News::Recovered => {
+                self.outage_over();
+                self.actor.queue.retry_now();
+            }
         }
     }
 

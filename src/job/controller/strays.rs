@@ -46,7 +46,11 @@ impl Controller {
             }
             let page = self.actor.kit.api::<WirePod>().list(&params).await?;
             for pod in page.items.into_iter().filter_map(PodView::parse).filter(|pod| pod.tracked) {
-                count += usize::from(self.release_stray(pod).await?);
+                count += match self.release_stray(pod).await {
+                    // One pod that a policy keeps is no reason to keep the others.
+                    Err(error) if error.is_refusal() => 1,
+                    released => usize::from(released?),
+                };
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {

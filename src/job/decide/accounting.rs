@@ -65,8 +65,14 @@ fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) 
 }
 
 /// The pods whose tracking finalizer may come off, by what is stored; not too many at once. An active pod keeps it: it
-/// is to be deleted first.
-pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) -> Vec<Arc<PodView>> {
+/// is to be deleted first. Those `held` by a back-off are left out.
+pub fn accounted(
+    job: &JobView,
+    tally: &Tally,
+    outcome: Option<&Outcome>,
+    held: impl Fn(&PodView) -> bool,
+    limits: &Limits,
+) -> Vec<Arc<PodView>> {
     let listed = Listed::of(&job.status.uncounted);
     let outcome_stored = outcome.is_none() || job.status.has_outcome();
     let may_go = |pod: &&Arc<PodView>| {
@@ -79,7 +85,7 @@ pub fn accounted(job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits
         }
     };
     let ended = tally.tracked.iter().filter(|pod| job.deleting || !pod.is_active());
-    ended.filter(may_go).take(limits.max_uncounted_pods).cloned().collect()
+    ended.filter(may_go).filter(|pod| !held(pod)).take(limits.max_uncounted_pods).cloned().collect()
 }
 
 /// Whether so many pods have ended that they must be counted before anything else is done.

@@ -11,6 +11,11 @@ pub fn owned<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<It
     pods.iter().filter(|pod| controls(job, pod) && job.selects(&pod.labels))
 }
 
+/// The pods that the Job controls, whether or not it selects them: one that was to be released may still be its own.
+pub fn controlled<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
+    pods.iter().filter(|pod| controls(job, pod))
+}
+
 /// The pods to adopt and to release, if there are any, as many as one step may. A Job that is being deleted does neither.
 pub fn claims(job: &JobView, pods: &[Arc<PodView>], limits: &Limits) -> Option<Step> {
     if job.deleting {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::backoff::Backoff;
 use super::parallelism::{PodPlan, manage};
 use super::tally::Tally;
-use super::{Decision, Refused, Situation, claims, decide};
+use super::{Decision, Situation, claims, decide};
+use crate::job::causes::{CREATE, DELETE, UNTRACK};
 use crate::job::index::StoredIndexes;
 use crate::job::limit::Admission;
 use crate::job::status::{Condition, JobStatus};
@@ -19,7 +20,9 @@ use crate::job::view::policies::{FailureRule, SuccessRule};
 use crate::job::view::{CompletionMode, IndexFailures, JobView, Owner, Phase, PodEnd, PodView};
 use crate::job::wire::WireJob;
 use crate::runtime::config::Limits;
+use crate::runtime::errors::WriteError;
 use crate::runtime::identity::{Identity, ResourceVersion};
+use crate::runtime::refusals::{Refusals, WriteKind};
 
 /// The time at which [`Job::decide`] decides.
 pub const NOW: i64 = 100;
@@ -33,7 +36,7 @@ pub fn time(seconds: i64) -> Timestamp {
 #[derive(Clone, Debug)]
 pub struct Job {
     pub view: JobView,
-    refused: Refused,
+    refusals: Refusals,
     failure_rules: Vec<Value>,
 }
 
@@ -48,7 +51,7 @@ impl Job {
             },
         }).to_string())
         .unwrap();
-        Self { view: JobView::parse(wire).unwrap(), refused: Refused::default(), failure_rules: Vec::new() }
+        Self { view: JobView::parse(wire).unwrap(), refusals: Refusals::default(), failure_rules: Vec::new() }
     }
 
     pub fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
@@ -165,15 +168,24 @@ impl Job {
         self.clone().with(|job| job.status = status)
     }
 
+    /// This write was refused a moment ago: of one pod, or of the Job and all its pods.
+    pub fn refuses(mut self, cause: WriteKind, pod: Option<&str>) -> Self {
+        let pod = pod.map(|name| format!("uid-{name}").into());
+        self.refusals.refuse(cause, pod.as_ref(), &WriteError::Deferred, time(NOW));
+        self
+    }
+
     /// A creation or deletion was refused a moment ago.
     pub fn refused(mut self) -> Self {
-        self.refused.pods = true;
+        for cause in [CREATE, DELETE] {
+            self.refusals.refuse(cause, None, &WriteError::Deferred, time(NOW));
+        }
         self
     }
 
     /// The removal of a finalizer was refused a moment ago.
     pub fn refused_untracking(mut self) -> Self {
-        self.refused.untracking = true;
+        self.refusals.refuse(UNTRACK, None, &WriteError::Deferred, time(NOW));
         self
     }
 
@@ -232,7 +244,7 @@ impl Job {
             backoff: &backoff,
             vanished: None,
             numbers_stale,
-            refused: self.refused,
+            refusals: &self.refusals,
         };
         decide(&situation, now, limits)
     }

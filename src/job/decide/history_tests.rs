@@ -11,12 +11,15 @@ use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
 use super::pod_failure_policy::{Verdict, verdict};
 use super::pod_replacement_policy::is_failed;
-use super::{NewPod, Refused, Situation, Step, decide};
+use super::{NewPod, Situation, Step, decide};
+use crate::job::causes::{CREATE, DELETE, UNTRACK};
 use crate::job::limit::Admission;
 use crate::job::status::{COMPLETE, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::config::Limits;
+use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
+use crate::runtime::refusals::Refusals;
 
 /// What happens in a history.
 #[derive(Clone, Debug)]
@@ -158,7 +161,7 @@ impl World {
     }
 
     fn steps(&mut self, writes: &mut usize, (refuse_pods, refuse_untracking): (bool, bool)) -> Result<(), Crash> {
-        let mut refused = Refused::default();
+        let mut refusals = Refusals::default();
         for _ in 0..100 {
             let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
             let situation = Situation {
@@ -168,7 +171,7 @@ impl World {
                 backoff: &self.backoff,
                 vanished: None,
                 numbers_stale: None,
-                refused,
+                refusals: &refusals,
             };
             let limits = Limits {
                 max_uncounted_pods: 3,
@@ -180,9 +183,16 @@ impl World {
             self.backoff = decision.backoff;
             match decision.step {
                 Step::Nothing => return Ok(()),
-                Step::CreatePods { .. } | Step::DeletePods { .. } if refuse_pods => {
-                    assert!(!refused.pods, "it was told that pods are refused");
-                    refused.pods = true;
+                Step::CreatePods { .. } if refuse_pods => {
+                    assert!(!refusals.holds(CREATE, None, time(self.now)), "creations wait");
+                    refusals.refuse(CREATE, None, &WriteError::Deferred, time(self.now));
+                }
+                Step::DeletePods { pods, .. } if refuse_pods => {
+                    for pod in &pods {
+                        let uid = Some(&pod.identity.uid);
+                        assert!(!refusals.holds(DELETE, uid, time(self.now)), "this deletion waits");
+                        refusals.refuse(DELETE, uid, &WriteError::Deferred, time(self.now));
+                    }
                 }
                 Step::CreatePods { pods, .. } => {
                     for new in pods {
@@ -203,9 +213,13 @@ impl World {
                     }
                 }
                 Step::Untrack(pods) => {
-                    assert!(!refused.untracking, "it was told that finalizers are refused");
-                    refused.untracking = refuse_untracking;
-                    for pod in pods.iter().step_by(if refuse_untracking { 2 } else { 1 }) {
+                    for (number, pod) in pods.iter().enumerate() {
+                        let uid = Some(&pod.identity.uid);
+                        assert!(!refusals.holds(UNTRACK, uid, time(self.now)), "this removal waits");
+                        if refuse_untracking && number % 2 == 1 {
+                            refusals.refuse(UNTRACK, uid, &WriteError::Deferred, time(self.now));
+                            continue;
+                        }
                         self.spend(writes)?;
                         self.assert_accounted(pod);
                         self.untrack(&pod.identity.uid);

@@ -44,12 +44,14 @@ use self::failure::Report;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::tally::Tally;
+use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::index::CompletionIndex;
 use super::limit::{Admission, WAITING_ANNOTATION, Waiting};
 use super::status::JobStatus;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use crate::runtime::config::Limits;
 use crate::runtime::events::EventText;
+use crate::runtime::refusals::Refusals;
 
 /// What is known when a decision is made.
 #[derive(Clone, Copy, Debug)]
@@ -66,17 +68,8 @@ pub struct Situation<'a> {
     pub numbers_stale: Option<Timestamp>,
     /// Whether limits admit it.
     pub admission: &'a Admission,
-    /// What was refused a moment ago: attend to the rest, and try that again later.
-    pub refused: Refused,
-}
-
-/// What the API server refused a moment ago.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Refused {
-    /// To create or delete a pod.
-    pub pods: bool,
-    /// To take a finalizer off a pod.
-    pub untracking: bool,
+    /// What the API server refused: those writes wait for the end of their back-offs, and all else goes on.
+    pub refusals: &'a Refusals,
 }
 
 /// What to do next, and when to look again if nothing happens before.
@@ -166,41 +159,49 @@ pub enum Step {
 pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
     let Situation { job, pods, backoff, numbers_stale, .. } = *situation;
     let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), numbers_stale };
+    let held = |cause, pod: &PodView| situation.refusals.holds(cause, Some(&pod.identity.uid), now);
     if job.status.is_finished() {
-        let left = claims::owned(job, pods).filter(|pod| pod.tracked && !situation.refused.untracking);
+        let left = claims::controlled(job, pods).filter(|pod| pod.tracked && !held(UNTRACK, pod));
         let left: Vec<_> = left.take(limits.max_pods_per_sync).cloned().collect();
         return simple(if left.is_empty() { Step::Nothing } else { Step::Untrack(left) });
     }
     if let Some(event) = refusal(job) {
         return simple(Step::Refuse(event));
     }
-    if let Some(step) = claims::claims(job, pods, limits) {
+    let is_held = |pod: &PodView| held(ADOPT, pod) || held(RELEASE, pod);
+    let free: Vec<Arc<PodView>> = pods.iter().filter(|pod| !is_held(pod)).cloned().collect();
+    if let Some(step) = claims::claims(job, &free, limits) {
         return simple(step);
     }
+    let is_claim_held = pods.iter().any(|pod| pod.owner.is_none() && held(ADOPT, pod));
 
     let tally = Tally::of(job, claims::owned(job, pods));
     let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
     let waiting = admission::waiting(situation);
+    let may_annotate = !situation.refusals.holds(WAITING, None, now);
+    let tell = |waiting| admission::tell(situation, waiting).filter(|_| may_annotate).unwrap_or(Step::Nothing);
     if let Some(waiting) = waiting.filter(|_| tally.is_idle() && admission::has_never_run(job)) {
-        return simple(admission::tell(situation, waiting).unwrap_or(Step::Nothing));
+        return simple(tell(waiting));
     }
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
     // An outcome is stored before pods are deleted because of it, or it would look as if they had failed by themselves.
     let is_unstored = outcome.is_none() && admission::is_unstored(situation);
-    if is_unstored && job.status.start_time.is_some() && admission::withdraws(situation) {
+    let is_annotated = is_unstored && job.status.start_time.is_some() && admission::withdraws(situation);
+    if is_annotated && may_annotate {
         return Decision { step: Step::WithdrawWaiting, wake, backoff, numbers_stale };
     }
     let to_store = is_unstored || outcome.is_some() && !job.status.has_outcome();
     if to_store || accounting::is_pressing(job, &tally, limits) {
         let step = account(situation, &tally, outcome.as_ref(), now, limits);
-        if !matches!(step, Step::Nothing) {
+        let is_held = to_store && situation.refusals.holds(STATUS, None, now);
+        if is_held || !matches!(step, Step::Nothing) {
             return Decision { step, wake, backoff, numbers_stale };
         }
     }
-    if !situation.refused.pods {
+    {
         let plan = match outcome {
             Some(_) => parallelism::clear(&tally, limits),
             None if job.deleting => PodPlan::Nothing,
@@ -213,9 +214,14 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
                 None
             }
             // What is left of it from before it was suspended is seen to; more has to wait.
-            PodPlan::Create(_) if waiting.is_some() => None,
+            PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
+            // A pod that could not be adopted may be the one that is missing.
+            PodPlan::Create(_) if is_claim_held || situation.refusals.holds(CREATE, None, now) => None,
             PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
-            PodPlan::Delete { pods, uncounted } => Some(Step::DeletePods { pods, uncounted }),
+            PodPlan::Delete { mut pods, uncounted } => {
+                pods.retain(|pod| !held(DELETE, pod) && !(uncounted && held(UNTRACK, pod)));
+                (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
+            }
         };
         if let Some(step) = step {
             return Decision { step, wake, backoff, numbers_stale };
@@ -223,8 +229,8 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
     }
     let step = match account(situation, &tally, outcome.as_ref(), now, limits) {
         Step::Nothing => match waiting {
-            Some(waiting) => admission::tell(situation, waiting).unwrap_or(Step::Nothing),
-            None if admission::withdraws(situation) => Step::WithdrawWaiting,
+            Some(waiting) => tell(waiting),
+            None if may_annotate && admission::withdraws(situation) => Step::WithdrawWaiting,
             None => Step::Nothing,
         },
         step => step,
@@ -252,8 +258,12 @@ fn account(
     limits: &Limits,
 ) -> Step {
     let job = situation.job;
-    let untrack = accounting::accounted(job, tally, outcome, limits);
-    if untrack.is_empty() || situation.refused.untracking {
+    let refusals = situation.refusals;
+    let held = |pod: &PodView| refusals.holds(UNTRACK, Some(&pod.identity.uid), now);
+    let untrack = accounting::accounted(job, tally, outcome, held, limits);
+    if untrack.is_empty() && refusals.holds(STATUS, None, now) {
+        Step::Nothing
+    } else if untrack.is_empty() {
         accounting::write_status(job, tally, outcome, situation.admission.waits(), now, limits)
     } else {
         // What is stored may be taken off before more is stored: one write then does both for a growing batch.
@@ -353,6 +363,9 @@ mod tests {
         let Step::Untrack(left) = job.decide(&pods).step else { panic!() };
         assert_eq!(names(&left), ["a"]);
         assert!(matches!(job.decide(&pods[1..]).step, Step::Nothing));
+        // Its release was refused until the Job was finished.
+        let Step::Untrack(left) = job.decide(&[pod("c").running(1).label("app", "other")]).step else { panic!() };
+        assert_eq!(names(&left), ["c"]);
     }
 
     #[test]
@@ -411,5 +424,48 @@ mod tests {
         let rest = [pod("a").untracked().running(1), pod("b").succeeded(5)];
         let Step::WriteStatus { status, .. } = job.decide(&rest).step else { panic!() };
         assert_eq!(status.uncounted.succeeded, ["uid-b".into()]);
+    }
+
+    #[test]
+    fn a_refused_status_keeps_no_pod_from_being_created() {
+        let job = Job::new().completions(3).parallelism(2).refuses(STATUS, None);
+        assert!(matches!(job.decide(&[]).step, Step::CreatePods { pods, .. } if pods.len() == 2));
+        let pods = [pod("a").running(1), pod("b").running(1)];
+        assert!(matches!(job.decide(&pods).step, Step::Nothing), "the start is not stored yet, and that waits");
+    }
+
+    #[test]
+    fn no_pod_is_deleted_for_an_outcome_that_cannot_be_stored() {
+        let job = Job::new().completions(3).parallelism(2).backoff_limit(0).started(0);
+        let pods = [pod("a").failed(5), pod("b").running(1)];
+        assert!(matches!(job.decide(&pods).step, Step::WriteStatus { .. }));
+        assert!(matches!(job.refuses(STATUS, None).decide(&pods).step, Step::Nothing));
+    }
+
+    #[test]
+    fn a_pod_that_is_refused_waits_alone() {
+        let job = Job::new().completions(9).parallelism(1).started(0).uncounted(&["uid-a", "uid-b"], &[]);
+        let pods = [pod("a").succeeded(5), pod("b").succeeded(5), pod("c").running(6)];
+        let Step::Untrack(untracked) = job.clone().refuses(UNTRACK, Some("a")).decide(&pods).step else { panic!() };
+        assert_eq!(names(&untracked), ["b"]);
+        let surplus = [pod("a").running(1), pod("b").running(1), pod("c").running(1)];
+        let scaled = job.clone().parallelism(0).refuses(DELETE, Some("a")).refuses(UNTRACK, Some("b"));
+        let Step::DeletePods { pods, .. } = scaled.decide(&surplus).step else { panic!() };
+        assert_eq!(names(&pods), ["c"]);
+        let finished = Job::new().completions(1).condition("FailureTarget").condition("Failed");
+        let left = [pod("a").failed(5), pod("b").failed(6)];
+        let Step::Untrack(untracked) = finished.refuses(UNTRACK, Some("b")).decide(&left).step else { panic!() };
+        assert_eq!(names(&untracked), ["a"]);
+    }
+
+    #[test]
+    fn a_refused_adoption_holds_creation_and_nothing_else() {
+        let job = Job::new().completions(3).parallelism(2).started(0).refuses(ADOPT, Some("orphan"));
+        let pods = [pod("a").succeeded(5), pod("orphan").orphan()];
+        let Step::WriteStatus { status, .. } = job.decide(&pods).step else { panic!() };
+        assert_eq!(status.uncounted.succeeded, ["uid-a".into()]);
+        let another = [pod("other").orphan(), pod("orphan").orphan()];
+        let Step::Claim { adopt, .. } = job.decide(&another).step else { panic!() };
+        assert_eq!(names(&adopt), ["other"]);
     }
 }

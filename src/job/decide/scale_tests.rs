@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
-use super::{Refused, Situation, Step, decide};
+use super::{Situation, Step, decide};
 use crate::job::index::IndexSet;
 use crate::job::limit::Admission;
 use crate::job::status::JobStatus;
 use crate::job::view::{Phase, PodView};
 use crate::runtime::config::Limits;
 use crate::runtime::identity::Uid;
+use crate::runtime::refusals::Refusals;
 
 /// etcd takes no larger object.
 const ETCD_LIMIT: usize = 1_500_000;
@@ -35,7 +36,7 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
             backoff: &backoff,
             vanished: None,
             numbers_stale: None,
-            refused: Refused::default(),
+            refusals: &Refusals::default(),
         };
         let decision = decide(&situation, time(100), &Limits::default());
         backoff = decision.backoff;

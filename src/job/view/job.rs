@@ -28,6 +28,8 @@ pub struct JobView {
     pub identity: Identity,
     /// The UID of its controlling owner, such as a CronJob.
     pub owner: Option<Uid>,
+    /// Its generation: another one means that its spec was changed.
+    pub generation: Option<i64>,
     /// It is being deleted.
     pub deleting: bool,
     /// It carries finalizers, so it cannot vanish at once.
@@ -126,6 +128,7 @@ impl JobView {
                 .flatten()
                 .find(|owner| owner.controller == Some(true))
                 .map(|owner| owner.uid.as_str().into()),
+            generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
             held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
             builtin_wrote: builtin_wrote.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),

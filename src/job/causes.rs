@@ -1,0 +1,25 @@
+//! The kinds of writes of the Job controller, each of which has a back-off of its own when it is refused.
+
+use crate::runtime::refusals::WriteKind;
+
+/// Creation of the Job's pods.
+pub const CREATE: WriteKind = WriteKind { reason: "FailedCreate", failed: "Error creating" };
+/// Deletion of a pod.
+pub const DELETE: WriteKind = WriteKind { reason: "FailedDelete", failed: "Error deleting" };
+/// Adoption of a pod.
+pub const ADOPT: WriteKind = WriteKind { reason: "FailedAdopt", failed: "Error adopting pod" };
+/// Release of a pod that the Job's selector no longer matches.
+pub const RELEASE: WriteKind = WriteKind { reason: "FailedRelease", failed: "Error releasing pod" };
+/// Removal of the tracking finalizer from a pod.
+pub const UNTRACK: WriteKind = WriteKind {
+    reason: "FailedFinalizerRemoval",
+    failed: "Error removing the finalizer batch.kubernetes.io/job-tracking from pod",
+};
+/// Update of the Job's status.
+pub const STATUS: WriteKind = WriteKind { reason: "FailedStatusUpdate", failed: "Error updating status" };
+/// Update of the annotation that says which limit the Job waits for.
+pub const WAITING: WriteKind =
+    WriteKind { reason: "FailedAnnotationUpdate", failed: "Error updating the annotation jobwright.dev/waiting" };
+/// Deletion of a finished Job after its time to live.
+pub const EXPIRE: WriteKind =
+    WriteKind { reason: "FailedDelete", failed: "Error deleting the Job after its time to live" };

@@ -1,0 +1,329 @@
+//! Writes that the API server refused: what is remembered of each, and how it is reported.
+//!
+//! One object has one back-off for each cause, a kind of write, so that whatever else happens to the object neither
+//! repeats a refused write early nor lengthens its back-off. A change of the object's spec ends all its back-offs, and
+//! a write that succeeds ends its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::errors::WriteError;
+use super::events::EventText;
+use super::identity::Uid;
+
+/// First back-off after a refusal; each further refusal doubles the back-off.
+const FIRST: Duration = Duration::from_secs(1);
+/// Longest back-off after a refusal.
+pub const LONGEST: Duration = Duration::from_secs(60);
+
+/// A kind of write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WriteKind {
+    /// Reason of the Warning event about a refusal.
+    pub reason: &'static str,
+    /// Beginning of the event's message: what failed.
+    pub failed: &'static str,
+}
+
+/// What the API server refused for one object, and until when each write waits.
+#[derive(Clone, Debug, Default)]
+pub struct Refusals {
+    generation: Option<i64>,
+    held: BTreeMap<(WriteKind, Option<Uid>), Held>,
+}
+
+/// One refused write.
+#[derive(Clone, Debug)]
+struct Held {
+    refusals: u32,
+    since: Timestamp,
+    wait: Duration,
+    /// The API server was unavailable or overloaded, and refused nothing.
+    is_outage: bool,
+    /// Number of the object's live pods at the refusal, if a quota refused: fewer pods make room.
+    occupied: Option<usize>,
+}
+
+impl Held {
+    /// The end of the back-off, if it has not passed. A clock that was set back ends the back-off too.
+    fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        let end = self.since.checked_add(self.wait).unwrap_or(self.since);
+        (self.since <= now && now < end).then_some(end)
+    }
+}
+
+impl Refusals {
+    /// Takes note of the object's generation. Another generation than before ends all back-offs.
+    pub fn seen(&mut self, generation: Option<i64>) {
+        if self.generation != generation {
+            self.held.clear();
+            self.generation = generation;
+        }
+    }
+
+    /// Takes note of a refusal of a write to the object itself, or to one of its parts; returns the back-off.
+    pub fn refuse(&mut self, cause: WriteKind, part: Option<&Uid>, error: &WriteError, now: Timestamp) -> Duration {
+        let key = (cause, part.cloned());
+        let refusals = self.held.get(&key).map_or(0, |held| held.refusals).saturating_add(1);
+        let wait = FIRST.saturating_mul(1 << (refusals - 1).min(16)).min(LONGEST);
+        let is_outage = !error.is_refusal();
+        self.held.insert(key, Held { refusals, since: now, wait, is_outage, occupied: None });
+        wait
+    }
+
+    /// Takes note that a quota caused the refusal while the object had this number of live pods.
+    pub fn mark_quota(&mut self, cause: WriteKind, occupied: usize) {
+        if let Some(held) = self.held.get_mut(&(cause, None)) {
+            held.occupied = Some(occupied);
+        }
+    }
+
+    /// Ends a write's wait, but not its back-off, if the object has fewer live pods than when a quota refused.
+    pub fn room_made(&mut self, cause: WriteKind, occupied: usize) {
+        if let Some(held) = self.held.get_mut(&(cause, None))
+            && held.occupied.is_some_and(|before| occupied < before)
+        {
+            held.wait = Duration::ZERO;
+        }
+    }
+
+    /// Takes note that a write succeeded.
+    pub fn succeed(&mut self, cause: WriteKind, part: Option<&Uid>) {
+        if !self.held.is_empty() {
+            self.held.remove(&(cause, part.cloned()));
+        }
+    }
+
+    /// Returns until when a write has to wait.
+    pub fn until(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> Option<Timestamp> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let whole = || self.held.get(&(cause, None))?.until(now);
+        let of_part = part.and_then(|part| self.held.get(&(cause, Some(part.clone())))?.until(now));
+        of_part.max(whole())
+    }
+
+    /// Returns whether a write has to wait.
+    pub fn holds(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> bool {
+        self.until(cause, part, now).is_some()
+    }
+
+    /// Returns when the next write may be repeated.
+    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.held.values().filter_map(|held| held.until(now)).min()
+    }
+
+    /// Forgets the parts that `keep` does not pick: they no longer exist.
+    pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
+        self.held.retain(|(_, part), _| part.as_ref().is_none_or(&keep));
+    }
+
+    /// Ends the back-offs of writes that failed for want of an answer; returns whether there were any.
+    pub fn outage_over(&mut self) -> bool {
+        let before = self.held.len();
+        self.held.retain(|_, held| !held.is_outage);
+        self.held.len() < before
+    }
+
+    /// Forgets back-offs that ended long ago, of objects that nothing else is remembered of.
+    pub fn forget_old(&mut self, now: Timestamp) {
+        let is_recent = |held: &Held| {
+            let age = now.duration_since(held.since);
+            age.unsigned_abs() < 2 * LONGEST
+        };
+        self.held.retain(|_, held| is_recent(held));
+    }
+
+    /// Number of writes that were refused and have not succeeded since.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nothing was refused.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+/// The refusals of many objects.
+#[derive(Debug, Default)]
+pub struct Book(Mutex<HashMap<Uid, Refusals>>);
+
+impl Book {
+    /// Reads or changes what is remembered of one object. An object without refusals takes no room.
+    pub fn of<R>(&self, object: &Uid, look: impl FnOnce(&mut Refusals) -> R) -> R {
+        let mut book = self.lock();
+        let Some(known) = book.get_mut(object) else {
+            let mut new = Refusals::default();
+            let result = look(&mut new);
+            if !new.is_empty() {
+                book.insert(object.clone(), new);
+            }
+            return result;
+        };
+        let result = look(known);
+        if known.is_empty() {
+            book.remove(object);
+        }
+        result
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, object: &Uid) {
+        self.lock().remove(object);
+    }
+
+    /// Forgets all objects.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uid, Refusals>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The Warning event about a refused write: what failed, on which object, and the words of whoever refused.
+pub fn event(cause: WriteKind, object: Option<&str>, error: &WriteError) -> EventText {
+    let words = error.to_string();
+    // The API server's own messages name the object; those of webhooks need not.
+    let object = object.filter(|object| !words.contains(*object));
+    let object = object.map_or_else(String::new, |object| format!(" {object}"));
+    EventText::warning(cause.reason, format!("{}{object}: {words}", cause.failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CREATE: WriteKind = WriteKind { reason: "FailedCreate", failed: "Error creating" };
+    const UNTRACK: WriteKind =
+        WriteKind { reason: "FailedFinalizerRemoval", failed: "Error removing the finalizer from pod" };
+
+    fn answer(code: u16, message: &str) -> WriteError {
+        kube::Error::Api(Box::new(Status { code, ..Status::failure(message, "Forbidden") })).into()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn each_refusal_doubles_the_back_off_up_to_a_minute_and_success_ends_it() {
+        let (mut refusals, denied) = (Refusals::default(), answer(403, "denied"));
+        let waits: Vec<u64> = (0..8).map(|_| refusals.refuse(CREATE, None, &denied, at(0)).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(refusals.until(CREATE, None, at(59)), Some(at(60)));
+        assert_eq!(refusals.until(CREATE, None, at(60)), None);
+        assert_eq!(refusals.until(CREATE, None, at(-1)), None, "the clock was set back");
+        refusals.succeed(CREATE, None);
+        assert_eq!(refusals.refuse(CREATE, None, &denied, at(100)).as_secs(), 1);
+    }
+
+    #[test]
+    fn causes_and_parts_wait_for_themselves() {
+        let (mut refusals, denied) = (Refusals::default(), answer(403, "denied"));
+        let (a, b) = (Uid::from("a"), Uid::from("b"));
+        refusals.refuse(UNTRACK, Some(&a), &denied, at(0));
+        assert!(refusals.holds(UNTRACK, Some(&a), at(0)));
+        assert!(!refusals.holds(UNTRACK, Some(&b), at(0)) && !refusals.holds(CREATE, None, at(0)));
+        refusals.refuse(CREATE, None, &denied, at(0));
+        refusals.refuse(CREATE, None, &denied, at(1));
+        assert_eq!(refusals.next(at(0)), Some(at(1)));
+        refusals.retain(|part| *part != a);
+        assert_eq!(refusals.next(at(1)), Some(at(3)), "the pod is gone");
+    }
+
+    #[test]
+    fn a_book_has_room_for_refusals_alone() {
+        let (book, job) = (Book::default(), Uid::from("job"));
+        book.of(&job, |refusals| refusals.seen(Some(1)));
+        assert_eq!(book.lock().len(), 0);
+        book.of(&job, |refusals| refusals.refuse(CREATE, None, &answer(403, "denied"), at(0)));
+        assert!(book.of(&job, |refusals| refusals.holds(CREATE, None, at(0))));
+        book.of(&job, |refusals| refusals.succeed(CREATE, None));
+        assert_eq!(book.lock().len(), 0);
+    }
+
+    #[test]
+    fn a_changed_spec_ends_all_back_offs() {
+        let mut refusals = Refusals::default();
+        refusals.seen(Some(1));
+        refusals.refuse(CREATE, None, &answer(422, "invalid"), at(0));
+        refusals.seen(Some(1));
+        assert!(refusals.holds(CREATE, None, at(0)));
+        refusals.seen(Some(2));
+        assert!(refusals.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_an_outage_ends_the_back_offs_of_what_was_not_refused() {
+        let mut refusals = Refusals::default();
+        refusals.refuse(CREATE, None, &answer(503, "unavailable"), at(0));
+        refusals.refuse(UNTRACK, Some(&"a".into()), &answer(403, "denied"), at(0));
+        assert!(refusals.outage_over() && !refusals.outage_over());
+        assert_eq!(refusals.len(), 1);
+    }
+
+    #[test]
+    fn a_pod_that_ends_makes_room_in_a_quota_and_the_back_off_grows_on() {
+        let (mut refusals, denied) = (Refusals::default(), answer(403, "exceeded quota: pods"));
+        refusals.refuse(CREATE, None, &denied, at(0));
+        refusals.refuse(CREATE, None, &denied, at(1));
+        refusals.room_made(CREATE, 2);
+        assert!(refusals.holds(CREATE, None, at(1)), "no quota refused");
+        refusals.mark_quota(CREATE, 3);
+        refusals.room_made(CREATE, 3);
+        assert!(refusals.holds(CREATE, None, at(1)));
+        refusals.room_made(CREATE, 2);
+        assert!(!refusals.holds(CREATE, None, at(1)));
+        assert_eq!(refusals.refuse(CREATE, None, &denied, at(1)).as_secs(), 4);
+    }
+
+    #[test]
+    fn an_event_names_the_object_once_and_repeats_the_words() {
+        let kube_names = event(UNTRACK, Some("job-x"), &answer(403, "pods \"job-x\" is forbidden: policy 'p'"));
+        assert_eq!(
+            kube_names.message,
+            "Error removing the finalizer from pod: pods \"job-x\" is forbidden: policy 'p'"
+        );
+        let webhook = event(UNTRACK, Some("job-x"), &answer(403, "admission webhook denied the request"));
+        assert_eq!(
+            webhook.message,
+            "Error removing the finalizer from pod job-x: admission webhook denied the request"
+        );
+    }
+
+    proptest! {
+        /// Whatever else happens to the object, the attempts at a refused write are 1, 2, 4, … s apart.
+        #[test]
+        fn refused_writes_are_as_far_apart_as_their_back_off_says(gaps in prop::collection::vec(0_i64..900, 1..300), other in any::<u64>()) {
+            let (mut refusals, denied) = (Refusals::default(), answer(403, "denied"));
+            let (mut now, mut attempts) = (0_i64, Vec::new());
+            for (number, gap) in gaps.into_iter().enumerate() {
+                // Each is a pod event that starts a sync, in milliseconds.
+                now += gap;
+                let time = Timestamp::from_millisecond(1_700_000_000_000 + now).unwrap();
+                if other >> (number % 64) & 1 == 1 {
+                    refusals.refuse(UNTRACK, Some(&format!("{number}").into()), &denied, time);
+                    refusals.succeed(UNTRACK, Some(&format!("{}", number / 2).into()));
+                }
+                if !refusals.holds(CREATE, None, time) {
+                    refusals.refuse(CREATE, None, &denied, time);
+                    attempts.push(now);
+                }
+            }
+            for (step, pair) in attempts.windows(2).enumerate() {
+                let wait = 1000_i64 << step.min(6);
+                prop_assert!(pair[1] - pair[0] >= wait.min(60_000), "{attempts:?}");
+            }
+        }
+    }
+}
