@@ -25,6 +25,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_text_is_cut_between_two_characters_and_loses_no_more_than_it_must(text in "\\PC{0,40}", most in 0_usize..80) {
             let (beginning, ending) = (beginning(&text, most), ending(&text, most));

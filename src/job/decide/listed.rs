@@ -112,6 +112,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn each_pod_is_in_exactly_one_count(
             pods in prop::collection::vec((0..4_u8, any::<bool>(), 0..3_u32, 0..3_u8), 0..12),
