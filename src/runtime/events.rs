@@ -18,10 +18,8 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::correlate::{Correlator, Observed};
-use super::deadline::bounded;
 use super::errors::message;
 use super::identity::Identity;
-use super::liveness::Pulse;
 use super::text::beginning;
 
 /// The component that events name as their source.
@@ -98,7 +96,6 @@ pub struct Writer {
 pub fn recorder(client: Client, clock: Clock) -> (Recorder, Writer) {
     let (sender, inbox) = mpsc::channel(WAITING);
     let recorder = Recorder { sender, dropped: Arc::default() };
-    let client = bounded(client, &Pulse::default());
     (recorder, Writer { client, clock, inbox, correlator: Correlator::default(), sequence: 0 })
 }
 

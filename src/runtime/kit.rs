@@ -6,9 +6,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{Api, Client, Resource};
 
 use super::clock::Clock;
-use super::deadline::bounded;
 use super::events::Recorder;
-use super::liveness::Pulse;
 use super::watch::WatchMetrics;
 use super::worker::SyncMetrics;
 use super::writes::Writes;
@@ -16,7 +14,7 @@ use super::writes::Writes;
 /// What every controller is built with.
 #[derive(Clone)]
 pub struct Kit {
-    /// The connection to the API server.
+    /// The client of the API server. Its requests have deadlines, as in [`super::transport`].
     pub client: Client,
     /// The namespace to work in; none for all.
     pub namespace: Option<String>,
@@ -44,13 +42,7 @@ impl Kit {
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
-        self.api_of(bounded(self.client.clone(), &metrics.pulse))
-    }
-
-    /// The same, with a deadline for each request.
-    #[must_use]
-    pub fn with_deadlines(&self) -> Self {
-        Self { client: bounded(self.client.clone(), &Pulse::default()), ..self.clone() }
+        self.api_of(metrics.pulse.recorded_by(self.client.clone()))
     }
 
     fn api_of<K>(&self, client: Client) -> Api<K>

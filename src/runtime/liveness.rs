@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::Request;
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
 use tokio::time::Instant;
 
 /// How often the task of a watch records that it runs, even if nothing happens.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Longest time for which the task of a watch may not run.
 const TASK: Duration = Duration::from_secs(300);
-/// Longest time for which one sync may not advance. Each of its requests has a deadline of at most 135 s, and a
+/// Longest time for which one sync may not advance. Each of its requests has a deadline of at most 120 s, and a
 /// sync that waits for the gate of writes is woken every minute.
 const SYNC: Duration = Duration::from_secs(300);
 /// Longest time for which a watch may hear nothing, while this process hears something else from the API server. The API
@@ -52,6 +56,27 @@ impl Pulse {
     /// Records that the API server sent something.
     pub fn heard(&self) {
         self.change(|signs| signs.heard = Some(Instant::now()));
+    }
+
+    /// Returns the same client. It records each response, and each part of its body that arrives, as a sign of life.
+    #[must_use]
+    pub fn recorded_by(&self, client: Client) -> Client {
+        let namespace = client.default_namespace().to_owned();
+        let pulse = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (client, pulse) = (client.clone(), pulse.clone());
+            async move {
+                let response = client.send(request).await?;
+                pulse.heard();
+                Ok::<_, kube::Error>(response.map(|body| {
+                    body.map_frame(move |frame| {
+                        pulse.heard();
+                        frame
+                    })
+                }))
+            }
+        });
+        Client::new(service, namespace)
     }
 
     /// The signs of life so far.
@@ -189,6 +214,20 @@ mod tests {
             let problems = stuck_watches(now, &[("pods", watch)], &[other]);
             assert_eq!(!problems.is_empty(), stuck, "{case}: {problems:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn response_and_each_part_of_its_body_are_signs_of_life() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(b"part".to_vec())))
+        });
+        let pulse = Pulse::default();
+        let client = pulse.recorded_by(Client::new(service, "default"));
+        let response = client.send(Request::new(Body::empty())).await.expect("a response");
+        let first = pulse.signs().heard.expect("the response is a sign");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        response.into_body().collect().await.expect("a body");
+        assert!(pulse.signs().heard > Some(first), "the body is another one");
     }
 
     #[tokio::test(start_paused = true)]

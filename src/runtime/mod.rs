@@ -6,7 +6,6 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod correlate;
-pub mod deadline;
 pub mod election;
 pub mod errors;
 pub mod events;

@@ -4,7 +4,7 @@
 //! half of it, and a pause if one was asked for) and grows back with each success, so no fixed rate has to be guessed.
 //! Closed, it lets no write begin and waits for those under way. Where a Lease says who may write, it is open only
 //! until the time the Lease was last renewed for, whatever else the process is busy with, and whether or not the machine
-//! slept meanwhile. Each write has a deadline.
+//! slept meanwhile. The client gives each write its deadline.
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,6 @@ use tokio::time::Instant;
 
 use super::clock::Deadline;
 use super::config::FIELD_MANAGER;
-use super::deadline::{REQUEST, within};
 use super::errors::WriteError;
 use super::identity::Uid;
 
@@ -69,7 +68,7 @@ impl Writes {
         let permit = self.enter().await?;
         let result = tokio::select! {
             biased;
-            result = self.while_open(within(REQUEST, write)) => result,
+            result = self.while_open(write) => result,
             () = cut => Err(WriteError::Cut),
         };
         self.learn(result.as_ref().err());
@@ -235,9 +234,17 @@ impl Drop for Permit<'_> {
 mod tests {
     use super::*;
     use crate::runtime::clock::{Clock, Moment};
+    use crate::runtime::transport::deadline::Deadlines;
+    use http::{Request, Response};
     use jiff::Timestamp;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::client::Body;
     use kube::core::Status;
+    use kube::{Api, Client};
+    use std::convert::Infallible;
+    use std::future::pending;
     use std::sync::Arc;
+    use tower::Layer;
 
     fn answer(code: u16, retry_after_seconds: u32) -> kube::Error {
         let details = kube::core::response::StatusDetails {
@@ -382,7 +389,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn write_without_an_answer_ends_at_its_deadline_with_an_unknown_outcome() {
         let writes = Writes::new(1);
-        let error = writes.run(std::future::pending::<kube::Result<()>>()).await.unwrap_err();
+        let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let pods: Api<Pod> = Api::default_namespaced(Client::new(Deadlines::default().layer(never), "default"));
+        let error = writes.run(pods.create(&post_params(), &Pod::default())).await.unwrap_err();
         assert!(error.is_ambiguous(), "{error}");
         assert_eq!(writes.in_flight(), 0);
     }

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::job::view::retention::Retention;
 use crate::runtime::cache::{Cache, Cached, Change, Source};
-use crate::runtime::deadline::bounded;
 use crate::runtime::identity::{Identity, ResourceVersion, Uid};
 use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
 
@@ -73,7 +72,7 @@ impl Namespaces {
     /// Keeps the cache in step with the API server for as long as it is polled, and calls `changed` with the name of each
     /// namespace whose retention changed.
     pub async fn watch(&self, client: Client, changed: impl Fn(&str)) {
-        let (api, metrics) = (Api::all(bounded(client, &self.watched.pulse)), self.watched.clone());
+        let (api, metrics) = (Api::all(self.watched.pulse.recorded_by(client)), self.watched.clone());
         let watch: Watch<WireNamespace, NamespaceView> =
             Watch { api, label: None, parse: NamespaceView::parse, metrics };
         let tell = |news: News<NamespaceView>| {

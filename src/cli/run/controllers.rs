@@ -55,7 +55,6 @@ pub struct Controllers {
 impl Controllers {
     /// The controllers that the arguments name, doing nothing yet.
     pub fn new(arguments: &Arguments, kit: &Kit, registry: &mut Registry) -> Self {
-        let kit = &kit.with_deadlines();
         let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(), JobMetrics::new(registry)));
         let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
             Arc::new(cronjob::Controller::new(

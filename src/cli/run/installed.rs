@@ -6,7 +6,6 @@ use kube::Client;
 
 use super::ControllerName;
 use crate::jobschedule::API_VERSION;
-use crate::runtime::deadline::{REQUEST, within};
 use crate::runtime::errors::message;
 use crate::runtime::health::Health;
 
@@ -34,7 +33,7 @@ impl Installed {
 /// Asks the API server, for as long as it takes.
 pub async fn look(client: &Client, health: &Health) -> Installed {
     loop {
-        match within(REQUEST, client.list_api_group_resources(API_VERSION)).await {
+        match client.list_api_group_resources(API_VERSION).await {
             Ok(found) => {
                 health.set(PART, None);
                 let has = |name: &str| found.resources.iter().any(|resource| resource.name == name);

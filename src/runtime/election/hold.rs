@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::Election;
 use super::lease::Seen;
 use super::record::LastWrites;
-use crate::runtime::deadline::within;
 use crate::runtime::errors::message;
+use crate::runtime::transport::deadline::within;
 use crate::runtime::writes::post_params;
 
 /// How long the release of the Lease may take, with all its attempts.

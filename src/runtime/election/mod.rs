@@ -25,9 +25,9 @@ use kube::{Api, Client};
 
 use self::lease::{Candidate, Handover, Seen};
 use super::clock::{Clock, Moment};
-use super::deadline::{bounded, within};
 use super::errors::message;
 use super::health::Health;
+use super::transport::deadline::within;
 use super::watch::Reconnect;
 use super::writes::{Writes, post_params};
 
@@ -75,7 +75,7 @@ impl Election {
     ) -> Self {
         // Until the Lease is taken.
         writes.cut();
-        let leases = Api::namespaced(bounded(client, &health.pulse()), &settings.namespace);
+        let leases = Api::namespaced(health.pulse().recorded_by(client), &settings.namespace);
         let seen = Mutex::new(Seen { lease: None, at: clock.moment() });
         Self { leases, settings, me, writes, clock, health, seen, in_doubt: AtomicBool::new(false) }
     }

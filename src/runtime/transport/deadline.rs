@@ -1,8 +1,10 @@
 //! Deadlines for requests to the API server: a tower layer that ends whatever takes too long.
 //!
-//! A request that misses its deadline is dropped, which closes its connection. All times are on tokio's clock, so
-//! simulated API servers can use the layer too.
+//! Every client that this crate builds has the layer, so nothing else has to bound a request, unless it needs a shorter
+//! deadline: see [`within`]. A request that misses its deadline is dropped, which closes its connection. All times are on
+//! tokio's clock, so simulated API servers can use the layer too.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,11 +41,22 @@ pub const HTTP1_SILENCE: Duration = Duration::from_secs(40);
 #[derive(Debug, Error)]
 pub enum Late {
     /// No response headers, or no complete response, within the deadline.
-    #[error("no complete response within {} s", .0.as_secs())]
+    #[error("no complete response within {0:?}")]
     Answer(Duration),
     /// A response paused for too long.
-    #[error("no data for {} s in the middle of a response", .0.as_secs())]
+    #[error("no data for {0:?} in the middle of a response")]
     Silent(Duration),
+}
+
+/// Makes a request with a deadline that is shorter than the layer's, and drops the request when `limit` has passed.
+///
+/// # Errors
+/// Those of the request; an error without a status code where the response was late.
+pub async fn within<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(result) => result,
+        Err(_) => Err(kube::Error::Service(Box::new(Late::Answer(limit)))),
+    }
 }
 
 /// Layer that gives every request its deadline.
@@ -277,7 +290,7 @@ mod tests {
         for (method, uri) in [("GET", POD), ("GET", PODS), ("POST", PODS), ("PATCH", POD), ("GET", WATCH)] {
             let (seconds, result) = send(method, uri, never, Then::Ends).await;
             assert_eq!(seconds, 40, "{method} {uri} whose headers never come");
-            assert!(result.unwrap_err().contains("no complete response within 40 s"));
+            assert!(result.unwrap_err().contains("no complete response within 40s"));
         }
         for (method, uri, then, expected) in [
             ("GET", POD, Then::Silence, 40),

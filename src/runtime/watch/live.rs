@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::LiveScope;
-use crate::runtime::deadline::within;
 use crate::runtime::errors::message;
 use crate::runtime::identity::Identity;
+use crate::runtime::transport::deadline::within;
 
 /// The limit of reads in flight.
 const AT_ONCE: usize = 16;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::stream;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -15,10 +15,11 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tower::Layer;
 
 use super::*;
-use crate::runtime::deadline::bounded;
 use crate::runtime::identity::Uid;
+use crate::runtime::transport::deadline::Deadlines;
 
 const LABEL: &str = "watched";
 
@@ -91,7 +92,9 @@ impl Server {
                 let event = events.recv().await?;
                 Some((Ok(Frame::data(Bytes::from(format!("{event}\n")))), events))
             });
-            return Some(Response::new(BodyExt::boxed_unsync(StreamBody::new(frames))));
+            // The transport checks the connection of a watch over HTTP/2, so the watch may be silent.
+            let body = BodyExt::boxed_unsync(StreamBody::new(frames));
+            return Some(Response::builder().version(Version::HTTP_2).body(body).expect("an answer"));
         }
         if path.ends_with("/configmaps") {
             let items = self.lists.pop_front()?;
@@ -126,7 +129,7 @@ impl Stage {
             }
         });
         let metrics = WatchMetrics::default();
-        let client = bounded(Client::new(service, "default"), &metrics.pulse);
+        let client = Client::new(Deadlines::default().layer(service), "default");
         let watch: Watch<ConfigMap, Thing> = Watch { api: Api::all(client), label, parse, metrics };
         let (cache, synced) = (Arc::new(Cache::default()), Arc::new(Synced::default()));
         let mut task = tokio::task::JoinSet::new();
