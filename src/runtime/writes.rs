@@ -88,9 +88,16 @@ impl Writes {
         (state.closed, state.open_until) = (false, Some(until));
     }
 
-    /// Moves the time until which writes may begin; a closed gate stays closed.
-    pub fn extend(&self, until: Deadline) {
-        self.lock().open_until = Some(until);
+    /// Moves the time until which writes may begin; a closed gate stays closed. Returns false, and moves nothing, if that time
+    /// has passed: writes may have been refused since then, and another replica may have written.
+    #[must_use]
+    pub fn extend(&self, until: Deadline) -> bool {
+        let mut state = self.lock();
+        if state.is_past() {
+            return false;
+        }
+        state.open_until = Some(until);
+        true
     }
 
     /// Lets no more writes begin and gives up those under way: somebody else may be writing from now on.
@@ -347,10 +354,12 @@ mod tests {
         writes.open_until(after(&clock, 10));
         assert!(writes.run(async { Ok(()) }).await.is_ok());
         tokio::time::advance(Duration::from_secs(9)).await;
-        writes.extend(after(&clock, 10));
+        assert!(writes.extend(after(&clock, 10)));
         tokio::time::advance(Duration::from_secs(9)).await;
         assert!(writes.run(async { Ok(()) }).await.is_ok(), "renewed");
         tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
+        assert!(!writes.extend(after(&clock, 10)), "renewed too late");
         assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
         writes.open_until(after(&clock, 10));
         assert!(writes.run(async { Ok(()) }).await.is_ok(), "won again");

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Election;
 use super::lease::Seen;
 use super::record::LastWrites;
+use crate::runtime::clock::Moment;
 use crate::runtime::errors::message;
 use crate::runtime::transport::deadline::within;
 use crate::runtime::writes::post_params;
@@ -24,6 +25,8 @@ const RELEASE_AGAIN: Duration = Duration::from_millis(100);
 enum Lost {
     /// Another replica holds the Lease.
     Taken(String),
+    /// The renew deadline has passed.
+    TooLate,
     /// It may succeed next time.
     Failed(kube::Error),
 }
@@ -35,19 +38,23 @@ impl Election {
         let mut finish = std::pin::pin!(finish);
         let mut pause = self.settings.retry_period;
         loop {
+            let deadline = self.renewed_at() + self.settings.renew_deadline;
+            let left = || deadline.saturating_duration_since(self.clock.moment());
             tokio::select! {
                 biased;
                 () = &mut finish => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.min(left())) => {}
             }
             pause = self.settings.retry_period;
-            let deadline = self.renewed_at() + self.settings.renew_deadline;
-            let left = deadline.saturating_duration_since(self.clock.moment());
-            let lost = match tokio::time::timeout(self.attempt(left), self.renew()).await {
+            let late = || format!("no renewal within {:?}", self.settings.renew_deadline);
+            let lost = match tokio::time::timeout(self.attempt(left()), self.renew(deadline)).await {
                 Ok(Ok(until)) => {
-                    self.writes.extend(self.clock.deadline(until));
-                    continue;
+                    if self.writes.extend(self.clock.deadline(until)) {
+                        continue;
+                    }
+                    late()
                 }
+                Ok(Err(Lost::TooLate)) => late(),
                 Ok(Err(Lost::Taken(holder))) => format!("{holder} holds it now"),
                 Ok(Err(Lost::Failed(error))) => {
                     tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot renew the Lease; trying again");
@@ -63,7 +70,7 @@ impl Election {
                         pause = Duration::ZERO;
                         continue;
                     }
-                    format!("no renewal within {:?}", self.settings.renew_deadline)
+                    late()
                 }
             };
             self.writes.cut();
@@ -79,7 +86,11 @@ impl Election {
         (left / 2).max(least).min(left)
     }
 
-    async fn renew(&self) -> Result<crate::runtime::clock::Moment, Lost> {
+    /// Renews the Lease, if its holder may still count on it: after the deadline, another one may have held it meanwhile.
+    async fn renew(&self, deadline: Moment) -> Result<Moment, Lost> {
+        if self.clock.moment() >= deadline {
+            return Err(Lost::TooLate);
+        }
         match self.try_take(&self.seen()).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             result => return result.map_err(Lost::Failed),

@@ -22,6 +22,10 @@ enum Fate {
     Lost,
     /// It takes effect, and no answer comes.
     Unheard,
+    /// It takes effect, and the answer comes a second later.
+    Late,
+    /// It is answered with an error of the server.
+    Failed,
 }
 
 /// A server of one Lease.
@@ -80,11 +84,17 @@ fn client(server: &Shared) -> Client {
                 let mut server = server.lock().unwrap();
                 let fate = server.fates.pop_front().unwrap_or(Fate::Answered);
                 server.requests.push(parts.method.clone());
-                let answer = if fate == Fate::Lost { (0, Value::Null) } else { server.answer(&parts.method, body) };
+                let answer = match fate {
+                    Fate::Lost => (0, Value::Null),
+                    Fate::Failed => (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"})),
+                    _ => server.answer(&parts.method, body),
+                };
                 (fate, answer)
             };
-            if fate != Fate::Answered {
-                std::future::pending::<()>().await;
+            match fate {
+                Fate::Answered | Fate::Failed => {}
+                Fate::Late => tokio::time::sleep(Duration::from_secs(1)).await,
+                Fate::Lost | Fate::Unheard => std::future::pending().await,
             }
             let body = Body::from(answer.to_string().into_bytes());
             Ok::<_, Infallible>(Response::builder().status(code).body(body).expect("an answer"))
@@ -220,11 +230,51 @@ async fn finished_holder_awaits_the_renewal_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn holder_that_slept_past_its_deadline_leads_no_more() {
+async fn holder_whose_renewals_fail_stops_at_the_deadline_and_asks_no_more() {
+    let server = Shared::default();
+    let (mut election, writes) = election(&server);
+    // The deadline is no multiple of it.
+    election.settings.retry_period = Duration::from_secs(3);
+    election.take_if_free().await.expect("nobody holds it");
+    fates(&server, &[Fate::Failed; 20]);
+    let begun = Instant::now();
+    election.keep(std::future::pending()).await;
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!(server.lock().unwrap().fates.len(), 17, "requests after 3, 6 and 9 s alone");
+    assert!(!can_write(&writes).await);
+}
+
+/// A clock, and how long the machine slept: tokio's clock stands still meanwhile.
+fn sleeping_clock() -> (Clock, Arc<Mutex<Duration>>) {
     let slept = Arc::new(Mutex::new(Duration::ZERO));
     let origin = Instant::now();
     let moment = slept.clone();
     let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(origin.elapsed() + *moment.lock().unwrap()));
+    (clock, slept)
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewal_that_is_answered_after_the_deadline_does_not_keep_the_lease() {
+    let (clock, slept) = sleeping_clock();
+    let server = Shared::default();
+    let (election, writes) = election_on(&server, clock);
+    election.take_if_free().await.expect("nobody holds it");
+    fates(&server, &[Fate::Late]);
+    let sleeps = async {
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        *slept.lock().unwrap() = Duration::from_secs(60);
+    };
+    let kept = tokio::time::timeout(Duration::from_secs(30), election.keep(std::future::pending()));
+    let (kept, ()) = tokio::join!(kept, sleeps);
+    assert!(kept.is_ok(), "it leads on, although another replica may have led meanwhile");
+    assert!(!can_write(&writes).await);
+    election.take().await;
+    assert!(can_write(&writes).await, "it takes the Lease again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn holder_that_slept_past_its_deadline_leads_no_more() {
+    let (clock, slept) = sleeping_clock();
     let server = Shared::default();
     let (election, writes) = election_on(&server, clock);
     election.take_if_free().await.expect("nobody holds it");
