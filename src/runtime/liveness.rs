@@ -25,6 +25,8 @@ const SYNC: Duration = Duration::from_secs(300);
 /// Longest time for which a watch may hear nothing, while this process hears something else from the API server. The API
 /// server ends each watch within five minutes, because that is what the watch asks for.
 const SILENCE: Duration = Duration::from_secs(720);
+/// Longest pause between two signs of an API server that is there the whole time: more than one watch lasts.
+const PAUSE: Duration = Duration::from_secs(360);
 /// The API server is there if it answered something within this time.
 const ANSWERED: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,8 @@ pub struct Signs {
     pub ran: Option<Instant>,
     /// When the API server last answered, or sent an event or a bookmark.
     pub heard: Option<Instant>,
+    /// When the API server first did so after it had been silent for longer than any watch lasts.
+    pub answering: Option<Instant>,
 }
 
 impl Pulse {
@@ -55,7 +59,13 @@ impl Pulse {
 
     /// Records that the API server sent something.
     pub fn heard(&self) {
-        self.change(|signs| signs.heard = Some(Instant::now()));
+        let now = Instant::now();
+        self.change(|signs| {
+            if signs.heard.is_none_or(|heard| now.saturating_duration_since(heard) > PAUSE) {
+                signs.answering = Some(now);
+            }
+            signs.heard = Some(now);
+        });
     }
 
     /// Returns the same client. It records each response, and each part of its body that arrives, as a sign of life.
@@ -92,8 +102,12 @@ impl Pulse {
 /// The watches that are stuck, and why. `watches` have names; `others` prove no more than that the API server answers.
 pub fn stuck_watches(now: Instant, watches: &[(&'static str, Signs)], others: &[Signs]) -> Vec<String> {
     let since = |at: Instant| now.saturating_duration_since(at);
-    let heard = watches.iter().map(|(_, signs)| signs).chain(others).filter_map(|signs| signs.heard).max();
-    let answers = heard.is_some_and(|heard| since(heard) <= ANSWERED);
+    // After an outage, each watch gets as long as any to hear something again.
+    let has_answered = |signs: &Signs| {
+        signs.heard.is_some_and(|heard| since(heard) <= ANSWERED)
+            && signs.answering.is_some_and(|at| since(at) > SILENCE)
+    };
+    let answers = watches.iter().map(|(_, signs)| signs).chain(others).any(has_answered);
     let problem = |&(name, signs): &(&'static str, Signs)| {
         // A watch that has not begun is not expected to move.
         let (begun, ran) = (signs.begun?, signs.ran?);
@@ -196,8 +210,9 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| Some(start + Duration::from_secs(seconds));
         let now = start + Duration::from_secs(10_000);
-        let signs = |begun, ran, heard| Signs { begun, ran, heard };
+        let signs = |begun, ran, heard| Signs { begun, ran, heard, answering: begun };
         let fresh = signs(at(0), at(9_990), at(9_990));
+        let recovered = |since| Signs { answering: at(since), ..fresh };
         let cases = [
             ("all is well", fresh, fresh, false),
             ("it has not begun", Signs::default(), fresh, false),
@@ -208,12 +223,29 @@ mod tests {
             ("it has just begun", signs(at(9_500), at(9_990), None), fresh, false),
             ("it is quiet for less than a server holds a watch", signs(at(0), at(9_990), at(9_500)), fresh, false),
             ("nothing answers", signs(at(0), at(9_990), at(9_000)), signs(None, None, at(9_000)), false),
+            ("the API server is back after an hour", signs(at(0), at(9_990), at(6_000)), recovered(9_950), false),
+            ("it alone heard nothing since then", signs(at(0), at(9_990), at(4_000)), recovered(9_200), true),
             ("nothing ever answered", signs(at(0), at(9_990), None), Signs::default(), false),
         ];
         for (case, watch, other, stuck) in cases {
             let problems = stuck_watches(now, &[("pods", watch)], &[other]);
             assert_eq!(!problems.is_empty(), stuck, "{case}: {problems:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn api_server_answers_since_the_end_of_its_last_outage() {
+        let pulse = Pulse::default();
+        let begun = Instant::now();
+        for _ in 0..10 {
+            pulse.heard();
+            tokio::time::advance(Duration::from_secs(290)).await;
+        }
+        assert_eq!(pulse.signs().answering, Some(begun), "it answered each request for a watch");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let back = Instant::now();
+        pulse.heard();
+        assert_eq!(pulse.signs().answering, Some(back));
     }
 
     #[tokio::test]
