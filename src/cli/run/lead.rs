@@ -63,10 +63,12 @@ impl LeadArguments {
         if self.leader_elect_lease_duration < Duration::from_secs(1) {
             return Err("--leader-elect-lease-duration must be at least 1s: a Lease counts in whole seconds".to_owned());
         }
-        if self.leader_elect_renew_deadline >= self.leader_elect_lease_duration {
+        // Other replicas read it from the Lease, in whole seconds.
+        let lease_duration = Duration::from_secs(self.leader_elect_lease_duration.as_secs());
+        if self.leader_elect_renew_deadline >= lease_duration {
             return Err(format!(
-                "--leader-elect-renew-deadline ({:?}) must be shorter than --leader-elect-lease-duration ({:?}), or two replicas could write at once",
-                self.leader_elect_renew_deadline, self.leader_elect_lease_duration
+                "--leader-elect-renew-deadline ({:?}) must be shorter than --leader-elect-lease-duration ({lease_duration:?}, in whole seconds), or two replicas could write concurrently",
+                self.leader_elect_renew_deadline
             ));
         }
         if self.leader_elect_retry_period.is_zero()
@@ -81,8 +83,7 @@ impl LeadArguments {
         Ok(Some(Settings {
             namespace: lease_namespace.to_owned(),
             name: self.leader_elect_resource_name.clone(),
-            // Others read it from the Lease, in whole seconds.
-            lease_duration: Duration::from_secs(self.leader_elect_lease_duration.as_secs()),
+            lease_duration,
             renew_deadline: self.leader_elect_renew_deadline,
             retry_period: self.leader_elect_retry_period,
         }))
@@ -133,8 +134,12 @@ mod tests {
 
     #[test]
     fn times_that_do_not_fit_together_are_refused_by_name() {
-        let cases: [(&[&str], &str); 4] = [
+        let cases: [(&[&str], &str); 5] = [
             (&["--leader-elect-renew-deadline=15s"], "--leader-elect-renew-deadline"),
+            (
+                &["--leader-elect-lease-duration=15900ms", "--leader-elect-renew-deadline=15500ms"],
+                "--leader-elect-renew-deadline",
+            ),
             (&["--leader-elect-lease-duration=500ms"], "--leader-elect-lease-duration"),
             (&["--leader-elect-retry-period=10s"], "--leader-elect-retry-period"),
             (&["--leader-elect-retry-period=0s"], "--leader-elect-retry-period"),
