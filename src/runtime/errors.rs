@@ -1,7 +1,13 @@
 //! What can go wrong with one request, sorted by what to do about it.
 
+use kube::client::AuthError;
 use kube::core::Status;
 use thiserror::Error;
+
+use super::text::beginning;
+
+/// Maximum number of bytes of what a failed credential plugin printed.
+const LONGEST_OUTPUT: usize = 500;
 
 /// A write that did not happen, or may not have.
 #[derive(Debug, Error)]
@@ -134,6 +140,9 @@ fn unbounded(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => {
+            if let Some(text) = plugin_failure(other) {
+                return text;
+            }
             let mut text = other.to_string();
             let mut source = std::error::Error::source(other);
             while let Some(cause) = source {
@@ -149,9 +158,44 @@ fn unbounded(error: &kube::Error) -> String {
     }
 }
 
+/// The text for a credential plugin that failed, if that is the cause. kube's text has the environment that the kubeconfig
+/// gives the plugin, and all that the plugin printed; both may hold credentials.
+fn plugin_failure(error: &kube::Error) -> Option<String> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(AuthError::AuthExecRun { out, .. }) = error.downcast_ref() {
+            let printed = String::from_utf8_lossy(&out.stderr);
+            let printed = beginning(printed.trim(), LONGEST_OUTPUT);
+            return Some(format!("the credential plugin of the kubeconfig failed ({}): {printed}", out.status));
+        }
+        cause = error.source();
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{ExitStatus, Output};
+
     use super::*;
+
+    #[test]
+    fn failed_credential_plugin_is_reported_without_its_environment_and_output() {
+        let failed = || AuthError::AuthExecRun {
+            cmd: r#"KEY="secret-of-env" "plugin""#.to_owned(),
+            out: Box::new(Output {
+                status: ExitStatus::from_raw(256),
+                stdout: b"secret-of-output".to_vec(),
+                stderr: b"log in again\n".to_vec(),
+            }),
+        };
+        let nested = kube::Error::Service(Box::new(kube::Error::Service(Box::new(failed()))));
+        for error in [kube::Error::Auth(failed()), nested] {
+            let text = message(&error);
+            assert_eq!(text, "the credential plugin of the kubeconfig failed (exit status: 1): log in again");
+        }
+    }
 
     #[test]
     fn a_write_without_a_definite_answer_may_have_taken_effect() {
