@@ -19,10 +19,11 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
 
     /// Returns the value of a key and makes it the most recently used; inserts what `make` returns if there is none.
     pub fn entry(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
-        if !self.entries.contains_key(key) && self.entries.len() >= self.capacity {
-            if let Some((_, oldest)) = self.by_age.pop_first() {
-                self.entries.remove(&oldest);
-            }
+        if !self.entries.contains_key(key)
+            && self.entries.len() >= self.capacity
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.entries.remove(&oldest);
         }
         self.uses += 1;
         let (age, value) = self.entries.entry(key.clone()).or_insert_with(|| (0, make()));

@@ -219,7 +219,7 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
             PodPlan::Create(_) if is_claim_held || situation.refusals.holds(CREATE, None, now) => None,
             PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
             PodPlan::Delete { mut pods, uncounted } => {
-                pods.retain(|pod| !held(DELETE, pod) && !(uncounted && held(UNTRACK, pod)));
+                pods.retain(|pod| !(held(DELETE, pod) || uncounted && held(UNTRACK, pod)));
                 (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
             }
         };
