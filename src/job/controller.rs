@@ -552,7 +552,9 @@ impl Controller {
     }
 
     fn remember(&self, job: &JobView, memory: &Memory) {
-        if job.status.is_finished() && memory.refusals.is_empty() {
+        let is_left =
+            |kind: WriteKind, pod: &Uid| kind == UNTRACK && self.actor.pods.get(pod).is_some_and(|pod| pod.tracked);
+        if job.status.is_finished() && !memory.refusals.any_part(is_left) {
             self.forget(&job.identity.uid);
         } else {
             self.memory().insert(job.identity.uid.clone(), memory.clone());

@@ -117,6 +117,11 @@ impl Refusals {
         self.held.values().filter_map(|held| held.until(now)).min()
     }
 
+    /// Returns whether a write to a part that `wanted` picks was refused.
+    pub fn any_part(&self, wanted: impl Fn(WriteKind, &Uid) -> bool) -> bool {
+        self.held.keys().any(|(cause, part)| part.as_ref().is_some_and(|part| wanted(*cause, part)))
+    }
+
     /// Forgets the parts that `keep` does not pick: they no longer exist.
     pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
         self.held.retain(|(_, part), _| part.as_ref().is_none_or(&keep));
