@@ -40,7 +40,7 @@ FROM ?= 0
 simulate: ## Whole histories with faults, one a seed: SEEDS=100000 tries that many, FROM=77 begins there
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(CARGO) test --profile simulation --test simulation -- --nocapture no_history
 
-mutants: ## Deliberate bugs, each of which the simulation has to find
+mutants: ## Deliberate bugs, each of which the simulation has to find; MUTANTS=41-60 tries those alone
 	$(CARGO) test --test mutants -- --ignored --nocapture
 
 SECONDS ?= 60

@@ -30,12 +30,14 @@ pub enum Chapter {
     Proxies,
     /// Requests that are never answered, and watches that go silent.
     Silence,
+    /// Two replicas of which one is told to stop, or crashes, again and again.
+    Handovers,
     /// Pods that go on within milliseconds: they end between any two writes, and often while they are being deleted.
     Haste,
 }
 
 /// All chapters, by the names that `SIMULATION_CHAPTERS` takes.
-const ALL: [(&str, Chapter); 9] = [
+const ALL: [(&str, Chapter); 10] = [
     ("limits", Chapter::Limits),
     ("schedules", Chapter::Schedules),
     ("cronjobs", Chapter::CronJobs),
@@ -45,10 +47,11 @@ const ALL: [(&str, Chapter); 9] = [
     ("proxies", Chapter::Proxies),
     ("silence", Chapter::Silence),
     ("haste", Chapter::Haste),
+    ("handovers", Chapter::Handovers),
 ];
 
 /// The chapters that stories have where `SIMULATION_CHAPTERS` does not name others.
-const TOLD: &[&str] = &["limits", "schedules", "cronjobs", "retention", "proxies", "silence", "haste"];
+const TOLD: &[&str] = &["limits", "schedules", "cronjobs", "retention", "proxies", "silence", "haste", "handovers"];
 
 /// Whether stories have this chapter.
 fn is_told(name: &str) -> bool {
@@ -94,6 +97,7 @@ impl Story {
             }
             Chapter::Silence => self.add_silence(random),
             Chapter::Haste => self.add_haste(random),
+            Chapter::Handovers => self.add_handovers(random),
         }
     }
 
@@ -238,6 +242,15 @@ impl Story {
 }
 
 impl Story {
+    fn add_handovers(&mut self, random: &mut fastrand::Rng) {
+        self.replicas = 2;
+        for _ in 0..random.usize(1..6) {
+            let (place, pause) = (random.usize(0..2), random.u64(500..30_000));
+            let act = if random.u32(0..4) > 0 { Act::Stop(place, pause) } else { Act::Crash(place, pause.max(6_000)) };
+            self.acts.push((random.u64(500..120_000), act));
+        }
+    }
+
     fn add_haste(&mut self, random: &mut fastrand::Rng) {
         self.hasty = true;
         self.graceful = [25, 60, 95][random.usize(0..3)];

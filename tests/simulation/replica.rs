@@ -18,6 +18,7 @@ use jobwright::runtime::kit::Kit;
 use jobwright::runtime::worker::SyncMetrics;
 use jobwright::runtime::writes::Writes;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Line, Server};
@@ -32,6 +33,7 @@ struct CommandLine {
 pub struct Replica {
     pub line: Line,
     pub controllers: Arc<Controllers>,
+    stop: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -68,11 +70,16 @@ impl Replica {
         let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
         controllers.set_installed(Installed { job_schedules: extended, job_limits: extended });
         let working = controllers.clone();
+        let (sender, stop) = Stop::new();
         let working = tokio::spawn(async move {
-            let (_sender, stop) = Stop::new();
             let _ = work(&working, election, &AtomicBool::new(false), &stop).await;
         });
-        Self { line, controllers, tasks: [working, tokio::spawn(writer.run())] }
+        Self { line, controllers, stop: sender, tasks: [working, tokio::spawn(writer.run())] }
+    }
+
+    /// It is told to stop, as by SIGTERM, and ends in its own time.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
     }
 
     /// It is gone at once, wherever it was; what it had sent arrives.

@@ -293,6 +293,14 @@ impl Stage {
                     replica.line.deafen(now + Duration::from_millis(*pause));
                 }
             }
+            Act::Stop(place, pause) => {
+                let place = place % self.replicas.len();
+                if let Some(replica) = self.replicas[place].take() {
+                    replica.stop();
+                    self.server.lock().checks.refusals.lose_events();
+                    self.coming.push((now + Duration::from_millis(*pause), place));
+                }
+            }
             Act::Silence(place, idle) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = &self.replicas[place] {
@@ -310,7 +318,11 @@ impl Stage {
     fn note_obstacle(&self, act: &Act, now: Instant) {
         let progress = &mut self.server.lock().checks.progress;
         match act {
-            Act::Crash(_, pause) | Act::Deafen(_, pause) | Act::Away(pause) | Act::Hush(_, pause) => {
+            Act::Crash(_, pause)
+            | Act::Stop(_, pause)
+            | Act::Deafen(_, pause)
+            | Act::Away(pause)
+            | Act::Hush(_, pause) => {
                 progress.is_free_from(now + Duration::from_millis(*pause));
             }
             Act::Quota(begins) | Act::Strip(begins) => progress.obstacle(*begins),

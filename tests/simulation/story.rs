@@ -94,6 +94,8 @@ pub enum Act {
     Strip(bool),
     /// A mutating policy that adds a label to what is created begins or ends.
     Mark(bool),
+    /// A replica is told to stop, and another begins after so many milliseconds.
+    Stop(usize, u64),
     /// Every open connection of a replica goes silent, and so many idle ones.
     Silence(usize, u32),
     /// Watches of a resource deliver nothing for so many milliseconds.
@@ -142,6 +144,7 @@ impl Story {
             matches!(
                 act,
                 Act::Crash(..)
+                    | Act::Stop(..)
                     | Act::Deafen(..)
                     | Act::Away(_)
                     | Act::Quota(_)
@@ -159,7 +162,10 @@ impl Story {
     pub fn news(&self) -> i64 {
         let Faults { silent, hushed, throttled, .. } = self.faults;
         let delays = |act: &Act| {
-            matches!(act, Act::Deafen(..) | Act::Away(_) | Act::Silence(..) | Act::Hush(..) | Act::Crash(..))
+            matches!(
+                act,
+                Act::Deafen(..) | Act::Away(_) | Act::Silence(..) | Act::Hush(..) | Act::Crash(..) | Act::Stop(..)
+            )
         };
         let late = silent + hushed + throttled > 0 || self.replicas > 1;
         if late || self.acts.iter().any(|(_, act)| delays(act)) { 300 } else { 20 }
