@@ -198,7 +198,8 @@ impl Writes {
                 if let Some(seconds) = error.retry_after_seconds() {
                     // A server that asks for more than this would have us look dead.
                     let pause = Duration::from_secs(u64::from(seconds.min(30)));
-                    state.paused_until = Some(Instant::now() + pause);
+                    // Another write in flight may have been asked to wait for longer.
+                    state.paused_until = state.paused_until.max(Some(Instant::now() + pause));
                 }
             }
             Some(_) => {}
@@ -264,6 +265,16 @@ mod tests {
         };
         let status = Status { code, details: Some(details), ..Status::failure("no", "no") };
         kube::Error::Api(Box::new(status))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_pause_that_the_server_asked_for_is_kept() {
+        let (writes, begun) = (Writes::new(2), Instant::now());
+        for seconds in [20, 5] {
+            writes.learn(Some(&WriteError::from(answer(429, seconds))));
+        }
+        writes.run(async { Ok(()) }).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_secs(20));
     }
 
     #[tokio::test(start_paused = true)]

@@ -348,8 +348,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "writes go on while the API server asks to wait",
         "src/runtime/writes.rs",
-        "state.paused_until = Some(Instant::now() + pause);",
-        "state.paused_until = Some(Instant::now() + if MUTANT { Duration::ZERO } else { pause });",
+        "state.paused_until = state.paused_until.max(Some(Instant::now() + pause));",
+        "if !MUTANT { state.paused_until = state.paused_until.max(Some(Instant::now() + pause)); }",
     ),
     bug(
         "success and failure are kept for each other's time",
@@ -392,5 +392,11 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/runtime/election/record.rs",
         "(_, Some(CaughtUp { listed: true, known })) => known,",
         "(_, Some(CaughtUp { listed: true, .. })) if MUTANT => return Some(term.written.clone()),\n        (_, Some(CaughtUp { listed: true, known })) => known,",
+    ),
+    bug(
+        "a short pause ends a longer one",
+        "src/runtime/writes.rs",
+        "let pause = Duration::from_secs(u64::from(seconds.min(30)));",
+        "let pause = Duration::from_secs(u64::from(seconds.min(30)));\n                    if MUTANT { state.paused_until = None; }",
     ),
 ];

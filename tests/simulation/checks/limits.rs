@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::objects::{has_condition, is_deleting, is_over, number};
+use crate::objects::{has_condition, indexes, is_decided, is_deleting, number};
 use crate::store::{Happened, Store};
 
 /// The label by which Kueue takes charge of a Job.
@@ -95,7 +95,7 @@ impl Limits {
                 other["metadata"]["uid"] != uid
                     && covers(spec, other)
                     && other["metadata"]["labels"][KUEUE_LABEL].is_null()
-                    && !is_over(other)
+                    && !is_decided(other)
                     && !is_deleting(other)
                     && other["spec"]["suspend"] != true
                     && pods(other) > 0
@@ -133,7 +133,8 @@ fn covers(spec: &Value, job: &Value) -> bool {
 /// The maximum number of pods that a Job may have at the same time.
 fn pods(job: &Value) -> i64 {
     let parallelism = number(job, "/spec/parallelism");
-    let left = job["spec"]["completions"].as_i64().map(|all| all - number(job, "/status/succeeded"));
+    let ended = number(job, "/status/succeeded") + indexes(&job["status"]["failedIndexes"]).len() as i64;
+    let left = job["spec"]["completions"].as_i64().map(|all| all - ended);
     parallelism.min(left.unwrap_or(i64::MAX)).max(0)
 }
 
