@@ -36,7 +36,7 @@ pub enum Chapter {
     Haste,
 }
 
-/// All chapters, by the names that `SIMULATION_CHAPTERS` takes. Stories have all of them where it is not set.
+/// All chapters, by the names that `SIMULATION_CHAPTERS` takes.
 const ALL: [(&str, Chapter); 10] = [
     ("limits", Chapter::Limits),
     ("schedules", Chapter::Schedules),
@@ -50,11 +50,14 @@ const ALL: [(&str, Chapter); 10] = [
     ("handovers", Chapter::Handovers),
 ];
 
+/// Chapters that only `SIMULATION_CHAPTERS` adds.
+const ON_REQUEST: [&str; 2] = ["policies", "mutations"];
+
 /// Whether stories have this chapter.
 fn is_told(name: &str) -> bool {
     match std::env::var("SIMULATION_CHAPTERS") {
         Ok(names) if !names.is_empty() => names.split(',').any(|told| told == name),
-        _ => true,
+        _ => !ON_REQUEST.contains(&name),
     }
 }
 
