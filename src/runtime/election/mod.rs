@@ -25,7 +25,7 @@ use kube::{Api, Client};
 
 use self::lease::{Candidate, Handover, Seen};
 use super::clock::{Clock, Moment};
-use super::errors::message;
+use super::errors::{is_ambiguous, message};
 use super::health::Health;
 use super::transport::deadline::within;
 use super::watch::Reconnect;
@@ -183,8 +183,7 @@ impl Election {
         // Until the answer is here: whoever asks for the Lease may stop waiting for it at any time.
         self.in_doubt.store(true, Ordering::Relaxed);
         let result = within(self.longest_attempt(), write).await;
-        let refused = matches!(&result, Err(kube::Error::Api(status)) if status.code < 500);
-        if result.is_ok() || refused {
+        if !result.as_ref().is_err_and(is_ambiguous) {
             self.in_doubt.store(false, Ordering::Relaxed);
         }
         self.note_at(Some(result?), begun);

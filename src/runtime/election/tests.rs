@@ -26,6 +26,8 @@ enum Fate {
     Late,
     /// It is answered with an error of the server.
     Failed,
+    /// It takes effect, and a proxy answers that the server is late.
+    TimedOut,
 }
 
 /// A server of one Lease.
@@ -87,12 +89,16 @@ fn client(server: &Shared) -> Client {
                 let answer = match fate {
                     Fate::Lost => (0, Value::Null),
                     Fate::Failed => (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"})),
+                    Fate::TimedOut => {
+                        server.answer(&parts.method, body);
+                        (408, json!({"kind": "Status", "status": "Failure", "code": 408, "message": "no"}))
+                    }
                     _ => server.answer(&parts.method, body),
                 };
                 (fate, answer)
             };
             match fate {
-                Fate::Answered | Fate::Failed => {}
+                Fate::Answered | Fate::Failed | Fate::TimedOut => {}
                 Fate::Late => tokio::time::sleep(Duration::from_secs(1)).await,
                 Fate::Lost | Fate::Unheard => std::future::pending().await,
             }
@@ -214,6 +220,10 @@ async fn lease_that_was_taken_unheard_is_released_too() {
     assert!(taken.is_err() && server.lock().unwrap().holder() == "me");
     election.release(None).await;
     assert_eq!(server.lock().unwrap().holder(), "");
+    fates(&server, &[Fate::Answered, Fate::TimedOut]);
+    assert!(election.take_if_free().await.is_none() && server.lock().unwrap().holder() == "me");
+    election.release(None).await;
+    assert_eq!(server.lock().unwrap().holder(), "", "taken, and answered 408");
 }
 
 #[tokio::test(start_paused = true)]
