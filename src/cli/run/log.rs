@@ -1,6 +1,7 @@
 //! What the process tells while it runs: lines on standard error, and traces to a collector where one is named.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -12,6 +13,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use super::one_line::OneLine;
+
+/// How long the last traces may take to be sent when the process stops. All else that a stop waits for takes up to 27 s of the
+/// half minute that a pod is given to end.
+const LAST_TRACES: Duration = Duration::from_secs(1);
 
 /// The flags about what is told, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -85,11 +90,11 @@ fn collector(endpoint: &str) -> Result<SdkTracerProvider, String> {
 }
 
 impl Log {
-    /// Tells what is left to tell.
+    /// Sends the traces that are left, for at most [`LAST_TRACES`].
     pub async fn end(self) {
         let Some(traces) = self.traces else { return };
         // It waits for the collector, on threads of its own.
-        let ended = tokio::task::spawn_blocking(move || traces.shutdown()).await;
+        let ended = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(LAST_TRACES)).await;
         if let Ok(Err(error)) = ended {
             tracing::warn!(%error, "the last traces were not sent");
         }
@@ -98,7 +103,19 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::{Span, Tracer};
+
     use super::*;
+
+    #[tokio::test]
+    async fn collector_that_does_not_answer_holds_up_the_end_for_a_bounded_time() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let traces = collector(&format!("http://{}", listener.local_addr().expect("an address"))).expect("a provider");
+        traces.tracer("test").start("span").end();
+        let begun = std::time::Instant::now();
+        Log { traces: Some(traces) }.end().await;
+        assert!(begun.elapsed() < 4 * LAST_TRACES, "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn a_collector_is_named_by_an_http_url() {
