@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::faults;
 use crate::harness::*;
+use crate::metrics::get;
 use crate::policies::{Policy, Rule};
 
 /// How many refusals are waited for: the third comes after 1 s and 2 s.
@@ -447,6 +448,32 @@ async fn refused_events_cost_nothing_but_a_log_line_each() -> Result<()> {
     let lines = log.lines().filter(|line| line.contains("an event was not written")).count();
     assert!((4..=8).contains(&lines), "three creations and the end: {lines} lines");
     policy.lift().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_cannot_be_renewed_is_logged_and_the_replica_is_not_ready() -> Result<()> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let listen = format!("--listen=127.0.0.1:{port}");
+    let periods =
+        ["--leader-elect-lease-duration=3s", "--leader-elect-renew-deadline=2s", "--leader-elect-retry-period=200ms"];
+    let flags = [&["--leader-elect=true", &*listen][..], &periods].concat();
+    let scene = Scene::with_flags("no-lease", &flags).await?;
+    let ready = |wanted: bool| async move {
+        let (code, text) = get(port, "/readyz").await?;
+        Ok(if (code == 200) == wanted { Ok(()) } else { Err(format!("{code} {text}")) })
+    };
+    until("the replica to lead", || ready(true)).await?;
+    let policy =
+        Policy::refuse(&scene, "jobwright", &[("coordination.k8s.io", "leases", "UPDATE")], "Forbidden").await?;
+    until("the replica not to be ready", || ready(false)).await?;
+    let log = scene.controller.as_ref().context("it runs")?.process.log_tail(100_000);
+    assert!(log.contains("ValidatingAdmissionPolicy") && log.contains("jobwright must not"), "the policy is named");
+    policy.lift().await?;
+    until("the replica to lead again", || ready(true)).await?;
+    let _playing = scene.succeed_of("job");
+    scene.create("job", json!({})).await?;
+    assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(1));
+    Ok(())
 }
 
 /// A client whose status writes to Jobs are answered with this code, as a webhook might, and how many there were.

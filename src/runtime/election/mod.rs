@@ -33,6 +33,8 @@ use super::writes::{Writes, post_params};
 
 /// The part of the readiness answer that election speaks for.
 const PART: &str = "leader election";
+/// Part of the readiness answer: a Lease that nobody holds, and that this replica cannot take.
+const LEASE: &str = "lease";
 
 /// How the Lease is held; the names are those of the built-in components' flags.
 #[derive(Clone, Debug)]
@@ -103,7 +105,12 @@ impl Election {
         loop {
             let seen = self.seen();
             self.tell_who_leads(&seen, &mut told);
-            let free_at = seen.free_at(&self.me).max(not_before);
+            let free_at = seen.free_at(&self.me);
+            if free_at > self.clock.moment() {
+                // Another replica holds the Lease, so that this one only stands by.
+                self.health.set(LEASE, None);
+            }
+            let free_at = free_at.max(not_before);
             tokio::select! {
                 biased;
                 () = self.clock.sleep_until(free_at) => match self.try_take(&seen).await {
@@ -113,6 +120,7 @@ impl Election {
                         let lost = matches!(&error, kube::Error::Api(status) if status.code == 409);
                         if !lost {
                             tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot take the Lease; trying again");
+                            self.health.set(LEASE, Some(format!("cannot take the Lease: {}", message(&error))));
                         }
                         // What is there now, whether or not the watch holds.
                         let _ = self.look().await;
@@ -131,6 +139,7 @@ impl Election {
     fn taken(&self, before: &Seen, until: Moment) -> Handover {
         self.writes.open_until(self.clock.deadline(until));
         self.health.set(PART, None);
+        self.health.set(LEASE, None);
         tracing::info!(lease = %self.settings.name, identity = %self.me.identity, "leading");
         before.handover()
     }
