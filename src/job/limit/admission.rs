@@ -1,8 +1,8 @@
 //! Which Jobs of one namespace are admitted: a pure state that follows each change of a Job or a limit.
 //!
 //! A Job with a place keeps it until it releases it. The others that a limit selects wait in order: priority, then age. A Job is
-//! admitted if each of its limits has room for it and no Job ahead of it is held back by one of these limits for want of room. So a
-//! large Job is not overtaken for ever by small ones. A Job that can never fit holds nobody back.
+//! admitted if each of its limits has room for it and no first Job of a queue ahead of it is held back by one of these limits for want
+//! of room. So a large Job is not overtaken for ever by small ones. A Job that can never fit holds no other Job back.
 //!
 //! Waiting Jobs that the same limits select form one queue. Whatever holds back the first of a queue holds back the whole queue,
 //! so an event costs the number of queues and of admitted Jobs, times a logarithm; not the number of waiting Jobs. The tests

@@ -125,6 +125,28 @@ fn terminating_pods_of_a_job_without_a_place_use_room_by_pods_and_give_no_right(
 }
 
 #[test]
+fn only_the_first_of_a_queue_holds_back_the_jobs_of_other_queues() {
+    let selects = |label: &str| json!({"matchLabels": {label: "1"}});
+    let limits = [
+        limit("jobs", &json!({"maxActiveJobs": 1, "selector": selects("l1")})),
+        limit("pods", &json!({"maxActivePods": 4, "selector": selects("l2")})),
+    ];
+    let labels = |labels: &[&str]| labels.iter().map(|label| ((*label).into(), "1".into())).collect();
+    let both = |job| Candidate { labels: labels(&["l1", "l2"]), ..job };
+    let active = holds(both(needs(1, job("active", 0))));
+    let first = both(needs(1, job("first", 1)));
+    let second = both(needs(4, job("second", 2)));
+    let small = Candidate { labels: labels(&["l2"]), ..needs(1, job("small", 3)) };
+    let admissions = load(&limits, &[active, first, second.clone(), small.clone()]);
+    // The limit "pods" has no room for the second, but that one waits for its turn at "jobs" in any case.
+    assert_eq!(state(&admissions, "first"), State::Queued);
+    assert_eq!(state(&admissions, "second"), State::Queued);
+    assert_eq!(state(&admissions, "small"), State::Admitted);
+    let admissions = load(&limits, &[holds(both(needs(1, job("active", 0)))), second, small]);
+    assert_eq!(state(&admissions, "small"), State::Queued, "now it is the first");
+}
+
+#[test]
 fn parallelism_zero_takes_no_place_once_its_release_is_stored() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
     let zero = |holds| Candidate { claim: Claim::Zero { holds }, need: 0, ..job("zero", 1) };
@@ -324,17 +346,22 @@ impl Model {
             .collect();
         waiting.sort_by_key(|job| (Reverse(job.priority), job.created, job.name.clone()));
         let mut held_back = BTreeSet::new();
+        // The sets of limits of which a Job waits already: it alone holds others back.
+        let mut queued = BTreeSet::new();
         for job in waiting {
             let own: Vec<Arc<LimitView>> =
                 self.limits.iter().filter(|limit| Self::selects(limit, &job)).cloned().collect();
             let never = own.iter().any(|limit| limit.jobs == Some(0) || limit.pods.is_some_and(|most| job.need > most));
-            if own.is_empty() || never {
+            let names: Vec<_> = own.iter().map(|limit| limit.identity.name.clone()).collect();
+            if own.is_empty() || never || queued.contains(&names) {
                 continue;
             }
             let full: Vec<_> = own.iter().filter(|limit| !self.has_room(limit, &job)).collect();
             let waits = !full.is_empty() || own.iter().any(|limit| held_back.contains(&limit.identity.name));
             held_back.extend(full.into_iter().map(|limit| limit.identity.name.clone()));
-            if !waits && let Some((_, admitted)) = self.jobs.get_mut(&job.uid) {
+            if waits {
+                queued.insert(names);
+            } else if let Some((_, admitted)) = self.jobs.get_mut(&job.uid) {
                 *admitted = true;
             }
         }
