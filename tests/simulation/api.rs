@@ -363,7 +363,8 @@ impl State {
         if differs("resourceVersion") {
             return Err(Refusal(409, "the object has been modified".to_owned()));
         }
-        if differs("uid") {
+        // The status of a custom resource is written without its metadata, so its UID is not compared.
+        if differs("uid") && !(status && key.0 == "jobschedules") {
             // In a patch it is no precondition, but a field that cannot be changed.
             return Err(Refusal(422, format!("the UID is {}, not {}", known["uid"], asked["uid"])));
         }
@@ -372,7 +373,6 @@ impl State {
             if !body["status"].is_null() {
                 patch::merge(&mut after["status"], &body["status"]);
             }
-            // The status of a custom resource is written without its metadata.
             if let annotations @ Value::Object(_) = &body["metadata"]["annotations"]
                 && key.0 != "jobschedules"
             {
