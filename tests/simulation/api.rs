@@ -381,11 +381,12 @@ impl State {
         } else {
             patch::strategic(&mut after, body);
         }
-        if key.0 == "jobs" && status {
-            if let Err(why) = validation::job_status(&before, &after) {
-                self.checks.breaks(format!("a status that the API server refuses: {why}: {}", after["status"]));
-                return Err(Refusal(422, why));
-            }
+        if key.0 == "jobs"
+            && status
+            && let Err(why) = validation::job_status(&before, &after)
+        {
+            self.checks.breaks(format!("a status that the API server refuses: {why}: {}", after["status"]));
+            return Err(Refusal(422, why));
         }
         if objects::controllers(&after) > 1 {
             return Err(Refusal(422, "only one reference can have controller set to true".to_owned()));

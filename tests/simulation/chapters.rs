@@ -64,7 +64,7 @@ fn is_told(name: &str) -> bool {
 impl Story {
     /// Adds one chapter to half of the stories, and a second one to some.
     pub fn with_chapters(mut self) -> Self {
-        let random = &mut fastrand::Rng::with_seed(self.seed ^ 0x00ba_5eba_11);
+        let random = &mut fastrand::Rng::with_seed(self.seed ^ 0xba5e_ba11);
         if random.bool() {
             return self;
         }

@@ -242,7 +242,7 @@ impl World {
             for (key, object) in store.of(resource) {
                 let stays = match resource {
                     "jobs" => {
-                        !is_over(object) && !(number(object, "/status/active") == 0 && can_never_fit(store, object))
+                        !(is_over(object) || number(object, "/status/active") == 0 && can_never_fit(store, object))
                     }
                     "pods" => is_tracked(object) || !is_finished(object) && controller(object).is_some(),
                     _ => false,
