@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::api::{Server, State};
 use crate::checks::Checks;
-use crate::checks::retention::expiry;
 use crate::replica::Replica;
 use crate::store::Store;
 use crate::story::{Act, Story};
@@ -337,8 +336,9 @@ impl Stage {
     fn compare_caches(&self) -> Result<(), String> {
         let state = self.server.lock();
         for replica in self.replicas.iter().flatten() {
-            // Every Job is finished or gone. Those that are kept for longer than the history have their time remembered.
-            let kept = state.store.of("jobs").filter(|(_, job)| expiry(&state.store, job).is_some()).count();
+            // Every Job is finished or gone. The time of one that is kept is remembered until it comes, even if the Job is to be
+            // kept for ever since.
+            let kept = state.store.of("jobs").count();
             for (what, entries) in replica.controllers.remembered() {
                 let expected = if what == "times to live" { kept } else { 0 };
                 if entries > expected {
