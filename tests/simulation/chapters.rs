@@ -323,7 +323,7 @@ fn schedule_spec(random: &mut fastrand::Rng) -> Value {
 fn retention(random: &mut fastrand::Rng, longer: bool) -> Value {
     let mut annotations = json!({});
     for key in [AFTER_SUCCESS, AFTER_FAILURE] {
-        let seconds = [0, 5, 30, 60, 3600][random.usize(0..if longer { 5 } else { 4 })];
+        let seconds = [0, 5, 30, 60, 2_592_000][random.usize(0..if longer { 5 } else { 4 })];
         match random.u32(0..12) {
             0..=5 => annotations[key] = json!(seconds.to_string()),
             6 => annotations[key] = json!("soon"),
