@@ -235,6 +235,23 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The next time is later than the time that was asked about, also where clocks repeat local times.
+    #[test]
+    fn the_next_time_is_later_beside_every_clock_change(
+        (zone, change) in clock_change(),
+        text in prop_oneof![4 => frequent(), 1 => Just("0-4,30 0,3 * * *".to_owned())],
+        minutes in -180_i64..180,
+    ) {
+        let schedule = Schedule::parse(&text).unwrap();
+        let after = change + SignedDuration::from_mins(minutes);
+        let next = schedule.next(after, &zone);
+        prop_assert!(next.is_none_or(|next| next > after), "{} in {:?} after {}", text, zone.iana_name(), after);
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The missed time of a CronJob is the last one that a walk from time to time finds, however irregular they are.

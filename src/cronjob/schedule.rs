@@ -23,6 +23,8 @@ use thiserror::Error;
 use super::civil::Bits;
 use super::{go_duration, zones};
 
+/// Minutes after which no local time is repeated any more, at any clock change.
+const LONGEST_FOLD: u32 = 26 * 60;
 /// A schedule that never fires within so many years never does.
 const YEARS_AHEAD: i16 = 5;
 
@@ -192,7 +194,16 @@ impl Schedule {
             Kind::Every(seconds) => whole.checked_add(SignedDuration::from_secs(*seconds)).ok(),
             Kind::Fields(fields) => {
                 let zone = self.zone(zone);
-                Search { at: whole.checked_add(SignedDuration::from_secs(1)).ok()?, zone, moved: false }.run(fields)
+                let mut from = whole.checked_add(SignedDuration::from_secs(1)).ok()?;
+                for _ in 0..LONGEST_FOLD {
+                    let found = Search { at: from, zone, moved: false }.run(fields)?;
+                    if found > after {
+                        return Some(found);
+                    }
+                    // Where clocks repeat local times, the search may go back; a walk from time to time would never end.
+                    from = from.checked_add(SignedDuration::from_mins(1)).ok()?;
+                }
+                None
             }
         }
     }
