@@ -60,13 +60,28 @@ pub async fn measure(site: &Site, process: &mut Process, size: Size) -> Result<F
         Ok(jobs.get(&last).await?.annotations().contains_key("jobwright.dev/waiting"))
     })
     .await?;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    settle(process).await?;
     let filled = usage::of(process.id())?;
     let (ended, meanwhile) = tokio::join!(end_ten_a_second(site, &namespace, size.length), probes.run(size.length));
     let (ended, meanwhile) = (ended?, meanwhile?);
     let after = usage::of(process.id())?;
     process.check()?;
+    // The same work where no limit is, to show what the limit adds.
+    let unlimited = site.cluster.namespace("unlimited").await?;
+    settle(process).await?;
+    let begun = usage::of(process.id())?.cpu_s;
+    let made = Api::namespaced(site.client.clone(), &unlimited);
+    let (made, done, probed) = tokio::join!(
+        make_ten_a_second(&made, size.length),
+        end_ten_a_second(site, &unlimited, size.length),
+        probes.run(size.length)
+    );
+    made?;
+    done?;
+    probed?;
+    let without = usage::of(process.id())?.cpu_s - begun;
     let mut figures = Figures::from([
+        ("cpu_percent_without_limit", without / size.length.as_secs_f64() * 100.0),
         ("fill_controller_cpu_s", filled.cpu_s - before),
         ("controller_rss_mib", after.now_mib),
         ("cpu_percent", (after.cpu_s - filled.cpu_s) / size.length.as_secs_f64() * 100.0),
@@ -93,6 +108,32 @@ async fn limit(site: &Site, namespace: &str) -> Result<()> {
 
 fn job(name: &str, node: &str) -> Result<Job> {
     Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"template": pod_template(node)}}))?)
+}
+
+/// Waits until the controller has written what the last Jobs brought, such as events.
+async fn settle(process: &Process) -> Result<()> {
+    for _ in 0..120 {
+        let before = usage::of(process.id())?.cpu_s;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if usage::of(process.id())?.cpu_s - before < 0.03 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Makes ten Jobs each second.
+async fn make_ten_a_second(jobs: &Api<Job>, length: Duration) -> Result<()> {
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval(BETWEEN_ENDS);
+    for number in 0.. {
+        tick.tick().await;
+        if begun.elapsed() >= length {
+            break;
+        }
+        jobs.create(&PostParams::default(), &job(&format!("free-{number:05}"), STILL)?).await?;
+    }
+    Ok(())
 }
 
 /// Lets ten Jobs succeed each second. Returns how many.
