@@ -46,18 +46,20 @@ const LOOSE_PODS: usize = 4096;
 /// A write of a step: its kind, and the pod that it changes, if it changes one.
 type Write = (WriteKind, Option<Uid>);
 
+/// Writes of one kind to these pods.
+fn on_pods(cause: WriteKind, pods: &[Arc<PodView>]) -> Vec<Write> {
+    pods.iter().map(|pod| (cause, Some(pod.identity.uid.clone()))).collect()
+}
+
 /// The writes that a step consists of.
 fn writes_of(step: &Step) -> Vec<Write> {
-    let on = |cause: WriteKind, pods: &[Arc<PodView>]| -> Vec<Write> {
-        pods.iter().map(|pod| (cause, Some(pod.identity.uid.clone()))).collect()
-    };
     match step {
         Step::Nothing | Step::Refuse(_) => Vec::new(),
-        Step::Claim { adopt, release } => [on(ADOPT, adopt), on(RELEASE, release)].concat(),
+        Step::Claim { adopt, release } => [on_pods(ADOPT, adopt), on_pods(RELEASE, release)].concat(),
         Step::CreatePods { .. } => vec![(CREATE, None)],
-        Step::DeletePods { pods, uncounted: false } => on(DELETE, pods),
-        Step::DeletePods { pods, uncounted: true } => [on(DELETE, pods), on(UNTRACK, pods)].concat(),
-        Step::Untrack(pods) => on(UNTRACK, pods),
+        Step::DeletePods { pods, uncounted: false } => on_pods(DELETE, pods),
+        Step::DeletePods { pods, uncounted: true } => [on_pods(DELETE, pods), on_pods(UNTRACK, pods)].concat(),
+        Step::Untrack(pods) => on_pods(UNTRACK, pods),
         Step::WriteStatus { .. } => vec![(STATUS, None)],
         Step::TellWaiting { .. } | Step::WithdrawWaiting => vec![(WAITING, None)],
     }
@@ -102,19 +104,32 @@ struct Memory {
 impl Memory {
     /// Takes note of what happened to the writes of a step.
     fn note(&mut self, writes: &[Write], failed: &[Failed], live: impl Fn() -> usize, now: Timestamp) {
-        for (cause, pod) in writes {
-            if !failed.iter().any(|failed| failed.cause == *cause && failed.pod == *pod) {
-                self.refusals.succeed(*cause, pod.as_ref());
-            }
-        }
-        for Failed { cause, pod, error } in failed {
+        record(&mut self.refusals, writes, failed, now);
+        for Failed { cause, error, .. } in failed {
             self.recount |= *cause == CREATE && error.is_ambiguous();
-            self.refusals.refuse(*cause, pod.as_ref(), error, now);
             if error.is_quota() {
                 self.refusals.mark_quota(*cause, live());
             }
         }
     }
+}
+
+/// Takes note of which of these writes succeeded and which failed. A failed one lengthens its own back-off alone.
+fn record(refusals: &mut Refusals, writes: &[Write], failed: &[Failed], now: Timestamp) {
+    for (cause, pod) in writes {
+        if !failed.iter().any(|failed| failed.cause == *cause && failed.pod == *pod) {
+            refusals.succeed(*cause, pod.as_ref());
+        }
+    }
+    for Failed { cause, pod, error } in failed {
+        refusals.refuse(*cause, pod.as_ref(), error, now);
+    }
+}
+
+/// What a sync fails with after one more failed write: what is refused has its own back-off; what failed otherwise is retried after
+/// an outage, too.
+fn worse(failure: Option<WriteError>, error: WriteError) -> Option<WriteError> {
+    if error.is_refusal() { failure.or(Some(WriteError::Deferred)) } else { Some(error) }
 }
 
 impl Controller {
@@ -381,8 +396,7 @@ impl Controller {
                 if error.is_stopping() {
                     return Err(error);
                 }
-                // What is refused has its own back-off; what failed otherwise is retried after an outage, too.
-                failure = if error.is_refusal() { failure.or(Some(WriteError::Deferred)) } else { Some(error) };
+                failure = worse(failure, error);
             }
             if writes >= self.config.limits.max_pods_per_sync && failure.as_ref().is_none_or(WriteError::is_refusal) {
                 break;
@@ -459,14 +473,8 @@ impl Controller {
             self.actor.queue.add(Key::Job(uid.clone()));
         }
         let mut loose = self.loose();
-        for pod in &left {
-            loose.succeed(UNTRACK, Some(&pod.identity.uid));
-        }
-        let mut failure = None;
-        for Failed { cause, pod, error } in failed {
-            loose.refuse(cause, pod.as_ref(), &error, now);
-            failure = if error.is_refusal() { failure.or(Some(WriteError::Deferred)) } else { Some(error) };
-        }
+        record(&mut loose, &on_pods(UNTRACK, &left), &failed, now);
+        let failure = failed.into_iter().fold(None, |failure, Failed { error, .. }| worse(failure, error));
         self.wake_loose(&mut loose, Key::Job(uid.clone()), now);
         failure.map_or(Ok(()), Err)
     }

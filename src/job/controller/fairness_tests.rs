@@ -1,4 +1,4 @@
-//! One Job's work, however much, does not hold up another Job's first write.
+//! One Job's work, however much, does not hold up another Job's first write, and what is refused is not repeated without end.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,8 +29,11 @@ const PODS: usize = 10_000;
 /// The requests that write, in order.
 type Log = Arc<Mutex<Vec<(Method, String)>>>;
 
-/// An API server that knows no Job, takes finalizers off pods and creates pods. Each answer takes 5 ms.
-fn client(log: &Log) -> Client {
+/// An API server's code and body for a method and a path.
+type Server = fn(&Method, &str) -> (u16, Value);
+
+/// An API server whose answers take 5 ms each.
+fn client(log: &Log, answer: Server) -> Client {
     let log = log.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -48,6 +51,7 @@ fn client(log: &Log) -> Client {
     Client::new(service, "default")
 }
 
+/// Knows no Job, takes finalizers off pods and creates pods.
 fn answer(method: &Method, path: &str) -> (u16, Value) {
     let name = path.rsplit('/').next().unwrap_or_default();
     let made = *method == Method::POST;
@@ -70,8 +74,17 @@ fn answer(method: &Method, path: &str) -> (u16, Value) {
     )
 }
 
-fn controller(log: &Log) -> Arc<Controller> {
-    let client = client(log);
+/// Knows no Job, and refuses every write.
+fn refuse(method: &Method, _: &str) -> (u16, Value) {
+    let (code, reason) = if *method == Method::GET { (404, "NotFound") } else { (403, "Forbidden") };
+    (
+        code,
+        json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "a policy forbids it"}),
+    )
+}
+
+fn controller(log: &Log, answer: Server) -> Arc<Controller> {
+    let client = client(log, answer);
     let clock = Clock::following_tokio(Timestamp::UNIX_EPOCH);
     let (recorder, _) = events::recorder(client.clone(), clock.clone());
     let mut registry = Registry::default();
@@ -98,9 +111,9 @@ fn job(name: &str, status: &Value) -> JobView {
     JobView::parse(serde_json::from_str(&wire.to_string()).unwrap()).unwrap()
 }
 
-/// Pods that ended and carry our finalizer; of this owner, if of one.
-fn fill(controller: &Controller, owner: Option<&str>) {
-    for n in 0..PODS {
+/// This many pods that ended and carry our finalizer; of this owner, if of one.
+fn fill(controller: &Controller, count: usize, owner: Option<&str>) {
+    for n in 0..count {
         let mut view: PodView = pod(&n.to_string()).succeeded(5).view;
         view.owner = owner.map(|owner| Owner { uid: owner.into(), name: owner.to_owned(), is_job: true });
         view.labels = [(CONTROLLER_UID_LABEL.to_owned(), owner.unwrap_or_default().to_owned())].into();
@@ -132,8 +145,8 @@ async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usi
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_pods_of_a_deleted_job_hold_up_no_other_job() {
     let log = Log::default();
-    let controller = controller(&log);
-    fill(&controller, Some("gone"));
+    let controller = controller(&log, answer);
+    fill(&controller, PODS, Some("gone"));
     controller.actor.queue.add(Key::Job("gone".into()));
     let before = writes_before_the_other(&controller, &log).await;
     assert!(before <= LEFT_BEHIND_A_TURN, "{before} writes");
@@ -142,10 +155,10 @@ async fn ten_thousand_pods_of_a_deleted_job_hold_up_no_other_job() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_pods_of_a_finished_job_hold_up_no_other_job() {
     let log = Log::default();
-    let controller = controller(&log);
+    let controller = controller(&log, answer);
     let conditions = json!([{"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "True"}]);
     controller.actor.jobs.apply(job("gone", &json!({"conditions": conditions})), Source::Watch);
-    fill(&controller, Some("gone"));
+    fill(&controller, PODS, Some("gone"));
     controller.actor.queue.add(Key::Job("gone".into()));
     let before = writes_before_the_other(&controller, &log).await;
     assert!(before <= Limits::default().max_pods_per_sync, "{before} writes");
@@ -154,11 +167,25 @@ async fn ten_thousand_pods_of_a_finished_job_hold_up_no_other_job() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_orphaned_pods_hold_up_no_job() {
     let log = Log::default();
-    let controller = controller(&log);
-    fill(&controller, None);
+    let controller = controller(&log, answer);
+    fill(&controller, PODS, None);
     for pod in controller.actor.pods.all(|_| true) {
         controller.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
     }
     let before = writes_before_the_other(&controller, &log).await;
     assert!(before <= 1, "{before} writes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_finalizer_removals_of_a_deleted_job_come_further_and_further_apart() {
+    let log = Log::default();
+    let controller = controller(&log, refuse);
+    fill(&controller, 1, Some("gone"));
+    controller.actor.queue.add(Key::Job("gone".into()));
+    let working = controller.clone();
+    let worker = tokio::spawn(async move { working.work().await });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    worker.abort();
+    // After 0, 1, 3, 7, 15 and 31 s.
+    assert_eq!(log.lock().unwrap().len(), 6, "attempts in a minute");
 }
