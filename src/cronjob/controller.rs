@@ -33,7 +33,7 @@ use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, Book, Refusals, WriteKind};
 use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
 use crate::runtime::worker::work_at_once;
-use crate::runtime::writes::{delete_params, patch_params, post_params};
+use crate::runtime::writes::{delete_params, is_gone, patch_params, post_params};
 
 /// So many CronJobs are worked on at once.
 const AT_ONCE: usize = 1000;
@@ -376,13 +376,9 @@ impl<S: Scheduled> Controller<S> {
                 Ok(())
             }
             Err(error) => {
-                // A webhook may answer with any code, so the API server is asked whether the Job is gone.
-                if error.is_not_found() || error.is_conflict() {
-                    let found = self.wire_jobs(cron_job).get_opt(name).await?;
-                    if found.is_none_or(|found| found.metadata.uid.as_deref() != Some(uid.as_str())) {
-                        self.succeeded(cron_job, DELETE, Some(uid));
-                        return Ok(());
-                    }
+                if is_gone(&self.wire_jobs(cron_job), name, uid, &error).await? {
+                    self.succeeded(cron_job, DELETE, Some(uid));
+                    return Ok(());
                 }
                 Err(self.failed(cron_job, DELETE, Some((uid, name)), error))
             }

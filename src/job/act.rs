@@ -348,7 +348,7 @@ impl Actor {
     /// Takes the tracking finalizer off a pod that nobody controls. A Job may be about to adopt it, with the finalizer,
     /// so only the version that was looked at will do; a newer one is looked at by the next try.
     pub async fn untrack_orphan(&self, pod: &PodView) -> Result<(), WriteError> {
-        let mut patch = untracking(pod);
+        let mut patch = pod::untracking(pod.identity.uid.as_str());
         patch["metadata"]["resourceVersion"] = json!(pod.identity.resource_version.to_string());
         let removed = self.patch_pod(pod, &patch, |pod| !creation::is_tracked(&pod.metadata)).await;
         removed.map_err(|error| self.failed_on_pod(UNTRACK, pod, error).error)
@@ -359,7 +359,8 @@ impl Actor {
     }
 
     async fn untrack_pod(&self, pod: &PodView) -> Result<(), WriteError> {
-        self.patch_pod(pod, &untracking(pod), |pod| !creation::is_tracked(&pod.metadata)).await
+        self.patch_pod(pod, &pod::untracking(pod.identity.uid.as_str()), |pod| !creation::is_tracked(&pod.metadata))
+            .await
     }
 
     /// Patches a pod; the patch names its UID, so that another pod of its name is left alone. One that is gone is
@@ -570,14 +571,6 @@ impl Actor {
             }
         }
     }
-}
-
-/// The patch that takes the tracking finalizer off a pod.
-fn untracking(pod: &PodView) -> Value {
-    json!({"metadata": {
-        "uid": pod.identity.uid,
-        "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
-    }})
 }
 
 /// The first error, but that something may have been done unheard goes before all else.

@@ -105,6 +105,11 @@ fn indexed_prefix(job: &str, index: &str) -> String {
     format!("{}{end}", &job[..room])
 }
 
+/// The patch that removes the tracking finalizer from the pod of this UID.
+pub fn untracking(uid: &str) -> Value {
+    json!({"metadata": {"uid": uid, "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER]}})
+}
+
 /// The reference that makes a Job the controlling owner.
 pub fn owner_reference(job: &JobView) -> Value {
     json!({

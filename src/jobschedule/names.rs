@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use crate::runtime::hash::hash;
+use crate::runtime::text::beginning;
 
 /// The maximum length of a Job's name: its pods carry it as a label.
 const MAXIMUM: usize = 63;
@@ -60,11 +61,8 @@ fn fitted(schedule: &str, time: &str) -> String {
         return whole;
     }
     let mark = format!("{:08x}", hash([schedule.as_bytes()]) & 0xffff_ffff);
-    let mut room = MAXIMUM.saturating_sub(time.len() + mark.len() + 2).min(schedule.len());
-    while !schedule.is_char_boundary(room) {
-        room -= 1;
-    }
-    let begin = schedule[..room].trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    let room = MAXIMUM.saturating_sub(time.len() + mark.len() + 2);
+    let begin = beginning(schedule, room).trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     format!("{begin}-{mark}-{time}")
 }
 

@@ -130,7 +130,7 @@ const LONGEST: usize = 4096;
 pub fn message(error: &kube::Error) -> String {
     let mut text = unbounded(error);
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        text.truncate(beginning(&text, LONGEST).len());
         text.push_str("...");
     }
     text

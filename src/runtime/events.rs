@@ -212,8 +212,7 @@ fn shorten(message: &str) -> String {
     if message.len() <= LONGEST_MESSAGE {
         return message.to_owned();
     }
-    let end = message.floor_char_boundary(LONGEST_MESSAGE - 3);
-    format!("{}...", &message[..end])
+    format!("{}...", beginning(message, LONGEST_MESSAGE - 3))
 }
 
 /// Returns a text with its control characters, and those that change the direction of writing, escaped: webhooks and

@@ -6,12 +6,15 @@
 //! until the time the Lease was last renewed for, whatever else the process is busy with, and whether or not the machine
 //! slept meanwhile. The client gives each write its deadline.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -221,6 +224,22 @@ pub fn patch_params() -> PatchParams {
 pub fn delete_params(uid: &Uid, propagation_policy: Option<PropagationPolicy>) -> DeleteParams {
     let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
     DeleteParams { preconditions, propagation_policy, ..DeleteParams::default() }
+}
+
+/// Returns whether a deletion failed with this error because the object of this UID is gone. Another object may have its name
+/// now, another client may have deleted it, and a webhook may answer with any code, so the API server is asked.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn is_gone<K>(api: &Api<K>, name: &str, uid: &Uid, error: &WriteError) -> kube::Result<bool>
+where
+    K: Clone + Debug + DeserializeOwned + Resource,
+{
+    if !(error.is_not_found() || error.is_conflict()) {
+        return Ok(false);
+    }
+    let found = api.get_opt(name).await?;
+    Ok(found.is_none_or(|found| found.meta().uid.as_deref() != Some(uid.as_str())))
 }
 
 /// Parameters of a creation of ours.

@@ -26,7 +26,7 @@ use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, Book};
 use crate::runtime::watch::CacheState;
 use crate::runtime::worker::work;
-use crate::runtime::writes::delete_params;
+use crate::runtime::writes::{delete_params, is_gone};
 
 /// So many Jobs are deleted at once.
 const WORKERS: usize = 8;
@@ -183,13 +183,8 @@ impl Controller {
                 Ok(())
             }
             Err(error) => {
-                // Another Job may have its name now, somebody else may have been quicker, and a webhook may answer with
-                // any code: the API server is asked.
-                if error.is_not_found() || error.is_conflict() {
-                    let found = wire.get_opt(name).await?;
-                    if found.is_none_or(|found| found.metadata.uid.as_deref() != Some(uid.as_str())) {
-                        return Ok(());
-                    }
+                if is_gone(&wire, name, uid, &error).await? {
+                    return Ok(());
                 }
                 Err(self.failed(&fresh, error))
             }

@@ -17,6 +17,7 @@ use super::select::{JobState, Owner, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines};
 use crate::cli::ask::conclude;
 use crate::job::TRACKING_FINALIZER;
+use crate::job::pod::untracking;
 use crate::runtime::errors::{WriteError, message};
 use crate::runtime::writes::patch_params;
 
@@ -182,15 +183,12 @@ async fn conflict(pods: &Api<Pod>, selected: &Selected, error: &WriteError) -> O
 }
 
 fn patch(selected: &Selected) -> Value {
-    let mut metadata = json!({
-        "uid": selected.pod.uid,
-        "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER],
-    });
+    let mut patch = untracking(&selected.pod.uid);
     if selected.pod.owner == Owner::Nobody {
         // A Job may adopt the pod meanwhile, and count it by its finalizer.
-        metadata["resourceVersion"] = json!(selected.pod.resource_version);
+        patch["metadata"]["resourceVersion"] = json!(selected.pod.resource_version);
     }
-    json!({"metadata": metadata})
+    patch
 }
 
 fn sentence(selected: &Selected, outcome: &Outcome, dry_run: DryRun) -> String {

@@ -201,31 +201,29 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
             return Decision { step, wake, backoff, numbers_stale };
         }
     }
-    {
-        let plan = match outcome {
-            Some(_) => parallelism::clear(&tally, limits),
-            None if job.deleting => PodPlan::Nothing,
-            None => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),
-        };
-        let step = match plan {
-            PodPlan::Nothing => None,
-            PodPlan::Wait(until) => {
-                wake = Some(earlier(wake, until));
-                None
-            }
-            // What is left of it from before it was suspended is seen to; more has to wait.
-            PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
-            // A pod that could not be adopted may be the one that is missing.
-            PodPlan::Create(_) if is_claim_held || situation.refusals.holds(CREATE, None, now) => None,
-            PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
-            PodPlan::Delete { mut pods, uncounted } => {
-                pods.retain(|pod| !(held(DELETE, pod) || uncounted && held(UNTRACK, pod)));
-                (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
-            }
-        };
-        if let Some(step) = step {
-            return Decision { step, wake, backoff, numbers_stale };
+    let plan = match outcome {
+        Some(_) => parallelism::clear(&tally, limits),
+        None if job.deleting => PodPlan::Nothing,
+        None => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),
+    };
+    let step = match plan {
+        PodPlan::Nothing => None,
+        PodPlan::Wait(until) => {
+            wake = Some(earlier(wake, until));
+            None
         }
+        // What is left of it from before it was suspended is seen to; more has to wait.
+        PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
+        // A pod that could not be adopted may be the one that is missing.
+        PodPlan::Create(_) if is_claim_held || situation.refusals.holds(CREATE, None, now) => None,
+        PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
+        PodPlan::Delete { mut pods, uncounted } => {
+            pods.retain(|pod| !(held(DELETE, pod) || uncounted && held(UNTRACK, pod)));
+            (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
+        }
+    };
+    if let Some(step) = step {
+        return Decision { step, wake, backoff, numbers_stale };
     }
     let step = match account(situation, &tally, outcome.as_ref(), now, limits) {
         Step::Nothing => match waiting {

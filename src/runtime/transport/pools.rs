@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::Request;
+use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use kube::client::Body;
 use tower::util::BoxCloneSyncService;
@@ -23,7 +24,7 @@ use super::{Answer, AnswerBody};
 use crate::runtime::requests::What;
 
 /// A hyper client, which holds a pool of connections.
-pub(super) type Http = BoxCloneSyncService<Request<Body>, http::Response<hyper::body::Incoming>, legacy::Error>;
+pub(super) type Http = BoxCloneSyncService<Request<Body>, Response<Incoming>, legacy::Error>;
 
 /// A pool of connections that can be replaced.
 pub(super) struct Pool {
@@ -101,16 +102,8 @@ impl Service<Request<Body>> for Pools {
 impl Pools {
     fn request(&self, request: Request<Body>) -> BoxFuture<'static, Result<Answer, BoxError>> {
         let mut doubt = Doubt::about(&self.requests, "requests");
-        let answer = doubt.http.call(request);
         Box::pin(async move {
-            let answer = match answer.await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    // The connection said so: the others need not be as broken.
-                    doubt.dispel();
-                    return Err(error.into());
-                }
-            };
+            let answer = doubt.send(request).await?;
             Ok(answer.map(|body| {
                 let body = body.map_err(BoxError::from).boxed_unsync();
                 Watched { inner: body, doubts: vec![doubt], on_drop: true }.settled().boxed_unsync()
@@ -122,15 +115,8 @@ impl Pools {
         let mut doubt = Doubt::about(&self.watches, "watches");
         let mut others = Doubt::about(&self.requests, "requests");
         others.dispel();
-        let answer = doubt.http.call(request);
         Box::pin(async move {
-            let answer = match answer.await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    doubt.dispel();
-                    return Err(error.into());
-                }
-            };
+            let answer = doubt.send(request).await?;
             // A watch may be dropped at any time; only an error says something about its connection.
             doubt.dispel();
             Ok(answer.map(|body| {
@@ -154,6 +140,15 @@ impl Doubt {
     fn about(pool: &Arc<Pool>, name: &'static str) -> Self {
         let (used, http) = pool.current();
         Self { pool: pool.clone(), name, used, http, stands: true }
+    }
+
+    /// Sends a request. An error dispels the doubt: the connection itself said so, and the others need not be as broken.
+    async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        let answer = self.http.call(request).await;
+        if answer.is_err() {
+            self.dispel();
+        }
+        Ok(answer?)
     }
 
     fn dispel(&mut self) {
