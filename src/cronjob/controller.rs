@@ -200,10 +200,12 @@ impl<S: Scheduled> Controller<S> {
             return Ok(());
         }
         for job in &upkeep.unexpected {
-            if S::KEEPS_RUNS {
+            let scheduled = cron_job.scheduled_time(&job.identity.name).filter(|time| *time <= self.kit.clock.now());
+            if S::KEEPS_RUNS || scheduled.is_some() {
+                // The status could not be stored after the Job was created. Without the Job in the list, Forbid and Replace
+                // would start another one beside it.
                 status.active.push(ActiveJob::new(job));
-                // The status was not stored after its creation.
-                status.last_schedule = status.last_schedule.max(cron_job.scheduled_time(&job.identity.name));
+                status.last_schedule = status.last_schedule.max(scheduled);
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admission::{CODES, Policy, TARGETS};
 use crate::checks::limits::KUEUE_LABEL;
-use crate::faults::{PROXIES, SILENCE};
+use crate::faults::{Faults, PROXIES, SILENCE};
 use crate::story::{Act, Story, cron_spec, spec};
 
 /// One theme that a story may have.
@@ -32,12 +32,14 @@ pub enum Chapter {
     Silence,
     /// Two replicas of which one is told to stop, or crashes, again and again.
     Handovers,
+    /// A Job that ignores disruptions, and whose pods are evicted again and again. Nothing else happens.
+    Disruptions,
     /// Pods that go on within milliseconds: they end between any two writes, and often while they are being deleted.
     Haste,
 }
 
 /// All chapters, by the names that `SIMULATION_CHAPTERS` takes.
-const ALL: [(&str, Chapter); 10] = [
+const ALL: [(&str, Chapter); 11] = [
     ("limits", Chapter::Limits),
     ("schedules", Chapter::Schedules),
     ("cronjobs", Chapter::CronJobs),
@@ -48,29 +50,34 @@ const ALL: [(&str, Chapter); 10] = [
     ("silence", Chapter::Silence),
     ("haste", Chapter::Haste),
     ("handovers", Chapter::Handovers),
+    ("disruptions", Chapter::Disruptions),
 ];
 
-/// Chapters that only `SIMULATION_CHAPTERS` adds.
-const ON_REQUEST: [&str; 2] = ["policies", "mutations"];
+/// Chapters that may be combined: all but the last one, which is a story of its own.
+const OTHERS: usize = ALL.len() - 1;
 
 /// Whether stories have this chapter.
 fn is_told(name: &str) -> bool {
     match std::env::var("SIMULATION_CHAPTERS") {
         Ok(names) if !names.is_empty() => names.split(',').any(|told| told == name),
-        _ => !ON_REQUEST.contains(&name),
+        _ => true,
     }
 }
 
 impl Story {
     /// Adds one chapter to half of the stories, and a second one to some.
     pub fn with_chapters(mut self) -> Self {
+        if self.seed % 16 == 15 && is_told("disruptions") {
+            self.add(Chapter::Disruptions, &mut fastrand::Rng::with_seed(self.seed));
+            return self;
+        }
         let random = &mut fastrand::Rng::with_seed(self.seed ^ 0xba5e_ba11);
         if random.bool() {
             return self;
         }
         let count = if random.u32(0..3) == 0 { 2 } else { 1 };
         for _ in 0..count {
-            let (name, chapter) = ALL[random.usize(0..ALL.len())];
+            let (name, chapter) = ALL[random.usize(0..OTHERS)];
             // The same random numbers, whichever chapters are told.
             let random = &mut random.fork();
             if is_told(name) {
@@ -97,6 +104,7 @@ impl Story {
             }
             Chapter::Silence => self.add_silence(random),
             Chapter::Haste => self.add_haste(random),
+            Chapter::Disruptions => self.tell_of_disruptions(random),
             Chapter::Handovers => self.add_handovers(random),
         }
     }
@@ -248,6 +256,26 @@ impl Story {
             let (place, pause) = (random.usize(0..2), random.u64(500..30_000));
             let act = if random.u32(0..4) > 0 { Act::Stop(place, pause) } else { Act::Crash(place, pause.max(6_000)) };
             self.acts.push((random.u64(500..120_000), act));
+        }
+    }
+
+    /// Evictions follow each other more quickly than a pod of the simulation ends.
+    fn tell_of_disruptions(&mut self, random: &mut fastrand::Rng) {
+        (self.replicas, self.failing, self.faults) = (1, 0, Faults { late: 50, ..Faults::default() });
+        let mut spec = spec(random);
+        spec["template"]["spec"]["restartPolicy"] = "Never".into();
+        for limit in ["activeDeadlineSeconds", "backoffLimitPerIndex", "maxFailedIndexes", "successPolicy", "suspend"] {
+            spec.as_object_mut().expect("an object").remove(limit);
+        }
+        (spec["backoffLimit"], spec["parallelism"]) = (random.i32(0..3).into(), 1.into());
+        let pattern = json!([{"type": "DisruptionTarget", "status": "True"}]);
+        spec["podFailurePolicy"] = json!({"rules": [{"action": "Ignore", "onPodConditions": pattern}]});
+        spec["podReplacementPolicy"] = "Failed".into();
+        self.acts = vec![(0, Act::CreateJob(0, json!({"spec": spec})))];
+        let (mut at, end) = (0, random.u64(60_000..200_000));
+        while at < end {
+            at += random.u64(500..2_500);
+            self.acts.push((at, Act::EvictAll(0)));
         }
     }
 

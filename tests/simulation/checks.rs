@@ -101,7 +101,7 @@ impl Checks {
             retention: Retention::default(),
             refusals: Refusals::default(),
             pauses: Pauses::default(),
-            progress: Progress::new(story.patience()),
+            progress: Progress::new(story.patience(), story.replaced_within()),
         }
     }
 

@@ -48,6 +48,8 @@ pub enum Act {
     ForcePod(usize),
     /// A kubelet evicts a pod.
     Evict(usize),
+    /// Kubelets evict every pod of a Job that has not ended.
+    EvictAll(usize),
     /// A node is gone, and its pods with it.
     LoseNode(usize),
     /// Somebody takes a pod's owner away.
@@ -175,6 +177,12 @@ impl Story {
     pub fn is_silent(&self) -> bool {
         let silent = |act: &Act| matches!(act, Act::Silence(..) | Act::Hush(..));
         self.faults.silent + self.faults.hushed > 0 || self.acts.iter().any(|(_, act)| silent(act))
+    }
+
+    /// How long a Job may be without pods, where disruptions that its policy ignores are all that happens.
+    pub fn replaced_within(&self) -> Option<Duration> {
+        let disrupts = |act: &Act| matches!(act, Act::EvictAll(_));
+        self.acts.iter().any(|(_, act)| disrupts(act)).then_some(Duration::from_secs(8))
     }
 
     /// How long a Job may wait for its first pods where nothing stands in its way.

@@ -132,7 +132,7 @@ fn take_names(state: &mut State, schedule: usize, ahead: i64, names: usize) {
         taken += usize::from(state.store.create("jobs", NAMESPACE, job).is_ok());
     }
     if taken == all.len() {
-        state.checks.schedules.take_names(&object, time.as_second());
+        state.checks.schedules.take_names(&object, time.as_second(), all);
     }
 }
 

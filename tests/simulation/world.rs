@@ -168,10 +168,16 @@ impl World {
             }
             Act::Evict(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
-                    finish(state, &key, 137);
-                    state.store.change(&key, |pod| {
-                        pod["status"]["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
-                    });
+                    evict(state, &key);
+                }
+            }
+            Act::EvictAll(job) => {
+                let uid = state.store.get(&job_key(*job)).ok().and_then(|job| job["metadata"]["uid"].as_str());
+                let uid = uid.map(str::to_owned);
+                let live =
+                    state.store.of("pods").filter(|(_, pod)| !is_finished(pod) && controller(pod) == uid.as_deref());
+                for key in live.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+                    evict(state, &key);
                 }
             }
             Act::LoseNode(node) => {
@@ -293,8 +299,18 @@ fn delete_for_good(state: &mut State, key: &Key) {
     state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0));
 }
 
+/// A kubelet evicts a pod.
+fn evict(state: &mut State, key: &Key) {
+    finish_with(state, key, 137, &json!([{"type": "DisruptionTarget", "status": "True"}]));
+}
+
 /// A pod's containers end with this code, and the pod with them.
 fn finish(state: &mut State, key: &Key, code: i64) {
+    finish_with(state, key, code, &json!([{"type": "Ready", "status": "False"}]));
+}
+
+/// The same, with these conditions in the same write.
+fn finish_with(state: &mut State, key: &Key, code: i64, conditions: &Value) {
     let now = state.store.now();
     state.store.change(key, |pod| {
         if is_finished(pod) {
@@ -302,7 +318,7 @@ fn finish(state: &mut State, key: &Key, code: i64) {
         }
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or_default();
         pod["status"]["phase"] = if code == 0 { "Succeeded" } else { "Failed" }.into();
-        pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        pod["status"]["conditions"] = conditions.clone();
         let terminated = json!({"exitCode": code, "finishedAt": now});
         pod["status"]["containerStatuses"] =
             json!([{"name": "main", "restartCount": restarts, "state": {"terminated": terminated}}]);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::objects::{is_deleting, is_over};
+use crate::objects::{controller, is_decided, is_deleting, is_finished, is_over};
 use crate::store::Store;
 
 /// The maximum number of pods that a Job gets in a minute.
@@ -21,13 +21,17 @@ pub struct Progress {
     obstacles: i32,
     waiting: BTreeMap<String, Instant>,
     created: BTreeMap<String, VecDeque<i64>>,
+    /// How long a Job whose pods were all lost to ignored disruptions may be without a pod; none if faults delay pods.
+    replaced_within: Option<Duration>,
+    podless: BTreeMap<String, Instant>,
 }
 
 impl Progress {
-    /// `bound`: how long a Job may wait for its first pods.
-    pub fn new(bound: Duration) -> Self {
-        let (waiting, created) = (BTreeMap::new(), BTreeMap::new());
-        Self { bound, free_since: Instant::now(), obstacles: 0, waiting, created }
+    /// `bound`: how long a Job may wait for its first pods. `replaced_within`: how long a Job whose pods were all lost to
+    /// ignored disruptions may be without a pod; none if faults delay pods.
+    pub fn new(bound: Duration, replaced_within: Option<Duration>) -> Self {
+        let (waiting, created, podless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { bound, free_since: Instant::now(), obstacles: 0, waiting, created, replaced_within, podless }
     }
 
     /// Something stands in the way of all work until then.
@@ -72,6 +76,25 @@ impl Progress {
             let since = *self.waiting.entry(uid(job)).or_insert(now);
             if now - since.max(self.free_since).min(now) > self.bound {
                 return Some(format!("{} has waited for its first pods for {:?}", key.2, self.bound));
+            }
+        }
+        self.unreplaced(store, now)
+    }
+
+    /// Says which Job has been without pods for too long after disruptions that its policy ignores: they cause no back-off that
+    /// grows.
+    fn unreplaced(&mut self, store: &Store, now: Instant) -> Option<String> {
+        let bound = self.replaced_within?;
+        for (key, job) in store.of("jobs") {
+            let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
+            let mut pods = store.of("pods").filter(|(_, pod)| controller(pod) == Some(uid));
+            if is_over(job) || is_deleting(job) || is_decided(job) || pods.any(|(_, pod)| !is_finished(pod)) {
+                self.podless.remove(uid);
+                continue;
+            }
+            let since = *self.podless.entry(uid.to_owned()).or_insert(now);
+            if now - since > bound {
+                return Some(format!("{} has had no pod for {bound:?}: its disruptions are ignored", key.2));
             }
         }
         None

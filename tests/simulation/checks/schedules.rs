@@ -34,8 +34,10 @@ struct Truth {
     last: Option<i64>,
     /// How many Jobs it started.
     started: usize,
-    /// Times for which a foreign Job has the name of the run.
-    taken: BTreeSet<i64>,
+    /// Times for which foreign Jobs have every name of the run, and the names of these Jobs.
+    taken: BTreeMap<i64, Vec<String>>,
+    /// Those of them for which such a Job was deleted again.
+    freed: BTreeSet<i64>,
 }
 
 impl Schedules {
@@ -47,6 +49,13 @@ impl Schedules {
     /// Takes in a change of a CronJob or JobSchedule.
     pub fn observe(&mut self, happened: &Happened) {
         let now = happened.at;
+        if happened.resource == "jobs" && happened.gone {
+            let name = happened.object["metadata"]["name"].as_str().unwrap_or_default();
+            for truth in self.truths.values_mut() {
+                let freed = truth.taken.iter().filter(|(_, names)| names.iter().any(|taken| taken == name));
+                truth.freed.extend(freed.map(|(time, _)| *time));
+            }
+        }
         if !matches!(happened.resource, "cronjobs" | "jobschedules") {
             return;
         }
@@ -67,8 +76,8 @@ impl Schedules {
     }
 
     /// Foreign Jobs have every name of the run of this time.
-    pub fn take_names(&mut self, schedule: &Value, time: i64) {
-        self.truths.entry(uid(schedule)).or_default().taken.insert(time);
+    pub fn take_names(&mut self, schedule: &Value, time: i64, names: Vec<String>) {
+        self.truths.entry(uid(schedule)).or_default().taken.insert(time, names);
     }
 
     /// A Job is started for its owner.
@@ -116,7 +125,7 @@ impl Schedules {
         let skips = in_order && !truth.disturbed && owner["spec"]["startingDeadlineSeconds"].is_null();
         if skips {
             let mut expected = expected;
-            while truth.taken.contains(&expected) && expected < time {
+            while truth.taken.contains_key(&expected) && expected < time {
                 expected = next_due(times(owner), expected);
             }
             if expected != time {
@@ -175,7 +184,7 @@ impl Schedules {
                 let free = spec["concurrencyPolicy"] == "Allow" && spec["maxActive"].is_null();
                 let since = truth.changed.as_ref().map_or(truth.created, |(at, _)| *at);
                 let mut next = next_due(times(object), truth.last.unwrap_or(since).max(since));
-                while truth.taken.contains(&next) {
+                while truth.taken.contains_key(&next) {
                     next = next_due(times(object), next);
                 }
                 if (free || !runs) && now - next > LATE + jitter(object) {
@@ -205,7 +214,8 @@ impl Schedules {
             .of("jobschedules")
             .filter_map(|(key, object)| Some((key, self.truths.get(&uid(object))?, uid(object))));
         all.find(|(_, truth, uid)| {
-            truth.taken.iter().any(|time| truth.last.is_some_and(|last| last > *time)) && !told(uid)
+            let mut taken = truth.taken.keys().filter(|time| !truth.freed.contains(time));
+            taken.any(|time| truth.last.is_some_and(|last| last > *time)) && !told(uid)
         })
         .map(|(key, ..)| format!("no event says that a foreign Job has the name of a run of {}", key.2))
     }
