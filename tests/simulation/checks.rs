@@ -313,7 +313,9 @@ impl Checks {
             return self.breaks(format!("{name} is over and its status is written: {}", after["status"]));
         }
         self.limits.status_written(after);
-        if before["status"]["startTime"].is_null() && !after["status"]["startTime"].is_null() && !is_decided(after) {
+        let starts = before["status"]["startTime"].is_null() && !after["status"]["startTime"].is_null();
+        // One that is being deleted gets a start time, and no pods.
+        if starts && !is_decided(after) && !is_deleting(before) {
             let result = self.limits.starts(store, after);
             self.hold(result);
         }

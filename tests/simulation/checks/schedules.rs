@@ -28,6 +28,8 @@ struct Truth {
     /// When its times were last changed, and what they were before.
     changed: Option<(i64, Value)>,
     suspended_since: Option<i64>,
+    /// When a user stored a last schedule time ahead of the clock.
+    foretold: Option<i64>,
     /// A user suspended it or changed its times: not every due time has to be run.
     disturbed: bool,
     /// The last time that a Job was started for.
@@ -73,6 +75,9 @@ impl Schedules {
             truth.changed = Some((now, times(before).clone()));
             truth.disturbed = true;
         }
+        if served(object).is_some_and(|time| time > now) {
+            truth.foretold.get_or_insert(now);
+        }
     }
 
     /// Foreign Jobs have every name of the run of this time.
@@ -108,8 +113,8 @@ impl Schedules {
         if time < truth.created {
             return Err(format!("{name} is started for a time before the schedule was created"));
         }
-        let stored = owner["status"]["lastScheduleTime"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-        if stored.is_some_and(|stored| stored.as_second() >= time) {
+        let unknown = truth.foretold.is_some_and(|at| now - at <= news);
+        if served(owner).is_some_and(|served| served >= time) && !unknown {
             return Err(format!("{name} is started for a time that the status says is served"));
         }
         let twin = store.of("jobs").map(|(_, other)| other).find(|other| {
@@ -175,9 +180,7 @@ impl Schedules {
             for (key, object) in store.of(resource) {
                 let Some(truth) = self.truths.get(&uid(object)) else { continue };
                 let spec = &object["spec"];
-                let ahead =
-                    object["status"]["lastScheduleTime"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-                if spec["suspend"] == true || ahead.is_some_and(|ahead| ahead.as_second() > now) {
+                if spec["suspend"] == true || served(object).is_some_and(|ahead| ahead > now) {
                     continue;
                 }
                 let runs = store.of("jobs").any(|(_, job)| controller(job) == Some(&uid(object)) && !is_over(job));
@@ -210,12 +213,14 @@ impl Schedules {
 
     /// Says for which of the times that were taken by a foreign Job there is no event.
     pub fn untold(&self, store: &Store, told: impl Fn(&str) -> bool) -> Option<String> {
-        let mut all = store
-            .of("jobschedules")
-            .filter_map(|(key, object)| Some((key, self.truths.get(&uid(object))?, uid(object))));
-        all.find(|(_, truth, uid)| {
-            let mut taken = truth.taken.keys().filter(|time| !truth.freed.contains(time));
-            taken.any(|time| truth.last.is_some_and(|last| last > *time)) && !told(uid)
+        let mut all =
+            store.of("jobschedules").filter_map(|(key, object)| Some((key, self.truths.get(&uid(object))?, object)));
+        all.find(|(_, truth, object)| {
+            // What was due before a change of the times is not run.
+            let begin = truth.changed.as_ref().map_or(truth.created, |(at, _)| *at);
+            let run = |time: i64| time > begin && is_due(times(object), time) && !truth.freed.contains(&time);
+            let mut taken = truth.taken.keys().filter(|time| run(**time));
+            taken.any(|time| truth.last.is_some_and(|last| last > *time)) && !told(&uid(object))
         })
         .map(|(key, ..)| format!("no event says that a foreign Job has the name of a run of {}", key.2))
     }
@@ -237,6 +242,12 @@ fn room(schedule: &Value) -> Option<i64> {
         Some("Forbid" | "Replace") => Some(1),
         _ => most,
     }
+}
+
+/// The last schedule time of a status, in seconds.
+fn served(object: &Value) -> Option<i64> {
+    let text = object["status"]["lastScheduleTime"].as_str()?;
+    text.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
 /// The schedule of an object; all are of minutes: `*/2 * * * *`, `0-5 * * * *`.
