@@ -5,6 +5,7 @@
 
 mod admission;
 mod api;
+mod catching_up;
 mod chapters;
 mod checks;
 mod faults;

@@ -652,6 +652,7 @@ fn state(random: fastrand::Rng) -> State {
         quota: false,
         admission: Admission::default(),
         hushed: BTreeMap::new(),
+        unanswered: Vec::new(),
         http1: false,
         faults_made: 0,
         requests: 0,

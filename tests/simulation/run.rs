@@ -87,16 +87,25 @@ impl fmt::Display for Totals {
 /// # Errors
 /// An invariant was broken, or there was no good end.
 pub fn run(story: &Story, prints: bool) -> Result<History, String> {
+    simulated(story.seed, async { Stage::new(story, prints).tell(story).await })
+}
+
+/// Runs this on a stopped clock, in one thread, with the same random numbers for the same seed.
+///
+/// # Errors
+/// It fails with one, or there is no runtime.
+pub fn simulated<T>(seed: u64, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    fastrand::seed(story.seed);
-    let result = runtime.block_on(async { Stage::new(story, prints).tell(story).await });
+    fastrand::seed(seed);
+    let result = runtime.block_on(work);
     runtime.shutdown_background();
     result
 }
 
-struct Stage {
-    server: Server,
+/// A cluster with its replicas.
+pub struct Stage {
+    pub server: Server,
     clock: Clock,
     world: World,
     /// Our own resources are installed.
@@ -114,7 +123,7 @@ struct Stage {
 
 impl Stage {
     /// Must be called where tokio's clock runs.
-    fn new(story: &Story, prints: bool) -> Self {
+    pub fn new(story: &Story, prints: bool) -> Self {
         let begin: Timestamp = BEGIN.parse().expect("a time");
         let clock = Clock::following_tokio(begin);
         let mut state = State {
@@ -126,6 +135,7 @@ impl Stage {
             quota: false,
             admission: Admission::default(),
             hushed: BTreeMap::new(),
+            unanswered: Vec::new(),
             http1: story.is_silent(),
             faults_made: 0,
             requests: 0,
@@ -229,7 +239,7 @@ impl Stage {
     }
 
     /// Lets time go by.
-    async fn go_on_until(&mut self, until: Instant) -> Result<(), String> {
+    pub async fn go_on_until(&mut self, until: Instant) -> Result<(), String> {
         loop {
             let range = if self.hasty { 5..150 } else { 200..1500 };
             let pause = Duration::from_millis(self.world.random.u64(range));
@@ -274,7 +284,7 @@ impl Stage {
         }
     }
 
-    fn act(&mut self, act: &Act) {
+    pub fn act(&mut self, act: &Act) {
         let now = Instant::now();
         self.note_obstacle(act, now);
         match act {

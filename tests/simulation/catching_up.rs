@@ -1,0 +1,57 @@
+//! A leader whose caches never become complete: another replica has to get the Lease.
+
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+
+use crate::faults::Faults;
+use crate::objects::has_condition;
+use crate::run::{Stage, simulated};
+use crate::story::{Act, Story};
+use crate::world::job_key;
+
+/// Two replicas and one Job of three pods; no faults.
+fn story() -> Story {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "simulated"}]}});
+    let job = json!({"spec": {"completions": 3, "parallelism": 3, "template": template}});
+    Story {
+        seed: 1,
+        replicas: 2,
+        failing: 0,
+        graceful: 0,
+        faults: Faults::default(),
+        extended: false,
+        hasty: false,
+        acts: vec![(0, Act::CreateJob(0, job))],
+    }
+}
+
+/// The holder of the Lease.
+fn holder(stage: &Stage) -> String {
+    let state = stage.server.lock();
+    let leases: Vec<&Value> = state.store.of("leases").map(|(_, lease)| lease).collect();
+    leases.iter().filter_map(|lease| lease["spec"]["holderIdentity"].as_str()).collect()
+}
+
+#[test]
+fn leader_whose_lists_are_never_answered_releases_the_lease_after_two_minutes() {
+    simulated(1, async {
+        let story = story();
+        let mut stage = Stage::new(&story, false);
+        stage.server.lock().unanswered = vec!["replica-1".to_owned(), "replica-2".to_owned()];
+        let begun = Instant::now();
+        stage.go_on_until(begun).await?;
+        stage.act(&story.acts[0].1);
+        stage.go_on_until(begun + Duration::from_secs(5)).await?;
+        let first = holder(&stage);
+        stage.server.lock().unanswered = vec![first.clone()];
+        stage.go_on_until(begun + Duration::from_secs(110)).await?;
+        assert_eq!(holder(&stage), first, "it may catch up until two minutes have passed");
+        stage.go_on_until(begun + Duration::from_secs(120 + 15 + 5)).await?;
+        assert!(![String::new(), first].contains(&holder(&stage)), "no other replica has the Lease");
+        stage.go_on_until(begun + Duration::from_secs(200)).await?;
+        let complete = stage.server.lock().store.get(&job_key(0)).is_ok_and(|job| has_condition(job, "Complete"));
+        assert!(complete, "the other replica does the work");
+        Ok(())
+    })
+    .unwrap();
+}
