@@ -87,5 +87,5 @@ deny: ## Licences, sources and known vulnerabilities of dependencies
 QUICK ?=
 PAGE ?=
 SCALE ?=
-bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 less, PAGE=1 writes docs/performance.md, SCALE=1 50,000 Jobs
+bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 less, PAGE=1 writes docs/results/performance.md, SCALE=1 50,000 Jobs
 	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(if $(SCALE),--scale) $(BENCH)

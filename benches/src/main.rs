@@ -2,7 +2,7 @@
 //!
 //! Each system runs alone on a fresh control plane with simulated nodes; A B A B, so that what else happens on the machine
 //! happens to both. Figures are compared pair by pair. It writes `target/bench/report.json` and, with `--page`,
-//! `docs/performance.md` with its plots.
+//! `docs/results/performance.md` with its plots.
 
 mod cron;
 mod crowded;
@@ -44,7 +44,7 @@ struct Arguments {
     /// So many pairs of runs of the short work
     #[arg(long, default_value_t = 3)]
     pairs: usize,
-    /// Write docs/performance.md and its plots
+    /// Write docs/results/performance.md and its plots
     #[arg(long)]
     page: bool,
     /// Nothing but 50,000 Jobs at once and a Job of 100,000 indexes, by Jobwright alone: an hour on two cores
@@ -97,7 +97,7 @@ async fn main() -> Result<()> {
     let file = target.join(if bench.arguments.scale { "scale.json" } else { "report.json" });
     fs::write(&file, serde_json::to_string_pretty(&report.json())? + "\n")?;
     if bench.arguments.page && !bench.arguments.scale {
-        page::write(report, Path::new("docs"))?;
+        page::write(report, Path::new("docs/results"))?;
     }
     println!("{} s; {}", begun.elapsed().as_secs(), file.display());
     Ok(())
@@ -188,7 +188,7 @@ impl Bench {
             series.push((work, samples));
         }
         if self.arguments.page {
-            page::write_scale(&self.report, &series, Path::new("docs"))?;
+            page::write_scale(&self.report, &series, Path::new("docs/results"))?;
         }
         Ok(())
     }

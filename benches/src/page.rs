@@ -1,4 +1,4 @@
-//! `docs/performance.md` and its plots.
+//! `docs/results/performance.md` and its plots.
 
 use std::fmt::Write;
 use std::fs;
@@ -16,7 +16,7 @@ const PAIR: [System; 2] = [System::Jobwright, System::Builtin];
 /// Of the two things that a plot shows.
 const COLOURS: [RGBColor; 2] = [RGBColor(0xb7, 0x41, 0x0e), RGBColor(0x32, 0x6c, 0xe5)];
 
-/// Writes the page and its plots below `docs`.
+/// Writes the page and its plots below `docs`, which is `docs/results`.
 pub fn write(report: &Report, docs: &Path) -> Result<()> {
     let plots = [("wall_s", "seconds"), ("controller_cpu_s", "seconds of processor"), ("controller_rss_mib", "MiB")];
     for (figure, unit) in plots {
@@ -30,8 +30,9 @@ pub fn write(report: &Report, docs: &Path) -> Result<()> {
 pub fn write_scale(report: &Report, series: &[(Work, Vec<Sample>)], docs: &Path) -> Result<()> {
     let mut text = String::from(
         "# Performance at scale\n\n\
-         Measured by `make bench SCALE=1 PAGE=1`, which writes this page: Jobwright alone on a control plane with simulated nodes, far\n\
-         more Jobs than anywhere else here, made all at once, and one far larger Job.\n\n",
+         Measured by `make bench SCALE=1 PAGE=1`, which writes this page. Jobwright runs alone on a control\n\
+         plane with simulated nodes. The work is many Jobs that are created at the same time, and one Job\n\
+         with many indexes.\n\n",
     );
     writeln!(text, "Machine: {}.\n", report.machine)?;
     for (work, samples) in series {
@@ -93,11 +94,13 @@ fn draw_legend<'a, 'b: 'a, C: CoordTranslate>(chart: &mut ChartContext<'a, SVGBa
 fn text(report: &Report) -> Result<String> {
     let mut text = String::from(
         "# Performance\n\n\
-         Measured by `make bench PAGE=1`, which writes this page: Jobwright as the chart installs it, and\n\
-         kube-controller-manager 1.37 with nothing but its Job, CronJob and TTL controllers on and its limits lifted\n\
-         (`--kube-api-qps=10000 --kube-api-burst=10000 --concurrent-job-syncs=50 --concurrent-cron-job-syncs=50`), or as it comes. Each runs\n\
-         alone on a fresh control plane with simulated nodes, in turn. A figure is the median of its runs, a ratio the median of the\n\
-         ratios of pairs of runs; less is better, but for pods/s. In brackets are the least and the most.\n\n",
+         Measured by `make bench PAGE=1`, which writes this page. It compares Jobwright as the chart installs\n\
+         it with kube-controller-manager 1.37, of which only the Job, CronJob and TTL controllers run. Its\n\
+         limits are either lifted (`--kube-api-qps=10000 --kube-api-burst=10000 --concurrent-job-syncs=50\n\
+         --concurrent-cron-job-syncs=50`) or left at their defaults (as shipped). Each controller runs alone\n\
+         on a new control plane with simulated nodes; the two take turns.\n\n\
+         A figure is the median of its runs. A ratio is the median of the ratios of pairs of runs. The range\n\
+         in parentheses is the minimum and the maximum. Lower is better, except for `pods_per_s`.\n\n",
     );
     writeln!(text, "Machine: {}.\n", report.machine)?;
     writeln!(text, "![Wall time](performance-wall_s.svg)\n")?;
