@@ -1,72 +1,72 @@
-# The two that matter: `make demo` and `make test`. Both build what is missing; the first time that takes minutes.
+# Start with `make demo` and `make test`. Both build missing programs, which takes minutes the first time.
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak conformance end-to-end deployed image crds install-yaml kind bench deny release-check
+.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build jobwright and the testbed
 	$(CARGO) build --workspace
 
-demo: build ## Show Jobwright at work on a real cluster (on KUBECONFIG's, if set)
+demo: build ## Run Jobwright on a real cluster and show Jobs and Pods (uses KUBECONFIG if set)
 	$(CARGO) run --quiet --package testbed -- demo --jobwright target/debug/jobwright
 
-# The testbed's programs are built before the tests, where the progress can be seen.
-test: check ## Everything: formatting, lints, unit, property, integration and end-to-end tests
+# Builds the programs of the testbed before the tests, so that their progress is visible.
+test: check ## Formatting, lints, and unit, property, integration and end-to-end tests
 	$(CARGO) run --quiet --package testbed -- build
 	$(CARGO) test --workspace
 
-check: ## Formatting and lints only
+check: ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-unit: ## Unit and property tests only: seconds, no cluster
+unit: ## Unit and property tests: seconds, no cluster
 	$(CARGO) test --lib
 
-integration: ## The controller on a real API server, tests playing the kubelet
+integration: ## The controller on a real API server; tests play the kubelet
 	$(CARGO) test --test integration
 
 N ?= 200
-differential: ## Jobwright and the built-in controller side by side; N=5000 tries that many random scenarios
+differential: ## Jobwright and the built-in controller side by side; N=5000 sets the number of random scenarios
 	DIFFERENTIAL_RANDOM=$(N) $(CARGO) test --test differential -- --nocapture
 
-conformance: build ## Upstream's integration tests for Jobs against the binary; the first time takes long
+conformance: build ## Integration tests of upstream against the binary; the first build takes ten minutes
 	tests/conformance/run
 
 SEEDS ?= 10000
 FROM ?= 0
-simulate: ## Whole histories with faults, one a seed: SEEDS=100000 tries that many, FROM=77 begins there
+simulate: ## Simulated histories with faults, one per seed; SEEDS=100000 sets their number, FROM=77 the first seed
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(CARGO) test --profile simulation --test simulation -- --nocapture no_history
 
-mutants: ## Deliberate bugs, each of which the simulation has to find; MUTANTS=41-60 tries those alone
+mutants: ## Deliberate bugs that the simulation has to find; MUTANTS=41-60 selects some
 	$(CARGO) test --test mutants -- --ignored --nocapture
 
 SECONDS ?= 60
-fuzz: ## Every parser of what others write, SECONDS each (needs a nightly toolchain and cargo-fuzz)
+fuzz: ## Fuzz every parser of user input, SECONDS each (needs a nightly toolchain and cargo-fuzz)
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
 	  $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=1024 || exit 1; \
 	done
 
 CHAOS ?= 600
-chaos: ## Kills, pauses and cuts of everything at random for CHAOS seconds, and exact counts at the end
+chaos: ## Random kills, pauses and cuts for CHAOS seconds, and exact counts at the end
 	CHAOS_SECONDS=$(CHAOS) $(CARGO) test --test endurance -- --nocapture counts_are_exact
 
 MINUTES ?= 120
-soak: ## A long run under steady load: memory, files, caches, queues and times, from beginning to end
+soak: ## A run of MINUTES under steady load that checks memory, files, caches, queues and durations
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) $(CARGO) test --profile simulation --test endurance -- --ignored --nocapture grow
 
-end-to-end: ## The controller on a real node (or on KUBECONFIG's cluster)
+end-to-end: ## The examples on a real node (or on the cluster of KUBECONFIG)
 	$(CARGO) test --test end_to_end
 
-deployed: ## The image, installed by the chart on a real node: upgrades, failures, moving here and back
+deployed: ## The image, installed by the chart on a real node: upgrades, failures, migration, uninstalling
 	$(CARGO) test --test deployed -- --test-threads=1 --nocapture
 
-image: ## The container image, as an OCI tarball, without a Docker engine
+image: ## Build the container image as an OCI archive, without a Docker engine
 	$(CARGO) run --quiet --package testbed -- image
 
-crds: ## Write crds/ from the types
+crds: ## Write crds/ and the copy in the chart from the types
 	$(CARGO) run --quiet -- crds > crds/jobwright.yaml.new && mv crds/jobwright.yaml.new crds/jobwright.yaml
 	cp crds/jobwright.yaml deploy/chart/crds/
 
@@ -75,17 +75,21 @@ install-yaml: ## Render deploy/install.yaml from the chart
 	  { cat deploy/install-head.yaml && $$helm template jobwright deploy/chart --include-crds --no-hooks --namespace jobwright-system; } \
 	  > deploy/install.yaml.new && mv deploy/install.yaml.new deploy/install.yaml
 
-kind: ## A kind cluster with Jobwright in it, and the end-to-end tests against it (needs kind and a container engine)
+kind: ## Create a kind cluster with Jobwright and run the end-to-end tests on it (needs kind and a container engine)
 	CARGO="$(CARGO)" deploy/kind/run
 
-release-check: ## What a release needs: dependencies, bill of materials, versions, a binary that can be built again
+release-check: ## Check a release: versions, dependencies, bill of materials, reproducible binary
 	CARGO="$(CARGO)" deploy/release-check
 
-deny: ## Licences, sources and known vulnerabilities of dependencies
+deny: ## Check licences, sources and known vulnerabilities of dependencies
 	CARGO="$(CARGO)" .ci/deny
+
+ACTIONLINT ?= v1.7.12
+lint-workflows: ## Check .github/workflows with actionlint (needs Go)
+	go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT) .github/workflows/*.yml
 
 QUICK ?=
 PAGE ?=
 SCALE ?=
-bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 less, PAGE=1 writes docs/results/performance.md, SCALE=1 50,000 Jobs
+bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 does less, PAGE=1 writes docs/results/, SCALE=1 runs 50,000 Jobs
 	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(if $(SCALE),--scale) $(BENCH)
