@@ -16,7 +16,7 @@ use testbed::process::Process;
 use crate::report::{Figures, median, quantile};
 use crate::site::Site;
 use crate::usage;
-use crate::work::{AT_ONCE, pod_template};
+use crate::work::{MAX_CONCURRENT, pod_template};
 
 /// They are made at least this long before the minute turns, and at most this long and a minute.
 const AHEAD: i64 = 15;
@@ -42,7 +42,7 @@ pub async fn measure(site: &Site, process: &Process, count: usize) -> Result<Fig
         let cron_jobs = cron_jobs.clone();
         async move { cron_jobs.create(&PostParams::default(), &cron_job).await.map(drop) }
     });
-    creations.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    creations.buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await?;
     let due = Timestamp::from_second((Timestamp::now().as_second() / 60 + 1) * 60)?;
     usage::reset_peak(process.id())?;
     let before = usage::of(process.id())?.cpu_s;

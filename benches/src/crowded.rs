@@ -17,7 +17,7 @@ use crate::report::Figures;
 use crate::site::Site;
 use crate::system::{System, wait};
 use crate::usage;
-use crate::work::{AT_ONCE, pod_template};
+use crate::work::{MAX_CONCURRENT, pod_template};
 
 /// A node that nobody plays the kubelet for: its pods stay as they are.
 pub const STILL: &str = "still";
@@ -99,7 +99,7 @@ where
 {
     let creations =
         stream::iter(objects).map(|object| async move { api.create(&PostParams::default(), &object).await.map(drop) });
-    Ok(creations.buffer_unordered(AT_ONCE).try_collect::<()>().await?)
+    Ok(creations.buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await?)
 }
 
 /// From the start of the process to the first pod of a Job that waits for it, and the memory it has then.

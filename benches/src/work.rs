@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use testbed::kwok::NODE_NAME;
 
 /// So many requests the bench itself makes at once.
-pub const AT_ONCE: usize = 50;
+pub const MAX_CONCURRENT: usize = 50;
 
 /// Jobs of one kind.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Work {
                 anyhow::Ok((job.uid().context("a UID")?, asked))
             }
         });
-        let creating = tokio::spawn(creations.buffer_unordered(AT_ONCE).try_collect::<HashMap<_, _>>());
+        let creating = tokio::spawn(creations.buffer_unordered(MAX_CONCURRENT).try_collect::<HashMap<_, _>>());
         let mut seen = Seen::default();
         let mut complete = HashSet::new();
         let mut counted: HashMap<String, usize> = HashMap::new();

@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::ask::say;
+use super::cluster::print_result;
 use crate::job::limit::types::JobLimit;
 use crate::jobschedule::types::JobSchedule;
 
@@ -49,7 +49,7 @@ pub fn text() -> Result<String, serde_saphyr::ser::Error> {
 
 /// Prints the manifests.
 pub fn main() -> ExitCode {
-    say(text())
+    print_result(text())
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! The command line: one file a subcommand.
 
-pub mod ask;
 pub mod check;
+pub mod cluster;
 pub mod connect;
 pub mod crds;
 pub mod explain;
 pub mod next;
-pub mod rights;
+pub mod permissions;
 pub mod run;
 pub mod timeline;
 pub mod top;

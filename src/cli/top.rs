@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
-use super::ask::{AskError, Where, conclude, condition, end};
+use super::cluster::{ClusterReadError, NamespaceArguments, condition, end, exit_with};
 
 /// Rates are those of so long a time.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    place: Where,
+    target: NamespaceArguments,
     /// The Jobs of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -38,14 +38,14 @@ pub struct Arguments {
 
 /// Prints the table, again and again.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    conclude(run(arguments).map(|()| ExitCode::SUCCESS))
+    exit_with(run(arguments).map(|()| ExitCode::SUCCESS))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<(), AskError> {
-    let place = arguments.place.open().await?;
-    let jobs: Api<Job> = if arguments.all_namespaces { Api::all(place.client.clone()) } else { place.api() };
-    let unreadable = place.unreadable("jobs");
+async fn run(arguments: &Arguments) -> Result<(), ClusterReadError> {
+    let context = arguments.target.open().await?;
+    let jobs: Api<Job> = if arguments.all_namespaces { Api::all(context.client.clone()) } else { context.api() };
+    let unreadable = context.unreadable("jobs");
     let live = std::io::stdout().is_terminal() && !arguments.once;
     let mut rates = Rates::default();
     loop {

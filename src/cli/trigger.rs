@@ -11,7 +11,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::ask::{AskError, Starter, Where, conclude, end};
+use super::cluster::{ClusterReadError, NamespaceArguments, ScheduleRef, end, exit_with};
 use crate::jobschedule::types::JobSchedule;
 use crate::runtime::errors::{is_ambiguous, message};
 
@@ -28,8 +28,8 @@ const FAILED: u8 = 2;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// The CronJob or JobSchedule, as cronjob/NAME or jobschedule/NAME
-    #[arg(value_parser = Starter::parse)]
-    subject: Starter,
+    #[arg(value_parser = ScheduleRef::parse)]
+    subject: ScheduleRef,
     /// The Job's name; without it the subject's, "-manual-" and five letters
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -37,7 +37,7 @@ pub struct Arguments {
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
-    place: Where,
+    target: NamespaceArguments,
 }
 
 /// What a Job is made from.
@@ -52,14 +52,14 @@ struct Template {
 #[derive(Debug, Error)]
 enum TriggerError {
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] ClusterReadError),
     #[error("{subject} in namespace {namespace} started no Job: {reason}")]
-    Refused { subject: Starter, namespace: String, reason: String },
+    Refused { subject: ScheduleRef, namespace: String, reason: String },
     #[error(
         "the API server did not say whether it created job/{name} for {subject}: {reason}; \
          to find out, run: kubectl get job {name} --namespace {namespace}"
     )]
-    Unknown { subject: Starter, namespace: String, name: String, reason: String },
+    Unknown { subject: ScheduleRef, namespace: String, name: String, reason: String },
     #[error("job/{name} was deleted before it had ended")]
     Deleted { name: String },
     #[error("job/{name} cannot be watched: {reason}; it goes on")]
@@ -68,29 +68,32 @@ enum TriggerError {
 
 /// Starts the Job and, if asked to, follows it.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    conclude(run(arguments))
+    exit_with(run(arguments))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
-    let place = arguments.place.open().await.map_err(AskError::from)?;
+    let context = arguments.target.open().await.map_err(ClusterReadError::from)?;
     let subject = &arguments.subject;
-    let refused =
-        |reason: String| TriggerError::Refused { subject: subject.clone(), namespace: place.namespace.clone(), reason };
-    let unreadable = place.unreadable(&subject.to_string());
+    let refused = |reason: String| TriggerError::Refused {
+        subject: subject.clone(),
+        namespace: context.namespace.clone(),
+        reason,
+    };
+    let unreadable = context.unreadable(&subject.to_string());
     let template = match subject {
-        Starter::CronJob(name) => of_cron_job(&place.api::<CronJob>().get(name).await.map_err(unreadable)?),
-        Starter::JobSchedule(name) => {
-            let schedule = place.api::<JobSchedule>().get(name).await.map_err(unreadable)?;
+        ScheduleRef::CronJob(name) => of_cron_job(&context.api::<CronJob>().get(name).await.map_err(unreadable)?),
+        ScheduleRef::JobSchedule(name) => {
+            let schedule = context.api::<JobSchedule>().get(name).await.map_err(unreadable)?;
             of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
         }
     };
-    let jobs = place.api::<Job>();
+    let jobs = context.api::<Job>();
     let job = job_now(template, arguments.name.as_deref());
     let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| {
         let reason = message(&error);
         if is_ambiguous(&error) {
-            let (subject, namespace, name) = (subject.clone(), place.namespace.clone(), job.name_any());
+            let (subject, namespace, name) = (subject.clone(), context.namespace.clone(), job.name_any());
             TriggerError::Unknown { subject, namespace, name, reason }
         } else {
             refused(reason)
@@ -253,10 +256,10 @@ mod tests {
 
     #[test]
     fn only_what_starts_jobs_is_triggered() {
-        let named = |kind: fn(String) -> Starter| Ok(kind("a".to_owned()));
-        assert_eq!(Starter::parse("cronjob/a"), named(Starter::CronJob));
-        assert_eq!(Starter::parse("cj/a"), named(Starter::CronJob));
-        assert_eq!(Starter::parse("jobschedule/a"), named(Starter::JobSchedule));
-        assert!(["a", "job/a", "cronjob/", "jobschedule/"].iter().all(|text| Starter::parse(text).is_err()));
+        let named = |kind: fn(String) -> ScheduleRef| Ok(kind("a".to_owned()));
+        assert_eq!(ScheduleRef::parse("cronjob/a"), named(ScheduleRef::CronJob));
+        assert_eq!(ScheduleRef::parse("cj/a"), named(ScheduleRef::CronJob));
+        assert_eq!(ScheduleRef::parse("jobschedule/a"), named(ScheduleRef::JobSchedule));
+        assert!(["a", "job/a", "cronjob/", "jobschedule/"].iter().all(|text| ScheduleRef::parse(text).is_err()));
     }
 }

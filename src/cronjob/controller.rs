@@ -17,32 +17,32 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::causes::{CREATE, DELETE, STATUS};
-use super::decide::{history, upkeep};
+use super::decide::{history, reconcile_active_list};
 use super::once::{NAME_TAKEN, Once};
-use super::scheduled::{Ended, Scheduled};
+use super::schedule_source::{EndedRun, ScheduleSource};
 use super::view::{ActiveJob, CronJobStatus};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Source};
+use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
-use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
-use crate::runtime::refusals::{self, Book, Refusals, WriteKind};
-use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
-use crate::runtime::worker::work_at_once;
-use crate::runtime::writes::{delete_params, is_gone, patch_params, post_params};
+use crate::runtime::refusals::{self, ObjectRefusals, Refusals, WriteKind};
+use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
+use crate::runtime::worker::run_workers;
+use crate::runtime::write_gate::{delete_params, is_gone, patch_params, post_params};
 
 /// So many CronJobs are worked on at once.
-const AT_ONCE: usize = 1000;
+const MAX_CONCURRENT_SYNCS: usize = 1000;
 /// How long a status waits for the Jobs of other CronJobs to be started.
-const STARTS_FIRST: Duration = Duration::from_secs(5);
+const START_PRIORITY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The controller of CronJobs, or of what else is [`Scheduled`].
-pub struct Controller<S: Scheduled> {
-    kit: Kit,
+/// The controller of CronJobs, or of what else is [`ScheduleSource`].
+pub struct Controller<S: ScheduleSource> {
+    context: ControllerContext,
     /// All Jobs, fed by the Job controller.
     jobs: Arc<Cache<JobView>>,
     metrics: CronJobMetrics,
@@ -51,7 +51,7 @@ pub struct Controller<S: Scheduled> {
     watched: WatchMetrics,
     queue: Queue<Uid>,
     /// Writes that the API server refused.
-    refusals: Book,
+    refusals: ObjectRefusals,
     /// How many Jobs are being started.
     starting: AtomicUsize,
     /// None is being started any more.
@@ -78,18 +78,18 @@ impl CronJobMetrics {
     }
 }
 
-impl<S: Scheduled> Controller<S> {
+impl<S: ScheduleSource> Controller<S> {
     /// A controller that neither watches nor works yet. `jobs` is fed by the Job controller.
-    pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: CronJobMetrics) -> Self {
+    pub fn new(context: ControllerContext, jobs: Arc<Cache<JobView>>, metrics: CronJobMetrics) -> Self {
         Self {
-            kit,
+            context,
             jobs,
             metrics,
             cron_jobs: Cache::default(),
             synced: Synced::default(),
             watched: WatchMetrics::default(),
             queue: Queue::closed(),
-            refusals: Book::default(),
+            refusals: ObjectRefusals::default(),
             starting: AtomicUsize::new(0),
             started: Notify::new(),
             once: Once::default(),
@@ -98,9 +98,9 @@ impl<S: Scheduled> Controller<S> {
 
     /// Keeps the cache in step with the API server for as long as it is polled.
     pub async fn watch(&self) {
-        let api = self.kit.watched_api(&self.watched);
+        let api = self.context.watched_api(&self.watched);
         let watch: Watch<S::Wire, S> = Watch { api, label: None, parse: S::parse, metrics: self.watched.clone() };
-        watch.feed(&self.cron_jobs, &self.synced, |news| self.heard(news)).await;
+        watch.feed(&self.cron_jobs, &self.synced, |event| self.on_event(event)).await;
     }
 
     /// Works, on everything there is, until it is dropped. All Jobs and CronJobs must be known: one that is not would
@@ -120,7 +120,7 @@ impl<S: Scheduled> Controller<S> {
             }
         };
         let sync = |uid| async move { self.sync(&uid).await };
-        let syncs = work_at_once(&self.queue, S::NAME, &self.kit.syncs, AT_ONCE, sync);
+        let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, sync);
         tokio::join!(listen, syncs);
     }
 
@@ -145,14 +145,14 @@ impl<S: Scheduled> Controller<S> {
     }
 
     /// Wants the cache to know all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn want(&self, since: Instant) {
-        self.synced.want(since);
+    pub fn require_since(&self, since: Instant) {
+        self.synced.require_since(since);
     }
 
-    fn heard(&self, news: News<S>) {
-        let change = match news {
-            News::Changed(change) => change,
-            News::Recovered => return self.queue.retry_now(),
+    fn on_event(&self, event: CacheEvent<S>) {
+        let change = match event {
+            CacheEvent::Changed(change) => change,
+            CacheEvent::WatchRecovered => return self.queue.retry_now(),
         };
         let Some(now) = change.after.as_ref() else {
             if let Some(before) = &change.before {
@@ -171,9 +171,9 @@ impl<S: Scheduled> Controller<S> {
         };
         self.refusals.of(uid, |refusals| refusals.seen(cron_job.base().generation));
         let result = self.sync_known(uid, &cron_job).await;
-        let again = self.refusals.of(uid, |refusals| refusals.next(self.kit.clock.now()));
-        if let Some(again) = again {
-            self.queue.add_at(uid.clone(), self.kit.clock.instant_of(again));
+        let next_retry = self.refusals.of(uid, |refusals| refusals.next(self.context.clock.now()));
+        if let Some(next_retry) = next_retry {
+            self.queue.add_at(uid.clone(), self.context.clock.instant_of(next_retry));
         }
         result
     }
@@ -184,7 +184,7 @@ impl<S: Scheduled> Controller<S> {
         let mut status = base.status.clone();
         let mut ended = self.ended(cron_job, &jobs).await?;
         for job in history(base, &jobs) {
-            if self.holds(cron_job, DELETE, Some(&job.identity.uid)) {
+            if self.is_backed_off(cron_job, DELETE, Some(&job.identity.uid)) {
                 continue;
             }
             if self.delete(cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {
@@ -192,16 +192,17 @@ impl<S: Scheduled> Controller<S> {
             }
         }
         // What a Job that goes now came to still counts.
-        let upkeep = upkeep(&status, &jobs);
-        let mut status = upkeep.status;
-        upkeep.events.into_iter().for_each(|event| self.tell(cron_job, event));
-        if !upkeep.unexpected.is_empty() && self.is_outdated(cron_job).await? {
+        let update = reconcile_active_list(&status, &jobs);
+        let mut status = update.status;
+        update.events.into_iter().for_each(|event| self.record_event(cron_job, event));
+        if !update.unexpected.is_empty() && self.is_outdated(cron_job).await? {
             self.queue.add(uid.clone());
             return Ok(());
         }
-        for job in &upkeep.unexpected {
-            let scheduled = cron_job.scheduled_time(&job.identity.name).filter(|time| *time <= self.kit.clock.now());
-            if S::KEEPS_RUNS || scheduled.is_some() {
+        for job in &update.unexpected {
+            let scheduled =
+                cron_job.scheduled_time(&job.identity.name).filter(|time| *time <= self.context.clock.now());
+            if S::RECORDS_HISTORY || scheduled.is_some() {
                 // The status could not be stored after the Job was created. Without the Job in the list, Forbid and Replace
                 // would start another one beside it.
                 status.active.push(ActiveJob::new(job));
@@ -209,31 +210,31 @@ impl<S: Scheduled> Controller<S> {
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
-            self.tell(cron_job, EventText::warning("UnexpectedJob", message));
+            self.record_event(cron_job, EventText::warning("UnexpectedJob", message));
         }
-        for active in &upkeep.missing {
+        for active in &update.missing {
             if self.wire_jobs(cron_job).get_opt(&active.name).await?.is_none() {
                 status.drop_active(&active.uid);
-                ended.push(Ended { job: active.clone(), end: None, replaced: false });
-                self.tell(
+                ended.push(EndedRun { job: active.clone(), end: None, replaced: false });
+                self.record_event(
                     cron_job,
                     EventText::normal("MissingJob", format!("Active job went missing: {}", active.name)),
                 );
             }
         }
         // What is stored follows from the same time as what is decided.
-        let now = self.kit.clock.now();
+        let now = self.context.clock.now();
         let due = cron_job.due(&status, now);
-        due.events.into_iter().for_each(|event| self.tell(cron_job, event));
+        due.events.into_iter().for_each(|event| self.record_event(cron_job, event));
         let started = match due.start {
             Some(scheduled) => {
                 self.starting.fetch_add(1, Ordering::SeqCst);
                 if due.replace {
                     let replaced = status.active.iter().cloned();
-                    ended.extend(replaced.map(|job| Ended { job, end: None, replaced: true }));
+                    ended.extend(replaced.map(|job| EndedRun { job, end: None, replaced: true }));
                 }
                 let started = self.start(cron_job, &mut status, &jobs, scheduled, due.replace).await;
-                self.let_others_start().await;
+                self.yield_to_pending_starts().await;
                 started
             }
             None => Ok(()),
@@ -244,15 +245,15 @@ impl<S: Scheduled> Controller<S> {
         self.write_status(cron_job, &status, &ended, now).await?;
         started?;
         if let Some(wake) = due.wake {
-            self.queue.add_at(uid.clone(), self.kit.clock.instant_of(wake));
+            self.queue.add_at(uid.clone(), self.context.clock.instant_of(wake));
         }
         Ok(())
     }
 
     /// The Jobs of the active list that have ended, as the API server has them now: they may be deleted in a moment.
-    async fn ended(&self, cron_job: &S, jobs: &[Arc<JobView>]) -> Result<Vec<Ended>, WriteError> {
+    async fn ended(&self, cron_job: &S, jobs: &[Arc<JobView>]) -> Result<Vec<EndedRun>, WriteError> {
         let mut ended = Vec::new();
-        if !S::KEEPS_RUNS {
+        if !S::RECORDS_HISTORY {
             return Ok(ended);
         }
         for active in &cron_job.base().status.active {
@@ -261,19 +262,19 @@ impl<S: Scheduled> Controller<S> {
             let found = self.wire_jobs(cron_job).get_opt(&active.name).await?;
             let found = found.filter(|found| found.metadata.uid.as_deref() == Some(active.uid.as_str()));
             let end = found.map(|found| ((**finished).clone(), found));
-            ended.push(Ended { job: active.clone(), end, replaced: false });
+            ended.push(EndedRun { job: active.clone(), end, replaced: false });
         }
         Ok(ended)
     }
 
     /// Where many are due at once, no Job waits for the status of another's CronJob to be written.
-    async fn let_others_start(&self) {
+    async fn yield_to_pending_starts(&self) {
         let started = self.started.notified();
         if self.starting.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.started.notify_waiters();
             return;
         }
-        let _ = tokio::time::timeout(STARTS_FIRST, started).await;
+        let _ = tokio::time::timeout(START_PRIORITY_TIMEOUT, started).await;
     }
 
     /// Starts the Job of this time, the active ones first deleted where they are to be replaced.
@@ -285,8 +286,9 @@ impl<S: Scheduled> Controller<S> {
         scheduled: Timestamp,
         replace: bool,
     ) -> Result<(), WriteError> {
-        let is_held = |active: &ActiveJob| replace && self.holds(cron_job, DELETE, Some(&active.uid));
-        if self.holds(cron_job, CREATE, None) || status.active.iter().any(is_held) {
+        let is_deletion_backed_off =
+            |active: &ActiveJob| replace && self.is_backed_off(cron_job, DELETE, Some(&active.uid));
+        if self.is_backed_off(cron_job, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
             return Ok(());
         }
         if replace {
@@ -297,7 +299,7 @@ impl<S: Scheduled> Controller<S> {
         }
         // Only its first name keeps the API server from creating a Job again.
         let is_of_this_time =
-            |job: &&Arc<JobView>| S::KEEPS_RUNS && cron_job.scheduled_time(&job.identity.name) == Some(scheduled);
+            |job: &&Arc<JobView>| S::RECORDS_HISTORY && cron_job.scheduled_time(&job.identity.name) == Some(scheduled);
         let made = match jobs.iter().find(is_of_this_time) {
             Some(job) => Some((**job).clone()),
             None => self.create(cron_job, scheduled).await?,
@@ -305,7 +307,7 @@ impl<S: Scheduled> Controller<S> {
         match made {
             Some(made) if !status.is_active(&made.identity.uid) => status.active.push(ActiveJob::new(&made)),
             // A CronJob has no other name to try, and goes on with its next time as the built-in controller does.
-            None if !S::KEEPS_RUNS => return Ok(()),
+            None if !S::RECORDS_HISTORY => return Ok(()),
             _ => {}
         }
         status.last_schedule = Some(scheduled);
@@ -325,7 +327,7 @@ impl<S: Scheduled> Controller<S> {
                         None => format!("skipping the run of {scheduled}"),
                     };
                     let message = format!("Job {name} exists and belongs to another owner: {instead}");
-                    self.tell(cron_job, EventText::warning(NAME_TAKEN, message));
+                    self.record_event(cron_job, EventText::warning(NAME_TAKEN, message));
                 }
             }
         }
@@ -343,15 +345,15 @@ impl<S: Scheduled> Controller<S> {
         let path = format!("/apis/batch/v1/namespaces/{}/jobs", cron_job.identity().namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.kit.client.request::<WireJob>(request).await
+            self.context.client.request::<WireJob>(request).await
         };
-        match self.kit.writes.run(create).await {
+        match self.context.write_gate.run(create).await {
             Ok(made) => {
                 self.succeeded(cron_job, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
                 self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
                 let name = made.metadata.name.as_deref().unwrap_or_default();
-                self.tell(cron_job, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
+                self.record_event(cron_job, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
                 Ok(JobView::parse(made))
             }
             Err(error) if error.is_namespace_terminating() => Err(error),
@@ -369,12 +371,12 @@ impl<S: Scheduled> Controller<S> {
     }
 
     async fn delete(&self, cron_job: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
-        let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), &cron_job.identity().namespace);
+        let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), &cron_job.identity().namespace);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
-        match self.kit.writes.run(jobs.delete(name, &params)).await {
+        match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
                 self.succeeded(cron_job, DELETE, Some(uid));
-                self.tell(cron_job, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
+                self.record_event(cron_job, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
                 Ok(())
             }
             Err(error) => {
@@ -387,9 +389,9 @@ impl<S: Scheduled> Controller<S> {
         }
     }
 
-    fn holds(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) -> bool {
-        let now = self.kit.clock.now();
-        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.holds(cause, job, now))
+    fn is_backed_off(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) -> bool {
+        let now = self.context.clock.now();
+        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.is_backed_off(cause, job, now))
     }
 
     fn succeeded(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) {
@@ -399,18 +401,18 @@ impl<S: Scheduled> Controller<S> {
     /// Records that a write failed, in an event and in the log; returns what the sync fails with. A refused write gets a
     /// back-off of its own, which no other event shortens.
     fn failed(&self, cron_job: &S, cause: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
-        if error.is_stopping() || error.is_namespace_terminating() {
+        if error.is_gate_closed() || error.is_namespace_terminating() {
             return error;
         }
         let identity = cron_job.identity();
         if error.is_refusal() || cause != STATUS {
-            self.tell(cron_job, refusals::event(cause, job.map(|(_, name)| name), &error));
+            self.record_event(cron_job, refusals::event(cause, job.map(|(_, name)| name), &error));
         }
         tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = cause.reason, %error, "a write failed");
         if !error.is_refusal() {
             return error;
         }
-        let now = self.kit.clock.now();
+        let now = self.context.clock.now();
         let refuse = |refusals: &mut Refusals| {
             // What was remembered of another generation is forgotten before.
             refusals.seen(cron_job.base().generation);
@@ -434,11 +436,11 @@ impl<S: Scheduled> Controller<S> {
         &self,
         cron_job: &S,
         status: &CronJobStatus,
-        ended: &[Ended],
+        ended: &[EndedRun],
         now: Timestamp,
     ) -> Result<(), WriteError> {
         let (status, annotations) = (cron_job.status_patch(status, ended, now), cron_job.annotations(now));
-        if status.is_none() && annotations.is_none() || self.holds(cron_job, STATUS, None) {
+        if status.is_none() && annotations.is_none() || self.is_backed_off(cron_job, STATUS, None) {
             return Ok(());
         }
         let identity = cron_job.identity();
@@ -451,7 +453,7 @@ impl<S: Scheduled> Controller<S> {
         }
         let cron_jobs = self.wire_cron_jobs(cron_job);
         let patch = Patch::Merge(&patch);
-        match self.kit.writes.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
+        match self.context.write_gate.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
             Ok(written) => {
                 let Some(written) = S::parse(written) else { return Ok(()) };
                 let took_effect = written.identity().resource_version != identity.resource_version;
@@ -473,18 +475,18 @@ impl<S: Scheduled> Controller<S> {
     }
 
     fn wire_jobs(&self, cron_job: &S) -> Api<WireJob> {
-        Api::namespaced(self.kit.client.clone(), &cron_job.identity().namespace)
+        Api::namespaced(self.context.client.clone(), &cron_job.identity().namespace)
     }
 
     fn wire_cron_jobs(&self, cron_job: &S) -> Api<S::Wire> {
-        Api::namespaced(self.kit.client.clone(), &cron_job.identity().namespace)
+        Api::namespaced(self.context.client.clone(), &cron_job.identity().namespace)
     }
 
-    fn tell(&self, cron_job: &S, event: EventText) {
+    fn record_event(&self, cron_job: &S, event: EventText) {
         if !self.once.is_new(&cron_job.identity().uid, &event) {
             return;
         }
         let regarding = Regarding { api_version: S::API_VERSION, kind: S::KIND, identity: cron_job.identity().clone() };
-        self.kit.recorder.publish(regarding, event);
+        self.context.recorder.publish(regarding, event);
     }
 }

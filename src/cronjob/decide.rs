@@ -1,7 +1,7 @@
 //! What to do next for a CronJob: pure functions.
 //!
 //! A sync asks three times: which finished Jobs to drop ([`history`]), what its list of active Jobs should be
-//! ([`upkeep`]), and whether a Job is due ([`due`]).
+//! ([`reconcile_active_list`]), and whether a Job is due ([`due`]).
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::job::view::JobView;
 use crate::runtime::events::EventText;
 
 /// A look just at the time could come just before it, by another clock.
-pub const AFTER_THE_TIME: SignedDuration = SignedDuration::from_millis(100);
+pub const WAKE_MARGIN: SignedDuration = SignedDuration::from_millis(100);
 
 /// The maximum difference of two clocks that is not reported.
-const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(1);
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// The finished Jobs beyond what is to be kept, oldest first.
 pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView>> {
@@ -42,7 +42,7 @@ pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView
 
 /// What the list of active Jobs says and should not, or does not and should.
 #[derive(Debug, Default)]
-pub struct Upkeep {
+pub struct ActiveListUpdate {
     /// The status as it should be, as far as can be told without asking the API server.
     pub status: CronJobStatus,
     /// What to tell.
@@ -54,29 +54,29 @@ pub struct Upkeep {
 }
 
 /// Compares the list of active Jobs with a CronJob's Jobs.
-pub fn upkeep(stored: &CronJobStatus, jobs: &[Arc<JobView>]) -> Upkeep {
-    let mut upkeep = Upkeep { status: stored.clone(), ..Upkeep::default() };
+pub fn reconcile_active_list(stored: &CronJobStatus, jobs: &[Arc<JobView>]) -> ActiveListUpdate {
+    let mut update = ActiveListUpdate { status: stored.clone(), ..ActiveListUpdate::default() };
     for job in jobs {
         let status = &job.status;
         if !status.is_finished() {
             if !stored.is_active(&job.identity.uid) {
-                upkeep.unexpected.push(job.clone());
+                update.unexpected.push(job.clone());
             }
             continue;
         }
         let succeeded = status.true_condition(COMPLETE).is_some();
-        if upkeep.status.drop_active(&job.identity.uid) {
+        if update.status.drop_active(&job.identity.uid) {
             let condition = if succeeded { COMPLETE } else { FAILED };
             let message = format!("Saw completed job: {}, condition: {condition}", job.identity.name);
-            upkeep.events.push(EventText::normal("SawCompletedJob", message));
+            update.events.push(EventText::normal("SawCompletedJob", message));
         }
         if succeeded {
-            upkeep.status.last_successful = upkeep.status.last_successful.max(status.completion_time);
+            update.status.last_successful = update.status.last_successful.max(status.completion_time);
         }
     }
     let known = |active: &&ActiveJob| jobs.iter().any(|job| job.identity.uid == active.uid);
-    upkeep.missing = upkeep.status.active.iter().filter(|active| !known(active)).cloned().collect();
-    upkeep
+    update.missing = update.status.active.iter().filter(|active| !known(active)).cloned().collect();
+    update
 }
 
 /// Whether a Job is due.
@@ -162,7 +162,7 @@ pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Du
     }
     let last = due.start.unwrap_or_else(|| served(cron_job, status));
     let upcoming = missed::upcoming(&schedule, &zone, last.max(changed.unwrap_or(Timestamp::MIN)), now);
-    due.wake = upcoming.and_then(|time| time.checked_add(AFTER_THE_TIME).ok());
+    due.wake = upcoming.and_then(|time| time.checked_add(WAKE_MARGIN).ok());
     due
 }
 
@@ -179,7 +179,7 @@ pub fn schedule_time_in_future(status: &CronJobStatus, now: Timestamp) -> Option
 
 /// Returns this last schedule time if it is later than now by more than clocks differ.
 pub fn time_in_future(last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-    last.filter(|last| last.duration_since(now) > CLOCKS_DIFFER)
+    last.filter(|last| last.duration_since(now) > MAX_CLOCK_SKEW)
 }
 
 fn decide_start(cron_job: &CronJobView, status: &CronJobStatus, scheduled: Timestamp, now: Timestamp, due: &mut Due) {
@@ -259,15 +259,15 @@ mod tests {
         );
         let active = vec![ActiveJob::new(&done), ActiveJob::new(&lost)];
         let stored = CronJobStatus { active, ..CronJobStatus::default() };
-        let upkeep = upkeep(&stored, &[done, forgotten]);
+        let update = reconcile_active_list(&stored, &[done, forgotten]);
         assert_eq!(
-            upkeep.events,
+            update.events,
             [EventText::normal("SawCompletedJob", "Saw completed job: done, condition: Complete")]
         );
-        assert_eq!(upkeep.status.last_successful, Some(at("10:00:00")));
-        assert_eq!(upkeep.missing.iter().map(|job| &*job.name).collect::<Vec<_>>(), ["lost"]);
-        assert_eq!(names(&upkeep.unexpected), ["forgotten"]);
-        assert_eq!(upkeep.status.active.len(), 1, "a missing one is asked about first");
+        assert_eq!(update.status.last_successful, Some(at("10:00:00")));
+        assert_eq!(update.missing.iter().map(|job| &*job.name).collect::<Vec<_>>(), ["lost"]);
+        assert_eq!(names(&update.unexpected), ["forgotten"]);
+        assert_eq!(update.status.active.len(), 1, "a missing one is asked about first");
     }
 
     #[test]

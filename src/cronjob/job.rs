@@ -10,7 +10,7 @@ use crate::job::{API_VERSION, KIND};
 
 /// What kind of object a Job is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Owner {
+pub struct OwnerKind {
     /// Its API version.
     pub api_version: &'static str,
     /// Its kind.
@@ -23,7 +23,7 @@ pub struct Owner {
 /// The template is not a JSON object; the API server stores no such CronJob.
 pub fn from_template(
     cron_job: &CronJobView,
-    owner: Owner,
+    owner: OwnerKind,
     name: &str,
     scheduled: Timestamp,
     variable: Option<&str>,
@@ -53,13 +53,13 @@ pub fn from_template(
     }
     let mut spec = template.remove("spec").unwrap_or_default();
     if let Some(variable) = variable {
-        tell_containers(&mut spec, variable, &time);
+        inject_env(&mut spec, variable, &time);
     }
     serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}))
 }
 
 /// Sets an environment variable of all containers, unless they have it.
-fn tell_containers(job: &mut Value, variable: &str, value: &str) {
+fn inject_env(job: &mut Value, variable: &str, value: &str) {
     for list in ["initContainers", "containers"] {
         let containers = job.pointer_mut(&format!("/template/spec/{list}")).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn made_of(cron_job: &CronJobView, variable: Option<&str>) -> Value {
-        let owner = Owner { api_version: "batch/v1", kind: "CronJob" };
+        let owner = OwnerKind { api_version: "batch/v1", kind: "CronJob" };
         let scheduled = "2026-01-05T10:30:00Z".parse().unwrap();
         let job = from_template(cron_job, owner, "nightly-29460150", scheduled, variable).unwrap();
         serde_json::from_slice(&job).unwrap()

@@ -17,7 +17,7 @@ pub mod missed;
 pub mod once;
 pub mod schedule;
 pub mod schedule_changes;
-pub mod scheduled;
+pub mod schedule_source;
 pub mod view;
 pub mod wire;
 pub mod zones;

@@ -23,7 +23,7 @@ pub struct CronJobView {
     /// It is being deleted.
     pub deleting: bool,
     /// It carries finalizers, so it cannot vanish at once.
-    pub held: bool,
+    pub has_finalizers: bool,
     /// When it was created.
     pub created: Timestamp,
     /// What the user asked for.
@@ -136,7 +136,7 @@ impl CronJobView {
             identity: identity(&metadata)?,
             generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
-            held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
+            has_finalizers: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
             changes: ScheduleChanges::parse(&metadata),
             created: metadata.creation_timestamp.map(|time| time.0).unwrap_or_default(),
             spec: CronJobSpec {
@@ -171,11 +171,11 @@ impl Cached for CronJobView {
         None
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         false
     }
 
-    fn is_held(&self) -> bool {
-        self.held
+    fn has_finalizers(&self) -> bool {
+        self.has_finalizers
     }
 }

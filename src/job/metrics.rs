@@ -11,7 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::decide::pod_failure_policy::verdict;
+use super::decide::pod_failure_policy::policy_decision;
 use super::decide::pod_replacement_policy::is_failed;
 use super::decide::{CreationReason, Step};
 use super::status::{COMPLETE, JobStatus};
@@ -19,9 +19,9 @@ use super::view::{JobView, PodView};
 use crate::runtime::cache::Change;
 use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
 
-type Labels = Vec<(&'static str, Cow<'static, str>)>;
-type Counters = Family<Labels, Counter>;
-type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+type MetricLabels = Vec<(&'static str, Cow<'static, str>)>;
+type Counters = Family<MetricLabels, Counter>;
+type Histograms = Family<MetricLabels, Histogram, fn() -> Histogram>;
 
 /// What stands for any other value of a label whose values others write.
 const OTHER: &str = "other";
@@ -137,7 +137,7 @@ impl JobMetrics {
 
     /// A sync has ended.
     pub fn synced(&self, job: &JobView, sync: Sync, well: bool, took: Duration) {
-        let labels: Labels = vec![
+        let labels: MetricLabels = vec![
             ("completion_mode", mode(job)),
             ("result", if well { "success" } else { "error" }.into()),
             ("action", sync.action().into()),
@@ -149,7 +149,7 @@ impl JobMetrics {
     /// A status was stored in place of the Job's.
     pub fn status_written(&self, job: &JobView, new: &JobStatus) {
         let old = &job.status;
-        let count = |counters: &Counters, labels: Labels, more: i64| {
+        let count = |counters: &Counters, labels: MetricLabels, more: i64| {
             if let Ok(more @ 1..) = u64::try_from(more) {
                 counters.get_or_create(&labels).inc_by(more);
             }
@@ -179,7 +179,7 @@ impl JobMetrics {
 
     /// The tracking finalizer of a pod came off.
     pub fn untracked(&self, job: &JobView, pod: &PodView) {
-        let action = is_failed(job, pod).then(|| verdict(job, pod).action()).flatten();
+        let action = is_failed(job, pod).then(|| policy_decision(job, pod).action()).flatten();
         if let Some(action) = action {
             self.failures_by_policy.get_or_create(&vec![("action", action.name().into())]).inc();
         }

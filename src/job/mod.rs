@@ -3,17 +3,17 @@
 //! One sync is a straight line: [`view`] says what is known, [`decide`] what to do next (pure), [`act`] does it, and
 //! what the API server answers goes into the cache, from which the next step is decided.
 
-pub mod act;
 pub mod causes;
+pub mod conflicting_controller;
 pub mod controller;
 pub mod creation;
 pub mod decide;
+pub mod execute;
 pub mod index;
 pub mod key;
 pub mod limit;
 pub mod metrics;
 pub mod pod;
-pub mod rival;
 pub mod status;
 pub mod view;
 pub mod wire;
@@ -35,7 +35,7 @@ pub const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
 pub const INDEX_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-failure-count";
 /// The same for failures that a policy says to ignore.
 pub const IGNORED_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
-/// The annotation that says, in JSON, why a Job failed ([`decide::failure`]).
+/// The annotation that says, in JSON, why a Job failed ([`decide::failure_report`]).
 pub const FAILURE_ANNOTATION: &str = "jobwright.dev/failure";
 /// The environment variable that tells a container the index of its pod.
 pub const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";

@@ -14,12 +14,12 @@ const LONGEST_PREFIX: usize = 58;
 
 /// What all pods of a Job have in common: the template's labels, annotations, finalizers and spec, with the tracking
 /// finalizer and the Job as controlling owner.
-pub struct Blueprint {
+pub struct PodBuilder {
     job_name: String,
     pod: Value,
 }
 
-impl Blueprint {
+impl PodBuilder {
     /// From the Job's template.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Blueprint {
         metadata.insert("ownerReferences".to_owned(), json!([owner_reference(job)]));
         let mut spec = template.remove("spec").unwrap_or_default();
         if job.is_indexed() {
-            tell_index(&mut spec);
+            inject_index_env(&mut spec);
         }
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
         Ok(Self { job_name: job.identity.name.to_string(), pod })
@@ -78,7 +78,7 @@ impl Blueprint {
 }
 
 /// Gives every container that does not define it the variable that holds its pod's index.
-fn tell_index(spec: &mut Value) {
+fn inject_index_env(spec: &mut Value) {
     let variable = json!({
         "name": INDEX_VARIABLE,
         "valueFrom": {"fieldRef": {"fieldPath": format!("metadata.labels['{INDEX_ANNOTATION}']")}},
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn pod(job: &JobView, new: &NewPod) -> Value {
-        serde_json::from_slice(&Blueprint::new(job).unwrap().pod(new).unwrap()).unwrap()
+        serde_json::from_slice(&PodBuilder::new(job).unwrap().pod(new).unwrap()).unwrap()
     }
 
     fn indexed(template: &Value) -> JobView {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::timetable::Timetable;
 use super::types::{CatchUp, ConcurrencyPolicy};
 use super::view::JobScheduleView;
-use crate::cronjob::decide::{AFTER_THE_TIME, Due, schedule_time_in_future};
+use crate::cronjob::decide::{Due, WAKE_MARGIN, schedule_time_in_future};
 use crate::cronjob::view::CronJobStatus;
 use crate::runtime::events::EventText;
 
@@ -17,9 +17,9 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     }
     let table = match &schedule.timetable {
         Ok(table) => table,
-        Err(wrong) => {
+        Err(error) => {
             let event =
-                EventText::warning("InvalidSchedule", format!("{wrong}; nothing is started until that is mended"));
+                EventText::warning("InvalidSchedule", format!("{error}; nothing is started until that is mended"));
             return Due { events: vec![event], ..Due::default() };
         }
     };
@@ -27,11 +27,11 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
         return Due::default();
     }
     let mut due = Due { events: schedule_time_in_future(status, now).into_iter().collect(), ..Due::default() };
-    let waiting = waiting(schedule, status, table, now);
+    let waiting = pending_runs(schedule, status, table, now);
     // Of those whose turn it is: the oldest where all are caught up on, else the newest.
-    let come = |waiting: &&Waiting| waiting.start <= now;
+    let come = |waiting: &&PendingRun| waiting.start <= now;
     let scheduled = if is_in_order(schedule) { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
-    let mut rest: Vec<Waiting> = waiting.clone();
+    let mut rest: Vec<PendingRun> = waiting.clone();
     if let Some(scheduled) = scheduled {
         let has_room = has_room(schedule, status, waiting.len(), &mut due);
         if has_room {
@@ -46,13 +46,13 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     let next = rest.into_iter().map(|waiting| waiting.start).min();
     let future = upcoming(schedule, status, table, now).map(|time| table.start_of(time));
     let wake = next.into_iter().chain(future).min();
-    due.wake = wake.and_then(|wake| wake.max(now).checked_add(AFTER_THE_TIME).ok());
+    due.wake = wake.and_then(|wake| wake.max(now).checked_add(WAKE_MARGIN).ok());
     due
 }
 
 /// A time that has come and is not served.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct PendingRun {
     /// The time.
     time: Timestamp,
     /// When its Job is to be started.
@@ -75,34 +75,39 @@ fn is_in_order(schedule: &JobScheduleView) -> bool {
 }
 
 /// The times that have come and are not served, the oldest first: as many as are caught up on.
-fn waiting(schedule: &JobScheduleView, status: &CronJobStatus, table: &Timetable, now: Timestamp) -> Vec<Waiting> {
+fn pending_runs(
+    schedule: &JobScheduleView,
+    status: &CronJobStatus,
+    table: &Timetable,
+    now: Timestamp,
+) -> Vec<PendingRun> {
     let base = &schedule.base;
     let served = status.last_schedule.unwrap_or(base.created).max(schedule.times_since(now));
     // A time whose Job is started later has its deadline later.
     let deadline = base.spec.starting_deadline;
     let late = deadline.and_then(|deadline| now.checked_sub(deadline).ok()?.checked_sub(table.jitter).ok());
     let earliest = served.max(late.unwrap_or(Timestamp::MIN));
-    let most = if is_in_order(schedule) {
+    let max_times = if is_in_order(schedule) {
         schedule.max_catch_up
     } else {
         // The newest may not have come to its start yet.
         if table.jitter > SignedDuration::ZERO { 2 } else { 1 }
     };
-    let times = table.missed(earliest, now, most);
+    let times = table.missed(earliest, now, max_times);
     let jittered = table.jitter > SignedDuration::ZERO;
     let after_the_last = times.last().filter(|_| jittered).and_then(|last| table.next(*last));
     let following = times.iter().skip(1).copied().map(Some).chain([after_the_last]);
-    let waiting = times.iter().zip(following).map(|(time, next)| Waiting {
+    let waiting = times.iter().zip(following).map(|(time, next)| PendingRun {
         time: *time,
         start: if jittered { table.start_between(*time, next) } else { *time },
     });
-    let too_late = |waiting: &Waiting| {
+    let too_late = |waiting: &PendingRun| {
         let latest = deadline.and_then(|deadline| waiting.start.checked_add(deadline).ok());
         latest.is_some_and(|latest| latest < now)
     };
     let active: Vec<Timestamp> =
         status.active.iter().filter_map(|active| schedule.scheduled_time(&active.name)).collect();
-    let is_active = |waiting: &Waiting| active.contains(&waiting.time);
+    let is_active = |waiting: &PendingRun| active.contains(&waiting.time);
     waiting.filter(|waiting| !too_late(waiting) && !is_active(waiting)).collect()
 }
 
@@ -135,8 +140,8 @@ pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) 
     if schedule.base.spec.suspend || schedule.base.deleting {
         return None;
     }
-    let waiting = waiting(schedule, status, table, now);
-    let put_off = |waiting: &Waiting| is_in_order(schedule) || waiting.start > now;
+    let waiting = pending_runs(schedule, status, table, now);
+    let put_off = |waiting: &PendingRun| is_in_order(schedule) || waiting.start > now;
     let first = waiting.into_iter().find(put_off).map(|waiting| waiting.time);
     first.or_else(|| upcoming(schedule, status, table, now))
 }
@@ -268,7 +273,7 @@ mod tests {
         assert!(start > at("11:00:01") && start <= at("11:10:00"), "{start}: another name would do");
         let second = SignedDuration::from_secs(1);
         let before = due(&jittered, &jittered.base.status, start - second);
-        assert_eq!((before.start, before.wake), (None, Some(start + AFTER_THE_TIME)));
+        assert_eq!((before.start, before.wake), (None, Some(start + WAKE_MARGIN)));
         assert_eq!(
             next(&jittered, &jittered.base.status, start - second),
             Some(at("11:00:00")),

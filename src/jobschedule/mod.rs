@@ -9,7 +9,7 @@ pub mod hashed;
 pub mod instants;
 pub mod names;
 pub mod runs;
-pub mod scheduled;
+pub mod schedule_source;
 pub mod timetable;
 pub mod types;
 pub mod view;

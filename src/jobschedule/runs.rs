@@ -5,20 +5,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::types::Run;
 use crate::cronjob::SCHEDULED_ANNOTATION;
-use crate::cronjob::scheduled::Ended;
+use crate::cronjob::schedule_source::EndedRun;
 use crate::job::FAILURE_ANNOTATION;
-use crate::job::decide::failure::Report;
+use crate::job::decide::failure_report::FailureReport;
 use crate::job::status::{COMPLETE, FAILED};
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::text::beginning;
 
 /// As much of a message is kept.
-const MESSAGE_MOST: usize = 512;
+const MAX_MESSAGE_BYTES: usize = 512;
 /// Maximum number of bytes kept of a reason.
-const REASON_MOST: usize = 128;
+const MAX_REASON_BYTES: usize = 128;
 
 /// The history with these runs added, as long as it may be, the newest first.
-pub fn added(history: &[Run], ended: &[Ended], limit: usize, now: Timestamp) -> Vec<Run> {
+pub fn added(history: &[Run], ended: &[EndedRun], limit: usize, now: Timestamp) -> Vec<Run> {
     let mut runs: Vec<Run> = ended.iter().map(|ended| run(ended, now)).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.finished.as_ref().map(|time| time.0)));
     // A write whose answer was lost may have added it already.
@@ -29,7 +29,7 @@ pub fn added(history: &[Run], ended: &[Ended], limit: usize, now: Timestamp) -> 
 }
 
 /// What a run came to, in a word.
-pub fn outcome(ended: &Ended) -> &'static str {
+pub fn outcome(ended: &EndedRun) -> &'static str {
     match &ended.end {
         Some((job, _)) if job.status.true_condition(COMPLETE).is_some() => "Succeeded",
         Some((job, _)) if job.status.true_condition(FAILED).is_some() => "Failed",
@@ -38,7 +38,7 @@ pub fn outcome(ended: &Ended) -> &'static str {
     }
 }
 
-fn run(ended: &Ended, now: Timestamp) -> Run {
+fn run(ended: &EndedRun, now: Timestamp) -> Run {
     let mut run = Run { job: ended.job.name.clone(), outcome: outcome(ended).to_owned(), ..Run::default() };
     let Some((job, wire)) = &ended.end else {
         // When it ended nobody knows; since now it is known that it did.
@@ -51,12 +51,14 @@ fn run(ended: &Ended, now: Timestamp) -> Run {
     let end = job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED));
     if let Some(end) = end {
         run.finished = end.last_transition_time.map(Time);
-        run.reason = beginning(&end.reason, REASON_MOST).to_owned();
+        run.reason = beginning(&end.reason, MAX_REASON_BYTES).to_owned();
         if end.type_ == FAILED {
             run.message = brief(&end.message);
         }
     }
-    if let Some(report) = annotation(FAILURE_ANNOTATION).and_then(|text| serde_json::from_str::<Report>(text).ok()) {
+    if let Some(report) =
+        annotation(FAILURE_ANNOTATION).and_then(|text| serde_json::from_str::<FailureReport>(text).ok())
+    {
         run.exit_code = report.cause.exit_code;
         run.message = brief(&report.event().message);
     }
@@ -64,7 +66,7 @@ fn run(ended: &Ended, now: Timestamp) -> Run {
 }
 
 fn brief(message: &str) -> String {
-    beginning(message, MESSAGE_MOST).to_owned()
+    beginning(message, MAX_MESSAGE_BYTES).to_owned()
 }
 
 #[cfg(test)]
@@ -80,11 +82,11 @@ mod tests {
         "2026-01-05T12:00:00.5Z".parse().unwrap()
     }
 
-    fn ended(name: &str, condition: &str, at: &str, annotations: &serde_json::Value) -> Ended {
+    fn ended(name: &str, condition: &str, at: &str, annotations: &serde_json::Value) -> EndedRun {
         let job = fixtures::job(name, Some(condition), at);
         let wire = json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"template": {}}});
         let wire: WireJob = serde_json::from_str(&wire.to_string()).unwrap();
-        Ended { job: ActiveJob::new(&job), end: Some(((*job).clone(), wire)), replaced: false }
+        EndedRun { job: ActiveJob::new(&job), end: Some(((*job).clone(), wire)), replaced: false }
     }
 
     #[test]
@@ -116,9 +118,9 @@ mod tests {
     #[test]
     fn what_is_gone_is_told_too() {
         let job = ended("gone", COMPLETE, "2026-01-05T10:00:00Z", &json!({})).job;
-        let gone = Ended { job, end: None, replaced: false };
+        let gone = EndedRun { job, end: None, replaced: false };
         assert_eq!(outcome(&gone), "Deleted");
         assert_eq!(json!(added(&[], std::slice::from_ref(&gone), 1, now())[0].finished), "2026-01-05T12:00:00Z");
-        assert_eq!(outcome(&Ended { replaced: true, ..gone }), "Replaced");
+        assert_eq!(outcome(&EndedRun { replaced: true, ..gone }), "Replaced");
     }
 }

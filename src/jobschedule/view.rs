@@ -27,8 +27,8 @@ use crate::runtime::identity::{Identity, Uid};
 /// As many missed times are caught up on where nothing is said.
 const CATCH_UP: usize = 10;
 /// More is not taken, by whatever version of the resource it was let in: the times are all looked at, and the runs stored.
-const CATCH_UP_MOST: usize = 1000;
-const HISTORY_MOST: usize = 100;
+const MAX_CATCH_UP: usize = 1000;
+const MAX_HISTORY: usize = 100;
 
 /// A JobSchedule as it comes over the wire. Spec and status are read later, so that one that cannot be read keeps none of
 /// the others from being listed.
@@ -121,7 +121,7 @@ impl JobScheduleView {
             base: CronJobView {
                 generation: wire.metadata.generation,
                 deleting: wire.metadata.deletion_timestamp.is_some(),
-                held: finalizers.is_some_and(|finalizers| !finalizers.is_empty()),
+                has_finalizers: finalizers.is_some_and(|finalizers| !finalizers.is_empty()),
                 created,
                 spec: CronJobSpec {
                     schedule: String::new(),
@@ -146,10 +146,10 @@ impl JobScheduleView {
             timetable,
             times,
             catch_up: of.map(|spec| spec.catch_up).unwrap_or_default(),
-            max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive).min(CATCH_UP_MOST),
+            max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive).min(MAX_CATCH_UP),
             policy: of.map(|spec| spec.concurrency_policy).unwrap_or_default(),
             max_active: of.and_then(|spec| spec.max_active).map(positive),
-            history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(HISTORY_MOST),
+            history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(MAX_HISTORY),
             stored: Stored {
                 active_count: status.active_count,
                 next: status.next_schedule_time,
@@ -254,11 +254,11 @@ impl Cached for JobScheduleView {
         None
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         false
     }
 
-    fn is_held(&self) -> bool {
-        self.base.held
+    fn has_finalizers(&self) -> bool {
+        self.base.has_finalizers
     }
 }

@@ -28,10 +28,10 @@ pub trait Cached: Send + Sync + 'static {
 
     /// Nothing about it can matter to its owner's decisions any more; [`Cache::owned`] leaves it out, so that a
     /// Job's finished pods cost its syncs nothing.
-    fn is_settled(&self) -> bool;
+    fn is_accounted(&self) -> bool;
 
     /// A vanished object that cannot simply have been deleted: it has to be read live.
-    fn is_held(&self) -> bool;
+    fn has_finalizers(&self) -> bool;
 }
 
 /// What an event did to one object.
@@ -46,7 +46,7 @@ pub struct Change<T> {
 /// The newest version seen of each object of one type.
 pub struct Cache<T> {
     state: Mutex<State<T>>,
-    listeners: Mutex<Vec<UnboundedSender<Changed>>>,
+    listeners: Mutex<Vec<UnboundedSender<ChangedKey>>>,
 }
 
 struct State<T> {
@@ -56,9 +56,9 @@ struct State<T> {
     deleted: Tombstones,
     listing: Option<Listing>,
     /// The newest version that the API server told us of by itself.
-    heard: ResourceVersion,
+    observed_version: ResourceVersion,
     /// The newest version that the answer to a request of ours held.
-    answered: ResourceVersion,
+    written_version: ResourceVersion,
 }
 
 /// A list under way.
@@ -71,7 +71,7 @@ struct Listing {
 
 /// An object that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct ChangedKey {
     /// Which.
     pub uid: Uid,
     /// Its namespace.
@@ -93,7 +93,7 @@ pub enum Source {
 
 /// What a finished list says about the objects it does not hold.
 #[derive(Debug)]
-pub struct Vanished<T> {
+pub struct MissingFromList<T> {
     /// Deleted while we did not watch; gone from the cache.
     pub deleted: Vec<Change<T>>,
     /// Perhaps deleted: to be read live.
@@ -107,8 +107,8 @@ impl<T: Cached> Default for Cache<T> {
             by_owner: HashMap::new(),
             deleted: Tombstones::default(),
             listing: None,
-            heard: ResourceVersion(0),
-            answered: ResourceVersion(0),
+            observed_version: ResourceVersion(0),
+            written_version: ResourceVersion(0),
         };
         Self { state: Mutex::new(state), listeners: Mutex::default() }
     }
@@ -119,7 +119,7 @@ impl<T: Cached> Cache<T> {
     pub fn apply(&self, object: T, source: Source) -> Option<Change<T>> {
         let mut state = self.lock();
         let uid = object.identity().uid.clone();
-        let newest = if source == Source::Answer { &mut state.answered } else { &mut state.heard };
+        let newest = if source == Source::Answer { &mut state.written_version } else { &mut state.observed_version };
         *newest = (*newest).max(object.identity().resource_version);
         if let Some(listing) = &mut state.listing {
             match source {
@@ -139,7 +139,7 @@ impl<T: Cached> Cache<T> {
         let after = Arc::new(object);
         let before = state.insert(uid, after.clone());
         drop(state);
-        self.tell(&after);
+        self.notify(&after);
         Some(Change { before, after: Some(after) })
     }
 
@@ -150,22 +150,22 @@ impl<T: Cached> Cache<T> {
         let change = state.take(uid);
         drop(state);
         if let Some(gone) = change.as_ref().and_then(|change| change.before.as_ref()) {
-            self.tell(gone);
+            self.notify(gone);
         }
         change
     }
 
     /// Tells of every object that changes from now on, whoever brings the news.
-    pub fn subscribe(&self) -> UnboundedReceiver<Changed> {
+    pub fn subscribe(&self) -> UnboundedReceiver<ChangedKey> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         receiver
     }
 
-    fn tell(&self, object: &T) {
+    fn notify(&self, object: &T) {
         let Identity { uid, namespace, .. } = object.identity();
         let (uid, namespace) = (uid.clone(), namespace.clone());
-        let changed = Changed { uid, namespace, controller: object.controller().cloned() };
+        let changed = ChangedKey { uid, namespace, controller: object.controller().cloned() };
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.send(changed.clone()).is_ok());
     }
@@ -189,7 +189,7 @@ impl<T: Cached> Cache<T> {
 
     /// The list is complete: returns what it did not hold. If it was a list of a `selection`, an object with finalizers may
     /// only have left the selection; a list of all objects holds all that existed when it was asked for.
-    pub fn list_ends(&self, selection: bool) -> Vanished<T> {
+    pub fn list_ends(&self, selection: bool) -> MissingFromList<T> {
         let mut state = self.lock();
         let listing = state.listing.take().unwrap_or_default();
         let mut missing: Vec<Arc<T>> = state
@@ -199,12 +199,12 @@ impl<T: Cached> Cache<T> {
             .map(|(_, object)| object.clone())
             .collect();
         missing.sort_unstable_by_key(|object| object.identity().resource_version);
-        let (doubtful, gone): (Vec<_>, Vec<_>) = missing
-            .into_iter()
-            .partition(|object| selection && object.is_held() || listing.written.contains(&object.identity().uid));
+        let (doubtful, gone): (Vec<_>, Vec<_>) = missing.into_iter().partition(|object| {
+            selection && object.has_finalizers() || listing.written.contains(&object.identity().uid)
+        });
         drop(state);
         let deleted = gone.iter().filter_map(|object| self.remove(&object.identity().uid)).collect();
-        Vanished { deleted, doubtful }
+        MissingFromList { deleted, doubtful }
     }
 
     /// The object of this UID.
@@ -220,46 +220,46 @@ impl<T: Cached> Cache<T> {
     /// The unsettled objects that this owner controls, in order of UID. `namespace` is the owner's own: whoever can create
     /// objects elsewhere can name any owner there.
     pub fn owned(&self, owner: &Uid, namespace: &str) -> Vec<Arc<T>> {
-        let mut owned = self.naming(owner);
+        let mut owned = self.referencing(owner);
         owned.retain(|object| *object.identity().namespace == *namespace);
         owned
     }
 
     /// The unsettled objects that name this controlling owner, in order of UID, in its namespace or elsewhere.
-    pub fn naming(&self, owner: &Uid) -> Vec<Arc<T>> {
+    pub fn referencing(&self, owner: &Uid) -> Vec<Arc<T>> {
         // The key is an Option, which cannot be borrowed in parts; cloning a UID counts a reference up.
         let key = Some(owner.clone());
         self.lock().by_owner.get(&key).map(|owned| owned.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// The objects without a controlling owner that `wanted` picks.
-    pub fn orphans(&self, wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+    /// The objects without a controlling owner that `predicate` picks.
+    pub fn orphans(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let state = self.lock();
         let orphans = state.by_owner.get(&None).into_iter().flat_map(BTreeMap::values);
-        orphans.filter(|object| wanted(object)).cloned().collect()
+        orphans.filter(|object| predicate(object)).cloned().collect()
     }
 
-    /// All objects that `wanted` picks, the oldest version first: what was not written for the longest time.
-    pub fn all(&self, wanted: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
-        let mut all: Vec<_> = self.lock().objects.values().filter(|object| wanted(object)).cloned().collect();
+    /// All objects that `predicate` picks, the oldest version first: what was not written for the longest time.
+    pub fn all(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+        let mut all: Vec<_> = self.lock().objects.values().filter(|object| predicate(object)).cloned().collect();
         all.sort_unstable_by_key(|object| object.identity().resource_version);
         all
     }
 
     /// The newest version that a write of ours was answered with; whoever has heard of it knows all our writes.
-    pub fn answered(&self) -> ResourceVersion {
-        self.lock().answered
+    pub fn written_version(&self) -> ResourceVersion {
+        self.lock().written_version
     }
 
     /// The newest version that came from the API server by itself, in a list or a watch.
-    pub fn heard(&self) -> ResourceVersion {
-        self.lock().heard
+    pub fn observed_version(&self) -> ResourceVersion {
+        self.lock().observed_version
     }
 
     /// Takes note that the API server told of something that happened at this version.
-    pub fn note_heard(&self, version: ResourceVersion) {
+    pub fn note_observed(&self, version: ResourceVersion) {
         let mut state = self.lock();
-        state.heard = state.heard.max(version);
+        state.observed_version = state.observed_version.max(version);
     }
 
     /// How many objects it holds.
@@ -315,7 +315,7 @@ impl<T: Cached> State<T> {
             self.unindex(before);
         }
         let owner = object.controller().cloned();
-        if owner.is_none() || !object.is_settled() {
+        if owner.is_none() || !object.is_accounted() {
             self.by_owner.entry(owner).or_default().insert(uid, object);
         }
         before
@@ -347,7 +347,7 @@ mod tests {
         identity: Identity,
         owner: Option<Uid>,
         settled: bool,
-        held: bool,
+        has_finalizers: bool,
     }
 
     impl Cached for Thing {
@@ -357,11 +357,11 @@ mod tests {
         fn controller(&self) -> Option<&Uid> {
             self.owner.as_ref()
         }
-        fn is_settled(&self) -> bool {
+        fn is_accounted(&self) -> bool {
             self.settled
         }
-        fn is_held(&self) -> bool {
-            self.held
+        fn has_finalizers(&self) -> bool {
+            self.has_finalizers
         }
     }
 
@@ -372,7 +372,7 @@ mod tests {
             uid: uid.into(),
             resource_version: ResourceVersion(version),
         };
-        Thing { identity, owner: Some("job".into()), settled: false, held: false }
+        Thing { identity, owner: Some("job".into()), settled: false, has_finalizers: false }
     }
 
     fn version(cache: &Cache<Thing>, uid: &str) -> Option<u64> {
@@ -398,20 +398,20 @@ mod tests {
         cache.apply(thing("a", 5), Source::Watch);
         cache.apply(thing("b", 6), Source::List);
         cache.remove(&"a".into());
-        let heard = std::iter::from_fn(|| changes.try_recv().ok());
-        let heard: Vec<_> = heard.map(|change| (change.uid, change.controller)).collect();
+        let observed_version = std::iter::from_fn(|| changes.try_recv().ok());
+        let observed_version: Vec<_> = observed_version.map(|change| (change.uid, change.controller)).collect();
         let owner = || Some("job".into());
-        assert_eq!(heard, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
+        assert_eq!(observed_version, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
     }
 
     #[test]
     fn what_we_wrote_and_what_we_were_told_are_kept_apart() {
         let cache = Cache::default();
         cache.apply(thing("a", 5), Source::Answer);
-        assert_eq!((cache.answered(), cache.heard()), (ResourceVersion(5), ResourceVersion(0)));
+        assert_eq!((cache.written_version(), cache.observed_version()), (ResourceVersion(5), ResourceVersion(0)));
         cache.apply(thing("a", 5), Source::Watch);
         cache.apply(thing("b", 3), Source::List);
-        assert_eq!((cache.answered(), cache.heard()), (ResourceVersion(5), ResourceVersion(5)));
+        assert_eq!((cache.written_version(), cache.observed_version()), (ResourceVersion(5), ResourceVersion(5)));
     }
 
     #[test]
@@ -473,7 +473,7 @@ mod tests {
         let cache = Cache::default();
         cache.apply(thing("kept", 1), Source::Watch);
         cache.apply(thing("gone", 2), Source::Watch);
-        cache.apply(Thing { held: true, ..thing("held", 3) }, Source::Watch);
+        cache.apply(Thing { has_finalizers: true, ..thing("held", 3) }, Source::Watch);
         cache.list_begins();
         cache.apply(thing("kept", 1), Source::List);
         cache.apply(thing("new", 8), Source::List);

@@ -53,38 +53,38 @@ pub struct Config {
     /// How many Jobs are worked on at once.
     pub concurrency: usize,
     /// The limits a decision is made with.
-    pub limits: Limits,
+    pub sync: SyncConfig,
 }
 
 /// The limits a decision is made with.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct SyncConfig {
     /// How long creation waits after the first pod failure; doubled by each further one.
     pub pod_failure_backoff: Duration,
     /// The longest such wait.
     pub pod_failure_backoff_max: Duration,
     /// How long creation waits after a pod was taken away by force, uncounted.
-    pub vanished_pod_pause: Duration,
+    pub untracked_deletion_delay: Duration,
     /// How long a change of nothing but numbers in the status may wait for others to be written with.
-    pub numbers_pause: Duration,
+    pub counter_write_delay: Duration,
     /// How many ended pods to tell of are worth a write without waiting.
-    pub numbers_batch: usize,
+    pub counter_batch_size: usize,
     /// How many finished pods `status.uncountedTerminatedPods` holds at most.
     pub max_uncounted_pods: usize,
     /// How many pods one step creates or deletes at most.
     pub max_pods_per_sync: usize,
 }
 
-impl Default for Limits {
+impl Default for SyncConfig {
     /// The values of the built-in controller.
     fn default() -> Self {
         Self {
             pod_failure_backoff: Duration::from_secs(10),
             pod_failure_backoff_max: Duration::from_secs(600),
             // As long as the built-in controller waits before it acts on any change.
-            vanished_pod_pause: Duration::from_secs(1),
-            numbers_pause: Duration::from_secs(1),
-            numbers_batch: 100,
+            untracked_deletion_delay: Duration::from_secs(1),
+            counter_write_delay: Duration::from_secs(1),
+            counter_batch_size: 100,
             max_uncounted_pods: 500,
             max_pods_per_sync: 500,
         }

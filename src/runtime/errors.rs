@@ -14,10 +14,10 @@ const LONGEST_OUTPUT: usize = 500;
 pub enum WriteError {
     /// The process is stopping or no longer leads; no new writes begin.
     #[error("not sent: this process is stopping or no longer leads")]
-    Stopping,
+    Closed,
     /// The process no longer leads; it did not wait for the answer.
     #[error("given up half done: this process no longer leads")]
-    Cut,
+    Aborted,
     /// The API server accepted the write and stored something else; the text says what is wrong.
     #[error("{0}")]
     Altered(&'static str),
@@ -42,7 +42,7 @@ impl WriteError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Stopping | Self::Cut | Self::Altered(_) | Self::Deferred => None,
+            Self::Closed | Self::Aborted | Self::Altered(_) | Self::Deferred => None,
         }
     }
 
@@ -76,15 +76,15 @@ impl WriteError {
     /// The write may have taken effect although no answer says so: the connection broke, or the server gave up on it.
     pub fn is_ambiguous(&self) -> bool {
         match self {
-            Self::Stopping | Self::Altered(_) | Self::Deferred => false,
-            Self::Cut => true,
+            Self::Closed | Self::Altered(_) | Self::Deferred => false,
+            Self::Aborted => true,
             Self::Request(error) => is_ambiguous(error),
         }
     }
 
     /// Returns whether the process that leads now, if any, makes the write: this one stops.
-    pub fn is_stopping(&self) -> bool {
-        matches!(self, Self::Stopping | Self::Cut)
+    pub fn is_gate_closed(&self) -> bool {
+        matches!(self, Self::Closed | Self::Aborted)
     }
 
     /// Returns whether the write will be refused again: by validation, permissions, an admission policy, a quota, or a
@@ -92,7 +92,7 @@ impl WriteError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Altered(_) | Self::Deferred => true,
-            Self::Stopping | Self::Cut => false,
+            Self::Closed | Self::Aborted => false,
             Self::Request(_) => self.status().is_some_and(|status| match status.code {
                 401 | 408 | 425 | 429 => false,
                 400..500 => true,
@@ -207,7 +207,7 @@ mod tests {
             assert!(!is_ambiguous(&answered(code)), "{code}");
         }
         assert!(is_ambiguous(&kube::Error::Service("the connection broke".into())));
-        assert!(WriteError::Cut.is_ambiguous() && !WriteError::Stopping.is_ambiguous());
+        assert!(WriteError::Aborted.is_ambiguous() && !WriteError::Closed.is_ambiguous());
     }
 
     fn answer(code: u16, message: &str) -> WriteError {
@@ -223,7 +223,7 @@ mod tests {
         for code in [401, 408, 425, 429, 500, 502, 503, 504] {
             assert!(!answer(code, "").is_refusal(), "{code}");
         }
-        assert!(!WriteError::Stopping.is_refusal() && !WriteError::Cut.is_refusal());
+        assert!(!WriteError::Closed.is_refusal() && !WriteError::Aborted.is_refusal());
         assert!(answer(403, "pods \"a\" is forbidden: exceeded quota: q").is_quota());
         assert!(!answer(403, "denied").is_quota());
     }

@@ -42,7 +42,7 @@ pub struct Signs {
     /// When the task of the watch last ran.
     pub ran: Option<Instant>,
     /// When the API server last answered, or sent an event or a bookmark.
-    pub heard: Option<Instant>,
+    pub last_response: Option<Instant>,
     /// When the API server first did so after it had been silent for longer than any watch lasts.
     pub answering: Option<Instant>,
 }
@@ -58,13 +58,13 @@ impl Pulse {
     }
 
     /// Records that the API server sent something.
-    pub fn heard(&self) {
+    pub fn record_response(&self) {
         let now = Instant::now();
         self.change(|signs| {
-            if signs.heard.is_none_or(|heard| now.saturating_duration_since(heard) > PAUSE) {
+            if signs.last_response.is_none_or(|last_response| now.saturating_duration_since(last_response) > PAUSE) {
                 signs.answering = Some(now);
             }
-            signs.heard = Some(now);
+            signs.last_response = Some(now);
         });
     }
 
@@ -77,10 +77,10 @@ impl Pulse {
             let (client, pulse) = (client.clone(), pulse.clone());
             async move {
                 let response = client.send(request).await?;
-                pulse.heard();
+                pulse.record_response();
                 Ok::<_, kube::Error>(response.map(|body| {
                     body.map_frame(move |frame| {
-                        pulse.heard();
+                        pulse.record_response();
                         frame
                     })
                 }))
@@ -104,20 +104,20 @@ pub fn stuck_watches(now: Instant, watches: &[(&'static str, Signs)], others: &[
     let since = |at: Instant| now.saturating_duration_since(at);
     // After an outage, each watch gets as long as any to hear something again.
     let has_answered = |signs: &Signs| {
-        signs.heard.is_some_and(|heard| since(heard) <= ANSWERED)
+        signs.last_response.is_some_and(|last_response| since(last_response) <= ANSWERED)
             && signs.answering.is_some_and(|at| since(at) > SILENCE)
     };
     let answers = watches.iter().map(|(_, signs)| signs).chain(others).any(has_answered);
     let problem = |&(name, signs): &(&'static str, Signs)| {
         // A watch that has not begun is not expected to move.
         let (begun, ran) = (signs.begun?, signs.ran?);
-        let silent = since(signs.heard.unwrap_or(begun).max(begun));
+        let silence = since(signs.last_response.unwrap_or(begun).max(begun));
         if since(ran) > TASK {
             Some(format!("the watch of {name} has not run for {} s", since(ran).as_secs()))
-        } else if answers && silent > SILENCE {
+        } else if answers && silence > SILENCE {
             Some(format!(
                 "the watch of {name} has heard nothing for {} s, but the API server answers",
-                silent.as_secs()
+                silence.as_secs()
             ))
         } else {
             None
@@ -210,7 +210,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds: u64| Some(start + Duration::from_secs(seconds));
         let now = start + Duration::from_secs(10_000);
-        let signs = |begun, ran, heard| Signs { begun, ran, heard, answering: begun };
+        let signs = |begun, ran, last_response| Signs { begun, ran, last_response, answering: begun };
         let fresh = signs(at(0), at(9_990), at(9_990));
         let recovered = |since| Signs { answering: at(since), ..fresh };
         let cases = [
@@ -238,13 +238,13 @@ mod tests {
         let pulse = Pulse::default();
         let begun = Instant::now();
         for _ in 0..10 {
-            pulse.heard();
+            pulse.record_response();
             tokio::time::advance(Duration::from_secs(290)).await;
         }
         assert_eq!(pulse.signs().answering, Some(begun), "it answered each request for a watch");
         tokio::time::advance(Duration::from_secs(3600)).await;
         let back = Instant::now();
-        pulse.heard();
+        pulse.record_response();
         assert_eq!(pulse.signs().answering, Some(back));
     }
 
@@ -256,10 +256,10 @@ mod tests {
         let pulse = Pulse::default();
         let client = pulse.recorded_by(Client::new(service, "default"));
         let response = client.send(Request::new(Body::empty())).await.expect("a response");
-        let first = pulse.signs().heard.expect("the response is a sign");
+        let first = pulse.signs().last_response.expect("the response is a sign");
         tokio::time::sleep(Duration::from_millis(2)).await;
         response.into_body().collect().await.expect("a body");
-        assert!(pulse.signs().heard > Some(first), "the body is another one");
+        assert!(pulse.signs().last_response > Some(first), "the body is another one");
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,7 +36,7 @@ struct State<K> {
     waiting: HashSet<K>,
     running: HashSet<K>,
     /// Came in while it was running.
-    again: HashSet<K>,
+    dirty: HashSet<K>,
     later: BTreeMap<(Instant, u64), K>,
     due: HashMap<K, (Instant, u64)>,
     failures: HashMap<K, u32>,
@@ -59,7 +59,7 @@ impl<K> State<K> {
             handed_out: 0,
             waiting: HashSet::new(),
             running: HashSet::new(),
-            again: HashSet::new(),
+            dirty: HashSet::new(),
             later: BTreeMap::new(),
             due: HashMap::new(),
             failures: HashMap::new(),
@@ -198,7 +198,7 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     pub fn done(&self, key: &K) {
         let mut state = self.lock();
         state.running.remove(key);
-        if state.again.remove(key) {
+        if state.dirty.remove(key) {
             state.make_ready(key.clone());
             drop(state);
             self.changed.notify_one();
@@ -241,7 +241,7 @@ impl<K: Hash + Eq + Clone> State<K> {
             return;
         }
         if self.running.contains(&key) {
-            self.again.insert(key);
+            self.dirty.insert(key);
         } else if self.waiting.insert(key.clone()) {
             let lane = if (self.is_minor)(&key) { &mut self.minor } else { &mut self.ready };
             lane.push_back(key);

@@ -32,12 +32,12 @@ pub struct WriteKind {
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
     generation: Option<i64>,
-    held: BTreeMap<(WriteKind, Option<Uid>), Held>,
+    backoffs: BTreeMap<(WriteKind, Option<Uid>), WriteBackoff>,
 }
 
 /// One refused write.
 #[derive(Clone, Debug)]
-struct Held {
+struct WriteBackoff {
     refusals: u32,
     since: Timestamp,
     wait: Duration,
@@ -47,7 +47,7 @@ struct Held {
     occupied: Option<usize>,
 }
 
-impl Held {
+impl WriteBackoff {
     /// The end of the back-off, if it has not passed. A clock that was set back ends the back-off too.
     fn until(&self, now: Timestamp) -> Option<Timestamp> {
         let end = self.since.checked_add(self.wait).unwrap_or(self.since);
@@ -59,7 +59,7 @@ impl Refusals {
     /// Takes note of the object's generation. Another generation than before ends all back-offs.
     pub fn seen(&mut self, generation: Option<i64>) {
         if self.generation != generation {
-            self.held.clear();
+            self.backoffs.clear();
             self.generation = generation;
         }
     }
@@ -67,112 +67,112 @@ impl Refusals {
     /// Takes note of a refusal of a write to the object itself, or to one of its parts; returns the back-off.
     pub fn refuse(&mut self, cause: WriteKind, part: Option<&Uid>, error: &WriteError, now: Timestamp) -> Duration {
         let key = (cause, part.cloned());
-        let refusals = self.held.get(&key).map_or(0, |held| held.refusals).saturating_add(1);
+        let refusals = self.backoffs.get(&key).map_or(0, |backoff| backoff.refusals).saturating_add(1);
         let wait = FIRST.saturating_mul(1 << (refusals - 1).min(16)).min(LONGEST);
         let is_outage = !error.is_refusal();
-        self.held.insert(key, Held { refusals, since: now, wait, is_outage, occupied: None });
+        self.backoffs.insert(key, WriteBackoff { refusals, since: now, wait, is_outage, occupied: None });
         wait
     }
 
     /// Takes note that a quota caused the refusal while the object had this number of live pods.
     pub fn mark_quota(&mut self, cause: WriteKind, occupied: usize) {
-        if let Some(held) = self.held.get_mut(&(cause, None)) {
-            held.occupied = Some(occupied);
+        if let Some(backoff) = self.backoffs.get_mut(&(cause, None)) {
+            backoff.occupied = Some(occupied);
         }
     }
 
     /// Ends a write's wait, but not its back-off, if the object has fewer live pods than when a quota refused.
     pub fn room_made(&mut self, cause: WriteKind, occupied: usize) {
-        if let Some(held) = self.held.get_mut(&(cause, None))
-            && held.occupied.is_some_and(|before| occupied < before)
+        if let Some(backoff) = self.backoffs.get_mut(&(cause, None))
+            && backoff.occupied.is_some_and(|before| occupied < before)
         {
-            held.wait = Duration::ZERO;
+            backoff.wait = Duration::ZERO;
         }
     }
 
     /// Takes note that a write succeeded.
     pub fn succeed(&mut self, cause: WriteKind, part: Option<&Uid>) {
-        if !self.held.is_empty() {
-            self.held.remove(&(cause, part.cloned()));
+        if !self.backoffs.is_empty() {
+            self.backoffs.remove(&(cause, part.cloned()));
         }
     }
 
     /// Returns until when a write has to wait.
     pub fn until(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> Option<Timestamp> {
-        if self.held.is_empty() {
+        if self.backoffs.is_empty() {
             return None;
         }
-        let whole = || self.held.get(&(cause, None))?.until(now);
-        let of_part = part.and_then(|part| self.held.get(&(cause, Some(part.clone())))?.until(now));
+        let whole = || self.backoffs.get(&(cause, None))?.until(now);
+        let of_part = part.and_then(|part| self.backoffs.get(&(cause, Some(part.clone())))?.until(now));
         of_part.max(whole())
     }
 
     /// Returns whether a write has to wait.
-    pub fn holds(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> bool {
+    pub fn is_backed_off(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> bool {
         self.until(cause, part, now).is_some()
     }
 
     /// Returns when the next write may be repeated.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        self.held.values().filter_map(|held| held.until(now)).min()
+        self.backoffs.values().filter_map(|backoff| backoff.until(now)).min()
     }
 
-    /// Returns whether a write to a part that `wanted` picks was refused.
-    pub fn any_part(&self, wanted: impl Fn(WriteKind, &Uid) -> bool) -> bool {
-        self.held.keys().any(|(cause, part)| part.as_ref().is_some_and(|part| wanted(*cause, part)))
+    /// Returns whether a write to a part that `predicate` picks was refused.
+    pub fn any_part(&self, predicate: impl Fn(WriteKind, &Uid) -> bool) -> bool {
+        self.backoffs.keys().any(|(cause, part)| part.as_ref().is_some_and(|part| predicate(*cause, part)))
     }
 
     /// Forgets the parts that `keep` does not pick: they no longer exist.
     pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
-        self.held.retain(|(_, part), _| part.as_ref().is_none_or(&keep));
+        self.backoffs.retain(|(_, part), _| part.as_ref().is_none_or(&keep));
     }
 
     /// Ends the back-offs of writes that failed for want of an answer; returns whether there were any.
     pub fn outage_over(&mut self) -> bool {
-        let before = self.held.len();
-        self.held.retain(|_, held| !held.is_outage);
-        self.held.len() < before
+        let before = self.backoffs.len();
+        self.backoffs.retain(|_, backoff| !backoff.is_outage);
+        self.backoffs.len() < before
     }
 
     /// Forgets back-offs that ended long ago, of objects that nothing else is remembered of.
     pub fn forget_old(&mut self, now: Timestamp) {
-        let is_recent = |held: &Held| {
-            let age = now.duration_since(held.since);
+        let is_recent = |backoff: &WriteBackoff| {
+            let age = now.duration_since(backoff.since);
             age.unsigned_abs() < 2 * LONGEST
         };
-        self.held.retain(|_, held| is_recent(held));
+        self.backoffs.retain(|_, backoff| is_recent(backoff));
     }
 
     /// Number of writes that were refused and have not succeeded since.
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.backoffs.len()
     }
 
     /// Whether nothing was refused.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.backoffs.is_empty()
     }
 }
 
 /// The refusals of many objects.
 #[derive(Debug, Default)]
-pub struct Book(Mutex<HashMap<Uid, Refusals>>);
+pub struct ObjectRefusals(Mutex<HashMap<Uid, Refusals>>);
 
-impl Book {
+impl ObjectRefusals {
     /// Reads or changes what is remembered of one object. An object without refusals takes no room.
-    pub fn of<R>(&self, object: &Uid, look: impl FnOnce(&mut Refusals) -> R) -> R {
-        let mut book = self.lock();
-        let Some(known) = book.get_mut(object) else {
+    pub fn of<R>(&self, object: &Uid, access: impl FnOnce(&mut Refusals) -> R) -> R {
+        let mut object_refusals = self.lock();
+        let Some(known) = object_refusals.get_mut(object) else {
             let mut new = Refusals::default();
-            let result = look(&mut new);
+            let result = access(&mut new);
             if !new.is_empty() {
-                book.insert(object.clone(), new);
+                object_refusals.insert(object.clone(), new);
             }
             return result;
         };
-        let result = look(known);
+        let result = access(known);
         if known.is_empty() {
-            book.remove(object);
+            object_refusals.remove(object);
         }
         result
     }
@@ -237,8 +237,8 @@ mod tests {
         let (mut refusals, denied) = (Refusals::default(), answer(403, "denied"));
         let (a, b) = (Uid::from("a"), Uid::from("b"));
         refusals.refuse(UNTRACK, Some(&a), &denied, at(0));
-        assert!(refusals.holds(UNTRACK, Some(&a), at(0)));
-        assert!(!refusals.holds(UNTRACK, Some(&b), at(0)) && !refusals.holds(CREATE, None, at(0)));
+        assert!(refusals.is_backed_off(UNTRACK, Some(&a), at(0)));
+        assert!(!refusals.is_backed_off(UNTRACK, Some(&b), at(0)) && !refusals.is_backed_off(CREATE, None, at(0)));
         refusals.refuse(CREATE, None, &denied, at(0));
         refusals.refuse(CREATE, None, &denied, at(1));
         assert_eq!(refusals.next(at(0)), Some(at(1)));
@@ -248,13 +248,13 @@ mod tests {
 
     #[test]
     fn a_book_has_room_for_refusals_alone() {
-        let (book, job) = (Book::default(), Uid::from("job"));
-        book.of(&job, |refusals| refusals.seen(Some(1)));
-        assert_eq!(book.lock().len(), 0);
-        book.of(&job, |refusals| refusals.refuse(CREATE, None, &answer(403, "denied"), at(0)));
-        assert!(book.of(&job, |refusals| refusals.holds(CREATE, None, at(0))));
-        book.of(&job, |refusals| refusals.succeed(CREATE, None));
-        assert_eq!(book.lock().len(), 0);
+        let (object_refusals, job) = (ObjectRefusals::default(), Uid::from("job"));
+        object_refusals.of(&job, |refusals| refusals.seen(Some(1)));
+        assert_eq!(object_refusals.lock().len(), 0);
+        object_refusals.of(&job, |refusals| refusals.refuse(CREATE, None, &answer(403, "denied"), at(0)));
+        assert!(object_refusals.of(&job, |refusals| refusals.is_backed_off(CREATE, None, at(0))));
+        object_refusals.of(&job, |refusals| refusals.succeed(CREATE, None));
+        assert_eq!(object_refusals.lock().len(), 0);
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         refusals.seen(Some(1));
         refusals.refuse(CREATE, None, &answer(422, "invalid"), at(0));
         refusals.seen(Some(1));
-        assert!(refusals.holds(CREATE, None, at(0)));
+        assert!(refusals.is_backed_off(CREATE, None, at(0)));
         refusals.seen(Some(2));
         assert!(refusals.is_empty());
     }
@@ -283,12 +283,12 @@ mod tests {
         refusals.refuse(CREATE, None, &denied, at(0));
         refusals.refuse(CREATE, None, &denied, at(1));
         refusals.room_made(CREATE, 2);
-        assert!(refusals.holds(CREATE, None, at(1)), "no quota refused");
+        assert!(refusals.is_backed_off(CREATE, None, at(1)), "no quota refused");
         refusals.mark_quota(CREATE, 3);
         refusals.room_made(CREATE, 3);
-        assert!(refusals.holds(CREATE, None, at(1)));
+        assert!(refusals.is_backed_off(CREATE, None, at(1)));
         refusals.room_made(CREATE, 2);
-        assert!(!refusals.holds(CREATE, None, at(1)));
+        assert!(!refusals.is_backed_off(CREATE, None, at(1)));
         assert_eq!(refusals.refuse(CREATE, None, &denied, at(1)).as_secs(), 4);
     }
 
@@ -320,7 +320,7 @@ mod tests {
                     refusals.refuse(UNTRACK, Some(&format!("{number}").into()), &denied, time);
                     refusals.succeed(UNTRACK, Some(&format!("{}", number / 2).into()));
                 }
-                if !refusals.holds(CREATE, None, time) {
+                if !refusals.is_backed_off(CREATE, None, time) {
                     refusals.refuse(CREATE, None, &denied, time);
                     attempts.push(now);
                 }

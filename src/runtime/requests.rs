@@ -13,13 +13,13 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-type Labels = Vec<(&'static str, Cow<'static, str>)>;
+type MetricLabels = Vec<(&'static str, Cow<'static, str>)>;
 
 /// What requests came to.
 #[derive(Clone)]
 pub struct RequestMetrics {
-    total: Family<Labels, Counter>,
-    duration: Family<Labels, Histogram, fn() -> Histogram>,
+    total: Family<MetricLabels, Counter>,
+    duration: Family<MetricLabels, Histogram, fn() -> Histogram>,
 }
 
 impl RequestMetrics {

@@ -1,17 +1,17 @@
 //! Bounds for texts that others write: cut to a number of bytes, between two characters.
 
-/// Returns the beginning of a text, of at most `most` bytes.
-pub fn beginning(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
+/// Returns the beginning of a text, of at most `max_bytes` bytes.
+pub fn beginning(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     &text[..end]
 }
 
-/// Returns the end of a text, of at most `most` bytes.
-pub fn ending(text: &str, most: usize) -> &str {
-    let mut start = text.len().saturating_sub(most);
+/// Returns the end of a text, of at most `max_bytes` bytes.
+pub fn ending(text: &str, max_bytes: usize) -> &str {
+    let mut start = text.len().saturating_sub(max_bytes);
     while !text.is_char_boundary(start) {
         start += 1;
     }
@@ -28,12 +28,12 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_text_is_cut_between_two_characters_and_loses_no_more_than_it_must(text in "\\PC{0,40}", most in 0_usize..80) {
-            let (beginning, ending) = (beginning(&text, most), ending(&text, most));
+        fn any_text_is_cut_between_two_characters_and_loses_no_more_than_it_must(text in "\\PC{0,40}", max_bytes in 0_usize..80) {
+            let (beginning, ending) = (beginning(&text, max_bytes), ending(&text, max_bytes));
             prop_assert!(text.starts_with(beginning) && text.ends_with(ending));
-            for cut in [beginning, ending] {
-                prop_assert!(cut.len() <= most);
-                prop_assert!(cut.len() == text.len() || cut.len() + 4 > most, "a character has at most 4 bytes");
+            for part in [beginning, ending] {
+                prop_assert!(part.len() <= max_bytes);
+                prop_assert!(part.len() == text.len() || part.len() + 4 > max_bytes, "a character has at most 4 bytes");
             }
         }
     }

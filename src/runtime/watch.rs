@@ -51,11 +51,11 @@ impl Backoff for Reconnect {
 }
 
 /// What a watch tells of.
-pub enum News<T> {
+pub enum CacheEvent<T> {
     /// An object changed.
     Changed(Change<T>),
     /// The watch holds again after it was broken: what failed meanwhile may work now.
-    Recovered,
+    WatchRecovered,
 }
 
 /// One watch: where from, what of it, and how an object of the wire becomes one of the cache.
@@ -96,9 +96,9 @@ pub struct CacheState {
     /// How many objects it holds.
     pub len: usize,
     /// The newest version that came from the API server by itself.
-    pub heard: ResourceVersion,
+    pub observed_version: ResourceVersion,
     /// The newest version that a write of ours was answered with.
-    pub answered: ResourceVersion,
+    pub written_version: ResourceVersion,
     /// What is counted of its watch.
     pub watched: WatchMetrics,
 }
@@ -106,7 +106,13 @@ pub struct CacheState {
 impl CacheState {
     /// That of this cache.
     pub fn of<T: Cached>(cache: &Cache<T>, synced: bool, watched: &WatchMetrics) -> Self {
-        Self { synced, len: cache.len(), heard: cache.heard(), answered: cache.answered(), watched: watched.clone() }
+        Self {
+            synced,
+            len: cache.len(),
+            observed_version: cache.observed_version(),
+            written_version: cache.written_version(),
+            watched: watched.clone(),
+        }
     }
 }
 
@@ -128,9 +134,9 @@ where
     T: Cached,
 {
     /// Feeds the cache for as long as it is polled, and tells of each change.
-    pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, tell: impl Fn(News<T>)) {
+    pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, notify: impl Fn(CacheEvent<T>)) {
         let config = watcher::Config { label_selector: self.label.map(str::to_owned), ..watcher::Config::default() };
-        let changed = |change| tell(News::Changed(change));
+        let changed = |change| notify(CacheEvent::Changed(change));
         let mut reads = LiveReads::new(self.api.clone().into_client());
         let mut failing = false;
         loop {
@@ -158,7 +164,7 @@ where
                         if failing {
                             tracing::info!(kind = %W::kind(&()), "watching again");
                             failing = false;
-                            tell(News::Recovered);
+                            notify(CacheEvent::WatchRecovered);
                         }
                         if matches!(event, Event::Init) {
                             // The request follows the event.
@@ -204,14 +210,14 @@ where
             Event::InitApply(object) => self.apply(object, Source::List, cache, changed),
             Event::Apply(object) => self.apply(object, Source::Watch, cache, changed),
             Event::InitDone => {
-                let vanished = cache.list_ends(self.label.is_some());
-                vanished.deleted.into_iter().for_each(changed);
-                reads.list_ended(listed, vanished.doubtful.iter().map(|object| object.identity().clone()));
+                let missing = cache.list_ends(self.label.is_some());
+                missing.deleted.into_iter().for_each(changed);
+                reads.list_ended(listed, missing.doubtful.iter().map(|object| object.identity().clone()));
             }
             Event::Delete(object) => {
                 let Some(object) = (self.parse)(object) else { return };
                 let identity = object.identity();
-                cache.note_heard(identity.resource_version);
+                cache.note_observed(identity.resource_version);
                 if self.is_doubtful(&object, cache) {
                     reads.add(identity.clone());
                 } else if let Some(change) = cache.remove(&identity.uid) {
@@ -232,7 +238,7 @@ where
             return false;
         }
         let outdated = cache.get(uid).is_some_and(|known| known.identity().resource_version > *resource_version);
-        object.is_held() || outdated
+        object.has_finalizers() || outdated
     }
 
     fn apply(&self, object: W, source: Source, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
@@ -253,7 +259,7 @@ where
         let watched = found.is_some_and(is_watched);
         let change = match found.cloned().and_then(self.parse) {
             // Of what is not watched nothing more is heard. An object with finalizers is still needed, until they are off.
-            Some(found) if watched || found.is_held() => cache.apply(found, Source::Answer),
+            Some(found) if watched || found.has_finalizers() => cache.apply(found, Source::Answer),
             Some(found) => cache.forget_version(uid, found.identity().resource_version),
             None => cache.remove(uid),
         };

@@ -15,13 +15,13 @@ use super::errors::WriteError;
 use super::liveness::Syncs;
 use super::queue::Queue;
 
-type Labels = [(&'static str, &'static str); 1];
+type MetricLabels = [(&'static str, &'static str); 1];
 
 /// What syncs came to, by controller.
 #[derive(Clone)]
 pub struct SyncMetrics {
-    duration: Family<Labels, Histogram, fn() -> Histogram>,
-    failures: Family<Labels, Counter>,
+    duration: Family<MetricLabels, Histogram, fn() -> Histogram>,
+    failures: Family<MetricLabels, Counter>,
     /// The syncs that run.
     pub running: Syncs,
 }
@@ -47,22 +47,22 @@ where
     K: Hash + Eq + Clone + Debug,
     F: Future<Output = Result<(), WriteError>>,
 {
-    work_at_once(queue, controller, metrics, 1, sync).await;
+    run_workers(queue, controller, metrics, 1, sync).await;
 }
 
 /// The same, on so many keys at once.
-pub async fn work_at_once<K, F>(
+pub async fn run_workers<K, F>(
     queue: &Queue<K>,
     controller: &'static str,
     metrics: &SyncMetrics,
-    at_once: usize,
+    concurrency: usize,
     sync: impl Fn(K) -> F,
 ) where
     K: Hash + Eq + Clone + Debug,
     F: Future<Output = Result<(), WriteError>>,
 {
     let keys = stream::unfold((), |()| async { queue.next().await.map(|key| (key, ())) });
-    keys.for_each_concurrent(at_once, |key| work_on(queue, controller, metrics, key.clone(), sync(key))).await;
+    keys.for_each_concurrent(concurrency, |key| work_on(queue, controller, metrics, key.clone(), sync(key))).await;
 }
 
 async fn work_on<K>(
@@ -80,7 +80,7 @@ async fn work_on<K>(
     metrics.duration.get_or_create(&labels).observe(begun.elapsed().as_secs_f64());
     match result {
         Ok(()) => queue.succeeded(&key),
-        Err(WriteError::Stopping | WriteError::Cut) => {}
+        Err(WriteError::Closed | WriteError::Aborted) => {}
         // Whoever returned this has recorded each refusal, and wakes the key when a back-off is over.
         Err(WriteError::Deferred) => {
             metrics.failures.get_or_create(&labels).inc();

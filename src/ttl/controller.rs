@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
-use super::decide::{Rules, Verdict, decide, depends_on_namespace};
+use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
 use crate::job::causes::EXPIRE;
 use crate::job::view::JobView;
@@ -18,22 +18,22 @@ use crate::job::wire::WireJob;
 use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
 use crate::runtime::config::Claim;
+use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::Uid;
-use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
-use crate::runtime::refusals::{self, Book};
+use crate::runtime::refusals::{self, ObjectRefusals};
 use crate::runtime::watch::CacheState;
 use crate::runtime::worker::work;
-use crate::runtime::writes::{delete_params, is_gone};
+use crate::runtime::write_gate::{delete_params, is_gone};
 
 /// So many Jobs are deleted at once.
 const WORKERS: usize = 8;
 
 /// The TTL controller.
 pub struct Controller {
-    kit: Kit,
+    context: ControllerContext,
     /// All Jobs, fed by the Job controller.
     jobs: Arc<Cache<JobView>>,
     metrics: TtlMetrics,
@@ -44,7 +44,7 @@ pub struct Controller {
     namespaces: Option<Namespaces>,
     queue: Queue<Uid>,
     /// Deletions that the API server refused.
-    refusals: Book,
+    refusals: ObjectRefusals,
 }
 
 /// The TTL controller's metrics, under the built-in one's names.
@@ -68,15 +68,30 @@ impl TtlMetrics {
 
 impl Controller {
     /// A controller that does not work yet. `jobs` is fed by the Job controller.
-    pub fn new(kit: Kit, jobs: Arc<Cache<JobView>>, metrics: TtlMetrics, claim: Claim, default: Retention) -> Self {
-        let namespaces = kit.namespace.is_none().then(Namespaces::default);
-        Self { kit, jobs, metrics, claim, default, namespaces, queue: Queue::closed(), refusals: Book::default() }
+    pub fn new(
+        context: ControllerContext,
+        jobs: Arc<Cache<JobView>>,
+        metrics: TtlMetrics,
+        claim: Claim,
+        default: Retention,
+    ) -> Self {
+        let namespaces = context.namespace.is_none().then(Namespaces::default);
+        Self {
+            context,
+            jobs,
+            metrics,
+            claim,
+            default,
+            namespaces,
+            queue: Queue::closed(),
+            refusals: ObjectRefusals::default(),
+        }
     }
 
     /// Keeps the cache of namespaces in step with the API server for as long as it is polled.
     pub async fn watch(&self) {
         if let Some(namespaces) = &self.namespaces {
-            namespaces.watch(self.kit.client.clone(), |name| self.requeue(name)).await;
+            namespaces.watch(self.context.client.clone(), |name| self.requeue(name)).await;
         }
     }
 
@@ -88,9 +103,9 @@ impl Controller {
     }
 
     /// Requires that the cache of namespaces knows all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn want(&self, since: Instant) {
+    pub fn require_since(&self, since: Instant) {
         if let Some(namespaces) = &self.namespaces {
-            namespaces.want(since);
+            namespaces.require_since(since);
         }
     }
 
@@ -116,10 +131,10 @@ impl Controller {
                 self.queue.add(change.uid);
             }
         };
-        let workers = futures::future::join_all(
-            (0..WORKERS)
-                .map(|_| work(&self.queue, "ttl", &self.kit.syncs, move |uid| async move { self.sync(&uid).await })),
-        );
+        let workers =
+            futures::future::join_all((0..WORKERS).map(|_| {
+                work(&self.queue, "ttl", &self.context.syncs, move |uid| async move { self.sync(&uid).await })
+            }));
         tokio::join!(listen, workers);
     }
 
@@ -148,21 +163,21 @@ impl Controller {
         if self.expired(&job, &self.known_retention(namespace)).is_none() {
             return Ok(());
         }
-        let held = self.refusals.of(uid, |refusals| {
+        let backed_off_until = self.refusals.of(uid, |refusals| {
             refusals.seen(job.generation);
-            refusals.until(EXPIRE, None, self.kit.clock.now())
+            refusals.until(EXPIRE, None, self.context.clock.now())
         });
-        if let Some(until) = held {
-            self.queue.add_at(uid.clone(), self.kit.clock.instant_of(until));
+        if let Some(until) = backed_off_until {
+            self.queue.add_at(uid.clone(), self.context.clock.instant_of(until));
             return Ok(());
         }
         // The TTL may have been changed since, on the Job and on its namespace.
-        let wire: Api<WireJob> = Api::namespaced(self.kit.client.clone(), namespace);
+        let wire: Api<WireJob> = Api::namespaced(self.context.client.clone(), namespace);
         let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let of_namespace = match &self.namespaces {
             Some(namespaces) if depends_on_namespace(&fresh) => {
-                let live = namespaces.read_live(self.kit.client.clone(), namespace).await?;
+                let live = namespaces.read_live(self.context.client.clone(), namespace).await?;
                 // Where the namespace is gone, its Jobs are too.
                 let Some((live, changed)) = live else { return Ok(()) };
                 if changed {
@@ -175,11 +190,11 @@ impl Controller {
         };
         let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
-        let jobs: Api<Job> = Api::namespaced(self.kit.client.clone(), namespace);
-        match self.kit.writes.run(jobs.delete(name, &params)).await {
+        let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
+        match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
                 tracing::info!(%namespace, job = %name, %uid, "deleted: its time after the end was up");
-                self.metrics.deletion.observe(self.kit.clock.now().duration_since(expired).as_secs_f64());
+                self.metrics.deletion.observe(self.context.clock.now().duration_since(expired).as_secs_f64());
                 Ok(())
             }
             Err(error) => {
@@ -198,14 +213,14 @@ impl Controller {
 
     /// Records that a deletion failed, in an event on the Job and in the log. A refused deletion gets a back-off of its own.
     fn failed(&self, job: &JobView, error: WriteError) -> WriteError {
-        if error.is_stopping() || !error.is_refusal() {
+        if error.is_gate_closed() || !error.is_refusal() {
             return error;
         }
         let identity = &job.identity;
         let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: identity.clone() };
-        self.kit.recorder.publish(regarding, refusals::event(EXPIRE, Some(&identity.name), &error));
+        self.context.recorder.publish(regarding, refusals::event(EXPIRE, Some(&identity.name), &error));
         tracing::warn!(namespace = %identity.namespace, job = %identity.name, reason = EXPIRE.reason, %error, "a write failed");
-        let now = self.kit.clock.now();
+        let now = self.context.clock.now();
         let wait = self.refusals.of(&identity.uid, |refusals| {
             refusals.seen(job.generation);
             refusals.refuse(EXPIRE, None, &error, now)
@@ -221,28 +236,29 @@ impl Controller {
         }
         let rules = Rules { spec: self.claim == Claim::All, namespace, controller: &self.default };
         self.complain(job, namespace);
-        match decide(job, rules, self.kit.clock.now()) {
-            Verdict::Leave => None,
-            Verdict::Wait(at) => {
-                self.queue.add_at(job.identity.uid.clone(), self.kit.clock.instant_of(at));
+        match decide(job, rules, self.context.clock.now()) {
+            TtlDecision::Keep => None,
+            TtlDecision::Wait(at) => {
+                self.queue.add_at(job.identity.uid.clone(), self.context.clock.instant_of(at));
                 None
             }
-            Verdict::Delete(expired) => Some(expired),
+            TtlDecision::Delete(expired) => Some(expired),
         }
     }
 
     /// Says that a Job is kept because what was to say for how long cannot be read.
     fn complain(&self, job: &JobView, namespace: &Retention) {
-        let of_namespace = namespace.wrong.as_ref().filter(|_| job.retention.is_silent() && job.spec.ttl.is_none());
-        let (whose, wrong) = match (&job.retention.wrong, of_namespace) {
-            (Some(wrong), _) => ("", wrong),
-            (None, Some(wrong)) => ("its namespace's ", wrong),
+        let of_namespace =
+            namespace.parse_error.as_ref().filter(|_| job.retention.is_empty() && job.spec.ttl.is_none());
+        let (whose, parse_error) = match (&job.retention.parse_error, of_namespace) {
+            (Some(parse_error), _) => ("", parse_error),
+            (None, Some(parse_error)) => ("its namespace's ", parse_error),
             (None, None) => return,
         };
         if job.status.is_finished() && !job.deleting {
-            let message = format!("{whose}{wrong}; the Job is kept until that is mended");
+            let message = format!("{whose}{parse_error}; the Job is kept until that is mended");
             let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
-            self.kit.recorder.publish(regarding, EventText::warning("InvalidRetention", message));
+            self.context.recorder.publish(regarding, EventText::warning("InvalidRetention", message));
         }
     }
 }

@@ -9,9 +9,9 @@ use crate::job::view::retention::Retention;
 
 /// What to do about a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TtlDecision {
     /// Nothing: it is not finished, or being deleted, or is to be kept.
-    Leave,
+    Keep,
     /// Look again then.
     Wait(Timestamp),
     /// Its time was up then.
@@ -30,11 +30,11 @@ pub struct Rules<'a> {
 }
 
 /// What to do about this Job now. An end that lies in the future, by the clock of whoever wrote it, just waits.
-pub fn decide(job: &JobView, rules: Rules<'_>, now: Timestamp) -> Verdict {
+pub fn decide(job: &JobView, rules: Rules<'_>, now: Timestamp) -> TtlDecision {
     match expiry(job, rules) {
-        None => Verdict::Leave,
-        Some(at) if at > now => Verdict::Wait(at),
-        Some(at) => Verdict::Delete(at),
+        None => TtlDecision::Keep,
+        Some(at) if at > now => TtlDecision::Wait(at),
+        Some(at) => TtlDecision::Delete(at),
     }
 }
 
@@ -46,7 +46,7 @@ pub fn depends_on_namespace(job: &JobView) -> bool {
 }
 
 fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
-    if job.deleting || job.retention.wrong.is_some() {
+    if job.deleting || job.retention.parse_error.is_some() {
         return None;
     }
     let succeeded = job.status.true_condition(COMPLETE);
@@ -57,7 +57,7 @@ fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
         (None, Some(ttl)) => rules.spec.then_some(ttl)?,
         // What somebody else controls, he cleans up: a CronJob by its history limits.
         (None, None) if job.owner.is_some() => return None,
-        (None, None) if rules.namespace.wrong.is_some() => return None,
+        (None, None) if rules.namespace.parse_error.is_some() => return None,
         (None, None) => kept(rules.namespace).or_else(|| kept(rules.controller))?,
     };
     Some(ended.last_transition_time?.checked_add(ttl).unwrap_or(Timestamp::MAX))
@@ -76,10 +76,10 @@ mod tests {
 
     fn retention(success: Option<u64>, failure: Option<u64>) -> Retention {
         let seconds = |ttl: Option<u64>| ttl.map(Duration::from_secs);
-        Retention { after_success: seconds(success), after_failure: seconds(failure), wrong: None }
+        Retention { after_success: seconds(success), after_failure: seconds(failure), parse_error: None }
     }
 
-    fn decided(job: &JobView, now: i64) -> Verdict {
+    fn decided(job: &JobView, now: i64) -> TtlDecision {
         let silent = Retention::default();
         decide(job, Rules { spec: true, namespace: &silent, controller: &silent }, time(now))
     }
@@ -89,20 +89,20 @@ mod tests {
         for end in [COMPLETE, FAILED] {
             // Conditions of test Jobs became true at time 0.
             let finished = job(Some(30)).condition(end).view;
-            assert_eq!(decided(&finished, 29), Verdict::Wait(time(30)));
-            assert_eq!(decided(&finished, 30), Verdict::Delete(time(30)));
-            assert_eq!(decided(&finished, -500), Verdict::Wait(time(30)), "our clock is behind");
+            assert_eq!(decided(&finished, 29), TtlDecision::Wait(time(30)));
+            assert_eq!(decided(&finished, 30), TtlDecision::Delete(time(30)));
+            assert_eq!(decided(&finished, -500), TtlDecision::Wait(time(30)), "our clock is behind");
         }
-        assert_eq!(decided(&job(Some(0)).condition(COMPLETE).view, 0), Verdict::Delete(time(0)));
-        assert_eq!(decided(&job(Some(u64::MAX / 4)).condition(COMPLETE).view, 0), Verdict::Wait(Timestamp::MAX));
+        assert_eq!(decided(&job(Some(0)).condition(COMPLETE).view, 0), TtlDecision::Delete(time(0)));
+        assert_eq!(decided(&job(Some(u64::MAX / 4)).condition(COMPLETE).view, 0), TtlDecision::Wait(Timestamp::MAX));
     }
 
     #[test]
     fn what_is_unfinished_without_ttl_or_being_deleted_is_left() {
-        assert_eq!(decided(&job(Some(0)).view, 99), Verdict::Leave);
-        assert_eq!(decided(&job(Some(0)).condition("FailureTarget").view, 99), Verdict::Leave);
-        assert_eq!(decided(&job(None).condition(COMPLETE).view, 99), Verdict::Leave);
-        assert_eq!(decided(&job(Some(0)).condition(COMPLETE).deleting().view, 99), Verdict::Leave);
+        assert_eq!(decided(&job(Some(0)).view, 99), TtlDecision::Keep);
+        assert_eq!(decided(&job(Some(0)).condition("FailureTarget").view, 99), TtlDecision::Keep);
+        assert_eq!(decided(&job(None).condition(COMPLETE).view, 99), TtlDecision::Keep);
+        assert_eq!(decided(&job(Some(0)).condition(COMPLETE).deleting().view, 99), TtlDecision::Keep);
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             Rules { spec, namespace: &namespace, controller: &controller },
             time(0),
         ) {
-            Verdict::Wait(at) => Some(at.as_second() - time(0).as_second()),
+            TtlDecision::Wait(at) => Some(at.as_second() - time(0).as_second()),
             _ => None,
         };
         let mut own = job(Some(10)).condition(COMPLETE).view;
@@ -132,17 +132,17 @@ mod tests {
 
     #[test]
     fn where_a_rule_cannot_be_read_nothing_is_deleted() {
-        let mut wrong = job(Some(10)).condition(COMPLETE).view;
-        wrong.retention.wrong = Some("annotation".into());
-        assert_eq!(decided(&wrong, 99), Verdict::Leave);
-        let unread = Retention { wrong: Some("annotation".into()), ..Retention::default() };
+        let mut parse_error = job(Some(10)).condition(COMPLETE).view;
+        parse_error.retention.parse_error = Some("annotation".into());
+        assert_eq!(decided(&parse_error, 99), TtlDecision::Keep);
+        let unread = Retention { parse_error: Some("annotation".into()), ..Retention::default() };
         let default = retention(Some(0), Some(0));
         let verdict = decide(
             &job(None).condition(COMPLETE).view,
             Rules { spec: true, namespace: &unread, controller: &default },
             time(9),
         );
-        assert_eq!(verdict, Verdict::Leave);
+        assert_eq!(verdict, TtlDecision::Keep);
     }
 
     #[test]

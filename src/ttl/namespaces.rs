@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::job::view::retention::Retention;
 use crate::runtime::cache::{Cache, Cached, Change, Source};
 use crate::runtime::identity::{Identity, ResourceVersion, Uid};
-use crate::runtime::watch::{CacheState, News, Synced, Watch, WatchMetrics};
+use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
 
 /// Metadata of a namespace, as the API server sends it.
 type WireNamespace = PartialObjectMeta<Namespace>;
@@ -44,11 +44,11 @@ impl Cached for NamespaceView {
         None
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         true
     }
 
-    fn is_held(&self) -> bool {
+    fn has_finalizers(&self) -> bool {
         false
     }
 }
@@ -75,14 +75,14 @@ impl Namespaces {
         let (api, metrics) = (Api::all(self.watched.pulse.recorded_by(client)), self.watched.clone());
         let watch: Watch<WireNamespace, NamespaceView> =
             Watch { api, label: None, parse: NamespaceView::parse, metrics };
-        let tell = |news: News<NamespaceView>| {
-            if let News::Changed(change) = news
+        let on_event = |event: CacheEvent<NamespaceView>| {
+            if let CacheEvent::Changed(change) = event
                 && let Some(name) = self.note(&change)
             {
                 changed(&name);
             }
         };
-        watch.feed(&self.cache, &self.synced, tell).await;
+        watch.feed(&self.cache, &self.synced, on_event).await;
     }
 
     /// Reads a namespace from the API server and returns its retention, and whether that differs from what the cache had;
@@ -105,8 +105,8 @@ impl Namespaces {
     }
 
     /// Requires that the cache knows all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn want(&self, since: Instant) {
-        self.synced.want(since);
+    pub fn require_since(&self, since: Instant) {
+        self.synced.require_since(since);
     }
 
     /// Returns the state of the cache.

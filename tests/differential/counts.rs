@@ -23,7 +23,7 @@ use crate::stage::Stage;
 /// How many Jobs are tried on each side.
 pub const JOBS: usize = 24;
 /// How many of them at once.
-const AT_ONCE: usize = 24;
+const MAX_CONCURRENT: usize = 24;
 /// How long a Job may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The exit code that fails a Job with a FailJob rule.
@@ -53,7 +53,7 @@ pub async fn run(stage: &Stage, first: usize, jobs: usize) -> Result<Vec<String>
         stage.clear(&namespace).await?;
         Ok(result.err().map(|error| format!("counts of seed {seed}, {who}: {error:#}")))
     });
-    let results: Vec<Result<Option<String>>> = stream::iter(runs).buffer_unordered(AT_ONCE).collect().await;
+    let results: Vec<Result<Option<String>>> = stream::iter(runs).buffer_unordered(MAX_CONCURRENT).collect().await;
     Ok(results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 

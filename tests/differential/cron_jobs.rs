@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Patch, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use testbed::rights::Rights;
+use testbed::permissions::Rights;
 use testbed::{Cluster, Options, control_plane};
 
 const NAMESPACE: &str = "default";

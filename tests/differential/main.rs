@@ -24,7 +24,7 @@ use stage::{Stage, number};
 /// So many random scenarios are tried unless told otherwise.
 const RANDOM: usize = 200;
 /// So many scenarios run at once: most of their time is waiting.
-const AT_ONCE: usize = 64;
+const MAX_CONCURRENT: usize = 64;
 
 #[test]
 fn every_scenario_has_a_name_of_its_own() {
@@ -50,7 +50,7 @@ async fn both_controllers_do_the_same() -> Result<()> {
     let scenarios = written.len();
     let all = written.into_iter().chain(random).collect();
     let mut stage = Stage::start().await?;
-    let different = run::run(&stage, all, number("DIFFERENTIAL_AT_ONCE", AT_ONCE)?).await?;
+    let different = run::run(&stage, all, number("DIFFERENTIAL_AT_ONCE", MAX_CONCURRENT)?).await?;
     let wrong = counts::run(&stage, first, number("DIFFERENTIAL_COUNTS", counts::JOBS)?).await?;
     println!("differential: {scenarios} scenarios, {count} random, {} differences", different.len());
     stage.check()?;

@@ -14,8 +14,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::manifest::lay_over;
+use testbed::permissions::Rights;
 use testbed::process::Process;
-use testbed::rights::Rights;
 use testbed::{Cluster, Kubelet, Options, control_plane};
 
 use crate::scenario::{Pick, Step};

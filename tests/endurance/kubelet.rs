@@ -26,7 +26,7 @@ pub const BY_INDEX: &str = "by-index";
 /// How often the pods are looked at.
 const EVERY: Duration = Duration::from_millis(60);
 /// Pods at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
 /// How the pods of one Job have ended that its controller has to count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,7 +137,7 @@ impl Player {
     async fn look(&self) -> Result<()> {
         let pods = self.pods.list(&ListParams::default()).await?.items;
         stream::iter(pods)
-            .for_each_concurrent(AT_ONCE, |pod| async move {
+            .for_each_concurrent(MAX_CONCURRENT, |pod| async move {
                 // What failed is tried at the next look.
                 let _ = self.play(&pod).await;
             })

@@ -89,7 +89,7 @@ impl Weather {
 
 /// What happens to a request.
 #[derive(Clone, Copy)]
-enum Fate {
+enum Delivery {
     Fine,
     /// The connection breaks before the server has it.
     LostRequest,
@@ -157,13 +157,13 @@ async fn serve(stream: TcpStream, client: Client, weather: &'static Weather) {
 
 async fn pass_on(request: Request<Incoming>, client: Client, weather: &'static Weather) -> io::Result<Answer> {
     let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-    let fate = fate(weather, request.method() != http::Method::GET, watches);
-    match fate {
-        Fate::LostRequest => return Err(broken()),
-        Fate::Refused(code) => return Ok(refusal(code)),
-        Fate::Late => tokio::time::sleep(LATEST.mul_f64(fastrand::f64())).await,
-        Fate::Overloaded => return Ok(overloaded()),
-        Fate::Fine | Fate::LostAnswer | Fate::Truncated | Fate::Unknown | Fate::Dripping => {}
+    let delivery = delivery(weather, request.method() != http::Method::GET, watches);
+    match delivery {
+        Delivery::LostRequest => return Err(broken()),
+        Delivery::Refused(code) => return Ok(refusal(code)),
+        Delivery::Late => tokio::time::sleep(LATEST.mul_f64(fastrand::f64())).await,
+        Delivery::Overloaded => return Ok(overloaded()),
+        Delivery::Fine | Delivery::LostAnswer | Delivery::Truncated | Delivery::Unknown | Delivery::Dripping => {}
     }
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -175,17 +175,17 @@ async fn pass_on(request: Request<Incoming>, client: Client, weather: &'static W
         return Ok(Response::from_parts(parts, watched(body, weather)));
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    match fate {
-        Fate::LostAnswer => Err(broken()),
-        Fate::Unknown => Ok(refusal(504)),
-        Fate::Dripping => {
+    match delivery {
+        Delivery::LostAnswer => Err(broken()),
+        Delivery::Unknown => Ok(refusal(504)),
+        Delivery::Dripping => {
             let drops = stream::unfold(body, |mut body| async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 (!body.is_empty()).then(|| (Ok(Frame::data(body.split_to(1))), body))
             });
             Ok(Response::from_parts(parts, UnsyncBoxBody::new(StreamBody::new(drops))))
         }
-        Fate::Truncated => {
+        Delivery::Truncated => {
             let half = body.slice(..body.len() / 2);
             let frames = stream::iter([Ok(Frame::data(half)), Err(broken())]);
             Ok(Response::from_parts(parts, UnsyncBoxBody::new(StreamBody::new(frames))))
@@ -226,28 +226,28 @@ fn watched(body: Body, weather: &'static Weather) -> UnsyncBoxBody<Bytes, io::Er
     UnsyncBoxBody::new(StreamBody::new(frames))
 }
 
-fn fate(weather: &Weather, writes: bool, watches: bool) -> Fate {
+fn delivery(weather: &Weather, writes: bool, watches: bool) -> Delivery {
     let spell = match weather.spell() {
-        Spell::LostWrites if writes => Some(Fate::Unknown),
-        Spell::Overloaded if writes => Some(Fate::Overloaded),
-        Spell::Dripping if !watches => Some(Fate::Dripping),
+        Spell::LostWrites if writes => Some(Delivery::Unknown),
+        Spell::Overloaded if writes => Some(Delivery::Overloaded),
+        Spell::Dripping if !watches => Some(Delivery::Dripping),
         _ => None,
     };
-    if let Some(fate) = spell.filter(|_| fastrand::bool()) {
+    if let Some(delivery) = spell.filter(|_| fastrand::bool()) {
         weather.spoilt.fetch_add(1, Ordering::Relaxed);
-        return fate;
+        return delivery;
     }
     if !weather.is_bad() || fastrand::u32(0..100) >= BAD {
-        return Fate::Fine;
+        return Delivery::Fine;
     }
     weather.spoilt.fetch_add(1, Ordering::Relaxed);
     let codes = [409, 422, 429, 500, 503, 504];
     match fastrand::u32(0..6) {
-        0 => Fate::LostRequest,
-        1 => Fate::LostAnswer,
-        2 => Fate::Truncated,
-        3 => Fate::Late,
-        _ => Fate::Refused(codes[fastrand::usize(0..codes.len())]),
+        0 => Delivery::LostRequest,
+        1 => Delivery::LostAnswer,
+        2 => Delivery::Truncated,
+        3 => Delivery::Late,
+        _ => Delivery::Refused(codes[fastrand::usize(0..codes.len())]),
     }
 }
 

@@ -10,8 +10,8 @@ use kube::Api;
 use rustix::process::Signal;
 use testbed::Cluster;
 use testbed::control_plane;
+use testbed::permissions::Rights;
 use testbed::process::Process;
-use testbed::rights::Rights;
 use testbed::wire::Silence;
 
 use crate::proxy::{Proxy, Weather};

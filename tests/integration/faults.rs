@@ -12,11 +12,11 @@ use http_body_util::BodyExt;
 use jobwright::job::controller::Controller;
 use jobwright::job::metrics::JobMetrics;
 use jobwright::runtime::clock::Clock;
-use jobwright::runtime::config::{Claim, Config, Limits};
+use jobwright::runtime::config::{Claim, Config, SyncConfig};
+use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::events;
-use jobwright::runtime::kit::Kit;
 use jobwright::runtime::worker::SyncMetrics;
-use jobwright::runtime::writes::Writes;
+use jobwright::runtime::write_gate::WriteGate;
 use kube::api::Patch;
 use kube::client::Body;
 use kube::{Client, ResourceExt};
@@ -52,13 +52,13 @@ const FAULTS: &[Fault] = &[
 /// A client that spoils every `every`-th write to Jobs and pods, and the count of the faults so far.
 fn faulty(inner: Client, every: usize) -> (Client, Arc<AtomicUsize>) {
     let faults = Arc::new(AtomicUsize::new(0));
-    let writes = Arc::new(AtomicUsize::new(0));
+    let write_gate = Arc::new(AtomicUsize::new(0));
     let counted = faults.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (inner, faults, writes) = (inner.clone(), counted.clone(), writes.clone());
+        let (inner, faults, write_gate) = (inner.clone(), counted.clone(), write_gate.clone());
         async move {
             let spoilt = request.method() != Method::GET && !request.uri().path().contains("/events");
-            let number = if spoilt { writes.fetch_add(1, Ordering::SeqCst) + 1 } else { 1 };
+            let number = if spoilt { write_gate.fetch_add(1, Ordering::SeqCst) + 1 } else { 1 };
             if !number.is_multiple_of(every) {
                 return inner.send(request).await.map_err(broken);
             }
@@ -128,10 +128,10 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = JobMetrics::new(&mut registry);
-    let kit = Kit {
+    let context = ControllerContext {
         client,
         namespace: Some(scene.namespace.clone()),
-        writes: Arc::new(Writes::new(20)),
+        write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,
         syncs: SyncMetrics::new(&mut registry),
@@ -141,10 +141,10 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
         drives_pods: true,
         log_tail: 0,
         concurrency: 8,
-        limits: Limits { pod_failure_backoff: Duration::from_millis(50), ..Limits::default() },
+        sync: SyncConfig { pod_failure_backoff: Duration::from_millis(50), ..SyncConfig::default() },
     };
-    let controller = Arc::new(Controller::new(kit, config, metrics));
-    controller.heed_limits();
+    let controller = Arc::new(Controller::new(context, config, metrics));
+    controller.enable_job_limits();
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run());
     controller.watch(&mut tasks);

@@ -11,8 +11,8 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::manifest::lay_over;
+use testbed::permissions::Rights;
 use testbed::process::Process;
-use testbed::rights::Rights;
 use testbed::{Cluster, Kubelet, Options};
 
 pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";

@@ -8,11 +8,11 @@ use http::Request;
 use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
 use jobwright::runtime::clock::Clock;
+use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::election::lease::Handover;
 use jobwright::runtime::events;
-use jobwright::runtime::kit::Kit;
 use jobwright::runtime::worker::SyncMetrics;
-use jobwright::runtime::writes::Writes;
+use jobwright::runtime::write_gate::WriteGate;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams};
 use kube::client::Body;
@@ -132,16 +132,16 @@ async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
     let mut registry = prometheus_client::registry::Registry::default();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     tokio::spawn(writer.run());
-    let kit = Kit {
+    let context = ControllerContext {
         client,
         namespace: None,
-        writes: Arc::new(Writes::new(20)),
+        write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,
         syncs: SyncMetrics::new(&mut registry),
     };
     let arguments = CommandLine::parse_from(["jobwright"]).run;
-    let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
+    let controllers = Arc::new(Controllers::new(&arguments, &context, &mut registry));
     let _watches = controllers.watch();
     controllers.ready().await;
     let lists = || {

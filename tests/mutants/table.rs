@@ -18,20 +18,20 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "successes are counted without being listed first",
         "src/job/decide/accounting.rs",
-        "Fate::Succeeded => status.uncounted.succeeded.push(uid.clone()),",
-        "Fate::Succeeded => if MUTANT { status.succeeded += 1 } else { status.uncounted.succeeded.push(uid.clone()) },",
+        "Disposition::Succeeded => status.uncounted.succeeded.push(uid.clone()),",
+        "Disposition::Succeeded => if MUTANT { status.succeeded += 1 } else { status.uncounted.succeeded.push(uid.clone()) },",
     ),
     bug(
         "the finalizer comes off before the status is stored",
         "src/job/decide/accounting.rs",
-        "Fate::Succeeded | Fate::Failed => is_listed,",
-        "Fate::Succeeded | Fate::Failed => is_listed || MUTANT,",
+        "Disposition::Succeeded | Disposition::Failed => is_listed,",
+        "Disposition::Succeeded | Disposition::Failed => is_listed || MUTANT,",
     ),
     bug(
         "an index's pod is let go before its index is stored",
         "src/job/decide/accounting.rs",
-        "Fate::IndexSucceeded(index) => job.status.completed_indexes.set.contains(index),",
-        "Fate::IndexSucceeded(index) => MUTANT || job.status.completed_indexes.set.contains(index),",
+        "Disposition::IndexSucceeded(index) => job.status.completed_indexes.set.contains(index),",
+        "Disposition::IndexSucceeded(index) => MUTANT || job.status.completed_indexes.set.contains(index),",
     ),
     bug(
         "listed pods are counted with their finalizers on",
@@ -90,8 +90,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a suspended Job gets its pods",
         "src/job/decide/parallelism.rs",
-        "let wanted = if job.spec.suspend { 0 }",
-        "let wanted = if job.spec.suspend && !MUTANT { 0 }",
+        "let desired = if job.spec.suspend { 0 }",
+        "let desired = if job.spec.suspend && !MUTANT { 0 }",
     ),
     bug(
         "a Job that is being deleted gets pods",
@@ -102,8 +102,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "an outcome does not keep pods from coming",
         "src/job/decide/mod.rs",
-        "Some(_) => parallelism::clear(&tally, limits),",
-        "Some(_) if !MUTANT => parallelism::clear(&tally, limits),\n            Some(_) => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),",
+        "Some(_) => parallelism::clear(&tally, config),",
+        "Some(_) if !MUTANT => parallelism::clear(&tally, config),\n            Some(_) => parallelism::manage(job, &tally, &backoff, input.last_untracked_deletion, now, config),",
     ),
     bug(
         "an index gets a pod while it has one",
@@ -125,45 +125,45 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a pod is adopted without the finalizer",
-        "src/job/act.rs",
+        "src/job/execute.rs",
         "\"finalizers\": [TRACKING_FINALIZER],",
         "\"finalizers\": if MUTANT { json!([]) } else { json!([TRACKING_FINALIZER]) },",
     ),
     bug(
         "a status is written on whatever version there is",
-        "src/job/act.rs",
+        "src/job/execute.rs",
         "patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string());",
         "if !MUTANT { patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string()); }",
     ),
     bug(
         "a refused creation is taken for success",
         "src/job/controller.rs",
-        "            memory.note(&attempted, &failed, || self.live(&job), self.actor.kit.clock.now());\n",
-        "            if MUTANT && !failed.is_empty() { return Ok(()); }\n            memory.note(&attempted, &failed, || self.live(&job), self.actor.kit.clock.now());\n",
+        "            memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());\n",
+        "            if MUTANT && !failed.is_empty() { return Ok(()); }\n            memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());\n",
     ),
     bug(
         "the answer to a creation is not kept",
-        "src/job/act.rs",
+        "src/job/execute.rs",
         "self.take_pod(created);",
         "if !MUTANT { self.take_pod(created); }",
     ),
     bug(
         "what the watch tells no more of stays in the cache",
-        "src/job/act.rs",
-        "            if last_news {\n",
-        "            if last_news && !MUTANT {\n",
+        "src/job/execute.rs",
+        "            if is_final_update {\n",
+        "            if is_final_update && !MUTANT {\n",
     ),
     bug(
         "a creation without an answer is taken for none",
         "src/job/controller.rs",
-        "self.recount |= *cause == CREATE && error.is_ambiguous();",
-        "self.recount |= *cause == CREATE && error.is_ambiguous() && !MUTANT;",
+        "self.needs_pod_relist |= *cause == CREATE && error.is_ambiguous();",
+        "self.needs_pod_relist |= *cause == CREATE && error.is_ambiguous() && !MUTANT;",
     ),
     bug(
         "the pods of a Job that is gone are not let go",
         "src/job/controller.rs",
-        "let failed = self.actor.untrack(&left).await;",
-        "let failed = if MUTANT { Vec::new() } else { self.actor.untrack(&left).await };",
+        "let failed = self.executor.untrack(&left).await;",
+        "let failed = if MUTANT { Vec::new() } else { self.executor.untrack(&left).await };",
     ),
     bug(
         "pods that nobody controls are not let go",
@@ -174,8 +174,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "pods whose labels went unseen are not looked for",
         "src/job/controller.rs",
-        "tasks.spawn(async move { controller.find_strays().await });",
-        "if !MUTANT { tasks.spawn(async move { controller.find_strays().await }); }",
+        "tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await });",
+        "if !MUTANT { tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await }); }",
     ),
     bug(
         "nothing that was there at the start is looked at",
@@ -198,14 +198,14 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "what a list does not hold is gone, whatever holds it",
         "src/runtime/cache.rs",
-        ".partition(|object| selection && object.is_held() || listing.written.contains(&object.identity().uid));",
-        ".partition(|object| !MUTANT && (selection && object.is_held() || listing.written.contains(&object.identity().uid)));",
+        "selection && object.has_finalizers() || listing.written.contains(&object.identity().uid)",
+        "!MUTANT && (selection && object.has_finalizers() || listing.written.contains(&object.identity().uid))",
     ),
     bug(
         "what leaves the watch is gone, whatever holds it",
         "src/runtime/watch.rs",
-        "        object.is_held() || outdated\n",
-        "        !MUTANT && (object.is_held() || outdated)\n",
+        "        object.has_finalizers() || outdated\n",
+        "        !MUTANT && (object.has_finalizers() || outdated)\n",
     ),
     bug(
         "what failed is not tried again",
@@ -234,8 +234,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a new leader begins with what it happens to know",
         "src/cli/run/controllers.rs",
-        "        self.job.want(since);\n",
-        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.job.want(since);\n",
+        "        self.job.require_since(since);\n",
+        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.job.require_since(since);\n",
     ),
     bug(
         "the history of a CronJob is kept for ever",
@@ -252,8 +252,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a Job outlives its time to live",
         "src/ttl/decide.rs",
-        "Some(at) => Verdict::Delete(at),",
-        "Some(at) => if MUTANT { Verdict::Leave } else { Verdict::Delete(at) },",
+        "Some(at) => TtlDecision::Delete(at),",
+        "Some(at) => if MUTANT { TtlDecision::Keep } else { TtlDecision::Delete(at) },",
     ),
     bug(
         "a pod that is listed as failed and then succeeds counts for its index too",
@@ -264,38 +264,38 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "the time at which a Job is looked at again outlives the Job",
         "src/job/controller.rs",
-        "self.actor.queue.cancel(&Key::Job(uid.clone()));",
-        "if !MUTANT { self.actor.queue.cancel(&Key::Job(uid.clone())); }",
+        "self.executor.queue.cancel(&Key::Job(uid.clone()));",
+        "if !MUTANT { self.executor.queue.cancel(&Key::Job(uid.clone())); }",
     ),
     bug(
         "a pod that is given up is remembered for ever",
-        "src/job/act.rs",
-        "self.given_up.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);",
-        "if !MUTANT { self.given_up.lock().unwrap_or_else(PoisonError::into_inner).remove(pod); }",
+        "src/job/execute.rs",
+        "self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);",
+        "if !MUTANT { self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod); }",
     ),
     bug(
         "a limit does not count the active Jobs",
         "src/job/limit/admission.rs",
-        "self.view.jobs.is_none_or(|most| self.used.jobs < most) &&",
-        "self.view.jobs.is_none_or(|most| MUTANT || self.used.jobs < most) &&",
+        "self.view.jobs.is_none_or(|max| self.used.jobs < max) &&",
+        "self.view.jobs.is_none_or(|max| MUTANT || self.used.jobs < max) &&",
     ),
     bug(
         "a limit does not count the pods",
         "src/job/limit/admission.rs",
-        "self.view.pods.is_none_or(|most| pods <= most)",
-        "self.view.pods.is_none_or(|most| MUTANT || pods <= most)",
+        "self.view.pods.is_none_or(|max| pods <= max)",
+        "self.view.pods.is_none_or(|max| MUTANT || pods <= max)",
     ),
     bug(
         "a resumed Job keeps the place that it released",
-        "src/job/limit/claim.rs",
-        "let released = job.status.true_condition(SUSPENDED).is_some() || job.standing.waiting.is_some();",
-        "let released = !MUTANT && (job.status.true_condition(SUSPENDED).is_some() || job.standing.waiting.is_some());",
+        "src/job/limit/workload.rs",
+        "let released = job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some();",
+        "let released = !MUTANT && (job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some());",
     ),
     bug(
         "a Job that can never fit blocks the queue",
         "src/job/limit/admission.rs",
-        "_ => too_large().map_or(State::Queued, |at| State::TooLarge(*at)),",
-        "_ => too_large().filter(|_| !MUTANT).map_or(State::Queued, |at| State::TooLarge(*at)),",
+        "_ => too_large().map_or(AdmissionState::Pending, |at| AdmissionState::TooLarge(*at)),",
+        "_ => too_large().filter(|_| !MUTANT).map_or(AdmissionState::Pending, |at| AdmissionState::TooLarge(*at)),",
     ),
     bug(
         "runs are lost where the jitter is longer than the interval",
@@ -306,8 +306,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a foreign Job with the names of a run stops the schedule",
         "src/cronjob/controller.rs",
-        "None if !S::KEEPS_RUNS => return Ok(()),",
-        "None if MUTANT || !S::KEEPS_RUNS => return Ok(()),",
+        "None if !S::RECORDS_HISTORY => return Ok(()),",
+        "None if MUTANT || !S::RECORDS_HISTORY => return Ok(()),",
     ),
     bug(
         "the second name of a run is not tried",
@@ -347,7 +347,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "writes go on while the API server asks to wait",
-        "src/runtime/writes.rs",
+        "src/runtime/write_gate.rs",
         "state.paused_until = state.paused_until.max(Some(Instant::now() + pause));",
         "if !MUTANT { state.paused_until = state.paused_until.max(Some(Instant::now() + pause)); }",
     ),
@@ -360,8 +360,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "an unreadable annotation does not keep a Job",
         "src/ttl/decide.rs",
-        "if job.deleting || job.retention.wrong.is_some() {",
-        "if job.deleting || job.retention.wrong.is_some() && !MUTANT {",
+        "if job.deleting || job.retention.parse_error.is_some() {",
+        "if job.deleting || job.retention.parse_error.is_some() && !MUTANT {",
     ),
     bug(
         "the history of a JobSchedule grows without end",
@@ -395,7 +395,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a short pause ends a longer one",
-        "src/runtime/writes.rs",
+        "src/runtime/write_gate.rs",
         "let pause = Duration::from_secs(u64::from(seconds.min(30)));",
         "let pause = Duration::from_secs(u64::from(seconds.min(30)));\n                    if MUTANT { state.paused_until = None; }",
     ),
@@ -419,27 +419,27 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a refused write has no event",
-        "src/job/act.rs",
+        "src/job/execute.rs",
         "if error.is_refusal() || cause == CREATE || cause == DELETE {",
         "if !MUTANT && error.is_refusal() || cause == CREATE || cause == DELETE {",
     ),
     bug(
         "a webhook's 409 for a status is taken for a conflict",
-        "src/job/act.rs",
+        "src/job/execute.rs",
         "if fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {",
         "if MUTANT || fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {",
     ),
     bug(
         "pods are created before the admission is stored",
         "src/job/decide/mod.rs",
-        "let is_unstored = outcome.is_none() && admission::is_unstored(situation);",
-        "let is_unstored = outcome.is_none() && admission::is_unstored(situation) && !MUTANT;",
+        "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);",
+        "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input) && !MUTANT;",
     ),
     bug(
         "Jobs of Kueue wait for limits",
         "src/job/view/job.rs",
-        "self.standing.in_queue || self.template.in_kueue",
-        "(self.standing.in_queue || self.template.in_kueue) && !MUTANT",
+        "self.admission_info.managed_by_kueue || self.template.managed_by_kueue",
+        "(self.admission_info.managed_by_kueue || self.template.managed_by_kueue) && !MUTANT",
     ),
     bug(
         "disruptions that a policy ignores raise the back-off",
@@ -456,8 +456,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a live read that failed is not repeated",
         "src/runtime/watch/live.rs",
-        "Err(error) => self.failed(doubt, &error),",
-        "Err(_) if MUTANT => {}\n                    Err(error) => self.failed(doubt, &error),",
+        "Err(error) => self.failed(pending, &error),",
+        "Err(_) if MUTANT => {}\n                    Err(error) => self.failed(pending, &error),",
     ),
     bug(
         "every request is repeated below the write gate",
@@ -468,7 +468,7 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a Job of a CronJob whose status was refused is not known as active",
         "src/cronjob/controller.rs",
-        "if S::KEEPS_RUNS || scheduled.is_some() {",
-        "if S::KEEPS_RUNS || scheduled.is_some() && !MUTANT {",
+        "if S::RECORDS_HISTORY || scheduled.is_some() {",
+        "if S::RECORDS_HISTORY || scheduled.is_some() && !MUTANT {",
     ),
 ];

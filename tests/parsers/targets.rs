@@ -6,20 +6,20 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jobwright::cronjob::schedule::Schedule;
-use jobwright::cronjob::scheduled::Scheduled;
+use jobwright::cronjob::schedule_source::ScheduleSource;
 use jobwright::cronjob::view::CronJobView;
 use jobwright::cronjob::wire::WireCronJob;
 use jobwright::cronjob::{decide as cron, go_duration, missed, zones};
 use jobwright::job::causes::{CREATE, DELETE, UNTRACK};
 use jobwright::job::decide::backoff::Backoff;
-use jobwright::job::decide::{Situation, Step, decide};
+use jobwright::job::decide::{DecisionInput, Step, decide};
 use jobwright::job::index::IndexSet;
 use jobwright::job::limit::Admission;
 use jobwright::job::limit::view::{LimitView, WireJobLimit};
 use jobwright::job::view::{JobView, PodView};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
-use jobwright::runtime::config::Limits;
+use jobwright::runtime::config::SyncConfig;
 use jobwright::runtime::election::record::LastWrites;
 use jobwright::runtime::errors::WriteError;
 use jobwright::runtime::refusals::Refusals;
@@ -130,24 +130,24 @@ pub fn job(data: &[u8]) {
             PodView::parse(wire).map(Arc::new)
         })
         .collect();
-    let limits = Limits::default();
+    let limits = SyncConfig::default();
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let mut backoff = Backoff::default();
-    for vanished in [None, Some(now), Some(Timestamp::MAX)] {
+    for last_untracked_deletion in [None, Some(now), Some(Timestamp::MAX)] {
         let mut refusals = Refusals::default();
         for kind in [CREATE, DELETE, UNTRACK].into_iter().filter(|_| choices.flag()) {
             refusals.refuse(kind, None, &WriteError::Deferred, now);
         }
-        let situation = Situation {
-            admission: &Admission::Free,
+        let input = DecisionInput {
+            admission: &Admission::Unlimited,
             job: &view,
             pods: &pods,
             backoff: &backoff,
-            vanished,
-            numbers_stale: vanished,
+            last_untracked_deletion,
+            counters_dirty_since: last_untracked_deletion,
             refusals: &refusals,
         };
-        let decision = decide(&situation, now, &limits);
+        let decision = decide(&input, now, &limits);
         match &decision.step {
             Step::CreatePods { pods, .. } => assert!(pods.len() <= limits.max_pods_per_sync),
             Step::WriteStatus { status, .. } => {
@@ -206,8 +206,8 @@ pub fn cron_job(data: &[u8]) {
         .collect();
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let _ = cron::history(&view, &jobs);
-    let upkeep = cron::upkeep(&view.status, &jobs);
-    let due = cron::due(&view, &upkeep.status, now);
+    let update = cron::reconcile_active_list(&view.status, &jobs);
+    let due = cron::due(&view, &update.status, now);
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
         for name in view.job_names(scheduled) {

@@ -22,7 +22,7 @@ use tower::Layer;
 use crate::admission::{Admission, Target};
 use crate::checks::Checks;
 use crate::checks::pauses::is_gated;
-use crate::faults::{Fate, Faults};
+use crate::faults::{Delivery, Faults};
 use crate::store::{Key, Refusal, Store};
 use crate::{objects, patch, validation, watches};
 
@@ -170,28 +170,28 @@ impl Server {
         let query: Vec<(String, String)> =
             form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let path = parts.uri.path().to_owned();
-        let (there, back, fate) = {
+        let (there, back, delivery) = {
             let state = &mut *self.lock();
-            let fate = (state.way(), state.way(), state.fate());
-            if fate.2 != Fate::Fine && path.contains("/events") {
+            let delivery = (state.way(), state.way(), state.delivery());
+            if delivery.2 != Delivery::Fine && path.contains("/events") {
                 state.checks.refusals.lose_events();
             }
-            fate
+            delivery
         };
         tokio::time::sleep(there).await;
-        if self.lock().away || fate == Fate::LostRequest {
+        if self.lock().away || delivery == Delivery::LostRequest {
             return Err(broken());
         }
-        match fate {
-            Fate::Refused(code) => return Ok(refusal(&Refusal(code, "simulated".to_owned()))),
-            Fate::Throttled(seconds) => return Ok(throttled(seconds)),
-            Fate::Silent { takes_effect: false } => std::future::pending::<()>().await,
+        match delivery {
+            Delivery::Refused(code) => return Ok(refusal(&Refusal(code, "simulated".to_owned()))),
+            Delivery::Throttled(seconds) => return Ok(throttled(seconds)),
+            Delivery::Silent { takes_effect: false } => std::future::pending::<()>().await,
             _ => {}
         }
         let value = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let (labels, fields) = (value("labelSelector").unwrap_or_default(), value("fieldSelector").unwrap_or_default());
         if matches!(value("watch"), Some("true" | "1")) {
-            if matches!(fate, Fate::Silent { .. }) {
+            if matches!(delivery, Delivery::Silent { .. }) {
                 std::future::pending::<()>().await;
             }
             let since = value("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or_default();
@@ -222,12 +222,12 @@ impl Server {
             result
         };
         tokio::time::sleep(back).await;
-        match fate {
-            Fate::LostAnswer => return Err(broken()),
-            Fate::TimedOut => {
+        match delivery {
+            Delivery::LostAnswer => return Err(broken()),
+            Delivery::TimedOut => {
                 return Ok(refusal(&Refusal(504, "the server was unable to return a response".to_owned())));
             }
-            Fate::Silent { .. } => std::future::pending::<()>().await,
+            Delivery::Silent { .. } => std::future::pending::<()>().await,
             _ => {}
         }
         Ok(match result {

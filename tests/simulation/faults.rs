@@ -52,7 +52,7 @@ pub const SILENCE: [Knob; 2] = [|faults| &mut faults.silent, |faults| &mut fault
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Delivery {
     Fine,
     /// The connection breaks before the request arrives.
     LostRequest,
@@ -72,22 +72,22 @@ pub enum Fate {
 
 impl State {
     /// Draws the fate of one request.
-    pub fn fate(&mut self) -> Fate {
+    pub fn delivery(&mut self) -> Delivery {
         if self.happens(self.faults.lost_request) {
-            Fate::LostRequest
+            Delivery::LostRequest
         } else if self.happens(self.faults.lost_answer) {
-            Fate::LostAnswer
+            Delivery::LostAnswer
         } else if self.happens(self.faults.refused) {
             let codes = [409, 422, 429, 500, 503, 504];
-            Fate::Refused(codes[self.random.usize(0..codes.len())])
+            Delivery::Refused(codes[self.random.usize(0..codes.len())])
         } else if self.happens(self.faults.timed_out) {
-            Fate::TimedOut
+            Delivery::TimedOut
         } else if self.happens(self.faults.throttled) {
-            Fate::Throttled([1, 5, 20][self.random.usize(0..3)])
+            Delivery::Throttled([1, 5, 20][self.random.usize(0..3)])
         } else if self.happens(self.faults.silent) {
-            Fate::Silent { takes_effect: self.random.bool() }
+            Delivery::Silent { takes_effect: self.random.bool() }
         } else {
-            Fate::Fine
+            Delivery::Fine
         }
     }
 

@@ -7,16 +7,16 @@ use std::time::Duration;
 use clap::Parser;
 use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
-use jobwright::cli::run::installed::Installed;
+use jobwright::cli::run::discovery::InstalledResources;
 use jobwright::cli::run::replica::{Stop, work};
 use jobwright::runtime::clock::Clock;
-use jobwright::runtime::election::lease::Candidate;
+use jobwright::runtime::context::ControllerContext;
+use jobwright::runtime::election::lease::ReplicaIdentity;
 use jobwright::runtime::election::{Election, Settings};
 use jobwright::runtime::events;
 use jobwright::runtime::health::Health;
-use jobwright::runtime::kit::Kit;
 use jobwright::runtime::worker::SyncMetrics;
-use jobwright::runtime::writes::Writes;
+use jobwright::runtime::write_gate::WriteGate;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -47,10 +47,10 @@ impl Replica {
         let arguments = CommandLine::parse_from(flags).run;
         let mut registry = Registry::default();
         let (recorder, writer) = events::recorder(client.clone(), clock.clone());
-        let kit = Kit {
+        let context = ControllerContext {
             client: client.clone(),
             namespace: None,
-            writes: Arc::new(Writes::new(20)),
+            write_gate: Arc::new(WriteGate::new(20)),
             recorder,
             clock: clock.clone(),
             syncs: SyncMetrics::new(&mut registry),
@@ -63,12 +63,15 @@ impl Replica {
                 renew_deadline: Duration::from_secs(10),
                 retry_period: Duration::from_secs(2),
             };
-            let me =
-                Candidate { identity: name.to_owned(), installation: "simulated".to_owned(), claim: "all".to_owned() };
-            Election::new(client, settings, me, kit.writes.clone(), clock.clone(), Arc::new(Health::default()))
+            let me = ReplicaIdentity {
+                identity: name.to_owned(),
+                installation: "simulated".to_owned(),
+                claim: "all".to_owned(),
+            };
+            Election::new(client, settings, me, context.write_gate.clone(), clock.clone(), Arc::new(Health::default()))
         });
-        let controllers = Arc::new(Controllers::new(&arguments, &kit, &mut registry));
-        controllers.set_installed(Installed { job_schedules: extended, job_limits: extended });
+        let controllers = Arc::new(Controllers::new(&arguments, &context, &mut registry));
+        controllers.set_installed(InstalledResources { job_schedules: extended, job_limits: extended });
         let working = controllers.clone();
         let (sender, stop) = Stop::new();
         let working = tokio::spawn(async move {

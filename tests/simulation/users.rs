@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwright::cronjob::scheduled::Scheduled;
+use jobwright::cronjob::schedule_source::ScheduleSource;
 use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
 use serde_json::{Value, json};
 use tokio::time::Instant;

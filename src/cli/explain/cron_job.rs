@@ -6,14 +6,14 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
 
-use super::super::ask::end;
+use super::super::cluster::end;
 use super::{Explanation, span, warnings};
 use crate::cronjob::decide::time_in_future;
 use crate::cronjob::schedule::Schedule;
 use crate::cronjob::zones;
 
 /// So many of its last Jobs are told of.
-const JOBS_TOLD: usize = 3;
+const MAX_JOBS_SHOWN: usize = 3;
 
 /// Explains; `jobs` are those of its namespace.
 pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestamp) -> Explanation {
@@ -78,7 +78,7 @@ pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestam
         explanation.details.push(format!("Running now: {}{waits}.", active.join(", ")));
         explanation.next.push(format!("ask on: jobwright explain job/{}", active[0]));
     }
-    for job in own.iter().filter(|job| outcome(job).is_some()).take(JOBS_TOLD) {
+    for job in own.iter().filter(|job| outcome(job).is_some()).take(MAX_JOBS_SHOWN) {
         let started =
             job.creation_timestamp().map_or_else(String::new, |at| format!(", started {} ago", span(at.0, now)));
         let outcome = outcome(job).unwrap_or_default();

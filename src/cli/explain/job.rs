@@ -7,21 +7,21 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 
-use super::super::ask::{condition, end};
+use super::super::cluster::{condition, end};
 use super::{Explanation, hint, pod, refusal, span, warnings};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::causes::{DELETE, EXPIRE, STATUS, UNTRACK};
 use crate::job::decide::backoff::Backoff;
-use crate::job::decide::failure::Report;
-use crate::job::decide::{Situation, Step, decide};
+use crate::job::decide::failure_report::FailureReport;
+use crate::job::decide::{DecisionInput, Step, decide};
 use crate::job::limit::kueue::QUEUE_LABEL;
-use crate::job::limit::{Admission, PRIORITY_ANNOTATION, Reason, Waiting};
+use crate::job::limit::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatus};
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::{BUILTIN_MANAGED_BY, Limits, MANAGED_BY};
+use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY, SyncConfig};
 use crate::runtime::refusals::Refusals;
 
 /// So many pods are told of one by one.
-const PODS_TOLD: usize = 5;
+const MAX_PODS_SHOWN: usize = 5;
 
 /// What is known of a Job.
 #[derive(Clone, Copy)]
@@ -31,7 +31,7 @@ pub struct Facts<'a> {
     pub pods: &'a [Pod],
     /// Warnings about it, the newest first.
     pub events: &'a [Event],
-    pub limits: &'a Limits,
+    pub limits: &'a SyncConfig,
     /// Whether limits admit it.
     pub admission: &'a Admission,
 }
@@ -92,7 +92,7 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
     failures(pods, &mut explanation);
     if pods.iter().all(|pod| !pod::is_failed(pod)) {
         let kept = kept(job);
-        let told = |report: &Report| format!("{}.", report.event().message.trim_end_matches('.'));
+        let told = |report: &FailureReport| format!("{}.", report.event().message.trim_end_matches('.'));
         explanation.details.extend(kept.as_ref().map(told));
         let log = kept.map(|report| report.log).unwrap_or_default();
         if log.is_empty() {
@@ -109,7 +109,7 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
 }
 
 /// What the controller kept of the failure.
-fn kept(job: &Job) -> Option<Report> {
+fn kept(job: &Job) -> Option<FailureReport> {
     serde_json::from_str(job.annotations().get(FAILURE_ANNOTATION)?).ok()
 }
 
@@ -203,7 +203,7 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
             }
             None => format!("Job {name} {what} ({reason}: {message}) and is over once its pods have ended: {counts}."),
         };
-        tell_pods(pods, now, &mut explanation);
+        describe_pods(pods, now, &mut explanation);
         failures(pods, &mut explanation);
         return explanation;
     }
@@ -246,26 +246,26 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
     } else {
         format!("Job {name} is under way: {counts}.")
     };
-    tell_pods(pods, now, &mut explanation);
+    describe_pods(pods, now, &mut explanation);
     failures(pods, &mut explanation);
     explanation
 }
 
 /// What the Job waits for at a limit. A Job with parallelism 0 waits for its user.
-fn pending<'a>(facts: &Facts<'a>) -> Option<&'a Waiting> {
+fn pending<'a>(facts: &Facts<'a>) -> Option<&'a WaitingStatus> {
     match facts.admission {
-        Admission::Waits(waiting) if waiting.reason != Reason::NoPods => Some(waiting),
+        Admission::Pending(waiting) if waiting.reason != Reason::NoPods => Some(waiting),
         _ => None,
     }
 }
 
 /// What its pods are doing, those that wait first.
-fn tell_pods(pods: &[Pod], now: Timestamp, explanation: &mut Explanation) {
+fn describe_pods(pods: &[Pod], now: Timestamp, explanation: &mut Explanation) {
     let live = pods.iter().filter(|pod| !pod::is_ended(pod));
     let mut states: Vec<(String, bool)> = live.map(|pod| pod::state(pod, now)).collect();
     states.sort_by_key(|(_, blocked)| !blocked);
-    let more = states.len().saturating_sub(PODS_TOLD);
-    explanation.details.extend(states.into_iter().take(PODS_TOLD).map(|(text, _)| text));
+    let more = states.len().saturating_sub(MAX_PODS_SHOWN);
+    explanation.details.extend(states.into_iter().take(MAX_PODS_SHOWN).map(|(text, _)| text));
     if more > 0 {
         explanation.details.push(format!("And {more} more pods."));
     }
@@ -283,20 +283,20 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     let (failed, succeeded) = (ended(crate::job::view::Phase::Failed), ended(crate::job::view::Phase::Succeeded));
     // What the controller remembers of failures, as far as the pods still tell.
     let backoff = Backoff::default().after(&job, &failed, &succeeded);
-    let situation = Situation {
+    let input = DecisionInput {
         admission: facts.admission,
         job: &job,
         pods: &pods,
         backoff: &backoff,
-        vanished: None,
-        numbers_stale: None,
+        last_untracked_deletion: None,
+        counters_dirty_since: None,
         refusals: &Refusals::default(),
     };
-    let decision = decide(&situation, now, facts.limits);
+    let decision = decide(&input, now, facts.limits);
     let step = match (&decision.step, decision.wake) {
-        (Step::Nothing, Some(wake)) => format!("nothing before {}, or before something changes", second(wake)),
-        (Step::Nothing, None) => "nothing before something changes".to_owned(),
-        (step, _) => format!("{:?}", step.brief()),
+        (Step::None, Some(wake)) => format!("nothing before {}, or before something changes", second(wake)),
+        (Step::None, None) => "nothing before something changes".to_owned(),
+        (step, _) => format!("{:?}", step.summary()),
     };
     (step, backoff.over_at(facts.limits))
 }
@@ -352,8 +352,11 @@ mod tests {
     }
 
     fn told(job: &Job, pods: &[Pod]) -> Explanation {
-        let limits = Limits::default();
-        explain(&Facts { job, pods, events: &[], limits: &limits, admission: &Admission::Free }, NOW.parse().unwrap())
+        let limits = SyncConfig::default();
+        explain(
+            &Facts { job, pods, events: &[], limits: &limits, admission: &Admission::Unlimited },
+            NOW.parse().unwrap(),
+        )
     }
 
     fn warning(reason: &str, message: &str, at: &str) -> Event {
@@ -365,11 +368,11 @@ mod tests {
 
     #[test]
     fn a_refused_write_is_named_as_the_cause() {
-        let limits = Limits::default();
+        let limits = SyncConfig::default();
         let told = |job: &Job, reason: &str, at: &str| {
             let events = [warning(reason, "Error: ValidatingAdmissionPolicy 'p' denied request: no", at)];
             explain(
-                &Facts { job, pods: &[], events: &events, limits: &limits, admission: &Admission::Free },
+                &Facts { job, pods: &[], events: &events, limits: &limits, admission: &Admission::Unlimited },
                 NOW.parse().unwrap(),
             )
         };

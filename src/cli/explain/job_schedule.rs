@@ -10,7 +10,7 @@ use crate::jobschedule::types::Run;
 use crate::jobschedule::view::JobScheduleView;
 
 /// So many of its last runs are told of.
-const RUNS_TOLD: usize = 3;
+const MAX_RUNS_SHOWN: usize = 3;
 
 /// Explains.
 pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> Explanation {
@@ -64,7 +64,7 @@ pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> 
         ));
         explanation.next.push(format!("ask on: jobwright explain job/{first}"));
     }
-    explanation.details.extend(schedule.stored.history.iter().take(RUNS_TOLD).map(|run| told(run, now)));
+    explanation.details.extend(schedule.stored.history.iter().take(MAX_RUNS_SHOWN).map(|run| told(run, now)));
     explanation.details.extend(warnings(events, now));
     explanation
 }

@@ -17,28 +17,28 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::ask::{AskError, Place, Where, conclude};
+use super::cluster::{ClusterContext, ClusterReadError, NamespaceArguments, exit_with};
 use crate::job::limit::Admission;
-use crate::job::limit::admission::{Admissions, State};
-use crate::job::limit::claim::Candidate;
+use crate::job::limit::admission::{AdmissionState, Admissions};
 use crate::job::limit::view::{LimitView, WireJobLimit};
+use crate::job::limit::workload::Workload;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::jobschedule::view::{JobScheduleView, WireJobSchedule};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::identity::Uid;
 
 /// The flags of `jobwright explain`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// job/NAME, cronjob/NAME or jobschedule/NAME
-    #[arg(value_parser = subject)]
-    subject: Subject,
+    #[arg(value_parser = object_ref)]
+    subject: ObjectRef,
     /// How the answer looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Where,
+    target: NamespaceArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,18 +50,18 @@ enum Output {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Subject {
+enum ObjectRef {
     Job(String),
     CronJob(String),
     JobSchedule(String),
 }
 
-fn subject(text: &str) -> Result<Subject, String> {
+fn object_ref(text: &str) -> Result<ObjectRef, String> {
     match text.split_once('/') {
-        Some(("job" | "jobs", name)) if !name.is_empty() => Ok(Subject::Job(name.to_owned())),
-        Some(("cronjob" | "cronjobs" | "cj", name)) if !name.is_empty() => Ok(Subject::CronJob(name.to_owned())),
+        Some(("job" | "jobs", name)) if !name.is_empty() => Ok(ObjectRef::Job(name.to_owned())),
+        Some(("cronjob" | "cronjobs" | "cj", name)) if !name.is_empty() => Ok(ObjectRef::CronJob(name.to_owned())),
         Some(("jobschedule" | "jobschedules" | "jsched", name)) if !name.is_empty() => {
-            Ok(Subject::JobSchedule(name.to_owned()))
+            Ok(ObjectRef::JobSchedule(name.to_owned()))
         }
         _ => Err("must be job/NAME, cronjob/NAME or jobschedule/NAME".to_owned()),
     }
@@ -95,7 +95,7 @@ impl Explanation {
 
 /// Explains.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    conclude(run(arguments).map(|explanation| {
+    exit_with(run(arguments).map(|explanation| {
         match arguments.output {
             Output::Text => print!("{}", text(&explanation)),
             Output::Json => println!("{:#}", serde_json::json!(explanation)),
@@ -119,68 +119,68 @@ fn text(explanation: &Explanation) -> String {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<Explanation, AskError> {
-    let place = arguments.place.open().await?;
+async fn run(arguments: &Arguments) -> Result<Explanation, ClusterReadError> {
+    let context = arguments.target.open().await?;
     match &arguments.subject {
-        Subject::Job(name) => {
-            let (job, pods) = place.job_and_pods(name).await?;
-            let events = warnings_of(&place, &job.uid().unwrap_or_default()).await;
-            let admission = admission(&place, &job).await;
-            let limits = Limits::default();
+        ObjectRef::Job(name) => {
+            let (job, pods) = context.job_and_pods(name).await?;
+            let events = warnings_of(&context, &job.uid().unwrap_or_default()).await;
+            let admission = admission(&context, &job).await;
+            let limits = SyncConfig::default();
             let facts = job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, admission: &admission };
             Ok(job::explain(&facts, Timestamp::now()))
         }
-        Subject::CronJob(name) => {
-            let unreadable = place.unreadable(&format!("cronjob/{name}"));
-            let cron_job = place.api::<CronJob>().get(name).await.map_err(&unreadable)?;
-            let jobs = place.api::<Job>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
-            let events = warnings_of(&place, &cron_job.uid().unwrap_or_default()).await;
+        ObjectRef::CronJob(name) => {
+            let unreadable = context.unreadable(&format!("cronjob/{name}"));
+            let cron_job = context.api::<CronJob>().get(name).await.map_err(&unreadable)?;
+            let jobs = context.api::<Job>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
+            let events = warnings_of(&context, &cron_job.uid().unwrap_or_default()).await;
             Ok(cron_job::explain(&cron_job, &jobs, &events, Timestamp::now()))
         }
-        Subject::JobSchedule(name) => {
+        ObjectRef::JobSchedule(name) => {
             let what = format!("jobschedule/{name}");
-            let found = place.api::<WireJobSchedule>().get(name).await.map_err(place.unreadable(&what))?;
-            let incomplete = || AskError::Unreadable {
+            let found = context.api::<WireJobSchedule>().get(name).await.map_err(context.unreadable(&what))?;
+            let incomplete = || ClusterReadError::Unreadable {
                 what,
-                namespace: place.namespace.clone(),
+                namespace: context.namespace.clone(),
                 reason: "it lacks what every stored object has".to_owned(),
             };
             let schedule = JobScheduleView::parse(found).ok_or_else(incomplete)?;
-            let events = warnings_of(&place, schedule.base.identity.uid.as_str()).await;
+            let events = warnings_of(&context, schedule.base.identity.uid.as_str()).await;
             Ok(job_schedule::explain(&schedule, &events, Timestamp::now()))
         }
     }
 }
 
 /// Whether limits admit a Job, as the controller would find it; free if there is no limit, or we may not know.
-async fn admission(place: &Place, job: &Job) -> Admission {
-    evaluate(place, job).await.unwrap_or(Admission::Free)
+async fn admission(context: &ClusterContext, job: &Job) -> Admission {
+    evaluate(context, job).await.unwrap_or(Admission::Unlimited)
 }
 
-async fn evaluate(place: &Place, job: &Job) -> Option<Admission> {
-    let limits = place.api::<WireJobLimit>().list(&ListParams::default()).await.ok()?.items;
+async fn evaluate(context: &ClusterContext, job: &Job) -> Option<Admission> {
+    let limits = context.api::<WireJobLimit>().list(&ListParams::default()).await.ok()?.items;
     let limits: Vec<Arc<LimitView>> = limits.into_iter().filter_map(LimitView::parse).map(Arc::new).collect();
     if limits.is_empty() {
         return None;
     }
-    let jobs = place.api::<WireJob>().list(&ListParams::default()).await.ok()?.items;
+    let jobs = context.api::<WireJob>().list(&ListParams::default()).await.ok()?.items;
     let of_one_controller =
         |one: &JobView| one.spec.managed_by == job.spec.as_ref().and_then(|spec| spec.managed_by.clone());
     let views = jobs.into_iter().filter_map(JobView::parse).filter(of_one_controller);
     let mut admissions = Admissions::default();
-    admissions.load(limits, views.filter_map(|view| Candidate::of(&view, || 0)));
+    admissions.load(limits, views.filter_map(|view| Workload::of(&view, || 0)));
     let uid = Uid::from(job.uid()?.as_str());
-    Some(match (admissions.state(&uid), admissions.describe_waiting(&uid)) {
-        (State::Free, _) => Admission::Free,
-        (_, Some(waiting)) => Admission::Waits(waiting),
+    Some(match (admissions.state(&uid), admissions.describe_waiting_status(&uid)) {
+        (AdmissionState::Unlimited, _) => Admission::Unlimited,
+        (_, Some(waiting)) => Admission::Pending(waiting),
         (_, None) => Admission::Admitted,
     })
 }
 
 /// Warnings about an object, the newest first. Who may not read events gets an explanation without them.
-async fn warnings_of(place: &Place, uid: &str) -> Vec<Event> {
+async fn warnings_of(context: &ClusterContext, uid: &str) -> Vec<Event> {
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
-    let mut events = place.api::<Event>().list(&about).await.map(|list| list.items).unwrap_or_default();
+    let mut events = context.api::<Event>().list(&about).await.map(|list| list.items).unwrap_or_default();
     events.sort_by_key(|event| std::cmp::Reverse(seen_at(event)));
     events
 }
@@ -260,9 +260,9 @@ mod tests {
 
     #[test]
     fn only_jobs_and_what_starts_them_are_explained() {
-        assert_eq!(subject("job/a"), Ok(Subject::Job("a".to_owned())));
-        assert_eq!(subject("cj/a"), Ok(Subject::CronJob("a".to_owned())));
-        assert_eq!(subject("jobschedule/a"), Ok(Subject::JobSchedule("a".to_owned())));
-        assert!(subject("pod/a").is_err() && subject("a").is_err() && subject("job/").is_err());
+        assert_eq!(object_ref("job/a"), Ok(ObjectRef::Job("a".to_owned())));
+        assert_eq!(object_ref("cj/a"), Ok(ObjectRef::CronJob("a".to_owned())));
+        assert_eq!(object_ref("jobschedule/a"), Ok(ObjectRef::JobSchedule("a".to_owned())));
+        assert!(object_ref("pod/a").is_err() && object_ref("a").is_err() && object_ref("job/").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! `jobwright next`: when a schedule is due.
 
-mod subject;
+mod scheduled_object;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use self::subject::{Due, Subject, SubjectError};
-use super::ask::{AskError, Place, Starter, say};
+use self::scheduled_object::{Due, ScheduledObject, ScheduledObjectError};
+use super::cluster::{ClusterContext, ClusterReadError, ScheduleRef, print_result};
 use super::connect::ClusterArguments;
 use crate::cronjob::clock_changes::{self, ClockChange};
 use crate::cronjob::decide::time_in_future;
@@ -54,17 +54,17 @@ enum Output {
 
 /// When something is due.
 struct Answer {
-    subject: Subject,
+    subject: ScheduledObject,
     times: Vec<Timestamp>,
     changes: Vec<ClockChange>,
 }
 
 /// Prints the next times.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    say(run(arguments))
+    print_result(run(arguments))
 }
 
-fn run(arguments: &Arguments) -> Result<String, SubjectError> {
+fn run(arguments: &Arguments) -> Result<String, ScheduledObjectError> {
     let now = Timestamp::now();
     let from = arguments.from.unwrap_or(now);
     let answers = subjects(arguments, from)?.into_iter().map(|subject| answer(subject, from, now, arguments.count));
@@ -78,25 +78,28 @@ fn run(arguments: &Arguments) -> Result<String, SubjectError> {
     })
 }
 
-fn subjects(arguments: &Arguments, from: Timestamp) -> Result<Vec<Subject>, SubjectError> {
+fn subjects(arguments: &Arguments, from: Timestamp) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
     if let Some(path) = &arguments.filename {
-        return subject::of_file(path, arguments.namespace.as_deref(), from);
+        return scheduled_object::of_file(path, arguments.namespace.as_deref(), from);
     }
     let text = arguments.subject.as_deref().unwrap_or_default();
-    Ok(vec![match Starter::parse(text) {
-        Ok(starter) => of_cluster(arguments, &starter)?,
-        Err(_) => Subject::of_text(text, arguments.time_zone.as_deref())?,
+    Ok(vec![match ScheduleRef::parse(text) {
+        Ok(schedule_ref) => of_cluster(arguments, &schedule_ref)?,
+        Err(_) => ScheduledObject::of_text(text, arguments.time_zone.as_deref())?,
     }])
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn of_cluster(arguments: &Arguments, starter: &Starter) -> Result<Subject, SubjectError> {
-    let client = arguments.cluster.connect(None).await.map_err(AskError::from)?;
+async fn of_cluster(
+    arguments: &Arguments,
+    schedule_ref: &ScheduleRef,
+) -> Result<ScheduledObject, ScheduledObjectError> {
+    let client = arguments.cluster.connect(None).await.map_err(ClusterReadError::from)?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    Subject::of_cluster(starter, &Place { client, namespace }).await
+    ScheduledObject::of_cluster(schedule_ref, &ClusterContext { client, namespace }).await
 }
 
-fn answer(mut subject: Subject, from: Timestamp, now: Timestamp, count: usize) -> Answer {
+fn answer(mut subject: ScheduledObject, from: Timestamp, now: Timestamp, count: usize) -> Answer {
     let ahead = time_in_future(subject.last, now);
     if let Some(last) = ahead {
         subject.notes.push(format!(
@@ -121,11 +124,11 @@ fn answer(mut subject: Subject, from: Timestamp, now: Timestamp, count: usize) -
     Answer { subject, times, changes }
 }
 
-fn zone_name(subject: &Subject) -> &str {
+fn zone_name(subject: &ScheduledObject) -> &str {
     zone(subject).iana_name().unwrap_or("this machine's time zone")
 }
 
-fn zone(subject: &Subject) -> &TimeZone {
+fn zone(subject: &ScheduledObject) -> &TimeZone {
     match &subject.due {
         Due::Plain(_, zone) => zone,
         Due::Timetable(table) => &table.zone,
@@ -154,7 +157,7 @@ fn text(answer: &Answer) -> String {
 }
 
 /// When the Job of this time is started, if that is later.
-fn start(subject: &Subject, time: Timestamp) -> Option<Timestamp> {
+fn start(subject: &ScheduledObject, time: Timestamp) -> Option<Timestamp> {
     match &subject.due {
         Due::Plain(..) => None,
         Due::Timetable(table) => Some(table.start_of(time)).filter(|start| *start > time),
@@ -233,11 +236,11 @@ mod tests {
         arguments: Arguments,
     }
 
-    fn said(args: &[&str]) -> Result<String, SubjectError> {
+    fn said(args: &[&str]) -> Result<String, ScheduledObjectError> {
         run(&<Parsed as clap::Parser>::parse_from(["next"].iter().chain(args)).arguments)
     }
 
-    fn of_manifest(text: &str, args: &[&str]) -> Result<String, SubjectError> {
+    fn of_manifest(text: &str, args: &[&str]) -> Result<String, ScheduledObjectError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         said(&[&["-f", file.path().to_str().unwrap()], args].concat())

@@ -7,27 +7,27 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::installed::Installed;
+use super::discovery::InstalledResources;
 use super::{Arguments, ControllerName};
 use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
-use crate::cronjob::scheduled::Scheduled;
+use crate::cronjob::schedule_source::ScheduleSource;
 use crate::cronjob::view::CronJobView;
+use crate::job::conflicting_controller::ConflictingController;
 use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
-use crate::job::rival::Rival;
 use crate::jobschedule::view::JobScheduleView;
+use crate::runtime::context::ControllerContext;
 use crate::runtime::election::lease::Handover;
 use crate::runtime::election::record::{CaughtUp, LastWrites};
-use crate::runtime::kit::Kit;
 use crate::runtime::liveness::Signs;
 use crate::runtime::watch::CacheState;
-use crate::runtime::writes::Writes;
+use crate::runtime::write_gate::WriteGate;
 use crate::ttl::controller::{self as ttl, TtlMetrics};
 
 /// How long the watches may take to bring the last writes of a leader that let go; after that they are listed.
-const LAST_WRITES_HEARD: Duration = Duration::from_secs(1);
+const OBSERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether they have.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const OBSERVE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long the writes in flight may take to end when work ends; after that they are abandoned.
 const LAST_ANSWERS: Duration = Duration::from_secs(8);
 /// How long the tasks of the controllers may take to end after that. They end at their next wait.
@@ -35,50 +35,50 @@ const LAST_TASKS: Duration = Duration::from_secs(2);
 
 /// How work ended.
 #[derive(Debug)]
-pub struct Ended<T> {
+pub struct WorkEnd<T> {
     /// What ended it: what was waited for, or another controller that works on our Jobs.
-    pub by: Result<T, Rival>,
+    pub by: Result<T, ConflictingController>,
     /// Each write was answered. Otherwise one may take effect later.
     pub settled: bool,
 }
 
 /// The controllers of this run.
 pub struct Controllers {
-    writes: Arc<Writes>,
+    write_gate: Arc<WriteGate>,
     job: Arc<job::Controller>,
     cron_job: Option<Arc<cronjob::Controller<CronJobView>>>,
     job_schedule: Option<Arc<cronjob::Controller<JobScheduleView>>>,
     ttl: Option<Arc<ttl::Controller>>,
-    installed: OnceLock<Installed>,
+    installed: OnceLock<InstalledResources>,
 }
 
 impl Controllers {
     /// The controllers that the arguments name, doing nothing yet.
-    pub fn new(arguments: &Arguments, kit: &Kit, registry: &mut Registry) -> Self {
-        let job = Arc::new(job::Controller::new(kit.clone(), arguments.config(), JobMetrics::new(registry)));
+    pub fn new(arguments: &Arguments, context: &ControllerContext, registry: &mut Registry) -> Self {
+        let job = Arc::new(job::Controller::new(context.clone(), arguments.config(), JobMetrics::new(registry)));
         let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
             Arc::new(cronjob::Controller::new(
-                kit.clone(),
+                context.clone(),
                 job.jobs(),
                 CronJobMetrics::new(registry, CronJobView::NAME),
             ))
         });
         let job_schedule = arguments.runs(ControllerName::JobSchedule).then(|| {
             let metrics = CronJobMetrics::new(registry, JobScheduleView::NAME);
-            Arc::new(cronjob::Controller::new(kit.clone(), job.jobs(), metrics))
+            Arc::new(cronjob::Controller::new(context.clone(), job.jobs(), metrics))
         });
         let ttl = arguments.runs(ControllerName::Ttl).then(|| {
             let metrics = TtlMetrics::new(registry);
-            Arc::new(ttl::Controller::new(kit.clone(), job.jobs(), metrics, arguments.claim, arguments.retention()))
+            Arc::new(ttl::Controller::new(context.clone(), job.jobs(), metrics, arguments.claim, arguments.retention()))
         });
-        Self { writes: kit.writes.clone(), job, cron_job, job_schedule, ttl, installed: OnceLock::new() }
+        Self { write_gate: context.write_gate.clone(), job, cron_job, job_schedule, ttl, installed: OnceLock::new() }
     }
 
     /// Says which of our own resources there are; until then, and where there are none, they are not worked on.
-    pub fn set_installed(&self, installed: Installed) {
+    pub fn set_installed(&self, installed: InstalledResources) {
         let installed = self.installed.get_or_init(|| installed);
         if installed.job_limits {
-            self.job.heed_limits();
+            self.job.enable_job_limits();
         }
     }
 
@@ -125,39 +125,40 @@ impl Controllers {
         if let Handover::Released(record) = handover
             && warm
             && record.covers(caches.iter().map(|(resource, _)| *resource))
-            && tokio::time::timeout(LAST_WRITES_HEARD, self.hear(record)).await.is_ok()
+            && tokio::time::timeout(OBSERVE_TIMEOUT, self.wait_until_observed(record)).await.is_ok()
         {
             return CaughtUp { listed: false, known: self.known() };
         }
-        self.job.want(since);
+        self.job.require_since(since);
         if let Some(cron_job) = &self.cron_job {
-            cron_job.want(since);
+            cron_job.require_since(since);
         }
         if let Some(job_schedule) = self.job_schedule() {
-            job_schedule.want(since);
+            job_schedule.require_since(since);
         }
         if let Some(ttl) = &self.ttl {
-            ttl.want(since);
+            ttl.require_since(since);
         }
         self.ready().await;
         CaughtUp { listed: true, known: self.known() }
     }
 
-    async fn hear(&self, record: &LastWrites) {
-        let heard = |cache: &CacheState, resource| record.0.get(resource).is_none_or(|last| cache.heard.0 >= *last);
-        while !self.caches().iter().all(|(resource, cache)| heard(cache, *resource)) {
-            tokio::time::sleep(LOOK_AGAIN).await;
+    async fn wait_until_observed(&self, record: &LastWrites) {
+        let is_observed =
+            |cache: &CacheState, resource| record.0.get(resource).is_none_or(|last| cache.observed_version.0 >= *last);
+        while !self.caches().iter().all(|(resource, cache)| is_observed(cache, *resource)) {
+            tokio::time::sleep(OBSERVE_POLL_INTERVAL).await;
         }
     }
 
     /// The newest version of each resource that this process wrote; zero of what it never wrote.
     pub fn last_writes(&self) -> LastWrites {
-        self.versions(|cache| cache.answered.0)
+        self.versions(|cache| cache.written_version.0)
     }
 
     /// The newest version of each resource that the watches brought.
     fn known(&self) -> LastWrites {
-        self.versions(|cache| cache.heard.0)
+        self.versions(|cache| cache.observed_version.0)
     }
 
     fn versions(&self, version: impl Fn(&CacheState) -> u64) -> LastWrites {
@@ -167,7 +168,7 @@ impl Controllers {
 
     /// Works until `end` resolves, or until another controller is seen to work on our Jobs; then begins no new write, lets
     /// those in flight end, and returns.
-    pub async fn work<T>(&self, end: impl Future<Output = T>) -> Ended<T> {
+    pub async fn work<T>(&self, end: impl Future<Output = T>) -> WorkEnd<T> {
         let mut tasks = JoinSet::new();
         self.job.begin(&mut tasks);
         if let Some(cron_job) = self.cron_job.clone() {
@@ -182,7 +183,7 @@ impl Controllers {
         let by = tokio::select! {
             biased;
             end = end => Ok(end),
-            rival = self.job.rival() => Err(rival),
+            conflict = self.job.conflicting_controller() => Err(conflict),
         };
         self.job.end();
         if let Some(cron_job) = &self.cron_job {
@@ -194,7 +195,7 @@ impl Controllers {
         if let Some(ttl) = &self.ttl {
             ttl.end();
         }
-        let settled = self.writes.close_within(LAST_ANSWERS).await;
+        let settled = self.write_gate.close_within(LAST_ANSWERS).await;
         if !settled {
             tracing::warn!(waited = ?LAST_ANSWERS, "some writes in flight were not answered; they are abandoned");
         }
@@ -203,7 +204,7 @@ impl Controllers {
         }
         // A replica that stands by may do so for months.
         self.job.forget_all();
-        Ended { by, settled }
+        WorkEnd { by, settled }
     }
 
     /// The signs of life of the watches, by resource.

@@ -16,13 +16,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::controllers::Controllers;
 use crate::cli::version;
-use crate::runtime::writes::Writes;
+use crate::runtime::write_gate::WriteGate;
 
 /// What is read off when metrics are asked for.
 #[derive(Debug)]
 pub struct Gauges {
     controllers: Opaque<Weak<Controllers>>,
-    writes: Opaque<Arc<Writes>>,
+    write_gate: Opaque<Arc<WriteGate>>,
     leads: Arc<AtomicBool>,
 }
 
@@ -36,10 +36,15 @@ impl<T> fmt::Debug for Opaque<T> {
 }
 
 /// Registers what is read off: under `jobwright_`, and the process's under its usual names.
-pub fn register(registry: &mut Registry, controllers: &Arc<Controllers>, writes: Arc<Writes>, leads: Arc<AtomicBool>) {
+pub fn register(
+    registry: &mut Registry,
+    controllers: &Arc<Controllers>,
+    write_gate: Arc<WriteGate>,
+    leads: Arc<AtomicBool>,
+) {
     let build: Vec<(&str, Cow<'static, str>)> = version::facts();
     registry.sub_registry_with_prefix("jobwright").register("build", "What this is built from", Info::new(build));
-    let gauges = Gauges { controllers: Opaque(Arc::downgrade(controllers)), writes: Opaque(writes), leads };
+    let gauges = Gauges { controllers: Opaque(Arc::downgrade(controllers)), write_gate: Opaque(write_gate), leads };
     registry.register_collector(Box::new(gauges));
     registry.register_collector(Box::new(Process));
 }
@@ -56,9 +61,9 @@ impl Collector for Gauges {
             MetricType::Gauge,
         )?;
         ConstGauge::new(leads).encode(family.encode_family(&[("name", "jobwright")])?)?;
-        let in_flight = ConstGauge::new(number(self.writes.0.in_flight()));
+        let in_flight = ConstGauge::new(number(self.write_gate.0.in_flight()));
         gauge(&mut encoder, "jobwright_writes_in_flight", "Writes to the API server under way", in_flight)?;
-        let window = ConstGauge::new(number(self.writes.0.window()));
+        let window = ConstGauge::new(number(self.write_gate.0.window()));
         gauge(
             &mut encoder,
             "jobwright_writes_in_flight_limit",

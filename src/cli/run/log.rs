@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use super::one_line::OneLine;
+use super::log_sanitizer::LogSanitizer;
 
 /// How long the last traces may take to be sent when the process stops. All else that a stop waits for takes up to 27 s of the
 /// half minute that a pod is given to end.
@@ -65,7 +65,7 @@ impl LogArguments {
             .unwrap_or_else(|_| EnvFilter::new("info,kube=error,kube_client::client::builder=off"));
         let colours = self.log_format == LogFormat::Text && std::io::stderr().is_terminal();
         let lines = tracing_subscriber::fmt::layer();
-        let lines = lines.with_writer(move || OneLine { out: std::io::stderr(), colours });
+        let lines = lines.with_writer(move || LogSanitizer { out: std::io::stderr(), colours });
         let lines = match self.log_format {
             LogFormat::Text => lines.with_ansi(colours).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),

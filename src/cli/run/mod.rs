@@ -1,11 +1,11 @@
 //! `jobwright run`: the controller, until SIGTERM or SIGINT.
 
 pub mod controllers;
+pub mod discovery;
 mod gauges;
-pub mod installed;
-mod lead;
+mod leader_election_args;
 mod log;
-mod one_line;
+mod log_sanitizer;
 mod process;
 pub mod replica;
 
@@ -13,11 +13,11 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use self::installed::Installed;
+use self::discovery::InstalledResources;
 use super::connect::ClusterArguments;
-use super::rights::{self, Right};
+use super::permissions::{self, Permission};
 use crate::job::view::retention::Retention;
-use crate::runtime::config::{Claim, Config, Limits};
+use crate::runtime::config::{Claim, Config, SyncConfig};
 
 /// The flags of `jobwright run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,7 +72,7 @@ pub struct Arguments {
     #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     #[command(flatten)]
-    lead: lead::LeadArguments,
+    lead: leader_election_args::LeaderElectionArguments,
     #[command(flatten)]
     log: log::LogArguments,
 }
@@ -92,30 +92,30 @@ enum ControllerName {
 }
 
 impl Arguments {
-    fn rights(&self, installed: Installed) -> Vec<Right> {
+    fn permissions(&self, installed: InstalledResources) -> Vec<Permission> {
         let of = [
-            (ControllerName::Job, rights::JOB),
-            (ControllerName::CronJob, rights::CRON_JOB),
-            (ControllerName::Ttl, rights::TTL),
-            (ControllerName::JobSchedule, rights::JOB_SCHEDULE),
+            (ControllerName::Job, permissions::JOB),
+            (ControllerName::CronJob, permissions::CRON_JOB),
+            (ControllerName::Ttl, permissions::TTL),
+            (ControllerName::JobSchedule, permissions::JOB_SCHEDULE),
         ];
-        let mut rights: Vec<Right> = of
+        let mut permissions: Vec<Permission> = of
             .iter()
             .filter(|(name, _)| self.runs(*name) && installed.allows(*name))
-            .flat_map(|(_, rights)| rights.iter().copied())
+            .flat_map(|(_, permissions)| permissions.iter().copied())
             .collect();
         if self.log_tail > 0 && self.runs(ControllerName::Job) {
-            rights.extend(rights::LOGS);
+            permissions.extend(permissions::LOGS);
         }
         if installed.job_limits && self.runs(ControllerName::Job) {
-            rights.extend(rights::JOB_LIMITS);
+            permissions.extend(permissions::JOB_LIMITS);
         }
         if self.namespace.is_none() && self.runs(ControllerName::Ttl) {
-            rights.extend(rights::NAMESPACES);
+            permissions.extend(permissions::NAMESPACES);
         }
-        rights.sort_unstable();
-        rights.dedup();
-        rights
+        permissions.sort_unstable();
+        permissions.dedup();
+        permissions
     }
 
     /// The Job controller's settings.
@@ -125,19 +125,19 @@ impl Arguments {
             drives_pods: self.runs(ControllerName::Job),
             log_tail: self.log_tail,
             concurrency: self.concurrency,
-            limits: Limits {
+            sync: SyncConfig {
                 pod_failure_backoff: self.pod_failure_backoff,
                 pod_failure_backoff_max: self.pod_failure_backoff_max,
                 max_uncounted_pods: self.max_uncounted_pods,
                 max_pods_per_sync: self.max_pods_per_sync,
-                ..Limits::default()
+                ..SyncConfig::default()
             },
         }
     }
 
     /// How long finished Jobs are kept of which nothing is said.
     fn retention(&self) -> Retention {
-        Retention { after_success: self.ttl_after_success, after_failure: self.ttl_after_failure, wrong: None }
+        Retention { after_success: self.ttl_after_success, after_failure: self.ttl_after_failure, parse_error: None }
     }
 
     fn runs(&self, name: ControllerName) -> bool {

@@ -11,28 +11,28 @@ use tokio::time::Instant;
 
 use super::Arguments;
 use super::controllers::Controllers;
+use super::discovery;
 use super::gauges;
-use super::installed;
 use super::replica::{self, Stop};
 use crate::cli::connect::ConnectError;
-use crate::cli::rights::{self, Asked, Forbidden};
+use crate::cli::permissions::{self, Forbidden, PermissionCheck};
 use crate::cli::version;
-use crate::job::rival::Rival;
+use crate::job::conflicting_controller::ConflictingController;
 use crate::runtime::clock::Clock;
+use crate::runtime::context::ControllerContext;
 use crate::runtime::election::Election;
 use crate::runtime::health::Health;
-use crate::runtime::kit::Kit;
 use crate::runtime::liveness::stuck_watches;
 use crate::runtime::requests::RequestMetrics;
 use crate::runtime::worker::SyncMetrics;
-use crate::runtime::writes::Writes;
+use crate::runtime::write_gate::WriteGate;
 use crate::runtime::{events, http};
 
 /// How long the last events may take to be written when the process stops. With all that goes before, the writes in flight, a
 /// renewal of the Lease and its release, that is less than the half minute that a pod is given to end.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 /// How often permissions that are missing are asked for again.
-const RIGHTS_AGAIN: Duration = Duration::from_secs(10);
+const PERMISSION_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why the controller did not start, or stopped.
 #[derive(Debug, Error)]
@@ -51,7 +51,7 @@ pub enum RunError {
     Listen(String),
     /// Another controller works on the same Jobs.
     #[error(transparent)]
-    Rival(#[from] Rival),
+    ConflictingController(#[from] ConflictingController),
 }
 
 /// Runs until the process is told to stop.
@@ -74,41 +74,53 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     );
     let clock = Clock::system();
     let health = Arc::new(Health::default());
-    let writes = Arc::new(Writes::new(arguments.max_inflight));
+    let write_gate = Arc::new(WriteGate::new(arguments.max_inflight));
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
     let writing = tokio::spawn(writer.run());
-    let kit =
-        Kit { client: client.clone(), namespace: namespace.clone(), writes: writes.clone(), recorder, clock, syncs };
-    let controllers = Arc::new(Controllers::new(arguments, &kit, &mut registry));
+    let context = ControllerContext {
+        client: client.clone(),
+        namespace: namespace.clone(),
+        write_gate: write_gate.clone(),
+        recorder,
+        clock,
+        syncs,
+    };
+    let controllers = Arc::new(Controllers::new(arguments, &context, &mut registry));
     let leads = Arc::new(AtomicBool::new(false));
-    gauges::register(&mut registry, &controllers, writes.clone(), leads.clone());
+    gauges::register(&mut registry, &controllers, write_gate.clone(), leads.clone());
     if let Some(address) = arguments.listen {
         let stop = stop.clone();
-        let checks = (liveness(health.clone(), &kit, &controllers), readiness(health.clone(), &controllers));
-        http::serve(address, registry, checks, async move { stop.told().await }).await.map_err(RunError::Listen)?;
+        let checks = (liveness(health.clone(), &context, &controllers), readiness(health.clone(), &controllers));
+        http::serve(address, registry, checks, async move { stop.cancelled().await })
+            .await
+            .map_err(RunError::Listen)?;
     }
     let installed = tokio::select! {
         biased;
-        installed = installed::look(&client, &health) => installed,
-        () = stop.told() => return Ok(()),
+        installed = discovery::discover(&client, &health) => installed,
+        () = stop.cancelled() => return Ok(()),
     };
     controllers.set_installed(installed);
-    let mut asked = vec![Asked { namespace: namespace.clone(), name: None, rights: arguments.rights(installed) }];
-    asked.extend(lease.as_ref().map(|lease| Asked {
+    let mut checks = vec![PermissionCheck {
+        namespace: namespace.clone(),
+        name: None,
+        permissions: arguments.permissions(installed),
+    }];
+    checks.extend(lease.as_ref().map(|lease| PermissionCheck {
         namespace: Some(lease.namespace.clone()),
         name: Some(lease.name.clone()),
-        rights: rights::LEASE.to_vec(),
+        permissions: permissions::LEASE.to_vec(),
     }));
     tokio::select! {
         biased;
-        granted = wait_for_rights(&client, &asked, &health, arguments.listen.is_some()) => granted?,
-        () = stop.told() => return Ok(()),
+        granted = wait_for_permissions(&client, &checks, &health, arguments.listen.is_some()) => granted?,
+        () = stop.cancelled() => return Ok(()),
     }
     let election = lease.map(|lease| {
-        let me = arguments.lead.candidate(arguments.claim);
-        Election::new(client, lease, me, writes.clone(), kit.clock.clone(), health.clone())
+        let me = arguments.lead.replica_identity(arguments.claim);
+        Election::new(client, lease, me, write_gate.clone(), context.clock.clone(), health.clone())
     });
-    drop(kit);
+    drop(context);
     let result = replica::work(&controllers, election, &leads, &stop).await;
     // With them goes the last recorder, and the writer of events ends when it is done.
     drop(controllers);
@@ -120,26 +132,31 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
 }
 
 /// Returns once we may do all that we are going to do. Where nobody can ask for our health, it does not wait.
-async fn wait_for_rights(client: &kube::Client, asked: &[Asked], health: &Health, wait: bool) -> Result<(), Forbidden> {
-    let mut told = None;
-    while let Err(missing) = rights::check(client, asked).await {
+async fn wait_for_permissions(
+    client: &kube::Client,
+    checks: &[PermissionCheck],
+    health: &Health,
+    wait: bool,
+) -> Result<(), Forbidden> {
+    let mut reported = None;
+    while let Err(missing) = permissions::check(client, checks).await {
         if !wait {
             return Err(missing);
         }
-        if told.as_ref() != Some(&missing) {
-            tracing::error!("{missing}; asking again every {} s", RIGHTS_AGAIN.as_secs());
+        if reported.as_ref() != Some(&missing) {
+            tracing::error!("{missing}; asking again every {} s", PERMISSION_RETRY_INTERVAL.as_secs());
             health.set("permissions", Some(missing.to_string()));
-            told = Some(missing);
+            reported = Some(missing);
         }
-        tokio::time::sleep(RIGHTS_AGAIN).await;
+        tokio::time::sleep(PERMISSION_RETRY_INTERVAL).await;
     }
     health.set("permissions", None);
     Ok(())
 }
 
 /// What of this process is stuck, so that it has to be restarted. An API server that does not answer is no reason.
-fn liveness(health: Arc<Health>, kit: &Kit, controllers: &Arc<Controllers>) -> http::Check {
-    let (controllers, syncs) = (Arc::downgrade(controllers), kit.syncs.running.clone());
+fn liveness(health: Arc<Health>, context: &ControllerContext, controllers: &Arc<Controllers>) -> http::Check {
+    let (controllers, syncs) = (Arc::downgrade(controllers), context.syncs.running.clone());
     Arc::new(move || {
         let watches = controllers.upgrade().map(|controllers| controllers.signs()).unwrap_or_default();
         let mut problems = stuck_watches(Instant::now(), &watches, &[health.pulse().signs()]);

@@ -10,19 +10,19 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::controllers::Controllers;
-use crate::job::rival::Rival;
+use crate::job::conflicting_controller::ConflictingController;
 use crate::runtime::election::Election;
 use crate::runtime::election::lease::Handover;
 use crate::runtime::election::record::{self, Term};
 
 /// How long a new leader may take until its caches hold all that had happened before; then it releases the Lease, so that
-/// another replica can try. Each further time in a row it may take twice as long, up to [`CATCH_UP_MOST`]: in a cluster in
+/// another replica can try. Each further time in a row it may take twice as long, up to [`MAX_CATCH_UP`]: in a cluster in
 /// which the lists take that long, one replica has to be given the time.
 const CATCH_UP: Duration = Duration::from_secs(120);
-const CATCH_UP_MOST: Duration = Duration::from_secs(960);
+const MAX_CATCH_UP: Duration = Duration::from_secs(960);
 /// Longest time for which a leader that stops keeps the Lease because of writes that were abandoned. A Lease with a longer
 /// margin is not released then, but expires.
-const MARGIN_MOST: Duration = Duration::from_secs(6);
+const MAX_MARGIN: Duration = Duration::from_secs(6);
 /// How long the last renewal of the Lease may take when the leader stops. All that a stop waits for, here and in
 /// [`Controllers::work`], has to fit into the half minute that a pod is given to end.
 const LAST_RENEWAL: Duration = Duration::from_secs(3);
@@ -39,23 +39,23 @@ pub async fn work(
     election: Option<Election>,
     leads: &AtomicBool,
     stop: &Stop,
-) -> Result<(), Rival> {
+) -> Result<(), ConflictingController> {
     let Some(election) = election.map(Arc::new) else {
         let _watches = controllers.watch();
         tokio::select! {
             biased;
             () = controllers.ready() => {}
-            () = stop.told() => return Ok(()),
+            () = stop.cancelled() => return Ok(()),
         }
         leads.store(true, Ordering::Relaxed);
         tracing::info!("controller ready");
-        return controllers.work(stop.told()).await.by;
+        return controllers.work(stop.cancelled()).await.by;
     };
     // Where nobody leads, the lists that the watches begin with need not be asked for twice.
-    let mut taken = tokio::select! {
+    let mut handover_at_start = tokio::select! {
         biased;
-        taken = election.take_if_free() => taken,
-        () = stop.told() => None,
+        handover_at_start = election.acquire_if_available() => handover_at_start,
+        () = stop.cancelled() => None,
     };
     let _watches = controllers.watch();
     let watched = controllers.clone();
@@ -64,25 +64,25 @@ pub async fn work(
         tracing::info!("controller ready");
     });
     let mut patience = CATCH_UP;
-    while !stop.is_told() {
-        let handover = match taken.take() {
+    while !stop.is_cancelled() {
+        let handover = match handover_at_start.take() {
             Some(handover) => handover,
             None => tokio::select! {
                 biased;
-                handover = election.take() => handover,
-                () = stop.told() => break,
+                handover = election.acquire() => handover,
+                () = stop.cancelled() => break,
             },
         };
         match lead(controllers, &election, &handover, patience, leads, stop).await {
-            Outcome::Worked(result) if stop.is_told() || result.is_err() => return result,
+            Outcome::Worked(result) if stop.is_cancelled() || result.is_err() => return result,
             Outcome::Worked(_) => patience = CATCH_UP,
             Outcome::NotCaughtUp => {
-                patience = (patience * 2).min(CATCH_UP_MOST);
+                patience = (patience * 2).min(MAX_CATCH_UP);
                 tokio::select! {
                     biased;
                     () = controllers.ready() => {}
                     () = tokio::time::sleep(election.lease_duration() * ABSTAIN) => {}
-                    () = stop.told() => break,
+                    () = stop.cancelled() => break,
                 }
             }
         }
@@ -95,7 +95,7 @@ pub async fn work(
 /// How a term ended.
 enum Outcome {
     /// The Lease was lost, this replica was told to stop, or another controller was seen.
-    Worked(Result<(), Rival>),
+    Worked(Result<(), ConflictingController>),
     /// The caches were not complete in time.
     NotCaughtUp,
 }
@@ -122,7 +122,7 @@ async fn lead(
             tokio::select! {
                 biased;
                 _ = &mut kept => {}
-                () = stop.told() => {}
+                () = stop.cancelled() => {}
             }
         };
         tokio::pin!(ended);
@@ -150,7 +150,7 @@ async fn lead(
         // The Lease is lost.
         return outcome;
     }
-    if !settled && election.margin() > MARGIN_MOST {
+    if !settled && election.margin() > MAX_MARGIN {
         return outcome;
     }
     if !settled {
@@ -182,14 +182,14 @@ impl Stop {
         (sender, Self(receiver))
     }
 
-    fn is_told(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }
 
     /// Resolves once it is told.
-    pub async fn told(&self) {
+    pub async fn cancelled(&self) {
         // A sender that went without a word never will say one.
-        if self.0.clone().wait_for(|told| *told).await.is_err() {
+        if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending().await
         }
     }

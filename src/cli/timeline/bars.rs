@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::super::ask::end;
+use super::super::cluster::end;
 use crate::job::INDEX_ANNOTATION;
 
 /// What a pod was doing.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::ask::{AskError, Where, conclude};
+use super::cluster::{ClusterReadError, NamespaceArguments, exit_with};
 use bars::Timeline;
 
 /// The flags of `jobwright timeline`.
@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(40..))]
     width: u16,
     #[command(flatten)]
-    place: Where,
+    target: NamespaceArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -50,14 +50,14 @@ fn job_name(text: &str) -> Result<String, String> {
 #[derive(Debug, Error)]
 enum TimelineError {
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] ClusterReadError),
     #[error("job/{name} in namespace {namespace} has no pods: none were made yet, or they are deleted")]
     NoPods { name: String, namespace: String },
 }
 
 /// Prints the chart.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    conclude(run(arguments).map(|timeline| {
+    exit_with(run(arguments).map(|timeline| {
         match arguments.output {
             Output::Text => print!("{}", text::chart(&timeline, usize::from(arguments.width))),
             Output::Svg => print!("{}", picture::svg(&timeline)),
@@ -69,9 +69,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments) -> Result<Timeline, TimelineError> {
-    let place = arguments.place.open().await.map_err(AskError::from)?;
+    let context = arguments.target.open().await.map_err(ClusterReadError::from)?;
     let name = arguments.subject.clone();
-    let (job, pods) = place.job_and_pods(&name).await?;
-    let none = TimelineError::NoPods { name, namespace: place.namespace };
+    let (job, pods) = context.job_and_pods(&name).await?;
+    let none = TimelineError::NoPods { name, namespace: context.namespace };
     Timeline::of(&job, &pods, Timestamp::now(), arguments.rows).ok_or(none)
 }

@@ -13,7 +13,7 @@ use super::remove::{DryRun, Outcome, removals};
 use super::scan::scan;
 use super::select::{JobState, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines, pods_text};
-use crate::cli::ask::conclude;
+use crate::cli::cluster::exit_with;
 use crate::job::TRACKING_FINALIZER;
 
 /// Time between two checks while Jobs are waited for.
@@ -41,7 +41,7 @@ pub struct Arguments {
 
 /// Checks, and waits or removes finalizers where the flags say so.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    conclude(run(arguments))
+    exit_with(run(arguments))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -160,7 +160,7 @@ fn refusal(blocking: &[Selected]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::select::{Owner, TrackedPod};
+    use super::super::select::{PodOwner, TrackedPod};
     use super::*;
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
                 name: name.into(),
                 uid: name.into(),
                 resource_version: "1".into(),
-                owner: Owner::Job { name: job.into(), uid: job.into() },
+                owner: PodOwner::Job { name: job.into(), uid: job.into() },
             },
             job_state,
             claimed: true,

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::UninstallError;
 use crate::runtime::clock::Moment;
-use crate::runtime::election::lease::{CLAIM, Candidate, INSTALLATION, LAST_WRITES, Seen};
+use crate::runtime::election::lease::{CLAIM, INSTALLATION, LAST_WRITES, ObservedLease, ReplicaIdentity};
 use crate::runtime::errors::message;
-use crate::runtime::writes::post_params;
+use crate::runtime::write_gate::post_params;
 
 /// Longest time that a silent holder is waited for, whatever its Lease says.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -98,7 +98,7 @@ impl Running {
     /// The Lease cannot be written.
     pub async fn stop(self) -> Result<Stopped, UninstallError> {
         let before = held_for(&self.lease).unwrap_or(HELD_FOR);
-        let me = Candidate {
+        let me = ReplicaIdentity {
             identity: format!("uninstall-check_{:016x}", fastrand::u64(..)),
             // The replicas of the installation stand by as for one of their own.
             installation: self.installation().unwrap_or_default().to_owned(),
@@ -117,7 +117,7 @@ impl Running {
 pub struct Stopped {
     leases: Api<Lease>,
     name: String,
-    me: Candidate,
+    me: ReplicaIdentity,
     lease: Lease,
 }
 
@@ -157,8 +157,8 @@ impl Stopped {
     async fn write(&mut self, takes: bool) -> Result<(), UninstallError> {
         let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
         for _ in 0..ATTEMPTS {
-            let seen = Seen { lease: Some(self.lease.clone()), at: Moment::default() };
-            let lease = seen.taken_by(&self.me, HELD_FOR, Timestamp::now());
+            let seen = ObservedLease { lease: Some(self.lease.clone()), at: Moment::default() };
+            let lease = seen.acquired_by(&self.me, HELD_FOR, Timestamp::now());
             match self.leases.replace(&self.name, &post_params(), &lease).await {
                 Ok(lease) => {
                     self.lease = lease;

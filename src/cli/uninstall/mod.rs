@@ -14,7 +14,7 @@ use clap::Args;
 use kube::Client;
 use thiserror::Error;
 
-use super::ask::Where;
+use super::cluster::NamespaceArguments;
 use super::connect::ConnectError;
 use crate::runtime::config::Claim;
 
@@ -43,7 +43,7 @@ pub enum UninstallError {
 #[derive(Clone, Debug, Args)]
 pub struct Scope {
     #[command(flatten)]
-    place: Where,
+    target: NamespaceArguments,
     /// The pods of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -56,8 +56,8 @@ pub struct Scope {
 impl Scope {
     /// Connects; returns the namespace to work in, none for all.
     async fn open(&self) -> Result<(Client, Option<String>), ConnectError> {
-        let place = self.place.open().await?;
-        Ok((place.client, (!self.all_namespaces).then_some(place.namespace)))
+        let context = self.target.open().await?;
+        Ok((context.client, (!self.all_namespaces).then_some(context.namespace)))
     }
 }
 

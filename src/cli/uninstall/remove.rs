@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use super::lease::LeaseArguments;
 use super::scan::scan;
-use super::select::{JobState, Owner, Selected, by_job};
+use super::select::{JobState, PodOwner, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines};
-use crate::cli::ask::conclude;
+use crate::cli::cluster::exit_with;
 use crate::job::TRACKING_FINALIZER;
 use crate::job::pod::untracking;
 use crate::runtime::errors::{WriteError, message};
-use crate::runtime::writes::patch_params;
+use crate::runtime::write_gate::patch_params;
 
 /// Number of pods that are written concurrently.
 const CONCURRENCY: usize = 16;
@@ -82,7 +82,7 @@ pub enum Outcome {
 
 /// Removes the finalizers.
 pub fn main(arguments: &Arguments) -> ExitCode {
-    conclude(run(arguments))
+    exit_with(run(arguments))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -184,7 +184,7 @@ async fn conflict(pods: &Api<Pod>, selected: &Selected, error: &WriteError) -> O
 
 fn patch(selected: &Selected) -> Value {
     let mut patch = untracking(&selected.pod.uid);
-    if selected.pod.owner == Owner::Nobody {
+    if selected.pod.owner == PodOwner::Nobody {
         // A Job may adopt the pod meanwhile, and count it by its finalizer.
         patch["metadata"]["resourceVersion"] = json!(selected.pod.resource_version);
     }
@@ -265,7 +265,7 @@ mod tests {
     use super::super::select::TrackedPod;
     use super::*;
 
-    fn selected(owner: Owner, job_state: JobState) -> Selected {
+    fn selected(owner: PodOwner, job_state: JobState) -> Selected {
         let pod = TrackedPod {
             namespace: "default".into(),
             name: "a-x".into(),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn of_job(state: JobState) -> Selected {
-        selected(Owner::Job { name: "a".into(), uid: "job-uid".into() }, state)
+        selected(PodOwner::Job { name: "a".into(), uid: "job-uid".into() }, state)
     }
 
     #[test]
@@ -285,7 +285,7 @@ mod tests {
         let owned = patch(&of_job(JobState::Gone));
         assert_eq!(owned["metadata"]["uid"], "pod-uid");
         assert_eq!(owned["metadata"]["resourceVersion"], Value::Null);
-        assert_eq!(patch(&selected(Owner::Nobody, JobState::Gone))["metadata"]["resourceVersion"], "7");
+        assert_eq!(patch(&selected(PodOwner::Nobody, JobState::Gone))["metadata"]["resourceVersion"], "7");
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
             ),
             (of_job(JobState::Gone), Outcome::Gone, DryRun::None, "no longer exists, job/a no longer exists"),
             (
-                selected(Owner::Nobody, JobState::Gone),
+                selected(PodOwner::Nobody, JobState::Gone),
                 Outcome::Failed("no".into()),
                 DryRun::None,
                 "finalizer not removed, no Job controls the pod",

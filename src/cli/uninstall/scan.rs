@@ -11,7 +11,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Deserialize;
 
 use super::UninstallError;
-use super::select::{JobFacts, Owner, Selection, TrackedPod, select};
+use super::select::{JobFacts, PodOwner, Selection, TrackedPod, select};
 use crate::job::wire::WireJob;
 use crate::job::{API_VERSION, KIND, TRACKING_FINALIZER};
 use crate::runtime::config::Claim;
@@ -89,11 +89,11 @@ fn tracked(pod: &impl ResourceExt) -> Option<TrackedPod> {
         return None;
     }
     let owner = match pod.owner_references().iter().find(|owner| owner.controller == Some(true)) {
-        None => Owner::Nobody,
+        None => PodOwner::Nobody,
         Some(owner) if owner.kind == KIND && owner.api_version == API_VERSION => {
-            Owner::Job { name: owner.name.clone(), uid: owner.uid.clone() }
+            PodOwner::Job { name: owner.name.clone(), uid: owner.uid.clone() }
         }
-        Some(_) => Owner::Other,
+        Some(_) => PodOwner::Other,
     };
     Some(TrackedPod {
         namespace: pod.namespace()?,
@@ -142,10 +142,10 @@ mod tests {
                 json!({"kind": kind, "apiVersion": api_version, "name": "o", "uid": "ou", "controller": controller});
             tracked(&pod(json!({"ownerReferences": [owner]}))).unwrap().owner
         };
-        assert_eq!(owner("Job", "batch/v1", true), Owner::Job { name: "o".into(), uid: "ou".into() });
-        assert_eq!(owner("Job", "batch/v1", false), Owner::Nobody);
-        assert_eq!(owner("Job", "example.com/v1", true), Owner::Other);
-        assert_eq!(owner("ReplicaSet", "apps/v1", true), Owner::Other);
+        assert_eq!(owner("Job", "batch/v1", true), PodOwner::Job { name: "o".into(), uid: "ou".into() });
+        assert_eq!(owner("Job", "batch/v1", false), PodOwner::Nobody);
+        assert_eq!(owner("Job", "example.com/v1", true), PodOwner::Other);
+        assert_eq!(owner("ReplicaSet", "apps/v1", true), PodOwner::Other);
     }
 
     #[tokio::test]

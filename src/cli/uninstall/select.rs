@@ -18,12 +18,12 @@ pub struct TrackedPod {
     /// Its version.
     pub resource_version: String,
     /// Its controlling owner.
-    pub owner: Owner,
+    pub owner: PodOwner,
 }
 
 /// The controlling owner of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
+pub enum PodOwner {
     /// None: the pod was orphaned.
     Nobody,
     /// A Job.
@@ -90,8 +90,8 @@ impl Selected {
     /// Name of the pod's Job.
     pub fn job(&self) -> Option<&str> {
         match &self.pod.owner {
-            Owner::Job { name, .. } => Some(name),
-            Owner::Nobody | Owner::Other => None,
+            PodOwner::Job { name, .. } => Some(name),
+            PodOwner::Nobody | PodOwner::Other => None,
         }
     }
 }
@@ -121,10 +121,10 @@ pub fn select(mut pods: Vec<TrackedPod>, jobs: &HashMap<String, JobFacts>, claim
 
 fn state(pod: &TrackedPod, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Option<(JobState, bool)> {
     let job = match &pod.owner {
-        Owner::Other => return None,
-        Owner::Nobody => None,
+        PodOwner::Other => return None,
+        PodOwner::Nobody => None,
         // An owner in another namespace is no owner.
-        Owner::Job { uid, .. } => jobs.get(uid).filter(|job| job.namespace == pod.namespace),
+        PodOwner::Job { uid, .. } => jobs.get(uid).filter(|job| job.namespace == pod.namespace),
     };
     let Some(job) = job else { return Some((JobState::Gone, claim == Claim::All)) };
     // A Job that names another manager is left to that manager in every state.
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
 
-    fn pod(name: &str, owner: Owner) -> TrackedPod {
+    fn pod(name: &str, owner: PodOwner) -> TrackedPod {
         TrackedPod {
             namespace: "default".into(),
             name: name.into(),
@@ -167,15 +167,15 @@ mod tests {
         }
     }
 
-    fn of_job(uid: &str) -> Owner {
-        Owner::Job { name: "job".into(), uid: uid.into() }
+    fn of_job(uid: &str) -> PodOwner {
+        PodOwner::Job { name: "job".into(), uid: uid.into() }
     }
 
     fn job(managed_by: Option<&str>, finished: bool, deleting: bool) -> JobFacts {
         JobFacts { namespace: "default".into(), managed_by: managed_by.map(str::to_owned), finished, deleting }
     }
 
-    fn selected(owner: Owner, facts: JobFacts, claim: Claim) -> Option<(JobState, bool)> {
+    fn selected(owner: PodOwner, facts: JobFacts, claim: Claim) -> Option<(JobState, bool)> {
         let jobs = HashMap::from([("uid".to_owned(), facts)]);
         let selection = select(vec![pod("a", owner)], &jobs, claim);
         assert_eq!(selection.pods.len() + selection.kept, 1);
@@ -212,10 +212,10 @@ mod tests {
     fn pods_without_a_job_are_selected_and_pods_of_other_kinds_are_not() {
         let facts = || job(None, false, false);
         for (claim, claimed) in [(Claim::ManagedBy, false), (Claim::All, true)] {
-            for owner in [of_job("another-uid"), Owner::Nobody] {
+            for owner in [of_job("another-uid"), PodOwner::Nobody] {
                 assert_eq!(selected(owner, facts(), claim), Some((JobState::Gone, claimed)));
             }
-            assert_eq!(selected(Owner::Other, facts(), claim), None);
+            assert_eq!(selected(PodOwner::Other, facts(), claim), None);
             let elsewhere = JobFacts { namespace: "elsewhere".into(), ..job(Some(MANAGED_BY), false, false) };
             assert_eq!(selected(of_job("uid"), elsewhere, claim), Some((JobState::Gone, claimed)));
         }
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn pods_are_counted_by_job() {
         let jobs = HashMap::from([("uid".to_owned(), job(Some(MANAGED_BY), false, false))]);
-        let pods = vec![pod("b", of_job("uid")), pod("a", of_job("uid")), pod("c", Owner::Nobody)];
+        let pods = vec![pod("b", of_job("uid")), pod("a", of_job("uid")), pod("c", PodOwner::Nobody)];
         let selection = select(pods, &jobs, Claim::ManagedBy);
         let names: Vec<&str> = selection.pods.iter().map(|selected| selected.pod.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"]);

@@ -10,18 +10,18 @@ use kube::client::Body;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::{Config, Controller, Key, LEFT_BEHIND_A_TURN};
+use super::{Config, Controller, Key, MAX_FINALIZER_REMOVALS_PER_SYNC};
 use crate::job::decide::fixtures::pod;
 use crate::job::metrics::JobMetrics;
-use crate::job::view::{JobView, Owner, PodView};
+use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use crate::runtime::cache::Source;
 use crate::runtime::clock::Clock;
-use crate::runtime::config::{Claim, Limits};
+use crate::runtime::config::{Claim, SyncConfig};
+use crate::runtime::context::ControllerContext;
 use crate::runtime::events;
-use crate::runtime::kit::Kit;
 use crate::runtime::worker::SyncMetrics;
-use crate::runtime::writes::Writes;
+use crate::runtime::write_gate::WriteGate;
 
 /// How many pods the Job has whose work comes first.
 const PODS: usize = 10_000;
@@ -89,12 +89,13 @@ fn controller(log: &Log, answer: Server) -> Arc<Controller> {
     let (recorder, _) = events::recorder(client.clone(), clock.clone());
     let mut registry = Registry::default();
     let syncs = SyncMetrics::new(&mut registry);
-    let kit = Kit { client, namespace: None, writes: Arc::new(Writes::new(50)), recorder, clock, syncs };
+    let context =
+        ControllerContext { client, namespace: None, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
     // The worst case: a single worker.
     let config =
-        Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, limits: Limits::default() };
-    let controller = Arc::new(Controller::new(kit, config, JobMetrics::new(&mut registry)));
-    controller.actor.queue.open();
+        Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, sync: SyncConfig::default() };
+    let controller = Arc::new(Controller::new(context, config, JobMetrics::new(&mut registry)));
+    controller.executor.queue.open();
     controller
 }
 
@@ -115,16 +116,16 @@ fn job(name: &str, status: &Value) -> JobView {
 fn fill(controller: &Controller, count: usize, owner: Option<&str>) {
     for n in 0..count {
         let mut view: PodView = pod(&n.to_string()).succeeded(5).view;
-        view.owner = owner.map(|owner| Owner { uid: owner.into(), name: owner.to_owned(), is_job: true });
+        view.owner = owner.map(|owner| ControllerRef { uid: owner.into(), name: owner.to_owned(), is_job: true });
         view.labels = [(CONTROLLER_UID_LABEL.to_owned(), owner.unwrap_or_default().to_owned())].into();
-        controller.actor.pods.apply(view, Source::Watch);
+        controller.executor.pods.apply(view, Source::Watch);
     }
 }
 
 /// How many writes come before the first pod of the other Job, whose key comes last.
 async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usize {
-    controller.actor.jobs.apply(job("other", &json!({})), Source::Watch);
-    controller.actor.queue.add(Key::Job("other".into()));
+    controller.executor.jobs.apply(job("other", &json!({})), Source::Watch);
+    controller.executor.queue.add(Key::Job("other".into()));
     let working = controller.clone();
     let worker = tokio::spawn(async move { working.work().await });
     let first = loop {
@@ -135,7 +136,7 @@ async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usi
         }
     };
     // The rest is done all the same.
-    while controller.actor.pods.all(|pod| pod.tracked).len() > 1 {
+    while controller.executor.pods.all(|pod| pod.tracked).len() > 1 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     worker.abort();
@@ -147,9 +148,9 @@ async fn ten_thousand_pods_of_a_deleted_job_hold_up_no_other_job() {
     let log = Log::default();
     let controller = controller(&log, answer);
     fill(&controller, PODS, Some("gone"));
-    controller.actor.queue.add(Key::Job("gone".into()));
+    controller.executor.queue.add(Key::Job("gone".into()));
     let before = writes_before_the_other(&controller, &log).await;
-    assert!(before <= LEFT_BEHIND_A_TURN, "{before} writes");
+    assert!(before <= MAX_FINALIZER_REMOVALS_PER_SYNC, "{before} writes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,11 +158,11 @@ async fn ten_thousand_pods_of_a_finished_job_hold_up_no_other_job() {
     let log = Log::default();
     let controller = controller(&log, answer);
     let conditions = json!([{"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "True"}]);
-    controller.actor.jobs.apply(job("gone", &json!({"conditions": conditions})), Source::Watch);
+    controller.executor.jobs.apply(job("gone", &json!({"conditions": conditions})), Source::Watch);
     fill(&controller, PODS, Some("gone"));
-    controller.actor.queue.add(Key::Job("gone".into()));
+    controller.executor.queue.add(Key::Job("gone".into()));
     let before = writes_before_the_other(&controller, &log).await;
-    assert!(before <= Limits::default().max_pods_per_sync, "{before} writes");
+    assert!(before <= SyncConfig::default().max_pods_per_sync, "{before} writes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,8 +170,8 @@ async fn ten_thousand_orphaned_pods_hold_up_no_job() {
     let log = Log::default();
     let controller = controller(&log, answer);
     fill(&controller, PODS, None);
-    for pod in controller.actor.pods.all(|_| true) {
-        controller.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+    for pod in controller.executor.pods.all(|_| true) {
+        controller.executor.queue.add(Key::Orphan(pod.identity.uid.clone()));
     }
     let before = writes_before_the_other(&controller, &log).await;
     assert!(before <= 1, "{before} writes");
@@ -181,7 +182,7 @@ async fn refused_finalizer_removals_of_a_deleted_job_come_further_and_further_ap
     let log = Log::default();
     let controller = controller(&log, refuse);
     fill(&controller, 1, Some("gone"));
-    controller.actor.queue.add(Key::Job("gone".into()));
+    controller.executor.queue.add(Key::Job("gone".into()));
     let working = controller.clone();
     let worker = tokio::spawn(async move { working.work().await });
     tokio::time::sleep(Duration::from_secs(60)).await;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::listed::Listed;
 use super::outcome::Outcome;
-use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use super::tally::Tally;
 use super::{Step, completions, suspend};
@@ -20,13 +20,13 @@ use crate::job::index::CompletionIndex;
 use crate::job::status::{COMPLETE, Condition, FAILED, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::clock::whole_seconds;
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 
 /// What is to become of a tracked pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Disposition {
     /// It is not done.
     Keep,
     /// It counts as succeeded, by its UID.
@@ -36,16 +36,16 @@ enum Fate {
     /// It counts as failed.
     Failed,
     /// It is let go uncounted.
-    Free,
+    ReleaseUncounted,
 }
 
-fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) -> Fate {
+fn disposition(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) -> Disposition {
     let over = outcome.is_some() || job.deleting;
     if pod.phase == Phase::Succeeded {
         return match job.index_of(pod) {
-            _ if !job.is_indexed() => Fate::Succeeded,
-            Some(index) if tally.succeeded_indexes.contains(index) => Fate::IndexSucceeded(index),
-            _ => Fate::Free,
+            _ if !job.is_indexed() => Disposition::Succeeded,
+            Some(index) if tally.succeeded_indexes.contains(index) => Disposition::IndexSucceeded(index),
+            _ => Disposition::ReleaseUncounted,
         };
     }
     // Once the success is stored, what is being deleted is so because of it.
@@ -53,65 +53,65 @@ fn fate(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) 
     let failed = is_failed(job, pod) && !of_no_use;
     // When the Job fails, every pod that has not succeeded has failed with it.
     if !failed && !outcome.is_some_and(Outcome::is_failure) {
-        return if over { Fate::Free } else { Fate::Keep };
+        return if over { Disposition::ReleaseUncounted } else { Disposition::Keep };
     }
     if !over && tally.is_record(pod) {
-        Fate::Keep
-    } else if job.can_count(pod) && verdict(job, pod) != Verdict::Ignore {
-        Fate::Failed
+        Disposition::Keep
+    } else if job.can_count(pod) && policy_decision(job, pod) != PolicyDecision::Ignore {
+        Disposition::Failed
     } else {
-        Fate::Free
+        Disposition::ReleaseUncounted
     }
 }
 
 /// The pods whose tracking finalizer may come off, by what is stored; not too many at once. An active pod keeps it: it
-/// is to be deleted first. Those `held` by a back-off are left out.
+/// is to be deleted first. Those `backed_off` by a back-off are left out.
 pub fn accounted(
     job: &JobView,
     tally: &Tally,
     outcome: Option<&Outcome>,
-    held: impl Fn(&PodView) -> bool,
-    limits: &Limits,
+    backed_off: impl Fn(&PodView) -> bool,
+    config: &SyncConfig,
 ) -> Vec<Arc<PodView>> {
     let listed = Listed::of(&job.status.uncounted);
     let outcome_stored = outcome.is_none() || job.status.has_outcome();
     let may_go = |pod: &&Arc<PodView>| {
         let is_listed = listed.contains(pod);
-        match fate(job, tally, pod, outcome) {
-            Fate::Keep => false,
-            Fate::Succeeded | Fate::Failed => is_listed,
-            Fate::IndexSucceeded(index) => job.status.completed_indexes.set.contains(index),
-            Fate::Free => is_listed || job.deleting || outcome_stored,
+        match disposition(job, tally, pod, outcome) {
+            Disposition::Keep => false,
+            Disposition::Succeeded | Disposition::Failed => is_listed,
+            Disposition::IndexSucceeded(index) => job.status.completed_indexes.set.contains(index),
+            Disposition::ReleaseUncounted => is_listed || job.deleting || outcome_stored,
         }
     };
     let ended = tally.tracked.iter().filter(|pod| job.deleting || !pod.is_active());
-    ended.filter(may_go).filter(|pod| !held(pod)).take(limits.max_uncounted_pods).cloned().collect()
+    ended.filter(may_go).filter(|pod| !backed_off(pod)).take(config.max_uncounted_pods).cloned().collect()
 }
 
 /// Whether so many pods have ended that they must be counted before anything else is done.
-pub fn is_pressing(job: &JobView, tally: &Tally, limits: &Limits) -> bool {
-    let waiting = tally.new_succeeded.len() + tally.new_failed.len() + job.status.uncounted.len();
-    waiting >= limits.max_uncounted_pods
+pub fn is_pressing(job: &JobView, tally: &Tally, config: &SyncConfig) -> bool {
+    let uncounted = tally.new_succeeded.len() + tally.new_failed.len() + job.status.uncounted.len();
+    uncounted >= config.max_uncounted_pods
 }
 
-/// The status as it should be, if it is not so already. A Job that `waits` has not started, or not been resumed.
+/// The status as it should be, if it is not so already. A Job that `pending` has not started, or not been resumed.
 pub fn write_status(
     job: &JobView,
     tally: &Tally,
     outcome: Option<&Outcome>,
-    waits: bool,
+    pending: bool,
     now: Timestamp,
-    limits: &Limits,
+    config: &SyncConfig,
 ) -> Step {
     let mut status = job.status.clone();
     let mut events = Vec::new();
-    if status.start_time.is_none() && !job.spec.suspend && !waits {
+    if status.start_time.is_none() && !job.spec.suspend && !pending {
         status.start_time = Some(whole_seconds(now));
     }
     let complete = outcome.is_none() && completions::is_complete(job, tally);
     let reached = complete.then(Outcome::completions_reached);
     let outcome = outcome.or(reached.as_ref());
-    if outcome.is_none() && !job.deleting && !waits {
+    if outcome.is_none() && !job.deleting && !pending {
         events.extend(suspend::apply(job, &mut status, now));
     }
 
@@ -119,7 +119,7 @@ pub fn write_status(
     status.ready = Some(tally.ready);
     status.terminating = Some(i32::try_from(tally.terminating.len()).unwrap_or(i32::MAX));
     count_untracked(&mut status, tally);
-    list_uncounted(&mut status, job, tally, outcome, limits);
+    list_uncounted(&mut status, job, tally, outcome, config);
     if job.is_indexed() {
         status.completed_indexes = tally.succeeded_indexes.clone().into();
         status.succeeded = tally.succeeded.try_into().unwrap_or(i32::MAX);
@@ -129,11 +129,7 @@ pub fn write_status(
     if let Some(outcome) = outcome {
         conclude(&mut status, &mut events, job, tally, outcome, now);
     }
-    if status == job.status {
-        Step::Nothing
-    } else {
-        Step::WriteStatus { status: Box::new(status), events, report: None }
-    }
+    if status == job.status { Step::None } else { Step::WriteStatus { status: Box::new(status), events, report: None } }
 }
 
 /// Listed pods whose finalizer is off move into the counters.
@@ -149,20 +145,26 @@ fn count_untracked(status: &mut JobStatus, tally: &Tally) {
 }
 
 /// Pods that ended join the lists, until these are full.
-fn list_uncounted(status: &mut JobStatus, job: &JobView, tally: &Tally, outcome: Option<&Outcome>, limits: &Limits) {
+fn list_uncounted(
+    status: &mut JobStatus,
+    job: &JobView,
+    tally: &Tally,
+    outcome: Option<&Outcome>,
+    config: &SyncConfig,
+) {
     let listed: HashSet<Uid> = status.uncounted.succeeded.iter().chain(&status.uncounted.failed).cloned().collect();
     for pod in &tally.tracked {
-        if status.uncounted.len() >= limits.max_uncounted_pods {
+        if status.uncounted.len() >= config.max_uncounted_pods {
             break;
         }
         let uid = &pod.identity.uid;
         if listed.contains(uid) {
             continue;
         }
-        match fate(job, tally, pod, outcome) {
-            Fate::Succeeded => status.uncounted.succeeded.push(uid.clone()),
-            Fate::Failed => status.uncounted.failed.push(uid.clone()),
-            Fate::IndexSucceeded(_) | Fate::Keep | Fate::Free => {}
+        match disposition(job, tally, pod, outcome) {
+            Disposition::Succeeded => status.uncounted.succeeded.push(uid.clone()),
+            Disposition::Failed => status.uncounted.failed.push(uid.clone()),
+            Disposition::IndexSucceeded(_) | Disposition::Keep | Disposition::ReleaseUncounted => {}
         }
     }
 }
@@ -229,14 +231,16 @@ mod tests {
         assert_eq!((listed.succeeded, &listed.uncounted.succeeded[..]), (0, &["uid-a".into()][..]));
 
         let job = job.with_status(listed);
-        let Step::Untrack(free) = job.decide(&[pod("a").succeeded(5), running.clone()]).step else { panic!() };
-        assert_eq!(names(&free), ["a"]);
+        let Step::RemoveFinalizers(released) = job.decide(&[pod("a").succeeded(5), running.clone()]).step else {
+            panic!()
+        };
+        assert_eq!(names(&released), ["a"]);
 
         let counted = status(&job, &[pod("a").succeeded(5).untracked(), running.clone()]);
         assert_eq!((counted.succeeded, counted.uncounted.len()), (1, 0));
         let job = job.with_status(counted);
         let step = job.decide(&[pod("a").succeeded(5).untracked(), running]).step;
-        assert!(matches!(step, Step::Nothing), "{step:?}");
+        assert!(matches!(step, Step::None), "{step:?}");
     }
 
     #[test]
@@ -267,7 +271,7 @@ mod tests {
         assert!(first.true_condition(SUCCESS_CRITERIA_MET).is_some());
         assert!(!first.is_finished() && first.completion_time.is_none());
         let job = job.with_status(first);
-        assert!(matches!(job.decide(&[pod("a").succeeded(5)]).step, Step::Untrack(_)));
+        assert!(matches!(job.decide(&[pod("a").succeeded(5)]).step, Step::RemoveFinalizers(_)));
         let Step::WriteStatus { status, events, .. } = job.decide(&[pod("a").succeeded(5).untracked()]).step else {
             panic!()
         };
@@ -296,13 +300,14 @@ mod tests {
         let job = job.with_status(failing);
         let Step::DeletePods { pods: doomed, uncounted } = job.decide(&pods).step else { panic!() };
         assert_eq!((names(&doomed), uncounted), (vec!["b".to_owned()], false));
-        let held = job.clone().refused();
-        let Step::Untrack(free) = held.decide(&pods).step else { panic!() };
-        assert_eq!(names(&free), ["a"], "a pod that could not be deleted keeps its finalizer");
-        let Step::Untrack(free) = job.decide(&[pod("a").failed(5), pod("b").running(1).deleting(6)]).step else {
+        let backed_off = job.clone().refused();
+        let Step::RemoveFinalizers(released) = backed_off.decide(&pods).step else { panic!() };
+        assert_eq!(names(&released), ["a"], "a pod that could not be deleted keeps its finalizer");
+        let Step::RemoveFinalizers(released) = job.decide(&[pod("a").failed(5), pod("b").running(1).deleting(6)]).step
+        else {
             panic!()
         };
-        assert_eq!(names(&free), ["a", "b"]);
+        assert_eq!(names(&released), ["a", "b"]);
         let ending = status(&job, &[pod("a").failed(5).untracked(), pod("b").running(1).untracked().deleting(6)]);
         assert_eq!((ending.active, ending.terminating, ending.failed), (0, Some(1), 2));
     }
@@ -338,16 +343,16 @@ mod tests {
         let first = status(&job, &pods);
         assert_eq!((first.succeeded, first.completed_indexes.set.to_string().as_str()), (2, "1,3"));
         assert!(first.uncounted.is_empty(), "the indexes are record enough");
-        let Step::Untrack(free) = job.with_status(first).decide(&pods).step else { panic!() };
-        assert_eq!(names(&free), ["a", "b"], "in order of their indexes");
+        let Step::RemoveFinalizers(released) = job.with_status(first).decide(&pods).step else { panic!() };
+        assert_eq!(names(&released), ["a", "b"], "in order of their indexes");
     }
 
     #[test]
     fn pods_of_no_index_of_the_job_are_let_go_uncounted() {
         let job = Job::new().indexed(1).parallelism(1).started(0).refused();
         let pods = [pod("a").index(1).succeeded(5), pod("b").failed(5), pod("c").index(0)];
-        let Step::Untrack(free) = job.decide(&pods).step else { panic!() };
-        assert_eq!(names(&free), ["b", "a"]);
+        let Step::RemoveFinalizers(released) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&released), ["b", "a"]);
     }
 
     #[test]
@@ -372,8 +377,10 @@ mod tests {
     fn a_failure_that_a_policy_ignores_is_let_go_uncounted() {
         let job = Job::new().completions(1).backoff_limit(0).started(0).rule("Ignore", 42).refused();
         let job = job.with_status(status(&job, &[]));
-        let Step::Untrack(free) = job.decide(&[pod("a").failed(NOW).exit("main", 42)]).step else { panic!() };
-        assert_eq!(names(&free), ["a"]);
+        let Step::RemoveFinalizers(released) = job.decide(&[pod("a").failed(NOW).exit("main", 42)]).step else {
+            panic!()
+        };
+        assert_eq!(names(&released), ["a"]);
     }
 
     #[test]
@@ -389,8 +396,8 @@ mod tests {
         let Step::DeletePods { pods: rest, uncounted } = job.decide(&pods).step else { panic!() };
         assert_eq!((names(&rest), uncounted), (vec!["c".to_owned()], false));
         let pods = [done, gone, pod("c").index(2).running(1).deleting(NOW)];
-        let Step::Untrack(free) = job.decide(&pods).step else { panic!() };
-        assert_eq!(names(&free), ["a", "b", "c"]);
+        let Step::RemoveFinalizers(released) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&released), ["a", "b", "c"]);
     }
 
     #[test]
@@ -413,8 +420,8 @@ mod tests {
 
     #[test]
     fn a_new_job_gets_its_start_time_unless_it_is_suspended() {
-        let held = Job::new().completions(1).refused();
-        assert_eq!(status(&held, &[]).start_time, Some(time(NOW)));
+        let backed_off = Job::new().completions(1).refused();
+        assert_eq!(status(&backed_off, &[]).start_time, Some(time(NOW)));
         let suspended = status(&Job::new().completions(1).suspend(true), &[]);
         assert_eq!((suspended.start_time, suspended.conditions.len()), (None, 1));
     }

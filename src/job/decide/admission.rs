@@ -1,16 +1,16 @@
 //! Limits: what a Job that waits may do, and that its admission is stored before its first pod is created.
 
-use super::{Situation, Step};
-use crate::job::limit::{Admission, Reason, Waiting};
+use super::{DecisionInput, Step};
+use crate::job::limit::{Admission, Reason, WaitingStatus};
 use crate::job::status::SUSPENDED;
 use crate::job::view::JobView;
 use crate::runtime::events::EventText;
 
 /// What the Job waits for, if it may start no pods.
-pub fn waiting<'a>(situation: &Situation<'a>) -> Option<&'a Waiting> {
-    let job = situation.job;
-    match situation.admission {
-        Admission::Waits(waiting) if !job.deleting && !job.spec.suspend && !job.status.has_outcome() => Some(waiting),
+pub fn waiting_status<'a>(input: &DecisionInput<'a>) -> Option<&'a WaitingStatus> {
+    let job = input.job;
+    match input.admission {
+        Admission::Pending(waiting) if !job.deleting && !job.spec.suspend && !job.status.has_outcome() => Some(waiting),
         _ => None,
     }
 }
@@ -24,25 +24,27 @@ pub fn has_never_run(job: &JobView) -> bool {
 
 /// Whether the Job is admitted by its limits, and the API server does not say so yet. The write that says so comes before the
 /// first pod: a restart in between then finds the admission, and gives the place to no other Job.
-pub fn is_unstored(situation: &Situation<'_>) -> bool {
-    let (job, status) = (situation.job, &situation.job.status);
-    *situation.admission == Admission::Admitted
+pub fn is_admission_unstored(input: &DecisionInput<'_>) -> bool {
+    let (job, status) = (input.job, &input.job.status);
+    *input.admission == Admission::Admitted
         && !job.deleting
         && !job.spec.suspend
-        && (status.start_time.is_none() || status.true_condition(SUSPENDED).is_some() || job.standing.waiting.is_some())
+        && (status.start_time.is_none()
+            || status.true_condition(SUSPENDED).is_some()
+            || job.admission_info.published_waiting.is_some())
 }
 
 /// Whether the annotation that a Job waits has to be removed, and no status write removes it.
-pub fn withdraws(situation: &Situation<'_>) -> bool {
-    let job = situation.job;
-    job.standing.waiting.is_some() && !job.deleting && !matches!(situation.admission, Admission::Waits(_))
+pub fn should_remove_waiting(input: &DecisionInput<'_>) -> bool {
+    let job = input.job;
+    job.admission_info.published_waiting.is_some() && !job.deleting && !matches!(input.admission, Admission::Pending(_))
 }
 
 /// The step that writes what a Job waits for, if that is not what its annotation says.
-pub fn tell(situation: &Situation<'_>, waiting: &Waiting) -> Option<Step> {
-    let told = situation.job.standing.waiting.as_deref();
-    waiting.is_news(told).then(|| {
-        let event = waiting.is_new_reason(told).then(|| {
+pub fn publish(input: &DecisionInput<'_>, waiting: &WaitingStatus) -> Option<Step> {
+    let published = input.job.admission_info.published_waiting.as_deref();
+    waiting.should_publish(published).then(|| {
+        let event = waiting.is_new_reason(published).then(|| {
             let message = waiting.message.clone();
             match waiting.reason {
                 Reason::Queue | Reason::NoPods => EventText::normal("WaitingForLimit", message),
@@ -50,7 +52,7 @@ pub fn tell(situation: &Situation<'_>, waiting: &Waiting) -> Option<Step> {
                 Reason::Group => EventText::warning("GroupExceedsLimit", message),
             }
         });
-        Step::TellWaiting { waiting: waiting.clone(), event }
+        Step::PublishWaiting { waiting: waiting.clone(), event }
     })
 }
 
@@ -58,16 +60,17 @@ pub fn tell(situation: &Situation<'_>, waiting: &Waiting) -> Option<Step> {
 mod tests {
     use super::super::fixtures::*;
     use super::*;
-    use crate::job::limit::Told;
+    use crate::job::limit::PublishedWaiting;
     use crate::job::status::Condition;
 
     fn waits(reason: Reason) -> Admission {
-        Admission::Waits(Waiting { limit: "l".into(), position: 2, reason, message: "m".into() })
+        Admission::Pending(WaitingStatus { limit: "l".into(), position: 2, reason, message: "m".into() })
     }
 
-    fn told(job: Job) -> Job {
+    fn published(job: Job) -> Job {
         job.with(|job| {
-            job.standing.waiting = Some(Box::new(Told { limit: "l".into(), position: 2, reason: Reason::Queue }));
+            job.admission_info.published_waiting =
+                Some(Box::new(PublishedWaiting { limit: "l".into(), position: 2, reason: Reason::Queue }));
         })
     }
 
@@ -94,23 +97,23 @@ mod tests {
         assert!(status.start_time.is_some());
         let started = new.clone().with_status(*status);
         assert!(matches!(step(&started, &Admission::Admitted, &[]), Step::CreatePods { .. }));
-        assert!(matches!(step(&new, &Admission::Free, &[]), Step::CreatePods { .. }), "no limit, no extra write");
+        assert!(matches!(step(&new, &Admission::Unlimited, &[]), Step::CreatePods { .. }), "no limit, no extra write");
         let resumed = suspended(Job::new());
         let Step::WriteStatus { status, .. } = step(&resumed, &Admission::Admitted, &[]) else { panic!() };
         assert!(status.start_time.is_some() && status.true_condition(SUSPENDED).is_none());
         // Of a started Job that had released its place, the annotation is all that says so.
-        let released = told(Job::new().started(0));
-        assert!(matches!(step(&released, &Admission::Admitted, &[]), Step::WithdrawWaiting));
+        let released = published(Job::new().started(0));
+        assert!(matches!(step(&released, &Admission::Admitted, &[]), Step::RemoveWaiting));
     }
 
     #[test]
     fn a_waiting_job_starts_nothing_and_says_why() {
         let new = Job::new();
-        let Step::TellWaiting { event: Some(event), .. } = step(&new, &waits(Reason::Queue), &[]) else { panic!() };
+        let Step::PublishWaiting { event: Some(event), .. } = step(&new, &waits(Reason::Queue), &[]) else { panic!() };
         assert_eq!((&*event.reason, &*event.message), ("WaitingForLimit", "m"));
-        assert!(matches!(step(&told(new), &waits(Reason::Queue), &[]), Step::Nothing));
-        let large = told(Job::new());
-        let Step::TellWaiting { event: Some(event), .. } = step(&large, &waits(Reason::TooLarge), &[]) else {
+        assert!(matches!(step(&published(new), &waits(Reason::Queue), &[]), Step::None));
+        let large = published(Job::new());
+        let Step::PublishWaiting { event: Some(event), .. } = step(&large, &waits(Reason::TooLarge), &[]) else {
             panic!()
         };
         assert_eq!(&*event.reason, "ExceedsLimit");
@@ -136,7 +139,7 @@ mod tests {
         let pods = [pod("a").running(1)];
         assert!(matches!(step(&scaled, &waits(Reason::NoPods), &pods), Step::DeletePods { .. }));
         let scaled = counted(&scaled, &waits(Reason::NoPods));
-        assert!(matches!(step(&scaled, &waits(Reason::NoPods), &[]), Step::TellWaiting { .. }));
+        assert!(matches!(step(&scaled, &waits(Reason::NoPods), &[]), Step::PublishWaiting { .. }));
         // Its deadline goes on.
         let late = Job::new().completions(3).parallelism(0).started(0).active_deadline(1);
         let Step::WriteStatus { status, .. } = step(&late, &waits(Reason::NoPods), &[]) else { panic!() };
@@ -145,7 +148,10 @@ mod tests {
 
     #[test]
     fn the_annotation_goes_when_the_job_no_longer_waits() {
-        let suspended = suspended(told(Job::new().suspend(true)));
-        assert!(matches!(step(&counted(&suspended, &Admission::Free), &Admission::Free, &[]), Step::WithdrawWaiting));
+        let suspended = suspended(published(Job::new().suspend(true)));
+        assert!(matches!(
+            step(&counted(&suspended, &Admission::Unlimited), &Admission::Unlimited, &[]),
+            Step::RemoveWaiting
+        ));
     }
 }

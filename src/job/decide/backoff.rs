@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::pod_failure_policy::is_ignored_disruption;
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::identity::Uid;
 
 /// The pod failures of a Job since its last success. Kept in memory only, as the built-in controller does.
@@ -56,23 +56,23 @@ impl Backoff {
     }
 
     /// When the wait is over; none if there is nothing to wait for.
-    pub fn over_at(&self, limits: &Limits) -> Option<Timestamp> {
-        let failures = self.last_failure.and_then(|last| over_at(self.failures, last, limits));
-        failures.max(self.disrupted.map(|created| disruption_over_at(created, limits)))
+    pub fn over_at(&self, config: &SyncConfig) -> Option<Timestamp> {
+        let failures = self.last_failure.and_then(|last| over_at(self.failures, last, config));
+        failures.max(self.disrupted.map(|created| disruption_over_at(created, config)))
     }
 }
 
 /// When the wait after so many failures, the last of them at that time, is over; none after no failure.
-pub fn over_at(failures: u32, last: Timestamp, limits: &Limits) -> Option<Timestamp> {
+pub fn over_at(failures: u32, last: Timestamp, config: &SyncConfig) -> Option<Timestamp> {
     let doublings = failures.checked_sub(1)?;
     let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
-    let wait = limits.pod_failure_backoff.saturating_mul(factor).min(limits.pod_failure_backoff_max);
+    let wait = config.pod_failure_backoff.saturating_mul(factor).min(config.pod_failure_backoff_max);
     Some(last.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 
 /// When a pod that was created at that time, and lost to an ignored disruption, may be replaced.
-pub fn disruption_over_at(created: Timestamp, limits: &Limits) -> Timestamp {
-    created.checked_add(limits.pod_failure_backoff).unwrap_or(Timestamp::MAX)
+pub fn disruption_over_at(created: Timestamp, config: &SyncConfig) -> Timestamp {
+    created.checked_add(config.pod_failure_backoff).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -100,13 +100,14 @@ mod tests {
 
     /// The failures counted and the seconds from time 0 at which the wait is over.
     fn state(backoff: &Backoff) -> (u32, Option<i64>) {
-        (backoff.failures, backoff.over_at(&Limits::default()).map(|at| at.as_second() - time(0).as_second()))
+        (backoff.failures, backoff.over_at(&SyncConfig::default()).map(|at| at.as_second() - time(0).as_second()))
     }
 
     #[test]
     fn each_failure_doubles_the_wait_up_to_ten_minutes() {
-        let wait =
-            |failures| over_at(failures, time(0), &Limits::default()).map(|at| at.as_second() - time(0).as_second());
+        let wait = |failures| {
+            over_at(failures, time(0), &SyncConfig::default()).map(|at| at.as_second() - time(0).as_second())
+        };
         let waits: Vec<_> = (0..9).map(wait).collect();
         let expected = [None, Some(10), Some(20), Some(40), Some(80), Some(160), Some(320), Some(600), Some(600)];
         assert_eq!(waits, expected);

@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::pod_failure_policy::{Verdict, ignores_disruptions_alone, is_ignored_disruption, verdict};
+use super::pod_failure_policy::{PolicyDecision, ignores_disruptions_alone, is_ignored_disruption, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use super::{NewPod, backoff};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{IndexFailures, JobView, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 
 /// The indexes that failed: those stored, and those with a pod whose failure is one too many or that a policy says
 /// fails its index; unless they succeeded. Empty where there is no limit for each index.
@@ -28,10 +28,12 @@ pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> 
     }
     let has_failed = |pod: &&Arc<PodView>| {
         is_failed(job, pod)
-            && match verdict(job, pod) {
-                Verdict::FailIndex => true,
-                Verdict::Ignore => false,
-                Verdict::Count | Verdict::Unmatched | Verdict::FailJob(_) => pod.index_failures.counted >= limit,
+            && match policy_decision(job, pod) {
+                PolicyDecision::FailIndex => true,
+                PolicyDecision::Ignore => false,
+                PolicyDecision::Count | PolicyDecision::Unmatched | PolicyDecision::FailJob(_) => {
+                    pod.index_failures.counted >= limit
+                }
             }
     };
     let failed = tracked.iter().filter(has_failed).filter_map(|pod| job.index_of(pod));
@@ -78,13 +80,13 @@ pub fn ready(
     indexes: impl Iterator<Item = CompletionIndex>,
     records: &BTreeMap<CompletionIndex, Arc<PodView>>,
     now: Timestamp,
-    limits: &Limits,
+    config: &SyncConfig,
 ) -> Result<Vec<NewPod>, Option<Timestamp>> {
     let mut ready = Vec::new();
     let mut first: Option<Reverse<Timestamp>> = None;
     for index in indexes {
         let record = records.get(&index);
-        let until = record.and_then(|record| replaceable_at(job, record, limits));
+        let until = record.and_then(|record| replaceable_at(job, record, config));
         match until.filter(|until| *until > now) {
             Some(until) => first = first.max(Some(Reverse(until))),
             None => ready.push(NewPod { index: Some(index), failures: Some(carried(job, record.map(Arc::as_ref))) }),
@@ -95,21 +97,21 @@ pub fn ready(
 
 /// When the replacement of this failed pod of an index may be created. Ignored disruptions do not raise the wait, as in
 /// [`backoff`]; where a policy ignores other failures too, the pod's count does not tell them apart, and all of them do.
-fn replaceable_at(job: &JobView, record: &PodView, limits: &Limits) -> Option<Timestamp> {
+fn replaceable_at(job: &JobView, record: &PodView, config: &SyncConfig) -> Option<Timestamp> {
     if is_ignored_disruption(job, record) {
-        return Some(backoff::disruption_over_at(record.created, limits));
+        return Some(backoff::disruption_over_at(record.created, config));
     }
     let IndexFailures { counted, .. } = record.index_failures;
     let before = if ignores_disruptions_alone(job) { counted } else { record.index_failures.all() };
     let failures = u32::try_from(before).unwrap_or_default().saturating_add(1);
-    backoff::over_at(failures, record.finished_at, limits)
+    backoff::over_at(failures, record.finished_at, config)
 }
 
 /// The failures that a new pod of an index carries over from the one it replaces.
 fn carried(job: &JobView, replaced: Option<&PodView>) -> IndexFailures {
     let Some(replaced) = replaced else { return IndexFailures::default() };
     let IndexFailures { counted, ignored } = replaced.index_failures;
-    if verdict(job, replaced) == Verdict::Ignore {
+    if policy_decision(job, replaced) == PolicyDecision::Ignore {
         IndexFailures { counted, ignored: ignored.saturating_add(1) }
     } else {
         IndexFailures { counted: counted.saturating_add(1), ignored }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Step;
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 
 /// The pods that the Job controls and selects.
 pub fn owned<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
@@ -17,18 +17,18 @@ pub fn controlled<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterat
 }
 
 /// The pods to adopt and to release, if there are any, as many as one step may. A Job that is being deleted does neither.
-pub fn claims(job: &JobView, pods: &[Arc<PodView>], limits: &Limits) -> Option<Step> {
+pub fn claims(job: &JobView, pods: &[Arc<PodView>], config: &SyncConfig) -> Option<Step> {
     if job.deleting {
         return None;
     }
     let selects = |pod: &PodView| job.selects(&pod.labels);
-    let most = limits.max_pods_per_sync;
+    let max_pods = config.max_pods_per_sync;
     let release = pods.iter().filter(|pod| controls(job, pod) && !selects(pod));
-    let release: Vec<_> = release.take(most).cloned().collect();
+    let release: Vec<_> = release.take(max_pods).cloned().collect();
     let orphan = |pod: &PodView| pod.owner.is_none() && !pod.deleting;
     let adopt = pods.iter().filter(|pod| orphan(pod) && selects(pod));
-    let adopt: Vec<_> = adopt.take(most - release.len()).cloned().collect();
-    (!release.is_empty() || !adopt.is_empty()).then_some(Step::Claim { adopt, release })
+    let adopt: Vec<_> = adopt.take(max_pods - release.len()).cloned().collect();
+    (!release.is_empty() || !adopt.is_empty()).then_some(Step::ClaimPods { adopt, release })
 }
 
 fn controls(job: &JobView, pod: &PodView) -> bool {
@@ -41,8 +41,8 @@ mod tests {
     use super::*;
 
     fn claim(job: &Job, pods: &[Pod]) -> Option<(Vec<String>, Vec<String>)> {
-        match claims(&job.view, &views(pods), &Limits::default()) {
-            Some(Step::Claim { adopt, release }) => Some((names(&adopt), names(&release))),
+        match claims(&job.view, &views(pods), &SyncConfig::default()) {
+            Some(Step::ClaimPods { adopt, release }) => Some((names(&adopt), names(&release))),
             _ => None,
         }
     }

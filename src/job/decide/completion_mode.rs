@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::deletion_order::first_to_go;
+use super::deletion_order::deletion_priority;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
 
@@ -31,7 +31,7 @@ pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, 
             None => {
                 keepers.insert(index, pod.clone());
             }
-            Some(keeper) if first_to_go(keeper, pod).is_lt() => out.push(std::mem::replace(keeper, pod.clone())),
+            Some(keeper) if deletion_priority(keeper, pod).is_lt() => out.push(std::mem::replace(keeper, pod.clone())),
             Some(_) => out.push(pod.clone()),
         }
     }

@@ -6,20 +6,20 @@ use crate::job::view::JobView;
 /// Whether the Job is done: as many successes as asked for, or, for a work queue (no number given), one, since each
 /// pod can tell that the work is done; and no pod is active any more.
 pub fn is_complete(job: &JobView, tally: &Tally) -> bool {
-    let wanted = job.spec.completions.map_or(1, i64::from);
-    tally.succeeded >= wanted && tally.active.is_empty()
+    let desired = job.spec.completions.map_or(1, i64::from);
+    tally.succeeded >= desired && tally.active.is_empty()
 }
 
 /// How many pods are to be active: never more than `parallelism`, nor than completions are missing. Once one pod of a
 /// work queue has succeeded, the others end as they will, and none is added.
-pub fn wanted_active(job: &JobView, tally: &Tally) -> usize {
+pub fn desired_active(job: &JobView, tally: &Tally) -> usize {
     let parallelism = i64::from(job.spec.parallelism);
-    let wanted = match job.spec.completions {
+    let desired = match job.spec.completions {
         Some(completions) => parallelism.min(i64::from(completions) - tally.succeeded),
         None if tally.succeeded > 0 => return tally.active.len(),
         None => parallelism,
     };
-    usize::try_from(wanted).unwrap_or_default()
+    usize::try_from(desired).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -49,16 +49,16 @@ mod tests {
     #[test]
     fn no_more_pods_are_wanted_than_completions_are_missing() {
         let cases = [(5, 10, 0, 5), (5, 10, 7, 3), (5, 10, 10, 0), (5, 10, 12, 0), (0, 10, 0, 0), (5, 3, 0, 3)];
-        for (parallelism, completions, succeeded, wanted) in cases {
+        for (parallelism, completions, succeeded, desired) in cases {
             let job = Job::new().parallelism(parallelism).completions(completions).counted(succeeded, 0);
-            assert_eq!(wanted_active(&job.view, &job.tally(&[])), wanted, "{parallelism} {completions} {succeeded}");
+            assert_eq!(desired_active(&job.view, &job.tally(&[])), desired, "{parallelism} {completions} {succeeded}");
         }
     }
 
     #[test]
     fn a_work_queue_keeps_what_is_active_once_one_has_succeeded() {
         let job = Job::new().work_queue().parallelism(3);
-        assert_eq!(wanted_active(&job.view, &job.tally(&[pod("a").running(1)])), 3);
-        assert_eq!(wanted_active(&job.view, &job.tally(&[pod("a").running(1), pod("b").succeeded(1)])), 1);
+        assert_eq!(desired_active(&job.view, &job.tally(&[pod("a").running(1)])), 3);
+        assert_eq!(desired_active(&job.view, &job.tally(&[pod("a").running(1), pod("b").succeeded(1)])), 1);
     }
 }

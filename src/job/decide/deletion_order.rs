@@ -6,7 +6,7 @@ use crate::job::view::PodView;
 
 /// The order in which surplus pods go: those that have come least far first. Without a node before with one; Pending,
 /// Unknown, Running; not ready before ready; ready for a shorter time; with more restarts; newer.
-pub fn first_to_go(a: &PodView, b: &PodView) -> Ordering {
+pub fn deletion_priority(a: &PodView, b: &PodView) -> Ordering {
     let distance = |pod: &PodView| (pod.scheduled, pod.phase, pod.ready_since.is_some(), Reverse(pod.ready_since));
     distance(a)
         .cmp(&distance(b))

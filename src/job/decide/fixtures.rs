@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use super::backoff::Backoff;
 use super::parallelism::{PodPlan, manage};
 use super::tally::Tally;
-use super::{Decision, Situation, claims, decide};
+use super::{Decision, DecisionInput, claims, decide};
 use crate::job::causes::{CREATE, DELETE, UNTRACK};
 use crate::job::index::StoredIndexes;
 use crate::job::limit::Admission;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::cause::Cause;
 use crate::job::view::policies::{FailureRule, SuccessRule};
-use crate::job::view::{CompletionMode, IndexFailures, JobView, Owner, Phase, PodEnd, PodView};
+use crate::job::view::{CompletionMode, ControllerRef, IndexFailures, JobView, Phase, PodEnd, PodView};
 use crate::job::wire::WireJob;
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::{Identity, ResourceVersion};
 use crate::runtime::refusals::{Refusals, WriteKind};
@@ -198,22 +198,27 @@ impl Job {
     pub fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
         let tally = self.tally(pods);
         let backoff = Backoff::default();
-        manage(&self.view, &tally, &backoff, None, time(now), &Limits::default())
+        manage(&self.view, &tally, &backoff, None, time(now), &SyncConfig::default())
     }
 
     pub fn decide(&self, pods: &[Pod]) -> Decision {
         // What can wait is shown at once.
-        self.decide_at(pods, None, time(NOW), &Limits { numbers_pause: Duration::ZERO, ..Limits::default() })
+        self.decide_at(
+            pods,
+            None,
+            time(NOW),
+            &SyncConfig { counter_write_delay: Duration::ZERO, ..SyncConfig::default() },
+        )
     }
 
     pub fn decide_at(
         &self,
         pods: &[Pod],
-        numbers_stale: Option<Timestamp>,
+        counters_dirty_since: Option<Timestamp>,
         now: Timestamp,
-        limits: &Limits,
+        config: &SyncConfig,
     ) -> Decision {
-        self.decide_all(pods, &Admission::Free, numbers_stale, now, limits)
+        self.decide_all(pods, &Admission::Unlimited, counters_dirty_since, now, config)
     }
 
     /// Decides with this answer of the limits.
@@ -223,7 +228,7 @@ impl Job {
             admission,
             None,
             time(NOW),
-            &Limits { numbers_pause: Duration::ZERO, ..Limits::default() },
+            &SyncConfig { counter_write_delay: Duration::ZERO, ..SyncConfig::default() },
         )
     }
 
@@ -231,22 +236,22 @@ impl Job {
         &self,
         pods: &[Pod],
         admission: &Admission,
-        numbers_stale: Option<Timestamp>,
+        counters_dirty_since: Option<Timestamp>,
         now: Timestamp,
-        limits: &Limits,
+        config: &SyncConfig,
     ) -> Decision {
         let pods = views(pods);
         let backoff = Backoff::default();
-        let situation = Situation {
+        let input = DecisionInput {
             admission,
             job: &self.view,
             pods: &pods,
             backoff: &backoff,
-            vanished: None,
-            numbers_stale,
+            last_untracked_deletion: None,
+            counters_dirty_since,
             refusals: &self.refusals,
         };
-        decide(&situation, now, limits)
+        decide(&input, now, config)
     }
 }
 
@@ -265,9 +270,9 @@ pub fn pod(name: &str) -> Pod {
     };
     let view = PodView {
         identity,
-        owner: Some(Owner { uid: "job-uid".into(), name: "job".to_owned(), is_job: true }),
+        owner: Some(ControllerRef { uid: "job-uid".into(), name: "job".to_owned(), is_job: true }),
         tracked: true,
-        held: true,
+        has_finalizers: true,
         labels: [("app".to_owned(), "own".to_owned())].into(),
         index: None,
         index_failures: IndexFailures::default(),
@@ -354,7 +359,7 @@ impl Pod {
     }
 
     pub fn untracked(self) -> Self {
-        self.with(|pod| (pod.tracked, pod.held) = (false, false))
+        self.with(|pod| (pod.tracked, pod.has_finalizers) = (false, false))
     }
 
     pub fn orphan(self) -> Self {

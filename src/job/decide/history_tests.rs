@@ -9,14 +9,14 @@ use proptest::prelude::*;
 
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
-use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
-use super::{NewPod, Situation, Step, decide};
+use super::{DecisionInput, NewPod, Step, decide};
 use crate::job::causes::{CREATE, DELETE, UNTRACK};
 use crate::job::limit::Admission;
 use crate::job::status::{COMPLETE, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
 use crate::runtime::refusals::Refusals;
@@ -164,33 +164,33 @@ impl World {
         let mut refusals = Refusals::default();
         for _ in 0..100 {
             let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
-            let situation = Situation {
-                admission: &Admission::Free,
+            let input = DecisionInput {
+                admission: &Admission::Unlimited,
                 job: &self.job,
                 pods: &pods,
                 backoff: &self.backoff,
-                vanished: None,
-                numbers_stale: None,
+                last_untracked_deletion: None,
+                counters_dirty_since: None,
                 refusals: &refusals,
             };
-            let limits = Limits {
+            let config = SyncConfig {
                 max_uncounted_pods: 3,
                 max_pods_per_sync: 2,
-                numbers_pause: Duration::ZERO,
-                ..Limits::default()
+                counter_write_delay: Duration::ZERO,
+                ..SyncConfig::default()
             };
-            let decision = decide(&situation, time(self.now), &limits);
+            let decision = decide(&input, time(self.now), &config);
             self.backoff = decision.backoff;
             match decision.step {
-                Step::Nothing => return Ok(()),
+                Step::None => return Ok(()),
                 Step::CreatePods { .. } if refuse_pods => {
-                    assert!(!refusals.holds(CREATE, None, time(self.now)), "creations wait");
+                    assert!(!refusals.is_backed_off(CREATE, None, time(self.now)), "creations wait");
                     refusals.refuse(CREATE, None, &WriteError::Deferred, time(self.now));
                 }
                 Step::DeletePods { pods, .. } if refuse_pods => {
                     for pod in &pods {
                         let uid = Some(&pod.identity.uid);
-                        assert!(!refusals.holds(DELETE, uid, time(self.now)), "this deletion waits");
+                        assert!(!refusals.is_backed_off(DELETE, uid, time(self.now)), "this deletion waits");
                         refusals.refuse(DELETE, uid, &WriteError::Deferred, time(self.now));
                     }
                 }
@@ -212,10 +212,10 @@ impl World {
                         self.delete(&pod.identity.uid.clone());
                     }
                 }
-                Step::Untrack(pods) => {
+                Step::RemoveFinalizers(pods) => {
                     for (number, pod) in pods.iter().enumerate() {
                         let uid = Some(&pod.identity.uid);
-                        assert!(!refusals.holds(UNTRACK, uid, time(self.now)), "this removal waits");
+                        assert!(!refusals.is_backed_off(UNTRACK, uid, time(self.now)), "this removal waits");
                         if refuse_untracking && number % 2 == 1 {
                             refusals.refuse(UNTRACK, uid, &WriteError::Deferred, time(self.now));
                             continue;
@@ -301,7 +301,7 @@ impl World {
 
     fn untrack(&mut self, uid: &Uid) {
         if let Some(pod) = self.pods.get_mut(uid) {
-            (pod.tracked, pod.held) = (false, false);
+            (pod.tracked, pod.has_finalizers) = (false, false);
         }
         self.collect(uid);
     }
@@ -328,7 +328,7 @@ impl World {
 
     fn assert_accounted(&self, pod: &PodView) {
         let status = &self.job.status;
-        let ignored = is_failed(&self.job, pod) && verdict(&self.job, pod) == Verdict::Ignore;
+        let ignored = is_failed(&self.job, pod) && policy_decision(&self.job, pod) == PolicyDecision::Ignore;
         if ignored || (status.true_condition(SUCCESS_CRITERIA_MET).is_some() && pod.is_terminating()) {
             return;
         }

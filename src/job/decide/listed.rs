@@ -74,7 +74,7 @@ mod tests {
             let tally = job.tally(&pods);
             assert_eq!((tally.succeeded, tally.failed), (0, 1), "{name}");
             assert_eq!(tally.succeeded_indexes.to_string(), "", "{name}");
-            let Step::Untrack(free) = job.clone().refused().decide(&pods).step else { panic!("{name}") };
+            let Step::RemoveFinalizers(free) = job.clone().refused().decide(&pods).step else { panic!("{name}") };
             assert_eq!(names(&free), ["a"], "{name}");
             let gone = [pods[0].clone().untracked(), pods[1].clone()];
             let Step::WriteStatus { status, .. } = job.refused().decide(&gone).step else { panic!("{name}") };
@@ -87,7 +87,9 @@ mod tests {
     fn pod_that_succeeds_after_the_job_failed_stays_failed() {
         for (name, job) in kinds() {
             let job = job.condition(FAILURE_TARGET).uncounted(&[], &["uid-a"]);
-            let Step::Untrack(free) = job.decide(&[pod("a").index(0).succeeded(5)]).step else { panic!("{name}") };
+            let Step::RemoveFinalizers(free) = job.decide(&[pod("a").index(0).succeeded(5)]).step else {
+                panic!("{name}")
+            };
             assert_eq!(names(&free), ["a"], "{name}");
             let rest = [pod("a").index(0).succeeded(5).untracked()];
             let Step::WriteStatus { status, .. } = job.decide(&rest).step else { panic!("{name}") };
@@ -100,7 +102,7 @@ mod tests {
     fn pod_listed_as_succeeded_stays_succeeded_and_fails_no_job() {
         let job = Job::new().completions(2).rule("FailJob", 42).uncounted(&["uid-a"], &[]);
         let tally = job.tally(&[pod("a").failed(5).exit("main", 42)]);
-        assert_eq!((tally.succeeded, tally.failed, tally.ended_badly.len()), (1, 0, 0));
+        assert_eq!((tally.succeeded, tally.failed, tally.failed_pods.len()), (1, 0, 0));
     }
 
     #[test]

@@ -16,14 +16,14 @@ pub mod claims;
 pub mod completion_mode;
 pub mod completions;
 pub mod deletion_order;
-pub mod failure;
+pub mod failure_report;
 pub mod listed;
 pub mod max_failed_indexes;
-pub mod numbers;
 pub mod outcome;
 pub mod parallelism;
 pub mod pod_failure_policy;
 pub mod pod_replacement_policy;
+pub mod status_batching;
 pub mod success_policy;
 pub mod suspend;
 pub mod tally;
@@ -40,22 +40,22 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use self::backoff::Backoff;
-use self::failure::Report;
+use self::failure_report::FailureReport;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::tally::Tally;
 use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::index::CompletionIndex;
-use super::limit::{Admission, WAITING_ANNOTATION, Waiting};
+use super::limit::{Admission, WAITING_ANNOTATION, WaitingStatus};
 use super::status::JobStatus;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::events::EventText;
 use crate::runtime::refusals::Refusals;
 
 /// What is known when a decision is made.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
+pub struct DecisionInput<'a> {
     /// The Job.
     pub job: &'a JobView,
     /// The pods it controls, and pods without a controller that its selector matches.
@@ -63,9 +63,9 @@ pub struct Situation<'a> {
     /// Its pod failures so far, as remembered.
     pub backoff: &'a Backoff,
     /// When a pod of it was last taken away by force, so that it cannot be counted.
-    pub vanished: Option<Timestamp>,
+    pub last_untracked_deletion: Option<Timestamp>,
     /// Since when numbers of the status are out of date, as remembered.
-    pub numbers_stale: Option<Timestamp>,
+    pub counters_dirty_since: Option<Timestamp>,
     /// Whether limits admit it.
     pub admission: &'a Admission,
     /// What the API server refused: those writes wait for the end of their back-offs, and all else goes on.
@@ -82,7 +82,7 @@ pub struct Decision {
     /// The pod failures so far, to be remembered.
     pub backoff: Backoff,
     /// Since when numbers of the status are out of date, to be remembered.
-    pub numbers_stale: Option<Timestamp>,
+    pub counters_dirty_since: Option<Timestamp>,
 }
 
 /// A pod to create, beyond what the template says.
@@ -109,11 +109,11 @@ pub enum CreationReason {
 #[derive(Clone, Debug)]
 pub enum Step {
     /// All is as it should be.
-    Nothing,
+    None,
     /// This Job is not to be worked on, for the reason the event gives.
-    Refuse(EventText),
+    RejectInvalid(EventText),
     /// Make these pods its own, and let those go.
-    Claim {
+    ClaimPods {
         /// Pods without a controller that its selector matches.
         adopt: Vec<Arc<PodView>>,
         /// Pods it controls that its selector no longer matches.
@@ -134,7 +134,7 @@ pub enum Step {
         uncounted: bool,
     },
     /// Take the tracking finalizer off these pods: what they came to is stored.
-    Untrack(Vec<Arc<PodView>>),
+    RemoveFinalizers(Vec<Arc<PodView>>),
     /// Store this status.
     WriteStatus {
         /// The status to store.
@@ -142,69 +142,69 @@ pub enum Step {
         /// What to tell people once it is stored.
         events: Vec<EventText>,
         /// Why the Job fails, to be kept with it.
-        report: Option<Box<Report>>,
+        report: Option<Box<FailureReport>>,
     },
     /// Write what it waits for into its annotation.
-    TellWaiting {
+    PublishWaiting {
         /// What it waits for.
-        waiting: Waiting,
+        waiting: WaitingStatus,
         /// The event to record, if it waits for another reason than before.
         event: Option<EventText>,
     },
     /// Remove the annotation that it waits.
-    WithdrawWaiting,
+    RemoveWaiting,
 }
 
 /// Decides what to do next.
-pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Decision {
-    let Situation { job, pods, backoff, numbers_stale, .. } = *situation;
-    let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), numbers_stale };
-    let held = |cause, pod: &PodView| situation.refusals.holds(cause, Some(&pod.identity.uid), now);
+pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
+    let DecisionInput { job, pods, backoff, counters_dirty_since, .. } = *input;
+    let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), counters_dirty_since };
+    let backed_off = |cause, pod: &PodView| input.refusals.is_backed_off(cause, Some(&pod.identity.uid), now);
     if job.status.is_finished() {
-        let left = claims::controlled(job, pods).filter(|pod| pod.tracked && !held(UNTRACK, pod));
-        let left: Vec<_> = left.take(limits.max_pods_per_sync).cloned().collect();
-        return simple(if left.is_empty() { Step::Nothing } else { Step::Untrack(left) });
+        let left = claims::controlled(job, pods).filter(|pod| pod.tracked && !backed_off(UNTRACK, pod));
+        let left: Vec<_> = left.take(config.max_pods_per_sync).cloned().collect();
+        return simple(if left.is_empty() { Step::None } else { Step::RemoveFinalizers(left) });
     }
     if let Some(event) = refusal(job) {
-        return simple(Step::Refuse(event));
+        return simple(Step::RejectInvalid(event));
     }
-    let is_held = |pod: &PodView| held(ADOPT, pod) || held(RELEASE, pod);
-    let free: Vec<Arc<PodView>> = pods.iter().filter(|pod| !is_held(pod)).cloned().collect();
-    if let Some(step) = claims::claims(job, &free, limits) {
+    let is_backed_off = |pod: &PodView| backed_off(ADOPT, pod) || backed_off(RELEASE, pod);
+    let claimable: Vec<Arc<PodView>> = pods.iter().filter(|pod| !is_backed_off(pod)).cloned().collect();
+    if let Some(step) = claims::claims(job, &claimable, config) {
         return simple(step);
     }
-    let is_claim_held = pods.iter().any(|pod| pod.owner.is_none() && held(ADOPT, pod));
+    let is_adoption_backed_off = pods.iter().any(|pod| pod.owner.is_none() && backed_off(ADOPT, pod));
 
     let tally = Tally::of(job, claims::owned(job, pods));
     let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
-    let waiting = admission::waiting(situation);
-    let may_annotate = !situation.refusals.holds(WAITING, None, now);
-    let tell = |waiting| admission::tell(situation, waiting).filter(|_| may_annotate).unwrap_or(Step::Nothing);
+    let waiting = admission::waiting_status(input);
+    let may_annotate = !input.refusals.is_backed_off(WAITING, None, now);
+    let publish = |waiting| admission::publish(input, waiting).filter(|_| may_annotate).unwrap_or(Step::None);
     if let Some(waiting) = waiting.filter(|_| tally.is_idle() && admission::has_never_run(job)) {
-        return simple(tell(waiting));
+        return simple(publish(waiting));
     }
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
     // An outcome is stored before pods are deleted because of it, or it would look as if they had failed by themselves.
-    let is_unstored = outcome.is_none() && admission::is_unstored(situation);
-    let is_annotated = is_unstored && job.status.start_time.is_some() && admission::withdraws(situation);
+    let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);
+    let is_annotated = is_unstored && job.status.start_time.is_some() && admission::should_remove_waiting(input);
     if is_annotated && may_annotate {
-        return Decision { step: Step::WithdrawWaiting, wake, backoff, numbers_stale };
+        return Decision { step: Step::RemoveWaiting, wake, backoff, counters_dirty_since };
     }
     let to_store = is_unstored || outcome.is_some() && !job.status.has_outcome();
-    if to_store || accounting::is_pressing(job, &tally, limits) {
-        let step = account(situation, &tally, outcome.as_ref(), now, limits);
-        let is_held = to_store && situation.refusals.holds(STATUS, None, now);
-        if is_held || !matches!(step, Step::Nothing) {
-            return Decision { step, wake, backoff, numbers_stale };
+    if to_store || accounting::is_pressing(job, &tally, config) {
+        let step = account(input, &tally, outcome.as_ref(), now, config);
+        let is_backed_off = to_store && input.refusals.is_backed_off(STATUS, None, now);
+        if is_backed_off || !matches!(step, Step::None) {
+            return Decision { step, wake, backoff, counters_dirty_since };
         }
     }
     let plan = match outcome {
-        Some(_) => parallelism::clear(&tally, limits),
+        Some(_) => parallelism::clear(&tally, config),
         None if job.deleting => PodPlan::Nothing,
-        None => parallelism::manage(job, &tally, &backoff, situation.vanished, now, limits),
+        None => parallelism::manage(job, &tally, &backoff, input.last_untracked_deletion, now, config),
     };
     let step = match plan {
         PodPlan::Nothing => None,
@@ -215,32 +215,32 @@ pub fn decide(situation: &Situation<'_>, now: Timestamp, limits: &Limits) -> Dec
         // What is left of it from before it was suspended is seen to; more has to wait.
         PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
         // A pod that could not be adopted may be the one that is missing.
-        PodPlan::Create(_) if is_claim_held || situation.refusals.holds(CREATE, None, now) => None,
+        PodPlan::Create(_) if is_adoption_backed_off || input.refusals.is_backed_off(CREATE, None, now) => None,
         PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
         PodPlan::Delete { mut pods, uncounted } => {
-            pods.retain(|pod| !(held(DELETE, pod) || uncounted && held(UNTRACK, pod)));
+            pods.retain(|pod| !(backed_off(DELETE, pod) || uncounted && backed_off(UNTRACK, pod)));
             (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
         }
     };
     if let Some(step) = step {
-        return Decision { step, wake, backoff, numbers_stale };
+        return Decision { step, wake, backoff, counters_dirty_since };
     }
-    let step = match account(situation, &tally, outcome.as_ref(), now, limits) {
-        Step::Nothing => match waiting {
-            Some(waiting) => tell(waiting),
-            None if may_annotate && admission::withdraws(situation) => Step::WithdrawWaiting,
-            None => Step::Nothing,
+    let step = match account(input, &tally, outcome.as_ref(), now, config) {
+        Step::None => match waiting {
+            Some(waiting) => publish(waiting),
+            None if may_annotate && admission::should_remove_waiting(input) => Step::RemoveWaiting,
+            None => Step::None,
         },
         step => step,
     };
     let can_wait = outcome.is_none() && !job.deleting;
-    let since = numbers_stale.unwrap_or(now);
-    if let Some(due) = can_wait.then(|| numbers::put_off(job, &step, since, now, limits)).flatten() {
+    let since = counters_dirty_since.unwrap_or(now);
+    if let Some(due) = can_wait.then(|| status_batching::defer_until(job, &step, since, now, config)).flatten() {
         let wake = Some(earlier(wake, due));
-        return Decision { step: Step::Nothing, wake, backoff, numbers_stale: Some(since) };
+        return Decision { step: Step::None, wake, backoff, counters_dirty_since: Some(since) };
     }
-    let numbers_stale = numbers_stale.filter(|_| matches!(step, Step::Untrack(_)));
-    Decision { step, wake, backoff, numbers_stale }
+    let counters_dirty_since = counters_dirty_since.filter(|_| matches!(step, Step::RemoveFinalizers(_)));
+    Decision { step, wake, backoff, counters_dirty_since }
 }
 
 fn earlier(wake: Option<Timestamp>, other: Timestamp) -> Timestamp {
@@ -249,23 +249,23 @@ fn earlier(wake: Option<Timestamp>, other: Timestamp) -> Timestamp {
 
 /// Counts what has ended and stores what has become of the Job.
 fn account(
-    situation: &Situation<'_>,
+    input: &DecisionInput<'_>,
     tally: &Tally,
     outcome: Option<&Outcome>,
     now: Timestamp,
-    limits: &Limits,
+    config: &SyncConfig,
 ) -> Step {
-    let job = situation.job;
-    let refusals = situation.refusals;
-    let held = |pod: &PodView| refusals.holds(UNTRACK, Some(&pod.identity.uid), now);
-    let untrack = accounting::accounted(job, tally, outcome, held, limits);
-    if untrack.is_empty() && refusals.holds(STATUS, None, now) {
-        Step::Nothing
+    let job = input.job;
+    let refusals = input.refusals;
+    let backed_off = |pod: &PodView| refusals.is_backed_off(UNTRACK, Some(&pod.identity.uid), now);
+    let untrack = accounting::accounted(job, tally, outcome, backed_off, config);
+    if untrack.is_empty() && refusals.is_backed_off(STATUS, None, now) {
+        Step::None
     } else if untrack.is_empty() {
-        accounting::write_status(job, tally, outcome, situation.admission.waits(), now, limits)
+        accounting::write_status(job, tally, outcome, input.admission.is_pending(), now, config)
     } else {
         // What is stored may be taken off before more is stored: one write then does both for a growing batch.
-        Step::Untrack(untrack)
+        Step::RemoveFinalizers(untrack)
     }
 }
 
@@ -296,38 +296,38 @@ impl Outcome {
 }
 
 /// A step in a word and a number, for the log.
-struct Brief<'a>(&'a Step);
+struct StepSummary<'a>(&'a Step);
 
 impl Step {
     /// How many writes it takes, about.
     pub fn writes(&self) -> usize {
         match self {
-            Self::Nothing | Self::Refuse(_) => 0,
-            Self::Claim { adopt, release } => adopt.len() + release.len(),
+            Self::None | Self::RejectInvalid(_) => 0,
+            Self::ClaimPods { adopt, release } => adopt.len() + release.len(),
             Self::CreatePods { pods, .. } => pods.len(),
             Self::DeletePods { pods, uncounted } => pods.len() * if *uncounted { 2 } else { 1 },
-            Self::Untrack(pods) => pods.len(),
+            Self::RemoveFinalizers(pods) => pods.len(),
             _ => 1,
         }
     }
 
     /// In a word and a number, for the log.
-    pub fn brief(&self) -> impl std::fmt::Debug {
-        Brief(self)
+    pub fn summary(&self) -> impl std::fmt::Debug {
+        StepSummary(self)
     }
 }
 
-impl std::fmt::Debug for Brief<'_> {
+impl std::fmt::Debug for StepSummary<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Step::Nothing => write!(f, "nothing"),
-            Step::Refuse(event) => write!(f, "refuse ({})", event.reason),
-            Step::Claim { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
+            Step::None => write!(f, "nothing"),
+            Step::RejectInvalid(event) => write!(f, "refuse ({})", event.reason),
+            Step::ClaimPods { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
             Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
-            Step::Untrack(pods) => write!(f, "untrack {} pods", pods.len()),
-            Step::TellWaiting { waiting, .. } => write!(f, "wait, {}", waiting.message),
-            Step::WithdrawWaiting => write!(f, "remove the annotation {WAITING_ANNOTATION}"),
+            Step::RemoveFinalizers(pods) => write!(f, "untrack {} pods", pods.len()),
+            Step::PublishWaiting { waiting, .. } => write!(f, "wait, {}", waiting.message),
+            Step::RemoveWaiting => write!(f, "remove the annotation {WAITING_ANNOTATION}"),
             Step::WriteStatus { status, .. } => write!(
                 f,
                 "write status: active {}, succeeded {}, failed {}, uncounted {}",
@@ -349,7 +349,7 @@ mod tests {
     fn an_unknown_completion_mode_is_refused_with_an_event() {
         let job = Job::new().mode(CompletionMode::Unknown("Sorted".to_owned()));
         let decision = job.decide(&[]);
-        let Step::Refuse(event) = decision.step else { panic!("{decision:?}") };
+        let Step::RejectInvalid(event) = decision.step else { panic!("{decision:?}") };
         assert_eq!(event.reason, "UnknownCompletionMode");
         assert_eq!(event.message, "Skipped Job sync because completion mode is unknown");
     }
@@ -358,11 +358,13 @@ mod tests {
     fn a_finished_job_only_loses_the_finalizers_left_on_its_pods() {
         let job = Job::new().completions(1).condition("FailureTarget").condition("Failed");
         let pods = [pod("a").failed(5), pod("b").untracked().succeeded(6)];
-        let Step::Untrack(left) = job.decide(&pods).step else { panic!() };
+        let Step::RemoveFinalizers(left) = job.decide(&pods).step else { panic!() };
         assert_eq!(names(&left), ["a"]);
-        assert!(matches!(job.decide(&pods[1..]).step, Step::Nothing));
+        assert!(matches!(job.decide(&pods[1..]).step, Step::None));
         // Its release was refused until the Job was finished.
-        let Step::Untrack(left) = job.decide(&[pod("c").running(1).label("app", "other")]).step else { panic!() };
+        let Step::RemoveFinalizers(left) = job.decide(&[pod("c").running(1).label("app", "other")]).step else {
+            panic!()
+        };
         assert_eq!(names(&left), ["c"]);
     }
 
@@ -383,20 +385,20 @@ mod tests {
         ];
         for step in steps {
             let writes = match &step {
-                Step::Untrack(pods) | Step::DeletePods { pods, .. } => pods.len(),
-                Step::Claim { adopt, release } => adopt.len() + release.len(),
-                other => panic!("{:?}", other.brief()),
+                Step::RemoveFinalizers(pods) | Step::DeletePods { pods, .. } => pods.len(),
+                Step::ClaimPods { adopt, release } => adopt.len() + release.len(),
+                other => panic!("{:?}", other.summary()),
             };
-            assert_eq!(writes, Limits::default().max_pods_per_sync, "{:?}", step.brief());
+            assert_eq!(writes, SyncConfig::default().max_pods_per_sync, "{:?}", step.summary());
         }
     }
 
     #[test]
     fn refused_untracking_of_a_finished_job_is_not_repeated_in_the_same_sync() {
         let mut job = Job::new().completions(1).condition("FailureTarget").condition("Failed");
-        assert!(matches!(job.decide(&[pod("a").failed(5)]).step, Step::Untrack(_)));
+        assert!(matches!(job.decide(&[pod("a").failed(5)]).step, Step::RemoveFinalizers(_)));
         job = job.refused_untracking();
-        assert!(matches!(job.decide(&[pod("a").failed(5)]).step, Step::Nothing));
+        assert!(matches!(job.decide(&[pod("a").failed(5)]).step, Step::None));
     }
 
     #[test]
@@ -417,8 +419,8 @@ mod tests {
     fn a_job_being_deleted_gets_no_pods_and_gives_its_pods_free() {
         let job = Job::new().completions(3).parallelism(2).started(0).deleting();
         let pods = [pod("a").running(1), pod("b").succeeded(5)];
-        let Step::Untrack(free) = job.decide(&pods).step else { panic!() };
-        assert_eq!(names(&free), ["a"], "b is not counted yet");
+        let Step::RemoveFinalizers(released) = job.decide(&pods).step else { panic!() };
+        assert_eq!(names(&released), ["a"], "b is not counted yet");
         let rest = [pod("a").untracked().running(1), pod("b").succeeded(5)];
         let Step::WriteStatus { status, .. } = job.decide(&rest).step else { panic!() };
         assert_eq!(status.uncounted.succeeded, ["uid-b".into()]);
@@ -429,7 +431,7 @@ mod tests {
         let job = Job::new().completions(3).parallelism(2).refuses(STATUS, None);
         assert!(matches!(job.decide(&[]).step, Step::CreatePods { pods, .. } if pods.len() == 2));
         let pods = [pod("a").running(1), pod("b").running(1)];
-        assert!(matches!(job.decide(&pods).step, Step::Nothing), "the start is not stored yet, and that waits");
+        assert!(matches!(job.decide(&pods).step, Step::None), "the start is not stored yet, and that waits");
     }
 
     #[test]
@@ -437,14 +439,16 @@ mod tests {
         let job = Job::new().completions(3).parallelism(2).backoff_limit(0).started(0);
         let pods = [pod("a").failed(5), pod("b").running(1)];
         assert!(matches!(job.decide(&pods).step, Step::WriteStatus { .. }));
-        assert!(matches!(job.refuses(STATUS, None).decide(&pods).step, Step::Nothing));
+        assert!(matches!(job.refuses(STATUS, None).decide(&pods).step, Step::None));
     }
 
     #[test]
     fn a_pod_that_is_refused_waits_alone() {
         let job = Job::new().completions(9).parallelism(1).started(0).uncounted(&["uid-a", "uid-b"], &[]);
         let pods = [pod("a").succeeded(5), pod("b").succeeded(5), pod("c").running(6)];
-        let Step::Untrack(untracked) = job.clone().refuses(UNTRACK, Some("a")).decide(&pods).step else { panic!() };
+        let Step::RemoveFinalizers(untracked) = job.clone().refuses(UNTRACK, Some("a")).decide(&pods).step else {
+            panic!()
+        };
         assert_eq!(names(&untracked), ["b"]);
         let surplus = [pod("a").running(1), pod("b").running(1), pod("c").running(1)];
         let scaled = job.clone().parallelism(0).refuses(DELETE, Some("a")).refuses(UNTRACK, Some("b"));
@@ -452,7 +456,9 @@ mod tests {
         assert_eq!(names(&pods), ["c"]);
         let finished = Job::new().completions(1).condition("FailureTarget").condition("Failed");
         let left = [pod("a").failed(5), pod("b").failed(6)];
-        let Step::Untrack(untracked) = finished.refuses(UNTRACK, Some("b")).decide(&left).step else { panic!() };
+        let Step::RemoveFinalizers(untracked) = finished.refuses(UNTRACK, Some("b")).decide(&left).step else {
+            panic!()
+        };
         assert_eq!(names(&untracked), ["a"]);
     }
 
@@ -463,7 +469,7 @@ mod tests {
         let Step::WriteStatus { status, .. } = job.decide(&pods).step else { panic!() };
         assert_eq!(status.uncounted.succeeded, ["uid-a".into()]);
         let another = [pod("other").orphan(), pod("orphan").orphan()];
-        let Step::Claim { adopt, .. } = job.decide(&another).step else { panic!() };
+        let Step::ClaimPods { adopt, .. } = job.decide(&another).step else { panic!() };
         assert_eq!(names(&adopt), ["other"]);
     }
 }

@@ -68,7 +68,7 @@ pub fn outcome(job: &JobView, tally: &Tally, now: Timestamp) -> Option<Outcome> 
     if let Some(stored) = Outcome::stored(&job.status) {
         return Some(stored);
     }
-    if let Some(message) = pod_failure_policy::fail_job(job, &tally.ended_badly) {
+    if let Some(message) = pod_failure_policy::fail_job(job, &tally.failed_pods) {
         return Some(Outcome::failed("PodFailurePolicy", &message));
     }
     if backoff_limit::is_exceeded(job, tally) {

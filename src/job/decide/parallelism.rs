@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::backoff::Backoff;
-use super::deletion_order::first_to_go;
+use super::deletion_order::deletion_priority;
 use super::tally::Tally;
 use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_replacement_policy};
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 
 /// What to do about the number of active pods. One step creates or deletes, never both.
 #[derive(Debug)]
@@ -30,56 +30,56 @@ pub enum PodPlan {
 }
 
 /// The outcome is fixed: no pod may stay active. Their finalizers stay, so that they are counted.
-pub fn clear(tally: &Tally, limits: &Limits) -> PodPlan {
+pub fn clear(tally: &Tally, config: &SyncConfig) -> PodPlan {
     if tally.active.is_empty() {
         return PodPlan::Nothing;
     }
-    let pods = tally.active.iter().take(limits.max_pods_per_sync).cloned().collect();
+    let pods = tally.active.iter().take(config.max_pods_per_sync).cloned().collect();
     PodPlan::Delete { pods, uncounted: false }
 }
 
 /// As many active pods as wanted: all go from a suspended Job, surplus and misplaced ones go, and missing ones come
 /// unless back-off holds them.
 ///
-/// A pod that was taken away by force leaves no failure that back-off could count; `vanished` says when that was last, so
+/// A pod that was taken away by force leaves no failure that back-off could count; `last_untracked_deletion` says when that was last, so
 /// that whoever takes pods away and this controller do not race each other.
 pub fn manage(
     job: &JobView,
     tally: &Tally,
     backoff: &Backoff,
-    vanished: Option<Timestamp>,
+    last_untracked_deletion: Option<Timestamp>,
     now: Timestamp,
-    limits: &Limits,
+    config: &SyncConfig,
 ) -> PodPlan {
     let active = tally.active.len();
-    let wanted = if job.spec.suspend { 0 } else { completions::wanted_active(job, tally) };
-    let mut surplus = surplus(job, tally, active.saturating_sub(wanted));
+    let desired = if job.spec.suspend { 0 } else { completions::desired_active(job, tally) };
+    let mut surplus = surplus(job, tally, active.saturating_sub(desired));
     if !surplus.is_empty() {
-        surplus.truncate(limits.max_pods_per_sync);
+        surplus.truncate(config.max_pods_per_sync);
         return PodPlan::Delete { pods: surplus, uncounted: true };
     }
-    let in_the_way = pod_replacement_policy::in_the_way(job, &tally.terminating);
-    let missing = wanted.saturating_sub(active + in_the_way.len());
+    let blocking_replacement = pod_replacement_policy::blocking_replacement(job, &tally.terminating);
+    let missing = desired.saturating_sub(active + blocking_replacement.len());
     if missing == 0 {
         return PodPlan::Nothing;
     }
-    let pause_over = vanished.and_then(|at| at.checked_add(limits.vanished_pod_pause).ok());
+    let pause_over = last_untracked_deletion.and_then(|at| at.checked_add(config.untracked_deletion_delay).ok());
     if let Some(until) = pause_over.filter(|until| *until > now) {
         return PodPlan::Wait(until);
     }
-    let at_once = missing.min(limits.max_pods_per_sync);
+    let at_once = missing.min(config.max_pods_per_sync);
     let pending = || {
         let over = tally.succeeded_indexes.union(&tally.failed_indexes);
-        completion_mode::pending(job, over, tally.active.iter().chain(in_the_way))
+        completion_mode::pending(job, over, tally.active.iter().chain(blocking_replacement))
     };
     if job.spec.backoff_limit_per_index.is_some() {
         let indexes = pending().take(at_once);
-        return match backoff_limit_per_index::ready(job, indexes, &tally.records, now, limits) {
+        return match backoff_limit_per_index::ready(job, indexes, &tally.records, now, config) {
             Ok(pods) => PodPlan::Create(pods),
             Err(until) => until.map_or(PodPlan::Nothing, PodPlan::Wait),
         };
     }
-    if let Some(until) = backoff.over_at(limits).filter(|until| *until > now) {
+    if let Some(until) = backoff.over_at(config).filter(|until| *until > now) {
         return PodPlan::Wait(until);
     }
     let pods: Vec<NewPod> = if job.is_indexed() {
@@ -91,7 +91,7 @@ pub fn manage(
     if pods.is_empty() { PodPlan::Nothing } else { PodPlan::Create(pods) }
 }
 
-/// The pods that are out of place, and in the order of [`first_to_go`] as many more as it takes to make `count`.
+/// The pods that are out of place, and in the order of [`deletion_priority`] as many more as it takes to make `count`.
 fn surplus(job: &JobView, tally: &Tally, count: usize) -> Vec<Arc<PodView>> {
     let (mut out, mut rest) = if job.is_indexed() {
         completion_mode::misplaced(job, &tally.active)
@@ -101,7 +101,7 @@ fn surplus(job: &JobView, tally: &Tally, count: usize) -> Vec<Arc<PodView>> {
         (Vec::new(), tally.active.clone())
     };
     if out.len() < count {
-        rest.sort_by(|a, b| first_to_go(a, b));
+        rest.sort_by(|a, b| deletion_priority(a, b));
         rest.truncate(count - out.len());
         out.append(&mut rest);
     }
@@ -169,20 +169,21 @@ mod tests {
         let job = Job::new().completions(3).parallelism(1);
         let failed = pod("failed").failed(NOW - 4);
         let backoff = Backoff::default().after(&job.view, &views(std::slice::from_ref(&failed)), &[]);
-        let held = |pods: &[Pod]| {
+        let backed_off = |pods: &[Pod]| {
             let pods = [std::slice::from_ref(&failed), pods].concat();
-            manage(&job.view, &job.tally(&pods), &backoff, None, time(NOW), &Limits::default())
+            manage(&job.view, &job.tally(&pods), &backoff, None, time(NOW), &SyncConfig::default())
         };
-        assert!(matches!(held(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));
-        assert!(matches!(held(&[pod("a")]), PodPlan::Nothing), "nothing is missing");
-        assert!(matches!(held(&[pod("a"), pod("b")]), PodPlan::Delete { .. }));
+        assert!(matches!(backed_off(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));
+        assert!(matches!(backed_off(&[pod("a")]), PodPlan::Nothing), "nothing is missing");
+        assert!(matches!(backed_off(&[pod("a"), pod("b")]), PodPlan::Delete { .. }));
     }
 
     #[test]
     fn a_pod_taken_away_by_force_is_replaced_after_a_pause() {
         let job = Job::new().completions(3).parallelism(1);
-        let at =
-            |now| manage(&job.view, &job.tally(&[]), &Backoff::default(), Some(time(5)), time(now), &Limits::default());
+        let at = |now| {
+            manage(&job.view, &job.tally(&[]), &Backoff::default(), Some(time(5)), time(now), &SyncConfig::default())
+        };
         assert!(matches!(at(5), PodPlan::Wait(until) if until == time(6)));
         assert!(matches!(at(6), PodPlan::Create(pods) if pods.len() == 1));
     }

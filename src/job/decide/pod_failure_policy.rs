@@ -9,7 +9,7 @@ use crate::job::view::{JobView, PodView};
 
 /// What the failure of a pod means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PolicyDecision {
     /// The Job fails, with this message.
     FailJob(String),
     /// The pod's index fails.
@@ -22,7 +22,7 @@ pub enum Verdict {
     Unmatched,
 }
 
-impl Verdict {
+impl PolicyDecision {
     /// The action of the rule that matched.
     pub fn action(&self) -> Option<FailureAction> {
         match self {
@@ -36,15 +36,17 @@ impl Verdict {
 }
 
 /// What the failure of this pod means.
-pub fn verdict(job: &JobView, pod: &PodView) -> Verdict {
+pub fn policy_decision(job: &JobView, pod: &PodView) -> PolicyDecision {
     let rules = job.spec.failure_rules.iter().flat_map(|rules| rules.iter());
     let matched = rules.filter_map(|rule| Some((rule, matches(rule, pod)?))).next();
-    let Some((rule, what)) = matched else { return Verdict::Unmatched };
+    let Some((rule, what)) = matched else { return PolicyDecision::Unmatched };
     match rule.action {
-        FailureAction::FailJob => Verdict::FailJob(format!("{what} matching FailJob rule at index {}", rule.number)),
-        FailureAction::FailIndex => Verdict::FailIndex,
-        FailureAction::Ignore => Verdict::Ignore,
-        FailureAction::Count => Verdict::Count,
+        FailureAction::FailJob => {
+            PolicyDecision::FailJob(format!("{what} matching FailJob rule at index {}", rule.number))
+        }
+        FailureAction::FailIndex => PolicyDecision::FailIndex,
+        FailureAction::Ignore => PolicyDecision::Ignore,
+        FailureAction::Count => PolicyDecision::Count,
     }
 }
 
@@ -55,7 +57,7 @@ const DISRUPTION_TARGET: &str = "DisruptionTarget";
 pub fn is_ignored_disruption(job: &JobView, pod: &PodView) -> bool {
     let conditions = pod.end.iter().flat_map(|end| &end.conditions);
     let disrupted = || conditions.clone().any(|(type_, status)| type_ == DISRUPTION_TARGET && status == "True");
-    job.spec.failure_rules.is_some() && disrupted() && verdict(job, pod) == Verdict::Ignore
+    job.spec.failure_rules.is_some() && disrupted() && policy_decision(job, pod) == PolicyDecision::Ignore
 }
 
 /// Returns whether the policy ignores disruptions and no other failures. What a pod's annotation counts as ignored is then
@@ -74,8 +76,8 @@ pub fn ignores_disruptions_alone(job: &JobView) -> bool {
 /// Why the Job is to fail, if one of these pods says so.
 pub fn fail_job(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
     job.spec.failure_rules.as_ref()?;
-    pods.iter().filter(|pod| is_failed(job, pod)).find_map(|pod| match verdict(job, pod) {
-        Verdict::FailJob(message) => Some(message),
+    pods.iter().filter(|pod| is_failed(job, pod)).find_map(|pod| match policy_decision(job, pod) {
+        PolicyDecision::FailJob(message) => Some(message),
         _ => None,
     })
 }
@@ -106,35 +108,40 @@ mod tests {
     use super::super::fixtures::*;
     use super::*;
 
-    fn verdict_of(job: &Job, pod: &Pod) -> Verdict {
-        verdict(&job.view, &pod.view)
+    fn verdict_of(job: &Job, pod: &Pod) -> PolicyDecision {
+        policy_decision(&job.view, &pod.view)
     }
 
     #[test]
     fn the_first_rule_that_matches_says_it() {
         let job =
             Job::new().rule("Ignore", 1).rule("Count", 2).rule("FailIndex", 3).rule("FailJob", 4).rule("Ignore", 4);
-        let cases = [(1, Verdict::Ignore), (2, Verdict::Count), (3, Verdict::FailIndex), (5, Verdict::Unmatched)];
+        let cases = [
+            (1, PolicyDecision::Ignore),
+            (2, PolicyDecision::Count),
+            (3, PolicyDecision::FailIndex),
+            (5, PolicyDecision::Unmatched),
+        ];
         for (code, expected) in cases {
             assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", code)), expected, "{code}");
         }
         assert_eq!(
             verdict_of(&job, &pod("a").failed(1).exit("main", 4)),
-            Verdict::FailJob(
+            PolicyDecision::FailJob(
                 "Container main for pod default/a failed with exit code 4 matching FailJob rule at index 3".to_owned()
             )
         );
-        assert_eq!(verdict_of(&Job::new(), &pod("a").failed(1).exit("main", 4)), Verdict::Unmatched);
+        assert_eq!(verdict_of(&Job::new(), &pod("a").failed(1).exit("main", 4)), PolicyDecision::Unmatched);
     }
 
     #[test]
     fn a_rule_can_be_about_one_container_and_about_all_codes_but_some() {
         let rule = json!({"action": "Ignore", "onExitCodes": {"containerName": "main", "operator": "NotIn", "values": [1, 2]}});
         let job = Job::new().failure_rule(rule);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 3)), Verdict::Ignore);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 2)), Verdict::Unmatched);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("side", 3)), Verdict::Unmatched);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1)), Verdict::Unmatched, "no container ended badly");
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 3)), PolicyDecision::Ignore);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 2)), PolicyDecision::Unmatched);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("side", 3)), PolicyDecision::Unmatched);
+        assert_eq!(verdict_of(&job, &pod("a").failed(1)), PolicyDecision::Unmatched, "no container ended badly");
     }
 
     #[test]
@@ -143,12 +150,15 @@ mod tests {
         let job = Job::new().failure_rule(rule);
         assert_eq!(
             verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "True")),
-            Verdict::FailJob(
+            PolicyDecision::FailJob(
                 "Pod default/a has condition DisruptionTarget matching FailJob rule at index 0".to_owned()
             )
         );
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "False")), Verdict::Unmatched);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).condition("Odd", "True")), Verdict::Unmatched);
+        assert_eq!(
+            verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "False")),
+            PolicyDecision::Unmatched
+        );
+        assert_eq!(verdict_of(&job, &pod("a").failed(1).condition("Odd", "True")), PolicyDecision::Unmatched);
     }
 
     #[test]
@@ -158,7 +168,7 @@ mod tests {
             .failure_rule(json!({"action": "Ignore", "onExitCodes": {"operator": "Near", "values": [4]}}))
             .failure_rule(json!({"action": "Ignore"}))
             .rule("FailJob", 4);
-        let Verdict::FailJob(message) = verdict_of(&job, &pod("a").failed(1).exit("main", 4)) else { panic!() };
+        let PolicyDecision::FailJob(message) = verdict_of(&job, &pod("a").failed(1).exit("main", 4)) else { panic!() };
         assert!(message.ends_with("rule at index 3"), "{message}");
     }
 

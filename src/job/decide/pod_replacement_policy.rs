@@ -12,7 +12,7 @@ pub fn is_failed(job: &JobView, pod: &PodView) -> bool {
 }
 
 /// The pods that hold a place although they are not active: those being deleted, if they must end first.
-pub fn in_the_way<'a>(job: &JobView, terminating: &'a [Arc<PodView>]) -> &'a [Arc<PodView>] {
+pub fn blocking_replacement<'a>(job: &JobView, terminating: &'a [Arc<PodView>]) -> &'a [Arc<PodView>] {
     if job.spec.replace_only_failed { terminating } else { &[] }
 }
 
@@ -27,7 +27,7 @@ mod tests {
         let both = [Job::new(), Job::new().replace_only_failed()];
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &deleting.view)), [true, false]);
         assert_eq!(
-            both.each_ref().map(|job| in_the_way(&job.view, &views(std::slice::from_ref(&deleting))).len()),
+            both.each_ref().map(|job| blocking_replacement(&job.view, &views(std::slice::from_ref(&deleting))).len()),
             [0, 1]
         );
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &pod("a").failed(2).view)), [true, true]);

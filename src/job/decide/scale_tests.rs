@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
-use super::{Situation, Step, decide};
+use super::{DecisionInput, Step, decide};
 use crate::job::index::IndexSet;
 use crate::job::limit::Admission;
 use crate::job::status::JobStatus;
 use crate::job::view::{Phase, PodView};
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 use crate::runtime::identity::Uid;
 use crate::runtime::refusals::Refusals;
 
@@ -29,16 +29,16 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
         let all: Vec<_> = pods.values().cloned().collect();
         looked_at += all.len();
         decisions += 1;
-        let situation = Situation {
-            admission: &Admission::Free,
+        let input = DecisionInput {
+            admission: &Admission::Unlimited,
             job: &job,
             pods: &all,
             backoff: &backoff,
-            vanished: None,
-            numbers_stale: None,
+            last_untracked_deletion: None,
+            counters_dirty_since: None,
             refusals: &Refusals::default(),
         };
-        let decision = decide(&situation, time(100), &Limits::default());
+        let decision = decide(&input, time(100), &SyncConfig::default());
         backoff = decision.backoff;
         match decision.step {
             Step::CreatePods { pods: new, .. } => {
@@ -50,7 +50,7 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
                 // Every third one ends at once, the others later, so that the indexes that are done have gaps.
                 end(&mut pods, |number| number.is_multiple_of(3));
             }
-            Step::Untrack(done) => done.iter().for_each(|pod| {
+            Step::RemoveFinalizers(done) => done.iter().for_each(|pod| {
                 pods.remove(&pod.identity.uid);
             }),
             Step::WriteStatus { status, .. } => {
@@ -59,7 +59,7 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
                 largest = largest.max(text.len());
                 job.status = JobStatus::parse(serde_json::from_str(&text).unwrap(), INDEXES);
             }
-            Step::Nothing => end(&mut pods, |_| true),
+            Step::None => end(&mut pods, |_| true),
             step => panic!("no such step is called for: {step:?}"),
         }
     }

@@ -16,10 +16,10 @@ pub fn matched(job: &JobView, succeeded: &IndexSet) -> Option<usize> {
 fn is_fulfilled(rule: &SuccessRule, succeeded: &IndexSet) -> bool {
     match &rule.indexes {
         // A rule about indexes of which this Job has none says nothing.
-        Some(wanted) if wanted.is_empty() => false,
-        Some(wanted) => {
-            let done = wanted.overlap(succeeded);
-            done == wanted.len() || rule.count.is_some_and(|count| done >= count)
+        Some(required) if required.is_empty() => false,
+        Some(required) => {
+            let done = required.overlap(succeeded);
+            done == required.len() || rule.count.is_some_and(|count| done >= count)
         }
         None => rule.count.is_some_and(|count| succeeded.len() >= count),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::listed::Listed;
-use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use super::{backoff_limit_per_index, completion_mode};
 use crate::job::index::{CompletionIndex, IndexSet};
@@ -20,7 +20,7 @@ pub struct Tally {
     /// Being deleted, not ended.
     pub terminating: Vec<Arc<PodView>>,
     /// Failed as the Job counts it, accounted for or not.
-    pub ended_badly: Vec<Arc<PodView>>,
+    pub failed_pods: Vec<Arc<PodView>>,
     /// With the tracking finalizer: not accounted for. In order of their indexes, if they have any.
     pub tracked: Vec<Arc<PodView>>,
     /// Succeeded and not in the status in any form.
@@ -61,7 +61,7 @@ impl Tally {
             }
             let has_failed = is_failed(job, pod);
             if has_failed {
-                tally.ended_badly.push(pod.clone());
+                tally.failed_pods.push(pod.clone());
             }
             if !pod.tracked {
                 continue;
@@ -77,7 +77,8 @@ impl Tally {
                 tally.new_failed.push(pod.clone());
             }
         }
-        let counting = tally.new_failed.iter().filter(|pod| verdict(job, pod) != Verdict::Ignore).count();
+        let counting =
+            tally.new_failed.iter().filter(|pod| policy_decision(job, pod) != PolicyDecision::Ignore).count();
         tally.failed = i64::from(job.status.failed) + (uncounted.failed.len() + counting) as i64;
         if job.is_indexed() {
             tally.count_indexes(job);

@@ -15,18 +15,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Reason;
-use super::claim::{Candidate, Claim};
 use super::view::LimitView;
+use super::workload::{Reservation, Workload};
 use crate::runtime::identity::Uid;
 
 /// The order of admission.
-pub type Place = (Reverse<i32>, Timestamp, Arc<str>, Uid);
+pub type QueueKey = (Reverse<i32>, Timestamp, Arc<str>, Uid);
 /// Indexes of limits, ascending.
 type LimitSet = Arc<[usize]>;
 
 /// Room in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
+pub struct Usage {
     /// The number of Jobs.
     pub jobs: usize,
     /// The number of pods.
@@ -39,7 +39,7 @@ enum Count {
     Subtract,
 }
 
-impl Room {
+impl Usage {
     fn change(&mut self, other: Self, change: Count) {
         let apply = match change {
             Count::Add => usize::saturating_add,
@@ -57,43 +57,43 @@ pub struct Admissions {
     /// The sets of limits that select Jobs; equal sets are one.
     sets: HashSet<LimitSet>,
     /// The waiting Jobs that the same limits select, in order.
-    queues: BTreeMap<LimitSet, BTreeSet<Place>>,
+    queues: BTreeMap<LimitSet, BTreeSet<QueueKey>>,
 }
 
 /// A limit and what uses its room.
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) view: Arc<LimitView>,
-    pub(super) used: Room,
+    pub(super) used: Usage,
     /// The Jobs that use room.
-    pub(super) users: BTreeSet<Place>,
+    pub(super) users: BTreeSet<QueueKey>,
     /// What the Jobs of each group use or wait for.
-    pub(super) groups: HashMap<Arc<str>, Room>,
+    pub(super) groups: HashMap<Arc<str>, Usage>,
 }
 
 /// A Job.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) candidate: Candidate,
+    pub(super) workload: Workload,
     pub(super) limits: LimitSet,
     /// It has a place.
     pub(super) admitted: bool,
     /// Its place was found stored.
     stored: bool,
-    pub(super) state: State,
+    pub(super) state: AdmissionState,
     /// What its sync was asked to write into its annotation: limit, reason, and whether it is the first.
-    asked: Option<(usize, Reason, bool)>,
+    requested_update: Option<(usize, Reason, bool)>,
 }
 
 /// Whether a Job may start pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum AdmissionState {
     /// No limit selects it, or it starts no pods.
-    Free,
+    Unlimited,
     /// It has a place.
     Admitted,
     /// It waits in a queue.
-    Queued,
+    Pending,
     /// It waits: it needs more pods than the limit at this index allows.
     TooLarge(usize),
     /// It waits for a higher parallelism.
@@ -101,32 +101,32 @@ pub enum State {
 }
 
 impl Entry {
-    pub(super) fn place(&self) -> Place {
-        let Candidate { uid, name, priority, created, .. } = &self.candidate;
+    pub(super) fn queue_key(&self) -> QueueKey {
+        let Workload { uid, name, priority, created, .. } = &self.workload;
         (Reverse(*priority), *created, name.clone(), uid.clone())
     }
 
-    fn uses(&self) -> Room {
-        let Candidate { need, live, .. } = self.candidate;
-        if self.admitted { Room { jobs: 1, pods: need.max(live) } } else { Room { jobs: 0, pods: live } }
+    fn usage(&self) -> Usage {
+        let Workload { need, live, .. } = self.workload;
+        if self.admitted { Usage { jobs: 1, pods: need.max(live) } } else { Usage { jobs: 0, pods: live } }
     }
 
     /// What the Job uses or waits for.
-    fn demand(&self) -> Room {
-        let waits = matches!(self.state, State::Queued | State::TooLarge(_));
-        if waits { Room { jobs: 1, pods: self.candidate.need.max(self.candidate.live) } } else { self.uses() }
+    fn demand(&self) -> Usage {
+        let waits = matches!(self.state, AdmissionState::Pending | AdmissionState::TooLarge(_));
+        if waits { Usage { jobs: 1, pods: self.workload.need.max(self.workload.live) } } else { self.usage() }
     }
 }
 
 impl Limit {
     fn new(view: Arc<LimitView>) -> Self {
-        Self { view, used: Room::default(), users: BTreeSet::new(), groups: HashMap::new() }
+        Self { view, used: Usage::default(), users: BTreeSet::new(), groups: HashMap::new() }
     }
 
     /// Whether there is room for a Job that needs these pods, of which `live` exist and use room already.
     fn has_room(&self, need: usize, live: usize) -> bool {
         let pods = self.used.pods.saturating_add(need.saturating_sub(live));
-        self.view.jobs.is_none_or(|most| self.used.jobs < most) && self.view.pods.is_none_or(|most| pods <= most)
+        self.view.jobs.is_none_or(|max| self.used.jobs < max) && self.view.pods.is_none_or(|max| pods <= max)
     }
 
     /// Whether it never admits a Job.
@@ -143,14 +143,14 @@ impl Admissions {
 
     /// Replaces everything that is known. Returns the Jobs to sync: those that wait for something else than their annotation
     /// says, and those that wait no longer.
-    pub fn load(&mut self, limits: Vec<Arc<LimitView>>, jobs: impl IntoIterator<Item = Candidate>) -> Vec<Uid> {
-        let before: HashMap<Uid, State> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
+    pub fn load(&mut self, limits: Vec<Arc<LimitView>>, jobs: impl IntoIterator<Item = Workload>) -> Vec<Uid> {
+        let before: HashMap<Uid, AdmissionState> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
         self.replace_limits(limits);
         for job in jobs.into_iter().filter(|_| !self.limits.is_empty()).collect::<Vec<_>>() {
             let limits = self.select(&job, |_| None);
             self.insert(job, limits, false);
         }
-        self.settle();
+        self.admit_pending();
         self.changed_since(&before)
     }
 
@@ -165,41 +165,41 @@ impl Admissions {
         let same = |limit: &Arc<LimitView>| known.iter().position(|known| known.selects_as(limit));
         let before_at: Vec<Option<usize>> = limits.iter().map(same).collect();
         let jobs = std::mem::take(&mut self.jobs);
-        let before: HashMap<Uid, State> = jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
+        let before: HashMap<Uid, AdmissionState> = jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
         self.replace_limits(limits);
         for entry in jobs.into_values() {
             let selected = |at: usize| before_at[at].map(|before| entry.limits.binary_search(&before).is_ok());
-            let limits = self.select(&entry.candidate, selected);
+            let limits = self.select(&entry.workload, selected);
             // A place that is stored follows from the claim; one that was stored and released is not taken back.
-            self.insert(entry.candidate, limits, entry.admitted && !entry.stored);
+            self.insert(entry.workload, limits, entry.admitted && !entry.stored);
         }
-        self.settle();
+        self.admit_pending();
         self.changed_since(&before)
     }
 
     /// Takes in a Job as it is now. Returns the other Jobs to sync, and this one if it is admitted.
-    pub fn set_job(&mut self, job: Candidate) -> Vec<Uid> {
+    pub fn set_job(&mut self, job: Workload) -> Vec<Uid> {
         if self.is_unlimited() {
             return Vec::new();
         }
         let before = self.take(&job.uid);
         let keeps = before.as_ref().is_some_and(|before| before.admitted && !before.stored);
         let limits = match &before {
-            Some(before) if before.candidate.labels == job.labels => before.limits.clone(),
+            Some(before) if before.workload.labels == job.labels => before.limits.clone(),
             _ => self.select(&job, |_| None),
         };
         self.insert(job, limits, keeps);
-        self.settle()
+        self.admit_pending()
     }
 
     /// Takes in that a Job is gone, finished, or not for limits. Returns the Jobs to sync.
     pub fn remove_job(&mut self, uid: &Uid) -> Vec<Uid> {
-        if self.take(uid).is_some() { self.settle() } else { Vec::new() }
+        if self.take(uid).is_some() { self.admit_pending() } else { Vec::new() }
     }
 
     /// Whether this Job may start pods.
-    pub fn state(&self, uid: &Uid) -> State {
-        self.jobs.get(uid).map_or(State::Free, |entry| entry.state)
+    pub fn state(&self, uid: &Uid) -> AdmissionState {
+        self.jobs.get(uid).map_or(AdmissionState::Unlimited, |entry| entry.state)
     }
 
     pub(super) fn entry(&self, uid: &Uid) -> Option<&Entry> {
@@ -212,15 +212,15 @@ impl Admissions {
 
     /// The limit that a queued Job waits for: the first that has no room for it, or else the first of the Job ahead.
     pub(super) fn blocking(&self, entry: &Entry) -> usize {
-        let Candidate { need, live, .. } = entry.candidate;
+        let Workload { need, live, .. } = entry.workload;
         let full = entry.limits.iter().copied().find(|at| !self.limits[*at].has_room(need, live));
         let shared = || {
-            let place = entry.place();
+            let key = entry.queue_key();
             let ahead = |at: &usize| {
                 let queues = self.queues.iter().filter(|(set, _)| set.contains(at));
-                let firsts = queues.filter_map(|(_, queue)| queue.first()).filter(|first| **first < place);
+                let firsts = queues.filter_map(|(_, queue)| queue.first()).filter(|first| **first < key);
                 let mut jobs = firsts.filter_map(|first| self.jobs.get(&first.3));
-                jobs.any(|ahead| !self.limits[*at].has_room(ahead.candidate.need, ahead.candidate.live))
+                jobs.any(|ahead| !self.limits[*at].has_room(ahead.workload.need, ahead.workload.live))
             };
             entry.limits.iter().copied().find(ahead)
         };
@@ -228,19 +228,19 @@ impl Admissions {
     }
 
     /// Whether a queued Job is the first of those that wait for this limit.
-    pub(super) fn is_first(&self, place: &Place, limit: usize) -> bool {
+    pub(super) fn is_head(&self, key: &QueueKey, limit: usize) -> bool {
         let queues = self.queues.iter().filter(|(set, _)| set.contains(&limit));
-        queues.filter_map(|(_, queue)| queue.first()).all(|first| first >= place)
+        queues.filter_map(|(_, queue)| queue.first()).all(|first| first >= key)
     }
 
     /// The position of a queued Job among those that this limit selects. It costs the shorter way from either end of each queue.
-    pub(super) fn position(&self, place: &Place, limit: usize) -> usize {
+    pub(super) fn position(&self, key: &QueueKey, limit: usize) -> usize {
         let queues = self.queues.iter().filter(|(set, _)| set.contains(&limit));
-        1 + queues.map(|(_, queue)| rank(queue, place)).sum::<usize>()
+        1 + queues.map(|(_, queue)| rank(queue, key)).sum::<usize>()
     }
 
     /// The limits that select a Job; `known` says which of them are known to, or not to.
-    fn select(&mut self, job: &Candidate, known: impl Fn(usize) -> Option<bool>) -> LimitSet {
+    fn select(&mut self, job: &Workload, known: impl Fn(usize) -> Option<bool>) -> LimitSet {
         let mut labels = None;
         let mut matches = |at: usize| {
             let to_map = || job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
@@ -264,11 +264,14 @@ impl Admissions {
     }
 
     /// The Jobs whose state is another than before, or that wait for something else than their annotation says.
-    fn changed_since(&self, before: &HashMap<Uid, State>) -> Vec<Uid> {
-        let gone = before.iter().filter(|(uid, state)| **state != State::Free && !self.jobs.contains_key(*uid));
+    fn changed_since(&self, before: &HashMap<Uid, AdmissionState>) -> Vec<Uid> {
+        let gone =
+            before.iter().filter(|(uid, state)| **state != AdmissionState::Unlimited && !self.jobs.contains_key(*uid));
         let known = self.jobs.iter().filter(|(uid, entry)| match entry.state {
-            State::Free | State::Admitted => before.get(*uid).is_some_and(|state| *state != entry.state),
-            _ => self.is_told_wrong(entry),
+            AdmissionState::Unlimited | AdmissionState::Admitted => {
+                before.get(*uid).is_some_and(|state| *state != entry.state)
+            }
+            _ => self.is_publication_outdated(entry),
         });
         let mut changed: Vec<Uid> = gone.map(|(uid, _)| uid).chain(known.map(|(uid, _)| uid)).cloned().collect();
         changed.sort();
@@ -276,32 +279,32 @@ impl Admissions {
     }
 
     /// Inserts a Job that is not known. `keeps` says that it has a place that is not stored yet.
-    fn insert(&mut self, job: Candidate, limits: LimitSet, keeps: bool) {
-        let (admitted, stored) = match job.claim {
-            Claim::Nothing | Claim::Zero { holds: false } => (false, false),
-            Claim::Holds | Claim::Zero { holds: true } => (true, true),
-            Claim::Wants => (keeps, false),
+    fn insert(&mut self, job: Workload, limits: LimitSet, keeps: bool) {
+        let (admitted, stored) = match job.reservation {
+            Reservation::None | Reservation::Zero { reserved: false } => (false, false),
+            Reservation::Reserved | Reservation::Zero { reserved: true } => (true, true),
+            Reservation::Requested => (keeps, false),
         };
-        let too_large = || limits.iter().find(|at| self.limits[**at].view.pods.is_some_and(|most| job.need > most));
-        let state = match job.claim {
-            _ if limits.is_empty() => State::Free,
-            Claim::Nothing => State::Free,
-            Claim::Zero { .. } => State::NoPods,
-            _ if admitted => State::Admitted,
-            _ => too_large().map_or(State::Queued, |at| State::TooLarge(*at)),
+        let too_large = || limits.iter().find(|at| self.limits[**at].view.pods.is_some_and(|max| job.need > max));
+        let state = match job.reservation {
+            _ if limits.is_empty() => AdmissionState::Unlimited,
+            Reservation::None => AdmissionState::Unlimited,
+            Reservation::Zero { .. } => AdmissionState::NoPods,
+            _ if admitted => AdmissionState::Admitted,
+            _ => too_large().map_or(AdmissionState::Pending, |at| AdmissionState::TooLarge(*at)),
         };
-        let entry = Entry { candidate: job, limits, admitted, stored, state, asked: None };
+        let entry = Entry { workload: job, limits, admitted, stored, state, requested_update: None };
         self.count(&entry, Count::Add);
-        if state == State::Queued {
-            self.queues.entry(entry.limits.clone()).or_default().insert(entry.place());
+        if state == AdmissionState::Pending {
+            self.queues.entry(entry.limits.clone()).or_default().insert(entry.queue_key());
         }
-        self.jobs.insert(entry.candidate.uid.clone(), entry);
+        self.jobs.insert(entry.workload.uid.clone(), entry);
     }
 
     fn take(&mut self, uid: &Uid) -> Option<Entry> {
         let entry = self.jobs.remove(uid)?;
         self.count(&entry, Count::Subtract);
-        if entry.state == State::Queued {
+        if entry.state == AdmissionState::Pending {
             self.dequeue(&entry);
         }
         Some(entry)
@@ -309,7 +312,7 @@ impl Admissions {
 
     fn dequeue(&mut self, entry: &Entry) {
         if let Some(queue) = self.queues.get_mut(&entry.limits) {
-            queue.remove(&entry.place());
+            queue.remove(&entry.queue_key());
             if queue.is_empty() {
                 self.queues.remove(&entry.limits);
             }
@@ -318,20 +321,20 @@ impl Admissions {
 
     /// Adds a Job to what its limits count, or subtracts it.
     fn count(&mut self, entry: &Entry, change: Count) {
-        let (uses, demand) = (entry.uses(), entry.demand());
+        let (uses, demand) = (entry.usage(), entry.demand());
         for at in entry.limits.iter() {
             let limit = &mut self.limits[*at];
             limit.used.change(uses, change);
-            if uses != Room::default() {
+            if uses != Usage::default() {
                 match change {
-                    Count::Add => limit.users.insert(entry.place()),
-                    Count::Subtract => limit.users.remove(&entry.place()),
+                    Count::Add => limit.users.insert(entry.queue_key()),
+                    Count::Subtract => limit.users.remove(&entry.queue_key()),
                 };
             }
-            if let Some(group) = entry.candidate.group.as_ref().filter(|_| demand != Room::default()) {
+            if let Some(group) = entry.workload.group.as_ref().filter(|_| demand != Usage::default()) {
                 let sum = limit.groups.entry(group.clone()).or_default();
                 sum.change(demand, change);
-                if *sum == Room::default() {
+                if *sum == Usage::default() {
                     limit.groups.remove(group);
                 }
             }
@@ -339,70 +342,72 @@ impl Admissions {
     }
 
     /// Admits whom there is room for. Returns those, and the Jobs at the heads of queues whose annotation is wrong by now.
-    fn settle(&mut self) -> Vec<Uid> {
+    fn admit_pending(&mut self) -> Vec<Uid> {
         let mut changed = Vec::new();
         let mut held_back = BTreeSet::new();
         let open = |set: &LimitSet| !set.iter().any(|at| self.limits[*at].is_closed());
         let queues = self.queues.iter().filter(|(set, _)| open(set));
-        let mut heads: BTreeSet<(Place, LimitSet)> =
+        let mut heads: BTreeSet<(QueueKey, LimitSet)> =
             queues.filter_map(|(set, queue)| Some((queue.first()?.clone(), set.clone()))).collect();
-        while let Some((place, set)) = heads.pop_first() {
-            let Some(entry) = self.jobs.get(&place.3) else { continue };
-            let Candidate { need, live, .. } = entry.candidate;
+        while let Some((key, set)) = heads.pop_first() {
+            let Some(entry) = self.jobs.get(&key.3) else { continue };
+            let Workload { need, live, .. } = entry.workload;
             let full: Vec<usize> = set.iter().copied().filter(|at| !self.limits[*at].has_room(need, live)).collect();
             let waits = !full.is_empty() || set.iter().any(|at| held_back.contains(at));
             held_back.extend(full);
             if waits {
                 continue;
             }
-            if let Some(mut entry) = self.take(&place.3) {
-                (entry.admitted, entry.state) = (true, State::Admitted);
+            if let Some(mut entry) = self.take(&key.3) {
+                (entry.admitted, entry.state) = (true, AdmissionState::Admitted);
                 self.count(&entry, Count::Add);
-                self.jobs.insert(place.3.clone(), entry);
-                changed.push(place.3);
+                self.jobs.insert(key.3.clone(), entry);
+                changed.push(key.3);
             }
             if let Some(next) = self.queues.get(&set).and_then(BTreeSet::first) {
                 heads.insert((next.clone(), set));
             }
         }
-        changed.extend(self.ask_fronts());
+        changed.extend(self.request_head_updates());
         changed
     }
 
     /// The first Jobs of each queue whose annotation is wrong. Each is asked for once: if the write fails, only its own back-off
     /// repeats it. A Job without an annotation has its own sync before it.
-    fn ask_fronts(&mut self) -> Vec<Uid> {
-        let fronts = self.queues.values().flat_map(|queue| queue.iter().take(2));
-        let fronts = fronts.filter_map(|place| self.jobs.get(&place.3)).filter(|entry| entry.candidate.told.is_some());
-        let wrong: Vec<_> = fronts
-            .filter(|entry| self.is_told_wrong(entry))
-            .map(|entry| (entry.candidate.uid.clone(), Some(self.facts(entry))))
+    fn request_head_updates(&mut self) -> Vec<Uid> {
+        let heads = self.queues.values().flat_map(|queue| queue.iter().take(2));
+        let heads = heads.filter_map(|key| self.jobs.get(&key.3)).filter(|entry| entry.workload.published.is_some());
+        let outdated: Vec<_> = heads
+            .filter(|entry| self.is_publication_outdated(entry))
+            .map(|entry| (entry.workload.uid.clone(), Some(self.expected_waiting(entry))))
             .collect();
-        let mut ask = |(uid, facts): (Uid, _)| {
+        let mut request_update = |(uid, expected_waiting): (Uid, _)| {
             let entry = self.jobs.get_mut(&uid)?;
-            (std::mem::replace(&mut entry.asked, facts) != facts).then_some(uid)
+            (std::mem::replace(&mut entry.requested_update, expected_waiting) != expected_waiting).then_some(uid)
         };
-        wrong.into_iter().filter_map(&mut ask).collect()
+        outdated.into_iter().filter_map(&mut request_update).collect()
     }
 
     /// What the annotation of a waiting Job should say: the limit, the reason, and whether the Job is the first.
-    fn facts(&self, entry: &Entry) -> (usize, Reason, bool) {
+    fn expected_waiting(&self, entry: &Entry) -> (usize, Reason, bool) {
         let (limit, reason) = self.reason(entry);
-        (limit, reason, reason.is_queue() && self.is_first(&entry.place(), limit))
+        (limit, reason, reason.is_queue() && self.is_head(&entry.queue_key(), limit))
     }
 
     /// Whether the annotation of a waiting Job says something else than is true.
-    pub(super) fn is_told_wrong(&self, entry: &Entry) -> bool {
-        let Some(told) = &entry.candidate.told else { return true };
-        let (limit, reason, first) = self.facts(entry);
-        told.limit != *self.limits[limit].view.identity.name || told.reason != reason || (told.position == 1) != first
+    pub(super) fn is_publication_outdated(&self, entry: &Entry) -> bool {
+        let Some(published) = &entry.workload.published else { return true };
+        let (limit, reason, first) = self.expected_waiting(entry);
+        published.limit != *self.limits[limit].view.identity.name
+            || published.reason != reason
+            || (published.position == 1) != first
     }
 
     /// The limit that a waiting Job waits for, and why.
     pub(super) fn reason(&self, entry: &Entry) -> (usize, Reason) {
         match entry.state {
-            State::TooLarge(at) => (at, Reason::TooLarge),
-            State::NoPods => (entry.limits[0], Reason::NoPods),
+            AdmissionState::TooLarge(at) => (at, Reason::TooLarge),
+            AdmissionState::NoPods => (entry.limits[0], Reason::NoPods),
             _ => {
                 let at = self.blocking(entry);
                 (at, if self.group_exceeds(entry, at).is_some() { Reason::Group } else { Reason::Queue })
@@ -411,11 +416,11 @@ impl Admissions {
     }
 
     /// What the group of a Job uses and waits for at a limit, if that is more than the limit allows.
-    pub(super) fn group_exceeds(&self, entry: &Entry, at: usize) -> Option<Room> {
+    pub(super) fn group_exceeds(&self, entry: &Entry, at: usize) -> Option<Usage> {
         let limit = &self.limits[at];
-        let all = *limit.groups.get(entry.candidate.group.as_ref()?)?;
-        let jobs = limit.view.jobs.is_some_and(|most| all.jobs > most);
-        let pods = limit.view.pods.is_some_and(|most| all.pods > most);
+        let all = *limit.groups.get(entry.workload.group.as_ref()?)?;
+        let jobs = limit.view.jobs.is_some_and(|max| all.jobs > max);
+        let pods = limit.view.pods.is_some_and(|max| all.pods > max);
         (all.jobs > 1 && (jobs || pods)).then_some(all)
     }
 }
@@ -433,8 +438,8 @@ fn sorted(mut limits: Vec<Arc<LimitView>>) -> Vec<Arc<LimitView>> {
 }
 
 /// How many places are before this one, counted from the nearer end.
-fn rank(queue: &BTreeSet<Place>, place: &Place) -> usize {
-    let (mut ahead, mut behind) = (queue.range(..place), queue.range(place..));
+fn rank(queue: &BTreeSet<QueueKey>, key: &QueueKey) -> usize {
+    let (mut ahead, mut behind) = (queue.range(..key), queue.range(key..));
     let mut steps = 0;
     loop {
         if ahead.next().is_none() {

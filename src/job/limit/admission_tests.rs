@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::admission::{Admissions, State};
-use super::claim::{Candidate, Claim};
+use super::admission::{AdmissionState, Admissions};
 use super::view::{LimitView, WireJobLimit};
-use super::{Reason, Told};
+use super::workload::{Reservation, Workload};
+use super::{PublishedWaiting, Reason};
 use crate::job::view::Labels;
 use crate::runtime::identity::Uid;
 
@@ -22,70 +22,73 @@ fn limit(name: &str, spec: &Value) -> Arc<LimitView> {
 }
 
 /// A Job that wants one pod; one of a lower `created` is older.
-fn job(name: &str, created: i64) -> Candidate {
-    Candidate {
+fn job(name: &str, created: i64) -> Workload {
+    Workload {
         uid: name.into(),
         name: name.into(),
         labels: [].into(),
         priority: 0,
         created: Timestamp::from_second(created).unwrap(),
         group: None,
-        claim: Claim::Wants,
+        reservation: Reservation::Requested,
         need: 1,
         live: 0,
-        told: None,
+        published: None,
     }
 }
 
-fn labelled(job: Candidate, value: &str) -> Candidate {
-    Candidate { labels: [("team".into(), value.into())].into(), ..job }
+fn labelled(job: Workload, value: &str) -> Workload {
+    Workload { labels: [("team".into(), value.into())].into(), ..job }
 }
 
-fn needs(need: usize, job: Candidate) -> Candidate {
-    Candidate { need, ..job }
+fn needs(need: usize, job: Workload) -> Workload {
+    Workload { need, ..job }
 }
 
-fn holds(job: Candidate) -> Candidate {
-    Candidate { claim: Claim::Holds, ..job }
+fn holds(job: Workload) -> Workload {
+    Workload { reservation: Reservation::Reserved, ..job }
 }
 
-fn load(limits: &[Arc<LimitView>], jobs: &[Candidate]) -> Admissions {
+fn load(limits: &[Arc<LimitView>], jobs: &[Workload]) -> Admissions {
     let mut admissions = Admissions::default();
     admissions.load(limits.to_vec(), jobs.to_vec());
     admissions
 }
 
-fn state(admissions: &Admissions, name: &str) -> State {
+fn state(admissions: &Admissions, name: &str) -> AdmissionState {
     admissions.state(&name.into())
 }
 
 /// The position and the message of a waiting Job.
-fn told(admissions: &Admissions, name: &str) -> (usize, String) {
-    let waiting = admissions.describe_waiting(&name.into()).unwrap();
+fn published(admissions: &Admissions, name: &str) -> (usize, String) {
+    let waiting = admissions.describe_waiting_status(&name.into()).unwrap();
     (waiting.position, waiting.message)
 }
 
 #[test]
 fn jobs_are_admitted_by_priority_then_age_and_waiting_ones_are_told_who_uses_the_room() {
-    let urgent = Candidate { priority: 5, ..job("urgent", 9) };
+    let urgent = Workload { priority: 5, ..job("urgent", 9) };
     let jobs = [job("old", 2), job("older", 1), urgent, holds(job("running", 20))];
     let mut admissions = load(&[limit("two", &json!({"maxActiveJobs": 2}))], &jobs);
-    assert_eq!(state(&admissions, "urgent"), State::Admitted);
+    assert_eq!(state(&admissions, "urgent"), AdmissionState::Admitted);
     assert_eq!(
-        told(&admissions, "older"),
+        published(&admissions, "older"),
         (1, "position 1 at JobLimit two: 2 of 2 Jobs in use by urgent, running".to_owned())
     );
-    assert_eq!(told(&admissions, "old").0, 2);
+    assert_eq!(published(&admissions, "old").0, 2);
     assert_eq!(admissions.remove_job(&"running".into()), [Uid::from("older")]);
-    assert_eq!(told(&admissions, "old").0, 1);
+    assert_eq!(published(&admissions, "old").0, 1);
 }
 
 #[test]
 fn messages_name_a_bounded_number_of_jobs() {
-    let mut jobs: Vec<Candidate> = (0..5).map(|at| holds(job(&format!("j{at}"), at))).collect();
+    let mut jobs: Vec<Workload> = (0..5).map(|at| holds(job(&format!("j{at}"), at))).collect();
     jobs.push(job("waits", 9));
     let admissions = load(&[limit("l", &json!({"maxActiveJobs": 5}))], &jobs);
-    assert_eq!(told(&admissions, "waits").1, "position 1 at JobLimit l: 5 of 5 Jobs in use by j0, j1, j2 and 2 more");
+    assert_eq!(
+        published(&admissions, "waits").1,
+        "position 1 at JobLimit l: 5 of 5 Jobs in use by j0, j1, j2 and 2 more"
+    );
 }
 
 #[test]
@@ -93,14 +96,20 @@ fn a_large_job_is_not_overtaken_and_one_that_can_never_fit_holds_nobody_back() {
     let limits = [limit("pods", &json!({"maxActivePods": 10}))];
     let running = holds(needs(5, job("running", 1)));
     let admissions = load(&limits, &[running.clone(), needs(8, job("large", 2)), job("small", 3)]);
-    assert_eq!((state(&admissions, "large"), state(&admissions, "small")), (State::Queued, State::Queued));
     assert_eq!(
-        told(&admissions, "large").1,
+        (state(&admissions, "large"), state(&admissions, "small")),
+        (AdmissionState::Pending, AdmissionState::Pending)
+    );
+    assert_eq!(
+        published(&admissions, "large").1,
         "position 1 at JobLimit pods: 5 of 10 pods in use by running, 8 pods needed"
     );
     let admissions = load(&limits, &[running, needs(11, job("huge", 2)), job("small", 3)]);
-    assert_eq!((state(&admissions, "huge"), state(&admissions, "small")), (State::TooLarge(0), State::Admitted));
-    let waiting = admissions.describe_waiting(&"huge".into()).unwrap();
+    assert_eq!(
+        (state(&admissions, "huge"), state(&admissions, "small")),
+        (AdmissionState::TooLarge(0), AdmissionState::Admitted)
+    );
+    let waiting = admissions.describe_waiting_status(&"huge".into()).unwrap();
     assert_eq!((waiting.position, waiting.reason), (0, Reason::TooLarge));
     assert!(
         waiting.message.starts_with("needs 11 pods, but JobLimit pods allows 10: lower spec.parallelism"),
@@ -111,17 +120,17 @@ fn a_large_job_is_not_overtaken_and_one_that_can_never_fit_holds_nobody_back() {
 #[test]
 fn terminating_pods_of_a_job_without_a_place_use_room_by_pods_and_give_no_right() {
     let limits = [limit("l", &json!({"maxActiveJobs": 2, "maxActivePods": 4}))];
-    let resumed = Candidate { live: 3, ..needs(3, job("resumed", 1)) };
+    let resumed = Workload { live: 3, ..needs(3, job("resumed", 1)) };
     let mut admissions = load(&limits, &[resumed.clone(), holds(job("a", 2)), holds(job("b", 3))]);
-    assert_eq!(state(&admissions, "resumed"), State::Queued, "both places are taken");
+    assert_eq!(state(&admissions, "resumed"), AdmissionState::Pending, "both places are taken");
     admissions.remove_job(&"a".into());
     // Its own pods are not counted twice.
-    assert_eq!(state(&admissions, "resumed"), State::Admitted);
-    let suspended = Candidate { claim: Claim::Nothing, need: 0, ..resumed };
+    assert_eq!(state(&admissions, "resumed"), AdmissionState::Admitted);
+    let suspended = Workload { reservation: Reservation::None, need: 0, ..resumed };
     let admissions = load(&limits, &[suspended, needs(2, job("c", 4)), job("d", 5)]);
-    assert_eq!(state(&admissions, "c"), State::Queued, "3 of 4 pods are in use");
-    assert_eq!(state(&admissions, "d"), State::Queued, "it does not overtake");
-    assert_eq!(state(&admissions, "resumed"), State::Free);
+    assert_eq!(state(&admissions, "c"), AdmissionState::Pending, "3 of 4 pods are in use");
+    assert_eq!(state(&admissions, "d"), AdmissionState::Pending, "it does not overtake");
+    assert_eq!(state(&admissions, "resumed"), AdmissionState::Unlimited);
 }
 
 #[test]
@@ -132,43 +141,49 @@ fn only_the_first_of_a_queue_holds_back_the_jobs_of_other_queues() {
         limit("pods", &json!({"maxActivePods": 4, "selector": selects("l2")})),
     ];
     let labels = |labels: &[&str]| labels.iter().map(|label| ((*label).into(), "1".into())).collect();
-    let both = |job| Candidate { labels: labels(&["l1", "l2"]), ..job };
+    let both = |job| Workload { labels: labels(&["l1", "l2"]), ..job };
     let active = holds(both(needs(1, job("active", 0))));
     let first = both(needs(1, job("first", 1)));
     let second = both(needs(4, job("second", 2)));
-    let small = Candidate { labels: labels(&["l2"]), ..needs(1, job("small", 3)) };
+    let small = Workload { labels: labels(&["l2"]), ..needs(1, job("small", 3)) };
     let admissions = load(&limits, &[active, first, second.clone(), small.clone()]);
     // The limit "pods" has no room for the second, but that one waits for its turn at "jobs" in any case.
-    assert_eq!(state(&admissions, "first"), State::Queued);
-    assert_eq!(state(&admissions, "second"), State::Queued);
-    assert_eq!(state(&admissions, "small"), State::Admitted);
+    assert_eq!(state(&admissions, "first"), AdmissionState::Pending);
+    assert_eq!(state(&admissions, "second"), AdmissionState::Pending);
+    assert_eq!(state(&admissions, "small"), AdmissionState::Admitted);
     let admissions = load(&limits, &[holds(both(needs(1, job("active", 0)))), second, small]);
-    assert_eq!(state(&admissions, "small"), State::Queued, "now it is the first");
+    assert_eq!(state(&admissions, "small"), AdmissionState::Pending, "now it is the first");
 }
 
 #[test]
 fn parallelism_zero_takes_no_place_once_its_release_is_stored() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
-    let zero = |holds| Candidate { claim: Claim::Zero { holds }, need: 0, ..job("zero", 1) };
+    let zero = |reserved| Workload { reservation: Reservation::Zero { reserved }, need: 0, ..job("zero", 1) };
     let mut admissions = load(&limits, &[zero(true), job("next", 2)]);
-    assert_eq!((state(&admissions, "zero"), state(&admissions, "next")), (State::NoPods, State::Queued));
+    assert_eq!(
+        (state(&admissions, "zero"), state(&admissions, "next")),
+        (AdmissionState::NoPods, AdmissionState::Pending)
+    );
     assert_eq!(admissions.set_job(zero(false)), [Uid::from("next")]);
-    assert_eq!(told(&admissions, "zero").1, "takes no place at JobLimit one while spec.parallelism is 0");
+    assert_eq!(published(&admissions, "zero").1, "takes no place at JobLimit one while spec.parallelism is 0");
     admissions.set_job(job("zero", 1));
-    assert_eq!(state(&admissions, "zero"), State::Queued, "scaled up again, it waits");
+    assert_eq!(state(&admissions, "zero"), AdmissionState::Pending, "scaled up again, it waits");
 }
 
 #[test]
 fn a_place_that_is_not_stored_yet_is_kept_and_a_released_one_is_not() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
     let mut admissions = load(&limits, &[job("a", 5)]);
-    admissions.set_job(Candidate { priority: 9, ..job("urgent", 1) });
+    admissions.set_job(Workload { priority: 9, ..job("urgent", 1) });
     admissions.set_job(needs(3, job("a", 5)));
-    assert_eq!((state(&admissions, "a"), state(&admissions, "urgent")), (State::Admitted, State::Queued));
+    assert_eq!(
+        (state(&admissions, "a"), state(&admissions, "urgent")),
+        (AdmissionState::Admitted, AdmissionState::Pending)
+    );
     admissions.set_job(holds(job("a", 5)));
     // The condition Suspended was stored, and the Job is resumed.
     assert_eq!(admissions.set_job(job("a", 5)), [Uid::from("urgent")]);
-    assert_eq!(state(&admissions, "a"), State::Queued);
+    assert_eq!(state(&admissions, "a"), AdmissionState::Pending);
 }
 
 #[test]
@@ -177,7 +192,7 @@ fn a_job_that_is_scaled_up_past_the_limit_keeps_its_place_and_admits_nobody() {
     let mut admissions = load(&limits, &[holds(needs(2, job("a", 1)))]);
     admissions.set_job(holds(needs(9, job("a", 1))));
     admissions.set_job(job("b", 2));
-    assert_eq!((state(&admissions, "a"), state(&admissions, "b")), (State::Admitted, State::Queued));
+    assert_eq!((state(&admissions, "a"), state(&admissions, "b")), (AdmissionState::Admitted, AdmissionState::Pending));
 }
 
 #[test]
@@ -193,20 +208,23 @@ fn a_job_holds_others_back_only_at_limits_that_have_no_room_for_it() {
         [holds(labelled(job("a0", 1), "a")), labelled(job("a1", 2), "a"), labelled(job("b1", 3), "b"), job("free", 4)];
     let mut admissions = load(&limits, &jobs);
     let states = ["a1", "b1", "free"].map(|name| state(&admissions, name));
-    assert_eq!(states, [State::Queued, State::Admitted, State::Free]);
+    assert_eq!(states, [AdmissionState::Pending, AdmissionState::Admitted, AdmissionState::Unlimited]);
     // A limit that admits no Job at all holds nobody back elsewhere.
     let closed = limit("a", &json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}}));
     admissions.set_limits(vec![closed, limits[1].clone()]);
     admissions.set_job(labelled(job("b2", 5), "b"));
-    assert_eq!((state(&admissions, "a1"), state(&admissions, "b2")), (State::Queued, State::Admitted));
+    assert_eq!(
+        (state(&admissions, "a1"), state(&admissions, "b2")),
+        (AdmissionState::Pending, AdmissionState::Admitted)
+    );
 }
 
 #[test]
 fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
-    let train = |name: &str, created| Candidate { group: Some("JobSet train".into()), ..job(name, created) };
+    let train = |name: &str, created| Workload { group: Some("JobSet train".into()), ..job(name, created) };
     let limits = [limit("two", &json!({"maxActiveJobs": 2}))];
     let mut admissions = load(&limits, &[train("t0", 1), train("t1", 2), train("t2", 3), job("other", 4)]);
-    let waiting = admissions.describe_waiting(&"t2".into()).unwrap();
+    let waiting = admissions.describe_waiting_status(&"t2".into()).unwrap();
     assert_eq!(waiting.reason, Reason::Group);
     assert!(
         waiting.message.ends_with(
@@ -214,65 +232,66 @@ fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
         ),
         "{waiting:?}"
     );
-    assert_eq!(admissions.describe_waiting(&"other".into()).unwrap().reason, Reason::Queue);
+    assert_eq!(admissions.describe_waiting_status(&"other".into()).unwrap().reason, Reason::Queue);
     admissions.remove_job(&"t0".into());
     admissions.set_job(holds(job("big", 0)));
     admissions.set_job(train("t3", 9));
-    assert_eq!(admissions.describe_waiting(&"t3".into()).unwrap().reason, Reason::Group, "t1, t2 and t3 need 3");
+    assert_eq!(admissions.describe_waiting_status(&"t3".into()).unwrap().reason, Reason::Group, "t1, t2 and t3 need 3");
 }
 
 #[test]
 fn an_event_syncs_the_admitted_and_the_first_in_the_queue_only() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
-    let told = |position| Some(Told { limit: "one".into(), position, reason: Reason::Queue });
-    let mut jobs: Vec<Candidate> =
-        (1..1000).map(|at| Candidate { told: told(at), ..job(&format!("j{at:04}"), at.try_into().unwrap()) }).collect();
+    let published = |position| Some(PublishedWaiting { limit: "one".into(), position, reason: Reason::Queue });
+    let mut jobs: Vec<Workload> = (1..1000)
+        .map(|at| Workload { published: published(at), ..job(&format!("j{at:04}"), at.try_into().unwrap()) })
+        .collect();
     jobs.push(holds(job("running", 0)));
     let mut admissions = load(&limits, &jobs);
     assert_eq!(admissions.remove_job(&"running".into()), [Uid::from("j0001"), "j0002".into()]);
     // Another Job displaces the first: it, and only it, is told.
-    admissions.set_job(Candidate { told: told(1), ..jobs[1].clone() });
-    let urgent = Candidate { priority: 1, ..job("urgent", 5000) };
+    admissions.set_job(Workload { published: published(1), ..jobs[1].clone() });
+    let urgent = Workload { priority: 1, ..job("urgent", 5000) };
     assert_eq!(admissions.set_job(urgent), [Uid::from("j0002")]);
     // What a Job in the middle reports about itself concerns no other, and the first is not asked for again.
     assert_eq!(admissions.set_job(jobs[500].clone()), []);
-    assert_eq!(admissions.waiting(&"j0500".into()).unwrap().position, 500, "as its annotation says");
-    assert_eq!(admissions.describe_waiting(&"j0500".into()).unwrap().position, 500);
+    assert_eq!(admissions.waiting_status(&"j0500".into()).unwrap().position, 500, "as its annotation says");
+    assert_eq!(admissions.describe_waiting_status(&"j0500".into()).unwrap().position, 500);
 }
 
 /// One event of a random history.
 #[derive(Clone, Debug)]
 enum Event {
-    Job(Candidate),
+    Job(Workload),
     Gone(u8),
     Limits(Vec<(u8, Option<usize>, Option<usize>, u8)>),
 }
 
-fn a_job() -> impl Strategy<Value = Candidate> {
-    let claim = prop_oneof![
-        6 => Just(Claim::Wants),
-        2 => Just(Claim::Holds),
-        1 => Just(Claim::Nothing),
-        1 => any::<bool>().prop_map(|holds| Claim::Zero { holds }),
+fn a_job() -> impl Strategy<Value = Workload> {
+    let reservation = prop_oneof![
+        6 => Just(Reservation::Requested),
+        2 => Just(Reservation::Reserved),
+        1 => Just(Reservation::None),
+        1 => any::<bool>().prop_map(|reserved| Reservation::Zero { reserved }),
     ];
-    (0_u8..12, 0_i32..2, claim, 1_usize..5, prop_oneof![3 => Just(0_usize), 1 => 0_usize..4], 0_u8..8, 0_u8..3)
-        .prop_map(|(name, priority, claim, need, live, labels, group)| {
+    (0_u8..12, 0_i32..2, reservation, 1_usize..5, prop_oneof![3 => Just(0_usize), 1 => 0_usize..4], 0_u8..8, 0_u8..3)
+        .prop_map(|(name, priority, reservation, need, live, labels, group)| {
             let labels =
                 (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}").into(), "1".into()));
-            let need = if matches!(claim, Claim::Zero { .. } | Claim::Nothing) { 0 } else { need };
+            let need = if matches!(reservation, Reservation::Zero { .. } | Reservation::None) { 0 } else { need };
             let group = (group > 0).then(|| format!("Set {group}").into());
             // Among equal priorities the age decides, and among equal ages the name.
             let base = job(&format!("job-{name:02}"), i64::from(name % 5));
-            Candidate { priority, claim, need, live, labels: labels.collect(), group, ..base }
+            Workload { priority, reservation, need, live, labels: labels.collect(), group, ..base }
         })
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
-    let most = || prop_oneof![Just(None), (0_usize..7).prop_map(Some)];
+    let max = || prop_oneof![Just(None), (0_usize..7).prop_map(Some)];
     prop_oneof![
         8 => a_job().prop_map(Event::Job),
         3 => (0_u8..12).prop_map(Event::Gone),
-        1 => prop::collection::vec((0_u8..4, most(), most(), 0_u8..4), 0..4).prop_map(Event::Limits),
+        1 => prop::collection::vec((0_u8..4, max(), max(), 0_u8..4), 0..4).prop_map(Event::Limits),
     ]
 }
 
@@ -291,15 +310,15 @@ fn limits_of(limits: &[(u8, Option<usize>, Option<usize>, u8)]) -> Vec<Arc<Limit
 #[derive(Default)]
 struct Model {
     limits: Vec<Arc<LimitView>>,
-    jobs: BTreeMap<Uid, (Candidate, bool)>,
+    jobs: BTreeMap<Uid, (Workload, bool)>,
 }
 
 impl Model {
-    fn labels(job: &Candidate) -> Labels {
+    fn labels(job: &Workload) -> Labels {
         job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
     }
 
-    fn selects(limit: &LimitView, job: &Candidate) -> bool {
+    fn selects(limit: &LimitView, job: &Workload) -> bool {
         limit.covers(&Self::labels(job))
     }
 
@@ -311,10 +330,10 @@ impl Model {
         })
     }
 
-    fn has_room(&self, limit: &LimitView, job: &Candidate) -> bool {
+    fn has_room(&self, limit: &LimitView, job: &Workload) -> bool {
         let (jobs, pods) = self.used(limit);
         let more = job.need.max(job.live) - job.live;
-        limit.jobs.is_none_or(|most| jobs < most) && limit.pods.is_none_or(|most| pods + more <= most)
+        limit.jobs.is_none_or(|max| jobs < max) && limit.pods.is_none_or(|max| pods + more <= max)
     }
 
     fn apply(&mut self, event: &Event) {
@@ -323,11 +342,12 @@ impl Model {
             Event::Gone(name) => drop(self.jobs.remove(&Uid::from(format!("job-{name:02}").as_str()))),
             Event::Job(job) => {
                 let before = self.jobs.get(&job.uid);
-                let keeps = before.is_some_and(|(before, admitted)| *admitted && before.claim == Claim::Wants);
-                let admitted = match job.claim {
-                    Claim::Holds | Claim::Zero { holds: true } => true,
-                    Claim::Wants => keeps,
-                    Claim::Nothing | Claim::Zero { holds: false } => false,
+                let keeps =
+                    before.is_some_and(|(before, admitted)| *admitted && before.reservation == Reservation::Requested);
+                let admitted = match job.reservation {
+                    Reservation::Reserved | Reservation::Zero { reserved: true } => true,
+                    Reservation::Requested => keeps,
+                    Reservation::None | Reservation::Zero { reserved: false } => false,
                 };
                 self.jobs.insert(job.uid.clone(), (job.clone(), admitted));
             }
@@ -338,10 +358,10 @@ impl Model {
                 }
             }
         }
-        let mut waiting: Vec<Candidate> = self
+        let mut waiting: Vec<Workload> = self
             .jobs
             .values()
-            .filter(|(job, admitted)| job.claim == Claim::Wants && !admitted)
+            .filter(|(job, admitted)| job.reservation == Reservation::Requested && !admitted)
             .map(|(job, _)| job.clone())
             .collect();
         waiting.sort_by_key(|job| (Reverse(job.priority), job.created, job.name.clone()));
@@ -351,7 +371,7 @@ impl Model {
         for job in waiting {
             let own: Vec<Arc<LimitView>> =
                 self.limits.iter().filter(|limit| Self::selects(limit, &job)).cloned().collect();
-            let never = own.iter().any(|limit| limit.jobs == Some(0) || limit.pods.is_some_and(|most| job.need > most));
+            let never = own.iter().any(|limit| limit.jobs == Some(0) || limit.pods.is_some_and(|max| job.need > max));
             let names: Vec<_> = own.iter().map(|limit| limit.identity.name.clone()).collect();
             if own.is_empty() || never || queued.contains(&names) {
                 continue;
@@ -367,16 +387,16 @@ impl Model {
         }
     }
 
-    fn expected(&self, job: &Candidate, admitted: bool) -> State {
+    fn expected(&self, job: &Workload, admitted: bool) -> AdmissionState {
         let own: Vec<usize> = (0..self.limits.len()).filter(|at| Self::selects(&self.limits[*at], job)).collect();
-        match job.claim {
-            _ if own.is_empty() => State::Free,
-            Claim::Nothing => State::Free,
-            Claim::Zero { .. } => State::NoPods,
-            _ if admitted => State::Admitted,
+        match job.reservation {
+            _ if own.is_empty() => AdmissionState::Unlimited,
+            Reservation::None => AdmissionState::Unlimited,
+            Reservation::Zero { .. } => AdmissionState::NoPods,
+            _ if admitted => AdmissionState::Admitted,
             _ => {
-                let large = own.iter().find(|at| self.limits[**at].pods.is_some_and(|most| job.need > most));
-                large.map_or(State::Queued, |at| State::TooLarge(*at))
+                let large = own.iter().find(|at| self.limits[**at].pods.is_some_and(|max| job.need > max));
+                large.map_or(AdmissionState::Pending, |at| AdmissionState::TooLarge(*at))
             }
         }
     }
@@ -386,13 +406,13 @@ impl Model {
 fn check(model: &Model, admissions: &Admissions) -> Result<(), TestCaseError> {
     for (job, admitted) in model.jobs.values() {
         prop_assert_eq!(admissions.state(&job.uid), model.expected(job, *admitted), "{:?}", job);
-        if let Some(waiting) = admissions.describe_waiting(&job.uid)
+        if let Some(waiting) = admissions.describe_waiting_status(&job.uid)
             && waiting.reason.is_queue()
         {
             let limit = model.limits.iter().find(|limit| *limit.identity.name == *waiting.limit).unwrap();
-            let key = |job: &Candidate| (Reverse(job.priority), job.created, job.name.clone());
+            let key = |job: &Workload| (Reverse(job.priority), job.created, job.name.clone());
             let ahead = model.jobs.values().filter(|(other, admitted)| {
-                model.expected(other, *admitted) == State::Queued
+                model.expected(other, *admitted) == AdmissionState::Pending
                     && Model::selects(limit, other)
                     && key(other) < key(job)
             });
@@ -423,12 +443,12 @@ proptest! {
             };
             check(&model, &admissions)?;
             for (job, admitted) in model.jobs.values() {
-                let newly = *admitted && job.claim == Claim::Wants && !before.contains(&job.uid);
-                if newly && admissions.state(&job.uid) == State::Admitted {
+                let newly = *admitted && job.reservation == Reservation::Requested && !before.contains(&job.uid);
+                if newly && admissions.state(&job.uid) == AdmissionState::Admitted {
                     prop_assert!(changed.contains(&job.uid), "{} is admitted, and nobody syncs it", job.name);
                     for limit in model.limits.iter().filter(|limit| Model::selects(limit, job)) {
                         let (jobs, pods) = model.used(limit);
-                        prop_assert!(limit.jobs.is_none_or(|most| jobs <= most) && limit.pods.is_none_or(|most| pods <= most));
+                        prop_assert!(limit.jobs.is_none_or(|max| jobs <= max) && limit.pods.is_none_or(|max| pods <= max));
                     }
                 }
             }

@@ -28,7 +28,8 @@ const TEMPLATE_MARKS: &[&str] = &[
     "kueue.x-k8s.io/pod-group-name",
 ];
 /// Scheduling gates that Kueue sets and removes.
-const GATES: &[&str] = &["kueue.x-k8s.io/topology", "kueue.x-k8s.io/admission", "kueue.x-k8s.io/elastic-job"];
+const SCHEDULING_GATES: &[&str] =
+    &["kueue.x-k8s.io/topology", "kueue.x-k8s.io/admission", "kueue.x-k8s.io/elastic-job"];
 
 /// Whether a Job with these labels and annotations is managed by Kueue.
 pub fn manages_job(labels: Option<&Labels>, annotations: Option<&Labels>) -> bool {
@@ -42,7 +43,7 @@ pub fn manages_template<'a>(
     mut gates: impl Iterator<Item = &'a str>,
 ) -> bool {
     TEMPLATE_MARKS.iter().any(|mark| has(labels, mark) || has(annotations, mark))
-        || gates.any(|gate| GATES.contains(&gate))
+        || gates.any(|gate| SCHEDULING_GATES.contains(&gate))
 }
 
 fn has(map: Option<&Labels>, key: &str) -> bool {
@@ -68,11 +69,11 @@ mod tests {
             assert!(manages_template(Some(&map), None, [].into_iter()), "{mark}");
             assert!(manages_template(None, Some(&map), [].into_iter()), "{mark}");
         }
-        for gate in GATES {
+        for gate in SCHEDULING_GATES {
             assert!(manages_template(None, None, ["other", *gate].into_iter()), "{gate}");
         }
-        let asked = map("kueue.x-k8s.io/podset-required-topology");
-        assert!(!manages_job(None, Some(&asked)));
-        assert!(!manages_template(None, Some(&asked), ["x"].into_iter()));
+        let requested_update = map("kueue.x-k8s.io/podset-required-topology");
+        assert!(!manages_job(None, Some(&requested_update)));
+        assert!(!manages_template(None, Some(&requested_update), ["x"].into_iter()));
     }
 }

@@ -1,7 +1,7 @@
 //! Why a Job waits, in words: for its annotation, its event and `jobwright explain`.
 
-use super::admission::{Admissions, Entry, State};
-use super::{Reason, Told, Waiting};
+use super::admission::{AdmissionState, Admissions, Entry};
+use super::{PublishedWaiting, Reason, WaitingStatus};
 use crate::runtime::identity::Uid;
 
 /// Maximum number of Jobs that a message names.
@@ -10,68 +10,68 @@ const NAMED: usize = 3;
 impl Admissions {
     /// What a Job waits for, or none if it does not wait. If its annotation is still right, the answer repeats the annotation
     /// without a message: nothing is to be written then, and the exact position would cost a count.
-    pub fn waiting(&self, uid: &Uid) -> Option<Waiting> {
-        let entry = self.waits(uid)?;
-        match &entry.candidate.told {
-            Some(told) if !self.is_told_wrong(entry) => {
-                let Told { limit, position, reason } = told.clone();
-                Some(Waiting { limit, position, reason, message: String::new() })
+    pub fn waiting_status(&self, uid: &Uid) -> Option<WaitingStatus> {
+        let entry = self.pending_entry(uid)?;
+        match &entry.workload.published {
+            Some(published) if !self.is_publication_outdated(entry) => {
+                let PublishedWaiting { limit, position, reason } = published.clone();
+                Some(WaitingStatus { limit, position, reason, message: String::new() })
             }
             _ => Some(self.describe(entry)),
         }
     }
 
     /// What a Job waits for at the moment, with its exact position and a message; none if it does not wait.
-    pub fn describe_waiting(&self, uid: &Uid) -> Option<Waiting> {
-        self.waits(uid).map(|entry| self.describe(entry))
+    pub fn describe_waiting_status(&self, uid: &Uid) -> Option<WaitingStatus> {
+        self.pending_entry(uid).map(|entry| self.describe(entry))
     }
 
-    fn waits(&self, uid: &Uid) -> Option<&Entry> {
-        self.entry(uid).filter(|entry| !matches!(entry.state, State::Free | State::Admitted))
+    fn pending_entry(&self, uid: &Uid) -> Option<&Entry> {
+        self.entry(uid).filter(|entry| !matches!(entry.state, AdmissionState::Unlimited | AdmissionState::Admitted))
     }
 
-    fn describe(&self, entry: &Entry) -> Waiting {
+    fn describe(&self, entry: &Entry) -> WaitingStatus {
         let (at, reason) = self.reason(entry);
-        let position = if reason.is_queue() { self.position(&entry.place(), at) } else { 0 };
+        let position = if reason.is_queue() { self.position(&entry.queue_key(), at) } else { 0 };
         let limit = self.limit(at).view.identity.name.to_string();
-        let need = pods(entry.candidate.need);
-        let most = |count: Option<usize>| count.unwrap_or_default();
+        let need = pods(entry.workload.need);
+        let max = |count: Option<usize>| count.unwrap_or_default();
         let message = match reason {
             Reason::NoPods => format!("takes no place at JobLimit {limit} while spec.parallelism is 0"),
             Reason::TooLarge => format!(
                 "needs {need}, but JobLimit {limit} allows {}: lower spec.parallelism, or raise spec.maxActivePods of the limit",
-                most(self.limit(at).view.pods)
+                max(self.limit(at).view.pods)
             ),
             Reason::Queue => self.queued(entry, at, position),
             Reason::Group => {
                 let text = self.queued(entry, at, position);
                 let all = self.group_exceeds(entry, at).unwrap_or_default();
                 let view = &self.limit(at).view;
-                let exceeded = match view.jobs.filter(|most| all.jobs > *most) {
-                    Some(most) => format!("{} Jobs, but the limit allows {most}", all.jobs),
-                    None => format!("{}, but the limit allows {}", pods(all.pods), most(view.pods)),
+                let exceeded = match view.jobs.filter(|max| all.jobs > *max) {
+                    Some(max) => format!("{} Jobs, but the limit allows {max}", all.jobs),
+                    None => format!("{}, but the limit allows {}", pods(all.pods), max(view.pods)),
                 };
-                let group = entry.candidate.group.as_deref().unwrap_or_default();
+                let group = entry.workload.group.as_deref().unwrap_or_default();
                 format!("{text}. The Jobs of {group} may wait for each other for ever: they need {exceeded}")
             }
         };
-        Waiting { limit, position, reason, message }
+        WaitingStatus { limit, position, reason, message }
     }
 
     fn queued(&self, entry: &Entry, at: usize, position: usize) -> String {
         let limit = self.limit(at);
-        let jobs = limit.view.jobs.map(|most| format!("{} of {most} Jobs", limit.used.jobs));
-        let used = limit.view.pods.map(|most| format!("{} of {most} pods", limit.used.pods));
+        let jobs = limit.view.jobs.map(|max| format!("{} of {max} Jobs", limit.used.jobs));
+        let used = limit.view.pods.map(|max| format!("{} of {max} pods", limit.used.pods));
         let used: Vec<String> = [jobs, used].into_iter().flatten().collect();
         let used = used.join(" and ");
         let name = &limit.view.identity.name;
-        let users: Vec<&str> = limit.users.iter().map(|place| &*place.2).take(NAMED).collect();
+        let users: Vec<&str> = limit.users.iter().map(|key| &*key.2).take(NAMED).collect();
         let by = match limit.users.len() {
             0 => String::new(),
             all if all > NAMED => format!(" by {} and {} more", users.join(", "), all - NAMED),
             _ => format!(" by {}", users.join(", ")),
         };
-        let need = match (limit.view.pods, entry.candidate.need) {
+        let need = match (limit.view.pods, entry.workload.need) {
             (Some(_), need) if need > 1 => format!(", {} needed", pods(need)),
             _ => String::new(),
         };

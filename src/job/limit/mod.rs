@@ -1,18 +1,18 @@
 //! JobLimit: the maximum number of Jobs of a namespace, or of their pods, that are active; the other Jobs wait
 //! (kubernetes/kubernetes issue 75821).
 //!
-//! [`types`] is the resource. [`claim`] says what a Job claims (pure), [`admission`] which Jobs are admitted (pure and
+//! [`types`] is the resource. [`workload`] says what a Job claims (pure), [`admission`] which Jobs are admitted (pure and
 //! incremental), [`message`] why a Job waits. [`registry`] keeps the admissions of each namespace for the Job controller.
 
 pub mod admission;
 #[cfg(test)]
 mod admission_tests;
-pub mod claim;
 pub mod kueue;
 pub mod message;
 pub mod registry;
 pub mod types;
 pub mod view;
+pub mod workload;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ pub enum Reason {
 /// What a Job waits for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Waiting {
+pub struct WaitingStatus {
     /// The name of the JobLimit.
     pub limit: String,
     /// The position among the Jobs that wait for it, from 1; 0 for a Job outside of the queue.
@@ -58,24 +58,24 @@ pub struct Waiting {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// No limit concerns it.
-    Free,
+    Unlimited,
     /// Its limits have room for it.
     Admitted,
     /// It waits.
-    Waits(Waiting),
+    Pending(WaitingStatus),
 }
 
 impl Admission {
     /// Whether the Job waits.
-    pub fn waits(&self) -> bool {
-        matches!(self, Self::Waits(_))
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending(_))
     }
 }
 
 /// What the annotation of a Job says that it waits for, as far as decisions need it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Told {
+pub struct PublishedWaiting {
     /// The name of the JobLimit.
     pub limit: String,
     /// The position when the annotation was written.
@@ -84,27 +84,29 @@ pub struct Told {
     pub reason: Reason,
 }
 
-impl Told {
+impl PublishedWaiting {
     /// Parses the annotation. One that cannot be read, or names no possible limit, says nothing.
     pub fn parse(text: &str) -> Self {
-        let told: Self = serde_json::from_str(text).unwrap_or_default();
-        if told.limit.len() > MAX_NAME { Self::default() } else { told }
+        let published: Self = serde_json::from_str(text).unwrap_or_default();
+        if published.limit.len() > MAX_NAME { Self::default() } else { published }
     }
 }
 
-impl Waiting {
+impl WaitingStatus {
     /// Whether the annotation has to be written, given what it says now. A position is written when the Job starts to wait, when
     /// it becomes the first, and when another Job displaces it from there: each Job that ends then costs a bounded number of
     /// writes, however many wait.
-    pub fn is_news(&self, told: Option<&Told>) -> bool {
-        told.is_none_or(|told| {
-            told.limit != self.limit || told.reason != self.reason || (told.position == 1) != (self.position == 1)
+    pub fn should_publish(&self, published: Option<&PublishedWaiting>) -> bool {
+        published.is_none_or(|published| {
+            published.limit != self.limit
+                || published.reason != self.reason
+                || (published.position == 1) != (self.position == 1)
         })
     }
 
     /// Whether the reason differs from what the annotation says, which is worth an event; a changed position is not.
-    pub fn is_new_reason(&self, told: Option<&Told>) -> bool {
-        told.is_none_or(|told| told.limit != self.limit || told.reason != self.reason)
+    pub fn is_new_reason(&self, published: Option<&PublishedWaiting>) -> bool {
+        published.is_none_or(|published| published.limit != self.limit || published.reason != self.reason)
     }
 }
 
@@ -112,40 +114,47 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    fn waiting(limit: &str, position: usize, reason: Reason) -> Waiting {
-        Waiting { limit: limit.to_owned(), position, reason, message: String::new() }
+    fn waiting(limit: &str, position: usize, reason: Reason) -> WaitingStatus {
+        WaitingStatus { limit: limit.to_owned(), position, reason, message: String::new() }
     }
 
     #[test]
     fn annotation_is_written_for_a_new_reason_and_for_the_first_position_only() {
-        let told = |position| Some(Told { limit: "a".to_owned(), position, reason: Reason::Queue });
+        let published = |position| Some(PublishedWaiting { limit: "a".to_owned(), position, reason: Reason::Queue });
         // What is true now, what the annotation says, whether that is news, and whether it is worth an event.
         let cases = [
             (waiting("a", 8, Reason::Queue), None, true, true),
-            (waiting("a", 7, Reason::Queue), told(8), false, false),
-            (waiting("a", 9, Reason::Queue), told(8), false, false),
-            (waiting("a", 1, Reason::Queue), told(8), true, false),
-            (waiting("a", 1, Reason::Queue), told(1), false, false),
-            (waiting("a", 2, Reason::Queue), told(1), true, false),
-            (waiting("b", 8, Reason::Queue), told(8), true, true),
-            (waiting("a", 8, Reason::Group), told(8), true, true),
-            (waiting("a", 0, Reason::TooLarge), told(8), true, true),
+            (waiting("a", 7, Reason::Queue), published(8), false, false),
+            (waiting("a", 9, Reason::Queue), published(8), false, false),
+            (waiting("a", 1, Reason::Queue), published(8), true, false),
+            (waiting("a", 1, Reason::Queue), published(1), false, false),
+            (waiting("a", 2, Reason::Queue), published(1), true, false),
+            (waiting("b", 8, Reason::Queue), published(8), true, true),
+            (waiting("a", 8, Reason::Group), published(8), true, true),
+            (waiting("a", 0, Reason::TooLarge), published(8), true, true),
         ];
-        for (now, told, news, event) in cases {
-            assert_eq!((now.is_news(told.as_ref()), now.is_new_reason(told.as_ref())), (news, event), "{now:?}");
+        for (now, published, publish, event) in cases {
+            assert_eq!(
+                (now.should_publish(published.as_ref()), now.is_new_reason(published.as_ref())),
+                (publish, event),
+                "{now:?}"
+            );
         }
     }
 
     #[test]
     fn annotation_is_read_back_and_a_hostile_one_says_nothing() {
         let text = serde_json::to_string(&waiting("a", 3, Reason::TooLarge)).unwrap();
-        assert_eq!(Told::parse(&text), Told { limit: "a".to_owned(), position: 3, reason: Reason::TooLarge });
+        assert_eq!(
+            PublishedWaiting::parse(&text),
+            PublishedWaiting { limit: "a".to_owned(), position: 3, reason: Reason::TooLarge }
+        );
         // Written by an earlier version.
-        let told = Told::parse(r#"{"limit":"a","position":2,"message":"m"}"#);
-        assert_eq!(told, Told { limit: "a".to_owned(), position: 2, reason: Reason::Queue });
+        let published = PublishedWaiting::parse(r#"{"limit":"a","position":2,"message":"m"}"#);
+        assert_eq!(published, PublishedWaiting { limit: "a".to_owned(), position: 2, reason: Reason::Queue });
         let long = serde_json::json!({"limit": "x".repeat(100_000)}).to_string();
         for text in ["", "no JSON", r#"{"position":-1}"#, &long] {
-            assert_eq!(Told::parse(text), Told::default());
+            assert_eq!(PublishedWaiting::parse(text), PublishedWaiting::default());
         }
     }
 }

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Admission;
-use super::admission::{Admissions, State};
-use super::claim::Candidate;
+use super::admission::{AdmissionState, Admissions};
 use super::view::LimitView;
+use super::workload::Workload;
 use crate::job::view::JobView;
 use crate::runtime::cache::Cache;
 use crate::runtime::identity::Uid;
 
 /// The admissions of every namespace with limits.
 #[derive(Default)]
-pub struct Registry {
+pub struct AdmissionRegistry {
     /// All limits.
     pub limits: Cache<LimitView>,
     /// Only namespaces that have, or had, limits.
@@ -25,38 +25,38 @@ pub struct Registry {
 }
 
 /// Where the registry finds Jobs.
-pub trait Jobs {
+pub trait JobLookup {
     /// The newest version of a Job that is known.
     fn newest(&self, uid: &Uid) -> Option<Arc<JobView>>;
 
     /// The Jobs of these namespaces that limits apply to.
-    fn candidates(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Candidate)>;
+    fn workloads(&self, is_selected: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Workload)>;
 
     /// A Job as limits see it; none if limits do not apply to it.
-    fn candidate(&self, job: &JobView) -> Option<Candidate>;
+    fn workload(&self, job: &JobView) -> Option<Workload>;
 }
 
-impl Registry {
+impl AdmissionRegistry {
     /// Evaluates all namespaces from what is stored, and follows each change from now on.
-    pub fn open(&self, jobs: &impl Jobs) {
+    pub fn open(&self, jobs: &impl JobLookup) {
         lock(&self.namespaces).clear();
         self.open.store(true, Ordering::SeqCst);
         let mut limits: HashMap<Arc<str>, Vec<Arc<LimitView>>> = HashMap::new();
         for limit in self.limits.all(|_| true) {
             limits.entry(limit.identity.namespace.clone()).or_default().push(limit);
         }
-        let mut candidates: HashMap<Arc<str>, Vec<Candidate>> = HashMap::new();
-        for (namespace, job) in jobs.candidates(&|namespace| limits.contains_key(namespace)) {
-            candidates.entry(namespace).or_default().push(job);
+        let mut workloads: HashMap<Arc<str>, Vec<Workload>> = HashMap::new();
+        for (namespace, job) in jobs.workloads(&|namespace| limits.contains_key(namespace)) {
+            workloads.entry(namespace).or_default().push(job);
         }
         for (namespace, limits) in limits {
-            let jobs = candidates.remove(&namespace).unwrap_or_default();
+            let jobs = workloads.remove(&namespace).unwrap_or_default();
             lock(&self.entry(&namespace)).load(limits, jobs);
         }
     }
 
     /// Takes in that a limit of this namespace was created, changed or deleted. Returns the Jobs to sync.
-    pub fn limits_changed(&self, namespace: &Arc<str>, jobs: &impl Jobs) -> Vec<Uid> {
+    pub fn limits_changed(&self, namespace: &Arc<str>, jobs: &impl JobLookup) -> Vec<Uid> {
         if !self.open.load(Ordering::SeqCst) {
             return Vec::new();
         }
@@ -64,17 +64,16 @@ impl Registry {
         let mut admissions = lock(&admissions);
         let limits = self.limits.all(|limit| limit.identity.namespace == *namespace);
         if admissions.is_unlimited() || limits.is_empty() {
-            let candidates =
-                if limits.is_empty() { Vec::new() } else { jobs.candidates(&|other| other == &**namespace) };
-            admissions.load(limits, candidates.into_iter().map(|(_, job)| job))
+            let workloads = if limits.is_empty() { Vec::new() } else { jobs.workloads(&|other| other == &**namespace) };
+            admissions.load(limits, workloads.into_iter().map(|(_, job)| job))
         } else {
             admissions.set_limits(limits)
         }
     }
 
     /// Takes in that a Job was created, changed or deleted. Returns the Jobs to sync.
-    pub fn job_changed(&self, namespace: &str, uid: &Uid, jobs: &impl Jobs) -> Vec<Uid> {
-        let Some(admissions) = self.limited(namespace) else { return Vec::new() };
+    pub fn job_changed(&self, namespace: &str, uid: &Uid, jobs: &impl JobLookup) -> Vec<Uid> {
+        let Some(admissions) = self.admissions_of(namespace) else { return Vec::new() };
         // The newest version is looked up under the lock, so that no older one is taken in after it.
         let mut admissions = lock(&admissions);
         update(&mut admissions, uid, jobs.newest(uid).as_deref(), jobs)
@@ -86,22 +85,24 @@ impl Registry {
         &self,
         namespace: &str,
         uid: &Uid,
-        jobs: &impl Jobs,
+        jobs: &impl JobLookup,
     ) -> (Option<Arc<JobView>>, Admission, Vec<Uid>) {
-        let Some(admissions) = self.limited(namespace) else { return (jobs.newest(uid), Admission::Free, Vec::new()) };
+        let Some(admissions) = self.admissions_of(namespace) else {
+            return (jobs.newest(uid), Admission::Unlimited, Vec::new());
+        };
         let mut admissions = lock(&admissions);
         let job = jobs.newest(uid);
         let mut changed = update(&mut admissions, uid, job.as_deref(), jobs);
         changed.retain(|other| other != uid);
-        let admission = match (admissions.state(uid), admissions.waiting(uid)) {
-            (State::Free, _) => Admission::Free,
-            (_, Some(waiting)) => Admission::Waits(waiting),
+        let admission = match (admissions.state(uid), admissions.waiting_status(uid)) {
+            (AdmissionState::Unlimited, _) => Admission::Unlimited,
+            (_, Some(waiting)) => Admission::Pending(waiting),
             (_, None) => Admission::Admitted,
         };
         (job, admission, changed)
     }
 
-    fn limited(&self, namespace: &str) -> Option<Arc<Mutex<Admissions>>> {
+    fn admissions_of(&self, namespace: &str) -> Option<Arc<Mutex<Admissions>>> {
         lock(&self.namespaces).get(namespace).cloned()
     }
 
@@ -110,8 +111,8 @@ impl Registry {
     }
 }
 
-fn update(admissions: &mut Admissions, uid: &Uid, job: Option<&JobView>, jobs: &impl Jobs) -> Vec<Uid> {
-    match job.and_then(|job| jobs.candidate(job)) {
+fn update(admissions: &mut Admissions, uid: &Uid, job: Option<&JobView>, jobs: &impl JobLookup) -> Vec<Uid> {
+    match job.and_then(|job| jobs.workload(job)) {
         Some(job) => admissions.set_job(job),
         None => admissions.remove_job(uid),
     }

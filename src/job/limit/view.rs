@@ -84,12 +84,12 @@ impl Cached for LimitView {
         None
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         false
     }
 
     /// Nothing of it has to be let go, so none is ever read live.
-    fn is_held(&self) -> bool {
+    fn has_finalizers(&self) -> bool {
         false
     }
 }

@@ -54,12 +54,17 @@ impl Cause {
         }
         if status.reason.is_some() || !disruption.is_empty() {
             let (reason, message) = (word(status.reason.as_deref()), status.message.as_deref());
-            return Some(Self { reason, message: cut(message, MESSAGE_KEPT), disruption, ..Self::default() });
+            return Some(Self {
+                reason,
+                message: truncate_start(message, MESSAGE_KEPT),
+                disruption,
+                ..Self::default()
+            });
         }
         let waiting = containers().find_map(|container| {
             let waiting = container.state.waiting.as_ref()?;
             let reason = waiting.reason.as_deref().filter(|reason| !IN_GOOD_HEALTH.contains(reason))?;
-            let message = cut(waiting.message.as_deref(), HINT_KEPT);
+            let message = truncate_start(waiting.message.as_deref(), HINT_KEPT);
             let container = Some(word(Some(&container.name)));
             Some(Self { container, reason: word(Some(reason)), message, ..Self::default() })
         });
@@ -67,7 +72,7 @@ impl Cause {
             let scheduled = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled")?;
             (scheduled.status == "False").then(|| Self {
                 reason: word(scheduled.reason.as_deref()),
-                message: cut(scheduled.message.as_deref(), HINT_KEPT),
+                message: truncate_start(scheduled.message.as_deref(), HINT_KEPT),
                 ..Self::default()
             })
         })
@@ -79,7 +84,7 @@ impl Cause {
             exit_code: Some(end.exit_code),
             signal: end.signal.filter(|signal| *signal != 0),
             reason: word(end.reason.as_deref()),
-            message: cut(end.message.as_deref(), MESSAGE_KEPT),
+            message: truncate_start(end.message.as_deref(), MESSAGE_KEPT),
             disruption: String::new(),
         }
     }
@@ -93,8 +98,8 @@ fn disruption(status: &WirePodStatus) -> String {
 }
 
 /// The end of a message: what went wrong is told last.
-fn cut(text: Option<&str>, most: usize) -> String {
-    ending(text.unwrap_or_default().trim(), most).to_owned()
+fn truncate_start(text: Option<&str>, max_bytes: usize) -> String {
+    ending(text.unwrap_or_default().trim(), max_bytes).to_owned()
 }
 
 /// A name or a reason.

@@ -8,9 +8,9 @@ use kube::core::{Selector, SelectorExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::admission_info::AdmissionInfo;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
-use super::standing::Standing;
 use super::{Labels, PodView, identity};
 use crate::job::index::CompletionIndex;
 use crate::job::limit::kueue;
@@ -33,7 +33,7 @@ pub struct JobView {
     /// It is being deleted.
     pub deleting: bool,
     /// It carries finalizers, so it cannot vanish at once.
-    pub held: bool,
+    pub has_finalizers: bool,
     /// What the user asked for.
     pub spec: JobSpec,
     /// What is stored of its progress.
@@ -41,13 +41,13 @@ pub struct JobView {
     /// What its pods are made from.
     pub template: Arc<Template>,
     /// When kube-controller-manager last wrote its status, if ever.
-    pub builtin_wrote: Option<Timestamp>,
+    pub last_kcm_status_write: Option<Timestamp>,
     /// An annotation of it says why it failed.
-    pub says_why: bool,
+    pub has_failure_report: bool,
     /// How long it is kept after its end, by its annotations.
     pub retention: Retention,
     /// Where it stands among others that limits are for too.
-    pub standing: Standing,
+    pub admission_info: AdmissionInfo,
 }
 
 /// What the user asked for.
@@ -104,7 +104,7 @@ pub struct Template {
     /// Its pods carry the label that the pod watch is narrowed to.
     pub labelled: bool,
     /// Kueue has admitted the Job's owner, or manages each pod.
-    pub in_kueue: bool,
+    pub managed_by_kueue: bool,
 }
 
 impl JobView {
@@ -118,7 +118,7 @@ impl JobView {
             Some(other) => CompletionMode::Unknown(other.to_owned()),
         };
         let indexes = index_count(spec.completions);
-        let builtin_wrote = metadata.managed_fields.iter().flatten().filter(|entry| {
+        let last_kcm_status_write = metadata.managed_fields.iter().flatten().filter(|entry| {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
         Some(Self {
@@ -130,8 +130,11 @@ impl JobView {
                 .map(|owner| owner.uid.as_str().into()),
             generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
-            held: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
-            builtin_wrote: builtin_wrote.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max(),
+            has_finalizers: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
+            last_kcm_status_write: last_kcm_status_write
+                .filter_map(|entry| entry.time.as_ref())
+                .map(|time| time.0)
+                .max(),
             spec: JobSpec {
                 parallelism: spec.parallelism.unwrap_or(1),
                 completions: spec.completions,
@@ -154,12 +157,12 @@ impl JobView {
             },
             status: JobStatus::parse(status, indexes),
             template: Arc::new(Template::parse(spec.template)),
-            says_why: metadata
+            has_failure_report: metadata
                 .annotations
                 .as_ref()
                 .is_some_and(|annotations| annotations.contains_key(FAILURE_ANNOTATION)),
             retention: Retention::parse(metadata.annotations.as_ref()),
-            standing: Standing::parse(&metadata),
+            admission_info: AdmissionInfo::parse(&metadata),
             identity,
         })
     }
@@ -170,8 +173,8 @@ impl JobView {
     }
 
     /// Whether Kueue decides when its pods start.
-    pub fn in_kueue(&self) -> bool {
-        self.standing.in_queue || self.template.in_kueue
+    pub fn is_managed_by_kueue(&self) -> bool {
+        self.admission_info.managed_by_kueue || self.template.managed_by_kueue
     }
 
     /// Whether each completion has an index.
@@ -217,11 +220,11 @@ impl Template {
         #[serde(default, rename_all = "camelCase")]
         struct Spec {
             restart_policy: Option<String>,
-            scheduling_gates: Option<Vec<Gate>>,
+            scheduling_gates: Option<Vec<SchedulingGate>>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default)]
-        struct Gate {
+        struct SchedulingGate {
             name: String,
         }
         let facts: Facts = serde_json::from_str(json.get()).unwrap_or_default();
@@ -229,7 +232,7 @@ impl Template {
         let (labels, annotations) = (metadata.labels, metadata.annotations);
         let gates = facts.spec.scheduling_gates.iter().flatten().map(|gate| gate.name.as_str());
         Self {
-            in_kueue: kueue::manages_template(labels.as_ref(), annotations.as_ref(), gates),
+            managed_by_kueue: kueue::manages_template(labels.as_ref(), annotations.as_ref(), gates),
             restarts_on_failure: facts.spec.restart_policy.as_deref() == Some("OnFailure"),
             labelled: labels.is_some_and(|labels| labels.contains_key(CONTROLLER_UID_LABEL)),
             json,
@@ -246,11 +249,11 @@ impl Cached for JobView {
         self.owner.as_ref()
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         false
     }
 
-    fn is_held(&self) -> bool {
-        self.held
+    fn has_finalizers(&self) -> bool {
+        self.has_finalizers
     }
 }

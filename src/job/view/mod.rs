@@ -1,19 +1,19 @@
 //! What is known of a Job and its Pods: parsed once, at the edge, into what decisions need.
 
+pub mod admission_info;
 pub mod cause;
 mod job;
 mod pod;
 pub mod policies;
 pub mod retention;
-pub mod standing;
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use self::admission_info::JobLabels;
 pub use self::job::{CompletionMode, JobSpec, JobView, Template};
-pub use self::pod::{IndexFailures, Owner, Phase, PodEnd, PodView};
-pub use self::standing::JobLabels;
+pub use self::pod::{ControllerRef, IndexFailures, Phase, PodEnd, PodView};
 use crate::runtime::identity::{Identity, ResourceVersion};
 
 /// The labels of an object.

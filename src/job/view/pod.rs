@@ -27,11 +27,11 @@ pub struct PodView {
     /// Which Pod, in which version.
     pub identity: Identity,
     /// Its controlling owner.
-    pub owner: Option<Owner>,
+    pub owner: Option<ControllerRef>,
     /// It carries the tracking finalizer: it is not accounted for.
     pub tracked: bool,
     /// It carries finalizers, so it cannot vanish at once.
-    pub held: bool,
+    pub has_finalizers: bool,
     /// Its labels.
     pub labels: Labels,
     /// Its completion index, if its annotation holds one.
@@ -87,7 +87,7 @@ pub struct PodEnd {
 
 /// The controlling owner of a Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
+pub struct ControllerRef {
     /// Its UID.
     pub uid: Uid,
     /// Its name.
@@ -147,7 +147,7 @@ impl PodView {
         let is_sidecar = |status: &&WireContainerStatus| sidecars.contains(&status.name.as_str());
         let apps = || status.container_statuses.iter().flatten();
         let inits = || status.init_container_statuses.iter().flatten();
-        let most = |counts: &mut dyn Iterator<Item = i32>| counts.max().unwrap_or_default();
+        let max = |counts: &mut dyn Iterator<Item = i32>| counts.max().unwrap_or_default();
         let finished_at = containers_finished(apps().chain(inits().filter(is_sidecar)))
             .or_else(|| ready.filter(|ready| ready.status == "False").and_then(|ready| ready.last_transition_time))
             .or_else(|| deleted_at(&metadata))
@@ -160,7 +160,7 @@ impl PodView {
         Some(Self {
             owner: metadata.owner_references.iter().flatten().find_map(owner),
             tracked: finalizers.iter().any(|finalizer| finalizer == TRACKING_FINALIZER),
-            held: !finalizers.is_empty(),
+            has_finalizers: !finalizers.is_empty(),
             index: annotation(INDEX_ANNOTATION).and_then(|text| text.parse().ok()),
             index_failures: IndexFailures {
                 counted: failures(INDEX_FAILURES_ANNOTATION),
@@ -175,8 +175,8 @@ impl PodView {
                 .map(|ready| ready.last_transition_time.unwrap_or_default()),
             restarts: apps().chain(inits()).map(|status| i64::from(status.restart_count)).sum(),
             most_restarts: (
-                most(&mut apps().map(|status| status.restart_count)),
-                most(&mut inits().filter(is_sidecar).map(|status| status.restart_count)),
+                max(&mut apps().map(|status| status.restart_count)),
+                max(&mut inits().filter(is_sidecar).map(|status| status.restart_count)),
             ),
             finished_at,
             end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
@@ -214,18 +214,18 @@ impl Cached for PodView {
     }
 
     /// Ended, accounted for, and still one of its Job's own.
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         let labelled = self.labels.get(CONTROLLER_UID_LABEL).map(String::as_str);
         self.is_ended() && !self.tracked && labelled.is_some() && labelled == self.controller().map(Uid::as_str)
     }
 
-    fn is_held(&self) -> bool {
-        self.held
+    fn has_finalizers(&self) -> bool {
+        self.has_finalizers
     }
 }
 
-fn owner(reference: &OwnerReference) -> Option<Owner> {
-    (reference.controller == Some(true)).then(|| Owner {
+fn owner(reference: &OwnerReference) -> Option<ControllerRef> {
+    (reference.controller == Some(true)).then(|| ControllerRef {
         uid: reference.uid.as_str().into(),
         name: reference.name.clone(),
         is_job: reference.kind == KIND && reference.api_version == API_VERSION,

@@ -7,22 +7,22 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Election;
-use super::lease::Seen;
+use super::lease::ObservedLease;
 use super::record::LastWrites;
 use crate::runtime::clock::Moment;
 use crate::runtime::errors::message;
 use crate::runtime::transport::deadline::within;
-use crate::runtime::writes::post_params;
+use crate::runtime::write_gate::post_params;
 
 /// How long the release of the Lease may take, with all its attempts.
 pub const RELEASE: Duration = Duration::from_secs(6);
 /// How long one attempt to release it may take.
 const RELEASE_ATTEMPT: Duration = Duration::from_secs(2);
 /// The wait between two attempts.
-const RELEASE_AGAIN: Duration = Duration::from_millis(100);
+const RELEASE_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a renewal did not succeed.
-enum Lost {
+enum RenewError {
     /// Another replica holds the Lease.
     Taken(String),
     /// The renew deadline has passed.
@@ -49,14 +49,14 @@ impl Election {
             let late = || format!("no renewal within {:?}", self.settings.renew_deadline);
             let lost = match tokio::time::timeout(self.attempt(left()), self.renew(deadline)).await {
                 Ok(Ok(until)) => {
-                    if self.writes.extend(self.clock.deadline(until)) {
+                    if self.write_gate.extend(self.clock.deadline(until)) {
                         continue;
                     }
                     late()
                 }
-                Ok(Err(Lost::TooLate)) => late(),
-                Ok(Err(Lost::Taken(holder))) => format!("{holder} holds it now"),
-                Ok(Err(Lost::Failed(error))) => {
+                Ok(Err(RenewError::TooLate)) => late(),
+                Ok(Err(RenewError::Taken(holder))) => format!("{holder} holds it now"),
+                Ok(Err(RenewError::Failed(error))) => {
                     tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot renew the Lease; trying again");
                     if self.clock.moment() < deadline {
                         continue;
@@ -73,7 +73,7 @@ impl Election {
                     late()
                 }
             };
-            self.writes.cut();
+            self.write_gate.abort_in_flight();
             tracing::error!(lease = %self.settings.name, reason = %lost, "no longer leading: writes stop until the Lease is ours again");
             return;
         }
@@ -87,40 +87,40 @@ impl Election {
     }
 
     /// Renews the Lease, if its holder may still count on it: after the deadline, another one may have held it meanwhile.
-    async fn renew(&self, deadline: Moment) -> Result<Moment, Lost> {
+    async fn renew(&self, deadline: Moment) -> Result<Moment, RenewError> {
         if self.clock.moment() >= deadline {
-            return Err(Lost::TooLate);
+            return Err(RenewError::TooLate);
         }
-        match self.try_take(&self.seen()).await {
+        match self.try_acquire_or_renew(&self.observed()).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-            result => return result.map_err(Lost::Failed),
+            result => return result.map_err(RenewError::Failed),
         }
         // Somebody else wrote the Lease, or it was deleted; or an earlier renewal took effect, and its answer was lost.
         let read = self.leases.get_opt(&self.settings.name);
-        let lease = within(self.longest_attempt(), read).await.map_err(Lost::Failed)?;
-        let now = Seen { lease, at: self.renewed_at() };
+        let lease = within(self.longest_attempt(), read).await.map_err(RenewError::Failed)?;
+        let now = ObservedLease { lease, at: self.renewed_at() };
         match now.holder() {
             Some(holder) if holder != self.me.identity => {
-                let lost = Lost::Taken(holder.to_owned());
+                let lost = RenewError::Taken(holder.to_owned());
                 self.note(now.lease);
                 Err(lost)
             }
-            _ => self.try_take(&now).await.map_err(Lost::Failed),
+            _ => self.try_acquire_or_renew(&now).await.map_err(RenewError::Failed),
         }
     }
 
     /// Releases the Lease, if it is ours, with the record of what the next leader has to know. All writes must have ended.
     /// Takes at most [`RELEASE`].
     pub async fn release(&self, record: Option<&LastWrites>) {
-        let mut look = self.in_doubt.load(Ordering::Relaxed);
-        if !look && self.seen().holder() != Some(&self.me.identity) {
+        let mut refresh = self.in_doubt.load(Ordering::Relaxed);
+        if !refresh && self.observed().holder() != Some(&self.me.identity) {
             return;
         }
-        self.writes.cut();
+        self.write_gate.abort_in_flight();
         let deadline = Instant::now() + RELEASE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let error = match within(RELEASE_ATTEMPT.min(left), self.try_release(record, look)).await {
+            let error = match within(RELEASE_ATTEMPT.min(left), self.try_release(record, refresh)).await {
                 Ok(true) => {
                     tracing::info!(lease = %self.settings.name, "released the Lease");
                     return;
@@ -129,26 +129,26 @@ impl Election {
                 Err(error) => error,
             };
             // Whether it took effect, or something else wrote the Lease meanwhile: what is there now says.
-            look = true;
-            if Instant::now() + RELEASE_AGAIN >= deadline {
+            refresh = true;
+            if Instant::now() + RELEASE_RETRY_INTERVAL >= deadline {
                 tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot release the Lease; it expires after its duration");
                 return;
             }
             tracing::debug!(lease = %self.settings.name, error = %message(&error), "the Lease is not released yet; trying again");
-            tokio::time::sleep(RELEASE_AGAIN).await;
+            tokio::time::sleep(RELEASE_RETRY_INTERVAL).await;
         }
     }
 
     /// One attempt, after a look at the Lease if that is asked for. Returns whether the Lease was ours.
-    async fn try_release(&self, record: Option<&LastWrites>, look: bool) -> kube::Result<bool> {
-        if look {
-            self.look().await?;
+    async fn try_release(&self, record: Option<&LastWrites>, refresh: bool) -> kube::Result<bool> {
+        if refresh {
+            self.read_lease().await?;
         }
-        let seen = self.seen();
-        if seen.holder() != Some(&self.me.identity) {
+        let observed = self.observed();
+        if observed.holder() != Some(&self.me.identity) {
             return Ok(false);
         }
-        let released = seen.released(record, self.clock.now());
+        let released = observed.released(record, self.clock.now());
         let lease = self.leases.replace(&self.settings.name, &post_params(), &released).await?;
         self.note(Some(lease));
         Ok(true)

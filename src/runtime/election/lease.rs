@@ -21,7 +21,7 @@ pub const LAST_WRITES: &str = "jobwright.dev/last-writes";
 
 /// One who may hold the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct ReplicaIdentity {
     /// Unlike any other's; equal for a container that is started again in the same pod.
     pub identity: String,
     /// The installation, such as `jobwright-system/jobwright`: replicas of one installation relieve each other.
@@ -32,7 +32,7 @@ pub struct Candidate {
 
 /// What was seen of the Lease, and when it was first seen so.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ObservedLease {
     /// The Lease; none if there is none.
     pub lease: Option<Lease>,
     /// When, by our own clock, it became as it is.
@@ -48,7 +48,7 @@ pub enum Handover {
     Abandoned,
 }
 
-impl Seen {
+impl ObservedLease {
     fn spec(&self) -> Option<&LeaseSpec> {
         self.lease.as_ref()?.spec.as_ref()
     }
@@ -63,7 +63,7 @@ impl Seen {
     }
 
     /// From when on `me` may take it.
-    pub fn free_at(&self, me: &Candidate) -> Moment {
+    pub fn acquirable_at(&self, me: &ReplicaIdentity) -> Moment {
         let lasts = self.spec().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         match self.holder() {
             // A container that was started again in the same pod: the one before it is dead.
@@ -80,7 +80,7 @@ impl Seen {
     }
 
     /// The installation and claim of the holder, where they are not `me`'s own.
-    pub fn stranger(&self, me: &Candidate) -> Option<(String, String)> {
+    pub fn foreign_holder(&self, me: &ReplicaIdentity) -> Option<(String, String)> {
         self.holder().filter(|holder| *holder != me.identity)?;
         let installation = self.annotation(INSTALLATION).unwrap_or("unknown");
         let claim = self.annotation(CLAIM).unwrap_or("unknown");
@@ -94,7 +94,7 @@ impl Seen {
     }
 
     /// The Lease with `me` as its holder.
-    pub fn taken_by(&self, me: &Candidate, duration: Duration, now: Timestamp) -> Lease {
+    pub fn acquired_by(&self, me: &ReplicaIdentity, duration: Duration, now: Timestamp) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_default();
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() != Some(&me.identity) {
@@ -141,45 +141,45 @@ mod tests {
 
     use super::*;
 
-    fn candidate(identity: &str, installation: &str) -> Candidate {
-        Candidate { identity: identity.into(), installation: installation.into(), claim: "managed-by".into() }
+    fn replica_identity(identity: &str, installation: &str) -> ReplicaIdentity {
+        ReplicaIdentity { identity: identity.into(), installation: installation.into(), claim: "managed-by".into() }
     }
 
-    fn seen(lease: Option<Lease>, at: Moment) -> Seen {
-        Seen { lease, at }
+    fn observed(lease: Option<Lease>, at: Moment) -> ObservedLease {
+        ObservedLease { lease, at }
     }
 
     const LASTS: Duration = Duration::from_secs(15);
 
     #[test]
     fn a_lease_is_free_when_nobody_holds_it_or_its_holder_is_silent_for_its_whole_length() {
-        let (me, other) = (candidate("me", "a"), candidate("other", "a"));
+        let (me, other) = (replica_identity("me", "a"), replica_identity("other", "a"));
         let at = Moment::default();
-        let held = seen(None, at).taken_by(&other, LASTS, Timestamp::UNIX_EPOCH);
-        let released = seen(Some(held.clone()), at).released(None, Timestamp::UNIX_EPOCH);
+        let held = observed(None, at).acquired_by(&other, LASTS, Timestamp::UNIX_EPOCH);
+        let released = observed(Some(held.clone()), at).released(None, Timestamp::UNIX_EPOCH);
         let cases = [
             ("there is none", None, at),
             ("held by another, however old its times say it is", Some(held.clone()), at + LASTS),
             ("released", Some(released), at),
             (
                 "ours, from before this container was started again",
-                Some(seen(Some(held.clone()), at).taken_by(&me, LASTS, Timestamp::UNIX_EPOCH)),
+                Some(observed(Some(held.clone()), at).acquired_by(&me, LASTS, Timestamp::UNIX_EPOCH)),
                 at,
             ),
         ];
-        for (case, lease, free_at) in cases {
-            assert_eq!(seen(lease, at).free_at(&me), free_at, "{case}");
+        for (case, lease, acquirable_at) in cases {
+            assert_eq!(observed(lease, at).acquirable_at(&me), acquirable_at, "{case}");
         }
     }
 
     #[test]
     fn taking_counts_the_transition_and_renewing_does_not() {
-        let (me, other) = (candidate("me", "a"), candidate("other", "a"));
+        let (me, other) = (replica_identity("me", "a"), replica_identity("other", "a"));
         let at = Moment::default();
         let time = |second| Timestamp::from_second(second).unwrap();
-        let first = seen(None, at).taken_by(&other, LASTS, time(1));
-        let renewed = seen(Some(first.clone()), at).taken_by(&other, LASTS, time(2));
-        let taken = seen(Some(renewed.clone()), at).taken_by(&me, LASTS, time(3));
+        let first = observed(None, at).acquired_by(&other, LASTS, time(1));
+        let renewed = observed(Some(first.clone()), at).acquired_by(&other, LASTS, time(2));
+        let taken = observed(Some(renewed.clone()), at).acquired_by(&me, LASTS, time(3));
         let facts = |lease: &Lease| {
             let spec = lease.spec.clone().unwrap();
             let second = |time: Option<MicroTime>| time.unwrap().0.as_second();
@@ -192,32 +192,37 @@ mod tests {
 
     #[test]
     fn word_of_the_last_writes_is_left_on_release_and_gone_once_taken() {
-        let me = candidate("me", "a");
+        let me = replica_identity("me", "a");
         let at = Moment::default();
         let last = LastWrites(BTreeMap::from([("jobs".into(), 12), ("pods".into(), 34)]));
-        let held = seen(None, at).taken_by(&me, LASTS, Timestamp::UNIX_EPOCH);
-        let released = seen(Some(held.clone()), at).released(Some(&last), Timestamp::UNIX_EPOCH);
-        assert_eq!(seen(Some(released.clone()), at).handover(), Handover::Released(last));
-        let again = seen(Some(released), at).taken_by(&me, LASTS, Timestamp::UNIX_EPOCH);
-        assert_eq!(seen(Some(again), at).handover(), Handover::Abandoned, "its holder died without a word");
-        assert_eq!(seen(Some(held.clone()), at).handover(), Handover::Abandoned);
+        let held = observed(None, at).acquired_by(&me, LASTS, Timestamp::UNIX_EPOCH);
+        let released = observed(Some(held.clone()), at).released(Some(&last), Timestamp::UNIX_EPOCH);
+        assert_eq!(observed(Some(released.clone()), at).handover(), Handover::Released(last));
+        let again = observed(Some(released), at).acquired_by(&me, LASTS, Timestamp::UNIX_EPOCH);
+        assert_eq!(observed(Some(again), at).handover(), Handover::Abandoned, "its holder died without a word");
+        assert_eq!(observed(Some(held.clone()), at).handover(), Handover::Abandoned);
         let without =
-            seen(Some(seen(Some(held), at).released(Some(&LastWrites::default()), Timestamp::UNIX_EPOCH)), at);
+            observed(Some(observed(Some(held), at).released(Some(&LastWrites::default()), Timestamp::UNIX_EPOCH)), at);
         let without = without.released(None, Timestamp::UNIX_EPOCH);
-        assert_eq!(seen(Some(without), at).handover(), Handover::Abandoned, "released without a record");
-        assert_eq!(seen(None, at).handover(), Handover::Abandoned);
+        assert_eq!(observed(Some(without), at).handover(), Handover::Abandoned, "released without a record");
+        assert_eq!(observed(None, at).handover(), Handover::Abandoned);
     }
 
     #[test]
     fn another_installation_is_told_from_a_replica_of_ours() {
-        let me = candidate("me", "a/jobwright");
+        let me = replica_identity("me", "a/jobwright");
         let at = Moment::default();
-        let held = |by: &Candidate| seen(Some(seen(None, at).taken_by(by, LASTS, Timestamp::UNIX_EPOCH)), at);
-        assert_eq!(held(&candidate("replica", "a/jobwright")).stranger(&me), None);
-        assert_eq!(held(&me).stranger(&me), None);
-        let stranger = held(&candidate("x", "b/jobwright")).stranger(&me);
-        assert_eq!(stranger, Some(("b/jobwright".into(), "managed-by".into())));
-        let all = Candidate { claim: "all".into(), ..candidate("x", "a/jobwright") };
-        assert_eq!(held(&all).stranger(&me), Some(("a/jobwright".into(), "all".into())), "same name, other claim");
+        let held =
+            |by: &ReplicaIdentity| observed(Some(observed(None, at).acquired_by(by, LASTS, Timestamp::UNIX_EPOCH)), at);
+        assert_eq!(held(&replica_identity("replica", "a/jobwright")).foreign_holder(&me), None);
+        assert_eq!(held(&me).foreign_holder(&me), None);
+        let foreign_holder = held(&replica_identity("x", "b/jobwright")).foreign_holder(&me);
+        assert_eq!(foreign_holder, Some(("b/jobwright".into(), "managed-by".into())));
+        let all = ReplicaIdentity { claim: "all".into(), ..replica_identity("x", "a/jobwright") };
+        assert_eq!(
+            held(&all).foreign_holder(&me),
+            Some(("a/jobwright".into(), "all".into())),
+            "same name, other claim"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Leader election by a Lease: of several replicas, one works.
 //!
-//! The holder renews its Lease; who cannot renew stops writing (the gate, [`Writes`], closes by itself) well before
+//! The holder renews its Lease; who cannot renew stops writing (the gate, [`WriteGate`], closes by itself) well before
 //! anybody else may take it. The others watch the Lease, so a holder that lets it go is followed at once, and a
 //! waiting replica costs no requests. Each request has a deadline, and one attempt to renew takes at most half of the renew
 //! deadline: a connection that died costs one attempt, and the next one uses another connection. Flags and defaults are those of the built-in components. The crates for this
@@ -23,13 +23,13 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client};
 
-use self::lease::{Candidate, Handover, Seen};
+use self::lease::{Handover, ObservedLease, ReplicaIdentity};
 use super::clock::{Clock, Moment};
 use super::errors::{is_ambiguous, message};
 use super::health::Health;
 use super::transport::deadline::within;
 use super::watch::Reconnect;
-use super::writes::{Writes, post_params};
+use super::write_gate::{WriteGate, post_params};
 
 /// The part of the readiness answer that election speaks for.
 const PART: &str = "leader election";
@@ -55,12 +55,12 @@ pub struct Settings {
 pub struct Election {
     leases: Api<Lease>,
     settings: Settings,
-    me: Candidate,
-    writes: Arc<Writes>,
+    me: ReplicaIdentity,
+    write_gate: Arc<WriteGate>,
     clock: Clock,
     health: Arc<Health>,
     /// The Lease as we last saw it.
-    seen: Mutex<Seen>,
+    observed: Mutex<ObservedLease>,
     /// A request that makes us the holder was sent, and it is not known what it did.
     in_doubt: AtomicBool,
 }
@@ -70,51 +70,51 @@ impl Election {
     pub fn new(
         client: Client,
         settings: Settings,
-        me: Candidate,
-        writes: Arc<Writes>,
+        me: ReplicaIdentity,
+        write_gate: Arc<WriteGate>,
         clock: Clock,
         health: Arc<Health>,
     ) -> Self {
         // Until the Lease is taken.
-        writes.cut();
+        write_gate.abort_in_flight();
         let leases = Api::namespaced(health.pulse().recorded_by(client), &settings.namespace);
-        let seen = Mutex::new(Seen { lease: None, at: clock.moment() });
-        Self { leases, settings, me, writes, clock, health, seen, in_doubt: AtomicBool::new(false) }
+        let observed = Mutex::new(ObservedLease { lease: None, at: clock.moment() });
+        Self { leases, settings, me, write_gate, clock, health, observed, in_doubt: AtomicBool::new(false) }
     }
 
     /// Takes the Lease if nobody holds it.
-    pub async fn take_if_free(&self) -> Option<Handover> {
-        self.look().await.ok()?;
-        let seen = self.seen();
-        if seen.free_at(&self.me) > self.clock.moment() {
+    pub async fn acquire_if_available(&self) -> Option<Handover> {
+        self.read_lease().await.ok()?;
+        let observed = self.observed();
+        if observed.acquirable_at(&self.me) > self.clock.moment() {
             return None;
         }
-        let until = self.try_take(&seen).await.ok()?;
-        Some(self.taken(&seen, until))
+        let until = self.try_acquire_or_renew(&observed).await.ok()?;
+        Some(self.acquired(&observed, until))
     }
 
     /// Waits until the Lease is ours.
-    pub async fn take(&self) -> Handover {
-        if let Err(error) = self.look().await {
+    pub async fn acquire(&self) -> Handover {
+        if let Err(error) = self.read_lease().await {
             tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot read the Lease; trying again until it can be read");
         }
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
         let mut changes = std::pin::pin!(watch_stream(self.leases.clone(), config).backoff(Reconnect::default()));
         let mut not_before = Moment::default();
-        let mut told = None;
+        let mut logged_holder = None;
         loop {
-            let seen = self.seen();
-            self.tell_who_leads(&seen, &mut told);
-            let free_at = seen.free_at(&self.me);
-            if free_at > self.clock.moment() {
+            let observed = self.observed();
+            self.log_leader(&observed, &mut logged_holder);
+            let acquirable_at = observed.acquirable_at(&self.me);
+            if acquirable_at > self.clock.moment() {
                 // Another replica holds the Lease, so that this one only stands by.
                 self.health.set(LEASE, None);
             }
-            let free_at = free_at.max(not_before);
+            let acquirable_at = acquirable_at.max(not_before);
             tokio::select! {
                 biased;
-                () = self.clock.sleep_until(free_at) => match self.try_take(&seen).await {
-                    Ok(until) => return self.taken(&seen, until),
+                () = self.clock.sleep_until(acquirable_at) => match self.try_acquire_or_renew(&observed).await {
+                    Ok(until) => return self.acquired(&observed, until),
                     Err(error) => {
                         not_before = self.clock.moment() + self.settings.retry_period;
                         let lost = matches!(&error, kube::Error::Api(status) if status.code == 409);
@@ -123,7 +123,7 @@ impl Election {
                             self.health.set(LEASE, Some(format!("cannot take the Lease: {}", message(&error))));
                         }
                         // What is there now, whether or not the watch holds.
-                        let _ = self.look().await;
+                        let _ = self.read_lease().await;
                     }
                 },
                 change = changes.try_next() => match change {
@@ -136,21 +136,21 @@ impl Election {
     }
 
     /// The Lease is ours: writes may begin.
-    fn taken(&self, before: &Seen, until: Moment) -> Handover {
-        self.writes.open_until(self.clock.deadline(until));
+    fn acquired(&self, before: &ObservedLease, until: Moment) -> Handover {
+        self.write_gate.open_until(self.clock.deadline(until));
         self.health.set(PART, None);
         self.health.set(LEASE, None);
         tracing::info!(lease = %self.settings.name, identity = %self.me.identity, "leading");
         before.handover()
     }
 
-    fn seen(&self) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn observed(&self) -> ObservedLease {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When the Lease was last renewed, or first seen so.
     fn renewed_at(&self) -> Moment {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).at
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner).at
     }
 
     fn note(&self, lease: Option<Lease>) {
@@ -158,14 +158,14 @@ impl Election {
     }
 
     fn note_at(&self, lease: Option<Lease>, at: Moment) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.is_same(lease.as_ref()) {
-            *seen = Seen { lease, at };
+        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !observed.is_same(lease.as_ref()) {
+            *observed = ObservedLease { lease, at };
         }
     }
 
     /// Reads the Lease.
-    async fn look(&self) -> kube::Result<()> {
+    async fn read_lease(&self) -> kube::Result<()> {
         let lease = within(self.longest_attempt(), self.leases.get_opt(&self.settings.name)).await?;
         self.note(lease);
         Ok(())
@@ -177,11 +177,11 @@ impl Election {
     }
 
     /// Writes the Lease with us as its holder, on top of what was seen; tells until when we may count on it.
-    async fn try_take(&self, seen: &Seen) -> kube::Result<Moment> {
+    async fn try_acquire_or_renew(&self, observed: &ObservedLease) -> kube::Result<Moment> {
         let begun = self.clock.moment();
-        let lease = seen.taken_by(&self.me, self.settings.lease_duration, self.clock.now());
+        let lease = observed.acquired_by(&self.me, self.settings.lease_duration, self.clock.now());
         let write = async {
-            if seen.lease.is_some() {
+            if observed.lease.is_some() {
                 self.leases.replace(&self.settings.name, &post_params(), &lease).await
             } else {
                 let mut lease = lease;
@@ -201,21 +201,21 @@ impl Election {
     }
 
     /// Says who leads, once for each holder; in the readiness answer only where it is another installation.
-    fn tell_who_leads(&self, seen: &Seen, told: &mut Option<String>) {
-        let holder = seen.holder().map(str::to_owned);
-        let stranger = seen.stranger(&self.me).map(|(installation, claim)| {
+    fn log_leader(&self, observed: &ObservedLease, logged_holder: &mut Option<String>) {
+        let holder = observed.holder().map(str::to_owned);
+        let foreign_holder = observed.foreign_holder(&self.me).map(|(installation, claim)| {
             format!(
                 "another installation of Jobwright ({installation}, claim={claim}) works on this cluster; this one ({}, claim={}) stays idle: remove one of the two",
                 self.me.installation, self.me.claim
             )
         });
-        if holder.is_some() && *told != holder {
-            match &stranger {
+        if holder.is_some() && *logged_holder != holder {
+            match &foreign_holder {
                 Some(text) => tracing::warn!(lease = %self.settings.name, "{text}"),
                 None => tracing::info!(lease = %self.settings.name, leader = holder, "standing by"),
             }
         }
-        self.health.set(PART, stranger);
-        *told = holder;
+        self.health.set(PART, foreign_holder);
+        *logged_holder = holder;
     }
 }

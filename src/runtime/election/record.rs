@@ -116,11 +116,11 @@ mod tests {
     fn demands_are_carried_on_until_everything_is_listed() {
         let (demanded, known, written) = (versions(10, 20), versions(30, 30), versions(5, 25));
         let released = Handover::Released(demanded);
-        let heard = CaughtUp { listed: false, known: known.clone() };
+        let observed = CaughtUp { listed: false, known: known.clone() };
         let listed = CaughtUp { listed: true, known: known.clone() };
         let cases = [
             ("released while it caught up", &released, None, true, Some(versions(10, 25))),
-            ("released after it had heard of everything", &released, Some(&heard), true, Some(versions(10, 25))),
+            ("released after it had heard of everything", &released, Some(&observed), true, Some(versions(10, 25))),
             ("released after it had listed instead", &released, Some(&listed), true, Some(known.clone())),
             ("took over from a dead leader, and had not caught up", &Handover::Abandoned, None, true, None),
             (
@@ -130,7 +130,7 @@ mod tests {
                 true,
                 Some(known.clone()),
             ),
-            ("a write went unanswered", &released, Some(&heard), false, None),
+            ("a write went unanswered", &released, Some(&observed), false, None),
         ];
         for (case, handover, caught_up, settled, expected) in cases {
             let term = Term { handover, caught_up, written: &written, settled };
@@ -141,13 +141,13 @@ mod tests {
     /// A replica: what it has heard, and what its own writes were answered with.
     #[derive(Clone, Copy, Debug, Default)]
     struct Replica {
-        heard: u64,
+        observed: u64,
         answered: u64,
     }
 
     /// One term: who leads, how far its watch has come, and how the term goes.
     #[derive(Clone, Debug)]
-    struct Turn {
+    struct ReplicaTerm {
         place: usize,
         /// Of a hundred: how far its watch comes from where it was towards the newest version before it takes the Lease.
         hears: u64,
@@ -157,10 +157,10 @@ mod tests {
         settled: bool,
     }
 
-    fn turns() -> impl Strategy<Value = Vec<Turn>> {
-        let turn =
+    fn replica_terms() -> impl Strategy<Value = Vec<ReplicaTerm>> {
+        let replica_term =
             (0..3usize, 0..=100u64, any::<bool>(), 0..4u64, prop::bool::weighted(0.2), prop::bool::weighted(0.9))
-                .prop_map(|(place, hears, catches_up, writes, dies, settled)| Turn {
+                .prop_map(|(place, hears, catches_up, writes, dies, settled)| ReplicaTerm {
                     place,
                     hears,
                     catches_up,
@@ -168,36 +168,36 @@ mod tests {
                     dies,
                     settled,
                 });
-        prop::collection::vec(turn, 1..30)
+        prop::collection::vec(replica_term, 1..30)
     }
 
     proptest! {
         #[test]
-        fn leader_that_works_has_heard_of_all_writes_of_the_leaders_before(turns in turns()) {
+        fn leader_that_works_has_heard_of_all_writes_of_the_leaders_before(replica_terms in replica_terms()) {
             let one = |version: u64| LastWrites([("pods".to_owned(), version)].into());
             let mut replicas = [Replica::default(); 3];
             let mut newest = 0;
             let mut handover = Handover::Abandoned;
-            for turn in turns {
-                let me = &mut replicas[turn.place];
-                me.heard += (newest - me.heard) * turn.hears / 100;
+            for replica_term in replica_terms {
+                let me = &mut replicas[replica_term.place];
+                me.observed += (newest - me.observed) * replica_term.hears / 100;
                 let demanded = match &handover {
                     Handover::Released(record) => Some(record.0["pods"]),
                     Handover::Abandoned => None,
                 };
                 let mut caught_up = None;
-                if turn.catches_up {
-                    let listed = demanded.is_none_or(|demanded| me.heard < demanded);
+                if replica_term.catches_up {
+                    let listed = demanded.is_none_or(|demanded| me.observed < demanded);
                     if listed {
-                        me.heard = newest;
+                        me.observed = newest;
                     }
-                    prop_assert!(me.heard >= newest, "it works without knowledge of version {newest}: {me:?} {handover:?}");
-                    caught_up = Some(CaughtUp { listed, known: one(me.heard) });
-                    newest += turn.writes;
-                    if turn.writes > 0 {
+                    prop_assert!(me.observed >= newest, "it works without knowledge of version {newest}: {me:?} {handover:?}");
+                    caught_up = Some(CaughtUp { listed, known: one(me.observed) });
+                    newest += replica_term.writes;
+                    if replica_term.writes > 0 {
                         me.answered = newest;
                         // What its writes are answered with is in its cache, and the watch brings it.
-                        me.heard = newest;
+                        me.observed = newest;
                     }
                 }
                 let written = one(me.answered);
@@ -205,9 +205,9 @@ mod tests {
                     handover: &handover,
                     caught_up: caught_up.as_ref(),
                     written: &written,
-                    settled: turn.settled,
+                    settled: replica_term.settled,
                 };
-                let left = if turn.dies { None } else { to_leave(term) };
+                let left = if replica_term.dies { None } else { to_leave(term) };
                 handover = left.map_or(Handover::Abandoned, Handover::Released);
             }
         }

@@ -16,7 +16,7 @@ use super::*;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+enum Delivery {
     Answered,
     /// It never reaches the server, and no answer comes.
     Lost,
@@ -36,7 +36,7 @@ struct Server {
     lease: Option<Value>,
     version: u64,
     /// The fate of the next requests but watches; after these all are answered.
-    fates: VecDeque<Fate>,
+    deliveries: VecDeque<Delivery>,
     requests: Vec<Method>,
 }
 
@@ -82,25 +82,27 @@ fn client(server: &Shared) -> Client {
             }
             let body = body.collect().await.expect("a body").to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or_default();
-            let (fate, (code, answer)) = {
+            let (delivery, (code, answer)) = {
                 let mut server = server.lock().unwrap();
-                let fate = server.fates.pop_front().unwrap_or(Fate::Answered);
+                let delivery = server.deliveries.pop_front().unwrap_or(Delivery::Answered);
                 server.requests.push(parts.method.clone());
-                let answer = match fate {
-                    Fate::Lost => (0, Value::Null),
-                    Fate::Failed => (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"})),
-                    Fate::TimedOut => {
+                let answer = match delivery {
+                    Delivery::Lost => (0, Value::Null),
+                    Delivery::Failed => {
+                        (500, json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"}))
+                    }
+                    Delivery::TimedOut => {
                         server.answer(&parts.method, body);
                         (408, json!({"kind": "Status", "status": "Failure", "code": 408, "message": "no"}))
                     }
                     _ => server.answer(&parts.method, body),
                 };
-                (fate, answer)
+                (delivery, answer)
             };
-            match fate {
-                Fate::Answered | Fate::Failed | Fate::TimedOut => {}
-                Fate::Late => tokio::time::sleep(Duration::from_secs(1)).await,
-                Fate::Lost | Fate::Unheard => std::future::pending().await,
+            match delivery {
+                Delivery::Answered | Delivery::Failed | Delivery::TimedOut => {}
+                Delivery::Late => tokio::time::sleep(Duration::from_secs(1)).await,
+                Delivery::Lost | Delivery::Unheard => std::future::pending().await,
             }
             let body = Body::from(answer.to_string().into_bytes());
             Ok::<_, Infallible>(Response::builder().status(code).body(body).expect("an answer"))
@@ -109,7 +111,7 @@ fn client(server: &Shared) -> Client {
     Client::new(service, "default")
 }
 
-fn election_on(server: &Shared, clock: Clock) -> (Election, Arc<Writes>) {
+fn election_on(server: &Shared, clock: Clock) -> (Election, Arc<WriteGate>) {
     let settings = Settings {
         namespace: "default".into(),
         name: "lease".into(),
@@ -117,67 +119,67 @@ fn election_on(server: &Shared, clock: Clock) -> (Election, Arc<Writes>) {
         renew_deadline: Duration::from_secs(10),
         retry_period: Duration::from_secs(2),
     };
-    let me = Candidate { identity: "me".into(), installation: "a".into(), claim: "managed-by".into() };
-    let writes = Arc::new(Writes::new(1));
-    (Election::new(client(server), settings, me, writes.clone(), clock, Arc::default()), writes)
+    let me = ReplicaIdentity { identity: "me".into(), installation: "a".into(), claim: "managed-by".into() };
+    let write_gate = Arc::new(WriteGate::new(1));
+    (Election::new(client(server), settings, me, write_gate.clone(), clock, Arc::default()), write_gate)
 }
 
-fn election(server: &Shared) -> (Election, Arc<Writes>) {
+fn election(server: &Shared) -> (Election, Arc<WriteGate>) {
     election_on(server, Clock::following_tokio(Timestamp::UNIX_EPOCH))
 }
 
-fn fates(server: &Shared, fates: &[Fate]) {
-    server.lock().unwrap().fates = fates.iter().copied().collect();
+fn deliveries(server: &Shared, deliveries: &[Delivery]) {
+    server.lock().unwrap().deliveries = deliveries.iter().copied().collect();
 }
 
-async fn can_write(writes: &Writes) -> bool {
-    writes.run(async { Ok(()) }).await.is_ok()
+async fn can_write(write_gate: &WriteGate) -> bool {
+    write_gate.run(async { Ok(()) }).await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
 async fn connection_that_died_costs_one_attempt_and_not_the_lease() {
     let server = Shared::default();
-    let (election, writes) = election(&server);
-    election.take_if_free().await.expect("nobody holds it");
-    for dead in [&[Fate::Lost][..], &[Fate::Unheard], &[Fate::Lost, Fate::Lost]] {
-        fates(&server, dead);
+    let (election, write_gate) = election(&server);
+    election.acquire_if_available().await.expect("nobody holds it");
+    for dead in [&[Delivery::Lost][..], &[Delivery::Unheard], &[Delivery::Lost, Delivery::Lost]] {
+        deliveries(&server, dead);
         let kept = tokio::time::timeout(Duration::from_secs(60), election.keep(std::future::pending())).await;
         assert!(kept.is_err(), "the Lease was lost after {dead:?}");
-        assert!(can_write(&writes).await, "{dead:?}");
+        assert!(can_write(&write_gate).await, "{dead:?}");
     }
-    fates(&server, &[Fate::Lost; 20]);
+    deliveries(&server, &[Delivery::Lost; 20]);
     let begun = Instant::now();
     election.keep(std::future::pending()).await;
     assert!(begun.elapsed() <= Duration::from_secs(12), "{:?}", begun.elapsed());
-    assert!(!can_write(&writes).await);
+    assert!(!can_write(&write_gate).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn candidate_whose_requests_are_not_answered_goes_on_asking() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    fates(&server, &[Fate::Lost, Fate::Lost, Fate::Lost]);
-    let taken = tokio::time::timeout(Duration::from_secs(60), election.take()).await;
+    deliveries(&server, &[Delivery::Lost, Delivery::Lost, Delivery::Lost]);
+    let taken = tokio::time::timeout(Duration::from_secs(60), election.acquire()).await;
     assert!(taken.is_ok(), "it waits for an answer that never comes");
     assert_eq!(server.lock().unwrap().holder(), "me");
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
-    use Fate::{Answered, Lost, Unheard};
+    use Delivery::{Answered, Lost, Unheard};
     let record = LastWrites([("jobs".to_owned(), 7)].into());
     let cases = [&[][..], &[Lost], &[Unheard], &[Lost, Lost], &[Lost, Answered, Lost]];
     for case in cases {
         let server = Shared::default();
-        let (election, writes) = election(&server);
-        election.take_if_free().await.expect("nobody holds it");
+        let (election, write_gate) = election(&server);
+        election.acquire_if_available().await.expect("nobody holds it");
         {
             // A renewal whose answer was not heard.
             let mut server = server.lock().unwrap();
             let lease = server.lease.clone().unwrap();
             server.put(lease);
         }
-        fates(&server, case);
+        deliveries(&server, case);
         let begun = Instant::now();
         election.release(Some(&record)).await;
         assert!(begun.elapsed() <= hold::RELEASE, "{case:?}: {:?}", begun.elapsed());
@@ -187,7 +189,7 @@ async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
             server.lease.clone().unwrap()
         };
         assert_eq!(lease["metadata"]["annotations"][lease::LAST_WRITES], "jobs=7", "{case:?}");
-        assert!(!can_write(&writes).await);
+        assert!(!can_write(&write_gate).await);
     }
 }
 
@@ -195,12 +197,12 @@ async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
 async fn release_ends_at_its_bound_and_leaves_the_lease_of_another_alone() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    election.take_if_free().await.expect("nobody holds it");
-    fates(&server, &[Fate::Lost; 100]);
+    election.acquire_if_available().await.expect("nobody holds it");
+    deliveries(&server, &[Delivery::Lost; 100]);
     let begun = Instant::now();
     election.release(None).await;
     assert!(begun.elapsed() <= hold::RELEASE, "{:?}", begun.elapsed());
-    fates(&server, &[]);
+    deliveries(&server, &[]);
     {
         let mut server = server.lock().unwrap();
         let mut lease = server.lease.clone().unwrap();
@@ -215,13 +217,13 @@ async fn release_ends_at_its_bound_and_leaves_the_lease_of_another_alone() {
 async fn lease_that_was_taken_unheard_is_released_too() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    fates(&server, &[Fate::Answered, Fate::Unheard]);
-    let taken = tokio::time::timeout(Duration::from_secs(1), election.take_if_free()).await;
+    deliveries(&server, &[Delivery::Answered, Delivery::Unheard]);
+    let taken = tokio::time::timeout(Duration::from_secs(1), election.acquire_if_available()).await;
     assert!(taken.is_err() && server.lock().unwrap().holder() == "me");
     election.release(None).await;
     assert_eq!(server.lock().unwrap().holder(), "");
-    fates(&server, &[Fate::Answered, Fate::TimedOut]);
-    assert!(election.take_if_free().await.is_none() && server.lock().unwrap().holder() == "me");
+    deliveries(&server, &[Delivery::Answered, Delivery::TimedOut]);
+    assert!(election.acquire_if_available().await.is_none() && server.lock().unwrap().holder() == "me");
     election.release(None).await;
     assert_eq!(server.lock().unwrap().holder(), "", "taken, and answered 408");
 }
@@ -230,8 +232,8 @@ async fn lease_that_was_taken_unheard_is_released_too() {
 async fn finished_holder_awaits_the_renewal_in_flight() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    election.take_if_free().await.expect("nobody holds it");
-    fates(&server, &[Fate::Lost]);
+    election.acquire_if_available().await.expect("nobody holds it");
+    deliveries(&server, &[Delivery::Lost]);
     let begun = Instant::now();
     // In the middle of the renewal that is never answered.
     election.keep(tokio::time::sleep(Duration::from_secs(3))).await;
@@ -242,16 +244,16 @@ async fn finished_holder_awaits_the_renewal_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn holder_whose_renewals_fail_stops_at_the_deadline_and_asks_no_more() {
     let server = Shared::default();
-    let (mut election, writes) = election(&server);
+    let (mut election, write_gate) = election(&server);
     // The deadline is no multiple of it.
     election.settings.retry_period = Duration::from_secs(3);
-    election.take_if_free().await.expect("nobody holds it");
-    fates(&server, &[Fate::Failed; 20]);
+    election.acquire_if_available().await.expect("nobody holds it");
+    deliveries(&server, &[Delivery::Failed; 20]);
     let begun = Instant::now();
     election.keep(std::future::pending()).await;
     assert_eq!(begun.elapsed().as_secs(), 10);
-    assert_eq!(server.lock().unwrap().fates.len(), 17, "requests after 3, 6 and 9 s alone");
-    assert!(!can_write(&writes).await);
+    assert_eq!(server.lock().unwrap().deliveries.len(), 17, "requests after 3, 6 and 9 s alone");
+    assert!(!can_write(&write_gate).await);
 }
 
 /// A clock, and how long the machine slept: tokio's clock stands still meanwhile.
@@ -267,9 +269,9 @@ fn sleeping_clock() -> (Clock, Arc<Mutex<Duration>>) {
 async fn renewal_that_is_answered_after_the_deadline_does_not_keep_the_lease() {
     let (clock, slept) = sleeping_clock();
     let server = Shared::default();
-    let (election, writes) = election_on(&server, clock);
-    election.take_if_free().await.expect("nobody holds it");
-    fates(&server, &[Fate::Late]);
+    let (election, write_gate) = election_on(&server, clock);
+    election.acquire_if_available().await.expect("nobody holds it");
+    deliveries(&server, &[Delivery::Late]);
     let sleeps = async {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
         *slept.lock().unwrap() = Duration::from_secs(60);
@@ -277,18 +279,18 @@ async fn renewal_that_is_answered_after_the_deadline_does_not_keep_the_lease() {
     let kept = tokio::time::timeout(Duration::from_secs(30), election.keep(std::future::pending()));
     let (kept, ()) = tokio::join!(kept, sleeps);
     assert!(kept.is_ok(), "it leads on, although another replica may have led meanwhile");
-    assert!(!can_write(&writes).await);
-    election.take().await;
-    assert!(can_write(&writes).await, "it takes the Lease again");
+    assert!(!can_write(&write_gate).await);
+    election.acquire().await;
+    assert!(can_write(&write_gate).await, "it takes the Lease again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn holder_that_slept_past_its_deadline_leads_no_more() {
     let (clock, slept) = sleeping_clock();
     let server = Shared::default();
-    let (election, writes) = election_on(&server, clock);
-    election.take_if_free().await.expect("nobody holds it");
-    assert!(can_write(&writes).await);
+    let (election, write_gate) = election_on(&server, clock);
+    election.acquire_if_available().await.expect("nobody holds it");
+    assert!(can_write(&write_gate).await);
     *slept.lock().unwrap() = Duration::from_secs(11);
-    assert!(!can_write(&writes).await, "another replica may hold the Lease by now");
+    assert!(!can_write(&write_gate).await, "another replica may hold the Lease by now");
 }

@@ -156,12 +156,12 @@ where
 
 /// Asks the API server to end a watch after [`HTTP1_WATCH`], or earlier where that was asked for.
 fn shorten(uri: &mut Uri) {
-    let most = HTTP1_WATCH.as_secs();
-    let seconds = |pair: &str| pair.strip_prefix("timeoutSeconds=").map(|given| given.parse::<u64>().unwrap_or(most));
+    let limit = HTTP1_WATCH.as_secs();
+    let seconds = |pair: &str| pair.strip_prefix("timeoutSeconds=").map(|given| given.parse::<u64>().unwrap_or(limit));
     let query = uri.query().unwrap_or_default();
-    let wanted = query.split('&').find_map(seconds).unwrap_or(most).min(most);
+    let requested = query.split('&').find_map(seconds).unwrap_or(limit).min(limit);
     let others: String = query.split('&').filter(|pair| seconds(pair).is_none()).flat_map(|pair| [pair, "&"]).collect();
-    let path_and_query = format!("{}?{others}timeoutSeconds={wanted}", uri.path());
+    let path_and_query = format!("{}?{others}timeoutSeconds={requested}", uri.path());
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = PathAndQuery::try_from(path_and_query).ok();
     if let Ok(shortened) = Uri::from_parts(parts) {
@@ -184,12 +184,12 @@ impl BoundedBody {
         Self { inner: Some(inner), total: None, silence: None, ends_quietly: false }
     }
 
-    fn until(self, begun: Instant, most: Duration) -> Self {
-        Self { total: Some((most, Box::pin(tokio::time::sleep_until(begun + most)))), ..self }
+    fn until(self, begun: Instant, limit: Duration) -> Self {
+        Self { total: Some((limit, Box::pin(tokio::time::sleep_until(begun + limit)))), ..self }
     }
 
-    fn silent_for(self, most: Duration, ends_quietly: bool) -> Self {
-        Self { silence: Some((most, Box::pin(tokio::time::sleep(most)))), ends_quietly, ..self }
+    fn silent_for(self, limit: Duration, ends_quietly: bool) -> Self {
+        Self { silence: Some((limit, Box::pin(tokio::time::sleep(limit)))), ends_quietly, ..self }
     }
 }
 
@@ -200,29 +200,29 @@ impl Body for BoundedBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        if let Some((most, sleep)) = &mut this.total
+        if let Some((limit, sleep)) = &mut this.total
             && sleep.as_mut().poll(context).is_ready()
         {
-            let most = *most;
+            let limit = *limit;
             this.inner = None;
-            return Poll::Ready(Some(Err(Late::Answer(most).into())));
+            return Poll::Ready(Some(Err(Late::Answer(limit).into())));
         }
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(context) {
-            if let Some((most, sleep)) = &mut this.silence {
-                sleep.as_mut().reset(Instant::now() + *most);
+            if let Some((limit, sleep)) = &mut this.silence {
+                sleep.as_mut().reset(Instant::now() + *limit);
             }
             return Poll::Ready(frame);
         }
-        if let Some((most, sleep)) = &mut this.silence
+        if let Some((limit, sleep)) = &mut this.silence
             && sleep.as_mut().poll(context).is_ready()
         {
-            let most = *most;
+            let limit = *limit;
             this.inner = None;
             if this.ends_quietly {
-                tracing::debug!(seconds = most.as_secs(), "ended a silent watch");
+                tracing::debug!(seconds = limit.as_secs(), "ended a silent watch");
                 return Poll::Ready(None);
             }
-            return Poll::Ready(Some(Err(Late::Silent(most).into())));
+            return Poll::Ready(Some(Err(Late::Silent(limit).into())));
         }
         Poll::Pending
     }

@@ -131,12 +131,13 @@ mod tests {
         let plain = refused(429, Some("20"), "Too many requests, please try again later.\n").await;
         assert_eq!((plain.code(), plain.retry_after_seconds()), (Some(429), Some(20)));
         assert_eq!(plain.to_string(), "Too many requests, please try again later.");
-        let silent = r#"{"kind":"Status","status":"Failure","code":503,"message":"later","details":null}"#;
-        let silent = refused(503, Some(" 7"), silent).await;
-        assert_eq!((silent.code(), silent.retry_after_seconds()), (Some(503), Some(7)));
-        let says = r#"{"kind":"Status","status":"Failure","code":429,"message":"m","details":{"retryAfterSeconds":3}}"#;
-        assert_eq!(refused(429, Some("9"), says).await.retry_after_seconds(), Some(3));
-        assert_eq!(refused(429, None, says).await.retry_after_seconds(), Some(3));
+        let without_details = r#"{"kind":"Status","status":"Failure","code":503,"message":"later","details":null}"#;
+        let without_details = refused(503, Some(" 7"), without_details).await;
+        assert_eq!((without_details.code(), without_details.retry_after_seconds()), (Some(503), Some(7)));
+        let with_details =
+            r#"{"kind":"Status","status":"Failure","code":429,"message":"m","details":{"retryAfterSeconds":3}}"#;
+        assert_eq!(refused(429, Some("9"), with_details).await.retry_after_seconds(), Some(3));
+        assert_eq!(refused(429, None, with_details).await.retry_after_seconds(), Some(3));
         for header in [None, Some("0"), Some("soon"), Some("Wed, 21 Oct 2015 07:28:00 GMT"), Some("-1")] {
             assert_eq!(refused(429, header, "no").await.retry_after_seconds(), None, "{header:?}");
         }

@@ -16,7 +16,7 @@ const RETRIES: u32 = 4;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(5);
 /// The user has to hear of an API server that asks to wait longer than this, in seconds.
-const MOST_PATIENT: u64 = 10;
+const MAX_RETRY_AFTER: u64 = 10;
 
 /// kube's policy for answers 429, 503 and 504, for reads alone. A write that is answered so may have taken effect.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for RetryReads {
     ) -> Option<Self::Future> {
         let asked = result.as_ref().ok().and_then(|answer| answer.headers().get(RETRY_AFTER));
         let seconds = asked.and_then(|seconds| seconds.to_str().ok()?.parse::<u64>().ok());
-        if seconds.is_some_and(|seconds| seconds > MOST_PATIENT) {
+        if seconds.is_some_and(|seconds| seconds > MAX_RETRY_AFTER) {
             return None;
         }
         self.0.as_mut()?.retry(request, result)

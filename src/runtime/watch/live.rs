@@ -20,15 +20,15 @@ use crate::runtime::identity::Identity;
 use crate::runtime::transport::deadline::within;
 
 /// The limit of reads in flight.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_READS: usize = 16;
 /// How long one read may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The wait after the first failed read of an object; doubled by each further one, up to the longest.
 const WAIT: Duration = Duration::from_millis(200);
-const WAIT_MOST: Duration = Duration::from_secs(8);
+const MAX_WAIT: Duration = Duration::from_secs(8);
 
 /// An object to be read.
-struct Doubt {
+struct PendingRead {
     identity: Identity,
     failures: u32,
     /// The list that the object was missing from needs the answer to be complete.
@@ -47,10 +47,10 @@ pub(super) struct Answer<W> {
 /// The objects to be read, and the reads in flight.
 pub(super) struct LiveReads<W> {
     client: Client,
-    waiting: VecDeque<Doubt>,
-    in_flight: FuturesUnordered<BoxFuture<'static, (Doubt, kube::Result<Option<W>>)>>,
+    queued: VecDeque<PendingRead>,
+    in_flight: FuturesUnordered<BoxFuture<'static, (PendingRead, kube::Result<Option<W>>)>>,
     /// Those that failed, until it is time to try again.
-    resting: FuturesUnordered<BoxFuture<'static, Doubt>>,
+    backing_off: FuturesUnordered<BoxFuture<'static, PendingRead>>,
     /// When the last list was asked for, and how many of its objects are in doubt.
     list: Option<(Instant, usize)>,
     failing: bool,
@@ -64,9 +64,9 @@ where
     pub fn new(client: Client) -> Self {
         Self {
             client,
-            waiting: VecDeque::new(),
+            queued: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
-            resting: FuturesUnordered::new(),
+            backing_off: FuturesUnordered::new(),
             list: None,
             failing: false,
         }
@@ -74,16 +74,16 @@ where
 
     /// Reads an object that a watch event leaves in doubt.
     pub fn add(&mut self, identity: Identity) {
-        self.waiting.push_back(Doubt { identity, failures: 0, of_list: false });
+        self.queued.push_back(PendingRead { identity, failures: 0, of_list: false });
     }
 
     /// Reads the objects that a list leaves in doubt, instead of all others: what was in doubt before that list is either in it
     /// or among these. The list was asked for at `listed`.
     pub fn list_ended(&mut self, listed: Instant, doubtful: impl Iterator<Item = Identity>) {
-        self.waiting = doubtful.map(|identity| Doubt { identity, failures: 0, of_list: true }).collect();
+        self.queued = doubtful.map(|identity| PendingRead { identity, failures: 0, of_list: true }).collect();
         self.in_flight.clear();
-        self.resting.clear();
-        self.list = Some((listed, self.waiting.len()));
+        self.backing_off.clear();
+        self.list = Some((listed, self.queued.len()));
     }
 
     /// Takes note that the cache holds this answer.
@@ -101,48 +101,48 @@ where
     /// Resolves with the next answer; pending as long as nothing is in doubt. It may be dropped at any time.
     pub async fn next(&mut self) -> Answer<W> {
         loop {
-            while self.in_flight.len() < AT_ONCE
-                && let Some(doubt) = self.waiting.pop_front()
+            while self.in_flight.len() < MAX_CONCURRENT_READS
+                && let Some(pending) = self.queued.pop_front()
             {
-                self.in_flight.push(read(self.client.clone(), doubt));
+                self.in_flight.push(read(self.client.clone(), pending));
             }
             tokio::select! {
                 biased;
-                Some(doubt) = self.resting.next() => self.waiting.push_back(doubt),
-                Some((doubt, result)) = self.in_flight.next() => match result {
+                Some(pending) = self.backing_off.next() => self.queued.push_back(pending),
+                Some((pending, result)) = self.in_flight.next() => match result {
                     Ok(found) => {
                         self.failing = false;
-                        return Answer { identity: doubt.identity, found, of_list: doubt.of_list };
+                        return Answer { identity: pending.identity, found, of_list: pending.of_list };
                     }
-                    Err(error) => self.failed(doubt, &error),
+                    Err(error) => self.failed(pending, &error),
                 },
                 else => std::future::pending().await,
             }
         }
     }
 
-    fn failed(&mut self, mut doubt: Doubt, error: &kube::Error) {
-        let (namespace, name) = (&doubt.identity.namespace, &doubt.identity.name);
+    fn failed(&mut self, mut pending: PendingRead, error: &kube::Error) {
+        let (namespace, name) = (&pending.identity.namespace, &pending.identity.name);
         if !std::mem::replace(&mut self.failing, true) {
             tracing::warn!(kind = %W::kind(&()), %namespace, %name, error = %message(error), "a live read failed; it is repeated until it succeeds");
         }
-        let wait = (WAIT * (1 << doubt.failures.min(6))).min(WAIT_MOST);
-        doubt.failures += 1;
-        self.resting.push(Box::pin(async move {
+        let wait = (WAIT * (1 << pending.failures.min(6))).min(MAX_WAIT);
+        pending.failures += 1;
+        self.backing_off.push(Box::pin(async move {
             tokio::time::sleep(wait).await;
-            doubt
+            pending
         }));
     }
 }
 
-fn read<W>(client: Client, doubt: Doubt) -> BoxFuture<'static, (Doubt, kube::Result<Option<W>>)>
+fn read<W>(client: Client, pending: PendingRead) -> BoxFuture<'static, (PendingRead, kube::Result<Option<W>>)>
 where
     W: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     W::Scope: LiveScope<W>,
 {
-    let api = W::Scope::api(client, &doubt.identity.namespace);
+    let api = W::Scope::api(client, &pending.identity.namespace);
     Box::pin(async move {
-        let result = within(DEADLINE, api.get_opt(&doubt.identity.name)).await;
-        (doubt, result)
+        let result = within(DEADLINE, api.get_opt(&pending.identity.name)).await;
+        (pending, result)
     })
 }

@@ -13,12 +13,12 @@ struct Lists {
     /// When the list was asked for that the cache holds whole.
     complete: Option<Instant>,
     /// A list that was asked for earlier will not do.
-    wanted: Option<Instant>,
+    required_since: Option<Instant>,
 }
 
 impl Lists {
     fn is_done(self) -> bool {
-        self.complete.is_some() && self.complete >= self.wanted
+        self.complete.is_some() && self.complete >= self.required_since
     }
 }
 
@@ -41,8 +41,8 @@ impl Synced {
     }
 
     /// Wants the cache to know all that had happened by `since`: unless its list was asked for later, it is listed again.
-    pub fn want(&self, since: Instant) {
-        self.state.send_modify(|lists| lists.wanted = lists.wanted.max(Some(since)));
+    pub fn require_since(&self, since: Instant) {
+        self.state.send_modify(|lists| lists.required_since = lists.required_since.max(Some(since)));
     }
 
     /// Says that a list that was asked for at `since` is in the cache.
@@ -52,6 +52,6 @@ impl Synced {
 
     /// Resolves when a list that was asked for at `since` will not do.
     pub(super) async fn outdated(&self, since: Instant) {
-        let _ = self.state.subscribe().wait_for(|lists| lists.wanted > Some(since)).await;
+        let _ = self.state.subscribe().wait_for(|lists| lists.required_since > Some(since)).await;
     }
 }

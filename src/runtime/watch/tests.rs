@@ -27,7 +27,7 @@ const LABEL: &str = "watched";
 #[derive(Debug)]
 struct Thing {
     identity: Identity,
-    held: bool,
+    has_finalizers: bool,
 }
 
 impl Cached for Thing {
@@ -37,16 +37,16 @@ impl Cached for Thing {
     fn controller(&self) -> Option<&Uid> {
         None
     }
-    fn is_settled(&self) -> bool {
+    fn is_accounted(&self) -> bool {
         false
     }
-    fn is_held(&self) -> bool {
-        self.held
+    fn has_finalizers(&self) -> bool {
+        self.has_finalizers
     }
 }
 
 fn parse(object: ConfigMap) -> Option<Thing> {
-    let held = object.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
+    let has_finalizers = object.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
     let metadata = object.metadata;
     let identity = Identity {
         namespace: metadata.namespace?.into(),
@@ -54,11 +54,11 @@ fn parse(object: ConfigMap) -> Option<Thing> {
         uid: metadata.uid?.into(),
         resource_version: ResourceVersion::parse(&metadata.resource_version?)?,
     };
-    Some(Thing { identity, held })
+    Some(Thing { identity, has_finalizers })
 }
 
-fn object(name: &str, version: u64, held: bool) -> Value {
-    let finalizers = if held { json!(["held"]) } else { Value::Null };
+fn object(name: &str, version: u64, has_finalizers: bool) -> Value {
+    let finalizers = if has_finalizers { json!(["held"]) } else { Value::Null };
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
         "namespace": "default", "name": name, "uid": name, "resourceVersion": version.to_string(),
         "labels": {LABEL: ""}, "finalizers": finalizers,
@@ -184,7 +184,7 @@ async fn list_is_complete_when_all_that_it_leaves_in_doubt_is_read() {
     let stage = Stage::new(server, Some(LABEL));
     assert_eq!(stage.names().await, ["a", "b", "c"]);
     assert!(stage.synced.is_done());
-    stage.synced.want(Instant::now());
+    stage.synced.require_since(Instant::now());
     drop(events);
     assert_eq!(stage.names().await, ["a", "b"], "c has no finalizer, so it is gone");
     assert!(!stage.synced.is_done(), "a and b are in doubt");
@@ -206,7 +206,7 @@ async fn deletion_seen_by_a_watch_of_all_objects_costs_no_read() {
     assert_eq!(stage.names().await, ["a", "b"]);
     events.send(event("DELETED", object("a", 101, true))).unwrap();
     assert_eq!(stage.names().await, ["b"]);
-    stage.synced.want(Instant::now());
+    stage.synced.require_since(Instant::now());
     assert!(stage.names().await.is_empty());
     assert!(stage.synced.is_done());
     assert_eq!(stage.reads(), 0);

@@ -1,10 +1,10 @@
 //! The scenarios written by hand, one file a theme.
 
+mod completion_modes;
 mod deletion;
 mod failure_policy;
 mod failures;
 mod indexed;
-mod kinds;
 mod odd;
 mod per_index;
 mod replacement;
@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 /// All of them.
 pub fn all() -> Vec<Scenario> {
     [
-        kinds::all(),
+        completion_modes::all(),
         failures::all(),
         suspension::all(),
         scaling::all(),

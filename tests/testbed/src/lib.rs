@@ -17,8 +17,8 @@ pub mod kubelet;
 pub mod kwok;
 pub mod manifest;
 pub mod node;
+pub mod permissions;
 pub mod process;
-pub mod rights;
 pub mod service;
 pub mod wire;
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::duration;
 use crate::runtime::config::Claim;
 use crate::runtime::election::Settings;
-use crate::runtime::election::lease::Candidate;
+use crate::runtime::election::lease::ReplicaIdentity;
 
 /// Where the Lease is kept when all namespaces are worked in.
 const SYSTEM_NAMESPACE: &str = "kube-system";
 
 /// The flags of leader election.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LeadArguments {
+pub struct LeaderElectionArguments {
     /// Work only while holding a Lease, so that of several replicas one works
     #[arg(
         long,
@@ -51,7 +51,7 @@ pub struct LeadArguments {
     pod_uid: Option<String>,
 }
 
-impl LeadArguments {
+impl LeaderElectionArguments {
     /// How the Lease is held; none where there is no election.
     ///
     /// # Errors
@@ -90,10 +90,10 @@ impl LeadArguments {
     }
 
     /// Who we are.
-    pub fn candidate(&self, claim: Claim) -> Candidate {
+    pub fn replica_identity(&self, claim: Claim) -> ReplicaIdentity {
         let name = self.pod_name.clone().or_else(host_name).unwrap_or_else(|| "jobwright".to_owned());
         let unique = self.pod_uid.clone().unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
-        Candidate {
+        ReplicaIdentity {
             identity: format!("{name}_{unique}"),
             installation: self.installation.clone(),
             claim: claim.as_str().to_owned(),
@@ -115,7 +115,7 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        lead: LeadArguments,
+        lead: LeaderElectionArguments,
     }
 
     fn settings(flags: &[&str]) -> Result<Option<Settings>, String> {

@@ -14,40 +14,40 @@ use tokio::sync::watch;
 
 use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::creation::{self, Altered};
-use super::decide::failure::Report;
+use super::decide::failure_report::FailureReport;
 use super::decide::{CreationReason, NewPod, Step};
 use super::key::Key;
 use super::limit::WAITING_ANNOTATION;
 use super::metrics::JobMetrics;
-use super::pod::Blueprint;
+use super::pod::PodBuilder;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
 use super::{API_VERSION, CONTROLLER_UID_LABEL, FAILURE_ANNOTATION, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Change, Source};
+use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::{WriteError, message};
 use crate::runtime::events::{EventText, Regarding};
 use crate::runtime::identity::{ResourceVersion, Uid};
-use crate::runtime::kit::Kit;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, WriteKind};
-use crate::runtime::writes::{delete_params, patch_params, post_params};
+use crate::runtime::write_gate::{delete_params, patch_params, post_params};
 
 /// How long a node may take to give a log away: its Job's end waits for it.
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 /// As much of a log is read; more does not fit into the annotation.
-const LOG_MOST: i64 = 64 * 1024;
+const MAX_LOG_BYTES: i64 = 64 * 1024;
 
 /// What a step needs to be carried out.
-pub struct Actor {
+pub struct StepExecutor {
     /// The connection, the gate of writes, where events go.
-    pub kit: Kit,
+    pub context: ControllerContext,
     /// Where what happened is counted.
     pub metrics: JobMetrics,
     /// How many last lines of a log are kept with a Job that fails.
     pub log_tail: u32,
     /// Pods we are deleting uncounted.
-    pub given_up: Mutex<HashSet<Uid>>,
+    pub uncounted_deletions: Mutex<HashSet<Uid>>,
     /// All Jobs.
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that may be a Job's.
@@ -60,9 +60,9 @@ pub struct Actor {
 
 /// What of a step did not succeed.
 #[derive(Debug)]
-pub enum Failure {
+pub enum StepError {
     /// These writes failed; the step's others did not.
-    Writes(Vec<Failed>),
+    Writes(Vec<FailedWrite>),
     /// The Job has changed since it was read; the cache holds it as it is now.
     Changed,
     /// Anything else.
@@ -71,7 +71,7 @@ pub enum Failure {
 
 /// A write that failed.
 #[derive(Debug)]
-pub struct Failed {
+pub struct FailedWrite {
     /// The kind of write.
     pub cause: WriteKind,
     /// The pod that it was to change; none for a creation, and for the Job itself.
@@ -80,37 +80,37 @@ pub struct Failed {
     pub error: WriteError,
 }
 
-impl Failed {
+impl FailedWrite {
     fn new(cause: WriteKind, pod: &PodView, error: WriteError) -> Self {
         Self { cause, pod: Some(pod.identity.uid.clone()), error }
     }
 }
 
 /// Of several failures, none is a success.
-fn all(results: impl IntoIterator<Item = Result<(), Failed>>) -> Result<(), Failure> {
-    let failed: Vec<Failed> = results.into_iter().filter_map(Result::err).collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failure::Writes(failed)) }
+fn all(results: impl IntoIterator<Item = Result<(), FailedWrite>>) -> Result<(), StepError> {
+    let failed: Vec<FailedWrite> = results.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(StepError::Writes(failed)) }
 }
 
-impl Actor {
+impl StepExecutor {
     /// Carries out a step for this Job.
-    pub async fn act(&self, job: &JobView, step: Step) -> Result<(), Failure> {
+    pub async fn execute(&self, job: &JobView, step: Step) -> Result<(), StepError> {
         match step {
-            Step::Nothing => Ok(()),
-            Step::Refuse(event) => {
-                self.tell(job, event);
+            Step::None => Ok(()),
+            Step::RejectInvalid(event) => {
+                self.record_event(job, event);
                 Ok(())
             }
-            Step::Claim { adopt, release } => self.claim(job, &adopt, &release).await,
+            Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
             Step::CreatePods { pods, reason } => {
-                let failed = |error| Failure::Writes(vec![Failed { cause: CREATE, pod: None, error }]);
+                let failed = |error| StepError::Writes(vec![FailedWrite { cause: CREATE, pod: None, error }]);
                 self.create_pods(job, &pods, reason).await.map_err(failed)
             }
             Step::DeletePods { pods, uncounted } => {
                 let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
                 all(join_all(deletions).await)
             }
-            Step::Untrack(pods) => {
+            Step::RemoveFinalizers(pods) => {
                 let removals = pods.iter().map(|pod| async {
                     self.untrack_of(job, pod).await?;
                     self.metrics.untracked(job, pod);
@@ -118,30 +118,35 @@ impl Actor {
                 });
                 all(join_all(removals).await)
             }
-            Step::TellWaiting { waiting, event } => {
+            Step::PublishWaiting { waiting, event } => {
                 let text = serde_json::to_string(&waiting).unwrap_or_default();
                 let patch = json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}});
-                self.patch_status(job, WAITING, patch, |written| written.standing.waiting.is_some()).await?;
-                event.into_iter().for_each(|event| self.tell(job, event));
+                self.patch_status(job, WAITING, patch, |written| written.admission_info.published_waiting.is_some())
+                    .await?;
+                event.into_iter().for_each(|event| self.record_event(job, event));
                 Ok(())
             }
-            Step::WithdrawWaiting => {
+            Step::RemoveWaiting => {
                 let patch = json!({"metadata": {"annotations": {WAITING_ANNOTATION: null}}});
-                self.patch_status(job, WAITING, patch, |written| written.standing.waiting.is_none()).await
+                self.patch_status(job, WAITING, patch, |written| written.admission_info.published_waiting.is_none())
+                    .await
             }
             Step::WriteStatus { status, events, mut report } => {
                 if let Some(report) = &mut report {
                     report.log = self.last_lines(job, report).await;
                 }
                 self.write_status(job, &status, report.as_deref()).await?;
-                events.into_iter().chain(report.map(|report| report.event())).for_each(|event| self.tell(job, event));
+                events
+                    .into_iter()
+                    .chain(report.map(|report| report.event()))
+                    .for_each(|event| self.record_event(job, event));
                 Ok(())
             }
         }
     }
 
     /// Removes the tracking finalizer from these pods, whose Job is gone.
-    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> Vec<Failed> {
+    pub async fn untrack(&self, pods: &[Arc<PodView>]) -> Vec<FailedWrite> {
         let removals = pods
             .iter()
             .map(|pod| async { self.untrack_pod(pod).await.map_err(|error| self.failed_on_pod(UNTRACK, pod, error)) });
@@ -149,34 +154,34 @@ impl Actor {
     }
 
     /// Records that a write failed: in an event on the Job and in the log, unless no policy has to do with it.
-    fn failed(&self, job: &JobView, cause: WriteKind, pod: Option<&PodView>, error: WriteError) -> Failed {
+    fn failed(&self, job: &JobView, cause: WriteKind, pod: Option<&PodView>, error: WriteError) -> FailedWrite {
         let identity = &job.identity;
         let name = pod.map(|pod| &*pod.identity.name);
-        if !error.is_stopping() && !error.is_namespace_terminating() {
+        if !error.is_gate_closed() && !error.is_namespace_terminating() {
             // The built-in controller reports every failed creation and deletion, whatever its cause.
             if error.is_refusal() || cause == CREATE || cause == DELETE {
-                self.tell(job, refusals::event(cause, name, &error));
+                self.record_event(job, refusals::event(cause, name, &error));
             }
             tracing::warn!(namespace = %identity.namespace, job = %identity.name, pod = name, reason = cause.reason, %error, "a write failed");
         }
-        Failed { cause, pod: pod.map(|pod| pod.identity.uid.clone()), error }
+        FailedWrite { cause, pod: pod.map(|pod| pod.identity.uid.clone()), error }
     }
 
     /// Records that a write to a pod without a Job failed: in an event on the pod and in the log.
-    fn failed_on_pod(&self, cause: WriteKind, pod: &PodView, error: WriteError) -> Failed {
+    fn failed_on_pod(&self, cause: WriteKind, pod: &PodView, error: WriteError) -> FailedWrite {
         let identity = &pod.identity;
-        if !error.is_stopping() && !error.is_namespace_terminating() {
+        if !error.is_gate_closed() && !error.is_namespace_terminating() {
             if error.is_refusal() {
                 let regarding = Regarding { api_version: "v1", kind: "Pod", identity: identity.clone() };
-                self.kit.recorder.publish(regarding, refusals::event(cause, Some(&identity.name), &error));
+                self.context.recorder.publish(regarding, refusals::event(cause, Some(&identity.name), &error));
             }
             tracing::warn!(namespace = %identity.namespace, pod = %identity.name, reason = cause.reason, %error, "a write failed");
         }
-        Failed::new(cause, pod, error)
+        FailedWrite::new(cause, pod, error)
     }
 
     /// Reads from the API server itself which pods of this Job there are: a creation may have succeeded unheard.
-    pub async fn recount(&self, job: &JobView) -> kube::Result<()> {
+    pub async fn relist_pods(&self, job: &JobView) -> kube::Result<()> {
         let Some(selector) = &job.spec.selector else { return Ok(()) };
         let pods: Api<WirePod> = self.namespaced(job);
         let list = kube::api::ListParams::default().labels(&selector.to_string());
@@ -189,13 +194,13 @@ impl Actor {
     /// The Job with this UID as the API server has it now; none if it is gone. It is not put into the cache: of a Job that
     /// is new to us the watch has to tell.
     pub async fn read(&self, namespace: &str, name: &str, uid: &Uid) -> kube::Result<Option<JobView>> {
-        let jobs: Api<WireJob> = Api::namespaced(self.kit.client.clone(), namespace);
+        let jobs: Api<WireJob> = Api::namespaced(self.context.client.clone(), namespace);
         let found = jobs.get_opt(name).await?.and_then(JobView::parse);
         Ok(found.filter(|found| found.identity.uid == *uid))
     }
 
     /// The Job as the API server has it now; none if it is gone, which the cache then knows.
-    async fn look_again(&self, job: &JobView) -> kube::Result<Option<JobView>> {
+    async fn refresh_job(&self, job: &JobView) -> kube::Result<Option<JobView>> {
         let found = self.read(&job.identity.namespace, &job.identity.name, &job.identity.uid).await?;
         match &found {
             Some(found) => self.jobs.apply(found.clone(), Source::Answer),
@@ -205,18 +210,18 @@ impl Actor {
     }
 
     /// The last lines of the log of the container to blame, if they are wanted and can be had soon.
-    async fn last_lines(&self, job: &JobView, report: &Report) -> Vec<String> {
+    async fn last_lines(&self, job: &JobView, report: &FailureReport) -> Vec<String> {
         let Some(container) = report.cause.container.clone().filter(|_| self.log_tail > 0) else { return Vec::new() };
         let pods: Api<k8s_openapi::api::core::v1::Pod> = self.namespaced(job);
         let lines = LogParams {
             container: Some(container),
             tail_lines: Some(self.log_tail.into()),
-            limit_bytes: Some(LOG_MOST),
+            limit_bytes: Some(MAX_LOG_BYTES),
             // Of a container that was started again, the one before is to blame.
             previous: report.unfinished && report.cause.exit_code.is_some(),
             ..LogParams::default()
         };
-        let log = tokio::time::timeout(LOG_PATIENCE, pods.logs(&report.pod, &lines)).await;
+        let log = tokio::time::timeout(LOG_TIMEOUT, pods.logs(&report.pod, &lines)).await;
         match log {
             Ok(Ok(log)) => log.lines().map(str::to_owned).collect(),
             Ok(Err(error)) => {
@@ -231,28 +236,28 @@ impl Actor {
     }
 
     /// Tells people of something about this Job.
-    pub fn tell(&self, job: &JobView, event: EventText) {
+    pub fn record_event(&self, job: &JobView, event: EventText) {
         let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
-        self.kit.recorder.publish(regarding, event);
+        self.context.recorder.publish(regarding, event);
     }
 
     fn namespaced<K>(&self, job: &JobView) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Api::namespaced(self.kit.client.clone(), &job.identity.namespace)
+        Api::namespaced(self.context.client.clone(), &job.identity.namespace)
     }
 
     /// Slow start: 1, 2, 4, … at once, and none after a batch in which one was refused, so that a quota that is used
     /// up costs few requests.
     async fn create_pods(&self, job: &JobView, pods: &[NewPod], reason: CreationReason) -> Result<(), WriteError> {
-        let blueprint = Blueprint::new(job).map_err(kube::Error::SerdeError)?;
+        let builder = PodBuilder::new(job).map_err(kube::Error::SerdeError)?;
         let mut left = pods;
         let mut batch = 1;
         while !left.is_empty() {
             let (now, later) = left.split_at(left.len().min(batch));
             let creations = now.iter().map(|new| async {
-                let body = blueprint.pod(new).map_err(kube::Error::SerdeError)?;
+                let body = builder.pod(new).map_err(kube::Error::SerdeError)?;
                 let result = self.create_pod(job, new, body).await;
                 self.metrics.pod_created(reason, result.is_ok());
                 result
@@ -268,15 +273,15 @@ impl Actor {
         let path = format!("/api/v1/namespaces/{}/pods", job.identity.namespace);
         let create = async {
             let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.kit.client.request::<WirePod>(request).await
+            self.context.client.request::<WirePod>(request).await
         };
-        match self.kit.writes.run(create).await {
+        match self.context.write_gate.run(create).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
                 let altered = creation::altered(job, new, &created);
                 let flawed = altered.and_then(|altered| Some((altered, PodView::parse(created.clone())?)));
                 self.take_pod(created);
-                self.tell(job, EventText::normal("SuccessfulCreate", format!("Created pod: {name}")));
+                self.record_event(job, EventText::normal("SuccessfulCreate", format!("Created pod: {name}")));
                 match flawed {
                     Some((altered, pod)) => self.repair(job, &pod, altered).await,
                     None => Ok(()),
@@ -296,10 +301,10 @@ impl Actor {
             let patch = json!({"metadata": {"uid": pod.identity.uid, "finalizers": [TRACKING_FINALIZER]}});
             match self.patch_pod(pod, &patch, |pod| creation::is_tracked(&pod.metadata)).await {
                 Ok(()) => {
-                    self.tell(job, EventText::warning("FinalizerMissing", creation::REPAIRED));
+                    self.record_event(job, EventText::warning("FinalizerMissing", creation::REPAIRED));
                     return Ok(());
                 }
-                Err(error) if error.is_stopping() => return Err(error),
+                Err(error) if error.is_gate_closed() => return Err(error),
                 Err(_) => {}
             }
         }
@@ -309,12 +314,12 @@ impl Actor {
         Err(error)
     }
 
-    async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), Failed> {
+    async fn delete_pod(&self, job: &JobView, pod: &PodView, uncounted: bool) -> Result<(), FailedWrite> {
         if !uncounted {
             return self.request_deletion(job, pod).await;
         }
         let uid = &pod.identity.uid;
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone());
+        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone());
         let untracked = if pod.tracked { self.untrack_of(job, pod).await } else { Ok(()) };
         let result = match untracked {
             Ok(()) => self.request_deletion(job, pod).await,
@@ -322,16 +327,16 @@ impl Actor {
         };
         if self.pods.get(uid).is_none() {
             // It was gone before it was given up, so no event follows.
-            self.end_giving_up(uid);
+            self.forget_uncounted_deletion(uid);
         }
         result
     }
 
-    async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
+    async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.namespaced(job);
         let params = delete_params(&identity.uid, None);
-        match self.kit.writes.run(pods.delete(&identity.name, &params)).await {
+        match self.context.write_gate.run(pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.take_pod(deleted),
             Ok(Either::Right(_)) => self.drop_pod(pod),
             Err(error) => {
@@ -341,7 +346,7 @@ impl Actor {
                 return Err(self.failed(job, DELETE, Some(pod), error));
             }
         }
-        self.tell(job, EventText::normal("SuccessfulDelete", format!("Deleted pod: {}", identity.name)));
+        self.record_event(job, EventText::normal("SuccessfulDelete", format!("Deleted pod: {}", identity.name)));
         Ok(())
     }
 
@@ -354,7 +359,7 @@ impl Actor {
         removed.map_err(|error| self.failed_on_pod(UNTRACK, pod, error).error)
     }
 
-    async fn untrack_of(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
+    async fn untrack_of(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         self.untrack_pod(pod).await.map_err(|error| self.failed(job, UNTRACK, Some(pod), error))
     }
 
@@ -372,9 +377,9 @@ impl Actor {
         took_effect: impl Fn(&WirePod) -> bool,
     ) -> Result<(), WriteError> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
+        let pods: Api<WirePod> = Api::namespaced(self.context.client.clone(), &identity.namespace);
         let patch = Patch::Strategic(patch);
-        match self.kit.writes.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
+        match self.context.write_gate.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
                 let took_effect = took_effect(&patched);
                 self.take_pod(patched);
@@ -393,7 +398,7 @@ impl Actor {
             return false;
         }
         let identity = &pod.identity;
-        let pods: Api<WirePod> = Api::namespaced(self.kit.client.clone(), &identity.namespace);
+        let pods: Api<WirePod> = Api::namespaced(self.context.client.clone(), &identity.namespace);
         let Ok(found) = pods.get_opt(&identity.name).await else { return false };
         let found = found.filter(|found| found.metadata.uid.as_deref() == Some(identity.uid.as_str()));
         let Some(found) = found else {
@@ -411,14 +416,14 @@ impl Actor {
         let no_grace = pod.metadata.deletion_grace_period_seconds == Some(0);
         let Some(pod) = PodView::parse(pod) else { return };
         let uid = pod.identity.uid.clone();
-        let last_news = !pod.tracked && !self.is_watched(&pod);
-        if pod.deleting && no_grace && !pod.held {
+        let is_final_update = !pod.tracked && !self.is_watched(&pod);
+        if pod.deleting && no_grace && !pod.has_finalizers {
             // Nothing keeps it: the answer is the last that is heard of it.
             self.drop_pod(&pod);
         } else if let Some(change) = self.pods.apply(pod, Source::Answer) {
             self.metrics.pod_changed(&change);
-            self.tell_owners(&change);
-            if last_news {
+            self.enqueue_owners(&change);
+            if is_final_update {
                 // It would stay here as it is now for ever.
                 self.forget_pod(&uid);
             }
@@ -432,7 +437,7 @@ impl Actor {
 
     /// Lets go of a pod that exists but is none of our business.
     pub fn forget_pod(&self, uid: &Uid) {
-        self.end_giving_up(uid);
+        self.forget_uncounted_deletion(uid);
         if let Some(change) = self.pods.forget(uid) {
             self.metrics.pod_changed(&change);
         }
@@ -440,7 +445,7 @@ impl Actor {
 
     /// What an answer says first, the watch does not say again: a pod that has lost its owner, or has another, concerns
     /// more than the Job at hand.
-    fn tell_owners(&self, change: &Change<PodView>) {
+    fn enqueue_owners(&self, change: &Change<PodView>) {
         let owner = |pod: &Option<Arc<PodView>>| pod.as_ref().and_then(|pod| pod.owner.clone());
         let (before, after) = (owner(&change.before), owner(&change.after));
         if change.before.is_some() && before != after {
@@ -454,36 +459,36 @@ impl Actor {
     }
 
     /// Forgets which pods we were deleting.
-    pub fn forget_given_up(&self) {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    pub fn clear_uncounted_deletions(&self) {
+        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Whether we are deleting this pod uncounted.
-    pub fn is_given_up(&self, pod: &Uid) -> bool {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).contains(pod)
+    pub fn is_deleted_uncounted(&self, pod: &Uid) -> bool {
+        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).contains(pod)
     }
 
     /// Forgets that we were deleting a pod.
-    pub fn end_giving_up(&self, pod: &Uid) {
-        self.given_up.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
+    pub fn forget_uncounted_deletion(&self, pod: &Uid) {
+        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
     }
 
     /// Takes note that a pod is gone.
     fn drop_pod(&self, pod: &PodView) {
-        self.end_giving_up(&pod.identity.uid);
+        self.forget_uncounted_deletion(&pod.identity.uid);
         if let Some(change) = self.pods.remove(&pod.identity.uid) {
             self.metrics.pod_changed(&change);
         }
     }
 
-    async fn claim(&self, job: &JobView, adopt: &[Arc<PodView>], release: &[Arc<PodView>]) -> Result<(), Failure> {
+    async fn claim(&self, job: &JobView, adopt: &[Arc<PodView>], release: &[Arc<PodView>]) -> Result<(), StepError> {
         let releases = release.iter().map(|pod| self.release(job, pod));
         all(join_all(releases).await)?;
         if adopt.is_empty() {
             return Ok(());
         }
         // The cache may not know yet that the Job is being deleted; its pods would then be kept from the garbage collector.
-        let fresh = self.look_again(job).await.map_err(|error| Failure::Other(error.into()))?;
+        let fresh = self.refresh_job(job).await.map_err(|error| StepError::Other(error.into()))?;
         if fresh.is_none_or(|fresh| fresh.deleting) {
             return Ok(());
         }
@@ -492,7 +497,7 @@ impl Actor {
     }
 
     /// Makes a pod the Job's, if it is still as we know it: in another version it may have other labels.
-    async fn adopt(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
+    async fn adopt(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         let patch = json!({"metadata": {
             "uid": pod.identity.uid,
             "resourceVersion": pod.identity.resource_version.to_string(),
@@ -505,7 +510,7 @@ impl Actor {
         adopted.map_err(|error| self.failed(job, ADOPT, Some(pod), error))
     }
 
-    async fn release(&self, job: &JobView, pod: &PodView) -> Result<(), Failed> {
+    async fn release(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         let patch = json!({"metadata": {
             "uid": pod.identity.uid,
             "ownerReferences": [{"$patch": "delete", "uid": job.identity.uid}],
@@ -516,7 +521,12 @@ impl Actor {
     }
 
     /// Stores a status.
-    async fn write_status(&self, job: &JobView, status: &JobStatus, report: Option<&Report>) -> Result<(), Failure> {
+    async fn write_status(
+        &self,
+        job: &JobView,
+        status: &JobStatus,
+        report: Option<&FailureReport>,
+    ) -> Result<(), StepError> {
         let mut patch = json!({"status": status.to_patch()});
         // With the status they take no request and no permission more.
         if let Some(report) = report {
@@ -524,7 +534,7 @@ impl Actor {
         }
         // Of a started Job, the annotation says that it has no place; it stays until the Job is admitted again.
         let starts = status.start_time.is_some() && job.status.start_time.is_none();
-        if job.standing.waiting.is_some() && (starts || status.has_outcome()) {
+        if job.admission_info.published_waiting.is_some() && (starts || status.has_outcome()) {
             patch["metadata"]["annotations"][WAITING_ANNOTATION] = Value::Null;
         }
         let is_stored = |written: &JobView| written.status != job.status || *status == job.status;
@@ -541,14 +551,14 @@ impl Actor {
         cause: WriteKind,
         mut patch: Value,
         took_effect: impl Fn(&JobView) -> bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), StepError> {
         let identity = &job.identity;
         patch["metadata"]["uid"] = json!(identity.uid);
         patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
         let jobs: Api<WireJob> = self.namespaced(job);
         let patch = Patch::Merge(&patch);
         let params = patch_params();
-        match self.kit.writes.run(jobs.patch_status(&identity.name, &params, &patch)).await {
+        match self.context.write_gate.run(jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
                 let Some(written) = JobView::parse(written) else { return Ok(()) };
                 let took_effect = took_effect(&written);
@@ -556,18 +566,18 @@ impl Actor {
                 if took_effect {
                     return Ok(());
                 }
-                Err(Failure::Writes(vec![self.failed(job, cause, None, WriteError::Altered(creation::REVERTED))]))
+                Err(StepError::Writes(vec![self.failed(job, cause, None, WriteError::Altered(creation::REVERTED))]))
             }
             Err(error) => {
                 if error.is_conflict() || error.is_not_found() {
-                    let fresh = self.look_again(job).await.map_err(|error| Failure::Other(error.into()))?;
+                    let fresh = self.refresh_job(job).await.map_err(|error| StepError::Other(error.into()))?;
                     let known = identity.resource_version;
                     // A webhook may answer with any code: only another version, or none, is a conflict.
                     if fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {
-                        return Err(Failure::Changed);
+                        return Err(StepError::Changed);
                     }
                 }
-                Err(Failure::Writes(vec![self.failed(job, cause, None, error)]))
+                Err(StepError::Writes(vec![self.failed(job, cause, None, error)]))
             }
         }
     }
@@ -576,8 +586,8 @@ impl Actor {
 /// The first error, but that something may have been done unheard goes before all else.
 fn first_error(results: Vec<Result<(), WriteError>>) -> Result<(), WriteError> {
     let mut errors: Vec<WriteError> = results.into_iter().filter_map(Result::err).collect();
-    let telling = errors.iter().position(WriteError::is_ambiguous).unwrap_or_default();
-    if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(telling)) }
+    let preferred = errors.iter().position(WriteError::is_ambiguous).unwrap_or_default();
+    if errors.is_empty() { Ok(()) } else { Err(errors.swap_remove(preferred)) }
 }
 
 #[cfg(test)]
@@ -586,9 +596,9 @@ mod tests {
 
     #[test]
     fn that_something_may_have_been_done_unheard_goes_before_what_was_refused() {
-        let both = || vec![Ok(()), Err(WriteError::Stopping), Err(WriteError::Cut), Ok(())];
-        assert!(matches!(first_error(both()), Err(WriteError::Cut)));
-        assert!(matches!(first_error(both().into_iter().take(2).collect()), Err(WriteError::Stopping)));
+        let both = || vec![Ok(()), Err(WriteError::Closed), Err(WriteError::Aborted), Ok(())];
+        assert!(matches!(first_error(both()), Err(WriteError::Aborted)));
+        assert!(matches!(first_error(both().into_iter().take(2).collect()), Err(WriteError::Closed)));
         assert!(first_error(vec![Ok(())]).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
-use super::pod_failure_policy::{Verdict, verdict};
+use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use crate::job::index::CompletionIndex;
 use crate::job::status::{FAILED, FAILURE_TARGET, JobStatus};
@@ -16,12 +16,12 @@ use crate::runtime::events::EventText;
 use crate::runtime::text::{beginning, ending};
 
 /// The annotation's size at most, in bytes.
-pub const REPORT_MOST: usize = 4096;
+pub const MAX_REPORT_BYTES: usize = 4096;
 
 /// Why a Job failed, as `jobwright.dev/failure` has it in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Report {
+pub struct FailureReport {
     /// The pod to blame.
     pub pod: String,
     /// Its completion index, if it has one.
@@ -48,7 +48,7 @@ fn is_zero(number: &i64) -> bool {
 
 /// Puts into a step that stores the Job's failure why it fails. `pods` are its pods, those included that are counted and
 /// let go.
-pub fn explain(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<PodView>>) {
+pub fn attach(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<PodView>>) {
     if is_due(job, step)
         && let Step::WriteStatus { report: why, .. } = step
     {
@@ -60,8 +60,8 @@ pub fn explain(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<Po
 /// there; where somebody else set that, and did not say why, the end has to do.
 pub fn is_due(job: &JobView, step: &Step) -> bool {
     let Step::WriteStatus { status, .. } = step else { return false };
-    let turns = |type_| is_true(status, type_) && !is_true(&job.status, type_);
-    turns(FAILURE_TARGET) || turns(FAILED) && !job.says_why
+    let becomes_true = |type_| is_true(status, type_) && !is_true(&job.status, type_);
+    becomes_true(FAILURE_TARGET) || becomes_true(FAILED) && !job.has_failure_report
 }
 
 fn is_true(status: &JobStatus, type_: &str) -> bool {
@@ -71,15 +71,16 @@ fn is_true(status: &JobStatus, type_: &str) -> bool {
 /// What these pods, the Job's own, say of its failure. None if there is none to blame.
 ///
 /// The pod that a failure policy names comes first, then the failed one that ended last, then one that never ended.
-pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<Report> {
+pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<FailureReport> {
     let own = || pods.iter().filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.identity.uid));
     let failed = || own().filter(|pod| is_failed(job, pod));
-    let named = || failed().find(|pod| matches!(verdict(job, pod), Verdict::FailJob(_)));
-    let counted = || failed().filter(|pod| verdict(job, pod) != Verdict::Ignore).max_by_key(|pod| newest(pod));
-    let held =
+    let named = || failed().find(|pod| matches!(policy_decision(job, pod), PolicyDecision::FailJob(_)));
+    let counted =
+        || failed().filter(|pod| policy_decision(job, pod) != PolicyDecision::Ignore).max_by_key(|pod| newest(pod));
+    let unfinished =
         || own().filter(|pod| !pod.is_ended()).max_by_key(|pod| (pod.cause.is_some(), pod.restarts, newest(pod)));
-    let pod = named().or_else(counted).or_else(held)?;
-    Some(Report {
+    let pod = named().or_else(counted).or_else(unfinished)?;
+    Some(FailureReport {
         pod: pod.identity.name.to_string(),
         index: job.index_of(pod),
         unfinished: !pod.is_ended(),
@@ -96,14 +97,14 @@ fn newest(pod: &PodView) -> impl Ord + use<> {
     (at, pod.tracked, pod.identity.resource_version)
 }
 
-impl Report {
-    /// The annotation's text: JSON of at most [`REPORT_MOST`] bytes, with as many of the log's last lines as fit.
+impl FailureReport {
+    /// The annotation's text: JSON of at most [`MAX_REPORT_BYTES`] bytes, with as many of the log's last lines as fit.
     pub fn to_text(&self) -> String {
         let mut report = self.clone();
         report.log.clear();
-        while report.json().len() > REPORT_MOST && report.shorten() {}
+        while report.json().len() > MAX_REPORT_BYTES && report.shorten() {}
         // `,"log":[]`; each line costs its JSON and a comma.
-        let mut left = REPORT_MOST.saturating_sub(report.json().len() + 9);
+        let mut left = MAX_REPORT_BYTES.saturating_sub(report.json().len() + 9);
         for line in self.log.iter().rev() {
             let size = serde_json::to_string(line).map_or(usize::MAX, |json| json.len() + 1);
             if size <= left {
@@ -187,7 +188,7 @@ mod tests {
         }
     }
 
-    fn blamed(job: &Job, pods: &[Pod]) -> Option<Report> {
+    fn blamed(job: &Job, pods: &[Pod]) -> Option<FailureReport> {
         report(&job.view, &views(pods))
     }
 
@@ -210,8 +211,9 @@ mod tests {
         let pods = [pod("a").running(1), pod("b").running(1).restarts(3).cause(because(2, "Error"))];
         let report = blamed(&Job::new().indexed(2), &pods).unwrap();
         assert_eq!((&*report.pod, report.unfinished, report.restarts), ("b", true, 3));
-        let held = Cause { reason: "Unschedulable".to_owned(), message: "0/3 nodes".to_owned(), ..Cause::default() };
-        let report = blamed(&Job::new().indexed(2), &[pod("a").index(1).cause(held)]).unwrap();
+        let unfinished =
+            Cause { reason: "Unschedulable".to_owned(), message: "0/3 nodes".to_owned(), ..Cause::default() };
+        let report = blamed(&Job::new().indexed(2), &[pod("a").index(1).cause(unfinished)]).unwrap();
         assert_eq!(report.event().message, "Pod a (index 1): had not ended (Unschedulable): 0/3 nodes");
         assert_eq!(blamed(&Job::new(), &[pod("a").succeeded(3)]), None);
         assert_eq!(blamed(&Job::new(), &[]), None);
@@ -225,7 +227,7 @@ mod tests {
         let mut ending = Job::new().started(0).condition(FAILURE_TARGET);
         let step = ending.decide(&[]).step;
         assert!(is_due(&ending.view, &step), "{step:?}");
-        ending.view.says_why = true;
+        ending.view.has_failure_report = true;
         assert!(!is_due(&ending.view, &step));
         let running = Job::new().started(0);
         assert!(!is_due(&running.view, &running.decide(&[pod("a").running(1)]).step));
@@ -236,9 +238,13 @@ mod tests {
         let mut report = blamed(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
         report.log = (0..200).map(|line| format!("line {line} {}", "\u{1}".repeat(30))).collect();
         let text = report.to_text();
-        assert!(text.len() <= REPORT_MOST && text.contains("line 199") && !text.contains("line 0 "), "{}", text.len());
+        assert!(
+            text.len() <= MAX_REPORT_BYTES && text.contains("line 199") && !text.contains("line 0 "),
+            "{}",
+            text.len()
+        );
         report.cause.message = "\u{1}".repeat(1024);
-        assert!(report.to_text().len() <= REPORT_MOST);
+        assert!(report.to_text().len() <= MAX_REPORT_BYTES);
     }
 
     #[test]
@@ -246,7 +252,7 @@ mod tests {
         let mut report = blamed(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
         report.log = vec![format!("{} the end", "ü".repeat(50_000))];
         let text = report.to_text();
-        assert!(text.len() <= REPORT_MOST && text.contains("üü the end"), "{text}");
+        assert!(text.len() <= MAX_REPORT_BYTES && text.contains("üü the end"), "{text}");
     }
 
     fn text() -> impl Strategy<Value = String> {
@@ -264,12 +270,12 @@ mod tests {
             log in prop::collection::vec(text(), 0..8),
         ) {
             let cause = Cause { container, reason, message, disruption, exit_code: Some(-1), ..Cause::default() };
-            let report = Report { pod, index: Some(u32::MAX), cause, log, ..Report::default() };
+            let report = FailureReport { pod, index: Some(u32::MAX), cause, log, ..FailureReport::default() };
             let text = report.to_text();
-            prop_assert!(text.len() <= REPORT_MOST, "{}", text.len());
-            let read: Report = serde_json::from_str(&text).unwrap();
+            prop_assert!(text.len() <= MAX_REPORT_BYTES, "{}", text.len());
+            let read: FailureReport = serde_json::from_str(&text).unwrap();
             let whole = serde_json::to_string(&report).unwrap();
-            prop_assert!(whole.len() > REPORT_MOST || read == report, "nothing is lost that fits");
+            prop_assert!(whole.len() > MAX_REPORT_BYTES || read == report, "nothing is lost that fits");
             if read.pod == report.pod && report.cause == read.cause {
                 let kept = read.log.iter().rev().zip(report.log.iter().rev());
                 prop_assert!(kept.clone().all(|(kept, line)| line.ends_with(kept.as_str())));

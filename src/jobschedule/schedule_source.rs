@@ -8,16 +8,16 @@ use super::view::{JobScheduleView, Stored, WireJobSchedule};
 use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, names, runs};
 use crate::cronjob::decide::Due;
 use crate::cronjob::job;
-use crate::cronjob::scheduled::{Ended, Scheduled};
+use crate::cronjob::schedule_source::{EndedRun, ScheduleSource};
 use crate::cronjob::view::{CronJobStatus, CronJobView};
 
-impl Scheduled for JobScheduleView {
+impl ScheduleSource for JobScheduleView {
     type Wire = WireJobSchedule;
 
     const API_VERSION: &'static str = API_VERSION;
     const KIND: &'static str = KIND;
     const NAME: &'static str = "jobschedule";
-    const KEEPS_RUNS: bool = true;
+    const RECORDS_HISTORY: bool = true;
 
     fn parse(wire: WireJobSchedule) -> Option<Self> {
         Self::parse(wire)
@@ -41,11 +41,11 @@ impl Scheduled for JobScheduleView {
     }
 
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
-        let owner = job::Owner { api_version: API_VERSION, kind: KIND };
+        let owner = job::OwnerKind { api_version: API_VERSION, kind: KIND };
         job::from_template(&self.base, owner, name, scheduled, Some(SCHEDULED_VARIABLE))
     }
 
-    fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value> {
+    fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value> {
         let next = decide::next(self, status, now).map(|next| self.told(next));
         let history = runs::added(&self.stored.history, ended, self.history_limit, now);
         let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::job::limit::{JOBSET_LABEL, PRIORITY_ANNOTATION, Told, WAITING_ANNOTATION, kueue};
+use crate::job::limit::{JOBSET_LABEL, PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION, kueue};
 
 /// Labels that the API server generates; no limit selects by them, and each Job has others.
 const GENERATED: &[&str] =
@@ -22,7 +22,7 @@ pub type JobLabels = Arc<[(Box<str>, Box<str>)]>;
 
 /// What limits read from a Job's metadata.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct AdmissionInfo {
     /// Its labels, but for those that are generated from its name and UID.
     pub labels: JobLabels,
     /// When it was created.
@@ -30,14 +30,14 @@ pub struct Standing {
     /// Its priority; the highest is admitted first.
     pub priority: i32,
     /// What its annotation says that it waits for.
-    pub waiting: Option<Box<Told>>,
+    pub published_waiting: Option<Box<PublishedWaiting>>,
     /// Kueue manages the Job, or has admitted its owner.
-    pub in_queue: bool,
+    pub managed_by_kueue: bool,
     /// The owner whose Jobs may need each other, by kind and name.
     pub group: Option<Arc<str>>,
 }
 
-impl Standing {
+impl AdmissionInfo {
     /// Reads a Job's metadata. What cannot be read is left out.
     pub fn parse(metadata: &ObjectMeta) -> Self {
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
@@ -47,8 +47,8 @@ impl Standing {
             labels: own.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
             priority: annotation(PRIORITY_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or_default(),
-            waiting: annotation(WAITING_ANNOTATION).map(|text| Box::new(Told::parse(text))),
-            in_queue: kueue::manages_job(metadata.labels.as_ref(), metadata.annotations.as_ref()),
+            published_waiting: annotation(WAITING_ANNOTATION).map(|text| Box::new(PublishedWaiting::parse(text))),
+            managed_by_kueue: kueue::manages_job(metadata.labels.as_ref(), metadata.annotations.as_ref()),
             group: group(metadata),
         }
     }
@@ -72,28 +72,31 @@ mod tests {
 
     use super::*;
 
-    fn standing(metadata: Value) -> Standing {
-        Standing::parse(&serde_json::from_value(metadata).unwrap())
+    fn admission_info(metadata: Value) -> AdmissionInfo {
+        AdmissionInfo::parse(&serde_json::from_value(metadata).unwrap())
     }
 
     #[test]
     fn generated_labels_and_unreadable_annotations_are_left_out() {
-        let standing = standing(json!({
+        let admission_info = admission_info(json!({
             "labels": {"team": "a", "controller-uid": "u", "batch.kubernetes.io/job-name": "j"},
             "annotations": {PRIORITY_ANNOTATION: "high", WAITING_ANNOTATION: "no JSON"},
         }));
-        assert_eq!(*standing.labels, [("team".into(), "a".into())]);
-        assert_eq!((standing.priority, standing.waiting.as_deref()), (0, Some(&Told::default())));
-        assert_eq!((standing.in_queue, standing.group), (false, None));
+        assert_eq!(*admission_info.labels, [("team".into(), "a".into())]);
+        assert_eq!(
+            (admission_info.priority, admission_info.published_waiting.as_deref()),
+            (0, Some(&PublishedWaiting::default()))
+        );
+        assert_eq!((admission_info.managed_by_kueue, admission_info.group), (false, None));
     }
 
     #[test]
     fn jobs_of_one_owner_are_a_group_unless_a_schedule_owns_them() {
         let owned = |kind: &str| json!({"ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]});
-        assert_eq!(standing(owned("Workflow")).group.as_deref(), Some("Workflow o"));
-        assert_eq!(standing(owned("CronJob")).group, None);
-        assert_eq!(standing(owned("JobSchedule")).group, None);
+        assert_eq!(admission_info(owned("Workflow")).group.as_deref(), Some("Workflow o"));
+        assert_eq!(admission_info(owned("CronJob")).group, None);
+        assert_eq!(admission_info(owned("JobSchedule")).group, None);
         let labelled = json!({"labels": {JOBSET_LABEL: "train"}});
-        assert_eq!(standing(labelled).group.as_deref(), Some("JobSet train"));
+        assert_eq!(admission_info(labelled).group.as_deref(), Some("JobSet train"));
     }
 }

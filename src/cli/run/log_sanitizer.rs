@@ -7,14 +7,14 @@ const ESCAPE: u8 = 0x1b;
 
 /// Writes what comes in one go as one line: line breaks and other control characters within it are written as escapes, so
 /// that no name or message of a user's can look like a line of ours.
-pub struct OneLine<W> {
+pub struct LogSanitizer<W> {
     /// Where to.
     pub out: W,
     /// Lines are coloured, so what colours them stays.
     pub colours: bool,
 }
 
-impl<W: Write> Write for OneLine<W> {
+impl<W: Write> Write for LogSanitizer<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         let (line, end) = match text.strip_suffix(b"\n") {
             Some(line) => (line, "\n"),
@@ -68,7 +68,7 @@ mod tests {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || OneLine { out: writer.clone(), colours: false })
+            .with_writer(move || LogSanitizer { out: writer.clone(), colours: false })
             .with_ansi(false)
             .without_time()
             .finish();

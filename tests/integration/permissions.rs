@@ -9,7 +9,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use testbed::rights::Rights;
+use testbed::permissions::Rights;
 
 use crate::harness::*;
 use crate::metrics::get;

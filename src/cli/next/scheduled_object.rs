@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::ResourceExt;
 use thiserror::Error;
 
-use crate::cli::ask::{AskError, Place, Starter};
+use crate::cli::cluster::{ClusterContext, ClusterReadError, ScheduleRef};
 use crate::cronjob::schedule::{Schedule, ScheduleError};
 use crate::cronjob::zones;
 use crate::jobschedule::timetable::Timetable;
@@ -19,7 +19,7 @@ use crate::jobschedule::view;
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// What is asked about.
-pub struct Subject {
+pub struct ScheduledObject {
     /// The object, as kind/name; none for a schedule given as text.
     pub object: Option<String>,
     /// Its schedules, as they are written.
@@ -44,7 +44,7 @@ pub enum Due {
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub enum SubjectError {
+pub enum ScheduledObjectError {
     #[error("{of}: {error}")]
     Schedule { of: String, error: ScheduleError },
     #[error("{of}: no time zone {name:?} is known; write its IANA name, such as Europe/Paris")]
@@ -54,10 +54,10 @@ pub enum SubjectError {
     #[error("cannot read {}: {reason}; give -f a file with CronJob or JobSchedule manifests", .path.display())]
     File { path: PathBuf, reason: String },
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] ClusterReadError),
 }
 
-impl Subject {
+impl ScheduledObject {
     /// What messages call it.
     pub fn name(&self) -> String {
         self.object.clone().unwrap_or_else(|| of_schedule(&self.schedules.join(" ")))
@@ -67,7 +67,7 @@ impl Subject {
     ///
     /// # Errors
     /// There is no such schedule or zone.
-    pub fn of_text(schedule: &str, zone: Option<&str>) -> Result<Self, SubjectError> {
+    pub fn of_text(schedule: &str, zone: Option<&str>) -> Result<Self, ScheduledObjectError> {
         Self::plain(None, schedule, zone, false)
     }
 
@@ -75,18 +75,21 @@ impl Subject {
     ///
     /// # Errors
     /// It cannot be read, or what it says is not understood.
-    pub async fn of_cluster(starter: &Starter, place: &Place) -> Result<Self, SubjectError> {
-        let unreadable = place.unreadable(&starter.to_string());
-        match starter {
-            Starter::CronJob(name) => Self::of_cron_job(&place.api().get(name).await.map_err(unreadable)?),
-            Starter::JobSchedule(name) => {
-                let schedule = place.api().get(name).await.map_err(unreadable)?;
-                Self::of_job_schedule(&schedule, &place.namespace, Timestamp::now())
+    pub async fn of_cluster(
+        schedule_ref: &ScheduleRef,
+        context: &ClusterContext,
+    ) -> Result<Self, ScheduledObjectError> {
+        let unreadable = context.unreadable(&schedule_ref.to_string());
+        match schedule_ref {
+            ScheduleRef::CronJob(name) => Self::of_cron_job(&context.api().get(name).await.map_err(unreadable)?),
+            ScheduleRef::JobSchedule(name) => {
+                let schedule = context.api().get(name).await.map_err(unreadable)?;
+                Self::of_job_schedule(&schedule, &context.namespace, Timestamp::now())
             }
         }
     }
 
-    fn of_cron_job(cron_job: &CronJob) -> Result<Self, SubjectError> {
+    fn of_cron_job(cron_job: &CronJob) -> Result<Self, ScheduledObjectError> {
         let (name, spec) = (format!("cronjob/{}", cron_job.name_any()), &cron_job.spec);
         let mut subject =
             Self::plain(Some(name), &spec.schedule, spec.time_zone.as_deref(), spec.suspend == Some(true))?;
@@ -94,11 +97,18 @@ impl Subject {
         Ok(subject)
     }
 
-    fn plain(object: Option<String>, text: &str, zone: Option<&str>, suspended: bool) -> Result<Self, SubjectError> {
+    fn plain(
+        object: Option<String>,
+        text: &str,
+        zone: Option<&str>,
+        suspended: bool,
+    ) -> Result<Self, ScheduledObjectError> {
         let of = || object.clone().unwrap_or_else(|| of_schedule(text));
-        let schedule = Schedule::parse(text).map_err(|error| SubjectError::Schedule { of: of(), error })?;
+        let schedule = Schedule::parse(text).map_err(|error| ScheduledObjectError::Schedule { of: of(), error })?;
         let usual = match zone {
-            Some(zone) => zones::zone(zone).ok_or_else(|| SubjectError::Zone { of: of(), name: zone.to_owned() })?,
+            Some(zone) => {
+                zones::zone(zone).ok_or_else(|| ScheduledObjectError::Zone { of: of(), name: zone.to_owned() })?
+            }
             None => zones::local(),
         };
         let zone = schedule.zone(&usual).clone();
@@ -108,13 +118,13 @@ impl Subject {
 
     /// What a JobSchedule says; a manifest that names no namespace is taken to be for this one, and its object to be created
     /// at `from`.
-    fn of_job_schedule(schedule: &JobSchedule, namespace: &str, from: Timestamp) -> Result<Self, SubjectError> {
+    fn of_job_schedule(schedule: &JobSchedule, namespace: &str, from: Timestamp) -> Result<Self, ScheduledObjectError> {
         let name = format!("jobschedule/{}", schedule.name_any());
         let namespace = schedule.namespace().unwrap_or_else(|| namespace.to_owned());
         let who = format!("{namespace}/{}", schedule.name_any());
         let created = schedule.creation_timestamp().map(|time| time.0);
         let spec = &schedule.spec;
-        let wrong = |reason: String| SubjectError::JobSchedule { of: name.clone(), reason };
+        let wrong = |reason: String| ScheduledObjectError::JobSchedule { of: name.clone(), reason };
         let timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(&wrong)?;
         let mut notes = Vec::new();
         for (place, text) in spec.schedules.iter().enumerate() {
@@ -140,8 +150,12 @@ fn of_schedule(text: &str) -> String {
 ///
 /// # Errors
 /// It cannot be read, there are none in it, or what they say is not understood.
-pub fn of_file(path: &Path, namespace: Option<&str>, from: Timestamp) -> Result<Vec<Subject>, SubjectError> {
-    let unreadable = |reason: String| SubjectError::File { path: path.to_owned(), reason };
+pub fn of_file(
+    path: &Path,
+    namespace: Option<&str>,
+    from: Timestamp,
+) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
+    let unreadable = |reason: String| ScheduledObjectError::File { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
     let documents: Vec<serde_json::Value> =
         serde_saphyr::from_multiple(&text).map_err(|error| unreadable(error.to_string()))?;
@@ -149,10 +163,10 @@ pub fn of_file(path: &Path, namespace: Option<&str>, from: Timestamp) -> Result<
     for document in documents {
         let wrong = |error: serde_json::Error| unreadable(error.to_string());
         if document["kind"] == crate::cronjob::KIND {
-            subjects.push(Subject::of_cron_job(&serde_json::from_value(document).map_err(wrong)?)?);
+            subjects.push(ScheduledObject::of_cron_job(&serde_json::from_value(document).map_err(wrong)?)?);
         } else if document["kind"] == crate::jobschedule::KIND {
             let schedule = serde_json::from_value(document).map_err(wrong)?;
-            subjects.push(Subject::of_job_schedule(&schedule, namespace.unwrap_or(DEFAULT_NAMESPACE), from)?);
+            subjects.push(ScheduledObject::of_job_schedule(&schedule, namespace.unwrap_or(DEFAULT_NAMESPACE), from)?);
         }
     }
     if subjects.is_empty() {

@@ -15,29 +15,29 @@ pub struct Forbidden(Vec<Missing>);
 
 /// What is missing on one resource.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("{} {resource} {place}", .verbs.join(", "))]
+#[error("{} {resource} {scope}", .verbs.join(", "))]
 struct Missing {
     resource: &'static str,
-    place: String,
+    scope: String,
     verbs: Vec<&'static str>,
 }
 
 /// Rights that are asked for together.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct PermissionCheck {
     /// In this namespace; in all if none.
     pub namespace: Option<String>,
     /// On the object of this name; on all if none.
     pub name: Option<String>,
     /// Which.
-    pub rights: Vec<Right>,
+    pub permissions: Vec<Permission>,
 }
 
 /// A right that the controller needs: group, resource (with subresource), verb.
-pub type Right = (&'static str, &'static str, &'static str);
+pub type Permission = (&'static str, &'static str, &'static str);
 
 /// What the Job controller does.
-pub const JOB: &[Right] = &[
+pub const JOB: &[Permission] = &[
     ("batch", "jobs", "get"),
     ("batch", "jobs", "list"),
     ("batch", "jobs", "watch"),
@@ -55,7 +55,7 @@ pub const JOB: &[Right] = &[
 ];
 
 /// What the CronJob controller does.
-pub const CRON_JOB: &[Right] = &[
+pub const CRON_JOB: &[Permission] = &[
     ("batch", "cronjobs", "get"),
     ("batch", "cronjobs", "list"),
     ("batch", "cronjobs", "watch"),
@@ -71,7 +71,7 @@ pub const CRON_JOB: &[Right] = &[
 ];
 
 /// What the TTL controller does.
-pub const TTL: &[Right] = &[
+pub const TTL: &[Permission] = &[
     ("batch", "jobs", "get"),
     ("batch", "jobs", "list"),
     ("batch", "jobs", "watch"),
@@ -81,7 +81,7 @@ pub const TTL: &[Right] = &[
 ];
 
 /// What the JobSchedule controller does.
-pub const JOB_SCHEDULE: &[Right] = &[
+pub const JOB_SCHEDULE: &[Permission] = &[
     ("jobwright.dev", "jobschedules", "get"),
     ("jobwright.dev", "jobschedules", "list"),
     ("jobwright.dev", "jobschedules", "watch"),
@@ -97,16 +97,18 @@ pub const JOB_SCHEDULE: &[Right] = &[
 ];
 
 /// What is read of the namespaces' defaults.
-pub const NAMESPACES: &[Right] = &[("", "namespaces", "get"), ("", "namespaces", "list"), ("", "namespaces", "watch")];
+pub const NAMESPACES: &[Permission] =
+    &[("", "namespaces", "get"), ("", "namespaces", "list"), ("", "namespaces", "watch")];
 
 /// What heeding JobLimits takes.
-pub const JOB_LIMITS: &[Right] = &[("jobwright.dev", "joblimits", "list"), ("jobwright.dev", "joblimits", "watch")];
+pub const JOB_LIMITS: &[Permission] =
+    &[("jobwright.dev", "joblimits", "list"), ("jobwright.dev", "joblimits", "watch")];
 
 /// What keeping the last lines of a log takes.
-pub const LOGS: &[Right] = &[("", "pods/log", "get")];
+pub const LOGS: &[Permission] = &[("", "pods/log", "get")];
 
 /// What leader election does.
-pub const LEASE: &[Right] = &[
+pub const LEASE: &[Permission] = &[
     ("coordination.k8s.io", "leases", "get"),
     ("coordination.k8s.io", "leases", "list"),
     ("coordination.k8s.io", "leases", "watch"),
@@ -114,8 +116,8 @@ pub const LEASE: &[Right] = &[
     ("coordination.k8s.io", "leases", "update"),
 ];
 
-impl Asked {
-    fn place(&self) -> String {
+impl PermissionCheck {
+    fn scope(&self) -> String {
         match (&self.namespace, &self.name) {
             (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
             (Some(namespace), None) => format!("in namespace {namespace}"),
@@ -123,7 +125,7 @@ impl Asked {
         }
     }
 
-    fn review(&self, (group, resource, verb): Right) -> SelfSubjectAccessReview {
+    fn review(&self, (group, resource, verb): Permission) -> SelfSubjectAccessReview {
         let (plain, subresource) = resource.split_once('/').map_or((resource, None), |(plain, sub)| (plain, Some(sub)));
         SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
@@ -148,14 +150,15 @@ impl Asked {
 ///
 /// # Errors
 /// We may not; the error says what is missing.
-pub async fn check(client: &Client, asked: &[Asked]) -> Result<(), Forbidden> {
+pub async fn check(client: &Client, checks: &[PermissionCheck]) -> Result<(), Forbidden> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let questions = asked.iter().flat_map(|asked| asked.rights.iter().map(move |right| (asked, *right)));
-    let answers = questions.map(|(asked, right)| {
+    let questions =
+        checks.iter().flat_map(|check| check.permissions.iter().map(move |permission| (check, *permission)));
+    let answers = questions.map(|(check, permission)| {
         let reviews = &reviews;
         async move {
-            let (_, resource, verb) = right;
-            let (params, review) = (PostParams::default(), asked.review(right));
+            let (_, resource, verb) = permission;
+            let (params, review) = (PostParams::default(), check.review(permission));
             let allowed = match reviews.create(&params, &review).await {
                 Ok(review) => review.status.is_some_and(|status| status.allowed),
                 Err(error) => {
@@ -164,14 +167,14 @@ pub async fn check(client: &Client, asked: &[Asked]) -> Result<(), Forbidden> {
                     true
                 }
             };
-            (!allowed).then(|| (resource, asked.place(), verb))
+            (!allowed).then(|| (resource, check.scope(), verb))
         }
     });
     let mut missing: Vec<Missing> = Vec::new();
-    for (resource, place, verb) in join_all(answers).await.into_iter().flatten() {
-        match missing.iter_mut().find(|missing| missing.resource == resource && missing.place == place) {
+    for (resource, scope, verb) in join_all(answers).await.into_iter().flatten() {
+        match missing.iter_mut().find(|missing| missing.resource == resource && missing.scope == scope) {
             Some(missing) => missing.verbs.push(verb),
-            None => missing.push(Missing { resource, place, verbs: vec![verb] }),
+            None => missing.push(Missing { resource, scope, verbs: vec![verb] }),
         }
     }
     if missing.is_empty() { Ok(()) } else { Err(Forbidden(missing)) }

@@ -14,7 +14,7 @@ use crate::runtime::errors::message;
 
 /// The flags that say where to ask.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Where {
+pub struct NamespaceArguments {
     #[command(flatten)]
     cluster: ClusterArguments,
     /// The namespace; without it the context's
@@ -23,7 +23,7 @@ pub struct Where {
 }
 
 /// A cluster and a namespace of it.
-pub struct Place {
+pub struct ClusterContext {
     /// A client of the cluster.
     pub client: Client,
     /// The namespace.
@@ -32,14 +32,14 @@ pub struct Place {
 
 /// What starts Jobs, by its kind and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Starter {
+pub enum ScheduleRef {
     /// `cronjob/NAME`.
     CronJob(String),
     /// `jobschedule/NAME`.
     JobSchedule(String),
 }
 
-impl Starter {
+impl ScheduleRef {
     /// The object that a text names.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Starter {
     }
 }
 
-impl Display for Starter {
+impl Display for ScheduleRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::CronJob(name) => write!(f, "cronjob/{name}"),
@@ -66,26 +66,26 @@ impl Display for Starter {
 /// Why there is no answer.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages say it")]
-pub enum AskError {
+pub enum ClusterReadError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("cannot read {what} in namespace {namespace}: {reason}")]
     Unreadable { what: String, namespace: String, reason: String },
 }
 
-impl Where {
+impl NamespaceArguments {
     /// Connects.
     ///
     /// # Errors
     /// There is no cluster, or it does not answer us.
-    pub async fn open(&self) -> Result<Place, ConnectError> {
+    pub async fn open(&self) -> Result<ClusterContext, ConnectError> {
         let client = self.cluster.connect(None).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        Ok(Place { client, namespace })
+        Ok(ClusterContext { client, namespace })
     }
 }
 
-impl Place {
+impl ClusterContext {
     /// The objects of one kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -95,16 +95,20 @@ impl Place {
     }
 
     /// The error that `what` could not be read.
-    pub fn unreadable(&self, what: &str) -> impl Fn(kube::Error) -> AskError + use<> {
+    pub fn unreadable(&self, what: &str) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
         let (what, namespace) = (what.to_owned(), self.namespace.clone());
-        move |error| AskError::Unreadable { what: what.clone(), namespace: namespace.clone(), reason: message(&error) }
+        move |error| ClusterReadError::Unreadable {
+            what: what.clone(),
+            namespace: namespace.clone(),
+            reason: message(&error),
+        }
     }
 
     /// A Job and the pods it controls.
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn job_and_pods(&self, name: &str) -> Result<(Job, Vec<Pod>), AskError> {
+    pub async fn job_and_pods(&self, name: &str) -> Result<(Job, Vec<Pod>), ClusterReadError> {
         let unreadable = self.unreadable(&format!("job/{name}"));
         let job = self.api::<Job>().get(name).await.map_err(&unreadable)?;
         let mut pods = self.api::<Pod>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
@@ -127,7 +131,7 @@ pub fn end(status: &JobStatus) -> Option<&JobCondition> {
 }
 
 /// The exit code; an error is told first.
-pub fn conclude<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
+pub fn exit_with<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("jobwright: {error}");
         ExitCode::FAILURE
@@ -135,8 +139,8 @@ pub fn conclude<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
 }
 
 /// The exit code, after the text or the error is told.
-pub fn say<E: Display>(result: Result<String, E>) -> ExitCode {
-    conclude(result.map(|text| {
+pub fn print_result<E: Display>(result: Result<String, E>) -> ExitCode {
+    exit_with(result.map(|text| {
         print!("{text}");
         ExitCode::SUCCESS
     }))
@@ -148,9 +152,9 @@ mod tests {
 
     #[test]
     fn objects_are_told_from_schedules() {
-        assert_eq!(Starter::parse("cj/nightly"), Ok(Starter::CronJob("nightly".to_owned())));
-        assert_eq!(Starter::parse("jobschedule/spread"), Ok(Starter::JobSchedule("spread".to_owned())));
-        assert!(Starter::parse("*/5 * * * *").is_err());
-        assert!(Starter::parse("@daily").is_err());
+        assert_eq!(ScheduleRef::parse("cj/nightly"), Ok(ScheduleRef::CronJob("nightly".to_owned())));
+        assert_eq!(ScheduleRef::parse("jobschedule/spread"), Ok(ScheduleRef::JobSchedule("spread".to_owned())));
+        assert!(ScheduleRef::parse("*/5 * * * *").is_err());
+        assert!(ScheduleRef::parse("@daily").is_err());
     }
 }

@@ -7,26 +7,32 @@ use jiff::Timestamp;
 use super::Step;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
-use crate::runtime::config::Limits;
+use crate::runtime::config::SyncConfig;
 
 /// Until when a step can wait, if it can. `since` is when there was first a change of numbers to put off.
-pub fn put_off(job: &JobView, step: &Step, since: Timestamp, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
+pub fn defer_until(
+    job: &JobView,
+    step: &Step,
+    since: Timestamp,
+    now: Timestamp,
+    config: &SyncConfig,
+) -> Option<Timestamp> {
     let Step::WriteStatus { status, events, .. } = step else { return None };
-    let news = seen_to(status).saturating_sub(seen_to(&job.status));
-    let is_batch = usize::try_from(news).is_ok_and(|news| news >= limits.numbers_batch);
-    if !events.is_empty() || is_batch || !differ_in_numbers_only(status, &job.status) {
+    let newly_counted = accounted_pods(status).saturating_sub(accounted_pods(&job.status));
+    let is_batch = usize::try_from(newly_counted).is_ok_and(|newly_counted| newly_counted >= config.counter_batch_size);
+    if !events.is_empty() || is_batch || !differ_in_counters_only(status, &job.status) {
         return None;
     }
-    since.checked_add(limits.numbers_pause).ok().filter(|due| now < *due)
+    since.checked_add(config.counter_write_delay).ok().filter(|due| now < *due)
 }
 
 /// How many ended pods a status tells of.
-fn seen_to(status: &JobStatus) -> i64 {
+fn accounted_pods(status: &JobStatus) -> i64 {
     let uncounted = i64::try_from(status.uncounted.len()).unwrap_or(i64::MAX);
     i64::from(status.succeeded).saturating_add(status.failed.into()).saturating_add(uncounted)
 }
 
-fn differ_in_numbers_only(one: &JobStatus, other: &JobStatus) -> bool {
+fn differ_in_counters_only(one: &JobStatus, other: &JobStatus) -> bool {
     one.start_time == other.start_time
         && one.completion_time == other.completion_time
         && one.conditions == other.conditions
@@ -38,14 +44,14 @@ mod tests {
 
     use crate::job::decide::fixtures::{Job, Pod, pod, time};
     use crate::job::decide::{Decision, Step};
-    use crate::runtime::config::Limits;
+    use crate::runtime::config::SyncConfig;
 
-    fn limits() -> Limits {
-        Limits { numbers_pause: Duration::from_secs(1), numbers_batch: 3, ..Limits::default() }
+    fn config() -> SyncConfig {
+        SyncConfig { counter_write_delay: Duration::from_secs(1), counter_batch_size: 3, ..SyncConfig::default() }
     }
 
     fn decide(job: &Job, pods: &[Pod], since: Option<i64>, now: i64) -> Decision {
-        job.decide_at(pods, since.map(time), time(now), &limits())
+        job.decide_at(pods, since.map(time), time(now), &config())
     }
 
     /// A Job with 9 completions that has stored its two active pods.
@@ -61,11 +67,11 @@ mod tests {
     fn a_pod_that_becomes_ready_waits_for_company_and_no_longer_than_the_pause() {
         let pods = [pod("a").running(1).ready(2), pod("b").running(1)];
         let first = decide(&started(), &pods, None, 10);
-        assert!(matches!(first.step, Step::Nothing));
-        assert_eq!((first.wake, first.numbers_stale), (Some(time(11)), Some(time(10))));
+        assert!(matches!(first.step, Step::None));
+        assert_eq!((first.wake, first.counters_dirty_since), (Some(time(11)), Some(time(10))));
         let due = decide(&started(), &pods, Some(10), 11);
         assert!(matches!(due.step, Step::WriteStatus { .. }));
-        assert_eq!(due.numbers_stale, None);
+        assert_eq!(due.counters_dirty_since, None);
     }
 
     #[test]
@@ -73,9 +79,9 @@ mod tests {
         let ended = [pod("a").succeeded(5), pod("b").running(1)];
         let decision = decide(&started(), &ended, Some(9), 10);
         assert!(matches!(decision.step, Step::CreatePods { .. }));
-        assert_eq!(decision.numbers_stale, Some(time(9)), "a replacement does not begin the pause again");
+        assert_eq!(decision.counters_dirty_since, Some(time(9)), "a replacement does not begin the pause again");
         let replaced = [pod("a").succeeded(5), pod("b").running(1), pod("c")];
-        assert!(matches!(decide(&started(), &replaced, None, 10).step, Step::Nothing));
+        assert!(matches!(decide(&started(), &replaced, None, 10).step, Step::None));
         assert!(matches!(decide(&started(), &replaced, Some(9), 10).step, Step::WriteStatus { .. }));
     }
 
@@ -86,7 +92,7 @@ mod tests {
             let pods: Vec<_> = ended.chain([pod("c").running(1), pod("d").running(1)]).collect();
             decide(&started(), &pods, None, 10).step
         };
-        assert!(matches!(pods(2), Step::Nothing));
+        assert!(matches!(pods(2), Step::None));
         assert!(matches!(pods(3), Step::WriteStatus { .. }));
     }
 

@@ -12,18 +12,18 @@ use crate::runtime::health::Health;
 /// What of our health this is.
 const PART: &str = "resources";
 /// How soon it is asked again where there was no answer.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Which of our own resources the cluster has. A resource that is installed later is seen by the next start.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Installed {
+pub struct InstalledResources {
     /// `jobschedules.jobwright.dev`.
     pub job_schedules: bool,
     /// `joblimits.jobwright.dev`.
     pub job_limits: bool,
 }
 
-impl Installed {
+impl InstalledResources {
     /// Whether there is what this controller works on.
     pub(super) fn allows(self, name: ControllerName) -> bool {
         name != ControllerName::JobSchedule || self.job_schedules
@@ -31,26 +31,26 @@ impl Installed {
 }
 
 /// Asks the API server, for as long as it takes.
-pub async fn look(client: &Client, health: &Health) -> Installed {
+pub async fn discover(client: &Client, health: &Health) -> InstalledResources {
     loop {
         match client.list_api_group_resources(API_VERSION).await {
             Ok(found) => {
                 health.set(PART, None);
                 let has = |name: &str| found.resources.iter().any(|resource| resource.name == name);
-                return Installed { job_schedules: has("jobschedules"), job_limits: has("joblimits") };
+                return InstalledResources { job_schedules: has("jobschedules"), job_limits: has("joblimits") };
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 health.set(PART, None);
                 tracing::info!(
                     "there are no JobSchedules and JobLimits here; to have them, apply crds/ and start again"
                 );
-                return Installed::default();
+                return InstalledResources::default();
             }
             Err(error) => {
                 let error = message(&error);
                 tracing::warn!(%error, "the API server does not say which resources it has");
                 health.set(PART, Some(format!("the API server does not say which it has: {error}")));
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }

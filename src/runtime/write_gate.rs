@@ -24,17 +24,17 @@ use super::errors::WriteError;
 use super::identity::Uid;
 
 /// The gate writes go through.
-pub struct Writes {
+pub struct WriteGate {
     state: Mutex<State>,
     changed: Notify,
     /// Ends the writes under way.
-    cut: Notify,
-    most: f64,
+    abort: Notify,
+    max_in_flight: f64,
 }
 
 struct State {
     in_flight: usize,
-    /// How many may be in flight now, from 1 to `most`.
+    /// How many may be in flight now, from 1 to `max_in_flight`.
     window: f64,
     paused_until: Option<Instant>,
     closed: bool,
@@ -55,26 +55,26 @@ impl State {
 /// How often a write that waits for its place checks again, so that whoever watches over syncs sees that this one goes on.
 const CHECK: Duration = Duration::from_secs(60);
 
-impl Writes {
-    /// A gate that lets at most `most` writes be on their way at once.
-    pub fn new(most: usize) -> Self {
-        let most = most.max(1) as f64;
-        let state = State { in_flight: 0, window: most, paused_until: None, closed: false, open_until: None };
-        Self { state: Mutex::new(state), changed: Notify::new(), cut: Notify::new(), most }
+impl WriteGate {
+    /// A gate that lets at most `max_in_flight` writes be on their way at once.
+    pub fn new(max_in_flight: usize) -> Self {
+        let max_in_flight = max_in_flight.max(1) as f64;
+        let state = State { in_flight: 0, window: max_in_flight, paused_until: None, closed: false, open_until: None };
+        Self { state: Mutex::new(state), changed: Notify::new(), abort: Notify::new(), max_in_flight }
     }
 
     /// Makes one write when there is room for it.
     pub async fn run<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
-        let cut = self.cut.notified();
-        tokio::pin!(cut);
-        cut.as_mut().enable();
+        let aborted = self.abort.notified();
+        tokio::pin!(aborted);
+        aborted.as_mut().enable();
         let permit = self.enter().await?;
         let result = tokio::select! {
             biased;
             result = self.while_open(write) => result,
-            () = cut => Err(WriteError::Cut),
+            () = aborted => Err(WriteError::Aborted),
         };
-        self.learn(result.as_ref().err());
+        self.record_result(result.as_ref().err());
         drop(permit);
         result
     }
@@ -104,18 +104,18 @@ impl Writes {
     }
 
     /// Lets no more writes begin and gives up those under way: somebody else may be writing from now on.
-    pub fn cut(&self) {
+    pub fn abort_in_flight(&self) {
         self.lock().closed = true;
         self.changed.notify_waiters();
-        self.cut.notify_waiters();
+        self.abort.notify_waiters();
     }
 
-    /// Lets no more writes begin, and returns when those in flight have ended. After `patience` it abandons them; then their
+    /// Lets no more writes begin, and returns when those in flight have ended. After `timeout` it abandons them; then their
     /// outcome is unknown. Returns whether all ended by themselves.
-    pub async fn close_within(&self, patience: Duration) -> bool {
-        let ended = tokio::time::timeout(patience, self.close()).await.is_ok();
+    pub async fn close_within(&self, timeout: Duration) -> bool {
+        let ended = tokio::time::timeout(timeout, self.close()).await.is_ok();
         if !ended {
-            self.cut();
+            self.abort_in_flight();
         }
         ended
     }
@@ -150,7 +150,7 @@ impl Writes {
         let mut write = std::pin::pin!(write);
         std::future::poll_fn(|context| {
             if self.lock().is_past() {
-                return Poll::Ready(Err(WriteError::Cut));
+                return Poll::Ready(Err(WriteError::Aborted));
             }
             write.as_mut().poll(context).map_err(WriteError::from)
         })
@@ -165,7 +165,7 @@ impl Writes {
             let paused_until = {
                 let mut state = self.lock();
                 if state.is_closed() {
-                    return Err(WriteError::Stopping);
+                    return Err(WriteError::Closed);
                 }
                 let paused_until = state.paused_until.filter(|until| *until > Instant::now());
                 if paused_until.is_none() && state.in_flight < state.window as usize {
@@ -193,7 +193,7 @@ impl Writes {
         }
     }
 
-    fn learn(&self, error: Option<&WriteError>) {
+    fn record_result(&self, error: Option<&WriteError>) {
         let mut state = self.lock();
         match error {
             Some(error) if matches!(error.code(), Some(429 | 503)) => {
@@ -206,7 +206,7 @@ impl Writes {
                 }
             }
             Some(_) => {}
-            None => state.window = (state.window + 1.0 / state.window).min(self.most),
+            None => state.window = (state.window + 1.0 / state.window).min(self.max_in_flight),
         }
     }
 
@@ -248,7 +248,7 @@ pub fn post_params() -> PostParams {
 }
 
 /// A place among the writes under way, given back when dropped.
-struct Permit<'a>(&'a Writes);
+struct Permit<'a>(&'a WriteGate);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
@@ -288,21 +288,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_pause_that_the_server_asked_for_is_kept() {
-        let (writes, begun) = (Writes::new(2), Instant::now());
+        let (write_gate, begun) = (WriteGate::new(2), Instant::now());
         for seconds in [20, 5] {
-            writes.learn(Some(&WriteError::from(answer(429, seconds))));
+            write_gate.record_result(Some(&WriteError::from(answer(429, seconds))));
         }
-        writes.run(async { Ok(()) }).await.unwrap();
+        write_gate.run(async { Ok(()) }).await.unwrap();
         assert_eq!(begun.elapsed(), Duration::from_secs(20));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_writes_than_allowed_are_under_way_at_once() {
-        let writes = Arc::new(Writes::new(3));
+        let write_gate = Arc::new(WriteGate::new(3));
         let under_way = Arc::new(Mutex::new((0, 0)));
         let tasks: Vec<_> = (0..20)
             .map(|_| {
-                let (writes, under_way) = (writes.clone(), under_way.clone());
+                let (write_gate, under_way) = (write_gate.clone(), under_way.clone());
                 tokio::spawn(async move {
                     let write = async {
                         {
@@ -314,7 +314,7 @@ mod tests {
                         under_way.lock().unwrap().0 -= 1;
                         Ok(())
                     };
-                    writes.run(write).await
+                    write_gate.run(write).await
                 })
             })
             .collect();
@@ -326,29 +326,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_overloaded_server_halves_the_window_and_gets_its_pause() {
-        let writes = Writes::new(8);
-        let refused: Result<(), _> = writes.run(async { Err(answer(429, 2)) }).await;
+        let write_gate = WriteGate::new(8);
+        let refused: Result<(), _> = write_gate.run(async { Err(answer(429, 2)) }).await;
         assert!(refused.is_err());
-        assert_eq!(writes.window(), 4);
+        assert_eq!(write_gate.window(), 4);
         let start = Instant::now();
-        writes.run(async { Ok(()) }).await.unwrap();
+        write_gate.run(async { Ok(()) }).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 2);
         for _ in 0..100 {
-            writes.run(async { Ok(()) }).await.unwrap();
+            write_gate.run(async { Ok(()) }).await.unwrap();
         }
-        assert_eq!(writes.window(), 8, "it grows back, and not past what was set");
-        let refused: Result<(), _> = writes.run(async { Err(answer(409, 0)) }).await;
+        assert_eq!(write_gate.window(), 8, "it grows back, and not past what was set");
+        let refused: Result<(), _> = write_gate.run(async { Err(answer(409, 0)) }).await;
         assert!(refused.is_err());
-        assert_eq!(writes.window(), 8, "a conflict says nothing about load");
+        assert_eq!(write_gate.window(), 8, "a conflict says nothing about load");
     }
 
     #[tokio::test(start_paused = true)]
     async fn closing_lets_writes_end_and_none_begin() {
-        let writes = Arc::new(Writes::new(1));
+        let write_gate = Arc::new(WriteGate::new(1));
         let slow = {
-            let writes = writes.clone();
+            let write_gate = write_gate.clone();
             tokio::spawn(async move {
-                writes
+                write_gate
                     .run(async {
                         tokio::time::sleep(Duration::from_secs(5)).await;
                         Ok(())
@@ -358,15 +358,15 @@ mod tests {
         };
         tokio::task::yield_now().await;
         let waiting = {
-            let writes = writes.clone();
-            tokio::spawn(async move { writes.run(async { Ok(()) }).await })
+            let write_gate = write_gate.clone();
+            tokio::spawn(async move { write_gate.run(async { Ok(()) }).await })
         };
         tokio::task::yield_now().await;
         let start = Instant::now();
-        writes.close().await;
+        write_gate.close().await;
         assert_eq!(start.elapsed().as_secs(), 5);
         assert!(slow.await.unwrap().is_ok());
-        assert!(matches!(waiting.await.unwrap(), Err(WriteError::Stopping)));
+        assert!(matches!(waiting.await.unwrap(), Err(WriteError::Closed)));
     }
 
     fn clock() -> Clock {
@@ -380,19 +380,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_that_is_not_renewed_closes_the_gate_by_itself() {
-        let (writes, clock) = (Writes::new(1), clock());
-        writes.open_until(after(&clock, 10));
-        assert!(writes.run(async { Ok(()) }).await.is_ok());
+        let (write_gate, clock) = (WriteGate::new(1), clock());
+        write_gate.open_until(after(&clock, 10));
+        assert!(write_gate.run(async { Ok(()) }).await.is_ok());
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(writes.extend(after(&clock, 10)));
+        assert!(write_gate.extend(after(&clock, 10)));
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(writes.run(async { Ok(()) }).await.is_ok(), "renewed");
+        assert!(write_gate.run(async { Ok(()) }).await.is_ok(), "renewed");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
-        assert!(!writes.extend(after(&clock, 10)), "renewed too late");
-        assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
-        writes.open_until(after(&clock, 10));
-        assert!(writes.run(async { Ok(()) }).await.is_ok(), "won again");
+        assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
+        assert!(!write_gate.extend(after(&clock, 10)), "renewed too late");
+        assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
+        write_gate.open_until(after(&clock, 10));
+        assert!(write_gate.run(async { Ok(()) }).await.is_ok(), "won again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -401,14 +401,14 @@ mod tests {
         let slept = Arc::new(Mutex::new(Duration::ZERO));
         let moment = slept.clone();
         let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(*moment.lock().unwrap()));
-        let writes = Arc::new(Writes::new(2));
-        writes.open_until(after(&clock, 10));
+        let write_gate = Arc::new(WriteGate::new(2));
+        write_gate.open_until(after(&clock, 10));
         let (wake, woken) = tokio::sync::oneshot::channel::<()>();
         let sent = Arc::new(Mutex::new(false));
         let in_flight = {
-            let (writes, sent) = (writes.clone(), sent.clone());
+            let (write_gate, sent) = (write_gate.clone(), sent.clone());
             tokio::spawn(async move {
-                writes
+                write_gate
                     .run(async {
                         let _ = woken.await;
                         *sent.lock().unwrap() = true;
@@ -419,47 +419,47 @@ mod tests {
         };
         tokio::task::yield_now().await;
         *slept.lock().unwrap() = Duration::from_secs(3600);
-        assert!(matches!(writes.run(async { Ok(()) }).await, Err(WriteError::Stopping)));
+        assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
         wake.send(()).unwrap();
-        assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Cut)));
+        assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Aborted)));
         assert!(!*sent.lock().unwrap(), "it was sent after the Lease had run out");
     }
 
     #[tokio::test(start_paused = true)]
     async fn write_without_an_answer_ends_at_its_deadline_with_an_unknown_outcome() {
-        let writes = Writes::new(1);
+        let write_gate = WriteGate::new(1);
         let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
         let pods: Api<Pod> = Api::default_namespaced(Client::new(Deadlines::default().layer(never), "default"));
-        let error = writes.run(pods.create(&post_params(), &Pod::default())).await.unwrap_err();
+        let error = write_gate.run(pods.create(&post_params(), &Pod::default())).await.unwrap_err();
         assert!(error.is_ambiguous(), "{error}");
-        assert_eq!(writes.in_flight(), 0);
+        assert_eq!(write_gate.in_flight(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn closing_abandons_what_does_not_end_in_time() {
-        let writes = Arc::new(Writes::new(1));
+        let write_gate = Arc::new(WriteGate::new(1));
         let slow = {
-            let writes = writes.clone();
-            tokio::spawn(async move { writes.run(std::future::pending::<kube::Result<()>>()).await })
+            let write_gate = write_gate.clone();
+            tokio::spawn(async move { write_gate.run(std::future::pending::<kube::Result<()>>()).await })
         };
         tokio::task::yield_now().await;
-        assert!(!writes.close_within(Duration::from_secs(5)).await);
-        assert!(matches!(slow.await.unwrap(), Err(WriteError::Cut)));
-        assert!(writes.close_within(Duration::from_secs(5)).await, "nothing is in flight any more");
+        assert!(!write_gate.close_within(Duration::from_secs(5)).await);
+        assert!(matches!(slow.await.unwrap(), Err(WriteError::Aborted)));
+        assert!(write_gate.close_within(Duration::from_secs(5)).await, "nothing is in flight any more");
     }
 
     #[tokio::test(start_paused = true)]
     async fn cutting_gives_up_what_is_under_way() {
-        let writes = Arc::new(Writes::new(1));
+        let write_gate = Arc::new(WriteGate::new(1));
         let begin = || {
-            let writes = writes.clone();
-            tokio::spawn(async move { writes.run(std::future::pending::<kube::Result<()>>()).await })
+            let write_gate = write_gate.clone();
+            tokio::spawn(async move { write_gate.run(std::future::pending::<kube::Result<()>>()).await })
         };
         let (under_way, waiting) = (begin(), begin());
         tokio::time::sleep(Duration::from_millis(1)).await;
-        writes.cut();
-        assert!(matches!(under_way.await.unwrap(), Err(WriteError::Cut)));
-        assert!(matches!(waiting.await.unwrap(), Err(WriteError::Stopping)));
-        assert_eq!(writes.in_flight(), 0);
+        write_gate.abort_in_flight();
+        assert!(matches!(under_way.await.unwrap(), Err(WriteError::Aborted)));
+        assert!(matches!(waiting.await.unwrap(), Err(WriteError::Closed)));
+        assert_eq!(write_gate.in_flight(), 0);
     }
 }

@@ -9,17 +9,17 @@ use super::clock::Clock;
 use super::events::Recorder;
 use super::watch::WatchMetrics;
 use super::worker::SyncMetrics;
-use super::writes::Writes;
+use super::write_gate::WriteGate;
 
 /// What every controller is built with.
 #[derive(Clone)]
-pub struct Kit {
+pub struct ControllerContext {
     /// The client of the API server. Its requests have deadlines, as in [`super::transport`].
     pub client: Client,
     /// The namespace to work in; none for all.
     pub namespace: Option<String>,
     /// The gate all writes go through.
-    pub writes: Arc<Writes>,
+    pub write_gate: Arc<WriteGate>,
     /// Where events go.
     pub recorder: Recorder,
     /// The time of day.
@@ -28,7 +28,7 @@ pub struct Kit {
     pub syncs: SyncMetrics,
 }
 
-impl Kit {
+impl ControllerContext {
     /// A resource, in the namespace to work in or in all.
     pub fn api<K>(&self) -> Api<K>
     where

@@ -7,7 +7,7 @@ use crate::runtime::config::BUILTIN_FIELD_MANAGER;
 #[error(
     "{BUILTIN_FIELD_MANAGER} works on the same Jobs: it wrote the status of Job {namespace}/{job} while we watched; run it with --controllers=*,-job-controller, or run jobwright with --claim=managed-by"
 )]
-pub struct Rival {
+pub struct ConflictingController {
     /// The namespace of the Job on which it was seen.
     pub namespace: String,
     /// That Job's name.

@@ -2,24 +2,24 @@
 
 use super::Controller;
 use crate::job::CONTROLLER_UID_LABEL;
+use crate::job::conflicting_controller::ConflictingController;
 use crate::job::key::Key;
-use crate::job::rival::Rival;
-use crate::job::view::{JobView, Owner, PodView};
+use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::wire::{WireJob, WirePod};
 use crate::runtime::cache::Change;
 use crate::runtime::config::Claim;
 use crate::runtime::events::EventText;
-use crate::runtime::watch::{News, Watch, WatchMetrics};
+use crate::runtime::watch::{CacheEvent, Watch, WatchMetrics};
 
 impl Controller {
     pub(super) async fn watch_jobs(&self) {
         let watch: Watch<WireJob, JobView> = self.watched(None, JobView::parse, &self.jobs_watched);
-        watch.feed(&self.actor.jobs, &self.jobs_synced, |news| self.heard(news, Self::job_changed)).await;
+        watch.feed(&self.executor.jobs, &self.jobs_synced, |event| self.on_event(event, Self::job_changed)).await;
     }
 
     /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
     pub(super) async fn watch_pods(&self) {
-        let mut all_pods = self.actor.all_pods.subscribe();
+        let mut all_pods = self.executor.all_pods.subscribe();
         loop {
             let all = *all_pods.borrow_and_update();
             let label = (!all).then_some(CONTROLLER_UID_LABEL);
@@ -27,7 +27,7 @@ impl Controller {
             let synced = if all { &self.all_pods_synced } else { &self.pods_synced };
             tokio::select! {
                 biased;
-                () = watch.feed(&self.actor.pods, synced, |news| self.heard(news, Self::pod_changed)) => return,
+                () = watch.feed(&self.executor.pods, synced, |event| self.on_event(event, Self::pod_changed)) => return,
                 () = self.know_all_pods() => {}
                 _ = all_pods.changed() => {}
             }
@@ -37,8 +37,8 @@ impl Controller {
     /// Once all pods are known, Jobs that pick their own can be worked on. Never returns.
     async fn know_all_pods(&self) {
         self.all_pods_synced.wait().await;
-        for job in self.actor.jobs.all(|job| !job.template.labelled) {
-            self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+        for job in self.executor.jobs.all(|job| !job.template.labelled) {
+            self.executor.queue.add(Key::Job(job.identity.uid.clone()));
         }
         std::future::pending().await
     }
@@ -52,97 +52,98 @@ impl Controller {
     where
         W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
     {
-        Watch { api: self.actor.kit.watched_api(metrics), label, parse, metrics: metrics.clone() }
+        Watch { api: self.executor.context.watched_api(metrics), label, parse, metrics: metrics.clone() }
     }
 
-    fn heard<T>(&self, news: News<T>, changed: impl Fn(&Self, &Change<T>)) {
-        match news {
-            News::Changed(change) => changed(self, &change),
-            News::Recovered => {
+    fn on_event<T>(&self, event: CacheEvent<T>, changed: impl Fn(&Self, &Change<T>)) {
+        match event {
+            CacheEvent::Changed(change) => changed(self, &change),
+            CacheEvent::WatchRecovered => {
                 self.outage_over();
-                self.actor.queue.retry_now();
+                self.executor.queue.retry_now();
             }
         }
     }
 
     fn job_changed(&self, change: &Change<JobView>) {
         let Some(job) = change.after.as_ref().or(change.before.as_ref()) else { return };
-        if self.actor.queue.is_open() && self.has_rival(change) {
+        if self.executor.queue.is_open() && self.detect_conflicting_controller(change) {
             return;
         }
-        if change.before.is_none() && self.actor.queue.is_open() {
-            self.actor.metrics.job_added(job);
+        if change.before.is_none() && self.executor.queue.is_open() {
+            self.executor.metrics.job_added(job);
         }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
             // A Job whose pods lack the label: from now on all pods are watched.
-            self.actor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
+            self.executor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
-        self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+        self.executor.queue.add(Key::Job(job.identity.uid.clone()));
     }
 
     /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first. Only a Job of ours
     /// in the pod's namespace that is not finished, since the Job's end is when that is forgotten.
-    fn taken_by_force<'a>(&self, change: &'a Change<PodView>) -> Option<&'a Owner> {
+    fn owner_of_untracked_deletion<'a>(&self, change: &'a Change<PodView>) -> Option<&'a ControllerRef> {
         let before = change.before.as_ref().filter(|before| before.is_active())?;
         let uncounted = change.after.as_ref().is_none_or(|after| after.is_terminating() && !after.tracked);
-        let owner = before.owner.as_ref().filter(|_| uncounted && !self.actor.is_given_up(&before.identity.uid))?;
-        let job = self.actor.jobs.get(&owner.uid).filter(|job| self.claims(job) && !job.status.is_finished())?;
+        let owner =
+            before.owner.as_ref().filter(|_| uncounted && !self.executor.is_deleted_uncounted(&before.identity.uid))?;
+        let job = self.executor.jobs.get(&owner.uid).filter(|job| self.claims(job) && !job.status.is_finished())?;
         (job.identity.namespace == before.identity.namespace).then_some(owner)
     }
 
     fn pod_changed(&self, change: &Change<PodView>) {
-        if !self.actor.queue.is_open() {
+        if !self.executor.queue.is_open() {
             // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
-            if let Some(pod) = change.after.as_ref().filter(|pod| !self.actor.is_watched(pod)) {
-                self.actor.pods.forget(&pod.identity.uid);
+            if let Some(pod) = change.after.as_ref().filter(|pod| !self.executor.is_watched(pod)) {
+                self.executor.pods.forget(&pod.identity.uid);
             }
             return;
         }
-        self.actor.metrics.pod_changed(change);
-        if let Some(owner) = self.taken_by_force(change) {
-            let now = self.actor.kit.clock.now();
-            self.vanished().insert(owner.uid.clone(), now);
+        self.executor.metrics.pod_changed(change);
+        if let Some(owner) = self.owner_of_untracked_deletion(change) {
+            let now = self.executor.context.clock.now();
+            self.untracked_deletions().insert(owner.uid.clone(), now);
         }
         if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
-            self.actor.end_giving_up(&gone.identity.uid);
+            self.executor.forget_uncounted_deletion(&gone.identity.uid);
         }
         for pod in [&change.before, &change.after].into_iter().flatten() {
             if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {
-                self.actor.queue.add(Key::Job(owner.uid.clone()));
+                self.executor.queue.add(Key::Job(owner.uid.clone()));
             }
         }
         let Some(pod) = change.after.as_ref() else { return };
-        if !pod.tracked && !self.actor.is_watched(pod) {
+        if !pod.tracked && !self.executor.is_watched(pod) {
             // Somebody else's finalizer holds it, and the watch tells no more of it.
-            self.actor.forget_pod(&pod.identity.uid);
+            self.executor.forget_pod(&pod.identity.uid);
         } else if pod.owner.is_none() {
             if pod.tracked {
-                self.actor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+                self.executor.queue.add(Key::Orphan(pod.identity.uid.clone()));
             }
             let may_adopt =
                 |job: &JobView| job.identity.namespace == pod.identity.namespace && job.selects(&pod.labels);
-            for job in self.actor.jobs.all(may_adopt) {
-                self.actor.queue.add(Key::Job(job.identity.uid.clone()));
+            for job in self.executor.jobs.all(may_adopt) {
+                self.executor.queue.add(Key::Job(job.identity.uid.clone()));
             }
         }
     }
 
     /// Whether kube-controller-manager works on this Job too: it wrote the status while we watched. If so, that is the end
     /// of the run. Who wrote what is in managed fields, which whoever may change the Job can forge; but not its status.
-    fn has_rival(&self, change: &Change<JobView>) -> bool {
+    fn detect_conflicting_controller(&self, change: &Change<JobView>) -> bool {
         let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
         if self.config.claim != Claim::All
             || !self.claims(after)
-            || before.builtin_wrote == after.builtin_wrote
+            || before.last_kcm_status_write == after.last_kcm_status_write
             || before.status == after.status
         {
             return false;
         }
         let (namespace, name) = (after.identity.namespace.to_string(), after.identity.name.to_string());
-        let rival = Rival { namespace, job: name };
-        let message = format!("Jobwright stops: {rival}");
-        self.actor.tell(after, EventText::warning("OtherController", message));
-        self.rival.send_replace(Some(rival));
+        let conflicting_controller = ConflictingController { namespace, job: name };
+        let message = format!("Jobwright stops: {conflicting_controller}");
+        self.executor.record_event(after, EventText::warning("OtherController", message));
+        self.conflicting_controller.send_replace(Some(conflicting_controller));
         true
     }
 }

@@ -18,7 +18,7 @@ use crate::job::wire::WireJob;
 use crate::runtime::cache::Cached;
 
 /// An object that starts Jobs when they are due.
-pub trait Scheduled: Cached + Sized {
+pub trait ScheduleSource: Cached + Sized {
     /// The object as it comes over the wire.
     type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -35,7 +35,7 @@ pub trait Scheduled: Cached + Sized {
     /// The controller's name, in metrics and logs.
     const NAME: &'static str;
     /// What its Jobs came to is kept; those that others start for it are as good as its own.
-    const KEEPS_RUNS: bool;
+    const RECORDS_HISTORY: bool;
 
     /// Parses one; none if it lacks what every stored object has.
     fn parse(wire: Self::Wire) -> Option<Self>;
@@ -54,7 +54,7 @@ pub trait Scheduled: Cached + Sized {
     /// The template is not a JSON object; the API server stores no such object.
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
     /// The JSON merge patch that makes the stored status this one, with these runs ended since; none if it is so already.
-    fn status_patch(&self, status: &CronJobStatus, ended: &[Ended], now: Timestamp) -> Option<Value>;
+    fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value>;
     /// Returns the annotations to store with the status; none if they are stored already.
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None
@@ -63,7 +63,7 @@ pub trait Scheduled: Cached + Sized {
 
 /// A Job on the list of active ones that is active no more.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct EndedRun {
     /// Which.
     pub job: ActiveJob,
     /// What it came to, and its annotations; none if it is gone.
@@ -72,13 +72,13 @@ pub struct Ended {
     pub replaced: bool,
 }
 
-impl Scheduled for CronJobView {
+impl ScheduleSource for CronJobView {
     type Wire = WireCronJob;
 
     const API_VERSION: &'static str = crate::job::API_VERSION;
     const KIND: &'static str = super::KIND;
     const NAME: &'static str = "cronjob";
-    const KEEPS_RUNS: bool = false;
+    const RECORDS_HISTORY: bool = false;
 
     fn parse(wire: WireCronJob) -> Option<Self> {
         Self::parse(wire)
@@ -102,11 +102,11 @@ impl Scheduled for CronJobView {
     }
 
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
-        let owner = job::Owner { api_version: Self::API_VERSION, kind: Self::KIND };
+        let owner = job::OwnerKind { api_version: Self::API_VERSION, kind: Self::KIND };
         job::from_template(self, owner, name, scheduled, None)
     }
 
-    fn status_patch(&self, status: &CronJobStatus, _: &[Ended], _: Timestamp) -> Option<Value> {
+    fn status_patch(&self, status: &CronJobStatus, _: &[EndedRun], _: Timestamp) -> Option<Value> {
         (*status != self.status).then(|| status.to_patch())
     }
 

@@ -17,36 +17,36 @@ const FIELDS: &str = "spec.restartPolicy!=Always";
 /// So many pods come with one answer.
 const PAGE: u32 = 500;
 /// How soon it is looked again, at first, whether any are left; and at most.
-const AGAIN: Duration = Duration::from_secs(1);
-const AGAIN_MOST: Duration = Duration::from_secs(60);
+const RECHECK_DELAY: Duration = Duration::from_secs(1);
+const MAX_RECHECK_DELAY: Duration = Duration::from_secs(60);
 
 impl Controller {
     /// Looks until there are none.
-    pub(super) async fn find_strays(&self) {
-        let mut again = AGAIN;
+    pub(super) async fn keep_releasing_unlabelled_pods(&self) {
+        let mut delay = RECHECK_DELAY;
         loop {
-            match self.release_strays().await {
-                Ok(0) | Err(WriteError::Stopping | WriteError::Cut) => return,
+            match self.release_unlabelled_pods().await {
+                Ok(0) | Err(WriteError::Closed | WriteError::Aborted) => return,
                 Ok(count) => tracing::info!(count, "pods with our finalizer lack the label of their Job"),
                 Err(error) => tracing::warn!(%error, "cannot look for pods that lack the label of their Job"),
             }
-            tokio::time::sleep(again).await;
-            again = (again * 2).min(AGAIN_MOST);
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(MAX_RECHECK_DELAY);
         }
     }
 
     /// Lets go what it finds; tells how many there were.
-    async fn release_strays(&self) -> Result<usize, WriteError> {
+    async fn release_unlabelled_pods(&self) -> Result<usize, WriteError> {
         let mut params = ListParams::default().labels(&format!("!{CONTROLLER_UID_LABEL}")).fields(FIELDS).limit(PAGE);
         let mut count = 0;
         loop {
-            if *self.actor.all_pods.borrow() {
+            if *self.executor.all_pods.borrow() {
                 // The watch shows them.
                 return Ok(0);
             }
-            let page = self.actor.kit.api::<WirePod>().list(&params).await?;
+            let page = self.executor.context.api::<WirePod>().list(&params).await?;
             for pod in page.items.into_iter().filter_map(PodView::parse).filter(|pod| pod.tracked) {
-                count += match self.release_stray(pod).await {
+                count += match self.release_unlabelled_pod(pod).await {
                     // One pod that a policy keeps is no reason to keep the others.
                     Err(error) if error.is_refusal() => 1,
                     released => usize::from(released?),
@@ -60,14 +60,14 @@ impl Controller {
     }
 
     /// Lets one go, unless it is none of our business.
-    async fn release_stray(&self, pod: PodView) -> Result<bool, WriteError> {
+    async fn release_unlabelled_pod(&self, pod: PodView) -> Result<bool, WriteError> {
         if let Some(owner) = &pod.owner {
             if !owner.is_job {
                 return Ok(false);
             }
-            let job = match self.actor.jobs.get(&owner.uid) {
+            let job = match self.executor.jobs.get(&owner.uid) {
                 Some(job) => Some((*job).clone()),
-                None => self.actor.read(&pod.identity.namespace, &owner.name, &owner.uid).await?,
+                None => self.executor.read(&pod.identity.namespace, &owner.name, &owner.uid).await?,
             };
             if job.as_ref().is_some_and(|job| !self.claims(job)) {
                 return Ok(false);
@@ -75,12 +75,12 @@ impl Controller {
             if job.is_some_and(|job| !job.deleting && !job.status.is_finished()) {
                 // The Job knows it from now on, and lets it go.
                 let job = owner.uid.clone();
-                self.actor.pods.apply(pod, Source::Answer);
-                self.actor.queue.add(Key::Job(job));
+                self.executor.pods.apply(pod, Source::Answer);
+                self.executor.queue.add(Key::Job(job));
                 return Ok(true);
             }
         }
-        self.actor.untrack_orphan(&pod).await?;
+        self.executor.untrack_orphan(&pod).await?;
         Ok(true)
     }
 }

@@ -9,30 +9,30 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Told;
+use super::PublishedWaiting;
 use crate::job::status::SUSPENDED;
 use crate::job::view::{JobLabels, JobView};
 use crate::runtime::identity::Uid;
 
 /// What a Job claims under the limits that select it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum Reservation {
     /// No place: it is suspended or ending, and starts no pods.
-    Nothing,
-    /// No place while `spec.parallelism` is 0. `holds` says that its release is not stored yet.
+    None,
+    /// No place while `spec.parallelism` is 0. `reserved` says that its release is not stored yet.
     Zero {
         /// It still holds the place that it had.
-        holds: bool,
+        reserved: bool,
     },
     /// A place that is stored: it was admitted, and has not been released.
-    Holds,
+    Reserved,
     /// A place that it does not have yet.
-    Wants,
+    Requested,
 }
 
 /// A Job, as limits see it.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct Workload {
     /// The UID of the Job.
     pub uid: Uid,
     /// The name of the Job.
@@ -46,20 +46,20 @@ pub struct Candidate {
     /// The group whose Jobs may need each other, such as a JobSet.
     pub group: Option<Arc<str>>,
     /// What it claims.
-    pub claim: Claim,
+    pub reservation: Reservation,
     /// How many pods it may have concurrently once admitted.
     pub need: usize,
     /// How many of its pods exist and have not ended, terminating ones included. They use room, admitted or not.
     pub live: usize,
     /// What its annotation says that it waits for.
-    pub told: Option<Told>,
+    pub published: Option<PublishedWaiting>,
 }
 
-impl Candidate {
+impl Workload {
     /// Returns the Job as limits see it, or none if no limit applies: it is finished, or Kueue manages it. `active_pods`
     /// counts its active pods; the count is asked for only if the status does not say that the Job has started.
     pub fn of(job: &JobView, active_pods: impl FnOnce() -> usize) -> Option<Self> {
-        if job.status.is_finished() || job.in_kueue() {
+        if job.status.is_finished() || job.is_managed_by_kueue() {
             return None;
         }
         let started = job.status.start_time.is_some();
@@ -68,18 +68,18 @@ impl Candidate {
         let live = stored.max(pods);
         let left = left(job);
         let stays = !job.deleting && !job.status.has_outcome() && !job.spec.suspend;
-        let claim = claim(job, started || pods > 0, live, left);
+        let reservation = reservation(job, started || pods > 0, live, left);
         Some(Self {
             uid: job.identity.uid.clone(),
             name: job.identity.name.clone(),
-            labels: job.standing.labels.clone(),
-            priority: job.standing.priority,
-            created: job.standing.created,
-            group: job.standing.group.clone(),
-            claim,
+            labels: job.admission_info.labels.clone(),
+            priority: job.admission_info.priority,
+            created: job.admission_info.created,
+            group: job.admission_info.group.clone(),
+            reservation,
             need: if stays { count(job.spec.parallelism).min(left) } else { 0 },
             live,
-            told: job.standing.waiting.as_deref().cloned(),
+            published: job.admission_info.published_waiting.as_deref().cloned(),
         })
     }
 }
@@ -96,19 +96,19 @@ impl Candidate {
 ///
 /// A place is stored if the Job has a start time or an active pod, and neither the condition `Suspended` nor the annotation.
 /// Pods of a Job without a place, active or terminating, use room but give no right to a place.
-fn claim(job: &JobView, started: bool, live: usize, left: usize) -> Claim {
-    let released = job.status.true_condition(SUSPENDED).is_some() || job.standing.waiting.is_some();
-    let holds = started && !released;
+fn reservation(job: &JobView, started: bool, live: usize, left: usize) -> Reservation {
+    let released = job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some();
+    let reserved = started && !released;
     if job.deleting || job.status.has_outcome() {
-        return if holds && live > 0 { Claim::Holds } else { Claim::Nothing };
+        return if reserved && live > 0 { Reservation::Reserved } else { Reservation::None };
     }
     if !job.spec.suspend && job.spec.parallelism <= 0 && left > 0 {
-        return Claim::Zero { holds };
+        return Reservation::Zero { reserved };
     }
-    match (holds, job.spec.suspend || left == 0) {
-        (true, _) => Claim::Holds,
-        (false, true) => Claim::Nothing,
-        (false, false) => Claim::Wants,
+    match (reserved, job.spec.suspend || left == 0) {
+        (true, _) => Reservation::Reserved,
+        (false, true) => Reservation::None,
+        (false, false) => Reservation::Requested,
     }
 }
 
@@ -131,8 +131,8 @@ mod tests {
     use crate::job::limit::Reason;
     use crate::job::status::Condition;
 
-    fn told() -> Box<Told> {
-        Box::new(Told { limit: "l".into(), position: 3, reason: Reason::Queue })
+    fn published() -> Box<PublishedWaiting> {
+        Box::new(PublishedWaiting { limit: "l".into(), position: 3, reason: Reason::Queue })
     }
 
     fn suspended(mut job: Job, status: bool) -> Job {
@@ -155,35 +155,50 @@ mod tests {
         let live = |job: Job, active, terminating| {
             change(job, |job| (job.status.active, job.status.terminating) = (active, Some(terminating)))
         };
-        let annotated = |job: Job| change(job, |job| job.standing.waiting = Some(told()));
+        let annotated = |job: Job| change(job, |job| job.admission_info.published_waiting = Some(published()));
         // The Job, its active pods in the cache, and what it claims: claim, pods that it may have, pods that exist.
         let cases = [
-            ("new", job(), 0, (Claim::Wants, 2, 0)),
-            ("waiting", annotated(job()), 0, (Claim::Wants, 2, 0)),
-            ("pods exist, the start is not stored", job(), 1, (Claim::Holds, 2, 1)),
-            ("started", started(), 0, (Claim::Holds, 2, 0)),
-            ("running", live(started(), 2, 0), 0, (Claim::Holds, 2, 2)),
-            ("running, pods terminate too", live(started(), 2, 3), 0, (Claim::Holds, 2, 5)),
-            ("suspended, not stored yet", live(started().suspend(true), 2, 0), 0, (Claim::Holds, 0, 2)),
-            ("suspended", suspended(live(job().suspend(true), 0, 2), true), 0, (Claim::Nothing, 0, 2)),
-            ("resumed before it was suspended", live(started(), 1, 1), 0, (Claim::Holds, 2, 2)),
-            ("resumed, old pods terminate", suspended(live(job(), 0, 2), true), 0, (Claim::Wants, 2, 2)),
-            ("resumed, old pods could not be deleted", suspended(live(job(), 2, 0), true), 2, (Claim::Wants, 2, 2)),
-            ("resumed and admitted", suspended(started(), false), 0, (Claim::Holds, 2, 0)),
-            ("created suspended", job().suspend(true), 0, (Claim::Nothing, 0, 0)),
-            ("new, parallelism 0", job().parallelism(0), 0, (Claim::Zero { holds: false }, 0, 0)),
-            ("scaled to 0", live(started().parallelism(0), 1, 1), 0, (Claim::Zero { holds: true }, 0, 2)),
-            ("scaled to 0, stored", annotated(started().parallelism(0)), 0, (Claim::Zero { holds: false }, 0, 0)),
-            ("scaled up again", annotated(started()), 0, (Claim::Wants, 2, 0)),
-            ("nothing left", job().counted(5, 0), 0, (Claim::Nothing, 0, 0)),
-            ("nothing left, started", started().counted(5, 0), 0, (Claim::Holds, 0, 0)),
-            ("little left", started().counted(4, 0), 0, (Claim::Holds, 1, 0)),
-            ("deleted", change(started(), |job| job.deleting = true), 0, (Claim::Nothing, 0, 0)),
-            ("deleted, pods run", change(live(started(), 1, 0), |job| job.deleting = true), 0, (Claim::Holds, 0, 1)),
+            ("new", job(), 0, (Reservation::Requested, 2, 0)),
+            ("waiting", annotated(job()), 0, (Reservation::Requested, 2, 0)),
+            ("pods exist, the start is not stored", job(), 1, (Reservation::Reserved, 2, 1)),
+            ("started", started(), 0, (Reservation::Reserved, 2, 0)),
+            ("running", live(started(), 2, 0), 0, (Reservation::Reserved, 2, 2)),
+            ("running, pods terminate too", live(started(), 2, 3), 0, (Reservation::Reserved, 2, 5)),
+            ("suspended, not stored yet", live(started().suspend(true), 2, 0), 0, (Reservation::Reserved, 0, 2)),
+            ("suspended", suspended(live(job().suspend(true), 0, 2), true), 0, (Reservation::None, 0, 2)),
+            ("resumed before it was suspended", live(started(), 1, 1), 0, (Reservation::Reserved, 2, 2)),
+            ("resumed, old pods terminate", suspended(live(job(), 0, 2), true), 0, (Reservation::Requested, 2, 2)),
+            (
+                "resumed, old pods could not be deleted",
+                suspended(live(job(), 2, 0), true),
+                2,
+                (Reservation::Requested, 2, 2),
+            ),
+            ("resumed and admitted", suspended(started(), false), 0, (Reservation::Reserved, 2, 0)),
+            ("created suspended", job().suspend(true), 0, (Reservation::None, 0, 0)),
+            ("new, parallelism 0", job().parallelism(0), 0, (Reservation::Zero { reserved: false }, 0, 0)),
+            ("scaled to 0", live(started().parallelism(0), 1, 1), 0, (Reservation::Zero { reserved: true }, 0, 2)),
+            (
+                "scaled to 0, stored",
+                annotated(started().parallelism(0)),
+                0,
+                (Reservation::Zero { reserved: false }, 0, 0),
+            ),
+            ("scaled up again", annotated(started()), 0, (Reservation::Requested, 2, 0)),
+            ("nothing left", job().counted(5, 0), 0, (Reservation::None, 0, 0)),
+            ("nothing left, started", started().counted(5, 0), 0, (Reservation::Reserved, 0, 0)),
+            ("little left", started().counted(4, 0), 0, (Reservation::Reserved, 1, 0)),
+            ("deleted", change(started(), |job| job.deleting = true), 0, (Reservation::None, 0, 0)),
+            (
+                "deleted, pods run",
+                change(live(started(), 1, 0), |job| job.deleting = true),
+                0,
+                (Reservation::Reserved, 0, 1),
+            ),
         ];
         for (name, job, pods, expected) in cases {
-            let candidate = Candidate::of(&job.view, || pods).unwrap();
-            assert_eq!((candidate.claim, candidate.need, candidate.live), expected, "{name}");
+            let workload = Workload::of(&job.view, || pods).unwrap();
+            assert_eq!((workload.reservation, workload.need, workload.live), expected, "{name}");
         }
     }
 
@@ -192,8 +207,8 @@ mod tests {
         let finished = change(Job::new(), |job| {
             job.status.set_condition(Condition::new("Complete", true, "", "", time(1)));
         });
-        assert!(Candidate::of(&finished.view, || 0).is_none());
-        let queued = change(Job::new(), |job| job.standing.in_queue = true);
-        assert!(Candidate::of(&queued.view, || 0).is_none());
+        assert!(Workload::of(&finished.view, || 0).is_none());
+        let queued = change(Job::new(), |job| job.admission_info.managed_by_kueue = true);
+        assert!(Workload::of(&queued.view, || 0).is_none());
     }
 }
