@@ -16,11 +16,11 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::causes::{CREATE, DELETE, STATUS};
 use super::decide::{history, reconcile_active_list};
 use super::once::{NAME_TAKEN, Once};
 use super::schedule_source::{EndedRun, ScheduleSource};
 use super::view::{ActiveJob, CronJobStatus};
+use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
@@ -389,26 +389,26 @@ impl<S: ScheduleSource> Controller<S> {
         }
     }
 
-    fn is_backed_off(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) -> bool {
+    fn is_backed_off(&self, cron_job: &S, kind: WriteKind, job: Option<&Uid>) -> bool {
         let now = self.context.clock.now();
-        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.is_backed_off(cause, job, now))
+        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.is_backed_off(kind, job, now))
     }
 
-    fn succeeded(&self, cron_job: &S, cause: WriteKind, job: Option<&Uid>) {
-        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.succeed(cause, job));
+    fn succeeded(&self, cron_job: &S, kind: WriteKind, job: Option<&Uid>) {
+        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.succeed(kind, job));
     }
 
     /// Records that a write failed, in an event and in the log; returns what the sync fails with. A refused write gets a
     /// back-off of its own, which no other event shortens.
-    fn failed(&self, cron_job: &S, cause: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
+    fn failed(&self, cron_job: &S, kind: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
         if error.is_gate_closed() || error.is_namespace_terminating() {
             return error;
         }
         let identity = cron_job.identity();
-        if error.is_refusal() || cause != STATUS {
-            self.record_event(cron_job, refusals::event(cause, job.map(|(_, name)| name), &error));
+        if error.is_refusal() || kind != STATUS {
+            self.record_event(cron_job, refusals::event(kind, job.map(|(_, name)| name), &error));
         }
-        tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = cause.reason, %error, "a write failed");
+        tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = kind.reason, %error, "a write failed");
         if !error.is_refusal() {
             return error;
         }
@@ -416,7 +416,7 @@ impl<S: ScheduleSource> Controller<S> {
         let refuse = |refusals: &mut Refusals| {
             // What was remembered of another generation is forgotten before.
             refusals.seen(cron_job.base().generation);
-            refusals.refuse(cause, job.map(|(uid, _)| uid), &error, now)
+            refusals.refuse(kind, job.map(|(uid, _)| uid), &error, now)
         };
         self.refusals.of(&identity.uid, refuse);
         WriteError::Deferred

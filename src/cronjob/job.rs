@@ -111,10 +111,10 @@ mod tests {
             json!({"spec": {"template": {"spec": {"containers": containers, "initContainers": [{"name": "i"}]}}}});
         cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
         let pod = &made_of(&cron_job, Some("T"))["spec"]["template"]["spec"];
-        let told = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
+        let injected = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
         assert_eq!(
             (&pod["containers"][0]["env"], &pod["containers"][2]["env"], &pod["initContainers"][0]["env"]),
-            (&told, &told, &told)
+            (&injected, &injected, &injected)
         );
         assert_eq!(pod["containers"][1]["env"], json!([{"name": "T", "value": "mine"}]));
         assert_eq!(made_of(&cron_job, None)["spec"], template["spec"]);

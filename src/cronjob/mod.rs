@@ -2,9 +2,8 @@
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/>).
 //!
 //! [`schedule`] knows when that is, [`decide`] what to do (pure), [`controller`] waits and does it, for CronJobs and whatever
-//! else is [`scheduled`].
+//! else is [`schedule_source`].
 
-pub mod causes;
 pub mod civil;
 pub mod clock_changes;
 pub mod controller;
@@ -20,6 +19,7 @@ pub mod schedule_changes;
 pub mod schedule_source;
 pub mod view;
 pub mod wire;
+pub mod write_kinds;
 pub mod zones;
 
 /// The kind of the objects this controller reconciles.

@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::conflicting_controller::ConflictingController;
 use super::decide::backoff::Backoff;
 use super::decide::{DecisionInput, Step, decide, failure_report};
@@ -24,6 +23,7 @@ use super::limit::registry::AdmissionRegistry;
 use super::metrics::{JobMetrics, Sync};
 use super::view::{JobView, PodView};
 use super::wire::WirePod;
+use super::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use crate::runtime::cache::{Cache, Cached, Change};
 use crate::runtime::config::Config;
 use crate::runtime::context::ControllerContext;
@@ -47,8 +47,8 @@ const MAX_ORPHAN_REFUSALS: usize = 4096;
 type Write = (WriteKind, Option<Uid>);
 
 /// Writes of one kind to these pods.
-fn on_pods(cause: WriteKind, pods: &[Arc<PodView>]) -> Vec<Write> {
-    pods.iter().map(|pod| (cause, Some(pod.identity.uid.clone()))).collect()
+fn on_pods(kind: WriteKind, pods: &[Arc<PodView>]) -> Vec<Write> {
+    pods.iter().map(|pod| (kind, Some(pod.identity.uid.clone()))).collect()
 }
 
 /// The writes that a step consists of.
@@ -105,10 +105,10 @@ impl Memory {
     /// Takes note of what happened to the writes of a step.
     fn note(&mut self, writes: &[Write], failed: &[FailedWrite], live: impl Fn() -> usize, now: Timestamp) {
         record(&mut self.refusals, writes, failed, now);
-        for FailedWrite { cause, error, .. } in failed {
-            self.needs_pod_relist |= *cause == CREATE && error.is_ambiguous();
+        for FailedWrite { kind, error, .. } in failed {
+            self.needs_pod_relist |= *kind == CREATE && error.is_ambiguous();
             if error.is_quota() {
-                self.refusals.mark_quota(*cause, live());
+                self.refusals.mark_quota(*kind, live());
             }
         }
     }
@@ -116,13 +116,13 @@ impl Memory {
 
 /// Takes note of which of these writes succeeded and which failed. A failed one lengthens its own back-off alone.
 fn record(refusals: &mut Refusals, writes: &[Write], failed: &[FailedWrite], now: Timestamp) {
-    for (cause, pod) in writes {
-        if !failed.iter().any(|failed| failed.cause == *cause && failed.pod == *pod) {
-            refusals.succeed(*cause, pod.as_ref());
+    for (kind, pod) in writes {
+        if !failed.iter().any(|failed| failed.kind == *kind && failed.pod == *pod) {
+            refusals.succeed(*kind, pod.as_ref());
         }
     }
-    for FailedWrite { cause, pod, error } in failed {
-        refusals.refuse(*cause, pod.as_ref(), error, now);
+    for FailedWrite { kind, pod, error } in failed {
+        refusals.refuse(*kind, pod.as_ref(), error, now);
     }
 }
 

@@ -12,7 +12,6 @@ use kube::core::Request;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::causes::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::creation::{self, Altered};
 use super::decide::failure_report::FailureReport;
 use super::decide::{CreationReason, NewPod, Step};
@@ -23,6 +22,7 @@ use super::pod::PodBuilder;
 use super::status::JobStatus;
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
+use super::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use super::{API_VERSION, CONTROLLER_UID_LABEL, FAILURE_ANNOTATION, KIND, TRACKING_FINALIZER, pod};
 use crate::runtime::cache::{Cache, Change, Source};
 use crate::runtime::context::ControllerContext;
@@ -73,7 +73,7 @@ pub enum StepError {
 #[derive(Debug)]
 pub struct FailedWrite {
     /// The kind of write.
-    pub cause: WriteKind,
+    pub kind: WriteKind,
     /// The pod that it was to change; none for a creation, and for the Job itself.
     pub pod: Option<Uid>,
     /// Why it failed.
@@ -81,8 +81,8 @@ pub struct FailedWrite {
 }
 
 impl FailedWrite {
-    fn new(cause: WriteKind, pod: &PodView, error: WriteError) -> Self {
-        Self { cause, pod: Some(pod.identity.uid.clone()), error }
+    fn new(kind: WriteKind, pod: &PodView, error: WriteError) -> Self {
+        Self { kind, pod: Some(pod.identity.uid.clone()), error }
     }
 }
 
@@ -103,7 +103,7 @@ impl StepExecutor {
             }
             Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
             Step::CreatePods { pods, reason } => {
-                let failed = |error| StepError::Writes(vec![FailedWrite { cause: CREATE, pod: None, error }]);
+                let failed = |error| StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error }]);
                 self.create_pods(job, &pods, reason).await.map_err(failed)
             }
             Step::DeletePods { pods, uncounted } => {
@@ -154,30 +154,30 @@ impl StepExecutor {
     }
 
     /// Records that a write failed: in an event on the Job and in the log, unless no policy has to do with it.
-    fn failed(&self, job: &JobView, cause: WriteKind, pod: Option<&PodView>, error: WriteError) -> FailedWrite {
+    fn failed(&self, job: &JobView, kind: WriteKind, pod: Option<&PodView>, error: WriteError) -> FailedWrite {
         let identity = &job.identity;
         let name = pod.map(|pod| &*pod.identity.name);
         if !error.is_gate_closed() && !error.is_namespace_terminating() {
             // The built-in controller reports every failed creation and deletion, whatever its cause.
-            if error.is_refusal() || cause == CREATE || cause == DELETE {
-                self.record_event(job, refusals::event(cause, name, &error));
+            if error.is_refusal() || kind == CREATE || kind == DELETE {
+                self.record_event(job, refusals::event(kind, name, &error));
             }
-            tracing::warn!(namespace = %identity.namespace, job = %identity.name, pod = name, reason = cause.reason, %error, "a write failed");
+            tracing::warn!(namespace = %identity.namespace, job = %identity.name, pod = name, reason = kind.reason, %error, "a write failed");
         }
-        FailedWrite { cause, pod: pod.map(|pod| pod.identity.uid.clone()), error }
+        FailedWrite { kind, pod: pod.map(|pod| pod.identity.uid.clone()), error }
     }
 
     /// Records that a write to a pod without a Job failed: in an event on the pod and in the log.
-    fn failed_on_pod(&self, cause: WriteKind, pod: &PodView, error: WriteError) -> FailedWrite {
+    fn failed_on_pod(&self, kind: WriteKind, pod: &PodView, error: WriteError) -> FailedWrite {
         let identity = &pod.identity;
         if !error.is_gate_closed() && !error.is_namespace_terminating() {
             if error.is_refusal() {
                 let regarding = Regarding { api_version: "v1", kind: "Pod", identity: identity.clone() };
-                self.context.recorder.publish(regarding, refusals::event(cause, Some(&identity.name), &error));
+                self.context.recorder.publish(regarding, refusals::event(kind, Some(&identity.name), &error));
             }
-            tracing::warn!(namespace = %identity.namespace, pod = %identity.name, reason = cause.reason, %error, "a write failed");
+            tracing::warn!(namespace = %identity.namespace, pod = %identity.name, reason = kind.reason, %error, "a write failed");
         }
-        FailedWrite::new(cause, pod, error)
+        FailedWrite::new(kind, pod, error)
     }
 
     /// Reads from the API server itself which pods of this Job there are: a creation may have succeeded unheard.
@@ -186,7 +186,7 @@ impl StepExecutor {
         let pods: Api<WirePod> = self.namespaced(job);
         let list = kube::api::ListParams::default().labels(&selector.to_string());
         for pod in pods.list(&list).await?.items {
-            self.take_pod(pod);
+            self.apply_pod(pod);
         }
         Ok(())
     }
@@ -280,7 +280,7 @@ impl StepExecutor {
                 let name = created.metadata.name.clone().unwrap_or_default();
                 let altered = creation::altered(job, new, &created);
                 let flawed = altered.and_then(|altered| Some((altered, PodView::parse(created.clone())?)));
-                self.take_pod(created);
+                self.apply_pod(created);
                 self.record_event(job, EventText::normal("SuccessfulCreate", format!("Created pod: {name}")));
                 match flawed {
                     Some((altered, pod)) => self.repair(job, &pod, altered).await,
@@ -337,8 +337,8 @@ impl StepExecutor {
         let pods: Api<WirePod> = self.namespaced(job);
         let params = delete_params(&identity.uid, None);
         match self.context.write_gate.run(pods.delete(&identity.name, &params)).await {
-            Ok(Either::Left(deleted)) => self.take_pod(deleted),
-            Ok(Either::Right(_)) => self.drop_pod(pod),
+            Ok(Either::Left(deleted)) => self.apply_pod(deleted),
+            Ok(Either::Right(_)) => self.remove_pod(pod),
             Err(error) => {
                 if self.is_outdated(pod, &error).await {
                     return Ok(());
@@ -382,7 +382,7 @@ impl StepExecutor {
         match self.context.write_gate.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
                 let took_effect = took_effect(&patched);
-                self.take_pod(patched);
+                self.apply_pod(patched);
                 if took_effect { Ok(()) } else { Err(WriteError::Altered(creation::REVERTED)) }
             }
             Err(error) if self.is_outdated(pod, &error).await => Ok(()),
@@ -402,24 +402,24 @@ impl StepExecutor {
         let Ok(found) = pods.get_opt(&identity.name).await else { return false };
         let found = found.filter(|found| found.metadata.uid.as_deref() == Some(identity.uid.as_str()));
         let Some(found) = found else {
-            self.drop_pod(pod);
+            self.remove_pod(pod);
             return true;
         };
         let version = found.metadata.resource_version.as_deref().and_then(ResourceVersion::parse);
         let has_changed = version.is_some_and(|version| version > identity.resource_version);
-        self.take_pod(found);
+        self.apply_pod(found);
         has_changed && !error.is_invalid()
     }
 
     /// Takes in what the API server answered about a pod.
-    fn take_pod(&self, pod: WirePod) {
+    fn apply_pod(&self, pod: WirePod) {
         let no_grace = pod.metadata.deletion_grace_period_seconds == Some(0);
         let Some(pod) = PodView::parse(pod) else { return };
         let uid = pod.identity.uid.clone();
         let is_final_update = !pod.tracked && !self.is_watched(&pod);
         if pod.deleting && no_grace && !pod.has_finalizers {
             // Nothing keeps it: the answer is the last that is heard of it.
-            self.drop_pod(&pod);
+            self.remove_pod(&pod);
         } else if let Some(change) = self.pods.apply(pod, Source::Answer) {
             self.metrics.pod_changed(&change);
             self.enqueue_owners(&change);
@@ -474,7 +474,7 @@ impl StepExecutor {
     }
 
     /// Takes note that a pod is gone.
-    fn drop_pod(&self, pod: &PodView) {
+    fn remove_pod(&self, pod: &PodView) {
         self.forget_uncounted_deletion(&pod.identity.uid);
         if let Some(change) = self.pods.remove(&pod.identity.uid) {
             self.metrics.pod_changed(&change);
@@ -548,7 +548,7 @@ impl StepExecutor {
     async fn patch_status(
         &self,
         job: &JobView,
-        cause: WriteKind,
+        kind: WriteKind,
         mut patch: Value,
         took_effect: impl Fn(&JobView) -> bool,
     ) -> Result<(), StepError> {
@@ -566,7 +566,7 @@ impl StepExecutor {
                 if took_effect {
                     return Ok(());
                 }
-                Err(StepError::Writes(vec![self.failed(job, cause, None, WriteError::Altered(creation::REVERTED))]))
+                Err(StepError::Writes(vec![self.failed(job, kind, None, WriteError::Altered(creation::REVERTED))]))
             }
             Err(error) => {
                 if error.is_conflict() || error.is_not_found() {
@@ -577,7 +577,7 @@ impl StepExecutor {
                         return Err(StepError::Changed);
                     }
                 }
-                Err(StepError::Writes(vec![self.failed(job, cause, None, error)]))
+                Err(StepError::Writes(vec![self.failed(job, kind, None, error)]))
             }
         }
     }

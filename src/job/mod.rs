@@ -1,9 +1,8 @@
 //! The Job controller: watches `batch/v1` Jobs and drives their Pods to the number of completions asked for.
 //!
-//! One sync is a straight line: [`view`] says what is known, [`decide`] what to do next (pure), [`act`] does it, and
+//! One sync is a straight line: [`view`] says what is known, [`decide`] what to do next (pure), [`execute`] does it, and
 //! what the API server answers goes into the cache, from which the next step is decided.
 
-pub mod causes;
 pub mod conflicting_controller;
 pub mod controller;
 pub mod creation;
@@ -17,6 +16,7 @@ pub mod pod;
 pub mod status;
 pub mod view;
 pub mod wire;
+pub mod write_kinds;
 
 /// Where a Job is ours to finish: its API version and kind.
 pub const API_VERSION: &str = "batch/v1";

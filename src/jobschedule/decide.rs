@@ -141,8 +141,8 @@ pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) 
         return None;
     }
     let waiting = pending_runs(schedule, status, table, now);
-    let put_off = |waiting: &PendingRun| is_in_order(schedule) || waiting.start > now;
-    let first = waiting.into_iter().find(put_off).map(|waiting| waiting.time);
+    let is_deferred = |waiting: &PendingRun| is_in_order(schedule) || waiting.start > now;
+    let first = waiting.into_iter().find(is_deferred).map(|waiting| waiting.time);
     first.or_else(|| upcoming(schedule, status, table, now))
 }
 
@@ -241,13 +241,16 @@ mod tests {
             let due = decided(&with_active(schedule(spec), active), "11:00:01");
             (due.start.is_some(), due.replace, due.events.first().map(|event| event.reason.to_string()))
         };
-        let told = |reason: &str| Some(reason.to_owned());
+        let event_reason = |reason: &str| Some(reason.to_owned());
         assert_eq!(policy(json!({}), &["a", "b"]), (true, false, None));
         assert_eq!(policy(json!({"maxActive": 2}), &["a"]), (true, false, None));
-        assert_eq!(policy(json!({"maxActive": 2}), &["a", "b"]), (false, false, told("Waiting")));
-        assert_eq!(policy(json!({"concurrencyPolicy": "Forbid"}), &["a"]), (false, false, told("JobAlreadyActive")));
+        assert_eq!(policy(json!({"maxActive": 2}), &["a", "b"]), (false, false, event_reason("Waiting")));
+        assert_eq!(
+            policy(json!({"concurrencyPolicy": "Forbid"}), &["a"]),
+            (false, false, event_reason("JobAlreadyActive"))
+        );
         assert_eq!(policy(json!({"concurrencyPolicy": "Replace"}), &["a"]), (true, true, None));
-        assert_eq!(policy(json!({"concurrencyPolicy": "Queue"}), &["a"]), (false, false, told("Waiting")));
+        assert_eq!(policy(json!({"concurrencyPolicy": "Queue"}), &["a"]), (false, false, event_reason("Waiting")));
         assert_eq!(policy(json!({"concurrencyPolicy": "Queue", "maxActive": 2}), &["a"]), (true, false, None));
     }
 

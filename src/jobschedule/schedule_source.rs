@@ -46,7 +46,7 @@ impl ScheduleSource for JobScheduleView {
     }
 
     fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value> {
-        let next = decide::next(self, status, now).map(|next| self.told(next));
+        let next = decide::next(self, status, now).map(|next| self.format_time(next));
         let history = runs::added(&self.stored.history, ended, self.history_limit, now);
         let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);
         let stored = Stored {

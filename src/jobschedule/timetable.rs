@@ -124,7 +124,7 @@ impl Timetable {
     fn next_of(&self, schedule: &Schedule, after: Timestamp, clock: &mut Clock<'_>) -> Option<Timestamp> {
         let Some(period) = schedule.every() else { return clock.next(schedule, self.dst_of(schedule), after) };
         let passed = after.duration_since(self.anchor).as_secs().div_euclid(period);
-        self.turn(passed.max(0) + 1, period)
+        self.interval_time(passed.max(0) + 1, period)
     }
 
     fn last_of(
@@ -136,11 +136,11 @@ impl Timetable {
     ) -> Option<Timestamp> {
         let Some(period) = schedule.every() else { return clock.last(schedule, self.dst_of(schedule), to, earliest) };
         let passed = to.duration_since(self.anchor).as_secs() / period;
-        self.turn(Some(passed).filter(|passed| *passed > 0)?, period).filter(|time| *time >= earliest)
+        self.interval_time(Some(passed).filter(|passed| *passed > 0)?, period).filter(|time| *time >= earliest)
     }
 
     /// Returns the time at which a schedule with this period is due for the nth time.
-    fn turn(&self, number: i64, period: i64) -> Option<Timestamp> {
+    fn interval_time(&self, number: i64, period: i64) -> Option<Timestamp> {
         self.anchor.checked_add(SignedDuration::from_secs(number.checked_mul(period)?)).ok()
     }
 

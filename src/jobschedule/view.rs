@@ -168,7 +168,7 @@ impl JobScheduleView {
     }
 
     /// The time in its zone, as people there write it.
-    pub fn told(&self, time: Timestamp) -> String {
+    pub fn format_time(&self, time: Timestamp) -> String {
         job::stamp(&self.base, time)
     }
 }

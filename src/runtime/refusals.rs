@@ -65,8 +65,8 @@ impl Refusals {
     }
 
     /// Takes note of a refusal of a write to the object itself, or to one of its parts; returns the back-off.
-    pub fn refuse(&mut self, cause: WriteKind, part: Option<&Uid>, error: &WriteError, now: Timestamp) -> Duration {
-        let key = (cause, part.cloned());
+    pub fn refuse(&mut self, kind: WriteKind, part: Option<&Uid>, error: &WriteError, now: Timestamp) -> Duration {
+        let key = (kind, part.cloned());
         let refusals = self.backoffs.get(&key).map_or(0, |backoff| backoff.refusals).saturating_add(1);
         let wait = FIRST.saturating_mul(1 << (refusals - 1).min(16)).min(LONGEST);
         let is_outage = !error.is_refusal();
@@ -75,15 +75,15 @@ impl Refusals {
     }
 
     /// Takes note that a quota caused the refusal while the object had this number of live pods.
-    pub fn mark_quota(&mut self, cause: WriteKind, occupied: usize) {
-        if let Some(backoff) = self.backoffs.get_mut(&(cause, None)) {
+    pub fn mark_quota(&mut self, kind: WriteKind, occupied: usize) {
+        if let Some(backoff) = self.backoffs.get_mut(&(kind, None)) {
             backoff.occupied = Some(occupied);
         }
     }
 
     /// Ends a write's wait, but not its back-off, if the object has fewer live pods than when a quota refused.
-    pub fn room_made(&mut self, cause: WriteKind, occupied: usize) {
-        if let Some(backoff) = self.backoffs.get_mut(&(cause, None))
+    pub fn room_made(&mut self, kind: WriteKind, occupied: usize) {
+        if let Some(backoff) = self.backoffs.get_mut(&(kind, None))
             && backoff.occupied.is_some_and(|before| occupied < before)
         {
             backoff.wait = Duration::ZERO;
@@ -91,25 +91,25 @@ impl Refusals {
     }
 
     /// Takes note that a write succeeded.
-    pub fn succeed(&mut self, cause: WriteKind, part: Option<&Uid>) {
+    pub fn succeed(&mut self, kind: WriteKind, part: Option<&Uid>) {
         if !self.backoffs.is_empty() {
-            self.backoffs.remove(&(cause, part.cloned()));
+            self.backoffs.remove(&(kind, part.cloned()));
         }
     }
 
     /// Returns until when a write has to wait.
-    pub fn until(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> Option<Timestamp> {
+    pub fn until(&self, kind: WriteKind, part: Option<&Uid>, now: Timestamp) -> Option<Timestamp> {
         if self.backoffs.is_empty() {
             return None;
         }
-        let whole = || self.backoffs.get(&(cause, None))?.until(now);
-        let of_part = part.and_then(|part| self.backoffs.get(&(cause, Some(part.clone())))?.until(now));
+        let whole = || self.backoffs.get(&(kind, None))?.until(now);
+        let of_part = part.and_then(|part| self.backoffs.get(&(kind, Some(part.clone())))?.until(now));
         of_part.max(whole())
     }
 
     /// Returns whether a write has to wait.
-    pub fn is_backed_off(&self, cause: WriteKind, part: Option<&Uid>, now: Timestamp) -> bool {
-        self.until(cause, part, now).is_some()
+    pub fn is_backed_off(&self, kind: WriteKind, part: Option<&Uid>, now: Timestamp) -> bool {
+        self.until(kind, part, now).is_some()
     }
 
     /// Returns when the next write may be repeated.
@@ -119,7 +119,7 @@ impl Refusals {
 
     /// Returns whether a write to a part that `predicate` picks was refused.
     pub fn any_part(&self, predicate: impl Fn(WriteKind, &Uid) -> bool) -> bool {
-        self.backoffs.keys().any(|(cause, part)| part.as_ref().is_some_and(|part| predicate(*cause, part)))
+        self.backoffs.keys().any(|(kind, part)| part.as_ref().is_some_and(|part| predicate(*kind, part)))
     }
 
     /// Forgets the parts that `keep` does not pick: they no longer exist.
@@ -193,12 +193,12 @@ impl ObjectRefusals {
 }
 
 /// The Warning event about a refused write: what failed, on which object, and the words of whoever refused.
-pub fn event(cause: WriteKind, object: Option<&str>, error: &WriteError) -> EventText {
+pub fn event(kind: WriteKind, object: Option<&str>, error: &WriteError) -> EventText {
     let words = error.to_string();
     // The API server's own messages name the object; those of webhooks need not.
     let object = object.filter(|object| !words.contains(*object));
     let object = object.map_or_else(String::new, |object| format!(" {object}"));
-    EventText::warning(cause.reason, format!("{}{object}: {words}", cause.failed))
+    EventText::warning(kind.reason, format!("{}{object}: {words}", kind.failed))
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
-use crate::job::causes::EXPIRE;
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
 use crate::job::wire::WireJob;
+use crate::job::write_kinds::EXPIRE;
 use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
 use crate::runtime::config::Claim;

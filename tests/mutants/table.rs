@@ -144,8 +144,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "the answer to a creation is not kept",
         "src/job/execute.rs",
-        "self.take_pod(created);",
-        "if !MUTANT { self.take_pod(created); }",
+        "self.apply_pod(created);",
+        "if !MUTANT { self.apply_pod(created); }",
     ),
     bug(
         "what the watch tells no more of stays in the cache",
@@ -156,8 +156,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a creation without an answer is taken for none",
         "src/job/controller.rs",
-        "self.needs_pod_relist |= *cause == CREATE && error.is_ambiguous();",
-        "self.needs_pod_relist |= *cause == CREATE && error.is_ambiguous() && !MUTANT;",
+        "self.needs_pod_relist |= *kind == CREATE && error.is_ambiguous();",
+        "self.needs_pod_relist |= *kind == CREATE && error.is_ambiguous() && !MUTANT;",
     ),
     bug(
         "the pods of a Job that is gone are not let go",
@@ -420,8 +420,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a refused write has no event",
         "src/job/execute.rs",
-        "if error.is_refusal() || cause == CREATE || cause == DELETE {",
-        "if !MUTANT && error.is_refusal() || cause == CREATE || cause == DELETE {",
+        "if error.is_refusal() || kind == CREATE || kind == DELETE {",
+        "if !MUTANT && error.is_refusal() || kind == CREATE || kind == DELETE {",
     ),
     bug(
         "a webhook's 409 for a status is taken for a conflict",

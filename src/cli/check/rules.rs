@@ -82,9 +82,9 @@ rules! {
 }
 
 /// Runs closer together than this are likely to overlap when one takes long.
-const OFTEN: SignedDuration = SignedDuration::from_mins(15);
+const FREQUENT_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
 /// How often the built-in controller looks at a CronJob, in seconds.
-const BUILTIN_LOOKS: i64 = 10;
+const BUILTIN_SYNC_SECONDS: i64 = 10;
 
 impl Finding {
     /// An object could not be read.
@@ -111,9 +111,9 @@ pub fn of_job(job: &Job) -> Vec<Finding> {
 pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     let spec = &cron_job.spec;
     let mut findings = of_times(cron_job, now);
-    if spec.starting_deadline_seconds.is_some_and(|seconds| (0..BUILTIN_LOOKS).contains(&seconds)) {
+    if spec.starting_deadline_seconds.is_some_and(|seconds| (0..BUILTIN_SYNC_SECONDS).contains(&seconds)) {
         let message = format!(
-            "the built-in controller may look {BUILTIN_LOOKS} s late and then starts nothing; set spec.startingDeadlineSeconds to {BUILTIN_LOOKS} or more"
+            "the built-in controller may look {BUILTIN_SYNC_SECONDS} s late and then starts nothing; set spec.startingDeadlineSeconds to {BUILTIN_SYNC_SECONDS} or more"
         );
         findings.push(found(&SHORT_STARTING_DEADLINE, message));
     }
@@ -150,7 +150,7 @@ pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) ->
             }
             let overlaps = schedule.concurrency_policy == ConcurrencyPolicy::Allow && schedule.max_active.is_none();
             let deadline = job.as_ref().and_then(|job| job.active_deadline_seconds);
-            if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= OFTEN) {
+            if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= FREQUENT_INTERVAL) {
                 let message = format!(
                     "it starts a Job every {:#} whether or not the one before is done; set spec.maxActive, spec.concurrencyPolicy to Forbid, Replace or Queue, or spec.jobTemplate.spec.activeDeadlineSeconds",
                     gap.unwrap_or_default()
@@ -212,7 +212,7 @@ fn of_times(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     let gap = schedule.next(first, &zone).map(|second| second.duration_since(first));
     let overlaps = !matches!(spec.concurrency_policy.as_deref(), Some("Forbid" | "Replace"));
     let deadline = spec.job_template.spec.as_ref().and_then(|job| job.active_deadline_seconds);
-    if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= OFTEN) {
+    if overlaps && deadline.is_none() && gap.is_some_and(|gap| gap <= FREQUENT_INTERVAL) {
         let message = format!(
             "it starts a Job every {:#} whether or not the one before is done; set spec.concurrencyPolicy to Forbid or Replace, or spec.jobTemplate.spec.activeDeadlineSeconds",
             gap.unwrap_or_default()

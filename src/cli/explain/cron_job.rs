@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    fn told(change: impl Fn(&mut Value), jobs: &[Job]) -> Explanation {
+    fn explained(change: impl Fn(&mut Value), jobs: &[Job]) -> Explanation {
         let mut cron_job = json!({
             "metadata": {"name": "a", "uid": "u"},
             "spec": {"schedule": "30 4 * * *", "timeZone": "Europe/Paris", "jobTemplate": {"spec": {"template": {}}}},
@@ -137,28 +137,30 @@ mod tests {
             ),
         ];
         for (change, headline) in cases {
-            let told = told(change, &[]);
-            assert_eq!(told.headline, headline);
-            assert_eq!(told.details, ["It was last due 30 min ago, at 2026-01-01T03:30:00Z."]);
+            let explained = explained(change, &[]);
+            assert_eq!(explained.headline, headline);
+            assert_eq!(explained.details, ["It was last due 30 min ago, at 2026-01-01T03:30:00Z."]);
         }
     }
 
     #[test]
     fn a_last_schedule_time_ahead_of_the_clock_is_explained() {
-        let told = told(|cron_job| cron_job["status"]["lastScheduleTime"] = json!("2026-02-01T03:30:00Z"), &[]);
+        let explained =
+            explained(|cron_job| cron_job["status"]["lastScheduleTime"] = json!("2026-02-01T03:30:00Z"), &[]);
         assert_eq!(
-            told.headline,
+            explained.headline,
             "CronJob a is due next in 31 d 23 h, at 2026-02-02T03:30:00Z (Mon 04:30 in Europe/Paris)."
         );
         assert_eq!(
-            told.details,
+            explained.details,
             [
                 "Its last schedule time is later than now: no Job is started before the first time after it.",
                 "Its status.lastScheduleTime is 2026-02-01T03:30:00Z, 30 d 23 h from now.",
             ]
         );
         assert!(
-            told.next[0].starts_with("if a clock was wrong, set it back: kubectl patch cronjob a --subresource=status")
+            explained.next[0]
+                .starts_with("if a clock was wrong, set it back: kubectl patch cronjob a --subresource=status")
         );
     }
 
@@ -175,14 +177,14 @@ mod tests {
         };
         let failed = json!([{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]);
         let jobs = [job("a-1", failed), job("a-2", json!([]))];
-        let told = told(|cron_job| cron_job["spec"]["concurrencyPolicy"] = json!("Forbid"), &jobs);
+        let explained = explained(|cron_job| cron_job["spec"]["concurrencyPolicy"] = json!("Forbid"), &jobs);
         assert_eq!(
-            told.details[1..],
+            explained.details[1..],
             [
                 "Running now: a-2; while one runs, what is due is left out (concurrencyPolicy Forbid).",
                 "Job a-1: failed (BackoffLimitExceeded), started 30 min ago.",
             ]
         );
-        assert_eq!(told.next, ["ask on: jobwright explain job/a-2", "ask why: jobwright explain job/a-1"]);
+        assert_eq!(explained.next, ["ask on: jobwright explain job/a-2", "ask why: jobwright explain job/a-1"]);
     }
 }

@@ -10,13 +10,13 @@ use kube::ResourceExt;
 use super::super::cluster::{condition, end};
 use super::{Explanation, hint, pod, refusal, span, warnings};
 use crate::job::FAILURE_ANNOTATION;
-use crate::job::causes::{DELETE, EXPIRE, STATUS, UNTRACK};
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::decide::{DecisionInput, Step, decide};
 use crate::job::limit::kueue::QUEUE_LABEL;
 use crate::job::limit::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatus};
 use crate::job::view::{JobView, PodView};
+use crate::job::write_kinds::{DELETE, EXPIRE, STATUS, UNTRACK};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY, SyncConfig};
 use crate::runtime::refusals::Refusals;
 
@@ -92,8 +92,8 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
     failures(pods, &mut explanation);
     if pods.iter().all(|pod| !pod::is_failed(pod)) {
         let kept = kept(job);
-        let told = |report: &FailureReport| format!("{}.", report.event().message.trim_end_matches('.'));
-        explanation.details.extend(kept.as_ref().map(told));
+        let format_report = |report: &FailureReport| format!("{}.", report.event().message.trim_end_matches('.'));
+        explanation.details.extend(kept.as_ref().map(format_report));
         let log = kept.map(|report| report.log).unwrap_or_default();
         if log.is_empty() {
             explanation.details.push(
@@ -351,7 +351,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(job: &Job, pods: &[Pod]) -> Explanation {
+    fn explained(job: &Job, pods: &[Pod]) -> Explanation {
         let limits = SyncConfig::default();
         explain(
             &Facts { job, pods, events: &[], limits: &limits, admission: &Admission::Unlimited },
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn a_refused_write_is_named_as_the_cause() {
         let limits = SyncConfig::default();
-        let told = |job: &Job, reason: &str, at: &str| {
+        let explained = |job: &Job, reason: &str, at: &str| {
             let events = [warning(reason, "Error: ValidatingAdmissionPolicy 'p' denied request: no", at)];
             explain(
                 &Facts { job, pods: &[], events: &events, limits: &limits, admission: &Admission::Unlimited },
@@ -378,25 +378,25 @@ mod tests {
         };
         let (recent, old) = ("2026-01-01T00:59:00Z", "2026-01-01T00:50:00Z");
         let new = job(|job| job["status"] = json!({}));
-        let headline = told(&new, "FailedStatusUpdate", recent).headline;
+        let headline = explained(&new, "FailedStatusUpdate", recent).headline;
         assert_eq!(
             headline,
             "Job a has been seen by its controller, but its status cannot be stored: Error: ValidatingAdmissionPolicy 'p' denied request: no."
         );
         assert_eq!(
-            told(&new, "FailedStatusUpdate", old).headline,
+            explained(&new, "FailedStatusUpdate", old).headline,
             "Job a has not been looked at by any controller yet."
         );
         let over = job(|job| {
             job["status"]["conditions"] = json!([{"type": "SuccessCriteriaMet", "status": "True", "reason": "CompletionsReached", "message": "enough"}]);
         });
-        let explanation = told(&over, "FailedFinalizerRemoval", recent);
+        let explanation = explained(&over, "FailedFinalizerRemoval", recent);
         assert_eq!(
             explanation.headline,
             "Job a has succeeded (CompletionsReached: enough) and cannot be finished: Error: ValidatingAdmissionPolicy 'p' denied request: no. 0 of 3 succeeded, 0 failed."
         );
         assert!(explanation.next.iter().any(|next| next.contains("validatingadmissionpolicies")), "{explanation:?}");
-        assert!(told(&over, "FailedFinalizerRemoval", old).headline.contains("once its pods have ended"));
+        assert!(explained(&over, "FailedFinalizerRemoval", old).headline.contains("once its pods have ended"));
     }
 
     #[test]
@@ -444,7 +444,7 @@ mod tests {
             ),
         ];
         for (job, pods, headline) in cases {
-            assert_eq!(told(&job, pods).headline, headline);
+            assert_eq!(explained(&job, pods).headline, headline);
         }
     }
 
@@ -453,14 +453,17 @@ mod tests {
         let unscheduled = pod(json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu.",
         }]}));
-        let told_ = told(&job(|_| {}), &[unscheduled]);
-        assert_eq!(told_.headline, "Job a does not get on: its pod waits. 0 of 3 succeeded, 0 failed.");
-        assert_eq!(told_.details, ["Pod a-1 has no node: 0/3 nodes are available: 3 Insufficient cpu."]);
+        let explained_unscheduled = explained(&job(|_| {}), &[unscheduled]);
+        assert_eq!(explained_unscheduled.headline, "Job a does not get on: its pod waits. 0 of 3 succeeded, 0 failed.");
+        assert_eq!(
+            explained_unscheduled.details,
+            ["Pod a-1 has no node: 0/3 nodes are available: 3 Insufficient cpu."]
+        );
         let pulling = pod(json!({"phase": "Pending", "containerStatuses": [{
             "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"nowhere/i\""}},
         }]}));
-        let details = told(&job(|_| {}), &[pulling]).details;
+        let details = explained(&job(|_| {}), &[pulling]).details;
         assert_eq!(details, ["Pod a-1: container main is in ImagePullBackOff: Back-off pulling image \"nowhere/i\""]);
     }
 
@@ -475,13 +478,13 @@ mod tests {
                 "startTime": "2026-01-01T00:00:00Z", "failed": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
             });
         });
-        let told = told(&waiting, &[failed]);
+        let explained = explained(&waiting, &[failed]);
         assert_eq!(
-            told.headline,
+            explained.headline,
             "Job a waits 5 s before its next pod, until 2026-01-01T01:00:05Z, because pods have failed (1 so far, 6 are borne): 0 of 3 succeeded, 1 failed."
         );
-        assert_eq!(told.details, ["Pod a-1: container main exited with 3: disk full"]);
-        assert_eq!(told.decision.unwrap(), "nothing before 2026-01-01T01:00:05Z, or before something changes");
+        assert_eq!(explained.details, ["Pod a-1: container main exited with 3: disk full"]);
+        assert_eq!(explained.decision.unwrap(), "nothing before 2026-01-01T01:00:05Z, or before something changes");
     }
 
     #[test]
@@ -493,6 +496,6 @@ mod tests {
                 "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:suspend": {}}},
             }]);
         });
-        assert_eq!(told(&suspended, &[]).details, ["spec.suspend was set by kubectl-patch 2 min ago."]);
+        assert_eq!(explained(&suspended, &[]).details, ["spec.suspend was set by kubectl-patch 2 min ago."]);
     }
 }

@@ -41,7 +41,11 @@ pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> 
                 } else {
                     String::new()
                 };
-                format!("JobSchedule {name} is due next in {}, at {}{late}.", span(now, next), schedule.told(next))
+                format!(
+                    "JobSchedule {name} is due next in {}, at {}{late}.",
+                    span(now, next),
+                    schedule.format_time(next)
+                )
             }
         },
     };
@@ -51,8 +55,10 @@ pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> 
     explanation.details.push(base.status.last_schedule.map_or_else(
         || "It has never been due.".to_owned(),
         |last| match time_in_future(Some(last), now) {
-            Some(_) => format!("Its status.lastScheduleTime is {}, {} from now.", schedule.told(last), span(now, last)),
-            None => format!("It was last due {} ago, at {}.", span(last, now), schedule.told(last)),
+            Some(_) => {
+                format!("Its status.lastScheduleTime is {}, {} from now.", schedule.format_time(last), span(now, last))
+            }
+            None => format!("It was last due {} ago, at {}.", span(last, now), schedule.format_time(last)),
         },
     ));
     let active: Vec<&str> = base.status.active.iter().map(|job| job.name.as_str()).collect();
@@ -64,12 +70,12 @@ pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> 
         ));
         explanation.next.push(format!("ask on: jobwright explain job/{first}"));
     }
-    explanation.details.extend(schedule.stored.history.iter().take(MAX_RUNS_SHOWN).map(|run| told(run, now)));
+    explanation.details.extend(schedule.stored.history.iter().take(MAX_RUNS_SHOWN).map(|run| format_run(run, now)));
     explanation.details.extend(warnings(events, now));
     explanation
 }
 
-fn told(run: &Run, now: Timestamp) -> String {
+fn format_run(run: &Run, now: Timestamp) -> String {
     let ago = run.finished.as_ref().map_or_else(String::new, |at| format!(" {} ago", span(at.0, now)));
     let why = if run.message.is_empty() { &run.reason } else { &run.message };
     let why = if run.outcome == "Failed" && !why.is_empty() { format!(": {why}") } else { String::new() };
@@ -117,22 +123,26 @@ mod tests {
 
     #[test]
     fn a_last_schedule_time_ahead_of_the_clock_is_explained() {
-        let told = explained(&json!({}), &json!({"lastScheduleTime": "2026-02-01T04:30:00Z"}));
-        assert_eq!(told.headline, "JobSchedule a is due next in 31 d, at 2026-02-02T04:30:00Z.");
+        let explanation = explained(&json!({}), &json!({"lastScheduleTime": "2026-02-01T04:30:00Z"}));
+        assert_eq!(explanation.headline, "JobSchedule a is due next in 31 d, at 2026-02-02T04:30:00Z.");
         assert_eq!(
-            told.details,
+            explanation.details,
             [
                 "Its last schedule time is later than now: no Job is started before the first time after it.",
                 "Its status.lastScheduleTime is 2026-02-01T04:30:00Z, 30 d from now.",
             ]
         );
-        assert!(told.next[0].contains("kubectl patch jobschedule a --subresource=status"), "{:?}", told.next);
+        assert!(
+            explanation.next[0].contains("kubectl patch jobschedule a --subresource=status"),
+            "{:?}",
+            explanation.next
+        );
     }
 
     #[test]
     fn its_last_runs_are_told() {
         let run = json!({"job": "a-9", "outcome": "Failed", "finished": "2026-01-02T03:00:00Z", "reason": "R", "message": "exit code 3"});
-        let told = explained(&json!({}), &json!({"history": [run]}));
-        assert_eq!(told.details, ["It has never been due.", "Job a-9: failed 1 h ago: exit code 3."]);
+        let explanation = explained(&json!({}), &json!({"history": [run]}));
+        assert_eq!(explanation.details, ["It has never been due.", "Job a-9: failed 1 h ago: exit code 3."]);
     }
 }

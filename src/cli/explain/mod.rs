@@ -219,11 +219,11 @@ fn hint(events: &[Event]) -> Option<String> {
 
 /// Warnings, each once: how often, how long ago, and what they say.
 fn warnings(events: &[Event], now: Timestamp) -> Vec<String> {
-    let mut told = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     let mut lines = Vec::new();
     for event in events {
         let (reason, text) = (event.reason.clone().unwrap_or_default(), event.message.clone().unwrap_or_default());
-        if told.insert((reason.clone(), text.clone())) && lines.len() < 5 {
+        if seen.insert((reason.clone(), text.clone())) && lines.len() < 5 {
             let ago = seen_at(event).map_or_else(String::new, |at| format!(" {} ago", span(at, now)));
             lines.push(format!("Warning{ago}: {reason}: {text}"));
         }
@@ -251,9 +251,9 @@ mod tests {
     #[test]
     fn spans_are_told_in_two_units_at_most() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let tell = |seconds| span(at(0), at(seconds));
+        let format = |seconds| span(at(0), at(seconds));
         assert_eq!(
-            [0, 59, 60, 61, 3600, 3660, 90_000, -5].map(tell),
+            [0, 59, 60, 61, 3600, 3660, 90_000, -5].map(format),
             ["0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h", "0 s"]
         );
     }

@@ -209,18 +209,18 @@ fn what_is_due_between(due: &Due, skips: bool) -> &'static str {
 
 fn json(answer: &Answer) -> Value {
     let Answer { subject, times, .. } = answer;
-    let told = |times: &[Timestamp]| times.iter().map(Timestamp::to_string).collect::<Vec<_>>();
+    let format_times = |times: &[Timestamp]| times.iter().map(Timestamp::to_string).collect::<Vec<_>>();
     let mut json = json!({
         "name": subject.name(),
         "timeZone": zone_name(subject),
-        "times": told(times),
+        "times": format_times(times),
         "notes": notes(answer),
     });
     match &subject.due {
         Due::Plain(..) => json["schedule"] = json!(subject.schedules.join("")),
         Due::Timetable(table) => {
             json["schedules"] = json!(subject.schedules);
-            json["starts"] = json!(told(&times.iter().map(|time| table.start_of(*time)).collect::<Vec<_>>()));
+            json["starts"] = json!(format_times(&times.iter().map(|time| table.start_of(*time)).collect::<Vec<_>>()));
         }
     }
     json

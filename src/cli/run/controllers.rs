@@ -29,9 +29,9 @@ const OBSERVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether they have.
 const OBSERVE_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How long the writes in flight may take to end when work ends; after that they are abandoned.
-const LAST_ANSWERS: Duration = Duration::from_secs(8);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the tasks of the controllers may take to end after that. They end at their next wait.
-const LAST_TASKS: Duration = Duration::from_secs(2);
+const TASK_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How work ended.
 #[derive(Debug)]
@@ -195,12 +195,12 @@ impl Controllers {
         if let Some(ttl) = &self.ttl {
             ttl.end();
         }
-        let settled = self.write_gate.close_within(LAST_ANSWERS).await;
+        let settled = self.write_gate.close_within(DRAIN_TIMEOUT).await;
         if !settled {
-            tracing::warn!(waited = ?LAST_ANSWERS, "some writes in flight were not answered; they are abandoned");
+            tracing::warn!(waited = ?DRAIN_TIMEOUT, "some writes in flight were not answered; they are abandoned");
         }
-        if tokio::time::timeout(LAST_TASKS, tasks.shutdown()).await.is_err() {
-            tracing::warn!(waited = ?LAST_TASKS, "some tasks of the controllers have not ended; they write no more");
+        if tokio::time::timeout(TASK_SHUTDOWN_TIMEOUT, tasks.shutdown()).await.is_err() {
+            tracing::warn!(waited = ?TASK_SHUTDOWN_TIMEOUT, "some tasks of the controllers have not ended; they write no more");
         }
         // A replica that stands by may do so for months.
         self.job.forget_all();

@@ -16,7 +16,7 @@ use super::log_sanitizer::LogSanitizer;
 
 /// How long the last traces may take to be sent when the process stops. All else that a stop waits for takes up to 27 s of the
 /// half minute that a pod is given to end.
-const LAST_TRACES: Duration = Duration::from_secs(1);
+const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The flags about what is told, and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -90,11 +90,11 @@ fn collector(endpoint: &str) -> Result<SdkTracerProvider, String> {
 }
 
 impl Log {
-    /// Sends the traces that are left, for at most [`LAST_TRACES`].
+    /// Sends the traces that are left, for at most [`TRACE_FLUSH_TIMEOUT`].
     pub async fn end(self) {
         let Some(traces) = self.traces else { return };
         // It waits for the collector, on threads of its own.
-        let ended = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(LAST_TRACES)).await;
+        let ended = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(TRACE_FLUSH_TIMEOUT)).await;
         if let Ok(Err(error)) = ended {
             tracing::warn!(%error, "the last traces were not sent");
         }
@@ -114,7 +114,7 @@ mod tests {
         traces.tracer("test").start("span").end();
         let begun = std::time::Instant::now();
         Log { traces: Some(traces) }.end().await;
-        assert!(begun.elapsed() < 4 * LAST_TRACES, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < 4 * TRACE_FLUSH_TIMEOUT, "{:?}", begun.elapsed());
     }
 
     #[test]

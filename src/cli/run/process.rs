@@ -30,7 +30,7 @@ use crate::runtime::{events, http};
 
 /// How long the last events may take to be written when the process stops. With all that goes before, the writes in flight, a
 /// renewal of the Lease and its release, that is less than the half minute that a pod is given to end.
-const LAST_EVENTS: Duration = Duration::from_secs(2);
+const EVENT_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often permissions that are missing are asked for again.
 const PERMISSION_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -124,7 +124,7 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let result = replica::work(&controllers, election, &leads, &stop).await;
     // With them goes the last recorder, and the writer of events ends when it is done.
     drop(controllers);
-    if tokio::time::timeout(LAST_EVENTS, writing).await.is_err() {
+    if tokio::time::timeout(EVENT_FLUSH_TIMEOUT, writing).await.is_err() {
         tracing::warn!("some events were not written before the end");
     }
     tracing::info!("stopped");

@@ -25,9 +25,9 @@ const MAX_CATCH_UP: Duration = Duration::from_secs(960);
 const MAX_MARGIN: Duration = Duration::from_secs(6);
 /// How long the last renewal of the Lease may take when the leader stops. All that a stop waits for, here and in
 /// [`Controllers::work`], has to fit into the half minute that a pod is given to end.
-const LAST_RENEWAL: Duration = Duration::from_secs(3);
+const FINAL_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many lengths of the Lease a replica that did not catch up leaves the Lease to others, unless its caches are complete earlier.
-const ABSTAIN: u32 = 2;
+const ABSTAIN_LEASE_DURATIONS: u32 = 2;
 
 /// Works whenever this replica leads, until it is told to stop. `leads` says whether it does. Without an election it
 /// leads always.
@@ -81,7 +81,7 @@ pub async fn work(
                 tokio::select! {
                     biased;
                     () = controllers.ready() => {}
-                    () = tokio::time::sleep(election.lease_duration() * ABSTAIN) => {}
+                    () = tokio::time::sleep(election.lease_duration() * ABSTAIN_LEASE_DURATIONS) => {}
                     () = stop.cancelled() => break,
                 }
             }
@@ -163,7 +163,7 @@ async fn lead(
     }
     // A renewal in flight is awaited, or it would conflict with the release.
     drop(finish);
-    if !kept.is_terminated() && tokio::time::timeout(LAST_RENEWAL, &mut kept).await.is_err() {
+    if !kept.is_terminated() && tokio::time::timeout(FINAL_RENEWAL_TIMEOUT, &mut kept).await.is_err() {
         keeper.abort();
     }
     let term = Term { handover, caught_up: caught_up.as_ref(), written: &controllers.last_writes(), settled };

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use kube::Client;
 use tokio::time::Instant;
 
-use super::lease::{HELD_FOR, LeaseArguments, Running};
+use super::lease::{LEASE_DURATION, LeaseArguments, Running};
 use super::remove::{DryRun, Outcome, removals};
 use super::scan::scan;
 use super::select::{JobState, Selected, by_job};
@@ -154,7 +154,7 @@ fn refusal(blocking: &[Selected]) -> String {
          - let the uninstall do that: the value uninstall.removeFinalizers=true of the chart; docs/uninstalling.md has the commands\n\
          - uninstall without this check (helm uninstall --no-hooks), and then run: jobwright remove-finalizers --all-namespaces\n",
         blocking.len(),
-        HELD_FOR.as_secs(),
+        LEASE_DURATION.as_secs(),
     )
 }
 

@@ -14,11 +14,11 @@ use crate::runtime::errors::message;
 use crate::runtime::write_gate::post_params;
 
 /// Longest time that a silent holder is waited for, whatever its Lease says.
-const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+const MAX_LEASE_WAIT: Duration = Duration::from_secs(120);
 /// Time between two reads of the Lease.
 const POLL: Duration = Duration::from_secs(1);
 /// Length of the Lease once it is taken. The controllers stay stopped for that long after the last renewal.
-pub(super) const HELD_FOR: Duration = Duration::from_secs(60);
+pub(super) const LEASE_DURATION: Duration = Duration::from_secs(60);
 /// Time between two renewals of a Lease that was taken.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Number of times that taking the Lease is tried: its holder renews it meanwhile.
@@ -57,7 +57,7 @@ impl LeaseArguments {
             found.map_err(|error| UninstallError::Lease { name: self.lease_name(), reason: message(&error) })
         };
         let first = read().await?;
-        let Some(silent_until) = first.as_ref().and_then(held_for).map(|held| Instant::now() + held) else {
+        let Some(expires_at) = first.as_ref().and_then(lease_duration).map(|held| Instant::now() + held) else {
             return Ok(None);
         };
         eprintln!("watching the Lease {}: {} holds it", self.lease_name(), holder(first.as_ref()).unwrap_or_default());
@@ -70,7 +70,7 @@ impl LeaseArguments {
             if let Some(lease) = now.filter(|now| renewals(Some(now)) != renewals(first.as_ref())) {
                 return Ok(Some(Running { leases: leases.clone(), name: name.clone(), lease }));
             }
-            if Instant::now() >= silent_until {
+            if Instant::now() >= expires_at {
                 return Ok(None);
             }
         }
@@ -97,7 +97,7 @@ impl Running {
     /// # Errors
     /// The Lease cannot be written.
     pub async fn stop(self) -> Result<Stopped, UninstallError> {
-        let before = held_for(&self.lease).unwrap_or(HELD_FOR);
+        let before = lease_duration(&self.lease).unwrap_or(LEASE_DURATION);
         let me = ReplicaIdentity {
             identity: format!("uninstall-check_{:016x}", fastrand::u64(..)),
             // The replicas of the installation stand by as for one of their own.
@@ -149,7 +149,7 @@ impl Stopped {
         // Without a record of last writes, the next leader lists everything again.
         self.lease.metadata.annotations.get_or_insert_default().remove(LAST_WRITES);
         if let Err(error) = self.leases.replace(&self.name, &post_params(), &self.lease).await {
-            eprintln!("cannot release the Lease: {}; it expires after {} s", message(&error), HELD_FOR.as_secs());
+            eprintln!("cannot release the Lease: {}; it expires after {} s", message(&error), LEASE_DURATION.as_secs());
         }
     }
 
@@ -158,7 +158,7 @@ impl Stopped {
         let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
         for _ in 0..ATTEMPTS {
             let seen = ObservedLease { lease: Some(self.lease.clone()), at: Moment::default() };
-            let lease = seen.acquired_by(&self.me, HELD_FOR, Timestamp::now());
+            let lease = seen.acquired_by(&self.me, LEASE_DURATION, Timestamp::now());
             match self.leases.replace(&self.name, &post_params(), &lease).await {
                 Ok(lease) => {
                     self.lease = lease;
@@ -188,11 +188,11 @@ fn annotation<'a>(lease: &'a Lease, name: &str) -> Option<&'a str> {
 }
 
 /// Length of a Lease that is held.
-fn held_for(lease: &Lease) -> Option<Duration> {
+fn lease_duration(lease: &Lease) -> Option<Duration> {
     holder(Some(lease))?;
     let seconds = lease.spec.as_ref()?.lease_duration_seconds.unwrap_or_default();
     let length = Duration::from_secs(seconds.max(1).unsigned_abs().into());
-    Some(length.min(LONGEST_SILENCE))
+    Some(length.min(MAX_LEASE_WAIT))
 }
 
 /// What a renewal changes.
@@ -220,12 +220,12 @@ mod tests {
             (Some("me"), Some(15), Some(15)),
             (Some("me"), None, Some(1)),
             (Some("me"), Some(-5), Some(1)),
-            (Some("me"), Some(i32::MAX), Some(LONGEST_SILENCE.as_secs())),
+            (Some("me"), Some(i32::MAX), Some(MAX_LEASE_WAIT.as_secs())),
         ];
         for (holder, seconds, held) in cases {
-            let found = held_for(&lease(holder, seconds)).map(|held| held.as_secs());
+            let found = lease_duration(&lease(holder, seconds)).map(|held| held.as_secs());
             assert_eq!(found, held, "{holder:?} {seconds:?}");
         }
-        assert_eq!(held_for(&Lease::default()), None);
+        assert_eq!(lease_duration(&Lease::default()), None);
     }
 }

@@ -12,10 +12,10 @@ use super::fixtures::{Job, pod, time};
 use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use super::{DecisionInput, NewPod, Step, decide};
-use crate::job::causes::{CREATE, DELETE, UNTRACK};
 use crate::job::limit::Admission;
 use crate::job::status::{COMPLETE, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
+use crate::job::write_kinds::{CREATE, DELETE, UNTRACK};
 use crate::runtime::config::SyncConfig;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
@@ -264,8 +264,8 @@ impl World {
             assert!(failed.is_none_or(|failed| !failed.set.contains(index)), "index {index} has failed");
             let waits = self.job.spec.replace_only_failed;
             let mut others = self.pods.values().filter(|pod| pod.index == Some(index));
-            let rival = others.find(|pod| pod.is_active() || (waits && pod.is_terminating()));
-            assert!(rival.is_none(), "index {index} has a pod already: {rival:?}");
+            let same_index = others.find(|pod| pod.is_active() || (waits && pod.is_terminating()));
+            assert!(same_index.is_none(), "index {index} has a pod already: {same_index:?}");
         }
         if let (Some(index), Some(failures)) = (new.index, new.failures) {
             let known = self.failures.get(&index).map_or(0, HashSet::len);

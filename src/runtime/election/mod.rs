@@ -66,7 +66,7 @@ pub struct Election {
 }
 
 impl Election {
-    /// An election that begins when the Lease is first [taken](Self::take).
+    /// An election that begins when the Lease is first [taken](Self::acquire).
     pub fn new(
         client: Client,
         settings: Settings,
