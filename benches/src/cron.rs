@@ -13,8 +13,8 @@ use serde_json::json;
 use testbed::kwok::NODE_NAME;
 use testbed::process::Process;
 
+use crate::environment::Environment;
 use crate::report::{Figures, median, quantile};
-use crate::site::Site;
 use crate::usage;
 use crate::work::{MAX_CONCURRENT, pod_template};
 
@@ -22,14 +22,14 @@ use crate::work::{MAX_CONCURRENT, pod_template};
 const AHEAD: i64 = 15;
 
 /// Has `count` CronJobs due at the next turn of the minute.
-pub async fn measure(site: &Site, process: &Process, count: usize) -> Result<Figures> {
+pub async fn measure(environment: &Environment, process: &Process, count: usize) -> Result<Figures> {
     let into = Timestamp::now().as_second().rem_euclid(60);
     if into > 60 - AHEAD {
         tokio::time::sleep(Duration::from_secs((61 - into).unsigned_abs())).await;
     }
-    let namespace = site.cluster.namespace("cron").await?;
-    let cron_jobs: Api<CronJob> = Api::namespaced(site.client.clone(), &namespace);
-    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
+    let namespace = environment.cluster.namespace("cron").await?;
+    let cron_jobs: Api<CronJob> = Api::namespaced(environment.client.clone(), &namespace);
+    let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
     let cron_job = |number| -> Result<CronJob> {
         Ok(serde_json::from_value(json!({
             "metadata": {"name": format!("cron-{number}")},

@@ -13,8 +13,8 @@ use kube::core::PartialObjectMeta;
 use serde_json::json;
 use testbed::kwok::NODE_NAME;
 
+use crate::environment::Environment;
 use crate::report::Figures;
-use crate::site::Site;
 use crate::system::{System, wait};
 use crate::usage;
 use crate::work::{MAX_CONCURRENT, pod_template};
@@ -38,11 +38,11 @@ pub struct Size {
 }
 
 /// Makes Jobs and pods that stay, and Jobs that are finished. Jobwright does the controller's part.
-pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
-    let nodes: Api<Node> = Api::all(site.client.clone());
+pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
+    let nodes: Api<Node> = Api::all(environment.client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
-    let mut process = site.begin(System::Jobwright)?;
-    let namespace = site.cluster.namespace("many").await?;
+    let mut process = environment.begin(System::Jobwright)?;
+    let namespace = environment.cluster.namespace("many").await?;
     let job = |name: String, completions: usize, parallelism: usize| {
         let spec = json!({"completions": completions, "parallelism": parallelism, "template": pod_template(STILL)});
         serde_json::from_value::<Job>(json!({"metadata": {"name": name}, "spec": spec}))
@@ -55,8 +55,8 @@ pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
         // Nothing to complete, so it is complete.
         jobs.push(job(format!("finished-{number}"), 0, 1)?);
     }
-    create_all(&Api::namespaced(site.client.clone(), &namespace), jobs).await?;
-    let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(site.client.clone(), &namespace);
+    create_all(&Api::namespaced(environment.client.clone(), &namespace), jobs).await?;
+    let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(environment.client.clone(), &namespace);
     let wanted = size.jobs * 4;
     wait(&mut process, "filling the cluster", Duration::from_secs(600), async || {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -67,13 +67,13 @@ pub async fn fill(site: &mut Site, size: Size) -> Result<()> {
     .await?;
     // The last status writes: they are no part of a start.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    settle(site).await?;
-    site.end(process).await
+    settle(environment).await?;
+    environment.end(process).await
 }
 
 /// Waits until the API server has done with what it was given: what is measured next is to find it idle.
-async fn settle(site: &Site) -> Result<()> {
-    let apiserver = site.control()?.apiserver_id().await;
+async fn settle(environment: &Environment) -> Result<()> {
+    let apiserver = environment.control()?.apiserver_id().await;
     for _ in 0..60 {
         let before = usage::of(apiserver)?.cpu_s;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -85,12 +85,12 @@ async fn settle(site: &Site) -> Result<()> {
 }
 
 /// Makes pods that are no Job's.
-pub async fn add_strangers(site: &Site, count: usize) -> Result<()> {
-    let namespace = site.cluster.namespace("strangers").await?;
+pub async fn add_strangers(environment: &Environment, count: usize) -> Result<()> {
+    let namespace = environment.cluster.namespace("strangers").await?;
     let mut pod = pod_template(STILL);
     pod["metadata"] = json!({"generateName": "stranger-", "labels": {"app": "web"}});
     let pod: Pod = serde_json::from_value(pod)?;
-    create_all(&Api::namespaced(site.client.clone(), &namespace), vec![pod; count]).await
+    create_all(&Api::namespaced(environment.client.clone(), &namespace), vec![pod; count]).await
 }
 
 pub async fn create_all<K>(api: &Api<K>, objects: Vec<K>) -> Result<()>
@@ -103,16 +103,16 @@ where
 }
 
 /// From the start of the process to the first pod of a Job that waits for it, and the memory it has then.
-pub async fn restart(site: &mut Site, system: System) -> Result<Figures> {
-    let namespace = site.cluster.namespace("restart").await?;
-    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
+pub async fn restart(environment: &mut Environment, system: System) -> Result<Figures> {
+    let namespace = environment.cluster.namespace("restart").await?;
+    let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
     let spec = json!({"template": pod_template(NODE_NAME)});
     jobs.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": "new"}, "spec": spec}))?)
         .await?;
-    settle(site).await?;
-    let pods: Api<Pod> = Api::namespaced(site.client.clone(), &namespace);
+    settle(environment).await?;
+    let pods: Api<Pod> = Api::namespaced(environment.client.clone(), &namespace);
     let begun = Instant::now();
-    let mut process = site.begin(system)?;
+    let mut process = environment.begin(system)?;
     wait(&mut process, "the first pod", PATIENCE, async || {
         Ok(!pods.list(&ListParams::default().limit(1)).await?.items.is_empty())
     })
@@ -121,7 +121,7 @@ pub async fn restart(site: &mut Site, system: System) -> Result<Figures> {
     // What it does after the start, such as looking at each Job once, is part of it.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let used = usage::of(process.id())?;
-    site.end(process).await?;
+    environment.end(process).await?;
     Ok(Figures::from([
         ("to_first_pod_s", first),
         ("controller_cpu_s", used.cpu_s),
@@ -131,16 +131,16 @@ pub async fn restart(site: &mut Site, system: System) -> Result<Figures> {
 }
 
 /// What a controller uses while nothing happens.
-pub async fn idle(site: &mut Site, system: System, length: Duration) -> Result<Figures> {
-    let process = site.begin_warm(system).await?;
+pub async fn idle(environment: &mut Environment, system: System, length: Duration) -> Result<Figures> {
+    let process = environment.begin_warm(system).await?;
     // Until what the start brought has been dealt with.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let before = usage::of(process.id())?;
-    let writes_before = job_requests(site).await?;
+    let writes_before = job_requests(environment).await?;
     tokio::time::sleep(length).await;
     let after = usage::of(process.id())?;
-    let requests = job_requests(site).await? - writes_before;
-    site.end(process).await.context("ending it")?;
+    let requests = job_requests(environment).await? - writes_before;
+    environment.end(process).await.context("ending it")?;
     Ok(Figures::from([
         ("cpu_percent", (after.cpu_s - before.cpu_s) / length.as_secs_f64() * 100.0),
         ("controller_rss_mib", after.now_mib),
@@ -149,7 +149,7 @@ pub async fn idle(site: &mut Site, system: System, length: Duration) -> Result<F
 }
 
 /// All requests about Jobs, CronJobs and pods but watches, which are renewed now and then.
-async fn job_requests(site: &Site) -> Result<f64> {
-    let requests = crate::requests::so_far(&site.client).await?;
+async fn job_requests(environment: &Environment) -> Result<f64> {
+    let requests = crate::requests::so_far(&environment.client).await?;
     Ok(crate::requests::of_controllers(&Default::default(), &requests).values().sum())
 }

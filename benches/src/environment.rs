@@ -21,7 +21,7 @@ use crate::work::{Outcome, Work};
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A control plane with simulated nodes.
-pub struct Site {
+pub struct Environment {
     pub cluster: Cluster,
     pub client: Client,
     pub kubectl: Kubectl,
@@ -36,7 +36,7 @@ struct Mark {
     at: Instant,
 }
 
-impl Site {
+impl Environment {
     pub async fn start() -> Result<Self> {
         let flags = ["--kube-api-qps=1000", "--kube-api-burst=2000", "--concurrent-gc-syncs=20"].map(str::to_owned);
         let control_plane =

@@ -12,20 +12,20 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use testbed::kwok::NODE_NAME;
 
+use crate::environment::Environment;
 use crate::report::Figures;
-use crate::site::Site;
 use crate::work::pod_template;
 
 /// The finalizer of a Job's pods; taking it off is the second write of a pod's life.
 const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
 /// Creates pods, waits until each has succeeded, and takes its finalizer off, so many requests at once.
-pub async fn measure(site: &Site, pods: usize, at_once: usize) -> Result<Figures> {
-    let namespace = site.cluster.namespace("floor").await?;
-    let api: Api<Pod> = Api::namespaced(site.client.clone(), &namespace);
+pub async fn measure(environment: &Environment, pods: usize, at_once: usize) -> Result<Figures> {
+    let namespace = environment.cluster.namespace("floor").await?;
+    let api: Api<Pod> = Api::namespaced(environment.client.clone(), &namespace);
     let mut template = pod_template(NODE_NAME);
     // Simulated nodes end pods of Jobs only, so these have a Job, which nobody works on.
-    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
+    let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
     let job = json!({"metadata": {"name": "floor"}, "spec": {"suspend": true, "template": template}});
     let job = jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
     template["metadata"] = json!({

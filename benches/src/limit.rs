@@ -19,8 +19,8 @@ use testbed::kwok::NODE_NAME;
 use testbed::process::Process;
 
 use crate::crowded::{STILL, create_all};
+use crate::environment::Environment;
 use crate::report::{Figures, median, quantile};
-use crate::site::Site;
 use crate::system::wait;
 use crate::usage;
 use crate::work::pod_template;
@@ -42,13 +42,13 @@ pub struct Size {
 }
 
 /// Fills a namespace with waiting Jobs, and ends ten each second.
-pub async fn measure(site: &Site, process: &mut Process, size: Size) -> Result<Figures> {
-    let nodes: Api<Node> = Api::all(site.client.clone());
+pub async fn measure(environment: &Environment, process: &mut Process, size: Size) -> Result<Figures> {
+    let nodes: Api<Node> = Api::all(environment.client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
-    let namespace = site.cluster.namespace("limited").await?;
-    limit(site, &namespace).await?;
-    let jobs: Api<Job> = Api::namespaced(site.client.clone(), &namespace);
-    let probes = Probes::new(site).await?;
+    let namespace = environment.cluster.namespace("limited").await?;
+    limit(environment, &namespace).await?;
+    let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
+    let probes = Probes::new(environment).await?;
     let alone = probes.run(Duration::from_secs(5)).await?;
     let before = usage::of(process.id())?.cpu_s;
     let manifests =
@@ -62,18 +62,19 @@ pub async fn measure(site: &Site, process: &mut Process, size: Size) -> Result<F
     .await?;
     settle(process).await?;
     let filled = usage::of(process.id())?;
-    let (ended, meanwhile) = tokio::join!(end_ten_a_second(site, &namespace, size.length), probes.run(size.length));
+    let (ended, meanwhile) =
+        tokio::join!(end_ten_a_second(environment, &namespace, size.length), probes.run(size.length));
     let (ended, meanwhile) = (ended?, meanwhile?);
     let after = usage::of(process.id())?;
     process.check()?;
     // The same work where no limit is, to show what the limit adds.
-    let unlimited = site.cluster.namespace("unlimited").await?;
+    let unlimited = environment.cluster.namespace("unlimited").await?;
     settle(process).await?;
     let begun = usage::of(process.id())?.cpu_s;
-    let made = Api::namespaced(site.client.clone(), &unlimited);
+    let made = Api::namespaced(environment.client.clone(), &unlimited);
     let (made, done, probed) = tokio::join!(
         make_ten_a_second(&made, size.length),
-        end_ten_a_second(site, &unlimited, size.length),
+        end_ten_a_second(environment, &unlimited, size.length),
         probes.run(size.length)
     );
     made?;
@@ -93,9 +94,9 @@ pub async fn measure(site: &Site, process: &mut Process, size: Size) -> Result<F
     Ok(figures)
 }
 
-async fn limit(site: &Site, namespace: &str) -> Result<()> {
+async fn limit(environment: &Environment, namespace: &str) -> Result<()> {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwright.dev", "v1beta1", "JobLimit"));
-    let limits: Api<DynamicObject> = Api::namespaced_with(site.client.clone(), namespace, &kind);
+    let limits: Api<DynamicObject> = Api::namespaced_with(environment.client.clone(), namespace, &kind);
     let limit = json!({
         "apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit",
         "metadata": {"name": "some"}, "spec": {"maxActiveJobs": ADMITTED},
@@ -137,9 +138,9 @@ async fn make_ten_a_second(jobs: &Api<Job>, length: Duration) -> Result<()> {
 }
 
 /// Lets ten Jobs succeed each second. Returns how many.
-async fn end_ten_a_second(site: &Site, namespace: &str, length: Duration) -> Result<usize> {
-    let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
-    let kubelet = Kubelet::new(site.client.clone(), namespace);
+async fn end_ten_a_second(environment: &Environment, namespace: &str, length: Duration) -> Result<usize> {
+    let pods: Api<Pod> = Api::namespaced(environment.client.clone(), namespace);
+    let kubelet = Kubelet::new(environment.client.clone(), namespace);
     let mut started = VecDeque::new();
     let mut events = new_pods(pods);
     let (begun, mut ended) = (Instant::now(), 0);
@@ -180,9 +181,9 @@ struct Probes {
 }
 
 impl Probes {
-    async fn new(site: &Site) -> Result<Self> {
-        let namespace = site.cluster.namespace("other").await?;
-        let (client, other) = (site.client.clone(), site.client.clone());
+    async fn new(environment: &Environment) -> Result<Self> {
+        let namespace = environment.cluster.namespace("other").await?;
+        let (client, other) = (environment.client.clone(), environment.client.clone());
         Ok(Self { jobs: Api::namespaced(client, &namespace), pods: Api::namespaced(other, &namespace) })
     }
 

@@ -6,13 +6,13 @@
 
 mod cron;
 mod crowded;
+mod environment;
 mod floor;
 mod limit;
 mod page;
 mod report;
 mod requests;
 mod scale;
-mod site;
 mod system;
 mod usage;
 mod work;
@@ -25,8 +25,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crowded::Size;
+use environment::Environment;
 use report::Report;
-use site::Site;
 use system::System;
 use work::Work;
 
@@ -137,21 +137,21 @@ impl Bench {
                 if all.is_empty() && !(floor && system == System::Jobwright) {
                     continue;
                 }
-                let mut site = Site::start().await?;
+                let mut environment = Environment::start().await?;
                 if floor && system == System::Jobwright {
                     let what = format!("a bare client: {pods} pods created, their finalizers taken off");
-                    let figures = floor::measure(&site, pods, 64).await?;
+                    let figures = floor::measure(&environment, pods, 64).await?;
                     self.add("floor", &what, system, figures);
                 }
-                let process = site.begin_warm(system).await?;
+                let process = environment.begin_warm(system).await?;
                 for work in &all {
-                    let figures = site
+                    let figures = environment
                         .measure(&process, work)
                         .await
                         .with_context(|| format!("{} {}", system.name(), work.name))?;
                     self.add(work.name, &work.what, system, figures);
                 }
-                site.end(process).await?;
+                environment.end(process).await?;
             }
         }
         Ok(())
@@ -163,13 +163,13 @@ impl Bench {
             return Ok(());
         }
         for system in [System::Jobwright, System::BuiltinAsShipped] {
-            let mut site = Site::start().await?;
-            let process = site.begin_warm(system).await?;
+            let mut environment = Environment::start().await?;
+            let process = environment.begin_warm(system).await?;
             for work in &all {
-                let figures = site.measure(&process, work).await?;
+                let figures = environment.measure(&process, work).await?;
                 self.add(work.name, &work.what, system, figures);
             }
-            site.end(process).await?;
+            environment.end(process).await?;
         }
         Ok(())
     }
@@ -180,11 +180,11 @@ impl Bench {
             if !self.wants(work.name) {
                 continue;
             }
-            let mut site = Site::start().await?;
-            let process = site.begin_warm(System::Jobwright).await?;
-            let (figures, samples) = scale::measure(&site, &process, &work).await?;
+            let mut environment = Environment::start().await?;
+            let process = environment.begin_warm(System::Jobwright).await?;
+            let (figures, samples) = scale::measure(&environment, &process, &work).await?;
             self.add(work.name, &work.what, System::Jobwright, figures);
-            site.end(process).await?;
+            environment.end(process).await?;
             series.push((work, samples));
         }
         if self.arguments.page {
@@ -199,11 +199,11 @@ impl Bench {
         }
         let count = if self.arguments.quick { 100 } else { 500 };
         for &system in self.systems() {
-            let mut site = Site::start().await?;
-            let process = site.begin_warm(system).await?;
-            let figures = cron::measure(&site, &process, count).await?;
+            let mut environment = Environment::start().await?;
+            let process = environment.begin_warm(system).await?;
+            let figures = cron::measure(&environment, &process, count).await?;
             self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures);
-            site.end(process).await?;
+            environment.end(process).await?;
         }
         Ok(())
     }
@@ -218,9 +218,9 @@ impl Bench {
         } else {
             limit::Size { jobs: 10_000, length: Duration::from_secs(60) }
         };
-        let mut site = Site::start().await?;
-        let mut process = site.begin_warm(System::Jobwright).await?;
-        let figures = limit::measure(&site, &mut process, size).await?;
+        let mut environment = Environment::start().await?;
+        let mut process = environment.begin_warm(System::Jobwright).await?;
+        let figures = limit::measure(&environment, &mut process, size).await?;
         let what = format!(
             "{} Jobs wait for a JobLimit of 20 active Jobs; ten end each second for {} s, and a Job in another namespace starts \
              every half second",
@@ -228,7 +228,7 @@ impl Bench {
             size.length.as_secs()
         );
         self.add("limit", &what, System::Jobwright, figures);
-        site.end(process).await
+        environment.end(process).await
     }
 
     async fn crowded(&mut self) -> Result<()> {
@@ -241,13 +241,13 @@ impl Bench {
         } else {
             Size { jobs: 5000, finished: 10_000, strangers: 20_000, idle: Duration::from_secs(60) }
         };
-        let mut site = Site::start().await?;
-        crowded::fill(&mut site, size).await?;
+        let mut environment = Environment::start().await?;
+        crowded::fill(&mut environment, size).await?;
         if wanted[0] {
             let what = format!("{} Jobs with {} pods, {} finished Jobs", size.jobs, size.jobs * 4, size.finished);
             for _ in 0..self.pairs() {
                 for &system in self.systems() {
-                    let figures = crowded::restart(&mut site, system).await?;
+                    let figures = crowded::restart(&mut environment, system).await?;
                     self.add("restart", &what, system, figures);
                 }
             }
@@ -255,15 +255,15 @@ impl Bench {
         if wanted[1] {
             let what = format!("the same, for {} s in which nothing happens", size.idle.as_secs());
             for &system in self.systems() {
-                let figures = crowded::idle(&mut site, system, size.idle).await?;
+                let figures = crowded::idle(&mut environment, system, size.idle).await?;
                 self.add("idle", &what, system, figures);
             }
         }
         if wanted[2] {
-            crowded::add_strangers(&site, size.strangers).await?;
+            crowded::add_strangers(&environment, size.strangers).await?;
             let what = format!("the same, and {} pods that are no Job's", size.strangers);
             for &system in self.systems() {
-                let figures = crowded::restart(&mut site, system).await?;
+                let figures = crowded::restart(&mut environment, system).await?;
                 self.add("crowd", &what, system, figures);
             }
         }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use testbed::process::Process;
 
+use crate::environment::Environment;
 use crate::report::Figures;
-use crate::site::Site;
 use crate::usage;
 use crate::work::Work;
 
@@ -37,8 +37,8 @@ pub fn work(quick: bool) -> [Work; 2] {
 }
 
 /// Has the work done and takes samples meanwhile.
-pub async fn measure(site: &Site, process: &Process, work: &Work) -> Result<(Figures, Vec<Sample>)> {
-    let namespace = site.cluster.namespace(work.name).await?;
+pub async fn measure(environment: &Environment, process: &Process, work: &Work) -> Result<(Figures, Vec<Sample>)> {
+    let namespace = environment.cluster.namespace(work.name).await?;
     usage::reset_peak(process.id())?;
     let done = AtomicUsize::new(0);
     let before = usage::of(process.id())?;
@@ -53,7 +53,7 @@ pub async fn measure(site: &Site, process: &Process, work: &Work) -> Result<(Fig
         })
     };
     let mut samples = vec![sample()?];
-    let running = work.run(&site.client, &namespace, PATIENCE, &done);
+    let running = work.run(&environment.client, &namespace, PATIENCE, &done);
     let mut running = std::pin::pin!(running);
     let outcome = loop {
         tokio::select! {

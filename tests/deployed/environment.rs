@@ -20,20 +20,20 @@ pub const SYSTEM: &str = "jobwright-system";
 /// The image's tag, and another of the same image, to upgrade to.
 const TAGS: [&str; 2] = [env!("CARGO_PKG_VERSION"), "upgrade"];
 
-static SITE: OnceCell<Option<Mutex<Site>>> = OnceCell::const_new();
+static ENVIRONMENT: OnceCell<Option<Mutex<Environment>>> = OnceCell::const_new();
 
 /// A cluster that knows the image.
-pub struct Site {
+pub struct Environment {
     pub cluster: &'static Cluster,
     repository: String,
 }
 
-impl Site {
+impl Environment {
     /// The cluster, for one test at a time; none, with the reason told, where none can be had.
     pub async fn turn() -> Result<Option<MutexGuard<'static, Self>>> {
-        let site = SITE.get_or_try_init(Self::start).await?;
-        Ok(match site {
-            Some(site) => Some(site.lock().await),
+        let environment = ENVIRONMENT.get_or_try_init(Self::start).await?;
+        Ok(match environment {
+            Some(environment) => Some(environment.lock().await),
             None => None,
         })
     }

@@ -5,31 +5,31 @@ use std::fs;
 use anyhow::{Context, Result};
 use testbed::Kubectl;
 
+use crate::environment::{Environment, SYSTEM, file, processes};
 use crate::harness::until;
 use crate::outcomes;
-use crate::site::{SYSTEM, Site, file, processes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn installed_by_one_command_it_runs_every_example() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
     // Its objects are in two namespaces, so none is given.
-    let kubectl = Kubectl::new(site.cluster, String::new())?;
+    let kubectl = Kubectl::new(environment.cluster, String::new())?;
     let manifest = file("deploy/install.yaml");
     kubectl.run(&["apply", "-f", &manifest]).await?;
-    site.rolled_out().await?;
-    assert_eq!(site.pods().await?.len(), 2);
-    if site.is_ours() {
+    environment.rolled_out().await?;
+    assert_eq!(environment.pods().await?.len(), 2);
+    if environment.is_ours() {
         confined().await?;
     }
-    for pod in site.pods().await? {
-        assert_eq!(site.get(&pod, "/readyz").await?, "ok\n");
-        let metrics = site.get(&pod, "/metrics").await?;
-        let leads = u8::from(pod == site.leader().await?);
+    for pod in environment.pods().await? {
+        assert_eq!(environment.get(&pod, "/readyz").await?, "ok\n");
+        let metrics = environment.get(&pod, "/metrics").await?;
+        let leads = u8::from(pod == environment.leader().await?);
         assert!(metrics.contains(&format!("\njobwright_leader {leads}\n")), "{pod}: {metrics}");
     }
-    let user = site.user("examples").await?;
+    let user = environment.user("examples").await?;
     outcomes::come_true(&user).await?;
-    site.cluster.delete_namespace(&user.namespace).await?;
+    environment.cluster.delete_namespace(&user.namespace).await?;
     kubectl.run(&["delete", "-f", &manifest, "--timeout=90s"]).await?;
     Ok(())
 }
@@ -59,35 +59,35 @@ async fn confined() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_permissions_are_named_and_waited_for() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    site.install(SYSTEM, "jobwright", &["--set", "rbac.create=false", "--set", "replicas=1"])?;
-    let kubectl = site.kubectl()?;
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    environment.install(SYSTEM, "jobwright", &["--set", "rbac.create=false", "--set", "replicas=1"])?;
+    let kubectl = environment.kubectl()?;
     let named = "get, list, watch jobs in all namespaces; ";
     until("the log to name them", || async {
         let log = kubectl.run(&["logs", "deployment/jobwright"]).await.unwrap_or_default();
         Ok(if log.contains(named) { Ok(()) } else { Err(log) })
     })
     .await?;
-    let pod = site.pods().await?.pop().context("a pod")?;
+    let pod = environment.pods().await?.pop().context("a pod")?;
     // The API server passes a refusal's text on in its error.
-    let answer = site.get(&pod, "/readyz").await.expect_err("it is not ready").to_string();
+    let answer = environment.get(&pod, "/readyz").await.expect_err("it is not ready").to_string();
     assert!(answer.contains("permissions") || answer.contains("503") || answer.contains("unable"), "{answer}");
     let ready = ["get", "deployment", "jobwright", "--output=jsonpath={.status.readyReplicas}"];
     assert_eq!(kubectl.run(&ready).await?, "");
-    assert_eq!(site.get(&pod, "/livez").await?, "ok\n", "it need not be started again for it");
+    assert_eq!(environment.get(&pod, "/livez").await?, "ok\n", "it need not be started again for it");
     // Granted, they are found without a restart.
-    site.install_ready(&["--set", "replicas=1"]).await?;
-    assert_eq!(site.pods().await?, [pod]);
-    site.uninstall(SYSTEM, "jobwright").await
+    environment.install_ready(&["--set", "replicas=1"]).await?;
+    assert_eq!(environment.pods().await?, [pod]);
+    environment.uninstall(SYSTEM, "jobwright").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_installation_stays_idle_and_says_why() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    site.install_ready(&["--set", "replicas=1"]).await?;
-    let leader = site.leader().await?;
-    site.install("jobwright-too", "second", &["--set", "replicas=1"])?;
-    let second = Kubectl::new(site.cluster, "jobwright-too".to_owned())?;
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    environment.install_ready(&["--set", "replicas=1"]).await?;
+    let leader = environment.leader().await?;
+    environment.install("jobwright-too", "second", &["--set", "replicas=1"])?;
+    let second = Kubectl::new(environment.cluster, "jobwright-too".to_owned())?;
     let message =
         "another installation of Jobwright (jobwright-system/jobwright, claim=managed-by) works on this cluster";
     until("the log to say why", || async {
@@ -97,7 +97,7 @@ async fn a_second_installation_stays_idle_and_says_why() -> Result<()> {
     .await?;
     let ready = ["get", "deployment", "jobwright-second", "--output=jsonpath={.status.readyReplicas}"];
     assert_eq!(second.run(&ready).await?, "", "it does not look as if all were well");
-    assert_eq!(site.leader().await?, leader);
-    site.uninstall("jobwright-too", "second").await?;
-    site.uninstall(SYSTEM, "jobwright").await
+    assert_eq!(environment.leader().await?, leader);
+    environment.uninstall("jobwright-too", "second").await?;
+    environment.uninstall(SYSTEM, "jobwright").await
 }

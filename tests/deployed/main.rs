@@ -3,6 +3,7 @@
 //! An installation works on the whole cluster, so these tests take turns. They have a cluster of their own; or the one
 //! that `KUBECONFIG` names, if `JOBWRIGHT_IMAGE` says under which name that cluster knows the image.
 
+mod environment;
 #[path = "../integration/harness.rs"]
 #[allow(dead_code, reason = "the other suites use the rest")]
 mod harness;
@@ -12,7 +13,6 @@ mod migration;
 #[path = "../end_to_end/outcomes.rs"]
 mod outcomes;
 mod replicas;
-mod site;
 mod uninstall;
 
 use anyhow::Result;

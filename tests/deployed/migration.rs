@@ -3,16 +3,16 @@
 use anyhow::Result;
 use serde_json::json;
 
+use crate::environment::{Environment, SYSTEM, file};
 use crate::kubectl;
-use crate::site::{SYSTEM, Site, file};
 
 /// Enough to be under way on both ways.
 const COMPLETIONS: i32 = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_and_back_with_jobs_under_way() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    let Some(control) = &site.cluster.control else {
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    let Some(control) = &environment.cluster.control else {
         eprintln!("skipped: in a given cluster the built-in controllers are not ours to switch");
         return Ok(());
     };
@@ -25,7 +25,7 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
     ] {
         assert!(guide.contains(part), "docs/migration.md does not say {part}");
     }
-    let scene = site.user("moving").await?;
+    let scene = environment.user("moving").await?;
     let spec = |extra: serde_json::Value| {
         let mut spec = json!({
             "managedBy": null,
@@ -43,10 +43,10 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
     control.switch_builtin_job_controllers(false).await?;
     let done = |status: &k8s_openapi::api::batch::v1::JobStatus| status.succeeded.unwrap_or_default();
     let before = done(&scene.jobs.get("plain").await?.status.unwrap_or_default());
-    site.install_ready(&["--values", &file("deploy/chart/values-claim-all.yaml")]).await?;
+    environment.install_ready(&["--values", &file("deploy/chart/values-claim-all.yaml")]).await?;
     scene.job_until("plain", "going on", |status| done(status) > before + 2).await?;
     // And back: first Jobwright goes, then they come.
-    site.uninstall(SYSTEM, "jobwright").await?;
+    environment.uninstall(SYSTEM, "jobwright").await?;
     let before = done(&scene.jobs.get("plain").await?.status.unwrap_or_default());
     assert!(before < COMPLETIONS, "nothing is left to be handed back");
     control.switch_builtin_job_controllers(true).await?;
@@ -59,5 +59,5 @@ async fn there_and_back_with_jobs_under_way() -> Result<()> {
         assert_eq!(scene.pods_of(job).await?.len(), usize::try_from(COMPLETIONS)?, "{job}: no pod was made in vain");
     }
     scene.nothing_tracked().await?;
-    site.cluster.delete_namespace(&scene.namespace).await
+    environment.cluster.delete_namespace(&scene.namespace).await
 }

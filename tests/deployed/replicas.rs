@@ -6,9 +6,9 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::environment::{Environment, SYSTEM, kill, under_way};
 use crate::harness::{Scene, until};
 use crate::kubectl;
-use crate::site::{SYSTEM, Site, kill, under_way};
 
 /// So many Jobs are under way when the leader goes.
 const JOBS: usize = 100;
@@ -52,51 +52,51 @@ async fn all_exact(scene: &Scene, jobs: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    site.install_ready(&[]).await?;
-    let scene = site.user("leader").await?;
-    let apply = testbed::Kubectl::new(site.cluster, scene.namespace.clone())?;
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    environment.install_ready(&[]).await?;
+    let scene = environment.user("leader").await?;
+    let apply = testbed::Kubectl::new(environment.cluster, scene.namespace.clone())?;
     apply.apply(&load(JOBS)).await?;
     under_way("Jobs before the leader is killed", JOBS, async || complete(&scene).await).await?;
-    let leader = site.leader().await?;
+    let leader = environment.leader().await?;
     let begun = Instant::now();
-    if site.is_ours() {
+    if environment.is_ours() {
         // The process dies. Its container, once it is started again, takes its own Lease back, if the other replica has not.
         kill(&leader)?;
         let killed = Timestamp::now();
         until("a renewed Lease", || async {
-            let renewed = site.renewed(&scene).await?;
+            let renewed = environment.renewed(&scene).await?;
             Ok(if renewed > killed { Ok(()) } else { Err(renewed.to_string()) })
         })
         .await?;
         println!("hand-over after the leader's process was killed: {} ms", begun.elapsed().as_millis());
     }
     // The pod is gone without a word, as when its node dies: the Lease has to run out.
-    let leader = site.leader().await?;
+    let leader = environment.leader().await?;
     let begun = Instant::now();
-    site.kubectl()?.run(&["delete", "pod", &leader, "--grace-period=0", "--force"]).await?;
-    site.another_leader(&[leader]).await?;
+    environment.kubectl()?.run(&["delete", "pod", &leader, "--grace-period=0", "--force"]).await?;
+    environment.another_leader(&[leader]).await?;
     println!("hand-over after the leader's pod was deleted by force: {} ms", begun.elapsed().as_millis());
     all_exact(&scene, JOBS).await?;
     kubectl(&scene, &["delete", "jobs", "--all", "--wait=false"]).await?;
-    site.cluster.delete_namespace(&scene.namespace).await?;
-    site.uninstall(SYSTEM, "jobwright").await
+    environment.cluster.delete_namespace(&scene.namespace).await?;
+    environment.uninstall(SYSTEM, "jobwright").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upgrade_under_load_loses_nothing() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    site.install_ready(&[]).await?;
-    let scene = site.user("upgrade").await?;
-    let before = site.pods().await?;
-    testbed::Kubectl::new(site.cluster, scene.namespace.clone())?.apply(&load(JOBS_OF_UPGRADE)).await?;
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    environment.install_ready(&[]).await?;
+    let scene = environment.user("upgrade").await?;
+    let before = environment.pods().await?;
+    testbed::Kubectl::new(environment.cluster, scene.namespace.clone())?.apply(&load(JOBS_OF_UPGRADE)).await?;
     under_way("Jobs before the upgrade", JOBS_OF_UPGRADE, async || complete(&scene).await).await?;
     let begun = Instant::now();
-    site.install_ready(&["--set", "image.tag=upgrade"]).await?;
+    environment.install_ready(&["--set", "image.tag=upgrade"]).await?;
     println!("upgrade of both replicas: {} ms", begun.elapsed().as_millis());
-    site.another_leader(&before).await?;
+    environment.another_leader(&before).await?;
     all_exact(&scene, JOBS_OF_UPGRADE).await?;
     kubectl(&scene, &["delete", "jobs", "--all", "--wait=false"]).await?;
-    site.cluster.delete_namespace(&scene.namespace).await?;
-    site.uninstall(SYSTEM, "jobwright").await
+    environment.cluster.delete_namespace(&scene.namespace).await?;
+    environment.uninstall(SYSTEM, "jobwright").await
 }

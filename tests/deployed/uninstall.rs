@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::json;
 
+use crate::environment::{Environment, SYSTEM, file};
 use crate::harness::{Scene, until};
-use crate::site::{SYSTEM, Site, file};
 
 /// Creates a Job whose pods run for long.
 async fn long_job(scene: &Scene, name: &str) -> Result<()> {
@@ -32,10 +32,10 @@ async fn delete(scene: &Scene, job: &str) -> Result<()> {
 }
 
 /// The objects of the check that are left in the namespace of the installation and beyond.
-async fn left_of_check(site: &Site) -> Result<String> {
+async fn left_of_check(environment: &Environment) -> Result<String> {
     let kinds = "pods,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings";
     let selector = "--selector=app.kubernetes.io/name=jobwright-uninstall-check";
-    let kubectl = site.kubectl()?;
+    let kubectl = environment.kubectl()?;
     let here = kubectl.run(&["get", kinds, selector, "--output=name"]).await?;
     let of_lease = ["--namespace=kube-system", "get", "roles,rolebindings", selector, "--output=name"];
     Ok(here + &kubectl.run(&of_lease).await?)
@@ -43,64 +43,64 @@ async fn left_of_check(site: &Site) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstall_is_refused_while_a_job_runs_and_allowed_once_it_has_gone() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    let scene = site.user("uninstall-refused").await?;
-    site.install_ready(&["--set", "replicas=1,uninstall.waitSeconds=0"]).await?;
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    let scene = environment.user("uninstall-refused").await?;
+    environment.install_ready(&["--set", "replicas=1,uninstall.waitSeconds=0"]).await?;
     long_job(&scene, "busy").await?;
-    let refused = site.uninstall(SYSTEM, "jobwright").await.expect_err("a Job is running").to_string();
-    let log = site.kubectl()?.run(&["logs", "pod/jobwright-uninstall-check"]).await?;
+    let refused = environment.uninstall(SYSTEM, "jobwright").await.expect_err("a Job is running").to_string();
+    let log = environment.kubectl()?.run(&["logs", "pod/jobwright-uninstall-check"]).await?;
     for part in [&format!("job/busy in namespace {}: 2 pods", scene.namespace), "uninstall.removeFinalizers=true"] {
         ensure!(log.contains(part), "{part:?} is missing from the log of the check:\n{log}\nhelm: {refused}");
     }
-    assert_eq!(left_of_check(&site).await?, "pod/jobwright-uninstall-check\n", "what is left of the check");
+    assert_eq!(left_of_check(&environment).await?, "pod/jobwright-uninstall-check\n", "what is left of the check");
     // The controller is as it was.
-    site.rolled_out().await?;
+    environment.rolled_out().await?;
     delete(&scene, "busy").await?;
-    site.uninstall(SYSTEM, "jobwright").await?;
-    assert_eq!(left_of_check(&site).await?, "");
-    site.cluster.delete_namespace(&scene.namespace).await
+    environment.uninstall(SYSTEM, "jobwright").await?;
+    assert_eq!(left_of_check(&environment).await?, "");
+    environment.cluster.delete_namespace(&scene.namespace).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstall_removes_finalizers_where_a_value_says_so() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    let scene = site.user("uninstall-removes").await?;
-    site.install_ready(&["--set", "uninstall.waitSeconds=0"]).await?;
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    let scene = environment.user("uninstall-removes").await?;
+    environment.install_ready(&["--set", "uninstall.waitSeconds=0"]).await?;
     long_job(&scene, "busy").await?;
-    ensure!(site.uninstall(SYSTEM, "jobwright").await.is_err(), "a Job is running");
+    ensure!(environment.uninstall(SYSTEM, "jobwright").await.is_err(), "a Job is running");
     // Helm upgrades no release whose uninstall has failed, as docs/uninstalling.md says.
-    site.helm(&["rollback", "jobwright", "1", "--namespace", SYSTEM])?;
-    site.install_ready(&["--set", "uninstall.removeFinalizers=true,uninstall.waitSeconds=0"]).await?;
-    site.uninstall(SYSTEM, "jobwright").await?;
-    assert_eq!(left_of_check(&site).await?, "");
+    environment.helm(&["rollback", "jobwright", "1", "--namespace", SYSTEM])?;
+    environment.install_ready(&["--set", "uninstall.removeFinalizers=true,uninstall.waitSeconds=0"]).await?;
+    environment.uninstall(SYSTEM, "jobwright").await?;
+    assert_eq!(left_of_check(&environment).await?, "");
     scene.nothing_tracked().await?;
     assert_eq!(scene.pods_of("busy").await?.len(), 2, "the pods go on running");
     delete(&scene, "busy").await?;
-    site.cluster.delete_namespace(&scene.namespace).await
+    environment.cluster.delete_namespace(&scene.namespace).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstall_in_place_of_the_built_in_controllers_leaves_nothing_that_hangs() -> Result<()> {
-    let Some(site) = Site::turn().await? else { return Ok(()) };
-    let Some(control) = &site.cluster.control else {
+    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    let Some(control) = &environment.cluster.control else {
         eprintln!("skipped: in a given cluster the built-in controllers are not ours to switch");
         return Ok(());
     };
-    let scene = site.user("uninstall-all").await?;
+    let scene = environment.user("uninstall-all").await?;
     control.switch_builtin_job_controllers(false).await?;
     let values = file("deploy/chart/values-claim-all.yaml");
     let flags = "uninstall.removeFinalizers=true,uninstall.claim=all,uninstall.waitSeconds=0";
-    site.install_ready(&["--values", &values, "--set", flags]).await?;
+    environment.install_ready(&["--values", &values, "--set", flags]).await?;
     long_job(&scene, "ours").await?;
     scene.create("plain", json!({"managedBy": null, "completions": 3})).await?;
     // No Job controller is left that could run the check, remove its finalizer, or those of these Jobs.
-    site.uninstall(SYSTEM, "jobwright").await?;
-    assert_eq!(left_of_check(&site).await?, "");
+    environment.uninstall(SYSTEM, "jobwright").await?;
+    assert_eq!(left_of_check(&environment).await?, "");
     tokio::time::sleep(Duration::from_secs(1)).await;
     scene.nothing_tracked().await?;
     for job in ["ours", "plain"] {
         delete(&scene, job).await?;
     }
     control.switch_builtin_job_controllers(true).await?;
-    site.cluster.delete_namespace(&scene.namespace).await
+    environment.cluster.delete_namespace(&scene.namespace).await
 }

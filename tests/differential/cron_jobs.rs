@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Patch, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
-use testbed::permissions::Rights;
+use testbed::permissions::Permissions;
 use testbed::{Cluster, Options, control_plane};
 
 const NAMESPACE: &str = "default";
@@ -138,8 +138,8 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
     let home = tempfile::tempdir()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
     let flags = ["--claim=all".to_owned()];
-    let rights = Rights { namespace: None, claim: "all".to_owned(), logs: false };
-    let kubeconfig = rights.grant(&ours, "jobwright", home.path(), |_| {}).await?;
+    let permissions = Permissions { namespace: None, claim: "all".to_owned(), logs: false };
+    let kubeconfig = permissions.grant(&ours, "jobwright", home.path(), |_| {}).await?;
     let mut jobwright = testbed::jobwright::start(binary, home.path(), &kubeconfig, &flags, "info,kube=error").await?;
     // All that follows up to the turn of the minute takes a few seconds.
     if now().rem_euclid(60) > 40 {

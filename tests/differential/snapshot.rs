@@ -61,7 +61,7 @@ impl Eq for Events {}
 
 impl Side {
     /// Takes a pod's name in.
-    pub fn learn(&mut self, pod: &Pod) {
+    pub fn record(&mut self, pod: &Pod) {
         let pattern = pod.metadata.generate_name.as_ref().map_or_else(|| pod.name_any(), |prefix| format!("{prefix}*"));
         self.names.insert(pod.name_any(), pattern);
     }

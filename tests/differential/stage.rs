@@ -14,7 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::manifest::lay_over;
-use testbed::permissions::Rights;
+use testbed::permissions::Permissions;
 use testbed::process::Process;
 use testbed::{Cluster, Kubelet, Options, control_plane};
 
@@ -54,8 +54,8 @@ impl Stage {
         let cluster = Cluster::start(&Options { control_plane: settings, ..Options::default() }).await?;
         let home = tempfile::tempdir()?;
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let rights = Rights { namespace: None, claim: "managed-by".to_owned(), logs: false };
-        let kubeconfig = rights.grant(&cluster, "jobwright", home.path(), |_| {}).await?;
+        let permissions = Permissions { namespace: None, claim: "managed-by".to_owned(), logs: false };
+        let kubeconfig = permissions.grant(&cluster, "jobwright", home.path(), |_| {}).await?;
         let ours = testbed::jobwright::start(binary, home.path(), &kubeconfig, &[], "info,kube=error").await?;
         let client = cluster.client().await?;
         let sides = Sides::default();
@@ -74,7 +74,7 @@ impl Stage {
             &client,
             &sides,
             |side, pod| {
-                side.learn(&pod);
+                side.record(&pod);
                 side.pods.insert(pod.name_any(), pod).is_some()
             },
             |side, pod| {

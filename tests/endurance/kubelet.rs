@@ -90,7 +90,7 @@ impl Kubelets {
         let task = tokio::spawn(async move {
             loop {
                 // The API server may be away.
-                if let Err(error) = player.look().await {
+                if let Err(error) = player.poll().await {
                     eprintln!("kubelets: {error:#}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -134,7 +134,7 @@ struct Player {
 }
 
 impl Player {
-    async fn look(&self) -> Result<()> {
+    async fn poll(&self) -> Result<()> {
         let pods = self.pods.list(&ListParams::default()).await?.items;
         stream::iter(pods)
             .for_each_concurrent(MAX_CONCURRENT, |pod| async move {

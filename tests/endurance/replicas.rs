@@ -10,7 +10,7 @@ use kube::Api;
 use rustix::process::Signal;
 use testbed::Cluster;
 use testbed::control_plane;
-use testbed::permissions::Rights;
+use testbed::permissions::Permissions;
 use testbed::process::Process;
 use testbed::wire::Silence;
 
@@ -47,8 +47,8 @@ pub struct Replicas {
 impl Replicas {
     /// Starts them, with the rights they ship with.
     pub async fn start(cluster: &Cluster, namespace: &str, dir: &Path, weather: &'static Weather) -> Result<Self> {
-        let rights = Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false };
-        let kubeconfig = rights.grant(cluster, namespace, dir, |_| {}).await?;
+        let permissions = Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false };
+        let kubeconfig = permissions.grant(cluster, namespace, dir, |_| {}).await?;
         let client = control_plane::client(&kubeconfig).await?;
         let flags = FLAGS.iter().map(|&flag| flag.to_owned()).chain([format!("--namespace={namespace}")]).collect();
         let leases = Api::namespaced(cluster.client().await?, namespace);

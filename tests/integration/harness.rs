@@ -11,7 +11,7 @@ use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::manifest::lay_over;
-use testbed::permissions::Rights;
+use testbed::permissions::Permissions;
 use testbed::process::Process;
 use testbed::{Cluster, Kubelet, Options};
 
@@ -103,9 +103,9 @@ impl Scene {
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
         let logs = flags.iter().any(|flag| flag.starts_with("--log-tail"));
-        let rights = Rights { namespace: Some(namespace.clone()), claim: claim.to_owned(), logs };
+        let permissions = Permissions { namespace: Some(namespace.clone()), claim: claim.to_owned(), logs };
         let dir = tempfile::tempdir()?;
-        let kubeconfig = rights.grant(cluster, &namespace, dir.path(), |_| {}).await?;
+        let kubeconfig = permissions.grant(cluster, &namespace, dir.path(), |_| {}).await?;
         Ok(Self {
             kubeconfig,
             _dir: dir,
@@ -127,9 +127,9 @@ impl Scene {
         let mut scene = Self::on(cluster, prefix, flags).await?;
         scene.flags.retain(|flag| !flag.starts_with("--namespace"));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
-        let rights = Rights { namespace: None, claim: claim.to_owned(), logs: false };
+        let permissions = Permissions { namespace: None, claim: claim.to_owned(), logs: false };
         let dir = cluster.dir().context("a cluster of our own has a folder")?;
-        scene.kubeconfig = rights.grant(cluster, "everywhere", dir, |_| {}).await?;
+        scene.kubeconfig = permissions.grant(cluster, "everywhere", dir, |_| {}).await?;
         scene.start_controller().await?;
         Ok(scene)
     }

@@ -9,21 +9,21 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use testbed::permissions::Rights;
+use testbed::permissions::Permissions;
 
 use crate::harness::*;
 use crate::metrics::get;
 
 type Right = (String, String);
 
-fn rights(namespace: &str) -> Rights {
-    Rights { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false }
+fn permissions(namespace: &str) -> Permissions {
+    Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false }
 }
 
 /// Verb and resource of every right that is granted.
 fn granted(namespace: &str) -> Result<BTreeSet<Right>> {
     let mut granted = BTreeSet::new();
-    for object in rights(namespace).objects()?.into_iter().filter(|object| object["kind"] == "Role") {
+    for object in permissions(namespace).objects()?.into_iter().filter(|object| object["kind"] == "Role") {
         let role: Role = serde_json::from_value(object)?;
         for rule in role.rules.into_iter().flatten() {
             for resource in rule.resources.iter().flatten() {
@@ -56,7 +56,7 @@ async fn each_right_that_is_taken_away_is_named() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let user = format!("lacking-{number}-{}", scene.namespace);
         let lacking = |rule: &mut PolicyRule| without(rule, right);
-        let kubeconfig = rights(&scene.namespace).grant(scene.cluster, &user, dir.path(), lacking).await?;
+        let kubeconfig = permissions(&scene.namespace).grant(scene.cluster, &user, dir.path(), lacking).await?;
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"))
             .args(["run", "--leader-elect=true"])
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
@@ -98,8 +98,9 @@ async fn what_is_granted_while_it_waits_is_found() -> Result<()> {
     })
     .await?;
     assert_eq!(get(port, "/livez").await?.0, 200);
-    let rights = Rights { namespace: Some(scene.namespace.clone()), claim: "managed-by".to_owned(), logs: false };
-    rights.grant(scene.cluster, &user, dir.path(), |_| {}).await?;
+    let permissions =
+        Permissions { namespace: Some(scene.namespace.clone()), claim: "managed-by".to_owned(), logs: false };
+    permissions.grant(scene.cluster, &user, dir.path(), |_| {}).await?;
     until("it to be ready", || async {
         let (code, text) = ready().await.unwrap_or_default();
         Ok(if code == 200 { Ok(()) } else { Err(format!("{code} {text}")) })

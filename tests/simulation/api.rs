@@ -246,7 +246,7 @@ impl State {
     }
 
     /// Takes note of something that happened.
-    pub fn tell(&mut self, what: impl FnOnce() -> String) {
+    pub fn trace(&mut self, what: impl FnOnce() -> String) {
         let text = what();
         for byte in text.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -263,7 +263,7 @@ impl State {
             Err(Refusal(code, reason)) => format!("{code} {reason}"),
         };
         let body = if self.prints && !path.contains("/events") { body.to_string() } else { String::new() };
-        self.tell(|| format!("{who} {method} {path} -> {came} {body}"));
+        self.trace(|| format!("{who} {method} {path} -> {came} {body}"));
     }
 
     /// Carries out a request; what it is about and how it is answered is in `path`, the selectors and `body`.

@@ -6,14 +6,14 @@ use tokio::time::{Duration, Instant};
 use crate::faults::Faults;
 use crate::objects::has_condition;
 use crate::run::{Stage, simulated};
-use crate::story::{Act, Story};
+use crate::scenario::{Action, Scenario};
 use crate::world::job_key;
 
 /// Two replicas and one Job of three pods; no faults.
-fn story() -> Story {
+fn scenario() -> Scenario {
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "simulated"}]}});
     let job = json!({"spec": {"completions": 3, "parallelism": 3, "template": template}});
-    Story {
+    Scenario {
         seed: 1,
         replicas: 2,
         failing: 0,
@@ -21,7 +21,7 @@ fn story() -> Story {
         faults: Faults::default(),
         extended: false,
         hasty: false,
-        acts: vec![(0, Act::CreateJob(0, job))],
+        actions: vec![(0, Action::CreateJob(0, job))],
     }
 }
 
@@ -35,12 +35,12 @@ fn holder(stage: &Stage) -> String {
 #[test]
 fn leader_whose_lists_are_never_answered_releases_the_lease_after_two_minutes() {
     simulated(1, async {
-        let story = story();
-        let mut stage = Stage::new(&story, false);
+        let scenario = scenario();
+        let mut stage = Stage::new(&scenario, false);
         stage.server.lock().unanswered = vec!["replica-1".to_owned(), "replica-2".to_owned()];
         let begun = Instant::now();
         stage.go_on_until(begun).await?;
-        stage.act(&story.acts[0].1);
+        stage.action(&scenario.actions[0].1);
         stage.go_on_until(begun + Duration::from_secs(5)).await?;
         let first = holder(&stage);
         stage.server.lock().unanswered = vec![first.clone()];

@@ -25,8 +25,8 @@ use crate::objects::{
     controller, has_condition, indexes, is_decided, is_deleting, is_finished, is_over, is_tracked, number, uncounted,
     uncounted_as,
 };
+use crate::scenario::Scenario;
 use crate::store::{Happened, Store};
-use crate::story::Story;
 
 /// How long it may take until what users did is known, in seconds: the API server may be away for two minutes.
 const NEWS_ARRIVES: i64 = 300;
@@ -88,11 +88,11 @@ struct PodTruth {
 
 impl Checks {
     /// The checks of one story.
-    pub fn new(story: &Story) -> Self {
-        let news = story.news();
+    pub fn new(scenario: &Scenario) -> Self {
+        let news = scenario.news();
         Self {
             broken: None,
-            steady: story.is_steady(),
+            steady: scenario.is_steady(),
             seen: 0,
             jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
@@ -101,7 +101,7 @@ impl Checks {
             retention: Retention::default(),
             refusals: Refusals::default(),
             pauses: Pauses::default(),
-            progress: Progress::new(story.patience(), story.replaced_within()),
+            progress: Progress::new(scenario.patience(), scenario.replaced_within()),
         }
     }
 

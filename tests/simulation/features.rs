@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::admission::{CODES, Policy, TARGETS};
 use crate::checks::limits::KUEUE_LABEL;
 use crate::faults::{Faults, PROXIES, SILENCE};
-use crate::story::{Act, Story, cron_spec, spec};
+use crate::scenario::{Action, Scenario, cron_spec, spec};
 
 /// One theme that a story may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chapter {
+pub enum Feature {
     /// JobLimits, Jobs with labels and priorities.
     Limits,
     /// JobSchedules.
@@ -39,18 +39,18 @@ pub enum Chapter {
 }
 
 /// All chapters, by the names that `SIMULATION_CHAPTERS` takes.
-const ALL: [(&str, Chapter); 11] = [
-    ("limits", Chapter::Limits),
-    ("schedules", Chapter::Schedules),
-    ("cronjobs", Chapter::CronJobs),
-    ("retention", Chapter::Retention),
-    ("policies", Chapter::Policies),
-    ("mutations", Chapter::Mutations),
-    ("proxies", Chapter::Proxies),
-    ("silence", Chapter::Silence),
-    ("haste", Chapter::Haste),
-    ("handovers", Chapter::Handovers),
-    ("disruptions", Chapter::Disruptions),
+const ALL: [(&str, Feature); 11] = [
+    ("limits", Feature::Limits),
+    ("schedules", Feature::Schedules),
+    ("cronjobs", Feature::CronJobs),
+    ("retention", Feature::Retention),
+    ("policies", Feature::Policies),
+    ("mutations", Feature::Mutations),
+    ("proxies", Feature::Proxies),
+    ("silence", Feature::Silence),
+    ("haste", Feature::Haste),
+    ("handovers", Feature::Handovers),
+    ("disruptions", Feature::Disruptions),
 ];
 
 /// Chapters that may be combined: all but the last one, which is a story of its own.
@@ -64,11 +64,11 @@ fn is_told(name: &str) -> bool {
     }
 }
 
-impl Story {
+impl Scenario {
     /// Adds one chapter to half of the stories, and a second one to some.
     pub fn with_chapters(mut self) -> Self {
         if self.seed % 16 == 15 && is_told("disruptions") {
-            self.add(Chapter::Disruptions, &mut fastrand::Rng::with_seed(self.seed));
+            self.add(Feature::Disruptions, &mut fastrand::Rng::with_seed(self.seed));
             return self;
         }
         let random = &mut fastrand::Rng::with_seed(self.seed ^ 0xba5e_ba11);
@@ -77,41 +77,41 @@ impl Story {
         }
         let count = if random.u32(0..3) == 0 { 2 } else { 1 };
         for _ in 0..count {
-            let (name, chapter) = ALL[random.usize(0..OTHERS)];
+            let (name, feature) = ALL[random.usize(0..OTHERS)];
             // The same random numbers, whichever chapters are told.
             let random = &mut random.fork();
             if is_told(name) {
                 self.extended = true;
-                self.add(chapter, random);
+                self.add(feature, random);
             }
         }
-        self.acts.sort_by_key(|(at, _)| *at);
+        self.actions.sort_by_key(|(at, _)| *at);
         self
     }
 
-    fn add(&mut self, chapter: Chapter, random: &mut fastrand::Rng) {
-        match chapter {
-            Chapter::Limits => self.add_limits(random),
-            Chapter::Schedules => self.add_schedules(random),
-            Chapter::CronJobs => self.add_cron_jobs(random),
-            Chapter::Retention => self.add_retention(random),
-            Chapter::Policies => self.add_policies(random),
-            Chapter::Mutations => self.add_mutations(random),
-            Chapter::Proxies => {
+    fn add(&mut self, feature: Feature, random: &mut fastrand::Rng) {
+        match feature {
+            Feature::Limits => self.add_limits(random),
+            Feature::Schedules => self.add_schedules(random),
+            Feature::CronJobs => self.add_cron_jobs(random),
+            Feature::Retention => self.add_retention(random),
+            Feature::Policies => self.add_policies(random),
+            Feature::Mutations => self.add_mutations(random),
+            Feature::Proxies => {
                 for knob in PROXIES {
                     *knob(&mut self.faults) = [0, 10, 60][random.usize(0..3)];
                 }
             }
-            Chapter::Silence => self.add_silence(random),
-            Chapter::Haste => self.add_haste(random),
-            Chapter::Disruptions => self.tell_of_disruptions(random),
-            Chapter::Handovers => self.add_handovers(random),
+            Feature::Silence => self.add_silence(random),
+            Feature::Haste => self.add_haste(random),
+            Feature::Disruptions => self.tell_of_disruptions(random),
+            Feature::Handovers => self.add_handovers(random),
         }
     }
 
     fn new_jobs(&mut self) -> impl Iterator<Item = &mut Value> {
-        self.acts.iter_mut().filter_map(|(_, act)| match act {
-            Act::CreateJob(_, job) => Some(job),
+        self.actions.iter_mut().filter_map(|(_, action)| match action {
+            Action::CreateJob(_, job) => Some(job),
             _ => None,
         })
     }
@@ -119,7 +119,7 @@ impl Story {
     fn add_limits(&mut self, random: &mut fastrand::Rng) {
         let first = 10;
         for job in first..first + random.usize(2..6) {
-            self.acts.push((random.u64(0..60_000), Act::CreateJob(job, json!({"spec": spec(random)}))));
+            self.actions.push((random.u64(0..60_000), Action::CreateJob(job, json!({"spec": spec(random)}))));
         }
         for job in self.new_jobs() {
             if random.bool() {
@@ -134,60 +134,60 @@ impl Story {
         }
         for limit in 0..random.usize(1..3) {
             let at = if random.u32(0..4) > 0 { 0 } else { random.u64(0..60_000) };
-            self.acts.push((at, Act::CreateLimit(limit, limit_spec(random))));
+            self.actions.push((at, Action::CreateLimit(limit, limit_spec(random))));
         }
         for _ in 0..random.usize(0..8) {
             let job = first + random.usize(0..6);
-            let act = match random.u32(0..10) {
-                0 => Act::CreateLimit(random.usize(0..2), limit_spec(random)),
-                1 | 2 => Act::ChangeLimit(random.usize(0..2), limit_spec(random)),
-                3 => Act::DeleteLimit(random.usize(0..2)),
-                4 | 5 => Act::Suspend(job, true),
-                6 | 7 => Act::Suspend(job, false),
-                8 => Act::Scale(job, random.i32(0..6)),
-                _ => Act::Blink(job, random.u64(500..8_000)),
+            let action = match random.u32(0..10) {
+                0 => Action::CreateLimit(random.usize(0..2), limit_spec(random)),
+                1 | 2 => Action::ChangeLimit(random.usize(0..2), limit_spec(random)),
+                3 => Action::DeleteLimit(random.usize(0..2)),
+                4 | 5 => Action::Suspend(job, true),
+                6 | 7 => Action::Suspend(job, false),
+                8 => Action::Scale(job, random.i32(0..6)),
+                _ => Action::Blink(job, random.u64(500..8_000)),
             };
-            self.acts.push((random.u64(5_000..150_000), act));
+            self.actions.push((random.u64(5_000..150_000), action));
         }
     }
 
     fn add_schedules(&mut self, random: &mut fastrand::Rng) {
         for schedule in 0..random.usize(1..3) {
-            self.acts.push((random.u64(0..50_000), Act::CreateSchedule(schedule, schedule_spec(random))));
+            self.actions.push((random.u64(0..50_000), Action::CreateSchedule(schedule, schedule_spec(random))));
         }
         if random.u32(0..3) == 0 {
-            self.acts.push((random.u64(0..50_000), Act::CreateCronJob(0, cron_spec(random))));
+            self.actions.push((random.u64(0..50_000), Action::CreateCronJob(0, cron_spec(random))));
         }
         // Long enough for some runs.
-        self.acts.push((random.u64(150_000..600_000), Act::Nothing));
+        self.actions.push((random.u64(150_000..600_000), Action::Nothing));
         for _ in 0..random.usize(0..4) {
             let schedule = random.usize(0..2);
-            let act = match random.u32(0..9) {
-                0 => Act::SuspendSchedule(schedule, true),
-                1 | 2 => Act::SuspendSchedule(schedule, false),
-                3 => Act::Reschedule("jobschedules", schedule),
-                4 => Act::DeleteSchedule(schedule),
-                5 | 6 => Act::TakeName(schedule, random.i64(1..4), random.usize(1..3)),
-                7 => Act::Crash(0, random.u64(60_000..300_000)),
-                _ => Act::Touch("jobschedules", schedule),
+            let action = match random.u32(0..9) {
+                0 => Action::SuspendSchedule(schedule, true),
+                1 | 2 => Action::SuspendSchedule(schedule, false),
+                3 => Action::Reschedule("jobschedules", schedule),
+                4 => Action::DeleteSchedule(schedule),
+                5 | 6 => Action::TakeName(schedule, random.i64(1..4), random.usize(1..3)),
+                7 => Action::Crash(0, random.u64(60_000..300_000)),
+                _ => Action::Touch("jobschedules", schedule),
             };
-            self.acts.push((random.u64(60_000..500_000), act));
+            self.actions.push((random.u64(60_000..500_000), action));
         }
     }
 
     fn add_cron_jobs(&mut self, random: &mut fastrand::Rng) {
         let mut cron_job = cron_spec(random);
         cron_job["schedule"] = json!(["* * * * *", "*/2 * * * *", "1-59/2 * * * *", "0-5 * * * *"][random.usize(0..4)]);
-        self.acts.push((random.u64(0..60_000), Act::CreateCronJob(0, cron_job)));
-        self.acts.push((random.u64(150_000..500_000), Act::Nothing));
+        self.actions.push((random.u64(0..60_000), Action::CreateCronJob(0, cron_job)));
+        self.actions.push((random.u64(150_000..500_000), Action::Nothing));
         for _ in 0..random.usize(1..6) {
-            let act = match random.u32(0..8) {
-                0..=2 => Act::Reschedule("cronjobs", 0),
-                3 | 4 => Act::Touch("cronjobs", 0),
-                5 | 6 => Act::Crash(0, random.u64(6_000..100_000)),
-                _ => Act::Foretell(0),
+            let action = match random.u32(0..8) {
+                0..=2 => Action::Reschedule("cronjobs", 0),
+                3 | 4 => Action::Touch("cronjobs", 0),
+                5 | 6 => Action::Crash(0, random.u64(6_000..100_000)),
+                _ => Action::Foretell(0),
             };
-            self.acts.push((random.u64(60_000..450_000), act));
+            self.actions.push((random.u64(60_000..450_000), action));
         }
     }
 
@@ -198,15 +198,15 @@ impl Story {
             }
         }
         for _ in 0..random.usize(1..7) {
-            let act = match random.u32(0..4) {
-                0 => Act::Annotate(random.usize(0..4), retention(random, false)),
-                _ => Act::AnnotateNamespace(retention(random, true)),
+            let action = match random.u32(0..4) {
+                0 => Action::Annotate(random.usize(0..4), retention(random, false)),
+                _ => Action::AnnotateNamespace(retention(random, true)),
             };
             let at = if random.u32(0..3) == 0 { 0 } else { random.u64(0..200_000) };
-            self.acts.push((at, act));
+            self.actions.push((at, action));
         }
         for _ in 0..random.usize(0..4) {
-            self.acts.push((random.u64(0..150_000), Act::Hush("namespaces", random.u64(5_000..120_000))));
+            self.actions.push((random.u64(0..150_000), Action::Hush("namespaces", random.u64(5_000..120_000))));
         }
     }
 
@@ -218,17 +218,17 @@ impl Story {
                 code: CODES[random.usize(0..CODES.len())],
             };
             let at = random.u64(0..90_000);
-            self.acts.push((at, Act::Forbid(policy)));
-            self.acts.push((at + random.u64(3_000..120_000), Act::Permit(number)));
+            self.actions.push((at, Action::Forbid(policy)));
+            self.actions.push((at + random.u64(3_000..120_000), Action::Permit(number)));
         }
     }
 
     fn add_mutations(&mut self, random: &mut fastrand::Rng) {
         for _ in 0..random.usize(1..3) {
             let at = random.u64(0..60_000);
-            let act = if random.bool() { Act::Strip } else { Act::Mark };
-            self.acts.push((at, act(true)));
-            self.acts.push((at + random.u64(3_000..120_000), act(false)));
+            let action = if random.bool() { Action::Strip } else { Action::Mark };
+            self.actions.push((at, action(true)));
+            self.actions.push((at + random.u64(3_000..120_000), action(false)));
         }
     }
 
@@ -237,25 +237,28 @@ impl Story {
             *knob(&mut self.faults) = [0, 0, 3, 15][random.usize(0..4)];
         }
         for job in 20..20 + random.usize(0..3) {
-            self.acts.push((random.u64(60_000..200_000), Act::CreateJob(job, json!({"spec": spec(random)}))));
+            self.actions.push((random.u64(60_000..200_000), Action::CreateJob(job, json!({"spec": spec(random)}))));
         }
         for _ in 0..random.usize(0..4) {
-            let act = match random.u32(0..3) {
-                0 => Act::Hush(["jobs", "pods", "cronjobs", "leases"][random.usize(0..4)], random.u64(5_000..90_000)),
-                _ => Act::Silence(random.usize(0..2), random.u32(0..3)),
+            let action = match random.u32(0..3) {
+                0 => {
+                    Action::Hush(["jobs", "pods", "cronjobs", "leases"][random.usize(0..4)], random.u64(5_000..90_000))
+                }
+                _ => Action::Silence(random.usize(0..2), random.u32(0..3)),
             };
-            self.acts.push((random.u64(1_000..150_000), act));
+            self.actions.push((random.u64(1_000..150_000), action));
         }
     }
 }
 
-impl Story {
+impl Scenario {
     fn add_handovers(&mut self, random: &mut fastrand::Rng) {
         self.replicas = 2;
         for _ in 0..random.usize(1..6) {
             let (place, pause) = (random.usize(0..2), random.u64(500..30_000));
-            let act = if random.u32(0..4) > 0 { Act::Stop(place, pause) } else { Act::Crash(place, pause.max(6_000)) };
-            self.acts.push((random.u64(500..120_000), act));
+            let action =
+                if random.u32(0..4) > 0 { Action::Stop(place, pause) } else { Action::Crash(place, pause.max(6_000)) };
+            self.actions.push((random.u64(500..120_000), action));
         }
     }
 
@@ -271,11 +274,11 @@ impl Story {
         let pattern = json!([{"type": "DisruptionTarget", "status": "True"}]);
         spec["podFailurePolicy"] = json!({"rules": [{"action": "Ignore", "onPodConditions": pattern}]});
         spec["podReplacementPolicy"] = "Failed".into();
-        self.acts = vec![(0, Act::CreateJob(0, json!({"spec": spec})))];
+        self.actions = vec![(0, Action::CreateJob(0, json!({"spec": spec})))];
         let (mut at, end) = (0, random.u64(60_000..200_000));
         while at < end {
             at += random.u64(500..2_500);
-            self.acts.push((at, Act::EvictAll(0)));
+            self.actions.push((at, Action::EvictAll(0)));
         }
     }
 
@@ -291,12 +294,12 @@ impl Story {
                 spec["template"]["spec"]["restartPolicy"] = "Never".into();
                 spec["podReplacementPolicy"] = "Failed".into();
             }
-            self.acts.push((random.u64(0..60_000), Act::CreateJob(job, json!({"spec": spec}))));
+            self.actions.push((random.u64(0..60_000), Action::CreateJob(job, json!({"spec": spec}))));
         }
         for _ in 0..random.usize(0..8) {
             let pod = random.usize(0..100);
-            let act = if random.bool() { Act::DeletePod(pod) } else { Act::Evict(pod) };
-            self.acts.push((random.u64(1_000..70_000), act));
+            let action = if random.bool() { Action::DeletePod(pod) } else { Action::Evict(pod) };
+            self.actions.push((random.u64(1_000..70_000), action));
         }
     }
 }

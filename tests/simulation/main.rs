@@ -6,16 +6,16 @@
 mod admission;
 mod api;
 mod catching_up;
-mod chapters;
 mod checks;
 mod faults;
+mod features;
 mod objects;
 mod patch;
 mod real;
 mod replica;
 mod run;
+mod scenario;
 mod store;
-mod story;
 mod users;
 mod validation;
 mod watches;
@@ -25,7 +25,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use run::{Totals, run};
-use story::Story;
+use scenario::Scenario;
 
 /// So many histories are tried by `make test`.
 const SEEDS: u64 = 500;
@@ -71,10 +71,10 @@ fn no_history_breaks_an_invariant() {
                     if seed >= from + seeds || outcome.lock().unwrap().1.len() >= enough {
                         return;
                     }
-                    let story = Story::new(seed);
-                    match run(&story, prints) {
+                    let scenario = Scenario::new(seed);
+                    match run(&scenario, prints) {
                         Ok(history) => outcome.lock().unwrap().0.add(&history),
-                        Err(failure) => outcome.lock().unwrap().1.push((story, failure)),
+                        Err(failure) => outcome.lock().unwrap().1.push((scenario, failure)),
                     }
                 }
             });
@@ -82,27 +82,27 @@ fn no_history_breaks_an_invariant() {
     });
     let (totals, broken) = outcome.into_inner().unwrap();
     println!("{totals}");
-    for (story, failure) in &broken {
-        tell(story, failure, !prints && !brief);
+    for (scenario, failure) in &broken {
+        report_failure(scenario, failure, !prints && !brief);
     }
     assert!(broken.is_empty(), "{} broken histories", broken.len());
     assert!(seeds < 100 || totals.is_varied(), "the histories leave out what they are for: {totals}");
 }
 
 /// Prints a broken history, cut down to what breaks it.
-fn tell(story: &Story, failure: &str, shrinks: bool) {
-    eprintln!("seed {}: {failure}", story.seed);
+fn report_failure(scenario: &Scenario, failure: &str, shrinks: bool) {
+    eprintln!("seed {}: {failure}", scenario.seed);
     eprintln!(
         "  replay: SIMULATION_LOG=1 SIMULATION_FROM={} SIMULATION_SEEDS=1 cargo test --test simulation -- --nocapture no_history",
-        story.seed
+        scenario.seed
     );
-    let (mut story, mut failure) = (story.clone(), failure.to_owned());
+    let (mut scenario, mut failure) = (scenario.clone(), failure.to_owned());
     let mut tries = if shrinks { 300 } else { 0 };
     'shrink: while tries > 0 {
-        for simpler in story.simpler() {
+        for simpler in scenario.simpler() {
             tries -= 1;
             if let Err(fails) = run(&simpler, false) {
-                (story, failure) = (simpler, fails);
+                (scenario, failure) = (simpler, fails);
                 continue 'shrink;
             }
             if tries == 0 {
@@ -112,19 +112,19 @@ fn tell(story: &Story, failure: &str, shrinks: bool) {
         break;
     }
     eprintln!("  in short: {failure}");
-    eprintln!("    {} replicas, {} of 100 pods fail, {:?}", story.replicas, story.failing, story.faults);
-    for (at, act) in &story.acts {
-        eprintln!("    {at:>7} ms {act:?}");
+    eprintln!("    {} replicas, {} of 100 pods fail, {:?}", scenario.replicas, scenario.failing, scenario.faults);
+    for (at, action) in &scenario.actions {
+        eprintln!("    {at:>7} ms {action:?}");
     }
 }
 
 #[test]
 fn what_was_found_once_stays_mended() {
-    let plain = FOUND.iter().map(|seed| Story::plain(*seed));
-    for story in plain.chain(FOUND_IN_CHAPTERS.iter().map(|seed| Story::new(*seed))) {
-        let seed = story.seed;
-        if let Err(failure) = run(&story, false) {
-            tell(&story, &failure, true);
+    let plain = FOUND.iter().map(|seed| Scenario::plain(*seed));
+    for scenario in plain.chain(FOUND_IN_CHAPTERS.iter().map(|seed| Scenario::new(*seed))) {
+        let seed = scenario.seed;
+        if let Err(failure) = run(&scenario, false) {
+            report_failure(&scenario, &failure, true);
             panic!("seed {seed} is broken again");
         }
     }
@@ -133,7 +133,7 @@ fn what_was_found_once_stays_mended() {
 #[test]
 fn one_seed_is_one_history() {
     for seed in [3, 14, 15, 92, 65] {
-        let [one, other] = [(), ()].map(|()| run(&Story::new(seed), false));
+        let [one, other] = [(), ()].map(|()| run(&Scenario::new(seed), false));
         assert_eq!(one, other, "seed {seed}");
     }
 }

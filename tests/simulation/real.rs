@@ -17,8 +17,8 @@ use crate::api::State;
 use crate::checks::Checks;
 use crate::faults::Faults;
 use crate::patch::strings;
+use crate::scenario::Scenario;
 use crate::store::Store;
-use crate::story::Story;
 
 /// How many sequences of requests are tried; `SIMULATION_COMPARED` says otherwise.
 const SEQUENCES: u64 = 40;
@@ -144,7 +144,7 @@ impl Server {
                 let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
                 let selectors = ["labelSelector", "fieldSelector"].map(|name| value(name).unwrap_or_default());
                 // What the checks think of these requests is not asked.
-                state.checks = Checks::new(&Story::plain(0));
+                state.checks = Checks::new(&Scenario::plain(0));
                 Ok(match state.handle(&method, path, selectors.into(), body) {
                     Ok(object) => (200, object),
                     Err(refusal) => (refusal.0, json!(refusal.1)),
@@ -552,7 +552,7 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
                 ensure!(code == 200, "{code} {answer}");
             }
         }
-        let mut story = Vec::new();
+        let mut scenario = Vec::new();
         for ask in asks(random) {
             let mut answers = Vec::new();
             for server in &mut servers {
@@ -562,7 +562,7 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
             let plain: Vec<Value> = answers.iter().map(plain).collect();
             let real = answers[0].0;
             *(if real == 200 { &mut taken } else { &mut refused }) += 1;
-            story.push(format!("{real} {ask:?}"));
+            scenario.push(format!("{real} {ask:?}"));
             ensure!(
                 plain[0] == plain[1],
                 "seed {seed}: the real one answers {} ({}), the simulated one {} ({}), to the last of\n{}",
@@ -570,7 +570,7 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
                 answers[0].1,
                 plain[1],
                 answers[1].1,
-                story.join("\n")
+                scenario.join("\n")
             );
         }
         cluster.delete_namespace(&namespace).await?;
@@ -645,7 +645,7 @@ async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
 fn state(random: fastrand::Rng) -> State {
     State {
         store: Store::new(Clock::system()),
-        checks: Checks::new(&Story::plain(0)),
+        checks: Checks::new(&Scenario::plain(0)),
         faults: Faults::default(),
         random,
         away: false,

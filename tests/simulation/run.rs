@@ -14,8 +14,8 @@ use crate::admission::Admission;
 use crate::api::{Server, State};
 use crate::checks::Checks;
 use crate::replica::Replica;
+use crate::scenario::{Action, Scenario};
 use crate::store::Store;
-use crate::story::{Act, Story};
 use crate::world::{NAMESPACE, World};
 
 /// When a history begins.
@@ -86,8 +86,8 @@ impl fmt::Display for Totals {
 ///
 /// # Errors
 /// An invariant was broken, or there was no good end.
-pub fn run(story: &Story, prints: bool) -> Result<History, String> {
-    simulated(story.seed, async { Stage::new(story, prints).tell(story).await })
+pub fn run(scenario: &Scenario, prints: bool) -> Result<History, String> {
+    simulated(scenario.seed, async { Stage::new(scenario, prints).play(scenario).await })
 }
 
 /// Runs this on a stopped clock, in one thread, with the same random numbers for the same seed.
@@ -123,20 +123,20 @@ pub struct Stage {
 
 impl Stage {
     /// Must be called where tokio's clock runs.
-    pub fn new(story: &Story, prints: bool) -> Self {
+    pub fn new(scenario: &Scenario, prints: bool) -> Self {
         let begin: Timestamp = BEGIN.parse().expect("a time");
         let clock = Clock::following_tokio(begin);
         let mut state = State {
             store: Store::new(clock.clone()),
-            checks: Checks::new(story),
-            faults: story.faults,
-            random: fastrand::Rng::with_seed(story.seed ^ 0x5eed),
+            checks: Checks::new(scenario),
+            faults: scenario.faults,
+            random: fastrand::Rng::with_seed(scenario.seed ^ 0x5eed),
             away: false,
             quota: false,
             admission: Admission::default(),
             hushed: BTreeMap::new(),
             unanswered: Vec::new(),
-            http1: story.is_silent(),
+            http1: scenario.is_silent(),
             faults_made: 0,
             requests: 0,
             digest: 0xcbf2_9ce4_8422_2325,
@@ -149,26 +149,26 @@ impl Stage {
             server: Server::new(state),
             clock,
             world: World {
-                random: fastrand::Rng::with_seed(story.seed ^ 0xca5e),
-                failing: story.failing,
-                graceful: story.graceful,
+                random: fastrand::Rng::with_seed(scenario.seed ^ 0xca5e),
+                failing: scenario.failing,
+                graceful: scenario.graceful,
                 later: Vec::new(),
             },
-            extended: story.extended,
-            hasty: story.hasty,
+            extended: scenario.extended,
+            hasty: scenario.hasty,
             begun,
-            replicas: (0..story.replicas).map(|_| None).collect(),
-            coming: (0..story.replicas).map(|place| (begun + Duration::from_millis(place as u64), place)).collect(),
+            replicas: (0..scenario.replicas).map(|_| None).collect(),
+            coming: (0..scenario.replicas).map(|place| (begun + Duration::from_millis(place as u64), place)).collect(),
             back_at: None,
             names: 0,
             crashes: 0,
         }
     }
 
-    async fn tell(mut self, story: &Story) -> Result<History, String> {
-        for (at, act) in &story.acts {
+    async fn play(mut self, scenario: &Scenario) -> Result<History, String> {
+        for (at, action) in &scenario.actions {
             self.go_on_until(self.begun + Duration::from_millis(*at)).await?;
-            self.act(act);
+            self.action(action);
         }
         let calm_at = Instant::now() + Duration::from_secs(20);
         self.go_on_until(calm_at).await?;
@@ -284,11 +284,11 @@ impl Stage {
         }
     }
 
-    pub fn act(&mut self, act: &Act) {
+    pub fn action(&mut self, action: &Action) {
         let now = Instant::now();
-        self.note_obstacle(act, now);
-        match act {
-            Act::Crash(place, pause) => {
+        self.note_obstacle(action, now);
+        match action {
+            Action::Crash(place, pause) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = self.replicas[place].take() {
                     replica.crash();
@@ -297,13 +297,13 @@ impl Stage {
                     self.coming.push((now + Duration::from_millis(*pause), place));
                 }
             }
-            Act::Deafen(place, pause) => {
+            Action::Deafen(place, pause) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = &self.replicas[place] {
                     replica.line.deafen(now + Duration::from_millis(*pause));
                 }
             }
-            Act::Stop(place, pause) => {
+            Action::Stop(place, pause) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = self.replicas[place].take() {
                     replica.stop();
@@ -311,33 +311,33 @@ impl Stage {
                     self.coming.push((now + Duration::from_millis(*pause), place));
                 }
             }
-            Act::Silence(place, idle) => {
+            Action::Silence(place, idle) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = &self.replicas[place] {
                     replica.line.silence(*idle);
                     self.server.lock().checks.refusals.lose_events();
                 }
             }
-            Act::Away(pause) => self.back_at = Some(now + Duration::from_millis(*pause)),
+            Action::Away(pause) => self.back_at = Some(now + Duration::from_millis(*pause)),
             _ => {}
         }
-        self.world.act(&mut self.server.lock(), act);
+        self.world.action(&mut self.server.lock(), action);
     }
 
     /// Takes note of what stands in the way of all work.
-    fn note_obstacle(&self, act: &Act, now: Instant) {
+    fn note_obstacle(&self, action: &Action, now: Instant) {
         let progress = &mut self.server.lock().checks.progress;
-        match act {
-            Act::Crash(_, pause)
-            | Act::Stop(_, pause)
-            | Act::Deafen(_, pause)
-            | Act::Away(pause)
-            | Act::Hush(_, pause) => {
+        match action {
+            Action::Crash(_, pause)
+            | Action::Stop(_, pause)
+            | Action::Deafen(_, pause)
+            | Action::Away(pause)
+            | Action::Hush(_, pause) => {
                 progress.is_free_from(now + Duration::from_millis(*pause));
             }
-            Act::Quota(begins) | Act::Strip(begins) => progress.obstacle(*begins),
-            Act::Forbid(_) => progress.obstacle(true),
-            Act::Permit(_) => progress.obstacle(false),
+            Action::Quota(begins) | Action::Strip(begins) => progress.obstacle(*begins),
+            Action::Forbid(_) => progress.obstacle(true),
+            Action::Permit(_) => progress.obstacle(false),
             _ => {}
         }
     }

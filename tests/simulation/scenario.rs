@@ -9,7 +9,7 @@ use crate::faults::{Faults, PLAIN, PROXIES, SILENCE};
 
 /// A history's script. With its seed it decides everything that happens.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct Scenario {
     pub seed: u64,
     /// How many replicas of Jobwright; one works without a Lease.
     pub replicas: usize,
@@ -23,12 +23,12 @@ pub struct Story {
     /// Pods go on within milliseconds.
     pub hasty: bool,
     /// What happens, and at what millisecond.
-    pub acts: Vec<(u64, Act)>,
+    pub actions: Vec<(u64, Action)>,
 }
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub enum Action {
     /// A user creates a Job, by number, with this metadata and spec.
     CreateJob(usize, Value),
     /// A user creates a CronJob, by number.
@@ -106,7 +106,7 @@ pub enum Act {
     Nothing,
 }
 
-impl Story {
+impl Scenario {
     /// The story of this seed, with its chapters.
     pub fn new(seed: u64) -> Self {
         Self::plain(seed).with_chapters()
@@ -122,67 +122,73 @@ impl Story {
         }
         faults.late = [5, 50, 2000][random.usize(0..3)];
         let jobs = random.usize(1..4);
-        let mut acts: Vec<(u64, Act)> =
-            (0..jobs).map(|job| (random.u64(0..20_000), Act::CreateJob(job, json!({"spec": spec(random)})))).collect();
+        let mut actions: Vec<(u64, Action)> = (0..jobs)
+            .map(|job| (random.u64(0..20_000), Action::CreateJob(job, json!({"spec": spec(random)}))))
+            .collect();
         if random.u32(0..4) == 0 {
-            acts.push((random.u64(0..60_000), Act::CreateCronJob(0, cron_spec(random))));
+            actions.push((random.u64(0..60_000), Action::CreateCronJob(0, cron_spec(random))));
         }
         // Much of one thing shows more than a little of all.
-        let act = [act, act, act, act_on_owners][random.usize(0..4)];
+        let action = [action, action, action, act_on_owners][random.usize(0..4)];
         for _ in 0..random.usize(0..14) {
-            acts.push((random.u64(1_000..150_000), act(random, jobs)));
+            actions.push((random.u64(1_000..150_000), action(random, jobs)));
         }
-        acts.sort_by_key(|(at, _)| *at);
+        actions.sort_by_key(|(at, _)| *at);
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
         let failing = [0, 10, 40][random.usize(0..3)];
         let graceful = [25, 25, 95][random.usize(0..3)];
-        Self { seed, replicas, failing, graceful, faults, extended: false, hasty: false, acts }
+        Self { seed, replicas, failing, graceful, faults, extended: false, hasty: false, actions }
     }
 
     /// Nothing keeps a replica from carrying out what it has begun.
     pub fn is_steady(&self) -> bool {
         let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, .. } = self.faults;
-        let disturbs = |act: &Act| {
+        let disturbs = |action: &Action| {
             matches!(
-                act,
-                Act::Crash(..)
-                    | Act::Stop(..)
-                    | Act::Deafen(..)
-                    | Act::Away(_)
-                    | Act::Quota(_)
-                    | Act::Forbid(_)
-                    | Act::Strip(_)
-                    | Act::Silence(..)
+                action,
+                Action::Crash(..)
+                    | Action::Stop(..)
+                    | Action::Deafen(..)
+                    | Action::Away(_)
+                    | Action::Quota(_)
+                    | Action::Forbid(_)
+                    | Action::Strip(_)
+                    | Action::Silence(..)
             )
         };
         self.replicas == 1
             && [lost_request, lost_answer, refused, timed_out, throttled, silent] == [0; 6]
-            && !self.acts.iter().any(|(_, act)| disturbs(act))
+            && !self.actions.iter().any(|(_, action)| disturbs(action))
     }
 
     /// How many seconds it may take until a controller knows of a change.
     pub fn news(&self) -> i64 {
         let Faults { silent, hushed, throttled, .. } = self.faults;
-        let delays = |act: &Act| {
+        let delays = |action: &Action| {
             matches!(
-                act,
-                Act::Deafen(..) | Act::Away(_) | Act::Silence(..) | Act::Hush(..) | Act::Crash(..) | Act::Stop(..)
+                action,
+                Action::Deafen(..)
+                    | Action::Away(_)
+                    | Action::Silence(..)
+                    | Action::Hush(..)
+                    | Action::Crash(..)
+                    | Action::Stop(..)
             )
         };
         let late = silent + hushed + throttled > 0 || self.replicas > 1;
-        if late || self.acts.iter().any(|(_, act)| delays(act)) { 300 } else { 20 }
+        if late || self.actions.iter().any(|(_, action)| delays(action)) { 300 } else { 20 }
     }
 
     /// Whether connections or watches go silent.
     pub fn is_silent(&self) -> bool {
-        let silent = |act: &Act| matches!(act, Act::Silence(..) | Act::Hush(..));
-        self.faults.silent + self.faults.hushed > 0 || self.acts.iter().any(|(_, act)| silent(act))
+        let silent = |action: &Action| matches!(action, Action::Silence(..) | Action::Hush(..));
+        self.faults.silent + self.faults.hushed > 0 || self.actions.iter().any(|(_, action)| silent(action))
     }
 
     /// How long a Job may be without pods, where disruptions that its policy ignores are all that happens.
     pub fn replaced_within(&self) -> Option<Duration> {
-        let disrupts = |act: &Act| matches!(act, Act::EvictAll(_));
-        self.acts.iter().any(|(_, act)| disrupts(act)).then_some(Duration::from_secs(8))
+        let disrupts = |action: &Action| matches!(action, Action::EvictAll(_));
+        self.actions.iter().any(|(_, action)| disrupts(action)).then_some(Duration::from_secs(8))
     }
 
     /// How long a Job may wait for its first pods where nothing stands in its way.
@@ -195,24 +201,24 @@ impl Story {
     /// The same with less: each one thing left out.
     pub fn simpler(&self) -> Vec<Self> {
         let mut simpler = Vec::new();
-        let half = self.acts.len() / 2;
-        for range in [0..half, half..self.acts.len()] {
+        let half = self.actions.len() / 2;
+        for range in [0..half, half..self.actions.len()] {
             if range.is_empty() {
                 continue;
             }
-            let mut story = self.clone();
-            story.acts.drain(range);
-            simpler.push(story);
+            let mut scenario = self.clone();
+            scenario.actions.drain(range);
+            simpler.push(scenario);
         }
-        for place in (0..self.acts.len()).rev() {
-            let mut story = self.clone();
-            story.acts.remove(place);
-            simpler.push(story);
+        for place in (0..self.actions.len()).rev() {
+            let mut scenario = self.clone();
+            scenario.actions.remove(place);
+            simpler.push(scenario);
         }
         for knob in PLAIN.into_iter().chain(PROXIES).chain(SILENCE) {
-            let mut story = self.clone();
-            if std::mem::take(knob(&mut story.faults)) > 0 {
-                simpler.push(story);
+            let mut scenario = self.clone();
+            if std::mem::take(knob(&mut scenario.faults)) > 0 {
+                simpler.push(scenario);
             }
         }
         if self.faults.late > 5 {
@@ -228,41 +234,41 @@ impl Story {
     }
 }
 
-fn act(random: &mut fastrand::Rng, jobs: usize) -> Act {
+fn action(random: &mut fastrand::Rng, jobs: usize) -> Action {
     let job = random.usize(0..jobs);
     let pod = random.usize(0..100);
     match random.u32(0..30) {
-        0 | 1 => Act::DeleteJob(job, ["Background", "Foreground", "Orphan"][random.usize(0..3)]),
-        2 => Act::CreateJob(job, json!({"spec": spec(random)})),
-        3 | 4 => Act::Suspend(job, true),
-        5 | 6 => Act::Suspend(job, false),
-        7 | 8 => Act::Scale(job, random.i32(0..6)),
-        9 | 10 => Act::DeletePod(pod),
-        11 => Act::ForcePod(pod),
-        12 | 13 => Act::Evict(pod),
-        14 => Act::LoseNode(random.usize(0..3)),
-        15 | 16 => Act::Disown(pod),
-        17 => Act::Unlabel(pod),
-        18 => Act::Quota(true),
-        19 => Act::Quota(false),
-        20 | 21 => Act::Compact,
-        22 => Act::Away(random.u64(1_000..120_000)),
-        23..=27 => Act::Crash(random.usize(0..2), random.u64(6_000..40_000)),
-        28 => Act::DeleteCronJob(0),
-        _ => Act::Deafen(random.usize(0..2), random.u64(1_000..40_000)),
+        0 | 1 => Action::DeleteJob(job, ["Background", "Foreground", "Orphan"][random.usize(0..3)]),
+        2 => Action::CreateJob(job, json!({"spec": spec(random)})),
+        3 | 4 => Action::Suspend(job, true),
+        5 | 6 => Action::Suspend(job, false),
+        7 | 8 => Action::Scale(job, random.i32(0..6)),
+        9 | 10 => Action::DeletePod(pod),
+        11 => Action::ForcePod(pod),
+        12 | 13 => Action::Evict(pod),
+        14 => Action::LoseNode(random.usize(0..3)),
+        15 | 16 => Action::Disown(pod),
+        17 => Action::Unlabel(pod),
+        18 => Action::Quota(true),
+        19 => Action::Quota(false),
+        20 | 21 => Action::Compact,
+        22 => Action::Away(random.u64(1_000..120_000)),
+        23..=27 => Action::Crash(random.usize(0..2), random.u64(6_000..40_000)),
+        28 => Action::DeleteCronJob(0),
+        _ => Action::Deafen(random.usize(0..2), random.u64(1_000..40_000)),
     }
 }
 
 /// One who plays with who owns what.
-fn act_on_owners(random: &mut fastrand::Rng, jobs: usize) -> Act {
+fn act_on_owners(random: &mut fastrand::Rng, jobs: usize) -> Action {
     let (job, pod) = (random.usize(0..jobs), random.usize(0..100));
     match random.u32(0..12) {
-        0..=4 => Act::Disown(pod),
-        5 => Act::Suspend(job, random.bool()),
-        6 => Act::Unlabel(pod),
-        7 => Act::DeleteJob(job, "Orphan"),
-        8 => Act::CreateJob(job, json!({"spec": spec(random)})),
-        _ => Act::Withdraw(job),
+        0..=4 => Action::Disown(pod),
+        5 => Action::Suspend(job, random.bool()),
+        6 => Action::Unlabel(pod),
+        7 => Action::DeleteJob(job, "Orphan"),
+        8 => Action::CreateJob(job, json!({"spec": spec(random)})),
+        _ => Action::Withdraw(job),
     }
 }
 

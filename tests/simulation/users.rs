@@ -10,48 +10,48 @@ use tokio::time::Instant;
 
 use crate::api::State;
 use crate::objects::is_over;
+use crate::scenario::Action;
 use crate::store::Key;
-use crate::story::Act;
 use crate::world::{NAMESPACE, World, job_key};
 
 const API_VERSION: &str = "jobwright.dev/v1beta1";
 
 impl World {
     /// Carries out an act that only some stories have.
-    pub fn act_beyond(&mut self, state: &mut State, act: &Act) {
-        match act {
-            Act::CreateLimit(limit, spec) => {
+    pub fn act_beyond(&mut self, state: &mut State, action: &Action) {
+        match action {
+            Action::CreateLimit(limit, spec) => {
                 let (_, _, name) = limit_key(*limit);
                 let object = json!({
                     "apiVersion": API_VERSION, "kind": "JobLimit", "metadata": {"name": name}, "spec": spec,
                 });
                 let _ = state.store.create("joblimits", NAMESPACE, object);
             }
-            Act::ChangeLimit(limit, spec) => {
+            Action::ChangeLimit(limit, spec) => {
                 state.store.change(&limit_key(*limit), |limit| limit["spec"] = spec.clone())
             }
-            Act::DeleteLimit(limit) => {
+            Action::DeleteLimit(limit) => {
                 let _ = state.store.delete(&limit_key(*limit), None, "Background");
             }
-            Act::Blink(job, pause) => {
-                self.act(state, &Act::Suspend(*job, true));
-                self.later.push((Instant::now() + Duration::from_millis(*pause), Act::Suspend(*job, false)));
+            Action::Blink(job, pause) => {
+                self.action(state, &Action::Suspend(*job, true));
+                self.later.push((Instant::now() + Duration::from_millis(*pause), Action::Suspend(*job, false)));
             }
-            Act::CreateSchedule(schedule, spec) => {
+            Action::CreateSchedule(schedule, spec) => {
                 let (_, _, name) = schedule_key("jobschedules", *schedule);
                 let object = json!({
                     "apiVersion": API_VERSION, "kind": "JobSchedule", "metadata": {"name": name}, "spec": spec,
                 });
                 let _ = state.store.create("jobschedules", NAMESPACE, object);
             }
-            Act::DeleteSchedule(schedule) => {
+            Action::DeleteSchedule(schedule) => {
                 let _ = state.store.delete(&schedule_key("jobschedules", *schedule), None, "Background");
             }
-            Act::SuspendSchedule(schedule, suspend) => {
+            Action::SuspendSchedule(schedule, suspend) => {
                 let key = schedule_key("jobschedules", *schedule);
                 state.store.change(&key, |schedule| schedule["spec"]["suspend"] = json!(suspend));
             }
-            Act::Reschedule(resource, schedule) => {
+            Action::Reschedule(resource, schedule) => {
                 state.store.change(&schedule_key(resource, *schedule), |object| {
                     let times = match *resource {
                         "cronjobs" => &mut object["spec"]["schedule"],
@@ -60,11 +60,11 @@ impl World {
                     *times = json!(if *times == "*/2 * * * *" { "1-59/2 * * * *" } else { "*/2 * * * *" });
                 });
             }
-            Act::Touch(resource, schedule) => state.store.change(&schedule_key(resource, *schedule), |object| {
+            Action::Touch(resource, schedule) => state.store.change(&schedule_key(resource, *schedule), |object| {
                 let touched = object["metadata"]["annotations"]["touched"].as_str().map_or(0, str::len) + 1;
                 object["metadata"]["annotations"]["touched"] = json!(touched.to_string());
             }),
-            Act::Foretell(cron_job) => {
+            Action::Foretell(cron_job) => {
                 let ahead = Timestamp::from_second(state.store.seconds() + 7 * 24 * 3600).expect("a time");
                 let ahead = json!(ahead.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
                 let key = schedule_key("cronjobs", *cron_job);
@@ -74,22 +74,22 @@ impl World {
                     state.checks.refusals.expect(&uid, "lastScheduleTime");
                 }
             }
-            Act::TakeName(schedule, ahead, names) => take_names(state, *schedule, *ahead, *names),
-            Act::Annotate(job, annotations) => state.store.change(&job_key(*job), |job| {
+            Action::TakeName(schedule, ahead, names) => take_names(state, *schedule, *ahead, *names),
+            Action::Annotate(job, annotations) => state.store.change(&job_key(*job), |job| {
                 annotate(job, annotations);
             }),
-            Act::AnnotateNamespace(annotations) => {
+            Action::AnnotateNamespace(annotations) => {
                 let key = ("namespaces", String::new(), NAMESPACE.to_owned());
                 state.store.change(&key, |namespace| annotate(namespace, annotations));
             }
-            Act::Forbid(policy) => state.admission.policies.push(policy.clone()),
-            Act::Permit(number) => {
+            Action::Forbid(policy) => state.admission.policies.push(policy.clone()),
+            Action::Permit(number) => {
                 state.admission.policies.retain(|policy| policy.number != *number);
                 state.checks.refusals.begin_again();
             }
-            Act::Strip(on) => state.admission.strips = *on,
-            Act::Mark(on) => state.admission.marks = *on,
-            Act::Hush(resource, pause) => {
+            Action::Strip(on) => state.admission.strips = *on,
+            Action::Mark(on) => state.admission.marks = *on,
+            Action::Hush(resource, pause) => {
                 state.hushed.insert(*resource, Instant::now() + Duration::from_millis(*pause));
             }
             _ => {}

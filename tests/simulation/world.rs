@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use crate::api::State;
 use crate::checks::limits::can_never_fit;
 use crate::objects::{controller, has_finalizer, is_deleting, is_finished, is_over, is_tracked, number};
+use crate::scenario::Action;
 use crate::store::{Key, Store};
-use crate::story::Act;
 
 /// The namespace all is in.
 pub const NAMESPACE: &str = "simulation";
@@ -20,15 +20,15 @@ pub struct World {
     /// How many of a hundred pods succeed when they are deleted.
     pub graceful: u32,
     /// What users will do, and when.
-    pub later: Vec<(Instant, Act)>,
+    pub later: Vec<(Instant, Action)>,
 }
 
 impl World {
     /// Some pods go on, and the garbage collector works.
     pub fn tick(&mut self, state: &mut State) {
         let now = Instant::now();
-        let due: Vec<Act> = self.later.extract_if(.., |(at, _)| *at <= now).map(|(_, act)| act).collect();
-        due.iter().for_each(|act| self.act(state, act));
+        let due: Vec<Action> = self.later.extract_if(.., |(at, _)| *at <= now).map(|(_, action)| action).collect();
+        due.iter().for_each(|action| self.action(state, action));
         self.collect_garbage(&mut state.store);
         let pods: Vec<Key> = state.store.of("pods").map(|(key, _)| key.clone()).collect();
         for key in pods {
@@ -116,62 +116,62 @@ impl World {
     }
 
     /// Does what the story says.
-    pub fn act(&mut self, state: &mut State, act: &Act) {
-        state.tell(|| format!("{act:?}"));
-        match act {
-            Act::CreateJob(job, given) => {
+    pub fn action(&mut self, state: &mut State, action: &Action) {
+        state.trace(|| format!("{action:?}"));
+        match action {
+            Action::CreateJob(job, given) => {
                 let mut object = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": given["spec"]});
                 object["metadata"] = if given["metadata"].is_null() { json!({}) } else { given["metadata"].clone() };
                 object["metadata"]["name"] = format!("job-{job}").into();
                 let _ = state.store.create("jobs", NAMESPACE, object);
             }
-            Act::CreateCronJob(cron_job, spec) => {
+            Action::CreateCronJob(cron_job, spec) => {
                 let object = json!({
                     "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": format!("cron-{cron_job}")},
                     "spec": spec, "status": {},
                 });
                 let _ = state.store.create("cronjobs", NAMESPACE, object);
             }
-            Act::DeleteJob(job, policy) => {
+            Action::DeleteJob(job, policy) => {
                 let _ = state.store.delete(&job_key(*job), None, policy);
             }
-            Act::DeleteCronJob(cron_job) => {
+            Action::DeleteCronJob(cron_job) => {
                 let key = ("cronjobs", NAMESPACE.to_owned(), format!("cron-{cron_job}"));
                 let _ = state.store.delete(&key, None, "Background");
             }
-            Act::Suspend(job, suspend) => state.store.change(&job_key(*job), |job| {
+            Action::Suspend(job, suspend) => state.store.change(&job_key(*job), |job| {
                 if !is_over(job) {
                     job["spec"]["suspend"] = json!(suspend);
                 }
             }),
-            Act::Withdraw(job) => {
+            Action::Withdraw(job) => {
                 let Ok(owner) = state.store.get(&job_key(*job)) else { return };
                 let uid = owner["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
                 let own = state.store.of("pods").filter(|(_, pod)| controller(pod) == Some(&uid) && !is_finished(pod));
                 for key in own.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
                     let _ = state.store.delete(&key, None, "Background");
                 }
-                self.act(state, &Act::Suspend(*job, true));
+                self.action(state, &Action::Suspend(*job, true));
             }
-            Act::Scale(job, size) => state.store.change(&job_key(*job), |job| scale(job, *size)),
-            Act::DeletePod(pick) => {
+            Action::Scale(job, size) => state.store.change(&job_key(*job), |job| scale(job, *size)),
+            Action::DeletePod(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
                     let _ = state.store.delete(&key, None, "Background");
                 }
             }
-            Act::ForcePod(pick) => {
+            Action::ForcePod(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
                     meddle(state, &key);
                     state.store.change(&key, |pod| pod["metadata"]["finalizers"] = json!([]));
                     let _ = state.store.delete(&key, Some(0), "Background");
                 }
             }
-            Act::Evict(pick) => {
+            Action::Evict(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
                     evict(state, &key);
                 }
             }
-            Act::EvictAll(job) => {
+            Action::EvictAll(job) => {
                 let uid = state.store.get(&job_key(*job)).ok().and_then(|job| job["metadata"]["uid"].as_str());
                 let uid = uid.map(str::to_owned);
                 let live =
@@ -180,7 +180,7 @@ impl World {
                     evict(state, &key);
                 }
             }
-            Act::LoseNode(node) => {
+            Action::LoseNode(node) => {
                 let node = format!("node-{node}");
                 let lost = state.store.of("pods").filter(|(_, pod)| pod["spec"]["nodeName"] == *node);
                 for key in lost.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
@@ -188,26 +188,26 @@ impl World {
                     let _ = state.store.delete(&key, Some(0), "Background");
                 }
             }
-            Act::Disown(pick) => {
+            Action::Disown(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
                     state.store.change(&key, |pod| pod["metadata"]["ownerReferences"] = json!([]));
                 }
             }
-            Act::Unlabel(pick) => {
+            Action::Unlabel(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
                     meddle(state, &key);
                     state.store.change(&key, |pod| pod["metadata"]["labels"] = json!({}));
                 }
             }
-            Act::Quota(full) => state.quota = *full,
-            Act::Compact => {
+            Action::Quota(full) => state.quota = *full,
+            Action::Compact => {
                 state.store.horizon = state.store.version;
             }
-            Act::Away(_) => {
+            Action::Away(_) => {
                 state.away = true;
                 state.store.changed.notify_waiters();
             }
-            _ => self.act_beyond(state, act),
+            _ => self.act_beyond(state, action),
         }
     }
 

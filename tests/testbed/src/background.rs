@@ -31,7 +31,7 @@ fn running() -> Option<Running> {
     Some(running)
 }
 
-fn tell(running: &Running) {
+fn print_running(running: &Running) {
     println!("export KUBECONFIG={}", running.kubeconfig.display());
     eprintln!("testbed: up; logs in {}", running.logs.display());
     if let Ok(kubectl) = assets::KUBECTL.path() {
@@ -42,7 +42,7 @@ fn tell(running: &Running) {
 /// Starts a cluster in the background.
 pub async fn up(flags: &[String]) -> Result<()> {
     if let Some(running) = running() {
-        tell(&running);
+        print_running(&running);
         return Ok(());
     }
     // Built here, where the progress can be seen.
@@ -62,7 +62,7 @@ pub async fn up(flags: &[String]) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(900);
     loop {
         if let Some(running) = running() {
-            tell(&running);
+            print_running(&running);
             return Ok(());
         }
         let ended = child.try_wait()?.is_some_and(|status| !status.success());
@@ -91,7 +91,7 @@ pub async fn down() -> Result<()> {
 /// Says where the cluster is; fails if there is none.
 pub fn status() -> Result<ExitCode> {
     if let Some(running) = running() {
-        tell(&running);
+        print_running(&running);
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("testbed: nothing is up");

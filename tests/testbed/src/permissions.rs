@@ -22,7 +22,7 @@ static RENDERED: LazyLock<Mutex<HashMap<Vec<String>, String>>> = LazyLock::new(M
 
 /// Where and with which claim an installation works.
 #[derive(Clone, Debug)]
-pub struct Rights {
+pub struct Permissions {
     /// The namespace it works in and has its Lease in; all, and kube-system, if none.
     pub namespace: Option<String>,
     /// `--claim`.
@@ -31,7 +31,7 @@ pub struct Rights {
     pub logs: bool,
 }
 
-impl Rights {
+impl Permissions {
     /// The objects that grant them, as the chart renders them.
     pub fn objects(&self) -> Result<Vec<Value>> {
         let mut values = vec![format!("claim={}", self.claim)];
