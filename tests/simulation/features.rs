@@ -11,7 +11,7 @@ use crate::checks::limits::KUEUE_LABEL;
 use crate::faults::{Faults, PROXIES, SILENCE};
 use crate::scenario::{Action, Scenario, cron_spec, spec};
 
-/// One theme that a story may have.
+/// One theme that a scenario may have; a chapter in `SIMULATION_CHAPTERS` and in the docs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
     /// JobLimits, Jobs with labels and priorities.
