@@ -103,7 +103,15 @@ struct Seen {
 /// Compiles the simulation with the bugs; tells where it is.
 fn compile(tree: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--profile", "simulation", "--test", "simulation", "--no-run", "--message-format=json"]);
+    cargo.args([
+        "test",
+        "--profile",
+        "simulation",
+        "--test",
+        "simulation",
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
     cargo.current_dir(tree).env("CARGO_TARGET_DIR", root().join("target")).stderr(Stdio::inherit());
     let output = cargo.output()?;
     ensure!(output.status.success(), "the tree with the bugs does not compile");

@@ -463,7 +463,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "every request is repeated below the write gate",
         "tests/simulation/api.rs",
         "        Client::new(Deadlines::default().layer(RetryAfter.layer(service)), \"default\")\n",
-        "        if MUTANT {\n            let policy = kube::client::retry::RetryPolicy::default();\n            let service = tower::retry::RetryLayer::new(policy).layer(service);\n            return Client::new(Deadlines::default().layer(RetryAfter.layer(service)), \"default\");\n        }\n        Client::new(Deadlines::default().layer(RetryAfter.layer(service)), \"default\")\n",
+        "        if MUTANT {\n            let policy = kube::client::retry::RetryPolicy::default();\n            let service = tower::ServiceExt::<Request<Body>>::map_err(service, tower::BoxError::from);\n            let service = tower::retry::RetryLayer::new(policy).layer(service);\n            return Client::new(Deadlines::default().layer(RetryAfter.layer(service)), \"default\");\n        }\n        Client::new(Deadlines::default().layer(RetryAfter.layer(service)), \"default\")\n",
     ),
     bug(
         "a Job of a CronJob whose status was refused is not known as active",

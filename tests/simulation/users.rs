@@ -123,15 +123,16 @@ fn take_names(state: &mut State, schedule: usize, ahead: i64, names: usize) {
         time = next;
     }
     let all = view.job_names(time);
-    let mut taken = 0;
     for name in all.iter().take(names) {
         let job = json!({
             "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": {"foreign": "yes"}},
             "spec": object["spec"]["jobTemplate"]["spec"],
         });
-        taken += usize::from(state.store.create("jobs", NAMESPACE, job).is_ok());
+        let _ = state.store.create("jobs", NAMESPACE, job);
     }
-    if taken == all.len() {
+    let key = |name: &String| ("jobs", NAMESPACE.to_owned(), name.clone());
+    let is_foreign = |name| state.store.get(&key(name)).is_ok_and(|job| job["metadata"]["labels"]["foreign"] == "yes");
+    if all.iter().all(is_foreign) {
         state.checks.schedules.take_names(&object, time.as_second(), all);
     }
 }

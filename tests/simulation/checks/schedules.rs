@@ -106,6 +106,8 @@ impl Schedules {
         }
         if let Some((at, before)) = &truth.changed
             && time < *at
+            // A controller that did not see the first version does not know of the change.
+            && at - truth.created > news
             && (now - at > news || !is_due(before, time))
         {
             return Err(format!("{name} is started for a time {} s before the schedule was changed", at - time));
