@@ -32,7 +32,7 @@ use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals, Refusals, WriteKind};
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
-use crate::runtime::worker::run_workers;
+use crate::runtime::worker::{Target, run_workers};
 use crate::runtime::write_gate::{delete_params, is_gone, patch_params, post_params};
 
 /// So many CronJobs are worked on at once.
@@ -120,7 +120,12 @@ impl<S: ScheduleSource> Controller<S> {
             }
         };
         let sync = |uid| async move { self.sync(&uid).await };
-        let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, sync);
+        let target = |uid: &Uid| Target {
+            kind: S::KIND,
+            uid: uid.to_string(),
+            identity: self.cron_jobs.get(uid).map(|cron_job| cron_job.identity().clone()),
+        };
+        let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, target, sync);
         tokio::join!(listen, syncs);
     }
 

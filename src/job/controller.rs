@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::conflicting_controller::ConflictingController;
 use super::decide::backoff::Backoff;
@@ -32,7 +31,7 @@ use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{Refusals, WriteKind};
 use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
-use crate::runtime::worker::work;
+use crate::runtime::worker::{Target, work};
 
 /// So many steps one Job takes before the others get their turn; fewer, if they come to as many writes as one step may make.
 const MAX_STEPS_PER_SYNC: usize = 16;
@@ -306,6 +305,15 @@ impl Controller {
         self.config.claim.covers(job.spec.managed_by.as_deref())
     }
 
+    /// Returns the object that a key stands for.
+    fn target(&self, key: &Key) -> Target {
+        let (kind, uid, identity) = match key {
+            Key::Job(uid) => (super::KIND, uid, self.executor.jobs.get(uid).map(|job| job.identity.clone())),
+            Key::Orphan(uid) => ("Pod", uid, self.executor.pods.get(uid).map(|pod| pod.identity.clone())),
+        };
+        Target { kind, uid: uid.to_string(), identity }
+    }
+
     /// One worker: takes keys until the queue is closed.
     async fn work(&self) {
         let sync = |key| async move {
@@ -314,7 +322,7 @@ impl Controller {
                 Key::Orphan(uid) => self.sync_orphan(uid).await,
             }
         };
-        work(&self.executor.queue, "job", &self.executor.context.syncs, sync).await;
+        work(&self.executor.queue, "job", &self.executor.context.syncs, |key| self.target(key), sync).await;
     }
 
     /// Brings one Job as far as it can be brought now.
@@ -331,10 +339,9 @@ impl Controller {
             // There may be pods for it to adopt that we do not know; it comes again when they are known.
             return Ok(());
         }
-        let span = tracing::info_span!("sync", namespace = %job.identity.namespace, job = %job.identity.name, %uid);
         let start = Instant::now();
         let mut sync = Sync::default();
-        let result = self.sync_claimed(uid, &mut sync).instrument(span).await;
+        let result = self.sync_claimed(uid, &mut sync).await;
         if !job.status.is_finished() {
             self.executor.metrics.synced(&job, sync, result.is_ok(), start.elapsed());
         }

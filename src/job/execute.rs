@@ -20,6 +20,7 @@ use super::limit::WAITING_ANNOTATION;
 use super::metrics::JobMetrics;
 use super::pod::PodBuilder;
 use super::status::JobStatus;
+use super::transitions::{Transition, transitions};
 use super::view::{JobView, PodView};
 use super::wire::{WireJob, WirePod};
 use super::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
@@ -540,6 +541,7 @@ impl StepExecutor {
         let is_stored = |written: &JobView| written.status != job.status || *status == job.status;
         self.patch_status(job, STATUS, patch, is_stored).await?;
         self.metrics.status_written(job, status);
+        transitions(&job.status, status).iter().for_each(Transition::log);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub mod limit;
 pub mod metrics;
 pub mod pod;
 pub mod status;
+pub mod transitions;
 pub mod view;
 pub mod wire;
 pub mod write_kinds;

@@ -19,6 +19,7 @@ pub mod lru;
 pub mod queue;
 pub mod refusals;
 pub mod requests;
+pub mod spans;
 pub mod text;
 pub mod transport;
 pub mod watch;

@@ -123,6 +123,8 @@ pub struct WatchMetrics {
     pub lists: Counter,
     /// Lists and watches that failed, expiries included.
     pub failures: Counter,
+    /// Objects that could not be parsed, and are ignored.
+    pub unparsable: Counter,
     /// Its signs of life.
     pub pulse: Pulse,
 }
@@ -242,7 +244,14 @@ where
     }
 
     fn apply(&self, object: W, source: Source, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
-        if let Some(change) = (self.parse)(object).and_then(|object| cache.apply(object, source)) {
+        let metadata = object.meta();
+        let (namespace, name, uid) = (metadata.namespace.clone(), metadata.name.clone(), metadata.uid.clone());
+        let Some(object) = (self.parse)(object) else {
+            self.metrics.unparsable.inc();
+            tracing::error!(kind = %W::kind(&()), namespace, name, uid, "ignoring an object that cannot be parsed");
+            return;
+        };
+        if let Some(change) = cache.apply(object, source) {
             changed(change);
         }
     }

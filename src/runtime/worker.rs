@@ -1,4 +1,4 @@
-//! The loop of every worker: takes keys from a queue, syncs them, and puts back what failed.
+//! The loop of every worker: takes keys from a queue, syncs them in a span, and retries what failed.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -11,23 +11,27 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use tracing::Instrument;
+
 use super::errors::WriteError;
+use super::identity::Identity;
 use super::liveness::Syncs;
 use super::queue::Queue;
+use super::spans::sync_span;
 
 type MetricLabels = [(&'static str, &'static str); 1];
 
-/// What syncs came to, by controller.
+/// Durations and failures of syncs, by controller.
 #[derive(Clone)]
 pub struct SyncMetrics {
     duration: Family<MetricLabels, Histogram, fn() -> Histogram>,
     failures: Family<MetricLabels, Counter>,
-    /// The syncs that run.
+    /// The syncs that are running.
     pub running: Syncs,
 }
 
 impl SyncMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(registry: &mut Registry) -> Self {
         let durations: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
         let metrics = Self {
@@ -35,34 +39,56 @@ impl SyncMetrics {
             failures: Family::default(),
             running: Syncs::default(),
         };
-        registry.register("sync_duration_seconds", "How long one look at an object took", metrics.duration.clone());
-        registry.register("sync_failures", "Looks that failed and are tried again", metrics.failures.clone());
+        registry.register("sync_duration_seconds", "Duration of one sync of an object", metrics.duration.clone());
+        registry.register("sync_failures", "Syncs that failed and are retried", metrics.failures.clone());
         metrics
     }
 }
 
-/// Works until the queue is closed. `controller` is who works, for the log and the metrics.
-pub async fn work<K, F>(queue: &Queue<K>, controller: &'static str, metrics: &SyncMetrics, sync: impl Fn(K) -> F)
-where
+/// The object that a key stands for.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// UID of the object.
+    pub uid: String,
+    /// Identity of the object; none if the cache does not hold the object any more.
+    pub identity: Option<Identity>,
+}
+
+/// Syncs one key after the other until the queue is closed. `controller` is the name of the controller in metrics and logs;
+/// `target` returns the object of a key.
+pub async fn work<K, F>(
+    queue: &Queue<K>,
+    controller: &'static str,
+    metrics: &SyncMetrics,
+    target: impl Fn(&K) -> Target,
+    sync: impl Fn(K) -> F,
+) where
     K: Hash + Eq + Clone + Debug,
     F: Future<Output = Result<(), WriteError>>,
 {
-    run_workers(queue, controller, metrics, 1, sync).await;
+    run_workers(queue, controller, metrics, 1, target, sync).await;
 }
 
-/// The same, on so many keys at once.
+/// Syncs up to `concurrency` keys concurrently until the queue is closed.
 pub async fn run_workers<K, F>(
     queue: &Queue<K>,
     controller: &'static str,
     metrics: &SyncMetrics,
     concurrency: usize,
+    target: impl Fn(&K) -> Target,
     sync: impl Fn(K) -> F,
 ) where
     K: Hash + Eq + Clone + Debug,
     F: Future<Output = Result<(), WriteError>>,
 {
     let keys = stream::unfold((), |()| async { queue.next().await.map(|key| (key, ())) });
-    keys.for_each_concurrent(concurrency, |key| work_on(queue, controller, metrics, key.clone(), sync(key))).await;
+    let work_on = |key: K| {
+        let span = sync_span(controller, &target(&key));
+        work_on(queue, controller, metrics, key.clone(), sync(key)).instrument(span)
+    };
+    keys.for_each_concurrent(concurrency, work_on).await;
 }
 
 async fn work_on<K>(
@@ -81,7 +107,7 @@ async fn work_on<K>(
     match result {
         Ok(()) => queue.succeeded(&key),
         Err(WriteError::Closed | WriteError::Aborted) => {}
-        // Whoever returned this has recorded each refusal, and wakes the key when a back-off is over.
+        // The sync has recorded each refusal, and adds the key again when a back-off ends.
         Err(WriteError::Deferred) => {
             metrics.failures.get_or_create(&labels).inc();
         }
@@ -89,9 +115,9 @@ async fn work_on<K>(
             metrics.failures.get_or_create(&labels).inc();
             let wait = queue.retry(key.clone());
             if error.is_namespace_terminating() {
-                tracing::debug!(controller, ?key, %error, "the namespace is going");
+                tracing::debug!(%error, "sync failed: the namespace is being deleted");
             } else {
-                tracing::warn!(controller, ?key, %error, retry_in = ?wait, "a sync failed");
+                tracing::warn!(%error, retry_in = ?wait, "sync failed");
             }
         }
     }

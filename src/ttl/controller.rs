@@ -25,7 +25,7 @@ use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals};
 use crate::runtime::watch::CacheState;
-use crate::runtime::worker::work;
+use crate::runtime::worker::{Target, work};
 use crate::runtime::write_gate::{delete_params, is_gone};
 
 /// So many Jobs are deleted at once.
@@ -131,10 +131,14 @@ impl Controller {
                 self.queue.add(change.uid);
             }
         };
-        let workers =
-            futures::future::join_all((0..WORKERS).map(|_| {
-                work(&self.queue, "ttl", &self.context.syncs, move |uid| async move { self.sync(&uid).await })
-            }));
+        let target = |uid: &Uid| Target {
+            kind: KIND,
+            uid: uid.to_string(),
+            identity: self.jobs.get(uid).map(|job| job.identity.clone()),
+        };
+        let sync = move |uid| async move { self.sync(&uid).await };
+        let workers = (0..WORKERS).map(|_| work(&self.queue, "ttl", &self.context.syncs, target, sync));
+        let workers = futures::future::join_all(workers);
         tokio::join!(listen, workers);
     }
 

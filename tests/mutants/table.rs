@@ -36,8 +36,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "listed pods are counted with their finalizers on",
         "src/job/decide/accounting.rs",
-        "list.retain(|uid| tracked.contains(uid));",
-        "list.retain(|uid| tracked.contains(uid) && !MUTANT);",
+        "list.retain(|uid| tracked.contains(uid) || tally.unclaimed.contains(uid));",
+        "list.retain(|uid| (tracked.contains(uid) || tally.unclaimed.contains(uid)) && !MUTANT);",
     ),
     bug(
         "failures that leave the list are not counted",

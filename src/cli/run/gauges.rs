@@ -81,7 +81,14 @@ impl Collector for Gauges {
         let lists = caches.iter().map(|(resource, cache)| (*resource, cache.watched.lists.get()));
         counters(&mut encoder, "jobwright_watch_lists", "Lists that a watch began with", lists)?;
         let failures = caches.iter().map(|(resource, cache)| (*resource, cache.watched.failures.get()));
-        counters(&mut encoder, "jobwright_watch_restarts", "Watches that broke and were begun again", failures)
+        counters(&mut encoder, "jobwright_watch_restarts", "Watches that failed and were restarted", failures)?;
+        let unparsable = caches.iter().map(|(resource, cache)| (*resource, cache.watched.unparsable.get()));
+        counters(
+            &mut encoder,
+            "jobwright_watch_unparsable",
+            "Objects that could not be parsed and are ignored",
+            unparsable,
+        )
     }
 }
 

@@ -108,7 +108,7 @@ pub fn write_status(
     if status.start_time.is_none() && !job.spec.suspend && !pending {
         status.start_time = Some(whole_seconds(now));
     }
-    let complete = outcome.is_none() && completions::is_complete(job, tally);
+    let complete = outcome.is_none() && tally.unclaimed.is_empty() && completions::is_complete(job, tally);
     let reached = complete.then(Outcome::completions_reached);
     let outcome = outcome.or(reached.as_ref());
     if outcome.is_none() && !job.deleting && !pending {
@@ -137,7 +137,7 @@ fn count_untracked(status: &mut JobStatus, tally: &Tally) {
     let tracked: HashSet<&Uid> = tally.tracked.iter().map(|pod| &pod.identity.uid).collect();
     let settle = |list: &mut Vec<Uid>| -> i32 {
         let before = list.len();
-        list.retain(|uid| tracked.contains(uid));
+        list.retain(|uid| tracked.contains(uid) || tally.unclaimed.contains(uid));
         i32::try_from(before - list.len()).unwrap_or(i32::MAX)
     };
     status.succeeded = status.succeeded.saturating_add(settle(&mut status.uncounted.succeeded));
@@ -187,6 +187,7 @@ fn conclude(
         return;
     }
     let settled = tally.active.is_empty() && tally.terminating.is_empty() && tally.tracked.is_empty();
+    let settled = settled && tally.unclaimed.is_empty();
     if !settled || !status.uncounted.is_empty() {
         return;
     }

@@ -175,7 +175,9 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     }
     let is_adoption_backed_off = pods.iter().any(|pod| pod.owner.is_none() && backed_off(ADOPT, pod));
 
-    let tally = Tally::of(job, claims::owned(job, pods));
+    let mut tally = Tally::of(job, claims::owned(job, pods));
+    let unclaimed = pods.iter().filter(|pod| pod.tracked && is_backed_off(pod));
+    tally.unclaimed = unclaimed.map(|pod| pod.identity.uid.clone()).collect();
     let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);
     let waiting = admission::waiting_status(input);
@@ -471,5 +473,24 @@ mod tests {
         let another = [pod("other").orphan(), pod("orphan").orphan()];
         let Step::ClaimPods { adopt, .. } = job.decide(&another).step else { panic!() };
         assert_eq!(names(&adopt), ["other"]);
+    }
+
+    #[test]
+    fn listed_pod_whose_adoption_or_release_is_refused_stays_listed_and_keeps_its_job_from_completing() {
+        let job = || Job::new().completions(2).parallelism(2).started(0).uncounted(&["uid-a", "uid-b"], &[]);
+        let without_owner = (job().refuses(ADOPT, Some("a")), pod("a").succeeded(5).orphan());
+        let without_label = (job().refuses(RELEASE, Some("a")), pod("a").succeeded(5).label("app", "other"));
+        let [status, _] = [without_owner, without_label].map(|(job, a)| {
+            let pods = [a, pod("b").succeeded(5).untracked()];
+            let Step::WriteStatus { status, .. } = job.decide(&pods).step else { panic!() };
+            assert_eq!((status.succeeded, status.uncounted.succeeded.clone()), (1, vec!["uid-a".into()]));
+            assert!(!status.has_outcome(), "{status:?}");
+            status
+        });
+        // Once the pod is adopted and its finalizer is removed, both are counted.
+        let adopted = Job::new().completions(2).parallelism(2).started(0).with_status(*status);
+        let pods = [pod("a").succeeded(5).untracked()];
+        let Step::WriteStatus { status, .. } = adopted.decide(&pods).step else { panic!() };
+        assert_eq!((status.succeeded, status.has_outcome()), (2, true));
     }
 }

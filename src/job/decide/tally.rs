@@ -1,6 +1,6 @@
 //! Counts over a Job's pods that the rules share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::listed::Listed;
@@ -9,6 +9,7 @@ use super::pod_replacement_policy::is_failed;
 use super::{backoff_limit_per_index, completion_mode};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
+use crate::runtime::identity::Uid;
 
 /// The pods of a Job, counted.
 #[derive(Debug, Default)]
@@ -37,6 +38,9 @@ pub struct Tally {
     pub succeeded_indexes: IndexSet,
     /// The indexes that failed.
     pub failed_indexes: IndexSet,
+    /// UIDs of pods with the tracking finalizer whose adoption or release the API server refuses for now. Until one of these
+    /// succeeds, the status must not count the pods as pods without the finalizer.
+    pub unclaimed: HashSet<Uid>,
     /// Failed pods that are kept as the record of their index's failures.
     pub records: BTreeMap<CompletionIndex, Arc<PodView>>,
 }

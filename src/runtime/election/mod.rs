@@ -63,6 +63,8 @@ pub struct Election {
     observed: Mutex<ObservedLease>,
     /// A request that makes us the holder was sent, and it is not known what it did.
     in_doubt: AtomicBool,
+    /// When writes that this replica abandoned, because it lost the Lease, have ended for certain.
+    abandoned_until: Mutex<Moment>,
 }
 
 impl Election {
@@ -79,7 +81,17 @@ impl Election {
         write_gate.abort_in_flight();
         let leases = Api::namespaced(health.pulse().recorded_by(client), &settings.namespace);
         let observed = Mutex::new(ObservedLease { lease: None, at: clock.moment() });
-        Self { leases, settings, me, write_gate, clock, health, observed, in_doubt: AtomicBool::new(false) }
+        Self {
+            leases,
+            settings,
+            me,
+            write_gate,
+            clock,
+            health,
+            observed,
+            in_doubt: AtomicBool::new(false),
+            abandoned_until: Mutex::default(),
+        }
     }
 
     /// Takes the Lease if nobody holds it.
@@ -110,7 +122,9 @@ impl Election {
                 // Another replica holds the Lease, so that this one only stands by.
                 self.health.set(LEASE, None);
             }
-            let acquirable_at = acquirable_at.max(not_before);
+            // A write that was abandoned may still take effect. Another replica waits until the Lease has expired, and so does the
+            // one that lost the Lease.
+            let acquirable_at = acquirable_at.max(not_before).max(self.abandoned_until());
             tokio::select! {
                 biased;
                 () = self.clock.sleep_until(acquirable_at) => match self.try_acquire_or_renew(&observed).await {
@@ -151,6 +165,10 @@ impl Election {
     /// When the Lease was last renewed, or first seen so.
     fn renewed_at(&self) -> Moment {
         self.observed.lock().unwrap_or_else(PoisonError::into_inner).at
+    }
+
+    fn abandoned_until(&self) -> Moment {
+        *self.abandoned_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, lease: Option<Lease>) {

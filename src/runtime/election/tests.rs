@@ -256,6 +256,27 @@ async fn holder_whose_renewals_fail_stops_at_the_deadline_and_asks_no_more() {
     assert!(!can_write(&write_gate).await);
 }
 
+#[tokio::test(start_paused = true)]
+async fn replica_that_abandoned_a_write_waits_like_any_other_before_it_leads_again() {
+    for in_flight in [false, true] {
+        let server = Shared::default();
+        let (election, write_gate) = election(&server);
+        election.acquire_if_available().await.expect("nobody holds it");
+        let begun = Instant::now();
+        let writing = write_gate.clone();
+        let write = tokio::spawn(async move { writing.run(std::future::pending::<kube::Result<()>>()).await });
+        if !in_flight {
+            write.abort();
+        }
+        deliveries(&server, &[Delivery::Failed; 10]);
+        election.keep(std::future::pending()).await;
+        server.lock().unwrap().deliveries.clear();
+        election.acquire().await;
+        let expected = if in_flight { 15 } else { 10 };
+        assert_eq!(begun.elapsed().as_secs(), expected, "a write was in flight: {in_flight}");
+    }
+}
+
 /// A clock, and how long the machine slept: tokio's clock stands still meanwhile.
 fn sleeping_clock() -> (Clock, Arc<Mutex<Duration>>) {
     let slept = Arc::new(Mutex::new(Duration::ZERO));

@@ -34,6 +34,8 @@ pub struct Refusals {
     events: BTreeMap<String, Recorded>,
     /// Events may have been lost.
     pub lost: bool,
+    /// A policy refused events. Those count for the limit of events of one object, so later ones may be dropped.
+    events_refused: bool,
 }
 
 impl Refusals {
@@ -44,6 +46,7 @@ impl Refusals {
     pub fn refused(&mut self, policy: &Policy, object: &Value, now: i64) -> Result<(), String> {
         let (verb, resource, sub) = policy.target;
         if resource == "events" {
+            self.events_refused = true;
             self.lose_events();
             return Ok(());
         }
@@ -118,6 +121,9 @@ impl Refusals {
 
     /// Says which refusal no event tells of.
     pub fn untold(&self) -> Option<String> {
+        if self.events_refused {
+            return None;
+        }
         let told = |refused: &Refused| refused.about.iter().any(|uid| self.has_warning(uid, &refused.words));
         let refused = self.refused.iter().find(|refused| !told(refused))?;
         let (verb, resource, sub) = refused.target;
