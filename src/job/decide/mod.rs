@@ -176,7 +176,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     let is_adoption_backed_off = pods.iter().any(|pod| pod.owner.is_none() && backed_off(ADOPT, pod));
 
     let mut tally = Tally::of(job, claims::owned(job, pods));
-    let unclaimed = pods.iter().filter(|pod| pod.tracked && is_backed_off(pod));
+    let unclaimed = pods.iter().filter(|pod| is_backed_off(pod));
     tally.unclaimed = unclaimed.map(|pod| pod.identity.uid.clone()).collect();
     let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
     let deadline = active_deadline::deadline(job, now);

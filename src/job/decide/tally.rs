@@ -38,8 +38,8 @@ pub struct Tally {
     pub succeeded_indexes: IndexSet,
     /// The indexes that failed.
     pub failed_indexes: IndexSet,
-    /// UIDs of pods with the tracking finalizer whose adoption or release the API server refuses for now. Until one of these
-    /// succeeds, the status must not count the pods as pods without the finalizer.
+    /// UIDs of pods whose adoption or release the API server refuses for now. Adoption adds the tracking finalizer, so until one
+    /// of these succeeds, the status must not count the pods as pods without the finalizer.
     pub unclaimed: HashSet<Uid>,
     /// Failed pods that are kept as the record of their index's failures.
     pub records: BTreeMap<CompletionIndex, Arc<PodView>>,
