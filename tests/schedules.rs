@@ -42,7 +42,7 @@ fn the_table_is_large_enough() -> Result<()> {
 }
 
 #[test]
-fn every_row_of_the_table_holds() -> Result<()> {
+fn every_row_of_the_table_matches_robfig_cron() -> Result<()> {
     let mut wrong = Vec::new();
     for row in rows()? {
         match Schedule::parse(&row.schedule) {
@@ -73,7 +73,7 @@ fn every_row_of_the_table_holds() -> Result<()> {
 }
 
 #[test]
-fn a_search_goes_on_past_a_day_that_clocks_skip() {
+fn search_continues_past_a_day_that_clocks_skip() {
     let apia = zones::zone("Pacific/Apia").unwrap();
     let next = |text: &str, after: &str| {
         Schedule::parse(text).unwrap().next(after.parse().unwrap(), &apia).map(|next| next.to_string())

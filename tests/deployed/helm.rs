@@ -55,7 +55,7 @@ fn refusal(flags: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
+fn plain_manifest_equals_the_rendered_chart() -> Result<()> {
     let head = std::fs::read_to_string(root().join("deploy/install-head.yaml"))?;
     let rendered = format!("{head}{}", template("jobwright-system", &["--include-crds", "--no-hooks"])?);
     let stored = std::fs::read_to_string(root().join("deploy/install.yaml"))?;
@@ -64,7 +64,7 @@ fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
 }
 
 #[test]
-fn wrong_values_are_refused_by_name() -> Result<()> {
+fn invalid_values_are_rejected_by_name() -> Result<()> {
     let cases: [(&[&str], &str); 15] = [
         (&["--set", "claim=some"], "/claim"),
         (&["--set", "replica=3"], "replica"),
@@ -93,7 +93,7 @@ fn wrong_values_are_refused_by_name() -> Result<()> {
 }
 
 #[test]
-fn every_value_is_known_to_the_schema_and_explained() -> Result<()> {
+fn every_value_is_in_the_schema_and_has_a_default() -> Result<()> {
     let values: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(chart().join("values.yaml"))?)?;
     let schema: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json"))?)?;
@@ -108,7 +108,7 @@ fn every_value_is_known_to_the_schema_and_explained() -> Result<()> {
 }
 
 #[test]
-fn rights_follow_what_runs() -> Result<()> {
+fn permissions_follow_the_enabled_controllers() -> Result<()> {
     let verbs = |flags: &[&str]| -> Result<(bool, bool, bool)> {
         let text = template("jobwright-system", &[flags, &["--no-hooks"]].concat())?;
         Ok((text.contains("kind: ClusterRole\n"), text.contains("[cronjobs]"), text.contains("watch, create, delete]")))

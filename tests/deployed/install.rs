@@ -10,7 +10,7 @@ use crate::harness::until;
 use crate::outcomes;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn installed_by_one_command_it_runs_every_example() -> Result<()> {
+async fn installation_by_one_command_runs_every_example() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     // Its objects are in two namespaces, so none is given.
     let kubectl = Kubectl::new(environment.cluster, String::new())?;
@@ -58,7 +58,7 @@ async fn confined() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missing_permissions_are_named_and_waited_for() -> Result<()> {
+async fn missing_permissions_are_logged_and_detected_once_granted() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     environment.install(SYSTEM, "jobwright", &["--set", "rbac.create=false", "--set", "replicas=1"])?;
     let kubectl = environment.kubectl()?;
@@ -82,7 +82,7 @@ async fn missing_permissions_are_named_and_waited_for() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_installation_stays_idle_and_says_why() -> Result<()> {
+async fn second_installation_stays_idle_and_logs_the_reason() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     environment.install_ready(&["--set", "replicas=1"]).await?;
     let leader = environment.leader().await?;

@@ -10,7 +10,7 @@ use crate::kubectl;
 const COMPLETIONS: i32 = 40;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_and_back_with_jobs_under_way() -> Result<()> {
+async fn running_jobs_survive_migration_to_jobwright_and_back() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     let Some(control) = &environment.cluster.control else {
         eprintln!("skipped: in a given cluster the built-in controllers are not ours to switch");

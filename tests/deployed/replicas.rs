@@ -51,7 +51,7 @@ async fn all_exact(scene: &Scene, jobs: usize) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
+async fn failure_of_the_leader_under_load_loses_no_job() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     environment.install_ready(&[]).await?;
     let scene = environment.user("leader").await?;
@@ -84,7 +84,7 @@ async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_under_load_loses_nothing() -> Result<()> {
+async fn upgrade_under_load_loses_no_job() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     environment.install_ready(&[]).await?;
     let scene = environment.user("upgrade").await?;

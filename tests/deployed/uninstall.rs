@@ -42,7 +42,7 @@ async fn left_of_check(environment: &Environment) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uninstall_is_refused_while_a_job_runs_and_allowed_once_it_has_gone() -> Result<()> {
+async fn uninstall_is_refused_while_a_job_runs_and_allowed_after_its_deletion() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     let scene = environment.user("uninstall-refused").await?;
     environment.install_ready(&["--set", "replicas=1,uninstall.waitSeconds=0"]).await?;
@@ -62,7 +62,7 @@ async fn uninstall_is_refused_while_a_job_runs_and_allowed_once_it_has_gone() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uninstall_removes_finalizers_where_a_value_says_so() -> Result<()> {
+async fn uninstall_removes_finalizers_where_a_value_allows_it() -> Result<()> {
     let Some(environment) = Environment::turn().await? else { return Ok(()) };
     let scene = environment.user("uninstall-removes").await?;
     environment.install_ready(&["--set", "uninstall.waitSeconds=0"]).await?;

@@ -26,7 +26,7 @@ async fn object(scene: &Scene, what: &[&str]) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_does_what_it_says() -> Result<()> {
+async fn every_example_behaves_as_its_first_line_states() -> Result<()> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder())? {
         let name = entry?.file_name().into_string().ok().context("a readable name")?;

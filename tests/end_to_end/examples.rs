@@ -20,7 +20,7 @@ fn every_example_has_an_outcome() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_comes_to_its_outcome() -> Result<()> {
+async fn every_example_reaches_its_outcome() -> Result<()> {
     let Some(scene) = scene("examples").await? else { return Ok(()) };
     come_true(&scene).await?;
     scene.cluster.delete_namespace(&scene.namespace).await

@@ -45,7 +45,7 @@ async fn a_running_job_is_suspended_resumed_scaled_and_deleted() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orphaned_pods_go_on_running() -> Result<()> {
+async fn orphaned_pods_keep_running() -> Result<()> {
     let Some(scene) = scene("orphans").await? else { return Ok(()) };
     apply(&scene, &endless("left", 1, 0)).await?;
     scene.job_until("left", "1 ready", |status| status.ready == Some(1)).await?;
@@ -59,7 +59,7 @@ async fn orphaned_pods_go_on_running() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_taken_away_by_hand_is_replaced() -> Result<()> {
+async fn manually_deleted_pod_is_replaced() -> Result<()> {
     let Some(scene) = scene("replaced").await? else { return Ok(()) };
     apply(&scene, &endless("job", 1, 1)).await?;
     scene.job_until("job", "1 ready", |status| status.ready == Some(1)).await?;

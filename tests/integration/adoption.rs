@@ -47,7 +47,7 @@ async fn a_pod_that_a_manual_selector_matches_is_adopted_and_counted() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_loses_its_labels_is_let_go_and_replaced() -> Result<()> {
+async fn pod_that_loses_its_labels_is_released_and_replaced() -> Result<()> {
     let scene = Scene::new("release").await?;
     scene.create("job", json!({})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
@@ -72,7 +72,7 @@ async fn a_pod_that_loses_its_labels_is_let_go_and_replaced() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_that_lost_their_labels_while_nobody_watched_are_let_go() -> Result<()> {
+async fn pods_that_lost_their_labels_while_no_controller_ran_are_released() -> Result<()> {
     let mut scene = Scene::new("strays").await?;
     for job in ["goes-on", "over"] {
         scene.create(job, json!({})).await?;
@@ -108,7 +108,7 @@ async fn pods_that_lost_their_labels_while_nobody_watched_are_let_go() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_created_before_the_pods_to_adopt_are_known() -> Result<()> {
+async fn no_pod_is_created_before_the_pods_to_adopt_are_known() -> Result<()> {
     // The first Job with a selector of the user's widens the watch; until that holds, its pods are not known.
     for number in 0..5 {
         let scene = Scene::new("adopt-first").await?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_that_refuses_pods_is_told_and_costs_no_other_job() -> Result<()> {
+async fn quota_that_refuses_pods_is_reported_and_affects_no_other_job() -> Result<()> {
     let scene = Scene::new("quota").await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let quota =
@@ -33,7 +33,7 @@ async fn a_quota_that_refuses_pods_is_told_and_costs_no_other_job() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_changed_by_hand_is_put_right() -> Result<()> {
+async fn manually_changed_status_is_corrected() -> Result<()> {
     let scene = Scene::new("tampered").await?;
     scene.create("job", json!({"completions": 3, "parallelism": 2})).await?;
     let pods = scene.active("job", 2).await?;
@@ -61,7 +61,7 @@ async fn a_status_changed_by_hand_is_put_right() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_deleted_goes_with_its_jobs() -> Result<()> {
+async fn deleted_namespace_terminates_with_its_jobs() -> Result<()> {
     let scene = Scene::new("going").await?;
     scene.create("job", json!({"completions": 50, "parallelism": 10})).await?;
     let pods = scene.active("job", 10).await?;

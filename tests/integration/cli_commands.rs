@@ -39,7 +39,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn explain_tells_what_stands_in_the_way() -> Result<()> {
+async fn explain_reports_what_blocks_a_job() -> Result<()> {
     let scene = Scene::with_flags("explain", &["--pod-failure-backoff=60s"]).await?;
     scene.create("held", json!({"suspend": true})).await?;
     let said = scene.explained("job/held", "Job held is suspended").await?;
@@ -75,7 +75,7 @@ async fn explain_tells_what_stands_in_the_way() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn next_tells_the_times_of_what_is_in_the_cluster() -> Result<()> {
+async fn next_prints_the_times_of_a_schedule_in_the_cluster() -> Result<()> {
     let scene = Scene::new("next").await?;
     let schedules: Api<JobSchedule> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let schedule = json!({
@@ -98,7 +98,7 @@ async fn next_tells_the_times_of_what_is_in_the_cluster() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cron_job_is_triggered_and_followed_to_its_end() -> Result<()> {
+async fn trigger_starts_a_job_of_a_cron_job_and_watches_it_to_its_end() -> Result<()> {
     let scene = Scene::new("trigger").await?;
     let crons: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let cron = serde_json::from_value(json!({
@@ -151,7 +151,7 @@ fn check(args: &[&str]) -> Result<(Option<i32>, String, String)> {
 }
 
 #[test]
-fn check_finds_what_is_likely_to_be_regretted() -> Result<()> {
+fn check_reports_findings_with_rule_and_position() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("jobs.yaml");
     std::fs::write(
@@ -197,7 +197,7 @@ fn check_finds_what_is_likely_to_be_regretted() -> Result<()> {
 }
 
 #[test]
-fn check_says_what_it_cannot_read() -> Result<()> {
+fn check_reports_unreadable_input_and_unknown_rules() -> Result<()> {
     let (code, _, said) = check(&["-f", "/nonexistent.yaml"])?;
     assert!(code == Some(2) && said.contains("cannot read /nonexistent.yaml"), "{said}");
     let (code, _, said) = check(&["-f", "x", "--ignore=no-such-rule"])?;
@@ -214,14 +214,14 @@ fn check_says_what_it_cannot_read() -> Result<()> {
 }
 
 #[test]
-fn the_examples_have_no_errors() -> Result<()> {
+fn check_finds_no_errors_in_the_examples() -> Result<()> {
     let (code, said, error) = check(&["-f", "examples", "--fail-on=error"])?;
     assert_eq!(code, Some(0), "{said}{error}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_jobs_pods_are_drawn_and_jobs_under_way_listed() -> Result<()> {
+async fn timeline_draws_the_pods_of_a_job_and_top_lists_active_jobs() -> Result<()> {
     let scene = Scene::new("drawn").await?;
     scene.create("etl", json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed"})).await?;
     let none = scene.jobwright(&["timeline", "job/missing"]).await?;
@@ -249,7 +249,7 @@ async fn a_jobs_pods_are_drawn_and_jobs_under_way_listed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_a_plugin_of_kubectl() -> Result<()> {
+async fn binary_works_as_a_kubectl_plugin() -> Result<()> {
     let cluster = testbed::Cluster::shared().await?;
     if cluster.control.is_none() {
         eprintln!("skipped: a given cluster brings a kubectl of its own");
@@ -271,7 +271,7 @@ async fn it_is_a_plugin_of_kubectl() -> Result<()> {
 }
 
 #[test]
-fn shells_and_man_know_its_commands() -> Result<()> {
+fn completions_and_man_page_contain_the_subcommands() -> Result<()> {
     let says = |args: &[&str]| -> Result<String> {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_jobwright")).args(args).output()?;
         anyhow::ensure!(output.status.success(), "{args:?}");

@@ -21,7 +21,7 @@ fn complaint(args: &[&str]) -> Result<String> {
 }
 
 #[test]
-fn version_tells_version_commit_and_api() -> Result<()> {
+fn version_prints_version_commit_and_kubernetes_api() -> Result<()> {
     let output = jobwright(&["version"])?;
     let text = String::from_utf8(output.stdout)?;
     assert!(output.status.success());
@@ -33,7 +33,7 @@ fn version_tells_version_commit_and_api() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_flag_or_value_is_named() -> Result<()> {
+fn invalid_flag_or_value_is_named() -> Result<()> {
     assert!(complaint(&["run", "--claims=all"])?.contains("--claims"));
     let claim = complaint(&["run", "--claim=some"])?;
     assert!(claim.contains("some") && claim.contains("managed-by"), "{claim}");
@@ -45,7 +45,7 @@ fn a_wrong_flag_or_value_is_named() -> Result<()> {
 }
 
 #[test]
-fn without_a_cluster_it_says_where_it_looked_and_what_to_give() -> Result<()> {
+fn error_without_a_cluster_names_the_kubeconfig_and_the_flag() -> Result<()> {
     let none = complaint(&["run"])?;
     assert!(none.contains("no cluster to work with") && none.contains("--kubeconfig"), "{none}");
     let missing = complaint(&["run", "--kubeconfig=/nonexistent/config"])?;

@@ -44,7 +44,7 @@ async fn a_job_of_one_pod_runs_and_completes() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fixed_number_of_completions_is_worked_off_in_parallel() -> Result<()> {
+async fn fixed_number_of_completions_runs_within_the_parallelism() -> Result<()> {
     let scene = Scene::new("fixed").await?;
     scene.create("five", json!({"completions": 5, "parallelism": 2})).await?;
     for done in 0..4 {
@@ -62,7 +62,7 @@ async fn a_fixed_number_of_completions_is_worked_off_in_parallel() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_work_queue_is_done_when_its_last_pod_ends_after_one_success() -> Result<()> {
+async fn work_queue_completes_when_its_last_pod_ends_after_one_success() -> Result<()> {
     let scene = Scene::new("queue").await?;
     scene.create("queue", json!({"parallelism": 3, "completions": null})).await?;
     let pods = scene.active("queue", 3).await?;
@@ -82,7 +82,7 @@ async fn a_work_queue_is_done_when_its_last_pod_ends_after_one_success() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_of_twenty_takes_no_second_a_step() -> Result<()> {
+async fn chain_of_twenty_pods_takes_less_than_one_second_per_pod() -> Result<()> {
     let scene = Scene::new("chain").await?;
     let _playing = scene.succeed_all();
     let start = Instant::now();
@@ -97,7 +97,7 @@ async fn a_chain_of_twenty_takes_no_second_a_step() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn less_parallelism_takes_the_least_advanced_pods_and_more_adds_new_ones() -> Result<()> {
+async fn lower_parallelism_deletes_the_least_advanced_pods_and_higher_parallelism_adds_pods() -> Result<()> {
     let scene = Scene::new("scale").await?;
     scene.create("scale", json!({"completions": 10, "parallelism": 3})).await?;
     let pods = scene.active("scale", 3).await?;
@@ -119,7 +119,7 @@ async fn less_parallelism_takes_the_least_advanced_pods_and_more_adds_new_ones()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_no_completions_is_complete_at_once() -> Result<()> {
+async fn job_with_zero_completions_completes_immediately() -> Result<()> {
     let scene = Scene::new("none").await?;
     scene.create("none", json!({"completions": 0})).await?;
     scene.condition("none", "Complete").await?;
@@ -128,7 +128,7 @@ async fn a_job_of_no_completions_is_complete_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_our_own_jobs_are_touched() -> Result<()> {
+async fn jobs_managed_by_another_controller_are_ignored() -> Result<()> {
     let scene = Scene::new("claim").await?;
     // The one that names nobody is left to the built-in controller, which is off or takes it in its own time.
     scene.create("foreign", json!({"managedBy": "example.com/other"})).await?;
@@ -142,7 +142,7 @@ async fn only_our_own_jobs_are_touched() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claim_all_takes_the_jobs_that_name_nobody() -> Result<()> {
+async fn claim_all_covers_jobs_without_managed_by_and_jobs_of_the_built_in_controller() -> Result<()> {
     let scene = Scene::without_controller("claim-all", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: in a given cluster the built-in controllers may be on");

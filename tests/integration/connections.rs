@@ -222,7 +222,7 @@ async fn a_creation_that_took_effect_and_is_answered_504_is_not_repeated() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_with_retry_after_reaches_the_gate_at_the_first_answer() -> Result<()> {
+async fn refusal_with_retry_after_reaches_the_write_gate_at_the_first_response() -> Result<()> {
     let first_is_refused = |parts: &Parts, before: usize| match creates_pod(parts) && before == 0 {
         true => Treatment::Refuse { retry_after: 8 },
         false => Treatment::Pass,
@@ -249,7 +249,7 @@ async fn a_refusal_with_retry_after_reaches_the_gate_at_the_first_answer() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creation_whose_answer_drips_ends_and_makes_no_second_pod() -> Result<()> {
+async fn creation_with_a_slow_response_ends_and_creates_no_second_pod() -> Result<()> {
     let first_drips = |parts: &Parts, before: usize| match creates_pod(parts) && before == 0 {
         true => Treatment::Drip,
         false => Treatment::Pass,

@@ -117,7 +117,7 @@ async fn away_from_the_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_most_recent_time_is_served_and_seen_through() -> Result<()> {
+async fn most_recent_missed_time_starts_a_job_that_is_tracked_to_completion() -> Result<()> {
     let Some(crons) = Crons::new("cron").await? else { return Ok(()) };
     away_from_the_minute().await;
     crons.create("nightly", json!({})).await?;
@@ -149,7 +149,7 @@ async fn the_most_recent_time_is_served_and_seen_through() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_concurrency_policy_does_as_it_says() -> Result<()> {
+async fn concurrency_policy_allows_forbids_or_replaces_an_active_job() -> Result<()> {
     let Some(crons) = Crons::new("policies").await? else { return Ok(()) };
     away_from_the_minute().await;
     for policy in ["Allow", "Forbid", "Replace"] {
@@ -225,7 +225,7 @@ impl Crons {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_is_taken_up() -> Result<()> {
+async fn foreign_job_of_the_name_is_ignored_and_own_job_of_the_name_is_recorded() -> Result<()> {
     let Some(mut crons) = Crons::new("taken").await? else { return Ok(()) };
     crons.create("other", json!({"schedule": "0 0 * * *", "timeZone": "UTC"})).await?;
     crons.create("ours", json!({"schedule": "0 0 * * *", "timeZone": "UTC"})).await?;
@@ -262,7 +262,7 @@ async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_moved_schedule_starts_nothing_that_was_due_before_the_change() -> Result<()> {
+async fn changed_schedule_starts_no_run_that_was_due_before_the_change() -> Result<()> {
     let Some(mut crons) = Crons::new("moved").await? else { return Ok(()) };
     let yearly = json!({"schedule": "0 0 1 1 *", "timeZone": "UTC"});
     crons.create("live", yearly.clone()).await?;
@@ -297,7 +297,7 @@ async fn a_last_schedule_time_ahead_of_the_clock_is_reported() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_template_cannot_be_made_into_is_told_and_costs_no_other() -> Result<()> {
+async fn rejected_job_template_is_reported_and_other_cron_jobs_still_run() -> Result<()> {
     let Some(crons) = Crons::new("refused").await? else { return Ok(()) };
     away_from_the_minute().await;
     // The CronJob is taken; the Job it makes would have too long a name for its pods' label.
@@ -316,7 +316,7 @@ async fn what_a_template_cannot_be_made_into_is_told_and_costs_no_other() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_went_is_taken_off_the_list() -> Result<()> {
+async fn deleted_job_is_removed_from_the_active_list() -> Result<()> {
     let Some(crons) = Crons::new("missing").await? else { return Ok(()) };
     away_from_the_minute().await;
     crons.create("cron", json!({"schedule": "0 0 * * *"})).await?;

@@ -46,7 +46,7 @@ fn now() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_around_its_time_it_starts_one_job_for_each_time() -> Result<()> {
+async fn controller_killed_around_the_minute_starts_one_job_for_each_time() -> Result<()> {
     let mut scene = Scene::without_controller("cron-killed", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: in a given cluster the built-in controllers may be on");
@@ -91,7 +91,7 @@ async fn killed_around_its_time_it_starts_one_job_for_each_time() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_due_in_the_same_minute_are_all_started() -> Result<()> {
+async fn thousand_cron_jobs_due_in_the_same_minute_are_all_started() -> Result<()> {
     let mut scene = Scene::without_controller("cron-thousand", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: in a given cluster the built-in controllers may be on");

@@ -42,7 +42,7 @@ async fn background_deletion_leaves_no_pod_stuck() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreground_deletion_comes_to_its_end() -> Result<()> {
+async fn foreground_deletion_completes() -> Result<()> {
     let scene = Scene::new("foreground").await?;
     busy_job(&scene).await?;
     delete(&scene, "job", PropagationPolicy::Foreground).await?;
@@ -50,7 +50,7 @@ async fn foreground_deletion_comes_to_its_end() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orphaned_pods_live_on_without_our_finalizer() -> Result<()> {
+async fn orphaned_pods_remain_without_the_tracking_finalizer() -> Result<()> {
     let scene = Scene::new("orphan").await?;
     busy_job(&scene).await?;
     delete(&scene, "job", PropagationPolicy::Orphan).await?;
@@ -62,7 +62,7 @@ async fn orphaned_pods_live_on_without_our_finalizer() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_of_a_job_that_went_while_nobody_worked_are_let_go() -> Result<()> {
+async fn pods_of_a_job_deleted_while_no_controller_ran_lose_their_finalizers() -> Result<()> {
     let mut scene = Scene::new("left-behind").await?;
     busy_job(&scene).await?;
     scene.controller = None;
@@ -72,7 +72,7 @@ async fn pods_of_a_job_that_went_while_nobody_worked_are_let_go() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_with_our_finalizer_and_no_controller_is_let_go() -> Result<()> {
+async fn pod_without_an_owner_loses_the_tracking_finalizer() -> Result<()> {
     let scene = Scene::new("stray").await?;
     let pod = serde_json::from_value(json!({
         "metadata": {
@@ -86,7 +86,7 @@ async fn a_pod_with_our_finalizer_and_no_controller_is_let_go() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_the_same_name_begins_from_nothing() -> Result<()> {
+async fn recreated_job_of_the_same_name_inherits_no_backoff_and_no_counts() -> Result<()> {
     let scene = Scene::with_flags("same-name", &["--pod-failure-backoff=30s"]).await?;
     scene.create("job", json!({"backoffLimit": 1})).await?;
     let pod = scene.active("job", 1).await?.remove(0);

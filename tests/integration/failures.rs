@@ -56,7 +56,7 @@ async fn restarts_in_place_count_against_the_limit_under_on_failure() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_failure_doubles_the_wait_and_a_success_ends_it() -> Result<()> {
+async fn each_failure_doubles_the_backoff_and_a_success_ends_it() -> Result<()> {
     let scene = Scene::with_flags("backoff", &["--pod-failure-backoff=2s"]).await?;
     scene.create("waits", json!({"completions": 9, "backoffLimit": 9})).await?;
     let pod = scene.active("waits", 1).await?.remove(0);
@@ -96,7 +96,7 @@ async fn a_job_past_its_deadline_fails() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_set_or_moved_while_the_job_runs_is_heeded() -> Result<()> {
+async fn deadline_changed_while_the_job_runs_takes_effect() -> Result<()> {
     let scene = Scene::new("moved").await?;
     scene.create("moved", json!({"activeDeadlineSeconds": 3600})).await?;
     scene.active("moved", 1).await?;
@@ -106,7 +106,7 @@ async fn a_deadline_set_or_moved_while_the_job_runs_is_heeded() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_deleted_by_somebody_counts_as_failed_and_is_replaced() -> Result<()> {
+async fn pod_deleted_by_a_user_counts_as_failed_and_is_replaced() -> Result<()> {
     let scene = Scene::new("deleted-pod").await?;
     scene.create("job", json!({})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
@@ -121,7 +121,7 @@ async fn a_pod_deleted_by_somebody_counts_as_failed_and_is_replaced() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_the_policy_failed_a_terminating_pod_is_replaced_only_when_it_has_ended() -> Result<()> {
+async fn terminating_pod_is_replaced_only_after_it_has_ended_under_replacement_policy_failed() -> Result<()> {
     let scene = Scene::new("replacement").await?;
     scene.create("job", json!({"podReplacementPolicy": "Failed"})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
@@ -151,7 +151,7 @@ async fn under_the_policy_failed_a_terminating_pod_is_replaced_only_when_it_has_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_taken_away_by_force_is_replaced_after_a_pause() -> Result<()> {
+async fn pod_deleted_without_its_finalizer_is_replaced_after_a_delay() -> Result<()> {
     let scene = Scene::new("force").await?;
     scene.create("job", json!({"completions": 2, "parallelism": 2})).await?;
     let pods = scene.active("job", 2).await?;

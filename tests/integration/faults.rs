@@ -154,7 +154,7 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> {
+async fn counts_stay_exact_under_every_kind_of_api_fault() -> Result<()> {
     let scene = Scene::without_controller("faults", &[]).await?;
     let (client, faults) = faulty(scene.cluster.client().await?, 11);
     let _tasks = controller(&scene, client).await;
@@ -177,7 +177,7 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_is_adopted_while_it_is_let_go_keeps_the_finalizer() -> Result<()> {
+async fn pod_adopted_while_its_finalizer_is_being_removed_keeps_the_finalizer() -> Result<()> {
     let scene = Scene::without_controller("adopted-meanwhile", &[]).await?;
     let (client, waited) = slow_to_untrack(scene.cluster.client().await?);
     let _tasks = controller(&scene, client).await;

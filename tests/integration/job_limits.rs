@@ -93,7 +93,7 @@ async fn end(scene: &Scene, name: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> {
+async fn jobs_beyond_a_limit_wait_in_order_and_are_admitted_one_by_one() -> Result<()> {
     let asked = scene("limit").await?;
     limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
     let (scene, _) = asked;
@@ -129,7 +129,7 @@ async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_is_raised_or_deleted_lets_them_go_at_once() -> Result<()> {
+async fn raised_or_deleted_limit_admits_waiting_jobs_immediately() -> Result<()> {
     let asked = scene("limit-raised").await?;
     limit_known(&asked, "none", json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}})).await?;
     let (scene, _) = asked;
@@ -153,7 +153,7 @@ async fn a_limit_that_is_raised_or_deleted_lets_them_go_at_once() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
+async fn pod_limit_counts_the_pods_that_active_jobs_can_have() -> Result<()> {
     let asked = scene("limit-pods").await?;
     limit_known(&asked, "pods", json!({"maxActivePods": 5})).await?;
     let (mut scene, _) = asked;
@@ -172,7 +172,7 @@ async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_can_never_fit_waits_with_a_warning_and_holds_nobody_back() -> Result<()> {
+async fn job_too_large_for_a_limit_waits_with_a_warning_and_blocks_no_other_job() -> Result<()> {
     let asked = scene("limit-large").await?;
     limit_known(&asked, "pods", json!({"maxActivePods": 5})).await?;
     let (scene, _) = asked;
@@ -188,7 +188,7 @@ async fn a_job_that_can_never_fit_waits_with_a_warning_and_holds_nobody_back() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parallelism_zero_takes_no_place() -> Result<()> {
+async fn job_with_parallelism_zero_takes_no_place() -> Result<()> {
     let asked = scene("limit-zero").await?;
     limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
     let (scene, _) = asked;
@@ -263,7 +263,7 @@ fn resumes_unseen(inner: Client, jobs: Api<Job>) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_version_that_a_conflict_brings_passes_no_limit_unevaluated() -> Result<()> {
+async fn job_that_a_conflict_shows_to_be_resumed_is_not_admitted_without_evaluation() -> Result<()> {
     let scene = Scene::without_controller("limit-conflict", &[]).await?;
     limit(&scene, "one", json!({"maxActiveJobs": 1})).await?;
     create(&scene, "runs", json!({}), json!({})).await?;
@@ -277,7 +277,7 @@ async fn a_resumed_version_that_a_conflict_brings_passes_no_limit_unevaluated() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_kueue_has_admitted_are_left_alone_and_a_group_beyond_the_limit_is_warned_about() -> Result<()> {
+async fn jobs_admitted_by_kueue_are_not_limited_and_a_group_beyond_the_limit_gets_a_warning() -> Result<()> {
     let asked = scene("limit-groups").await?;
     limit_known(&asked, "two", json!({"maxActiveJobs": 2})).await?;
     let (scene, _) = asked;
@@ -300,7 +300,7 @@ async fn jobs_that_kueue_has_admitted_are_left_alone_and_a_group_beyond_the_limi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_resumed_waits_as_a_new_one_does() -> Result<()> {
+async fn resumed_job_waits_like_a_new_job() -> Result<()> {
     let asked = scene("limit-resumed").await?;
     limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
     let (scene, _) = asked;
@@ -327,7 +327,7 @@ async fn a_job_that_is_resumed_waits_as_a_new_one_does() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
+async fn invalid_job_limit_is_rejected_by_the_api_server_with_an_explanation() -> Result<()> {
     let scene = Scene::without_controller("limit-wrong", &[]).await?;
     let cases = [
         (json!({}), "set maxActiveJobs, maxActivePods or both"),

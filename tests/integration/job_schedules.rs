@@ -81,7 +81,7 @@ async fn early_in_the_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() -> Result<()> {
+async fn missed_times_are_caught_up_in_order_and_each_job_carries_its_time() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-all").await?;
     create(&scene, "all", json!({"catchUp": "All", "maxCatchUp": 3, "timeZone": "Asia/Kolkata"})).await?;
@@ -110,7 +110,7 @@ async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts_them() -> Result<()> {
+async fn queued_runs_start_one_after_another_and_their_history_outlives_their_jobs() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-queue").await?;
     // Due at two times of the past only.
@@ -160,7 +160,7 @@ async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_its_times_or_a_suspension_starts_nothing() -> Result<()> {
+async fn changing_or_suspending_a_schedule_starts_no_job() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-change").await?;
     create(&scene, "yearly", json!({"schedules": ["0 0 1 1 *"]})).await?;
@@ -183,7 +183,7 @@ async fn a_change_of_its_times_or_a_suspension_starts_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_due_is_started_at_its_time() -> Result<()> {
+async fn due_run_starts_at_its_time_and_a_manual_job_enters_the_history() -> Result<()> {
     let scene = Scene::new("sched-due").await?;
     create(&scene, "minutely", json!({})).await?;
     let due = minutes_ago(-1);
@@ -221,7 +221,7 @@ async fn what_is_due_is_started_at_its_time() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
+async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation() -> Result<()> {
     let scene = Scene::without_controller("sched-wrong", &[]).await?;
     let cases = [
         (json!({"schedules": []}), "spec.schedules"),
@@ -275,7 +275,7 @@ async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_we_can_tell_to_be_wrong_is_told_by_an_event() -> Result<()> {
+async fn invalid_job_schedule_that_the_api_server_accepts_is_reported_by_an_event() -> Result<()> {
     let scene = Scene::new("sched-event").await?;
     create(&scene, "zone", json!({"timeZone": "Mars/Olympus"})).await?;
     create(&scene, "minute", json!({"schedules": ["61 * * * *"]})).await?;
@@ -309,7 +309,7 @@ async fn create_job(scene: &Scene, name: &str, owner: Option<&JobSchedule>) -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_job_of_the_name_stops_nothing_and_a_job_with_an_earlier_name_is_not_run_again() -> Result<()> {
+async fn foreign_job_of_the_name_blocks_no_run_and_a_run_under_an_earlier_name_is_not_repeated() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-taken").await?;
     let spec = json!({"catchUp": "All", "maxCatchUp": 3, "suspend": true});
@@ -336,7 +336,7 @@ async fn a_foreign_job_of_the_name_stops_nothing_and_a_job_with_an_earlier_name_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cron_job_and_a_job_schedule_of_one_name_both_start_their_jobs() -> Result<()> {
+async fn cron_job_and_job_schedule_of_one_name_both_start_their_jobs() -> Result<()> {
     early_in_the_minute().await;
     let mut scene = Scene::without_controller("sched-twin", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
@@ -370,7 +370,7 @@ async fn a_cron_job_and_a_job_schedule_of_one_name_both_start_their_jobs() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_in_the_version_before_goes_on() -> Result<()> {
+async fn job_schedule_stored_as_v1alpha1_continues_after_the_upgrade() -> Result<()> {
     // A cluster of its own, in which the resource comes in its older version first.
     let cluster: &'static testbed::Cluster =
         Box::leak(Box::new(testbed::Cluster::start(&testbed::Options::default()).await?));

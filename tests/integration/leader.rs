@@ -79,7 +79,7 @@ impl Controller {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_told_to_stop_hands_over_at_once() -> Result<()> {
+async fn stopped_leader_releases_its_lease_to_the_next_replica() -> Result<()> {
     let scene = Scene::without_controller("handover", &[]).await?;
     // As shipped: a Lease of 15 s, so that only a released one explains a quick successor.
     let mut first = scene.replica(&["--leader-elect=true"]).await?;
@@ -103,7 +103,7 @@ async fn a_leader_that_is_told_to_stop_hands_over_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out() -> Result<()> {
+async fn killed_leader_is_replaced_after_its_lease_has_expired() -> Result<()> {
     let scene = Scene::without_controller("killed", &[]).await?;
     let mut first = scene.replica(&BRISK).await?;
     first.says("working").await?;
@@ -119,7 +119,7 @@ async fn a_leader_that_is_killed_is_followed_when_its_lease_has_run_out() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_started_again_in_its_pod_takes_its_own_lease_back() -> Result<()> {
+async fn restarted_container_of_the_same_pod_acquires_its_own_lease_again() -> Result<()> {
     let scene = Scene::without_controller("again", &[]).await?;
     let flags = ["--leader-elect=true", "--pod-name=jobwright-0", "--pod-uid=11111111-2222-3333-4444-555555555555"];
     let mut first = scene.replica(&flags).await?;
@@ -134,7 +134,7 @@ async fn a_container_started_again_in_its_pod_takes_its_own_lease_back() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_slept_past_its_lease_writes_no_more() -> Result<()> {
+async fn leader_paused_beyond_its_lease_stops_writing() -> Result<()> {
     let scene = Scene::without_controller("asleep", &[]).await?;
     let first = scene.replica(&BRISK).await?;
     first.says("working").await?;
@@ -155,7 +155,7 @@ async fn a_leader_that_slept_past_its_lease_writes_no_more() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lease_somebody_deletes_is_made_again() -> Result<()> {
+async fn deleted_lease_is_recreated_by_its_holder() -> Result<()> {
     let scene = Scene::without_controller("deleted", &[]).await?;
     let leader = scene.replica(&BRISK).await?;
     leader.says("working").await?;
@@ -178,7 +178,7 @@ async fn a_lease_somebody_deletes_is_made_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_without_an_api_server_stops_writing_and_leads_again_later() -> Result<()> {
+async fn leader_without_an_api_server_stops_writing_and_leads_again_later() -> Result<()> {
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
     let control = cluster.control.as_ref().context("a cluster of our own has a control plane")?;
     let scene = Scene::on(cluster, "away", &[]).await?;
@@ -194,7 +194,7 @@ async fn a_leader_without_an_api_server_stops_writing_and_leads_again_later() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_installations_with_one_claim_the_second_stays_idle_and_says_why() -> Result<()> {
+async fn second_installation_with_the_same_claim_stays_idle_and_reports_the_reason() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let listen = format!("--listen=127.0.0.1:{port}");
     let scene = Scene::without_controller("twice", &[]).await?;
@@ -218,7 +218,7 @@ async fn of_two_installations_with_one_claim_the_second_stays_idle_and_says_why(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_writes_of_the_leader_before_are_known_before_the_first_decision() -> Result<()> {
+async fn last_writes_of_the_previous_leader_are_known_before_the_first_decision() -> Result<()> {
     let scene = Scene::without_controller("relay", &[]).await?;
     let _playing = scene.succeed_all();
     scene.create("job", json!({"completions": 150, "parallelism": 5})).await?;

@@ -31,7 +31,7 @@ async fn receive(mut stream: TcpStream) -> Result<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_sync_is_a_span_that_a_collector_gets() -> Result<()> {
+async fn each_sync_is_exported_as_a_span() -> Result<()> {
     let collector = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("--otlp-endpoint=http://{}", collector.local_addr()?);
     let received: Arc<Mutex<Vec<u8>>> = Arc::default();
@@ -58,7 +58,7 @@ async fn each_sync_is_a_span_that_a_collector_gets() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_not_there_holds_nothing_up() -> Result<()> {
+async fn missing_trace_collector_blocks_no_job() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let mut scene = Scene::with_flags("untraced", &[&format!("--otlp-endpoint=http://127.0.0.1:{port}")]).await?;
     scene.create("job", json!({})).await?;
@@ -71,7 +71,7 @@ async fn a_collector_that_is_not_there_holds_nothing_up() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_for_programs_are_one_object_each() -> Result<()> {
+async fn json_log_lines_are_one_object_each() -> Result<()> {
     let scene = Scene::with_flags("json", &["--log-format=json"]).await?;
     scene.create("job", json!({})).await?;
     scene.active("job", 1).await?;

@@ -37,7 +37,7 @@ async fn sample(port: u16, series: &str, value: u32) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_built_in_controller_counts_is_counted_under_its_names() -> Result<()> {
+async fn metrics_of_the_built_in_controller_are_served_under_the_same_names() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let listen = format!("--listen=127.0.0.1:{port}");
     let scene = Scene::with_flags("metrics", &["--pod-failure-backoff=50ms", &listen]).await?;
@@ -107,7 +107,7 @@ async fn what_the_built_in_controller_counts_is_counted_under_its_names() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_in_use_is_named() -> Result<()> {
+async fn listen_address_in_use_is_named() -> Result<()> {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let address = taken.local_addr()?.to_string();
     let error = Scene::with_flags("taken", &[&format!("--listen={address}")]).await.err().context("it cannot start")?;
@@ -125,7 +125,7 @@ fn metric_names(expression: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dashboard_and_the_alerts_name_metrics_that_exist() -> Result<()> {
+async fn dashboard_and_alerts_name_existing_metrics() -> Result<()> {
     let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     let read = |name: &str| std::fs::read_to_string(deploy.join(name)).with_context(|| name.to_owned());
     let dashboard: Value = serde_json::from_str(&read("grafana/jobwright.json")?)?;

@@ -21,7 +21,7 @@ async fn own_scene(prefix: &str) -> Result<(Scene, &'static ControlPlane)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_minute_without_an_api_server_loses_nothing() -> Result<()> {
+async fn api_server_outage_of_30_seconds_loses_no_completion() -> Result<()> {
     let (mut scene, control) = own_scene("outage").await?;
     scene.start_controller().await?;
     let playing = scene.succeed_all();
@@ -41,7 +41,7 @@ async fn half_a_minute_without_an_api_server_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_while_the_watch_was_expired_is_found_by_the_next_list() -> Result<()> {
+async fn changes_during_an_expired_watch_are_found_by_the_next_list() -> Result<()> {
     let (mut scene, control) = own_scene("expired").await?;
     scene.start_controller().await?;
     scene.create("job", json!({"completions": 5, "parallelism": 3})).await?;

@@ -44,7 +44,7 @@ fn without(rule: &mut PolicyRule, (verb, resource): &Right) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_right_that_is_taken_away_is_named() -> Result<()> {
+async fn each_missing_permission_is_named() -> Result<()> {
     let scene = Scene::without_controller("rights", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: a given cluster issues no certificates to us");
@@ -74,7 +74,7 @@ async fn each_right_that_is_taken_away_is_named() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_granted_while_it_waits_is_found() -> Result<()> {
+async fn permissions_granted_while_the_controller_waits_are_detected() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let scene = Scene::without_controller("granted", &[]).await?;
     let Some(control) = &scene.cluster.control else {
@@ -112,7 +112,7 @@ async fn what_is_granted_while_it_waits_is_found() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_right_that_is_granted_is_used_and_no_other() -> Result<()> {
+async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let listen = format!("--listen=127.0.0.1:{port}");
     let flags = ["--claim=all", "--leader-elect=true", "--leader-elect-retry-period=200ms", &listen];

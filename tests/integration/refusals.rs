@@ -437,7 +437,7 @@ async fn expiry_is_refused(scene: &Scene) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_events_cost_nothing_but_a_log_line_each() -> Result<()> {
+async fn each_refused_event_only_adds_a_log_line() -> Result<()> {
     let scene = Scene::new("no-events").await?;
     let policy = Policy::refuse(&scene, "job", &[("", "events", "CREATE")], "Forbidden").await?;
     let _playing = scene.succeed_of("job");
@@ -504,7 +504,7 @@ fn refusing(inner: Client, code: u16) -> (Client, Arc<AtomicUsize>, Arc<std::syn
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_that_is_none_backs_off() -> Result<()> {
+async fn webhook_refusal_with_code_409_or_404_backs_off() -> Result<()> {
     for code in [409, 404] {
         let scene = Scene::without_controller("no-conflict", &[]).await?;
         let (client, count, on) = refusing(scene.cluster.client().await?, code);

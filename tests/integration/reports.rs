@@ -14,7 +14,7 @@ async fn report(scene: &Scene, name: &str) -> Result<Option<Value>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_fails_says_which_container_of_which_pod_and_how() -> Result<()> {
+async fn failed_job_reports_pod_container_and_exit_code() -> Result<()> {
     let scene = Scene::new("report").await?;
     scene.create("bad", json!({"backoffLimit": 1})).await?;
     let first = scene.active("bad", 1).await?.remove(0);
@@ -28,7 +28,7 @@ async fn a_job_that_fails_says_which_container_of_which_pod_and_how() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_restarts_in_place_is_told_though_its_pod_goes_with_the_job() -> Result<()> {
+async fn restarting_container_is_reported_after_its_pod_is_deleted_with_the_job() -> Result<()> {
     let scene = Scene::new("report-restarts").await?;
     let template = json!({"spec": {"restartPolicy": "OnFailure"}});
     scene.create("loops", json!({"backoffLimit": 1, "template": template})).await?;
@@ -51,7 +51,7 @@ async fn what_restarts_in_place_is_told_though_its_pod_goes_with_the_job() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cause_is_told_though_its_pod_was_counted_and_let_go_long_ago() -> Result<()> {
+async fn failure_is_reported_long_after_its_pod_was_counted() -> Result<()> {
     // Back-off is longer than the Job may take.
     let scene = Scene::with_flags("report-late", &["--pod-failure-backoff=10m"]).await?;
     scene.create("late", json!({"activeDeadlineSeconds": 3})).await?;
@@ -65,7 +65,7 @@ async fn the_cause_is_told_though_its_pod_was_counted_and_let_go_long_ago() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_completes_has_nothing_to_tell() -> Result<()> {
+async fn completed_job_has_no_failure_report() -> Result<()> {
     let scene = Scene::new("report-none").await?;
     scene.create("good", json!({})).await?;
     let first = scene.active("good", 1).await?.remove(0);

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_moment_it_counts_two_hundred_completions_exactly() -> Result<()> {
+async fn controller_killed_at_any_moment_counts_two_hundred_completions_exactly() -> Result<()> {
     let mut scene = Scene::new("killed").await?;
     let playing = scene.succeed_all();
     scene.create("many", json!({"completions": 200, "parallelism": 20})).await?;
@@ -42,7 +42,7 @@ async fn killed_at_any_moment_it_counts_two_hundred_completions_exactly() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_ends_well_and_the_next_one_goes_on() -> Result<()> {
+async fn controller_exits_cleanly_on_sigterm_and_its_successor_continues() -> Result<()> {
     let mut scene = Scene::new("stopped").await?;
     let playing = scene.succeed_all();
     scene.create("job", json!({"completions": 60, "parallelism": 10})).await?;
@@ -59,7 +59,7 @@ async fn told_to_stop_it_ends_well_and_the_next_one_goes_on() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn interrupted_by_the_keyboard_it_ends_well_too() -> Result<()> {
+async fn controller_exits_cleanly_on_sigint() -> Result<()> {
     let mut scene = Scene::new("interrupted").await?;
     let mut controller = scene.controller.take().expect("it runs");
     controller.process.signal(Signal::INT);

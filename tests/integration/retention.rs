@@ -49,7 +49,7 @@ async fn gone(scene: &Scene, name: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn success_and_failure_are_kept_for_times_of_their_own() -> Result<()> {
+async fn successful_and_failed_jobs_have_separate_retention_times() -> Result<()> {
     // Beside the built-in controllers, which know nothing of these annotations.
     let scene = Scene::new("retention").await?;
     let both = json!({AFTER_SUCCESS: "0", AFTER_FAILURE: "3600"});
@@ -63,7 +63,7 @@ async fn success_and_failure_are_kept_for_times_of_their_own() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_is_told_and_the_job_kept() -> Result<()> {
+async fn invalid_retention_is_reported_and_the_job_is_kept() -> Result<()> {
     let scene = Scene::new("retention-wrong").await?;
     finished(&scene, "odd", json!({AFTER_SUCCESS: "7d"}), json!({}), 0).await?;
     let message = format!("annotation {AFTER_SUCCESS}: \"7d\" is not a whole number of seconds");
@@ -74,7 +74,7 @@ async fn what_cannot_be_read_is_told_and_the_job_kept() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_controllers_default_is_for_jobs_that_nothing_is_said_of() -> Result<()> {
+async fn default_retention_applies_to_jobs_without_annotations() -> Result<()> {
     let scene = Scene::with_flags("retention-flag", &["--ttl-after-success=0s"]).await?;
     finished(&scene, "kept", json!({AFTER_SUCCESS: "3600"}), json!({}), 0).await?;
     finished(&scene, "plain", json!({}), json!({}), 0).await?;
@@ -84,7 +84,7 @@ async fn the_controllers_default_is_for_jobs_that_nothing_is_said_of() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_says_how_long_its_jobs_are_kept() -> Result<()> {
+async fn retention_annotation_of_a_namespace_applies_to_its_jobs() -> Result<()> {
     let scene = Scene::everywhere("retention-namespace", &[]).await?;
     finished(&scene, "own", json!({}), json!({}), 0).await?;
     scene.condition("own", "Complete").await?;

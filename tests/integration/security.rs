@@ -22,7 +22,7 @@ fn owner(kind: &str, name: &str, uid: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Result<()> {
+async fn objects_in_one_namespace_do_not_affect_jobs_in_another() -> Result<()> {
     let scene = Scene::everywhere("victim", &["--claim=all", "--pod-failure-backoff=50ms"]).await?;
     let attacker = scene.cluster.namespace("attacker").await?;
     let (pods, jobs): (Api<Pod>, Api<Job>) =
@@ -107,7 +107,7 @@ async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_managed_fields_neither_stop_it_nor_hide_other_jobs() -> Result<()> {
+async fn forged_managed_fields_neither_stop_the_controller_nor_hide_other_jobs() -> Result<()> {
     let mut scene = Scene::without_controller("forged-fields", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: in a given cluster the built-in controllers may be on");
@@ -150,7 +150,7 @@ async fn forged_managed_fields_neither_stop_it_nor_hide_other_jobs() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_of_another_authority_is_not_spoken_to_and_no_token_is_logged() -> Result<()> {
+async fn server_of_an_unknown_authority_is_rejected_and_no_token_is_logged() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let Some(control) = &cluster.control else {
         eprintln!("skipped: a given cluster's certificates are its own");
@@ -180,7 +180,7 @@ async fn a_server_of_another_authority_is_not_spoken_to_and_no_token_is_logged()
     assert!(!ran && text.contains("cannot reach the API server") && text.contains("certificate"), "{text}");
     assert!(!text.contains(secret), "{text}");
     let (ran, text) = run(&control.authority.certificate(), "")?;
-    assert!(!ran && text.contains("does not know us"), "{text}");
+    assert!(!ran && text.contains("rejected the credentials"), "{text}");
     assert!(!text.contains(secret), "{text}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspended_job_gives_up_its_pods_and_a_resumed_one_gets_new_ones() -> Result<()> {
+async fn suspending_a_job_deletes_its_pods_and_resuming_it_creates_new_ones() -> Result<()> {
     let scene = Scene::new("suspend").await?;
     scene.create("job", json!({"completions": 4, "parallelism": 2})).await?;
     let pods = scene.active("job", 2).await?;
@@ -57,7 +57,7 @@ async fn a_job_created_suspended_starts_when_it_is_resumed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_suspended_jobs_template_may_change_and_new_pods_follow_it() -> Result<()> {
+async fn pods_of_a_resumed_job_follow_the_template_changed_during_suspension() -> Result<()> {
     let scene = Scene::new("mutable").await?;
     scene.create("job", json!({"suspend": true})).await?;
     scene.condition("job", "Suspended").await?;

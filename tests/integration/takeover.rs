@@ -40,7 +40,7 @@ async fn all_done(scene: &Scene, completions: i32) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_are_taken_over_half_done_and_handed_back() -> Result<()> {
+async fn half_done_jobs_are_taken_over_and_handed_back() -> Result<()> {
     let settings = control_plane::Options { builtin_job_controllers: true, ..Default::default() };
     let options = Options { control_plane: settings, ..Options::default() };
     // Leaked: a scene holds its cluster for good, and its processes end with this one.
@@ -64,7 +64,7 @@ async fn jobs_are_taken_over_half_done_and_handed_back() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_built_in_controller_on_the_same_jobs_ends_the_run_loudly() -> Result<()> {
+async fn conflicting_built_in_controller_ends_the_run_with_an_error() -> Result<()> {
     let mut scene = Scene::without_controller("rival", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: in a given cluster the built-in controllers may be on");

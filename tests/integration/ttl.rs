@@ -34,7 +34,7 @@ async fn gone(scene: &Scene, name: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_job_goes_with_its_pods_when_its_time_is_up() -> Result<()> {
+async fn finished_job_is_deleted_with_its_pods_after_its_ttl() -> Result<()> {
     let Some(scene) = scene("ttl").await? else { return Ok(()) };
     finished(&scene, "kept", json!(null)).await?;
     finished(&scene, "at-once", json!(0)).await?;
@@ -50,7 +50,7 @@ async fn a_finished_job_goes_with_its_pods_when_its_time_is_up() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ttl_may_be_added_changed_and_removed_after_the_end() -> Result<()> {
+async fn ttl_can_be_added_changed_and_removed_after_the_job_has_finished() -> Result<()> {
     let Some(scene) = scene("ttl-change").await? else { return Ok(()) };
     finished(&scene, "added", json!(null)).await?;
     finished(&scene, "shortened", json!(3600)).await?;
@@ -69,7 +69,7 @@ async fn a_ttl_may_be_added_changed_and_removed_after_the_end() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ended_while_nobody_worked_is_deleted_at_the_start() -> Result<()> {
+async fn job_whose_ttl_expired_while_no_controller_ran_is_deleted_at_the_start() -> Result<()> {
     let Some(mut scene) = scene("ttl-start").await? else { return Ok(()) };
     finished(&scene, "old", json!(3600)).await?;
     scene.condition("old", "Complete").await?;
@@ -80,7 +80,7 @@ async fn what_ended_while_nobody_worked_is_deleted_at_the_start() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_the_built_in_controllers_it_is_left_to_them() -> Result<()> {
+async fn ttl_is_left_to_the_built_in_controllers_under_claim_managed_by() -> Result<()> {
     let scene = Scene::new("ttl-left").await?;
     if scene.cluster.control.is_none() {
         eprintln!("skipped: in a given cluster the built-in TTL controller may be on");

@@ -48,7 +48,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn finalizers_are_removed_once_the_controller_is_gone_and_a_namespace_ends() -> Result<()> {
+async fn finalizers_are_removed_once_the_controller_has_stopped_and_the_namespace_terminates() -> Result<()> {
     let mut scene = Scene::with_flags("uninstalled", &ELECTION).await?;
     scene.create("deleted", json!({"parallelism": 2, "completions": 2})).await?;
     scene.create("unfinished", json!({})).await?;

@@ -220,7 +220,7 @@ mod tests {
                          pod/slow-aaaaa    1/1     Running     0          2s\n";
 
     #[test]
-    fn kubectls_table_is_read_by_its_columns() {
+    fn table_of_kubectl_is_parsed_by_its_columns() {
         assert_eq!(state(TABLE, "hello").as_deref(), Some("Complete 1/1"));
         assert_eq!(state(TABLE, "slow").as_deref(), Some("Suspended 2/4"));
         assert_eq!(state(TABLE, "hell"), None);

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dockerfile_says_the_same() {
+    fn configuration_equals_that_of_the_dockerfile() {
         let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
         let last = dockerfile.rsplit("FROM ").next().unwrap();
         let config = config();

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_drawn_over_the_one_before_and_cut_to_the_screen() {
+    fn text_replaces_the_previous_text_and_is_cut_to_the_screen() {
         assert_eq!(redraw("a\nb\n", 0, (80, 10)), ("a\nb\n".to_owned(), 2));
         assert_eq!(redraw("c\n", 2, (80, 10)), ("\x1b[2A\x1b[Jc\n".to_owned(), 1));
         assert_eq!(redraw("a\nbcd\ne", 1, (2, 2)), ("\x1b[1A\x1b[Jbc\ne\n".to_owned(), 2));

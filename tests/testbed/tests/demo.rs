@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use testbed::{Cluster, Nodes, Options};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_given_cluster_it_ends_well_and_removes_what_it_made() -> Result<()> {
+async fn demo_on_a_given_cluster_succeeds_and_removes_its_objects() -> Result<()> {
     let cluster = Cluster::start(&Options { nodes: Nodes::Auto, ..Options::default() }).await?;
     let testbed = Path::new(env!("CARGO_BIN_EXE_testbed"));
     let jobwright = testbed.parent().context("a folder")?.join("jobwright");

@@ -34,7 +34,7 @@ async fn until_gone(dir: &Path) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_run_at_once_and_leave_nothing() -> Result<()> {
+async fn two_concurrent_testbeds_leave_nothing_behind() -> Result<()> {
     let options = Options::default();
     let start = Instant::now();
     let (first, second) = tokio::join!(Cluster::start(&options), Cluster::start(&options));
@@ -54,7 +54,7 @@ async fn two_run_at_once_and_leave_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_it_takes_everything_with_it() -> Result<()> {
+async fn killed_testbed_takes_its_processes_with_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let told = dir.path().join("kubeconfig-is");
     let mut testbed = Command::new(env!("CARGO_BIN_EXE_testbed"))
