@@ -1,4 +1,5 @@
-//! Quotas, tampering, namespaces that go: an event says what is wrong, nothing is lost, other Jobs are unaffected.
+//! Quotas, tampered status, deleted namespaces and overlapping selectors: an event reports the problem, no count is
+//! lost, and other Jobs are unaffected.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
@@ -15,7 +16,7 @@ async fn quota_that_refuses_pods_is_reported_and_affects_no_other_job() -> Resul
     let quota =
         serde_json::from_value(json!({"metadata": {"name": "no-cpu"}, "spec": {"hard": {"requests.cpu": "1"}}}))?;
     quotas.create(&PostParams::default(), &quota).await?;
-    // Until the quota's usage is computed, the API server refuses everything; wait for the message that is meant.
+    // Until the usage of the quota is computed, the API server refuses every pod with another message.
     let greedy = json!({"template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "resources": {"requests": {"cpu": "4"}}}]}}});
     scene.create("greedy", json!({"parallelism": 5, "completions": 5, "template": greedy["template"]})).await?;
     scene.event("greedy", "FailedCreate", "exceeded quota: no-cpu").await?;
@@ -40,20 +41,20 @@ async fn manually_changed_status_is_corrected() -> Result<()> {
     scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
     let tampered = json!({"status": {
         "active": 77, "ready": 5, "terminating": 9, "startTime": null,
-        "uncountedTerminatedPods": {"succeeded": ["nobody"], "failed": ["no-one"]},
+        "uncountedTerminatedPods": {"succeeded": ["missing"], "failed": ["absent"]},
     }});
-    // startTime cannot be taken away; the API server itself refuses that.
+    // The API server refuses the removal of startTime.
     assert!(scene.jobs.patch_status("job", &Default::default(), &Patch::Merge(&tampered)).await.is_err());
     let tampered = json!({"status": {
         "active": 77, "ready": 5, "terminating": 9,
-        "uncountedTerminatedPods": {"succeeded": [], "failed": ["no-one"]},
+        "uncountedTerminatedPods": {"succeeded": [], "failed": ["absent"]},
     }});
     scene.jobs.patch_status("job", &Default::default(), &Patch::Merge(&tampered)).await?;
-    let right = |status: &k8s_openapi::api::batch::v1::JobStatus| {
+    let correct = |status: &k8s_openapi::api::batch::v1::JobStatus| {
         status.active == Some(2) && status.ready == Some(0) && status.terminating == Some(0) && status.failed == Some(1)
     };
-    // A listed pod that does not exist has, as far as can be told, lost its finalizer: it counts.
-    scene.job_until("job", "the right numbers", right).await?;
+    // A listed pod that does not exist counts, because the controller must assume that it has removed the finalizer.
+    scene.job_until("job", "the correct numbers", correct).await?;
     scene.kubelet.succeed(&pods[0]).await?;
     let _playing = scene.succeed_all();
     assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(3));

@@ -1,4 +1,4 @@
-//! Pods that fail: limits, back-off and deadlines.
+//! Failing and deleted pods: back-off limits, back-off, deadlines and replacement.
 
 use std::time::{Duration, Instant};
 
@@ -62,11 +62,12 @@ async fn each_failure_doubles_the_backoff_and_a_success_ends_it() -> Result<()> 
     let pod = scene.active("waits", 1).await?.remove(0);
     let mut failed_at = Instant::now();
     scene.kubelet.fail(&pod, 1).await?;
-    // Ends are kept to the second, so up to one second of each wait may have passed before it began.
+    // The status of a pod stores its end to the second, so the controller can count up to one second of waiting in
+    // advance.
     for (number, (least, most)) in [(1.0, 4.0), (3.0, 7.0)].into_iter().enumerate() {
         let next = scene.active("waits", 1).await?.remove(0);
         let waited = failed_at.elapsed().as_secs_f64();
-        assert!((least..most).contains(&waited), "wait {number} was {waited} s");
+        assert!((least..most).contains(&waited), "back-off {number} was {waited} s");
         failed_at = Instant::now();
         if number == 0 {
             scene.kubelet.fail(&next, 1).await?;
@@ -75,7 +76,7 @@ async fn each_failure_doubles_the_backoff_and_a_success_ends_it() -> Result<()> 
         }
     }
     scene.active("waits", 1).await?;
-    assert!(failed_at.elapsed() < Duration::from_secs(1), "after a success there is no wait");
+    assert!(failed_at.elapsed() < Duration::from_secs(1), "the pod after a success was delayed");
     Ok(())
 }
 
@@ -88,9 +89,11 @@ async fn a_job_past_its_deadline_fails() -> Result<()> {
     let status = scene.condition("late", "Failed").await?;
     assert_failed(&status, "DeadlineExceeded", "Job was active longer than specified deadline");
     assert_eq!((status.succeeded, status.failed), (Some(1), Some(2)));
-    let start = status.start_time.as_ref().context("start")?.0;
-    let failed =
-        condition(&status, "Failed").and_then(|failed| failed.last_transition_time.clone()).context("failed")?.0;
+    let start = status.start_time.as_ref().context("missing start")?.0;
+    let failed = condition(&status, "Failed")
+        .and_then(|failed| failed.last_transition_time.clone())
+        .context("missing failed")?
+        .0;
     assert!((2..5).contains(&(failed.as_second() - start.as_second())));
     scene.nothing_tracked().await
 }
@@ -125,7 +128,7 @@ async fn terminating_pod_is_replaced_only_after_it_has_ended_under_replacement_p
     let scene = Scene::new("replacement").await?;
     scene.create("job", json!({"podReplacementPolicy": "Failed"})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
-    // On a node, a pod that is deleted goes on until its kubelet says that it has ended.
+    // On a node, a deleted pod runs until its kubelet reports its end. Here, a finalizer keeps the pod.
     scene
         .pods
         .patch(
@@ -156,14 +159,14 @@ async fn pod_deleted_without_its_finalizer_is_replaced_after_a_delay() -> Result
     scene.create("job", json!({"completions": 2, "parallelism": 2})).await?;
     let pods = scene.active("job", 2).await?;
     for pod in &pods {
-        let unheld = json!({"metadata": {"finalizers": null}});
-        scene.pods.patch(pod, &Default::default(), &kube::api::Patch::Merge(unheld)).await?;
+        let untracked = json!({"metadata": {"finalizers": null}});
+        scene.pods.patch(pod, &Default::default(), &kube::api::Patch::Merge(untracked)).await?;
     }
-    let taken = Instant::now();
+    let deleted = Instant::now();
     scene.pods.delete_collection(&Default::default(), &Default::default()).await?;
     scene.active("job", 2).await?;
-    assert!(taken.elapsed() >= Duration::from_millis(900), "replaced after {:?}", taken.elapsed());
+    assert!(deleted.elapsed() >= Duration::from_millis(900), "replaced after {:?}", deleted.elapsed());
     let status = scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
-    assert_eq!(status.failed, None, "nobody saw it fail");
+    assert_eq!(status.failed, None, "a pod that disappeared without a final phase does not count as failed");
     Ok(())
 }
