@@ -1,4 +1,4 @@
-//! What a user does to Jobs whose pods really run.
+//! Actions of a user on Jobs whose pods run on a real node: suspend, resume, scale and delete.
 
 use anyhow::Result;
 use kube::ResourceExt;
@@ -7,7 +7,7 @@ use testbed::Kubectl;
 use crate::harness::*;
 use crate::{kubectl, scene};
 
-/// A Job of pods that run until they are told to end, and then end at once with this exit code.
+/// Returns the manifest of a Job whose pods run until SIGTERM and then exit immediately with this exit code.
 fn endless(name: &str, parallelism: usize, exit_code: i32) -> String {
     format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  managedBy: jobwright.dev/controller\n  \
