@@ -85,7 +85,7 @@ impl Line {
         self.severed.store(true, Ordering::Relaxed);
     }
 
-    /// Holds back all responses until a time.
+    /// Delays all responses until a time.
     pub fn delay_responses(&self, until: Instant) {
         *self.delayed_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }

@@ -39,8 +39,8 @@ const MAX_BROKEN: usize = 3;
 const FOUND: &[u64] = &[624, 1960, 4524, 6485, 12443, 23812];
 
 /// Seeds that once showed a bug and are replayed with their features: a short Retry-After that ended a longer one, and
-/// a CronJob whose status could not be stored after it had started a Job, so that the next Job ran beside the Job that
-/// it should have replaced.
+/// a CronJob whose status could not be stored after it had started a Job, so that the next Job did not replace that
+/// Job but ran beside it.
 const FOUND_WITH_FEATURES: &[u64] = &[755, 1772];
 
 fn number(variable: &str, default: u64) -> u64 {
