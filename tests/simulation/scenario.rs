@@ -22,7 +22,7 @@ pub struct Scenario {
     /// Whether Jobwright's custom resources are installed.
     pub extended: bool,
     /// Whether pods change their phase within milliseconds.
-    pub hasty: bool,
+    pub fast_pods: bool,
     /// Actions with their times in milliseconds from the beginning of the history.
     pub actions: Vec<(u64, Action)>,
 }
@@ -139,7 +139,7 @@ impl Scenario {
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
         let failing = [0, 10, 40][random.usize(0..3)];
         let graceful = [25, 25, 95][random.usize(0..3)];
-        Self { seed, replicas, failing, graceful, faults, extended: false, hasty: false, actions }
+        Self { seed, replicas, failing, graceful, faults, extended: false, fast_pods: false, actions }
     }
 
     /// Returns whether no fault and no action can interrupt what a replica has begun.
