@@ -124,7 +124,7 @@ async fn queued_runs_start_one_after_another_and_their_history_outlives_their_jo
     create(&scene, "queue", spec).await?;
     set_last_time(&scene, "queue", minutes_ago(2)).await?;
     let first = jobs_are(&scene, 1).await?.remove(0).name_any();
-    scene.event("queue", "Waiting", "1 due, and 1 of at most 1 active").await?;
+    scene.event("queue", "Waiting", "1 due, 1 active, at most 1 allowed").await?;
     let pod = scene.active(&first, 1).await?.remove(0);
     scene.kubelet.fail(&pod, 3).await?;
     let second = until("the second Job", || async {
@@ -228,25 +228,25 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
     let cases = [
         (json!({"schedules": []}), "spec.schedules"),
         (json!({"schedules": ["* * * *"]}), "five fields (minute hour day-of-month month day-of-week)"),
-        (json!({"schedules": ["TZ=UTC * * * * *"]}), "write it in spec.timeZone"),
-        (json!({"timeZone": "Local"}), "spec.timeZone is an IANA name"),
+        (json!({"schedules": ["TZ=UTC * * * * *"]}), "set spec.timeZone instead"),
+        (json!({"timeZone": "Local"}), "spec.timeZone must be an IANA name"),
         (json!({"jitter": "soon"}), "spec.jitter"),
         (json!({"jitter": "48h"}), "of at most 24h"),
         (
             json!({"notBefore": "2027-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:00Z"}),
             "spec.notAfter must not be before spec.notBefore",
         ),
-        (json!({"maxCatchUp": 5}), "spec.maxCatchUp is for spec.catchUp: All"),
+        (json!({"maxCatchUp": 5}), "spec.maxCatchUp requires spec.catchUp: All"),
         (
             json!({"maxActive": 5, "concurrencyPolicy": "Forbid"}),
-            "spec.maxActive is for spec.concurrencyPolicy: Allow or Queue",
+            "spec.maxActive requires spec.concurrencyPolicy: Allow or Queue",
         ),
         (json!({"concurrencyPolicy": "Sometimes"}), "supported values: \"Allow\", \"Forbid\", \"Replace\", \"Queue\""),
         (json!({"dst": "Never"}), "spec.dst"),
         (json!({"exclude": [{"date": "Christmas"}]}), "spec.exclude[0].date"),
         (
             json!({"exclude": [{"date": "12-25", "from": "2026-12-24T00:00"}]}),
-            "an exclusion is either a date, or from and to",
+            "each entry of spec.exclude must have either date, or from and to",
         ),
         (json!({"historyLimit": 1000}), "spec.historyLimit"),
         (
@@ -281,7 +281,7 @@ async fn invalid_job_schedule_that_the_api_server_accepts_is_reported_by_an_even
     let scene = Scene::new("sched-event").await?;
     create(&scene, "zone", json!({"timeZone": "Mars/Olympus"})).await?;
     create(&scene, "minute", json!({"schedules": ["61 * * * *"]})).await?;
-    scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is no IANA zone").await?;
+    scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is not an IANA time zone").await?;
     scene.event("minute", "InvalidSchedule", "spec.schedules[0]: minute: \"61\" is not within 0 to 59").await?;
     create(&scene, "ahead", json!({})).await?;
     set_last_time(&scene, "ahead", minutes_ago(-100_000)).await?;
