@@ -1,10 +1,11 @@
-# The image: one static binary, no shell, no other file. `make image` makes the same one without a Docker engine.
+# The image contains one static binary: no shell and no other file. `make image` builds the same image without a Docker
+# engine.
 #
 #   docker build --build-arg JOBWRIGHT_COMMIT=$(git rev-parse --short=12 HEAD) --tag jobwright:0.1.0 .
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# What `jobwright version` tells; without it, unknown.
+# Commit that `jobwright version` prints. Without the argument, the commit is unknown.
 ARG JOBWRIGHT_COMMIT=unknown
 RUN deploy/image/build && mkdir /out && cp "$(deploy/image/build)" /out/jobwright
 

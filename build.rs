@@ -1,4 +1,5 @@
-//! Tells the binary which commit it is built from, where that is known.
+//! Sets `JOBWRIGHT_COMMIT` for the build, which `jobwright version` prints: the value of the environment, or else the
+//! commit of the Git work tree. Without both, the commit is unknown.
 
 use std::process::Command;
 

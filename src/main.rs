@@ -1,4 +1,4 @@
-//! The `jobwright` binary: arguments in, exit code out.
+//! The `jobwright` binary: runs the command line of the library and returns its exit code.
 
 use std::process::ExitCode;
 

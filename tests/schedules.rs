@@ -1,5 +1,5 @@
-//! Every schedule of `tests/schedules.jsonl` means what robfig/cron v3, which wrote the file, makes of it. Beside clock changes,
-//! the times of a JobSchedule and the missed time of a CronJob are those that a walk through all minutes finds.
+//! Schedules are interpreted like by robfig/cron v3, which wrote `tests/schedules.jsonl`. Around clock changes, the
+//! times of a JobSchedule and the missed time of a CronJob equal those that a search through all minutes finds.
 
 use std::collections::BTreeSet;
 
@@ -42,18 +42,18 @@ fn the_table_is_large_enough() -> Result<()> {
 }
 
 #[test]
-fn every_row_of_the_table_holds() -> Result<()> {
+fn every_row_of_the_table_matches_robfig_cron() -> Result<()> {
     let mut wrong = Vec::new();
     for row in rows()? {
         match Schedule::parse(&row.schedule) {
             Err(error) if !row.refused => wrong.push(format!("{:?} is refused: {error}", row.schedule)),
-            Ok(_) if row.refused => wrong.push(format!("{:?} is taken", row.schedule)),
+            Ok(_) if row.refused => wrong.push(format!("{:?} is accepted", row.schedule)),
             Err(_) => {}
             Ok(schedule) => {
-                let name = row.zone.as_deref().context("a zone")?;
+                let name = row.zone.as_deref().context("missing zone")?;
                 let zone = zones::zone(name).with_context(|| format!("zone {name}"))?;
-                let mut at = row.from.context("a time to start from")?;
-                // The library gives up after five years; the table then ends early.
+                let mut at = row.from.context("missing time to start from")?;
+                // The library ends its search after five years. The row then has fewer times.
                 let mut times = Vec::new();
                 for _ in 0..4 {
                     match schedule.next(at, &zone) {
@@ -63,7 +63,7 @@ fn every_row_of_the_table_holds() -> Result<()> {
                     times.push(at);
                 }
                 if times != row.next {
-                    wrong.push(format!("{row:?}\n  but ours {times:?}"));
+                    wrong.push(format!("{row:?}\n  Jobwright computes {times:?}"));
                 }
             }
         }
@@ -73,7 +73,7 @@ fn every_row_of_the_table_holds() -> Result<()> {
 }
 
 #[test]
-fn a_search_goes_on_past_a_day_that_clocks_skip() {
+fn search_continues_past_a_day_that_clocks_skip() {
     let apia = zones::zone("Pacific/Apia").unwrap();
     let next = |text: &str, after: &str| {
         Schedule::parse(text).unwrap().next(after.parse().unwrap(), &apia).map(|next| next.to_string())
@@ -83,7 +83,7 @@ fn a_search_goes_on_past_a_day_that_clocks_skip() {
     assert_eq!(next("0 12 30 12 *", "2011-12-29T12:00:00Z").as_deref(), Some("2012-12-29T22:00:00Z"));
 }
 
-/// One field: a star, values, ranges and steps, within bounds.
+/// Generates a field of a schedule from stars, values, ranges and steps within these bounds.
 fn field(min: u32, max: u32) -> impl Strategy<Value = String> {
     let value = move || min..=max;
     let entry = prop_oneof![
@@ -100,7 +100,7 @@ fn field(min: u32, max: u32) -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What the table shows for its rows: the next time is the first minute whose fields all match.
+    /// For random schedules, the next time is the first minute that matches all fields.
     #[test]
     fn the_next_time_is_the_first_minute_that_matches(
         fields in (field(0, 59), field(0, 23), field(1, 31), field(1, 12), field(0, 6)),
@@ -112,7 +112,7 @@ proptest! {
         let from = Timestamp::from_second(from).unwrap();
         let first = Timestamp::from_second(from.as_second().div_euclid(60) * 60 + 60).unwrap();
         let minutes = std::iter::successors(Some(first), |at| at.checked_add(SignedDuration::from_mins(1)).ok());
-        // A week is enough to look at by hand; what comes later must not come earlier.
+        // The search covers one week. If it finds no minute, the next time must not lie within this week.
         let found = minutes.take(7 * 24 * 60).find(|at| schedule.matches(TimeZone::UTC.to_datetime(*at)));
         let next = schedule.next(from, &TimeZone::UTC);
         match found {
@@ -122,7 +122,7 @@ proptest! {
     }
 }
 
-/// Zones whose clocks are moved by half an hour, by a day, by two hours, at midnight, or four times a year.
+/// Zones with unusual clock changes: by half an hour, two hours or a day, at midnight, or four times a year.
 const ZONES: &[&str] = &[
     "Africa/Cairo",
     "Africa/Casablanca",
@@ -145,7 +145,7 @@ const ZONES: &[&str] = &[
     "Pacific/Kwajalein",
 ];
 
-/// A zone, and a moment at which its clocks are moved.
+/// Generates a zone and the time of one of its clock changes.
 fn clock_change() -> impl Strategy<Value = (TimeZone, Timestamp)> {
     (prop::sample::select(ZONES), any::<prop::sample::Index>()).prop_map(|(name, index)| {
         let zone = zones::zone(name).unwrap();
@@ -157,7 +157,7 @@ fn clock_change() -> impl Strategy<Value = (TimeZone, Timestamp)> {
     })
 }
 
-/// A schedule that is due on most days.
+/// Generates a schedule that is due on most days.
 fn frequent() -> impl Strategy<Value = String> {
     let day = prop_oneof![4 => Just("*".to_owned()), 1 => field(1, 31)];
     let weekday = prop_oneof![4 => Just("*".to_owned()), 1 => field(0, 6)];
@@ -165,7 +165,7 @@ fn frequent() -> impl Strategy<Value = String> {
         .prop_map(|(minute, hour, day, weekday)| format!("{minute} {hour} {day} * {weekday}"))
 }
 
-/// All instants after `from` and not after `to` at which a schedule is due: each local minute is asked.
+/// Returns all instants after `from` and up to `to` at which a schedule is due, by a check of each local minute.
 fn walked(schedule: &Schedule, zone: &TimeZone, dst: Dst, from: Timestamp, to: Timestamp) -> BTreeSet<Timestamp> {
     let dst = if schedule.has_certain_hours() { dst } else { Dst::Skip };
     let far = SignedDuration::from_hours(27);
@@ -192,7 +192,7 @@ fn walked(schedule: &Schedule, zone: &TimeZone, dst: Dst, from: Timestamp, to: T
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Forwards and backwards, the times of a JobSchedule are those that a walk through all minutes finds.
+    /// Forwards and backwards, the times of a JobSchedule equal those of a search through all minutes.
     #[test]
     fn times_beside_clock_changes_are_those_of_a_walk_through_all_minutes(
         (zone, change) in clock_change(),
@@ -237,7 +237,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The next time is later than the time that was asked about, also where clocks repeat local times.
+    /// The next time is always later than the given time, even where clocks repeat local times.
     #[test]
     fn the_next_time_is_later_beside_every_clock_change(
         (zone, change) in clock_change(),
@@ -254,7 +254,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The missed time of a CronJob is the last one that a walk from time to time finds, however irregular they are.
+    /// The missed time of a CronJob is the last one that repeated calls of `next` find, even for irregular times.
     #[test]
     fn the_missed_time_is_the_last_one_of_a_walk_from_time_to_time(
         (zone, change) in clock_change(),

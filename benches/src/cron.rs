@@ -1,4 +1,4 @@
-//! Many CronJobs due in the same minute: how long after it their Jobs are there.
+//! Measurement of many CronJobs that are due in the same minute: the delay until their Jobs exist.
 
 use std::time::Duration;
 
@@ -18,10 +18,11 @@ use crate::report::{Figures, median, quantile};
 use crate::usage;
 use crate::work::{MAX_CONCURRENT, pod_template};
 
-/// They are made at least this long before the minute turns, and at most this long and a minute.
+/// Minimum time, in seconds, between the beginning of the creation of the CronJobs and the minute in which they are
+/// due.
 const AHEAD: i64 = 15;
 
-/// Has `count` CronJobs due at the next turn of the minute.
+/// Creates `count` CronJobs that are due at the next full minute, and measures the delay of their Jobs.
 pub async fn measure(environment: &Environment, process: &Process, count: usize) -> Result<Figures> {
     let into = Timestamp::now().as_second().rem_euclid(60);
     if into > 60 - AHEAD {
@@ -33,7 +34,7 @@ pub async fn measure(environment: &Environment, process: &Process, count: usize)
     let cron_job = |number| -> Result<CronJob> {
         Ok(serde_json::from_value(json!({
             "metadata": {"name": format!("cron-{number}")},
-            // What the Jobs do is not what is measured.
+            // The Jobs are suspended, because only their creation is measured.
             "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"suspend": true, "template": pod_template(NODE_NAME)}}},
         }))?)
     };
@@ -50,7 +51,7 @@ pub async fn measure(environment: &Environment, process: &Process, count: usize)
     let mut lags = std::collections::HashMap::new();
     while lags.len() < count {
         let event = tokio::time::timeout(Duration::from_secs(150), events.try_next()).await;
-        if let Some(Event::Apply(job) | Event::InitApply(job)) = event.context("no Job for too long")?? {
+        if let Some(Event::Apply(job) | Event::InitApply(job)) = event.context("no Job was created for 150 s")?? {
             let lag = Timestamp::now().duration_since(due).as_secs_f64();
             lags.entry(job.metadata.name.context("a name")?).or_insert(lag);
         }

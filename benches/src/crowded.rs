@@ -1,5 +1,5 @@
-//! A cluster with much in it: how long a start takes, what a controller has to remember, and what it does when there is
-//! nothing to do.
+//! Measurements in a cluster with many objects: duration of a start, memory of the controller, and its use of processor
+//! and requests without any work.
 
 use std::time::{Duration, Instant};
 
@@ -19,25 +19,25 @@ use crate::system::{System, wait};
 use crate::usage;
 use crate::work::{MAX_CONCURRENT, pod_template};
 
-/// A node that nobody plays the kubelet for: its pods stay as they are.
+/// Name of a node without a kubelet: its pods never change their phase.
 pub const STILL: &str = "still";
-/// How long a start may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Maximum duration of a start.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How much there is.
+/// Number of objects, and duration of the idle measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Jobs with four pods each that do not end.
+    /// Number of Jobs with four pods each that never finish.
     pub jobs: usize,
-    /// Jobs that are finished.
+    /// Number of finished Jobs.
     pub finished: usize,
-    /// Pods that are no Job's.
-    pub strangers: usize,
-    /// For how long nothing happens.
+    /// Number of pods without a Job.
+    pub unrelated: usize,
+    /// Duration of the idle measurement.
     pub idle: Duration,
 }
 
-/// Makes Jobs and pods that stay, and Jobs that are finished. Jobwright does the controller's part.
+/// Creates Jobs with pods that never finish, and finished Jobs. Jobwright is the controller during the creation.
 pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
     let nodes: Api<Node> = Api::all(environment.client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
@@ -52,7 +52,7 @@ pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
         jobs.push(job(format!("lasting-{number}"), 4, 4)?);
     }
     for number in 0..size.finished {
-        // Nothing to complete, so it is complete.
+        // A Job with zero completions completes immediately.
         jobs.push(job(format!("finished-{number}"), 0, 1)?);
     }
     create_all(&Api::namespaced(environment.client.clone(), &namespace), jobs).await?;
@@ -65,13 +65,13 @@ pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
         Ok(page.items.len() + rest >= wanted)
     })
     .await?;
-    // The last status writes: they are no part of a start.
+    // Wait for the last status writes, which must not be part of the measured start.
     tokio::time::sleep(Duration::from_secs(2)).await;
     settle(environment).await?;
     environment.end(process).await
 }
 
-/// Waits until the API server has done with what it was given: what is measured next is to find it idle.
+/// Waits until the API server is idle, so that earlier work does not affect the next measurement.
 async fn settle(environment: &Environment) -> Result<()> {
     let apiserver = environment.control()?.apiserver_id().await;
     for _ in 0..60 {
@@ -84,15 +84,16 @@ async fn settle(environment: &Environment) -> Result<()> {
     Ok(())
 }
 
-/// Makes pods that are no Job's.
-pub async fn add_strangers(environment: &Environment, count: usize) -> Result<()> {
-    let namespace = environment.cluster.namespace("strangers").await?;
+/// Creates pods without a Job.
+pub async fn add_unrelated_pods(environment: &Environment, count: usize) -> Result<()> {
+    let namespace = environment.cluster.namespace("unrelated").await?;
     let mut pod = pod_template(STILL);
-    pod["metadata"] = json!({"generateName": "stranger-", "labels": {"app": "web"}});
+    pod["metadata"] = json!({"generateName": "unrelated-", "labels": {"app": "web"}});
     let pod: Pod = serde_json::from_value(pod)?;
     create_all(&Api::namespaced(environment.client.clone(), &namespace), vec![pod; count]).await
 }
 
+/// Creates objects, at most [`MAX_CONCURRENT`] concurrently.
 pub async fn create_all<K>(api: &Api<K>, objects: Vec<K>) -> Result<()>
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
@@ -102,7 +103,7 @@ where
     Ok(creations.buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await?)
 }
 
-/// From the start of the process to the first pod of a Job that waits for it, and the memory it has then.
+/// Measures the time from the start of the process to the first pod of a waiting Job, and the memory after the start.
 pub async fn restart(environment: &mut Environment, system: System) -> Result<Figures> {
     let namespace = environment.cluster.namespace("restart").await?;
     let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
@@ -113,12 +114,12 @@ pub async fn restart(environment: &mut Environment, system: System) -> Result<Fi
     let pods: Api<Pod> = Api::namespaced(environment.client.clone(), &namespace);
     let begun = Instant::now();
     let mut process = environment.begin(system)?;
-    wait(&mut process, "the first pod", PATIENCE, async || {
+    wait(&mut process, "the first pod", START_TIMEOUT, async || {
         Ok(!pods.list(&ListParams::default().limit(1)).await?.items.is_empty())
     })
     .await?;
     let first = begun.elapsed().as_secs_f64();
-    // What it does after the start, such as looking at each Job once, is part of it.
+    // The first sync of each Job is part of the start.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let used = usage::of(process.id())?;
     environment.end(process).await?;
@@ -130,17 +131,17 @@ pub async fn restart(environment: &mut Environment, system: System) -> Result<Fi
     ]))
 }
 
-/// What a controller uses while nothing happens.
+/// Measures what a controller uses without any work.
 pub async fn idle(environment: &mut Environment, system: System, length: Duration) -> Result<Figures> {
     let process = environment.begin_warm(system).await?;
-    // Until what the start brought has been dealt with.
+    // Wait until the work of the start is done.
     tokio::time::sleep(Duration::from_secs(10)).await;
     let before = usage::of(process.id())?;
     let writes_before = job_requests(environment).await?;
     tokio::time::sleep(length).await;
     let after = usage::of(process.id())?;
     let requests = job_requests(environment).await? - writes_before;
-    environment.end(process).await.context("ending it")?;
+    environment.end(process).await.context("stopping the controller")?;
     Ok(Figures::from([
         ("cpu_percent", (after.cpu_s - before.cpu_s) / length.as_secs_f64() * 100.0),
         ("controller_rss_mib", after.now_mib),
@@ -148,7 +149,7 @@ pub async fn idle(environment: &mut Environment, system: System, length: Duratio
     ]))
 }
 
-/// All requests about Jobs, CronJobs and pods but watches, which are renewed now and then.
+/// Returns the number of requests for Jobs, CronJobs and pods so far, without watches, which are renewed periodically.
 async fn job_requests(environment: &Environment) -> Result<f64> {
     let requests = crate::requests::so_far(&environment.client).await?;
     Ok(crate::requests::of_controllers(&Default::default(), &requests).values().sum())

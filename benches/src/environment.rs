@@ -1,4 +1,4 @@
-//! A fresh control plane with simulated nodes, and one system at work on it.
+//! Environment of a measurement: a new control plane with simulated nodes, and one running system.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::system::{self, System};
 use crate::usage;
 use crate::work::{Outcome, Work};
 
-/// How long any piece of work may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Maximum duration of a piece of work.
+const WORK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A control plane with simulated nodes.
+/// Control plane with simulated nodes.
 pub struct Environment {
     pub cluster: Cluster,
     pub client: Client,
@@ -28,7 +28,7 @@ pub struct Environment {
     starts: usize,
 }
 
-/// What was used up to some moment.
+/// Resources used up to one moment.
 struct Mark {
     requests: Requests,
     controller_cpu: f64,
@@ -48,7 +48,7 @@ impl Environment {
     }
 
     pub fn control(&self) -> Result<&ControlPlane> {
-        self.cluster.control.as_ref().context("a cluster of our own has a control plane")
+        self.cluster.control.as_ref().context("the cluster has no control plane")
     }
 
     /// Starts a system.
@@ -58,7 +58,7 @@ impl Environment {
         system.start(self.control()?, &dir)
     }
 
-    /// Starts a system and waits until a first Job of it is complete.
+    /// Starts a system and waits until it has completed a first Job.
     pub async fn begin_warm(&mut self, system: System) -> Result<Process> {
         let mut process = self.begin(system)?;
         let first = Work::new("warm", 1, 1, 1, false);
@@ -84,17 +84,17 @@ impl Environment {
         })
     }
 
-    /// Has a piece of work done by a system that runs, and measures it.
+    /// Measures a piece of work that a running system does.
     pub async fn measure(&self, process: &Process, work: &Work) -> Result<Figures> {
         let namespace = self.cluster.namespace(work.name).await?;
         usage::reset_peak(process.id())?;
         let before = self.mark(process).await?;
-        let outcome = work.run(&self.client, &namespace, PATIENCE, &AtomicUsize::default()).await?;
-        // What follows the last status write belongs to it.
+        let outcome = work.run(&self.client, &namespace, WORK_TIMEOUT, &AtomicUsize::default()).await?;
+        // Requests that follow the last status write, such as events, belong to the measurement.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let mut figures = self.since(&before, process, work.pods()).await?;
         figures.extend(figures_of(&outcome, work.pods()));
-        // What is left stays: to remove it would be work during the next measurement.
+        // The objects are not deleted: the deletion would add work to the next measurement.
         Ok(figures)
     }
 
@@ -112,7 +112,7 @@ impl Environment {
             ("controller_cpu_s", after.controller_cpu - before.controller_cpu),
             ("controller_rss_mib", usage::of(process.id())?.peak_mib),
             ("apiserver_cpu_s", after.apiserver_cpu - before.apiserver_cpu),
-            // The bench itself creates the Jobs; for both systems alike.
+            // The requests include those with which the benchmark creates the Jobs, equally for both systems.
             ("requests_per_pod", (all - events) / pods),
             ("events_per_pod", events / pods),
         ]))

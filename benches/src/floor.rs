@@ -1,4 +1,4 @@
-//! The least it can take: a bare client that makes a Job controller's writes for so many pods, with nothing to decide.
+//! Lower bound: a bare client that sends the writes of a Job controller for a number of pods, without any decision.
 
 use std::time::Instant;
 
@@ -16,15 +16,17 @@ use crate::environment::Environment;
 use crate::report::Figures;
 use crate::work::pod_template;
 
-/// The finalizer of a Job's pods; taking it off is the second write of a pod's life.
+/// Tracking finalizer of a Job's pods. Its removal is the second write for a pod.
 const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
-/// Creates pods, waits until each has succeeded, and takes its finalizer off, so many requests at once.
-pub async fn measure(environment: &Environment, pods: usize, at_once: usize) -> Result<Figures> {
+/// Creates pods, waits until each has succeeded, and removes its finalizer, with at most `max_concurrent` creations and
+/// as many removals in flight.
+pub async fn measure(environment: &Environment, pods: usize, max_concurrent: usize) -> Result<Figures> {
     let namespace = environment.cluster.namespace("floor").await?;
     let api: Api<Pod> = Api::namespaced(environment.client.clone(), &namespace);
     let mut template = pod_template(NODE_NAME);
-    // Simulated nodes end pods of Jobs only, so these have a Job, which nobody works on.
+    // Simulated nodes finish only pods of Jobs. Therefore the pods have a Job, which is suspended and has no
+    // controller.
     let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
     let job = json!({"metadata": {"name": "floor"}, "spec": {"suspend": true, "template": template}});
     let job = jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
@@ -41,17 +43,17 @@ pub async fn measure(environment: &Environment, pods: usize, at_once: usize) -> 
         let (api, pod) = (creating.clone(), pod.clone());
         async move { api.create(&PostParams::default(), &pod).await.map(drop) }
     });
-    let creating = tokio::spawn(creations.buffer_unordered(at_once).try_collect::<()>());
+    let creating = tokio::spawn(creations.buffer_unordered(max_concurrent).try_collect::<()>());
     let (succeeded, released) = tokio::sync::mpsc::unbounded_channel::<String>();
     let releases = stream::unfold(released, |mut inbox| async move { inbox.recv().await.map(|name| (name, inbox)) });
     let releases = releases.map(|name| {
         let api = api.clone();
         async move {
-            let off = json!({"metadata": {"finalizers": null}});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(off)).await.map(drop)
+            let no_finalizers = json!({"metadata": {"finalizers": null}});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(no_finalizers)).await.map(drop)
         }
     });
-    let releasing = releases.buffer_unordered(at_once).take(pods).try_collect::<()>();
+    let releasing = releases.buffer_unordered(max_concurrent).take(pods).try_collect::<()>();
     let watching = async {
         loop {
             if let Some(Event::Apply(pod)) = events.try_next().await? {

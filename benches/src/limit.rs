@@ -1,5 +1,5 @@
-//! Many Jobs that wait for one JobLimit: what the controller uses while they are admitted one by one, and how soon Jobs in
-//! another namespace start meanwhile.
+//! Measurement of many Jobs that wait for one JobLimit: what the controller uses while it admits them one by one, and
+//! the delay of Jobs in another namespace in the meantime.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -25,23 +25,23 @@ use crate::system::wait;
 use crate::usage;
 use crate::work::pod_template;
 
-/// How many Jobs the limit admits concurrently.
+/// Number of Jobs that the limit admits concurrently.
 const ADMITTED: usize = 20;
-/// The time between two Jobs that end.
+/// Time between the ends of two Jobs.
 const BETWEEN_ENDS: Duration = Duration::from_millis(100);
-/// The time between two Jobs in the other namespace.
+/// Time between two Jobs in the other namespace.
 const BETWEEN_PROBES: Duration = Duration::from_millis(500);
 
-/// How much there is.
+/// Number of Jobs, and duration of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Jobs that wait.
+    /// Number of waiting Jobs.
     pub jobs: usize,
-    /// How long ten Jobs end each second.
+    /// Time for which ten Jobs finish each second.
     pub length: Duration,
 }
 
-/// Fills a namespace with waiting Jobs, and ends ten each second.
+/// Creates waiting Jobs in a namespace, finishes ten of them each second, and measures the controller.
 pub async fn measure(environment: &Environment, process: &mut Process, size: Size) -> Result<Figures> {
     let nodes: Api<Node> = Api::all(environment.client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
@@ -54,7 +54,7 @@ pub async fn measure(environment: &Environment, process: &mut Process, size: Siz
     let manifests =
         (0..size.jobs).map(|number| job(&format!("waits-{number:05}"), STILL)).collect::<Result<Vec<_>>>()?;
     create_all(&jobs, manifests).await?;
-    // The last one waits once it says so.
+    // All Jobs are waiting when the last one has the annotation.
     let last = format!("waits-{:05}", size.jobs - 1);
     wait(process, "all Jobs to wait", Duration::from_secs(120), async || {
         Ok(jobs.get(&last).await?.annotations().contains_key("jobwright.dev/waiting"))
@@ -67,17 +67,17 @@ pub async fn measure(environment: &Environment, process: &mut Process, size: Siz
     let (ended, meanwhile) = (ended?, meanwhile?);
     let after = usage::of(process.id())?;
     process.check()?;
-    // The same work where no limit is, to show what the limit adds.
+    // The same work in a namespace without a limit shows the cost of the limit.
     let unlimited = environment.cluster.namespace("unlimited").await?;
     settle(process).await?;
     let begun = usage::of(process.id())?.cpu_s;
-    let made = Api::namespaced(environment.client.clone(), &unlimited);
-    let (made, done, probed) = tokio::join!(
-        make_ten_a_second(&made, size.length),
+    let created = Api::namespaced(environment.client.clone(), &unlimited);
+    let (created, done, probed) = tokio::join!(
+        make_ten_a_second(&created, size.length),
         end_ten_a_second(environment, &unlimited, size.length),
         probes.run(size.length)
     );
-    made?;
+    created?;
     done?;
     probed?;
     let without = usage::of(process.id())?.cpu_s - begun;
@@ -102,7 +102,7 @@ async fn limit(environment: &Environment, namespace: &str) -> Result<()> {
         "metadata": {"name": "some"}, "spec": {"maxActiveJobs": ADMITTED},
     });
     limits.create(&PostParams::default(), &serde_json::from_value(limit)?).await?;
-    // The watch brings it within milliseconds.
+    // The controller observes the limit within milliseconds.
     tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(())
 }
@@ -111,7 +111,7 @@ fn job(name: &str, node: &str) -> Result<Job> {
     Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"template": pod_template(node)}}))?)
 }
 
-/// Waits until the controller has written what the last Jobs brought, such as events.
+/// Waits until the controller is idle, so that late writes for the last Jobs, such as events, are not measured.
 async fn settle(process: &Process) -> Result<()> {
     for _ in 0..120 {
         let before = usage::of(process.id())?.cpu_s;
@@ -123,7 +123,7 @@ async fn settle(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Makes ten Jobs each second.
+/// Creates ten Jobs each second.
 async fn make_ten_a_second(jobs: &Api<Job>, length: Duration) -> Result<()> {
     let begun = Instant::now();
     let mut tick = tokio::time::interval(BETWEEN_ENDS);
@@ -137,7 +137,7 @@ async fn make_ten_a_second(jobs: &Api<Job>, length: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Lets ten Jobs succeed each second. Returns how many.
+/// Makes the pods of ten Jobs succeed each second. Returns their number.
 async fn end_ten_a_second(environment: &Environment, namespace: &str, length: Duration) -> Result<usize> {
     let pods: Api<Pod> = Api::namespaced(environment.client.clone(), namespace);
     let kubelet = Kubelet::new(environment.client.clone(), namespace);
@@ -157,7 +157,7 @@ async fn end_ten_a_second(environment: &Environment, namespace: &str, length: Du
     Ok(ended)
 }
 
-/// The names of pods that have not ended, each as it is first seen.
+/// Returns the names of unfinished pods, each when it is first observed.
 fn new_pods(pods: Api<Pod>) -> BoxStream<'static, Result<String, watcher::Error>> {
     let mut seen = std::collections::HashSet::new();
     let events = watcher(pods, watcher::Config::default()).try_filter_map(|event| {
@@ -174,7 +174,7 @@ fn new_pods(pods: Api<Pod>) -> BoxStream<'static, Result<String, watcher::Error>
     new.boxed()
 }
 
-/// Jobs in a namespace without limits, made one after the other.
+/// Jobs in a namespace without limits, which are created one after the other.
 struct Probes {
     jobs: Api<Job>,
     pods: Api<Pod>,
@@ -187,7 +187,7 @@ impl Probes {
         Ok(Self { jobs: Api::namespaced(client, &namespace), pods: Api::namespaced(other, &namespace) })
     }
 
-    /// Returns how long each Job took from its creation to its first pod, in seconds.
+    /// Returns the time from the creation of each Job to its first pod, in seconds.
     async fn run(&self, length: Duration) -> Result<Vec<f64>> {
         let begun = Instant::now();
         let mut lags = Vec::new();

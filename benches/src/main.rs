@@ -1,8 +1,8 @@
-//! `make bench`: Jobwright and kube-controller-manager on the same work, on the same kind of control plane, in turn.
+//! Benchmark (`make bench`): Jobwright and kube-controller-manager do the same work on the same kind of control plane.
 //!
-//! Each system runs alone on a fresh control plane with simulated nodes; A B A B, so that what else happens on the machine
-//! happens to both. Figures are compared pair by pair. It writes `target/bench/report.json` and, with `--page`,
-//! `docs/results/performance.md` with its plots.
+//! Each system runs alone on a new control plane with simulated nodes. The systems alternate, so that other load on the
+//! machine affects both, and figures are compared pair by pair. The benchmark writes `target/bench/report.json` and,
+//! with `--page`, `docs/results/performance.md` with its plots.
 
 mod cron;
 mod crowded;
@@ -41,18 +41,19 @@ struct Arguments {
     /// Only Jobwright, to see what a change does
     #[arg(long)]
     ours: bool,
-    /// So many pairs of runs of the short work
+    /// Number of pairs of runs of the short work
     #[arg(long, default_value_t = 3)]
     pairs: usize,
     /// Write docs/results/performance.md and its plots
     #[arg(long)]
     page: bool,
-    /// Nothing but 50,000 Jobs at once and a Job of 100,000 indexes, by Jobwright alone: an hour on two cores
+    /// Only 50,000 Jobs that are created together and a Job of 100,000 indexes, by Jobwright alone: an hour on two
+    /// cores
     #[arg(long)]
     scale: bool,
 }
 
-/// The pieces of work that Jobs alone are.
+/// Returns the pieces of work that consist of Jobs only.
 fn short_work(quick: bool) -> Vec<Work> {
     let less = |full: usize, quick_: usize| if quick { quick_ } else { full };
     let (waves, burst) = (less(1000, 300), less(1000, 300));
@@ -65,7 +66,8 @@ fn short_work(quick: bool) -> Vec<Work> {
     ]
 }
 
-/// What the built-in controllers are asked to do with their limits as they come; more would take too long.
+/// Returns the pieces of work for the built-in controllers with their default limits, under which larger ones would
+/// take too long.
 fn work_as_shipped() -> Vec<Work> {
     vec![Work::new("burst-200", 1, 200, 200, true), Work::new("many-50", 50, 1, 1, false)]
 }
@@ -116,14 +118,14 @@ impl Bench {
         if self.arguments.quick { 1 } else { self.arguments.pairs }
     }
 
-    fn tell(name: &str, system: System, figures: &report::Figures) {
+    fn print(name: &str, system: System, figures: &report::Figures) {
         let text: Vec<String> =
             figures.iter().map(|(figure, value)| format!("{figure} {}", report::figure_text(*value))).collect();
         println!("{name:<9} {:<18} {}", system.name(), text.join(", "));
     }
 
     fn add(&mut self, name: &'static str, what: &str, system: System, figures: report::Figures) {
-        Self::tell(name, system, &figures);
+        Self::print(name, system, &figures);
         self.report.add(name, what, system, figures);
     }
 
@@ -139,7 +141,7 @@ impl Bench {
                 }
                 let mut environment = Environment::start().await?;
                 if floor && system == System::Jobwright {
-                    let what = format!("a bare client: {pods} pods created, their finalizers taken off");
+                    let what = format!("a bare client: {pods} pods created, their finalizers removed");
                     let figures = floor::measure(&environment, pods, 64).await?;
                     self.add("floor", &what, system, figures);
                 }
@@ -208,7 +210,7 @@ impl Bench {
         Ok(())
     }
 
-    /// A JobLimit, which the built-in controllers do not have.
+    /// Measures a JobLimit, with Jobwright alone, because the built-in controllers have no such limit.
     async fn limit(&mut self) -> Result<()> {
         if !self.wants("limit") {
             return Ok(());
@@ -237,9 +239,9 @@ impl Bench {
             return Ok(());
         }
         let size = if self.arguments.quick {
-            Size { jobs: 500, finished: 1000, strangers: 2000, idle: Duration::from_secs(15) }
+            Size { jobs: 500, finished: 1000, unrelated: 2000, idle: Duration::from_secs(15) }
         } else {
-            Size { jobs: 5000, finished: 10_000, strangers: 20_000, idle: Duration::from_secs(60) }
+            Size { jobs: 5000, finished: 10_000, unrelated: 20_000, idle: Duration::from_secs(60) }
         };
         let mut environment = Environment::start().await?;
         crowded::fill(&mut environment, size).await?;
@@ -260,8 +262,8 @@ impl Bench {
             }
         }
         if wanted[2] {
-            crowded::add_strangers(&environment, size.strangers).await?;
-            let what = format!("the same, and {} pods that are no Job's", size.strangers);
+            crowded::add_unrelated_pods(&environment, size.unrelated).await?;
+            let what = format!("the same, and {} pods without a Job", size.unrelated);
             for &system in self.systems() {
                 let figures = crowded::restart(&mut environment, system).await?;
                 self.add("crowd", &what, system, figures);
@@ -271,7 +273,7 @@ impl Bench {
     }
 }
 
-/// The machine in words.
+/// Returns a description of the machine.
 fn machine() -> Result<String> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu

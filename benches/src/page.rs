@@ -1,4 +1,4 @@
-//! `docs/results/performance.md` and its plots.
+//! Writer of `docs/results/performance.md` and `docs/results/scale.md` with their plots.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,10 +13,10 @@ use crate::system::System;
 use crate::work::Work;
 
 const PAIR: [System; 2] = [System::Jobwright, System::Builtin];
-/// Of the two things that a plot shows.
+/// Colours of the two series of a plot.
 const COLOURS: [RGBColor; 2] = [RGBColor(0xb7, 0x41, 0x0e), RGBColor(0x32, 0x6c, 0xe5)];
 
-/// Writes the page and its plots below `docs`, which is `docs/results`.
+/// Writes the page and its plots to the folder `docs`, which is `docs/results`.
 pub fn write(report: &Report, docs: &Path) -> Result<()> {
     let plots = [("wall_s", "seconds"), ("controller_cpu_s", "seconds of processor"), ("controller_rss_mib", "MiB")];
     for (figure, unit) in plots {
@@ -26,7 +26,7 @@ pub fn write(report: &Report, docs: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the page of the large work and its plots below `docs`.
+/// Writes the page of the large work and its plots to the folder `docs`.
 pub fn write_scale(report: &Report, series: &[(Work, Vec<Sample>)], docs: &Path) -> Result<()> {
     let mut text = String::from(
         "# Performance at scale\n\n\
@@ -55,7 +55,7 @@ pub fn write_scale(report: &Report, series: &[(Work, Vec<Sample>)], docs: &Path)
     Ok(())
 }
 
-/// Pods done in a second over time, and the memory of the controller.
+/// Plots the pods done per second and the memory of the controller over time.
 fn plot_samples(samples: &[Sample], path: &Path) -> Result<()> {
     let rates: Vec<(f64, f64)> = samples
         .windows(2)
@@ -129,17 +129,17 @@ fn text(report: &Report) -> Result<String> {
     Ok(text.trim_end().to_owned() + "\n")
 }
 
+/// Returns the median of values and, for more than one, their range in parentheses.
 fn spread(values: &[f64]) -> String {
     let Some(middle) = median(values) else { return "-".to_owned() };
     if values.len() < 2 {
         return figure_text(middle);
     }
-    let (least, most) =
-        (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(f64::MIN, f64::max));
-    format!("{} ({}–{})", figure_text(middle), figure_text(least), figure_text(most))
+    let (min, max) = (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(f64::MIN, f64::max));
+    format!("{} ({}–{})", figure_text(middle), figure_text(min), figure_text(max))
 }
 
-/// A pair of bars for each piece of work that has this figure for both.
+/// Plots a pair of bars for each piece of work that has this figure for both systems.
 fn plot(report: &Report, figure: &str, unit: &str, path: &Path) -> Result<()> {
     let rows: Vec<(&str, [f64; 2])> = report
         .work
@@ -152,14 +152,14 @@ fn plot(report: &Report, figure: &str, unit: &str, path: &Path) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let most = rows.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
+    let max = rows.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
     let root = SVGBackend::new(path, (760, 60 + 46 * u32::try_from(rows.len())?)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
         .margin(8)
         .x_label_area_size(34)
         .y_label_area_size(70)
-        .build_cartesian_2d(0.0..most * 1.12, 0.0..rows.len() as f64)?;
+        .build_cartesian_2d(0.0..max * 1.12, 0.0..rows.len() as f64)?;
     let name_of = |y: &f64| {
         let place = rows.len() as f64 - y;
         let middle = (place.fract() - 0.5).abs() < 0.01;

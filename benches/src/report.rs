@@ -1,4 +1,4 @@
-//! What was measured: gathered, compared pair by pair, and told as a table and as JSON.
+//! Figures of all measurements, their comparison pair by pair, and their output as a table and as JSON.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,28 @@ use serde_json::{Map, Value, json};
 
 use crate::system::System;
 
-/// The figures of one run of one piece of work by one system, by name.
+/// Figures of one run of one piece of work by one system, by name.
 pub type Figures = BTreeMap<&'static str, f64>;
 
-/// All figures of one piece of work, by system, one entry a run.
+/// All figures of one piece of work.
 #[derive(Clone, Debug, Default)]
 pub struct Runs {
-    /// What the work is, in words.
+    /// Description of the work.
     pub what: String,
-    /// The figures, in the order they were measured.
+    /// Figures by system, one entry for each run, in the order of measurement.
     pub by_system: BTreeMap<System, Vec<Figures>>,
 }
 
-/// All that was measured.
+/// All measurements.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// By name of the work, in the order of the bench.
+    /// Pieces of work with their names, in the order of the benchmark.
     pub work: Vec<(&'static str, Runs)>,
-    /// The machine, in words.
+    /// Description of the machine.
     pub machine: String,
 }
 
-/// The middle one; of an even number, the mean of the two in the middle.
+/// Returns the median; for an even number of values, the mean of the two middle ones. None if there are no values.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -39,7 +39,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-/// The value that so large a share of the others does not exceed.
+/// Returns the smallest value that at least the given share of all values does not exceed. None if there are no values.
 pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -48,13 +48,13 @@ pub fn quantile(values: &[f64], share: f64) -> Option<f64> {
 }
 
 impl Runs {
-    /// All values of one figure.
+    /// Returns all values of one figure.
     pub fn values(&self, system: System, figure: &str) -> Vec<f64> {
         let runs = self.by_system.get(&system).into_iter().flatten();
         runs.filter_map(|figures| figures.get(figure).copied()).collect()
     }
 
-    /// The names of the figures, of all systems.
+    /// Returns the names of the figures of all systems.
     pub fn figures(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.by_system.values().flatten().flat_map(|figures| figures.keys().copied()).collect();
         names.sort_unstable();
@@ -79,7 +79,7 @@ impl Report {
         self.work[place].1.by_system.entry(system).or_default().push(figures);
     }
 
-    /// As the tools of others read it.
+    /// Returns the report as JSON, for other tools.
     pub fn json(&self) -> Value {
         let mut workloads = Map::new();
         let mut floor = Value::Null;
@@ -112,7 +112,7 @@ impl Report {
         json!({"machine": self.machine, "workloads": workloads, "floor": floor})
     }
 
-    /// For people: a row a figure.
+    /// Returns the report as a text table with one row for each figure.
     pub fn table(&self) -> String {
         let mut text = format!(
             "{:<9} {:<24} {:>11} {:>11} {:>7}  {:>11} {:>7}\n",
@@ -135,7 +135,7 @@ impl Report {
     }
 }
 
-/// Three digits that tell.
+/// Returns a value with three significant digits.
 pub fn figure_text(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_and_the_tail() {
+    fn median_and_quantile_handle_odd_even_and_empty_lists() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_taken_pair_by_pair() {
+    fn ratio_is_the_median_of_the_ratios_of_pairs() {
         let mut report = Report::default();
         for (ours, theirs) in [(1.0, 2.0), (4.0, 4.0), (1.0, 4.0)] {
             report.add("chain", "", System::Jobwright, Figures::from([("wall_s", ours)]));

@@ -1,4 +1,4 @@
-//! What the API server was asked for, as it counts it.
+//! Requests to the API server, as counted by its metrics.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use kube::Client;
 /// Requests by verb and resource, such as `POST pods` and `PUT jobs/status`.
 pub type Requests = BTreeMap<String, f64>;
 
-/// All requests the API server has answered so far.
+/// Returns all requests that the API server has handled so far.
 pub async fn so_far(client: &Client) -> Result<Requests> {
     let text = client.request_text(http::Request::get("/metrics").body(Vec::new())?).await?;
     let mut requests = Requests::new();
@@ -24,7 +24,8 @@ pub async fn so_far(client: &Client) -> Result<Requests> {
     Ok(requests)
 }
 
-/// What came on top of `before`, of what a controller of Jobs asks for: not what simulated nodes write (`pods/status`).
+/// Returns the requests since `before` for the resources of Job controllers. Writes of the simulated nodes
+/// (`pods/status`) are excluded.
 pub fn of_controllers(before: &Requests, after: &Requests) -> Requests {
     let resources = ["pods", "jobs", "jobs/status", "cronjobs", "cronjobs/status", "events"];
     let mut made = Requests::new();

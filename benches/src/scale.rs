@@ -1,5 +1,5 @@
-//! Far more Jobs, and a far larger Job, than anything else here: whether what one costs stays the same from the first
-//! thousand to the last.
+//! Measurement of very many Jobs and of one very large Job: whether the cost of one pod stays the same from the first
+//! fifth of the work to the last.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,17 +12,17 @@ use crate::report::Figures;
 use crate::usage;
 use crate::work::Work;
 
-/// How often it is looked at how far things are.
-const EVERY: Duration = Duration::from_secs(5);
-/// How long it may take.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// Time between two samples.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Maximum duration of the work.
+const TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// How far things were at some moment.
+/// Progress and usage at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Since the beginning.
+    /// Time since the beginning, in seconds.
     pub seconds: f64,
-    /// Pods counted as succeeded so far.
+    /// Number of pods counted as succeeded so far.
     pub done: usize,
     /// Processor time of the controller so far, in seconds.
     pub cpu_s: f64,
@@ -30,13 +30,13 @@ pub struct Sample {
     pub mib: f64,
 }
 
-/// The pieces of work.
+/// Returns the pieces of work.
 pub fn work(quick: bool) -> [Work; 2] {
     let (jobs, indexes) = if quick { (2000, 5000) } else { (50_000, 100_000) };
     [Work::new("jobs", jobs, 1, 1, false), Work::new("indexes", 1, indexes, 1000, true)]
 }
 
-/// Has the work done and takes samples meanwhile.
+/// Measures a piece of work that a running system does, and takes samples in the meantime.
 pub async fn measure(environment: &Environment, process: &Process, work: &Work) -> Result<(Figures, Vec<Sample>)> {
     let namespace = environment.cluster.namespace(work.name).await?;
     usage::reset_peak(process.id())?;
@@ -53,12 +53,12 @@ pub async fn measure(environment: &Environment, process: &Process, work: &Work) 
         })
     };
     let mut samples = vec![sample()?];
-    let running = work.run(&environment.client, &namespace, PATIENCE, &done);
+    let running = work.run(&environment.client, &namespace, TIMEOUT, &done);
     let mut running = std::pin::pin!(running);
     let outcome = loop {
         tokio::select! {
             outcome = &mut running => break outcome?,
-            () = tokio::time::sleep(EVERY) => {
+            () = tokio::time::sleep(INTERVAL) => {
                 let now = sample()?;
                 println!("{:<9} {:>4.0} s: {} pods done, {:.0} MiB, {:.1} s of processor", work.name, now.seconds, now.done, now.mib, now.cpu_s);
                 samples.push(now);
@@ -86,7 +86,7 @@ pub async fn measure(environment: &Environment, process: &Process, work: &Work) 
     Ok((figures, samples))
 }
 
-/// The first sample that has so many pods done.
+/// Returns the first sample with at least this number of pods done, or else the last sample.
 fn reached(samples: &[Sample], done: usize) -> Sample {
     let last = samples[samples.len() - 1];
     samples.iter().copied().find(|sample| sample.done >= done).unwrap_or(last)
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_work_begins_and_ends_at_a_sample() {
+    fn number_of_pods_is_reached_at_the_first_sample_that_has_it() {
         let at = |seconds: f64, done| Sample { seconds, done, cpu_s: 0.0, mib: 0.0 };
         let samples = [at(0.0, 0), at(5.0, 40), at(10.0, 100)];
         assert_eq!(reached(&samples, 0).seconds, 0.0);

@@ -1,4 +1,4 @@
-//! The controllers that are compared, each in a process of its own on a control plane without them.
+//! The compared controllers, each in its own process, on a control plane without other Job controllers.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -9,30 +9,30 @@ use testbed::control_plane::ControlPlane;
 use testbed::process::Process;
 use testbed::{assets, image};
 
-/// Who does the work.
+/// Controller that does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum System {
     /// Jobwright, as the chart installs it with claim=all.
     Jobwright,
-    /// kube-controller-manager with nothing but the three controllers, its limits lifted.
+    /// kube-controller-manager with only the Job, CronJob and TTL controllers, and with its limits lifted.
     Builtin,
-    /// The same with its limits as they come.
+    /// The same with its default limits.
     BuiltinAsShipped,
 }
 
-/// Jobwright as it is released.
+/// Path of the Jobwright binary, built as for a release.
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
-/// Builds what is to be measured, where it is not up to date.
+/// Builds the Jobwright binary if it is not up to date.
 pub fn build() -> Result<()> {
     let binary = image::binary(image::RELEASE)?;
-    // Set once: the bench builds before it begins.
+    // The benchmark builds once, before the first measurement, so the cell is still empty.
     let _ = BINARY.set(binary);
     Ok(())
 }
 
 impl System {
-    /// Its name in the report.
+    /// Returns the name of the system in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Jobwright => "jobwright",
@@ -41,19 +41,19 @@ impl System {
         }
     }
 
-    /// Starts it; it may not work yet.
+    /// Starts the system. It may not be ready when this function returns.
     pub fn start(self, control: &ControlPlane, dir: &Path) -> Result<Process> {
         if self == Self::Jobwright {
             let args =
                 ["run".to_owned(), format!("--kubeconfig={}", control.kubeconfig.display()), "--claim=all".to_owned()];
-            return Process::start("jobwright", dir, BINARY.get().context("it is built first")?, &args);
+            return Process::start("jobwright", dir, BINARY.get().context("the binary has not been built")?, &args);
         }
         let mut args = vec![
             "--controllers=job-controller,cronjob-controller,ttl-after-finished-controller".to_owned(),
             format!("--kubeconfig={}", control.kubeconfig.display()),
             format!("--cert-dir={}", dir.join("certs").display()),
             "--secure-port=0".to_owned(),
-            // As in a cluster, and as Jobwright does.
+            // Leader election is on, as in a cluster and as in Jobwright.
             "--leader-elect=true".to_owned(),
             "--leader-elect-resource-name=bench".to_owned(),
         ];
@@ -70,7 +70,8 @@ impl System {
     }
 }
 
-/// Stops it so that its Lease is free: the built-in one does not let it go, so the next one would wait.
+/// Stops a system and deletes its Lease. The built-in controllers do not release their Lease, so the next process would
+/// have to wait.
 pub async fn stop(mut process: Process, kubectl: &testbed::Kubectl) -> Result<()> {
     process.stop(Duration::from_secs(20))?;
     let gone = ["--namespace=kube-system", "delete", "lease", "bench", "jobwright", "--ignore-not-found"];
@@ -78,18 +79,18 @@ pub async fn stop(mut process: Process, kubectl: &testbed::Kubectl) -> Result<()
     Ok(())
 }
 
-/// Waits until `done`, and fails when the process ends before or it takes too long.
+/// Waits until `done` returns true. Fails if the process exits or the timeout expires before.
 pub async fn wait(
     process: &mut Process,
     what: &str,
-    patience: Duration,
+    timeout: Duration,
     done: impl AsyncFn() -> Result<bool>,
 ) -> Result<()> {
     let begun = Instant::now();
     while !done().await? {
         process.check()?;
-        if begun.elapsed() > patience {
-            bail!("{what} took more than {} s; the log ends:\n{}", patience.as_secs(), process.log_tail(10));
+        if begun.elapsed() > timeout {
+            bail!("{what} took more than {} s; end of the log:\n{}", timeout.as_secs(), process.log_tail(10));
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,24 +1,24 @@
-//! What a process used, as the kernel counts it.
+//! Resource usage of a process, as counted by the kernel.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
-/// What a process has used so far.
+/// Resources that a process has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Processor time, in seconds.
     pub cpu_s: f64,
-    /// The most memory it had at once since [`reset_peak`], in MiB.
+    /// Maximum resident memory since [`reset_peak`], in MiB.
     pub peak_mib: f64,
-    /// The memory it has now, in MiB.
+    /// Current resident memory, in MiB.
     pub now_mib: f64,
 }
 
-/// What process `pid` has used so far.
+/// Returns the usage of the process `pid`.
 pub fn of(pid: u32) -> Result<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid}"))?;
-    // The second field is the program's name in parentheses, which may hold anything.
+    // The second field is the name of the program in parentheses, which can contain spaces and parentheses.
     let fields: Vec<&str> = stat.rsplit_once(')').context("a name")?.1.split_whitespace().collect();
     let ticks = |number: usize| -> Result<f64> { Ok(fields.get(number - 3).context("a field")?.parse()?) };
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -33,7 +33,7 @@ pub fn of(pid: u32) -> Result<Usage> {
     })
 }
 
-/// From now on, the peak is that of what follows.
+/// Resets the maximum of the resident memory of a process.
 pub fn reset_peak(pid: u32) -> Result<()> {
     Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
 }

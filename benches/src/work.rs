@@ -1,4 +1,4 @@
-//! The work: Jobs of several kinds, made and watched until all are complete.
+//! Pieces of work: Jobs of several kinds, which are created and watched until all are complete.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,45 +14,45 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use testbed::kwok::NODE_NAME;
 
-/// So many requests the bench itself makes at once.
+/// Maximum number of creations by the benchmark itself that are in flight.
 pub const MAX_CONCURRENT: usize = 50;
 
-/// Jobs of one kind.
+/// A piece of work: Jobs of one kind.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// Its name in the report.
+    /// Name in the report.
     pub name: &'static str,
-    /// What it is, in words.
+    /// Description in the report.
     pub what: String,
-    /// So many Jobs.
+    /// Number of Jobs.
     pub jobs: usize,
-    /// So many pods each.
+    /// Completions of each Job.
     pub completions: usize,
-    /// So many pods at once.
+    /// Parallelism of each Job.
     pub parallelism: usize,
-    /// Whether each pod has an index.
+    /// Whether the Jobs are Indexed.
     pub indexed: bool,
 }
 
-/// How it went.
+/// Durations of a piece of work.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// From the first request to the last Job complete, in seconds.
+    /// Time from the first request to the completion of the last Job, in seconds.
     pub wall_s: f64,
-    /// From the request for a Job to its first pod seen, in seconds.
+    /// Time from the creation request of each Job until its first pod is observed, in seconds.
     pub first_pod_s: Vec<f64>,
-    /// From a pod seen to have succeeded to its Job's next one seen, in seconds.
+    /// Time from observing that a pod has succeeded until the next pod of its Job is observed, in seconds.
     pub next_pod_s: Vec<f64>,
 }
 
 impl Work {
-    /// So many Jobs of so many pods each, so many at once.
+    /// Returns a piece of work of `jobs` Jobs with these completions and this parallelism.
     pub fn new(name: &'static str, jobs: usize, completions: usize, parallelism: usize, indexed: bool) -> Self {
         let what = format!("{jobs} Job(s), completions {completions}, parallelism {parallelism}");
         Self { name, what, jobs, completions, parallelism, indexed }
     }
 
-    /// So many pods in all.
+    /// Returns the total number of pods.
     pub fn pods(&self) -> usize {
         self.jobs * self.completions
     }
@@ -67,17 +67,18 @@ impl Work {
         Ok(serde_json::from_value(json!({"metadata": {"name": format!("{}-{number}", self.name)}, "spec": spec}))?)
     }
 
-    /// Makes the Jobs in this namespace and waits until all are complete; `done` says how many pods the Jobs count.
+    /// Creates the Jobs in a namespace and waits until all are complete. `done` is updated to the number of succeeded
+    /// pods that the statuses of the Jobs count.
     pub async fn run(
         &self,
         client: &Client,
         namespace: &str,
-        patience: Duration,
+        timeout: Duration,
         done: &AtomicUsize,
     ) -> Result<Outcome> {
         let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        // What is measured in pods is not watched: that would be work of the bench's own.
+        // The pods of large pieces of work are not watched, because the watch would add work for the API server.
         let watched = self.pods() <= 1000 && self.jobs * self.parallelism <= 500;
         let mut job_events = watcher(jobs.clone(), watcher::Config::default()).boxed();
         while !matches!(job_events.try_next().await?, Some(Event::InitDone)) {}
@@ -98,7 +99,7 @@ impl Work {
         let mut complete = HashSet::new();
         let mut counted: HashMap<String, usize> = HashMap::new();
         while complete.len() < self.jobs {
-            let left = patience.checked_sub(begun.elapsed());
+            let left = timeout.checked_sub(begun.elapsed());
             let Some(left) = left else {
                 bail!("{}: {} of {} Jobs are complete", self.name, complete.len(), self.jobs)
             };
@@ -125,7 +126,7 @@ impl Work {
     }
 }
 
-/// A pod on this node that needs no scheduler, no token and no work of admission's.
+/// Returns a pod template for a node that needs no scheduler, no service account token and no work of admission.
 pub fn pod_template(node: &str) -> Value {
     json!({"spec": {
         "restartPolicy": "Never",
@@ -135,7 +136,10 @@ pub fn pod_template(node: &str) -> Value {
     }})
 }
 
-/// Whether a Job is complete, with the right count; one that fails ends the bench.
+/// Returns whether a Job is complete.
+///
+/// # Errors
+/// Returns an error if the Job failed or counts the wrong number of pods, which ends the benchmark.
 fn is_complete(job: &Job, completions: usize) -> Result<bool> {
     let status = job.status.as_ref();
     let holds = |type_: &str| {
@@ -150,20 +154,21 @@ fn is_complete(job: &Job, completions: usize) -> Result<bool> {
     }
     let succeeded = status.and_then(|status| status.succeeded).unwrap_or_default();
     if usize::try_from(succeeded)? != completions {
-        bail!("Job {} counts {succeeded} of {completions}", job.name_any());
+        bail!("Job {} is complete but counts {succeeded} of {completions} pods", job.name_any());
     }
     Ok(true)
 }
 
-/// When what was first seen of pods.
+/// Times at which pods were first observed.
 #[derive(Default)]
 struct Seen {
-    /// The first pod of each Job.
+    /// Time of the first pod, by Job UID.
     first: HashMap<String, Instant>,
-    /// All pods, and whether they were seen to have succeeded.
+    /// Whether each pod has succeeded, by pod UID.
     pods: HashMap<String, bool>,
-    /// Of each Job, pods that succeeded and were not followed yet.
+    /// Times of succeeded pods without a successor, by Job UID.
     ended: HashMap<String, Vec<Instant>>,
+    /// Times from a succeeded pod to its successor, in seconds.
     gaps: Vec<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! What the subcommands that ask a cluster share: where they ask, how they read, and what a Job came to.
+//! Functions that the subcommands with a cluster share: connecting, reading objects, and finding how a Job ended.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::connect::{ClusterArguments, ConnectError};
 use crate::runtime::errors::message;
 
-/// The flags that say where to ask.
+/// The flags that select the cluster and the namespace.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NamespaceArguments {
     #[command(flatten)]
@@ -22,15 +22,15 @@ pub struct NamespaceArguments {
     namespace: Option<String>,
 }
 
-/// A cluster and a namespace of it.
+/// A client of a cluster, and the namespace that the flags select.
 pub struct ClusterContext {
-    /// A client of the cluster.
+    /// Client of the cluster.
     pub client: Client,
-    /// The namespace.
+    /// Namespace that the flags or the context select.
     pub namespace: String,
 }
 
-/// What starts Jobs, by its kind and name.
+/// Kind and name of an object that starts Jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScheduleRef {
     /// `cronjob/NAME`.
@@ -40,10 +40,10 @@ pub enum ScheduleRef {
 }
 
 impl ScheduleRef {
-    /// The object that a text names.
+    /// Parses `cronjob/NAME` or `jobschedule/NAME`; `cj` and `jsched` are accepted as short names.
     ///
     /// # Errors
-    /// It names none; the error says what would.
+    /// The text has another form. The error names the accepted forms.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).unwrap_or_default();
         match kind {
@@ -63,9 +63,9 @@ impl Display for ScheduleRef {
     }
 }
 
-/// Why there is no answer.
+/// Reason why an object cannot be read from the cluster.
 #[derive(Debug, Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ClusterReadError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -74,10 +74,10 @@ pub enum ClusterReadError {
 }
 
 impl NamespaceArguments {
-    /// Connects.
+    /// Connects to the cluster and determines the namespace.
     ///
     /// # Errors
-    /// There is no cluster, or it does not answer us.
+    /// No cluster is configured, or its API server does not answer or rejects the credentials.
     pub async fn open(&self) -> Result<ClusterContext, ConnectError> {
         let client = self.cluster.connect(None).await?;
         let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
@@ -86,7 +86,7 @@ impl NamespaceArguments {
 }
 
 impl ClusterContext {
-    /// The objects of one kind in this namespace.
+    /// Returns the API for the objects of one kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
@@ -94,7 +94,7 @@ impl ClusterContext {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// The error that `what` could not be read.
+    /// Returns a function that turns an error of a request into the error that `what` cannot be read.
     pub fn unreadable(&self, what: &str) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
         let (what, namespace) = (what.to_owned(), self.namespace.clone());
         move |error| ClusterReadError::Unreadable {
@@ -104,10 +104,10 @@ impl ClusterContext {
         }
     }
 
-    /// A Job and the pods it controls.
+    /// Returns a Job and the pods that the Job controls.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// The Job or the pods cannot be read.
     pub async fn job_and_pods(&self, name: &str) -> Result<(Job, Vec<Pod>), ClusterReadError> {
         let unreadable = self.unreadable(&format!("job/{name}"));
         let job = self.api::<Job>().get(name).await.map_err(&unreadable)?;
@@ -120,17 +120,17 @@ impl ClusterContext {
     }
 }
 
-/// The condition of this type, if it holds.
+/// Returns the condition of this type if its status is `True`.
 pub fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
     status.conditions.iter().flatten().find(|one| one.type_ == type_ && one.status == "True")
 }
 
-/// What says that a Job is over, and how it ended.
+/// Returns the condition that ends a Job: `Complete` or `Failed`. `None` if the Job is unfinished.
 pub fn end(status: &JobStatus) -> Option<&JobCondition> {
     condition(status, "Complete").or_else(|| condition(status, "Failed"))
 }
 
-/// The exit code; an error is told first.
+/// Returns the exit code of a command. An error is printed to standard error and gives exit code 1.
 pub fn exit_with<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("jobwright: {error}");
@@ -138,7 +138,7 @@ pub fn exit_with<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
     })
 }
 
-/// The exit code, after the text or the error is told.
+/// Prints the text to standard output, or the error to standard error, and returns the exit code.
 pub fn print_result<E: Display>(result: Result<String, E>) -> ExitCode {
     exit_with(result.map(|text| {
         print!("{text}");
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_are_told_from_schedules() {
+    fn object_reference_is_distinguished_from_a_schedule() {
         assert_eq!(ScheduleRef::parse("cj/nightly"), Ok(ScheduleRef::CronJob("nightly".to_owned())));
         assert_eq!(ScheduleRef::parse("jobschedule/spread"), Ok(ScheduleRef::JobSchedule("spread".to_owned())));
         assert!(ScheduleRef::parse("*/5 * * * *").is_err());

@@ -1,4 +1,4 @@
-//! Finding the cluster before anything begins: each way to fail is one sentence that says what to do.
+//! Finds and connects to the cluster. Each way to fail has an error of one sentence that names the fix.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -13,33 +13,33 @@ use crate::runtime::errors::message;
 use crate::runtime::requests::RequestMetrics;
 use crate::runtime::transport::{self, Source};
 
-/// How long an API server may take to answer at the start.
+/// Longest time to wait for the first answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why there is no cluster to work with.
+/// Reason why a command has no connection to a cluster.
 #[derive(Debug, Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ConnectError {
     #[error("cannot use the kubeconfig {}: {reason}; give --kubeconfig a readable kubeconfig file", .path.display())]
     Kubeconfig { path: PathBuf, reason: String },
     #[error("no cluster to work with: {reason}; give --kubeconfig a file, set KUBECONFIG, or run inside a cluster")]
     NoCluster { reason: String },
     #[error(
-        "cannot reach the API server at {server}: {reason}; check that it runs and that the kubeconfig names it rightly"
+        "cannot reach the API server at {server}: {reason}; check that it is running and that the kubeconfig has its address"
     )]
     Unreachable { server: String, reason: String },
     #[error(
-        "the API server at {server} does not know us: {reason}; check the credentials in the kubeconfig or the service account"
+        "the API server at {server} rejected the credentials: {reason}; check those in the kubeconfig or of the service account"
     )]
     Unauthorized { server: String, reason: String },
-    #[error("the connection to {server} would not be safe: {reason}")]
+    #[error("the connection to {server} is not secure: {reason}")]
     Unsafe { server: String, reason: &'static str },
 }
 
-/// The flags that say which cluster to work with.
+/// The flags that select the cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClusterArguments {
-    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, then the cluster we run in
+    /// Kubeconfig file; without it KUBECONFIG, ~/.kube/config, then the service account of the pod
     #[arg(long, env = "JOBWRIGHT_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig
@@ -48,11 +48,13 @@ pub struct ClusterArguments {
 }
 
 impl ClusterArguments {
-    /// Connects to the cluster that the flags, the environment or the pod we run in name. With `metrics`, requests are
-    /// counted there and none is repeated; without, as for a command, reads are repeated where the API server is busy.
+    /// Connects to the cluster that the flags, the environment or the service account of the pod name. With `metrics`,
+    /// as for the controller, requests are counted there and none is repeated. Without, as for a command, reads are
+    /// repeated while the API server is busy.
     ///
     /// # Errors
-    /// There is none, or it does not answer us; the error says what to do.
+    /// No cluster is configured, the connection would not be secure, or the API server does not answer or rejects the
+    /// credentials. The error names the fix.
     pub async fn connect(&self, metrics: Option<&RequestMetrics>) -> Result<Client, ConnectError> {
         let found = find(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
         connect(found, metrics).await
@@ -81,32 +83,33 @@ async fn connect(found: Found, metrics: Option<&RequestMetrics>) -> Result<Clien
     }
 }
 
-/// What somebody on the way to the API server could make use of.
+/// Returns why an attacker between this machine and the API server could read or change requests, if one could.
 fn danger(config: &Config) -> Option<&'static str> {
     if config.accept_invalid_certs {
         return Some(
-            "the kubeconfig says insecure-skip-tls-verify; take that out and name the cluster's certificate-authority",
+            "the kubeconfig sets insecure-skip-tls-verify; remove it and set the cluster's certificate-authority",
         );
     }
     let host = config.cluster_url.host().unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     let local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     let plain = config.cluster_url.scheme() == Some(&http::uri::Scheme::HTTP);
-    (plain && !local).then_some("http:// is only for a proxy on this machine; use the https:// address")
+    (plain && !local).then_some("http:// is accepted for a proxy on this machine only; use the https:// address")
 }
 
-/// The configuration of a cluster, and how to load it again.
+/// Configuration of a cluster, and the function that loads it again.
 struct Found {
     config: Config,
     source: Source,
 }
 
-/// Finds the cluster: the given kubeconfig, the default ones, or the cluster we run in.
+/// Finds the configuration: the given kubeconfig, the default ones, or the service account of the pod.
 async fn find(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Found, ConnectError> {
     let path = kubeconfig.map(Path::to_owned);
     match load(path.clone(), context.map(str::to_owned)).await {
         Ok((config, context)) => {
-            // The context of the start: a user may switch to another in the meantime.
+            // Reloading uses the context of the start: the user may have switched the kubeconfig to another cluster
+            // meanwhile.
             let source: Source = Arc::new(move || {
                 let (path, context) = (path.clone(), context.clone());
                 Box::pin(async move {
@@ -121,7 +124,7 @@ async fn find(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Found,
             if let Some(path) = path {
                 return Err(ConnectError::Kubeconfig { path, reason });
             }
-            // A context is only found in a kubeconfig, and inside a cluster there is none.
+            // Contexts exist in kubeconfig files only, so the service account of a pod cannot satisfy --context.
             if context.is_some() {
                 return Err(ConnectError::NoCluster { reason });
             }
@@ -133,7 +136,7 @@ async fn find(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Found,
     }
 }
 
-/// Loads a kubeconfig, with every file that it names, and the name of the context that is used.
+/// Loads a kubeconfig with every file that it names. Returns the configuration and the name of the context in use.
 async fn load(path: Option<PathBuf>, context: Option<String>) -> Result<(Config, Option<String>), KubeconfigError> {
     let file = match &path {
         Some(path) => Kubeconfig::read_from(path)?,
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_nobody_can_be_sure_of_is_refused() {
+    fn unverified_or_remote_http_server_is_refused() {
         let config = |url: &str| Config::new(url.parse().unwrap());
         for safe in ["https://api.example.com", "http://127.0.0.1:8001", "http://localhost:8001", "http://[::1]:8001"] {
             assert_eq!(danger(&config(safe)), None, "{safe}");

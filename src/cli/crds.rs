@@ -1,4 +1,5 @@
-//! `jobwright crds`: the manifests of our own resources, made from their types.
+//! `jobwright crds`: the manifests of the CustomResourceDefinitions JobSchedule and JobLimit, generated from their
+//! types.
 
 use std::process::ExitCode;
 
@@ -11,10 +12,11 @@ use super::cluster::print_result;
 use crate::job::limit::types::JobLimit;
 use crate::jobschedule::types::JobSchedule;
 
-/// The version before: still served, with the same fields, so that what is stored in it is read on.
+/// Deprecated version. It is still served, with the same fields, so that objects stored in this version remain
+/// readable.
 const BEFORE: &str = "v1alpha1";
 
-/// The resources, as the cluster is to have them.
+/// Returns the CustomResourceDefinitions as they are applied to a cluster.
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![with_version_before(JobSchedule::crd()), with_version_before(JobLimit::crd())]
 }
@@ -34,10 +36,10 @@ fn with_version_before(mut crd: CustomResourceDefinition) -> CustomResourceDefin
     crd
 }
 
-/// The manifests, as one YAML stream.
+/// Returns the manifests as one YAML stream.
 ///
 /// # Errors
-/// They cannot be written as YAML.
+/// A manifest cannot be serialised as YAML.
 pub fn text() -> Result<String, serde_saphyr::ser::Error> {
     let mut text = String::new();
     for crd in all() {
@@ -47,7 +49,7 @@ pub fn text() -> Result<String, serde_saphyr::ser::Error> {
     Ok(text)
 }
 
-/// Prints the manifests.
+/// Prints the manifests to standard output.
 pub fn main() -> ExitCode {
     print_result(text())
 }
@@ -57,15 +59,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifests_are_up_to_date() {
+    fn stored_manifests_equal_the_generated_ones() {
         let now = text().unwrap();
         let stored =
             [include_str!("../../crds/jobwright.yaml"), include_str!("../../deploy/chart/crds/jobwright.yaml")];
-        assert!(stored.iter().all(|stored| *stored == now), "crds/ is stale: make crds");
+        assert!(stored.iter().all(|stored| *stored == now), "the stored manifests are stale; run make crds");
     }
 
     #[test]
-    fn each_is_stored_in_its_newest_version_and_served_in_the_one_before() {
+    fn newest_version_is_stored_and_the_deprecated_one_is_served() {
         for crd in all() {
             let versions: Vec<_> =
                 crd.spec.versions.iter().map(|version| (&*version.name, version.served, version.storage)).collect();

@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand.
+//! The command line. Each subcommand has a module with its arguments and a function `main`.
 
 pub mod check;
 pub mod cluster;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// The name of the binary, or of a link to it, that kubectl finds as its plugin.
+/// Name of the binary, or of a link to the binary, under which kubectl finds it as a plugin.
 const PLUGIN: &str = "kubectl-jobwright";
 
 /// Runs Kubernetes Jobs.
@@ -33,19 +33,20 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the controller until it is told to stop
+    /// Run the controller until SIGTERM or SIGINT
     Run(Box<run::Arguments>),
-    /// Tell when a schedule or a CronJob is due next, in its zone and in UTC, and where clock changes get in its way
+    /// Print when a schedule, CronJob or JobSchedule is due next, in its zone and in UTC, and which clock changes
+    /// affect it
     Next(next::Arguments),
-    /// Tell in plain sentences what a Job, CronJob or JobSchedule is doing, or why it is not
+    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
     Timeline(timeline::Arguments),
-    /// Show Jobs under way, live, with progress, rates and when they may be done
+    /// Show unfinished Jobs live, with progress, rates and the estimated time left
     Top(top::Arguments),
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     Trigger(trigger::Arguments),
-    /// Tell what manifests of Jobs, CronJobs and JobSchedules say that is likely to be regretted
+    /// Find likely mistakes in manifests of Jobs, CronJobs and JobSchedules
     Check(check::Arguments),
     /// Check whether Jobwright can be uninstalled without pods that hang in deletion afterwards
     UninstallCheck(uninstall::check::Arguments),
@@ -53,11 +54,11 @@ enum Command {
     RemoveFinalizers(uninstall::remove::Arguments),
     /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
     Crds,
-    /// Tell the version, the commit, the Kubernetes API it was built for, and the time zone data in use
+    /// Print the version, the commit, the Kubernetes API version, and the version of the time zone data in use
     Version,
     /// Print the completions for a shell, to be sourced by it
     Completions {
-        /// Which shell
+        /// Shell to print completions for
         shell: clap_complete::Shell,
     },
     /// Print the man page
@@ -94,13 +95,14 @@ pub fn main() -> ExitCode {
         }
         Command::Man => match clap_mangen::Man::new(command).render(&mut std::io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
-            // Whoever reads it has gone away.
+            // The reader of standard output has closed it.
             Err(_) => ExitCode::FAILURE,
         },
     }
 }
 
-/// The command line under the name it was called by: its own, or as a plugin of kubectl.
+/// Returns the parser of the command line. Help texts show the name under which the binary was called: its own, or that
+/// of a kubectl plugin.
 fn command(program: Option<&OsString>) -> clap::Command {
     let name = program.and_then(|program| Path::new(program).file_stem()).unwrap_or_default();
     let command = Arguments::command();
@@ -112,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound_under_both_names() {
+    fn command_line_is_valid_under_both_names() {
         command(None).debug_assert();
         let mut plugin = command(Some(&OsString::from("/usr/local/bin/kubectl-jobwright")));
         plugin.build();

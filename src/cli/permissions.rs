@@ -1,4 +1,4 @@
-//! What a run needs to be allowed to do, and asking the API server whether it is.
+//! The permissions that `jobwright run` needs, and the check of these permissions by the API server.
 
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -8,12 +8,12 @@ use thiserror::Error;
 
 use crate::runtime::errors::message;
 
-/// Permissions are missing.
+/// Error that permissions are missing, with all of them.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("missing permissions: {}; grant them by RBAC to the user or service account that jobwright runs as", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
 pub struct Forbidden(Vec<Missing>);
 
-/// What is missing on one resource.
+/// Missing verbs on one resource.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{} {resource} {scope}", .verbs.join(", "))]
 struct Missing {
@@ -22,27 +22,28 @@ struct Missing {
     verbs: Vec<&'static str>,
 }
 
-/// Rights that are asked for together.
+/// Permissions that are checked in the same scope.
 #[derive(Clone, Debug)]
 pub struct PermissionCheck {
-    /// In this namespace; in all if none.
+    /// Namespace of the check. `None` stands for all namespaces.
     pub namespace: Option<String>,
-    /// On the object of this name; on all if none.
+    /// Name of the only object that the permissions concern. `None` stands for all objects.
     pub name: Option<String>,
-    /// Which.
+    /// Permissions to check.
     pub permissions: Vec<Permission>,
 }
 
-/// A right that the controller needs: group, resource (with subresource), verb.
+/// A permission: API group, resource (with subresource after a slash), and verb.
 pub type Permission = (&'static str, &'static str, &'static str);
 
-/// What the Job controller does.
+/// Permissions of the Job controller.
 pub const JOB: &[Permission] = &[
     ("batch", "jobs", "get"),
     ("batch", "jobs", "list"),
     ("batch", "jobs", "watch"),
     ("batch", "jobs/status", "patch"),
-    // Where the admission plugin OwnerReferencesPermissionEnforcement is on, a pod that blocks its owner's deletion needs it.
+    // The admission plugin OwnerReferencesPermissionEnforcement requires this permission to create a pod whose owner
+    // reference has blockOwnerDeletion.
     ("batch", "jobs/finalizers", "update"),
     ("", "pods", "get"),
     ("", "pods", "list"),
@@ -54,7 +55,7 @@ pub const JOB: &[Permission] = &[
     ("", "events", "patch"),
 ];
 
-/// What the CronJob controller does.
+/// Permissions of the CronJob controller.
 pub const CRON_JOB: &[Permission] = &[
     ("batch", "cronjobs", "get"),
     ("batch", "cronjobs", "list"),
@@ -70,7 +71,7 @@ pub const CRON_JOB: &[Permission] = &[
     ("", "events", "patch"),
 ];
 
-/// What the TTL controller does.
+/// Permissions of the TTL controller.
 pub const TTL: &[Permission] = &[
     ("batch", "jobs", "get"),
     ("batch", "jobs", "list"),
@@ -80,7 +81,7 @@ pub const TTL: &[Permission] = &[
     ("", "events", "patch"),
 ];
 
-/// What the JobSchedule controller does.
+/// Permissions of the JobSchedule controller.
 pub const JOB_SCHEDULE: &[Permission] = &[
     ("jobwright.dev", "jobschedules", "get"),
     ("jobwright.dev", "jobschedules", "list"),
@@ -96,18 +97,18 @@ pub const JOB_SCHEDULE: &[Permission] = &[
     ("", "events", "patch"),
 ];
 
-/// What is read of the namespaces' defaults.
+/// Permissions to read the default TTLs in the annotations of namespaces.
 pub const NAMESPACES: &[Permission] =
     &[("", "namespaces", "get"), ("", "namespaces", "list"), ("", "namespaces", "watch")];
 
-/// What heeding JobLimits takes.
+/// Permissions to apply JobLimits.
 pub const JOB_LIMITS: &[Permission] =
     &[("jobwright.dev", "joblimits", "list"), ("jobwright.dev", "joblimits", "watch")];
 
-/// What keeping the last lines of a log takes.
+/// Permissions for `--log-tail`, which reads container logs.
 pub const LOGS: &[Permission] = &[("", "pods/log", "get")];
 
-/// What leader election does.
+/// Permissions of leader election, on the Lease.
 pub const LEASE: &[Permission] = &[
     ("coordination.k8s.io", "leases", "get"),
     ("coordination.k8s.io", "leases", "list"),
@@ -135,7 +136,8 @@ impl PermissionCheck {
                     subresource: subresource.map(str::to_owned),
                     verb: Some(verb.to_owned()),
                     namespace: self.namespace.clone(),
-                    // What does not exist yet has no name that a rule could be about.
+                    // RBAC cannot restrict `create` by name: the name of a new object is not known at authorization
+                    // time.
                     name: self.name.clone().filter(|_| verb != "create"),
                     ..ResourceAttributes::default()
                 }),
@@ -146,10 +148,11 @@ impl PermissionCheck {
     }
 }
 
-/// Asks the API server whether we may do what we are going to do.
+/// Checks the permissions with SelfSubjectAccessReviews, all concurrently. A permission that cannot be checked counts
+/// as granted.
 ///
 /// # Errors
-/// We may not; the error says what is missing.
+/// Permissions are missing. The error names all of them.
 pub async fn check(client: &Client, checks: &[PermissionCheck]) -> Result<(), Forbidden> {
     let reviews: Api<SelfSubjectAccessReview> = Api::all(client.clone());
     let questions =
@@ -162,8 +165,8 @@ pub async fn check(client: &Client, checks: &[PermissionCheck]) -> Result<(), Fo
             let allowed = match reviews.create(&params, &review).await {
                 Ok(review) => review.status.is_some_and(|status| status.allowed),
                 Err(error) => {
-                    // Who may not even ask may still be allowed to act.
-                    tracing::warn!(%resource, verb, error = %message(&error), "could not ask for a permission");
+                    // An account that is not allowed to create reviews may still have the permission itself.
+                    tracing::warn!(%resource, verb, error = %message(&error), "cannot check a permission");
                     true
                 }
             };

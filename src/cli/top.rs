@@ -1,4 +1,4 @@
-//! `jobwright top`: Jobs under way, live, with progress, rates and when they may be done.
+//! `jobwright top`: shows unfinished Jobs live, with progress, rates and the estimated time left.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
@@ -12,9 +12,9 @@ use kube::{Api, ResourceExt};
 
 use super::cluster::{ClusterReadError, NamespaceArguments, condition, end, exit_with};
 
-/// Rates are those of so long a time.
+/// Time over which rates are measured.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
-/// How wide a progress bar is.
+/// Width of a progress bar, in characters.
 const BAR: usize = 20;
 
 /// The flags of `jobwright top`.
@@ -36,7 +36,7 @@ pub struct Arguments {
     all_namespaces: bool,
 }
 
-/// Prints the table, again and again.
+/// Prints the table at each interval, or once.
 pub fn main(arguments: &Arguments) -> ExitCode {
     exit_with(run(arguments).map(|()| ExitCode::SUCCESS))
 }
@@ -54,10 +54,10 @@ async fn run(arguments: &Arguments) -> Result<(), ClusterReadError> {
         rates.take(&list.items, now);
         let shown = list.items.iter().filter(|job| arguments.all || !is_over(job));
         let rows: Vec<Row> = shown.map(|job| Row::of(job, rates.of(job), now)).collect();
-        // On a terminal, the table before is wiped away.
+        // On a terminal, each table replaces the previous one.
         let wipe = if live { "\u{1b}[2J\u{1b}[H" } else { "" };
         print!("{wipe}{}", table(rows, arguments.all_namespaces));
-        // Whoever reads may have gone away.
+        // A flush fails when the reader of standard output has closed it.
         if std::io::stdout().flush().is_err() || !live {
             return Ok(());
         }
@@ -76,7 +76,8 @@ fn succeeded(job: &Job) -> i32 {
     job.status.as_ref().and_then(|status| status.succeeded).unwrap_or_default()
 }
 
-/// How many successes each Job had when.
+/// Numbers of succeeded pods with their times, by the UID of the Job. Samples older than [`WINDOW`] are
+/// dropped, except the last two.
 #[derive(Default)]
 struct Rates(BTreeMap<String, VecDeque<(Timestamp, i32)>>);
 
@@ -93,7 +94,8 @@ impl Rates {
         }
     }
 
-    /// Successes a second; where nothing was seen to happen yet, those since the Job's start.
+    /// Returns the number of successes per second within the window. Before the first success within the window, it is
+    /// the average since the start of the Job.
     fn of(&self, job: &Job) -> Option<f64> {
         let samples = self.0.get(&job.uid()?)?;
         let ((from, before), (to, now)) = (*samples.front()?, *samples.back()?);
@@ -107,7 +109,7 @@ impl Rates {
     }
 }
 
-/// A line of the table.
+/// Row of the table: one Job.
 #[derive(Debug, PartialEq)]
 struct Row {
     namespace: String,
@@ -162,7 +164,7 @@ impl Row {
     }
 }
 
-/// The table; Jobs with most left to do come first.
+/// Returns the table. Running Jobs come first; within both groups, rows are sorted by namespace and name.
 fn table(mut rows: Vec<Row>, namespaces: bool) -> String {
     rows.sort_by(|one, other| {
         let key = |row: &Row| (row.state != "running", row.namespace.clone(), row.name.clone());
@@ -207,7 +209,7 @@ fn bar(share: f64) -> String {
     format!("{}{} {:>3.0}%", "█".repeat(full), "░".repeat(BAR - full), share * 100.0)
 }
 
-/// By the second, minute or hour, whichever gives a number to read.
+/// Formats a rate per second, minute or hour: the first of these units in which the rate is at least 1.
 fn rate_text(rate: f64) -> String {
     let units = [(1.0, "s"), (60.0, "min"), (3600.0, "h")];
     let (by, unit) = units.into_iter().find(|(by, _)| rate * by >= 1.0).unwrap_or(units[2]);
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_how_far_each_job_is_and_when_it_may_be_done() {
+    fn table_shows_progress_rate_and_time_left_of_each_job() {
         let status =
             |done: i32| json!({"startTime": "2026-01-01T00:00:00Z", "succeeded": done, "active": 2, "failed": 1});
         let mut rates = Rates::default();
@@ -267,12 +269,12 @@ queue  -                          3      1       2       1.6/min  -     1m50s  r
 held   ░░░░░░░░░░░░░░░░░░░░   0%  0/4    0       0       -        -     1m50s  suspended
 "
         );
-        assert!(tables[0].contains("30.0/min  1m00s"), "the rate since the start: {}", tables[0]);
+        assert!(tables[0].contains("30.0/min  1m00s"), "the first rate is the average since the start: {}", tables[0]);
         assert_eq!(table(Vec::new(), true).lines().last(), Some("no Jobs under way"));
     }
 
     #[test]
-    fn a_rate_is_that_of_the_last_minute() {
+    fn rate_is_measured_over_the_last_minute() {
         let mut rates = Rates::default();
         let with = |done: i32| [job("a", json!({"completions": 1000}), json!({"succeeded": done}))];
         for (second, done) in [(0, 0), (30, 300), (60, 300), (95, 370), (120, 420)] {

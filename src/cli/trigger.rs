@@ -1,4 +1,4 @@
-//! `jobwright trigger`: a CronJob's or JobSchedule's Job, now.
+//! `jobwright trigger`: starts a Job of a CronJob or JobSchedule now, independently of the schedule.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,13 +15,14 @@ use super::cluster::{ClusterReadError, NamespaceArguments, ScheduleRef, end, exi
 use crate::jobschedule::types::JobSchedule;
 use crate::runtime::errors::{is_ambiguous, message};
 
-/// The annotation that `kubectl create job --from` sets too.
+/// Annotation of the started Job, with its value. `kubectl create job --from` sets the same one.
 const INSTANTIATE_ANNOTATION: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
-/// The longest name of which there is room for what is added to it: pods of a Job get six characters more.
+/// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
+/// its pods get six further characters.
 const LONGEST_NAME: usize = 47;
-/// The characters that the API server takes for generated names.
+/// Characters that the API server uses for generated names.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// The exit code when the Job failed; 1 is for when there was no Job.
+/// Exit code when the followed Job failed. Errors of the command itself have exit code 1.
 const FAILED: u8 = 2;
 
 /// The flags of `jobwright trigger`.
@@ -40,7 +41,7 @@ pub struct Arguments {
     target: NamespaceArguments,
 }
 
-/// What a Job is made from.
+/// Parts of a CronJob or JobSchedule from which its Job is built.
 struct Template {
     owner: OwnerReference,
     annotations: BTreeMap<String, String>,
@@ -48,25 +49,25 @@ struct Template {
     spec: Option<JobSpec>,
 }
 
-/// Why there is no Job, or no more is known of it.
+/// Reason why no Job was started, or why the Job cannot be followed.
 #[derive(Debug, Error)]
 enum TriggerError {
     #[error(transparent)]
     Ask(#[from] ClusterReadError),
-    #[error("{subject} in namespace {namespace} started no Job: {reason}")]
+    #[error("cannot start a Job of {subject} in namespace {namespace}: {reason}")]
     Refused { subject: ScheduleRef, namespace: String, reason: String },
     #[error(
-        "the API server did not say whether it created job/{name} for {subject}: {reason}; \
+        "it is unknown whether the API server created job/{name} for {subject}: {reason}; \
          to find out, run: kubectl get job {name} --namespace {namespace}"
     )]
     Unknown { subject: ScheduleRef, namespace: String, name: String, reason: String },
-    #[error("job/{name} was deleted before it had ended")]
+    #[error("job/{name} was deleted before it finished")]
     Deleted { name: String },
-    #[error("job/{name} cannot be watched: {reason}; it goes on")]
+    #[error("cannot watch job/{name}: {reason}; the Job keeps running")]
     Unwatchable { name: String, reason: String },
 }
 
-/// Starts the Job and, if asked to, follows it.
+/// Starts the Job, and follows it with `--watch`.
 pub fn main(arguments: &Arguments) -> ExitCode {
     exit_with(run(arguments))
 }
@@ -136,7 +137,7 @@ fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
     })
 }
 
-/// The Job that would be started of a template, for no time of its schedule.
+/// Builds the Job of a template. The Job belongs to no time of the schedule.
 fn job_now(template: Template, name: Option<&str>) -> Job {
     let Template { owner, mut annotations, labels, spec } = template;
     let (key, value) = INSTANTIATE_ANNOTATION;
@@ -144,7 +145,8 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
     let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
     Job {
         metadata: ObjectMeta {
-            // Not left to the API server: where its answer is lost, the user has to know what to look for.
+            // The name is generated here and not by the API server: if the response is lost, the user has to know which
+            // name to search for.
             name: Some(name.map_or_else(|| format!("{prefix}-manual-{}", random_letters()), str::to_owned)),
             annotations: Some(annotations),
             labels,
@@ -156,12 +158,12 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
     }
 }
 
-/// Five of the characters that the API server takes for generated names.
+/// Returns five random characters, as in generated names of the API server.
 fn random_letters() -> String {
     std::iter::repeat_with(|| fastrand::choice(LETTERS)).flatten().take(5).map(|letter| char::from(*letter)).collect()
 }
 
-/// Tells of each change until the Job is over.
+/// Prints each change of the counters until the Job is finished. Returns the exit code.
 async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
     let name = job.name_any();
     let selection = watcher::Config::default().fields(&format!("metadata.name={name}"));
@@ -170,7 +172,7 @@ async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
     loop {
         let event = match changes.try_next().await {
             Ok(Some(event)) => event,
-            // It is begun again by itself, unless it is not allowed.
+            // The watcher restarts automatically after an error. Only a missing permission does not go away.
             Err(error) => {
                 let reason = error.to_string();
                 if reason.contains("orbidden") {
@@ -216,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_job_is_the_one_that_kubectl_would_make() {
+    fn job_equals_the_one_that_kubectl_creates() {
         let cron_job: CronJob = serde_json::from_value(json!({
             "metadata": {"name": "n".repeat(52), "uid": "u"},
             "spec": {"schedule": "* * * * *", "jobTemplate": {
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_schedule_makes_one_too() {
+    fn job_of_a_job_schedule_is_built_from_its_template() {
         let schedule: JobSchedule = serde_json::from_value(json!({
             "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "s", "uid": "u"},
             "spec": {"schedules": ["H * * * *"], "jobTemplate": {"spec": {"completions": 3, "template": {}}}},
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_starts_jobs_is_triggered() {
+    fn references_to_cron_jobs_and_job_schedules_only_are_accepted() {
         let named = |kind: fn(String) -> ScheduleRef| Ok(kind("a".to_owned()));
         assert_eq!(ScheduleRef::parse("cronjob/a"), named(ScheduleRef::CronJob));
         assert_eq!(ScheduleRef::parse("cj/a"), named(ScheduleRef::CronJob));

@@ -1,19 +1,20 @@
-//! `jobwright version`.
+//! `jobwright version`: what this binary was built from and for.
 
 use std::borrow::Cow;
 
 use crate::cronjob::zones;
 
-/// The Kubernetes API the types are of.
+/// Version of the Kubernetes API whose types this binary uses.
 const KUBERNETES_API: &str = "1.37";
 
-/// The version, the commit it was built from, the Kubernetes API it was built for, and the time zone data in use.
+/// Returns one line with the version, the commit, the Kubernetes API version, and the version of the time zone data in
+/// use.
 pub fn text() -> String {
     let [(_, version), (_, commit), (_, kubernetes), (_, zones)] = facts_by_name();
     format!("jobwright {version} (commit {commit}, Kubernetes API {kubernetes}, time zones {zones})")
 }
 
-/// The same, each under its name.
+/// Returns the same facts as [`text`], each with its name, as labels of the metric `jobwright_build_info`.
 pub fn facts() -> Vec<(&'static str, Cow<'static, str>)> {
     facts_by_name().into()
 }

@@ -1,32 +1,34 @@
-//! The local times that a schedule's fields match, on a calendar without a time zone: the first one from a time on, and the
-//! last one up to a time. Both are found from the fields' bits, month by month, and never minute by minute.
+//! Local times that match the fields of a schedule, on a calendar without a time zone.
+//!
+//! [`Bits::first`] and [`Bits::last`] find the first match at or after a time, and the last match at or before a time.
+//! Both search month by month with the bits of the fields, and never minute by minute.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 
-/// The bits of a schedule's fields; bit n stands for the value n.
+/// Fields of a schedule as bit sets: bit n is set if the field matches the value n.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bits {
-    /// Minutes of the hour.
+    /// Minutes of the hour, 0 to 59.
     pub minutes: u64,
-    /// Hours of the day.
+    /// Hours of the day, 0 to 23.
     pub hours: u64,
-    /// Days of the month.
+    /// Days of the month, 1 to 31.
     pub days: u64,
-    /// Months of the year.
+    /// Months of the year, 1 to 12.
     pub months: u64,
-    /// Days of the week, from Sunday.
+    /// Days of the week, 0 (Sunday) to 6.
     pub weekdays: u64,
-    /// A day has to match both the days of the month and the days of the week; otherwise one of them is enough.
+    /// Whether a day has to match both the days of the month and the days of the week. Otherwise one match is enough.
     pub both_days: bool,
 }
 
-/// A schedule that matches nothing within this many years matches nothing.
+/// Number of years that a search covers. A schedule without a match in this period never matches.
 const YEARS: i16 = 5;
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 impl Bits {
-    /// Returns the first matching local time that is not before `from`.
+    /// Returns the first matching local time at or after `from`, or none if the schedule never matches.
     pub fn first(&self, from: DateTime) -> Option<DateTime> {
         #[cfg(test)]
         searches::count();
@@ -57,7 +59,7 @@ impl Bits {
         None
     }
 
-    /// Returns the last matching local time that is not after `to`.
+    /// Returns the last matching local time at or before `to`, or none if the schedule never matches.
     pub fn last(&self, to: DateTime) -> Option<DateTime> {
         #[cfg(test)]
         searches::count();
@@ -106,7 +108,7 @@ impl Bits {
         Time::new(hour, minute, 0, 0).ok()
     }
 
-    /// Returns the matching days of this date's month.
+    /// Returns the matching days in the month of `date`.
     fn days_of_month(&self, date: Date) -> u64 {
         if self.months >> date.month() & 1 == 0 {
             return 0;
@@ -125,12 +127,12 @@ fn whole_minute(local: DateTime) -> Option<DateTime> {
     local.with().second(0).subsec_nanosecond(0).build().ok()
 }
 
-/// The bits from this one on.
+/// Returns a set of all bits from `bit` upwards.
 fn upwards(bit: i8) -> u64 {
     u64::MAX.checked_shl(bit.unsigned_abs().into()).unwrap_or(0)
 }
 
-/// The bits up to this one; none if it is negative.
+/// Returns a set of all bits up to and including `bit`, or an empty set if `bit` is negative.
 fn downwards(bit: i8) -> u64 {
     if bit < 0 { 0 } else { !upwards(bit + 1) }
 }
@@ -143,7 +145,7 @@ fn highest(bits: u64) -> Option<i8> {
     bits.checked_ilog2().and_then(|bit| i8::try_from(bit).ok())
 }
 
-/// The number of searches in this thread, for tests of what a search costs.
+/// Number of searches in this thread, for tests that bound the cost of a search.
 #[cfg(test)]
 pub(crate) mod searches {
     use std::cell::Cell;
@@ -156,7 +158,7 @@ pub(crate) mod searches {
         COUNT.set(COUNT.get() + 1);
     }
 
-    /// Runs this, and returns the number of its searches.
+    /// Calls `run` and returns its result and the number of searches that it made.
     pub(crate) fn of<T>(run: impl FnOnce() -> T) -> (T, u64) {
         let before = COUNT.get();
         let result = run();

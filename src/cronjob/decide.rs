@@ -1,7 +1,7 @@
-//! What to do next for a CronJob: pure functions.
+//! Decisions of the CronJob controller, as pure functions.
 //!
-//! A sync asks three times: which finished Jobs to drop ([`history`]), what its list of active Jobs should be
-//! ([`reconcile_active_list`]), and whether a Job is due ([`due`]).
+//! A sync calls three of them: [`history`] selects the finished Jobs to delete, [`reconcile_active_list`] computes the
+//! list of active Jobs, and [`due`] decides whether a Job is due.
 
 use std::sync::Arc;
 
@@ -16,20 +16,21 @@ use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::events::EventText;
 
-/// A look just at the time could come just before it, by another clock.
+/// Margin added to each wake-up, so that clock skew cannot make a sync run before the scheduled time.
 pub const WAKE_MARGIN: SignedDuration = SignedDuration::from_millis(100);
 
-/// The maximum difference of two clocks that is not reported.
+/// Maximum clock skew that is tolerated without an event.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
 
-/// The finished Jobs beyond what is to be kept, oldest first.
+/// Returns the finished Jobs that exceed the history limits, oldest first: `spec.successfulJobsHistoryLimit` for
+/// complete Jobs and `spec.failedJobsHistoryLimit` for failed Jobs.
 pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView>> {
     let spec = &cron_job.spec;
     let limits = [(COMPLETE, spec.successful_limit), (FAILED, spec.failed_limit)];
     let surplus = limits.into_iter().filter_map(|(condition, limit)| {
         let mut ended: Vec<_> =
             jobs.iter().filter(|job| job.status.true_condition(condition).is_some()).cloned().collect();
-        // One that never started is the newest.
+        // A Job that never started counts as the newest.
         ended.sort_by_key(|job| {
             let start = job.status.start_time;
             (start.is_none(), start, job.identity.name.clone())
@@ -40,20 +41,21 @@ pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView
     surplus.flatten().collect()
 }
 
-/// What the list of active Jobs says and should not, or does not and should.
+/// Differences between the list of active Jobs in the status and the Jobs of the CronJob.
 #[derive(Debug, Default)]
 pub struct ActiveListUpdate {
-    /// The status as it should be, as far as can be told without asking the API server.
+    /// Status to store, as far as it is known without a request to the API server.
     pub status: CronJobStatus,
-    /// What to tell.
+    /// Events to record.
     pub events: Vec<EventText>,
-    /// Unfinished Jobs of its own that are not in the list; perhaps the list is newer than we know.
+    /// Unfinished Jobs of the CronJob that are not in the list. The list on the API server may be newer than the cached
+    /// one.
     pub unexpected: Vec<Arc<JobView>>,
-    /// Entries of the list whose Jobs are not known; perhaps they are gone.
+    /// Entries of the list whose Jobs are not in the cache. These Jobs may have been deleted.
     pub missing: Vec<ActiveJob>,
 }
 
-/// Compares the list of active Jobs with a CronJob's Jobs.
+/// Compares the list of active Jobs in the status with the Jobs of the CronJob.
 pub fn reconcile_active_list(stored: &CronJobStatus, jobs: &[Arc<JobView>]) -> ActiveListUpdate {
     let mut update = ActiveListUpdate { status: stored.clone(), ..ActiveListUpdate::default() };
     for job in jobs {
@@ -79,20 +81,20 @@ pub fn reconcile_active_list(stored: &CronJobStatus, jobs: &[Arc<JobView>]) -> A
     update
 }
 
-/// Whether a Job is due.
+/// Result of [`due`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// What to tell.
+    /// Events to record.
     pub events: Vec<EventText>,
-    /// The time to start a Job for, if there is one.
+    /// Scheduled time for which to start a Job, if a Job is due.
     pub start: Option<Timestamp>,
-    /// The active Jobs are to go first.
+    /// Whether to delete the active Jobs before the start.
     pub replace: bool,
-    /// When to look again.
+    /// Time of the next sync; none if only a change of the object can make a Job due.
     pub wake: Option<Timestamp>,
 }
 
-/// Decides whether a Job is due, with this status.
+/// Decides whether a Job is due at `now`, given the status `status`.
 pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Due {
     let spec = &cron_job.spec;
     let only = |event| Due { events: vec![event], ..Due::default() };
@@ -166,8 +168,8 @@ pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Du
     due
 }
 
-/// Returns the Warning event of a CronJob, or another object with such a status, whose last schedule time is later than now.
-/// Until a time after it is due, no Job is started, as by the built-in controller.
+/// Returns a Warning event if `status.lastScheduleTime` is later than now. Like the built-in controller, this
+/// controller then starts no Job before the first scheduled time after `status.lastScheduleTime`.
 pub fn schedule_time_in_future(status: &CronJobStatus, now: Timestamp) -> Option<EventText> {
     let last = time_in_future(status.last_schedule, now)?;
     let message = format!(
@@ -177,7 +179,7 @@ pub fn schedule_time_in_future(status: &CronJobStatus, now: Timestamp) -> Option
     Some(EventText::warning(SCHEDULE_TIME_IN_FUTURE, message))
 }
 
-/// Returns this last schedule time if it is later than now by more than clocks differ.
+/// Returns `last` if it is later than now by more than the tolerated clock skew of one minute.
 pub fn time_in_future(last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     last.filter(|last| last.duration_since(now) > MAX_CLOCK_SKEW)
 }
@@ -190,7 +192,7 @@ fn decide_start(cron_job: &CronJobView, status: &CronJobStatus, scheduled: Times
         let time = scheduled.strftime("%a, %d %b %Y %H:%M:%S +0000");
         due.events.push(EventText::warning("MissSchedule", format!("Missed scheduled time to start a job: {time}")));
     } else if status.active.iter().any(|active| active.name == name) || status.last_schedule == Some(scheduled) {
-        // It is served already.
+        // A Job for this scheduled time exists already.
     } else if spec.concurrency_policy == ConcurrencyPolicy::Forbid && !status.active.is_empty() {
         let message = "Not starting job because prior execution is running and concurrency policy is Forbid";
         due.events.push(EventText::normal("JobAlreadyActive", message));
@@ -200,7 +202,8 @@ fn decide_start(cron_job: &CronJobView, status: &CronJobStatus, scheduled: Times
     }
 }
 
-/// The name of the Job for a time: it keeps two from being started for one.
+/// Returns the name of the Job for a scheduled time. The name is derived from the time, so that the API server rejects
+/// a second Job for the same time.
 pub fn job_name(cron_job: &CronJobView, scheduled: Timestamp) -> String {
     format!("{}-{}", cron_job.identity.name, scheduled.as_second().div_euclid(60))
 }
@@ -232,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_finished_jobs_beyond_the_limits_go() {
+    fn oldest_finished_jobs_beyond_the_limits_are_selected() {
         let good = |name: &str, start: &str| job(name, Some(COMPLETE), &format!("2026-01-05T{start}Z"));
         let bad = |name: &str, start: &str| job(name, Some(FAILED), &format!("2026-01-05T{start}Z"));
         let jobs = [
@@ -245,13 +248,13 @@ mod tests {
             job("active", None, "2026-01-05T00:00:00Z"),
         ];
         let mut cron_job = cron_job("0 * * * *");
-        assert_eq!(names(&history(&cron_job, &jobs)), ["g1", "b1"], "of equals the first by name");
+        assert_eq!(names(&history(&cron_job, &jobs)), ["g1", "b1"], "Jobs with equal start times are ordered by name");
         (cron_job.spec.successful_limit, cron_job.spec.failed_limit) = (Some(0), None);
         assert_eq!(names(&history(&cron_job, &jobs)), ["g1", "g2", "g3", "g4"]);
     }
 
     #[test]
-    fn the_active_list_follows_its_jobs() {
+    fn active_list_drops_finished_jobs_and_reports_missing_and_unexpected_ones() {
         let (done, lost, forgotten) = (
             job("done", Some(COMPLETE), "2026-01-05T10:00:00Z"),
             job("lost", None, "2026-01-05T10:00:00Z"),
@@ -267,11 +270,15 @@ mod tests {
         assert_eq!(update.status.last_successful, Some(at("10:00:00")));
         assert_eq!(update.missing.iter().map(|job| &*job.name).collect::<Vec<_>>(), ["lost"]);
         assert_eq!(names(&update.unexpected), ["forgotten"]);
-        assert_eq!(update.status.active.len(), 1, "a missing one is asked about first");
+        assert_eq!(
+            update.status.active.len(),
+            1,
+            "a missing Job stays in the list until the API server confirms its deletion"
+        );
     }
 
     #[test]
-    fn a_job_is_due_at_its_time_and_once() {
+    fn job_is_due_once_for_each_scheduled_time() {
         let mut cron_job = cron_job("30 * * * *");
         let early = decided(&cron_job, "10:29:59");
         assert_eq!((early.start, early.wake), (None, Some(at("10:30:00.1"))));
@@ -284,28 +291,32 @@ mod tests {
     }
 
     #[test]
-    fn of_several_missed_times_the_most_recent_is_served() {
+    fn most_recent_of_several_missed_times_is_started() {
         let cron_job = cron_job("*/10 * * * *");
         assert_eq!(decided(&cron_job, "10:59:00").start, Some(at("10:50:00")));
         let mut minutely = super::super::fixtures::cron_job("* * * * *");
         let late = decided(&minutely, "12:00:30");
         assert_eq!((late.start, reasons(&late)), (Some(at("12:00:00")), vec!["TooManyMissedTimes"]));
         minutely.spec.starting_deadline = Some(SignedDuration::from_secs(600));
-        assert_eq!(reasons(&decided(&minutely, "12:00:30")), [""; 0], "what is beyond the deadline is not missed");
+        assert_eq!(
+            reasons(&decided(&minutely, "12:00:30")),
+            [""; 0],
+            "times beyond the deadline do not count as missed"
+        );
     }
 
     #[test]
-    fn what_is_later_than_the_deadline_is_told_and_left() {
+    fn run_later_than_the_starting_deadline_is_skipped() {
         let mut cron_job = cron_job("0 * * * *");
         cron_job.spec.starting_deadline = Some(SignedDuration::from_secs(30));
         assert_eq!(decided(&cron_job, "11:00:20").start, Some(at("11:00:00")));
         let late = decided(&cron_job, "11:00:40");
         assert_eq!((late.start, late.wake), (None, Some(at("12:00:00.1"))));
-        assert_eq!(reasons(&late), [""; 0], "the time is out of sight already");
+        assert_eq!(reasons(&late), [""; 0], "times before the deadline are not searched");
     }
 
     #[test]
-    fn the_concurrency_policy_says_what_becomes_of_the_one_before() {
+    fn concurrency_policy_decides_whether_an_active_job_prevents_a_start() {
         let mut cron_job = cron_job("0 * * * *");
         cron_job.status.active = vec![ActiveJob::new(&job("before", None, "2026-01-05T10:00:00Z"))];
         let allowed = decided(&cron_job, "11:00:00");
@@ -319,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_due_is_told_once_and_waited_for_no_more() {
+    fn invalid_schedule_or_zone_records_an_event_and_schedules_no_sync() {
         let mut odd = cron_job("0 * * * *");
         odd.spec.time_zone = Some("Mars/Olympus".to_owned());
         let zone = decided(&odd, "12:00:00");
@@ -335,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_or_deleted_one_is_never_due() {
+    fn suspended_or_deleted_cron_job_is_never_due() {
         let mut suspended = cron_job("0 * * * *");
         suspended.spec.suspend = true;
         let mut deleted = cron_job("0 * * * *");
@@ -354,8 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn a_moved_schedule_starts_nothing_that_was_due_before_the_change() {
-        // Moved at 12:00 from 23:00 to 05:00, which has passed.
+    fn changed_schedule_starts_no_run_that_was_due_before_the_change() {
+        // Changed at 12:00 from 23:00 to 05:00. The time 05:00 of this day has passed.
         let moved = changed("0 5 * * *", Some("12:00:00"));
         for now in ["12:00:01", "18:30:00", "22:59:59", "23:00:05"] {
             let due = decided(&moved, now);
@@ -365,29 +376,33 @@ mod tests {
     }
 
     #[test]
-    fn a_time_between_the_change_and_its_observation_is_served() {
+    fn run_between_the_change_and_its_observation_is_started() {
         let moved = changed("*/30 * * * *", Some("12:10:00"));
         assert_eq!(decided(&moved, "12:29:00").start, None);
         assert_eq!(decided(&moved, "12:31:00").start, Some(at("12:30:00")));
         let unknown = changed("*/30 * * * *", None);
-        assert_eq!(decided(&unknown, "12:31:00").start, None, "the change is taken for as new as its observation");
+        assert_eq!(
+            decided(&unknown, "12:31:00").start,
+            None,
+            "without a field owner the time of the observation counts as the time of the change"
+        );
     }
 
     #[test]
-    fn a_time_that_passed_before_an_unrelated_change_is_still_served() {
+    fn missed_run_is_still_started_after_an_unrelated_change() {
         let mut touched = changed("0 23 * * *", Some("12:00:00"));
         touched.status.last_schedule = Some("2026-01-03T23:00:00Z".parse().unwrap());
         assert_eq!(decided(&touched, "12:00:01").start, Some("2026-01-04T23:00:00Z".parse().unwrap()));
     }
 
     #[test]
-    fn a_last_schedule_time_ahead_of_the_clock_is_reported() {
+    fn last_schedule_time_ahead_of_the_clock_is_reported() {
         let mut ahead = cron_job("0 * * * *");
         ahead.status.last_schedule = Some("2027-01-01T00:00:00Z".parse().unwrap());
         let due = decided(&ahead, "12:00:01");
         assert_eq!((due.start, reasons(&due)), (None, vec!["ScheduleTimeInFuture"]));
         assert_eq!(due.wake.map(|wake| wake.to_string()), Some("2027-01-01T01:00:00.1Z".to_owned()));
         ahead.status.last_schedule = Some(at("12:00:30"));
-        assert_eq!(reasons(&decided(&ahead, "12:00:01")), [""; 0], "clocks differ by so much");
+        assert_eq!(reasons(&decided(&ahead, "12:00:01")), [""; 0], "the difference is within the tolerated clock skew");
     }
 }

@@ -11,7 +11,7 @@ use crate::job::status::{Condition, JobStatus};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 
-/// A CronJob under test, created on 2026-01-05 at 10:00.
+/// Returns a CronJob with this schedule, created on 2026-01-05 at 10:00 UTC.
 pub fn cron_job(schedule: &str) -> CronJobView {
     let wire = json!({
         "metadata": {
@@ -30,7 +30,7 @@ pub fn cron_job(schedule: &str) -> CronJobView {
     CronJobView::parse(wire).unwrap()
 }
 
-/// A Job of it that has this condition, or none while it is active, and started then.
+/// Returns a Job of the CronJob that started at `started`. Without a condition the Job is active.
 pub fn job(name: &str, condition: Option<&str>, started: &str) -> Arc<JobView> {
     let wire = json!({
         "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "1"},

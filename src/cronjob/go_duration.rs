@@ -1,7 +1,9 @@
-//! Durations as Go writes them, such as `1h30m`: what `@every` takes.
+//! Durations in the syntax of Go, such as `1h30m`, for the schedule descriptor `@every`.
 
-/// Reads a duration into nanoseconds; none if it is not one. A sequence of numbers with units `h`, `m`, `s`, `ms`, `us`
-/// (or `µs`), `ns`; numbers may have a fraction; a sign may come first; a lone 0 needs no unit.
+/// Parses a duration and returns it in nanoseconds, or none if the text is not a duration.
+///
+/// A duration is a sequence of numbers with the units `h`, `m`, `s`, `ms`, `us` (or `µs`) and `ns`. The numbers may
+/// have a fraction. A sign may precede the sequence. The text `0` needs no unit.
 ///
 /// See <https://pkg.go.dev/time#ParseDuration>.
 pub fn parse(text: &str) -> Option<i64> {
@@ -40,7 +42,7 @@ pub fn parse(text: &str) -> Option<i64> {
         };
         let number = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i128>().ok() };
         total = total.checked_add(number(whole)?.checked_mul(nanos)?)?;
-        // Digits past the twentieth say nothing a nanosecond could hold.
+        // Digits after the twentieth are smaller than a nanosecond in every unit.
         let fraction = &fraction[..fraction.len().min(20)];
         total = total.checked_add(number(fraction)? * nanos / 10_i128.pow(fraction.len() as u32))?;
         rest = after;
@@ -57,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_go_reads_them() {
+    fn durations_are_parsed_as_in_go() {
         let cases = [
             ("1h30m", Some(5_400_000_000_000)),
             ("1.5s", Some(1_500_000_000)),

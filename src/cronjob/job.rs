@@ -1,4 +1,4 @@
-//! A Job from a CronJob's template.
+//! Jobs made from the template of a CronJob.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,19 +8,20 @@ use super::view::CronJobView;
 use super::{SCHEDULED_ANNOTATION, zones};
 use crate::job::{API_VERSION, KIND};
 
-/// What kind of object a Job is for.
+/// Kind of the object that owns the Job, for the owner reference.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnerKind {
-    /// Its API version.
+    /// API version of the kind, such as `batch/v1`.
     pub api_version: &'static str,
-    /// Its kind.
+    /// Name of the kind, such as `CronJob`.
     pub kind: &'static str,
 }
 
-/// The Job to create for a time, as the API server takes it. `variable` tells its containers the time.
+/// Returns the JSON of the Job to create for a scheduled time. `variable` is the name of the environment variable that
+/// holds the scheduled time in the containers of the Job.
 ///
 /// # Errors
-/// The template is not a JSON object; the API server stores no such CronJob.
+/// Returns an error if the template is not a JSON object. The API server stores no such CronJob.
 pub fn from_template(
     cron_job: &CronJobView,
     owner: OwnerKind,
@@ -58,7 +59,7 @@ pub fn from_template(
     serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}))
 }
 
-/// Sets an environment variable of all containers, unless they have it.
+/// Sets an environment variable in all containers that do not define a variable of this name.
 fn inject_env(job: &mut Value, variable: &str, value: &str) {
     for list in ["initContainers", "containers"] {
         let containers = job.pointer_mut(&format!("/template/spec/{list}")).and_then(Value::as_array_mut);
@@ -69,14 +70,14 @@ fn inject_env(job: &mut Value, variable: &str, value: &str) {
             }
             let Some(variables) = variables.as_array_mut() else { continue };
             if !variables.iter().any(|known| known["name"] == variable) {
-                // First, so that the others may refer to it.
+                // The variable comes first, so that the following variables can refer to it.
                 variables.insert(0, json!({"name": variable, "value": value}));
             }
         }
     }
 }
 
-/// The time in the CronJob's zone, which is UTC unless it names one.
+/// Formats a scheduled time in the time zone of the CronJob, or in UTC if the CronJob names no zone.
 pub fn stamp(cron_job: &CronJobView, scheduled: Timestamp) -> String {
     let zone = cron_job.spec.time_zone.as_deref().and_then(zones::zone).unwrap_or(TimeZone::UTC);
     let local = scheduled.to_zoned(zone);
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_told_the_time_unless_they_know_better() {
+    fn scheduled_time_is_injected_into_containers_that_do_not_define_the_variable() {
         let mut cron_job = cron_job("* * * * *");
         let containers =
             json!([{"name": "a"}, {"name": "b", "env": [{"name": "T", "value": "mine"}]}, {"name": "c", "env": null}]);
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_named_after_its_time_and_owned_by_its_cron_job() {
+    fn job_is_named_after_its_time_and_owned_by_its_cron_job() {
         let job = made(None);
         assert_eq!(
             job["metadata"],
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn its_time_is_written_in_the_zone() {
+    fn scheduled_time_is_written_in_the_zone_of_the_cron_job() {
         let stamp = |zone| made(Some(zone))["metadata"]["annotations"][SCHEDULED_ANNOTATION].clone();
         assert_eq!(stamp("Asia/Kolkata"), "2026-01-05T16:00:00+05:30");
         assert_eq!(stamp("Europe/London"), "2026-01-05T10:30:00Z");

@@ -1,38 +1,39 @@
-//! The times that have come since a CronJob last ran: the most recent one, in constant time however many there were.
+//! Scheduled times that passed since the last run of a CronJob. The most recent one is found in constant time,
+//! independent of the number of missed times.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::schedule::Schedule;
 
-/// More missed times than this are worth a warning.
+/// Maximum number of missed times without a Warning event.
 const MANY: usize = 100;
-/// The first distance from now within which the most recent time is searched.
+/// Distance from now within which the search for the most recent time begins.
 const NEAR: SignedDuration = SignedDuration::from_mins(2);
 
-/// What clock changes do to a schedule reaches so far.
+/// Maximum distance from a clock change at which the change affects the times of a schedule.
 const NEAR_CHANGE: SignedDuration = SignedDuration::from_hours(48);
 
-/// The times that have come and were not served.
+/// Scheduled times that passed without a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// None.
+    /// No time was missed.
     None,
-    /// Some.
+    /// At least one time was missed.
     Some {
-        /// The most recent one.
+        /// Most recent missed time.
         latest: Timestamp,
-        /// There were many.
+        /// Whether more than 100 times were missed.
         many: bool,
     },
-    /// The schedule's times do not make sense, such as the 31st of a month that has 30 days.
+    /// The schedule has no valid times, such as the 31st of a month that has 30 days.
     Invalid,
 }
 
-/// Returns the times after `earliest` and not after `now`.
+/// Returns the missed times: those after `earliest`, up to and including `now`.
 ///
-/// The most recent one is searched backwards from now. The built-in controller estimates it from the distance of the first two,
-/// and misses it where distances differ much.
+/// The search for the most recent time runs backwards from now. The built-in controller estimates the most recent time
+/// from the distance between the first two times, and misses it if the distances differ much.
 pub fn since(schedule: &Schedule, zone: &TimeZone, earliest: Timestamp, now: Timestamp) -> Missed {
     let Some(first) = schedule.next(earliest, zone) else { return Missed::Invalid };
     if now < first {
@@ -52,11 +53,12 @@ pub fn since(schedule: &Schedule, zone: &TimeZone, earliest: Timestamp, now: Tim
     Missed::Some { latest: latest(schedule, zone, first, now), many }
 }
 
-/// Returns the most recent time that is not after `now`; `first` is one of them.
+/// Returns the most recent time of the schedule at or before `now`. `first` is a time of the schedule at or before
+/// `now`.
 fn latest(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp) -> Timestamp {
     let found = halved(schedule, zone, first, now);
-    // Beside clock changes, what comes next may depend on where the search begins. There, all times are passed from one to the
-    // next, beginning with one that is out of reach of the change.
+    // Close to a clock change, the next time can depend on where the search begins. The code therefore steps through
+    // all times there, beginning with a time that the change does not affect.
     let before = found.checked_sub(NEAR_CHANGE).ok().filter(|before| *before > first);
     let base = before.map_or(first, |before| halved(schedule, zone, first, before));
     let until = found.checked_add(NEAR_CHANGE).map_or(now, |until| until.min(now));
@@ -67,11 +69,12 @@ fn latest(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp
     times.take_while(|time| *time <= now).last().unwrap_or(found)
 }
 
-/// Returns the most recent time that is not after `now`, as searches from any time find it; `first` is one of them.
+/// Returns the most recent time at or before `now` by bisection, which assumes that the next time does not depend on
+/// where the search begins. `first` is a time of the schedule at or before `now`.
 fn halved(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp) -> Timestamp {
     let next = |after: Timestamp| schedule.next(after, zone).filter(|time| *time <= now);
     let (mut latest, mut end, mut distance) = (first, now, NEAR);
-    // From how far back does one of them come next?
+    // Widens the distance until the next time after its begin is at or before `now`.
     while let Some(from) = now.checked_sub(distance).ok().filter(|from| *from > latest) {
         if let Some(time) = next(from) {
             latest = latest.max(time);
@@ -80,7 +83,8 @@ fn halved(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp
         end = from;
         distance = distance.saturating_mul(4);
     }
-    // None comes next from the end on. Halves the time between, with each found one as its new begin.
+    // No time up to `now` follows `end`. Each step halves the interval from `latest` to `end`; a time that is found is
+    // the new `latest`.
     while end.duration_since(latest) > SignedDuration::from_secs(1) {
         let middle = latest + end.duration_since(latest) / 2;
         match next(middle) {
@@ -91,9 +95,10 @@ fn halved(schedule: &Schedule, zone: &TimeZone, first: Timestamp, now: Timestamp
     latest
 }
 
-/// Returns the first time after `earliest` that is still to come.
+/// Returns the first time of the schedule that is after both `earliest` and `now`.
 pub fn upcoming(schedule: &Schedule, zone: &TimeZone, earliest: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    // Beside clock changes, what comes next may depend on where the search begins: it begins at a time of the schedule.
+    // Close to a clock change, the next time can depend on where the search begins. The search therefore begins at a
+    // time of the schedule.
     let from = match since(schedule, zone, earliest, now) {
         Missed::None => earliest,
         Missed::Some { latest, .. } => latest,
@@ -119,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_recent_time_is_found() {
+    fn most_recent_missed_time_is_found() {
         let from = "2026-01-05T10:30:00Z";
         let cases = [
             ("0 * * * *", "2026-01-05T10:59:59Z", Missed::None),
@@ -127,7 +132,7 @@ mod tests {
             ("0 * * * *", "2026-01-05T15:20:00Z", some("2026-01-05T15:00:00Z", false)),
             ("0 * * * *", "2026-01-15T15:20:00Z", some("2026-01-15T15:00:00Z", true)),
             ("30 6-16/4 * * 1-5", "2026-01-06T11:00:00Z", some("2026-01-06T10:30:00Z", false)),
-            // A burst of times, and then none for long.
+            // Many times within a short period, followed by a long period without any.
             ("30 6-16/4 * * 1-5", "2026-01-12T06:00:00Z", some("2026-01-09T14:30:00Z", false)),
             ("0-4 0 * * *", "2026-01-09T06:00:00Z", some("2026-01-09T00:04:00Z", false)),
             ("0-29 11 5 1 *", "2026-06-01T00:00:00Z", some("2026-01-05T11:29:00Z", false)),
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_missed_times_are_not_many_and_one_more_is() {
+    fn more_than_a_hundred_missed_times_count_as_many() {
         let from = "2026-01-05T10:30:00Z";
         assert_eq!(missed("* * * * *", from, "2026-01-05T12:10:59Z"), some("2026-01-05T12:10:00Z", false));
         assert_eq!(missed("* * * * *", from, "2026-01-05T12:11:00Z"), some("2026-01-05T12:11:00Z", true));
@@ -151,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn ten_million_missed_times_are_no_more_work_than_two() {
+    fn most_recent_of_ten_million_missed_times_is_found() {
         let found = missed("* * * * *", "2000-01-01T00:00:00Z", "2019-02-01T00:00:30Z");
         assert_eq!(found, some("2019-02-01T00:00:00Z", true));
     }
 
     #[test]
-    fn the_upcoming_time_is_after_now_and_after_what_was_served() {
+    fn upcoming_time_is_after_now_and_after_the_last_run() {
         let upcoming = |text: &str, earliest: &str, now: &str| {
             super::upcoming(&Schedule::parse(text).unwrap(), &TimeZone::UTC, at(earliest), at(now))
         };

@@ -1,8 +1,8 @@
-//! The CronJob controller: stamps out Jobs when they are due
+//! CronJob controller: creates Jobs at the times of a schedule
 //! (<https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/>).
 //!
-//! [`schedule`] knows when that is, [`decide`] what to do (pure), [`controller`] waits and does it, for CronJobs and whatever
-//! else is [`schedule_source`].
+//! [`schedule`] computes the scheduled times. [`decide`] decides what to do and is pure. [`controller`] waits and
+//! executes the decisions, for CronJobs and for every other kind that implements [`schedule_source::ScheduleSource`].
 
 pub mod civil;
 pub mod clock_changes;
@@ -22,7 +22,7 @@ pub mod wire;
 pub mod write_kinds;
 pub mod zones;
 
-/// The kind of the objects this controller reconciles.
+/// Kind of the objects that this controller reconciles.
 pub const KIND: &str = "CronJob";
-/// The annotation that tells a Job the time it was started for.
+/// Annotation of a Job that holds its scheduled time.
 pub const SCHEDULED_ANNOTATION: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";

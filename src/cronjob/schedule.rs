@@ -1,8 +1,8 @@
-//! Cron schedules: text and time zone in, instants out.
+//! Cron schedules: a parser, and the computation of the scheduled times in a time zone.
 //!
-//! A schedule means exactly what the API server and the built-in controller make of it, which is what robfig/cron v3 makes
-//! of it, down to the hours in which clocks are moved; `tests/schedules.jsonl` holds that library's own answers.
-//! See <https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax>.
+//! A schedule has exactly the meaning that it has for the API server and the built-in controller, which use robfig/cron
+//! v3. This includes the hours of clock changes. `tests/schedules.jsonl` holds results of that library. See
+//! <https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax>.
 //!
 //! ```
 //! use jobwright::cronjob::{schedule::Schedule, zones};
@@ -23,26 +23,26 @@ use thiserror::Error;
 use super::civil::Bits;
 use super::{go_duration, zones};
 
-/// Minutes after which no local time is repeated any more, at any clock change.
+/// Number of minutes after any clock change after which local times are no longer repeated.
 const LONGEST_FOLD: u32 = 26 * 60;
-/// A schedule that never fires within so many years never does.
+/// Number of years that a search covers. A schedule without a time in this period has no times.
 const YEARS_AHEAD: i16 = 5;
 
-/// When something is due.
+/// Parsed cron schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     kind: Kind,
-    /// The text itself names a zone, as old objects do.
+    /// Whether the text itself names a zone, as in objects from before `spec.timeZone` existed.
     names_zone: bool,
-    /// That zone, unless it is the usual one (`Local`).
+    /// Zone that the text names; none for `Local`, which is the zone of the controller.
     zone: Option<TimeZone>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Kind {
-    /// Again after so many seconds.
+    /// Repetition after this number of seconds.
     Every(i64),
-    /// Whenever the local time matches.
+    /// Match of the local time with five fields.
     Fields(Box<Fields>),
 }
 
@@ -55,39 +55,39 @@ struct Fields {
     day_of_week: Field,
 }
 
-/// The values of one field that match.
+/// Values that one field matches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Field {
     bits: u64,
-    /// It is `*`, or as good as that: it restricts nothing.
+    /// Whether the field is `*` or equivalent to it, so that it matches every value.
     any: bool,
 }
 
-/// Why a text is no schedule.
+/// Reason why a text is not a schedule.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ScheduleError {
-    #[error("a schedule has five fields (minute hour day-of-month month day-of-week), and {text:?} has {count}")]
+    #[error("a schedule must have five fields (minute hour day-of-month month day-of-week), but {text:?} has {count}")]
     FieldCount { text: String, count: usize },
     #[error(
-        "{field}: {part:?} is not understood; write *, a value from {min} to {max}, a range such as {min}-{max}, or a step such as */2"
+        "{field}: {part:?} is invalid; use *, a value from {min} to {max}, a range such as {min}-{max}, or a step such as */2"
     )]
     Syntax { field: &'static str, part: String, min: u32, max: u32 },
     #[error("{field}: {part:?} is not within {min} to {max}")]
     OutOfRange { field: &'static str, part: String, min: u32, max: u32 },
-    #[error("{field}: {part:?} begins after it ends")]
+    #[error("{field}: the range {part:?} ends before it begins; write the lower value first, or use two ranges")]
     Backwards { field: &'static str, part: String },
     #[error("{field}: the step of {part:?} must be at least 1")]
     NoStep { field: &'static str, part: String },
     #[error(
-        "{text:?} is not understood; there are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly and @every DURATION, such as @every 1h30m"
+        "{text:?} is not a valid descriptor; use @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly or @every DURATION, such as @every 1h30m"
     )]
     Descriptor { text: String },
-    #[error("no time zone {name:?} is known; write its IANA name, such as Europe/Paris, in spec.timeZone")]
+    #[error("unknown time zone {name:?}; set spec.timeZone to an IANA name such as Europe/Paris")]
     Zone { name: String },
 }
 
-/// One field's name, bounds and names for values.
+/// Name of a field, its bounds, and the names of its values.
 struct Bounds {
     field: &'static str,
     min: u32,
@@ -106,10 +106,10 @@ const BOUNDS: [Bounds; 5] = [
 ];
 
 impl Schedule {
-    /// Reads a schedule.
+    /// Parses a schedule.
     ///
     /// # Errors
-    /// The API server would refuse it too. The error names the field and the mend.
+    /// Returns an error for a text that the API server rejects too. The error names the field and how to fix it.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let prefixed = text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ="));
         let (zone, text) = match prefixed {
@@ -129,12 +129,12 @@ impl Schedule {
         Ok(Self { kind, names_zone: prefixed.is_some(), zone })
     }
 
-    /// Whether the text itself names a zone, which new objects may not.
+    /// Returns whether the text itself names a zone, which the API server rejects in new objects.
     pub fn names_zone(&self) -> bool {
         self.names_zone
     }
 
-    /// How many seconds are between its times, if it says so itself (`@every`).
+    /// Returns the interval in seconds of an `@every` schedule; none for other schedules.
     pub fn every(&self) -> Option<i64> {
         match &self.kind {
             Kind::Every(seconds) => Some(*seconds),
@@ -142,7 +142,8 @@ impl Schedule {
         }
     }
 
-    /// Whether it is for certain hours of the day; one that is not goes on through all.
+    /// Returns whether the schedule is restricted to certain hours of the day. Other schedules have times in every
+    /// hour.
     pub fn has_certain_hours(&self) -> bool {
         match &self.kind {
             Kind::Every(_) => false,
@@ -150,15 +151,15 @@ impl Schedule {
         }
     }
 
-    /// The zone its times are in: the one its text names, else this one.
+    /// Returns the zone of the scheduled times: the zone that the text names, or else `usual`.
     pub fn zone<'a>(&'a self, usual: &'a TimeZone) -> &'a TimeZone {
         self.zone.as_ref().unwrap_or(usual)
     }
 
-    /// Whether it fires at this local time, if there is such a time.
+    /// Returns whether the schedule matches this local time. The local time need not exist in the zone.
     pub fn matches(&self, local: DateTime) -> bool {
         match &self.kind {
-            // It knows no local time.
+            // An `@every` schedule does not depend on the local time.
             Kind::Every(_) => false,
             Kind::Fields(fields) => {
                 local.second() == 0
@@ -170,12 +171,12 @@ impl Schedule {
         }
     }
 
-    /// Returns the first local time from this one on that matches, whatever clocks are moved.
+    /// Returns the first matching local time at or after `from`, without regard to clock changes.
     pub fn first_local(&self, from: DateTime) -> Option<DateTime> {
         self.bits()?.first(from)
     }
 
-    /// Returns the last local time up to this one that matches, whatever clocks are moved.
+    /// Returns the last matching local time at or before `to`, without regard to clock changes.
     pub fn last_local(&self, to: DateTime) -> Option<DateTime> {
         self.bits()?.last(to)
     }
@@ -187,7 +188,8 @@ impl Schedule {
         }
     }
 
-    /// The first time after this one, in this zone unless the text names one; none if it never fires.
+    /// Returns the first scheduled time after `after`, in `zone` unless the text names a zone; none if there is no such
+    /// time.
     pub fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let whole = Timestamp::from_second(after.as_second()).ok()?;
         match &self.kind {
@@ -200,7 +202,8 @@ impl Schedule {
                     if found > after {
                         return Some(found);
                     }
-                    // Where clocks repeat local times, the search may go back; a walk from time to time would never end.
+                    // Where a clock change repeats local times, the search can return an earlier time. A caller that
+                    // steps from time to time would then never end, so the search begins again one minute later.
                     from = from.checked_add(SignedDuration::from_mins(1)).ok()?;
                 }
                 None
@@ -240,14 +243,14 @@ fn fields(text: &str) -> Result<Fields, ScheduleError> {
 }
 
 fn field(text: &str, bounds: &Bounds) -> Result<Field, ScheduleError> {
-    // Empty entries of a list are passed over; a list of nothing else never matches.
+    // Empty entries of a list are ignored. A list of only empty entries never matches.
     text.split(',').filter(|part| !part.is_empty()).try_fold(Field { bits: 0, any: false }, |all, part| {
         let one = entry(part, bounds)?;
         Ok(Field { bits: all.bits | one.bits, any: all.any || one.any })
     })
 }
 
-/// One entry of a list: a star, a value or a range, perhaps with a step.
+/// Parses one entry of a list: a star, a value or a range, each with an optional step.
 fn entry(part: &str, bounds: &Bounds) -> Result<Field, ScheduleError> {
     let Bounds { field, min, max, .. } = *bounds;
     let syntax = || ScheduleError::Syntax { field, part: part.to_owned(), min, max };
@@ -269,7 +272,7 @@ fn entry(part: &str, bounds: &Bounds) -> Result<Field, ScheduleError> {
         }
     };
     let every = step.map_or(Some(1), number).ok_or_else(syntax)?;
-    // A step from one value goes on to the end.
+    // A step after a single value applies up to the maximum.
     let last = if step.is_some() && high.is_none() { u64::from(max) } else { last };
     if first < u64::from(min) || last > u64::from(max) {
         return Err(ScheduleError::OutOfRange { field, part: part.to_owned(), min, max });
@@ -285,7 +288,7 @@ fn entry(part: &str, bounds: &Bounds) -> Result<Field, ScheduleError> {
     Ok(Field { bits, any: star && every == 1 })
 }
 
-/// A number or a name of a value.
+/// Parses a number or the name of a value.
 fn value(text: &str, bounds: &Bounds) -> Option<u64> {
     let named = bounds.names.iter().position(|name| name.eq_ignore_ascii_case(text));
     match named {
@@ -294,7 +297,7 @@ fn value(text: &str, bounds: &Bounds) -> Option<u64> {
     }
 }
 
-/// A whole number, as the library reads it: a plus sign is taken.
+/// Parses a whole number as robfig/cron does, which accepts a plus sign.
 fn number(text: &str) -> Option<u64> {
     text.parse::<i64>().ok()?.try_into().ok()
 }
@@ -317,7 +320,8 @@ impl Fields {
         }
     }
 
-    /// Where both days are restricted, either will do.
+    /// Returns whether a date matches. If both the day of month and the day of week are restricted, one match is
+    /// enough.
     fn day_matches(&self, date: Date) -> bool {
         let of_month = self.day_of_month.has(date.day());
         let of_week = self.day_of_week.has(date.weekday().to_sunday_zero_offset());
@@ -325,12 +329,15 @@ impl Fields {
     }
 }
 
-/// The search for the next time: from the largest unit to the smallest, each moved on until it matches; whenever one
-/// runs over into the next larger, it begins again. Local times that clocks skip or repeat come out as the library has them.
+/// Search for the next scheduled time, with the algorithm of robfig/cron.
+///
+/// The search advances each unit until it matches, from the largest unit to the smallest. It starts again whenever a
+/// unit overflows into the next larger one. Local times that a clock change skips or repeats give the same results as
+/// robfig/cron.
 struct Search<'a> {
     at: Timestamp,
     zone: &'a TimeZone,
-    /// The smaller units are at their first value.
+    /// Whether the units smaller than the current one are at their first value.
     moved: bool,
 }
 
@@ -345,7 +352,7 @@ impl Search<'_> {
         None
     }
 
-    /// Moves on until all units match; false if one ran over.
+    /// Advances until all units match. Returns false if a unit overflowed.
     fn settle(&mut self, fields: &Fields) -> Option<bool> {
         while !fields.month.has(self.local().month()) {
             let local = self.local();
@@ -364,7 +371,7 @@ impl Search<'_> {
             let (local, before) = (self.local(), self.at);
             self.at = self.instant(local.checked_add(1.day()).ok()?)?;
             self.pass_skipped_day(before)?;
-            // Where midnight is skipped or repeated, to the nearest.
+            // If a clock change skips or repeats midnight, the search continues at the nearest one.
             let hour = self.local().hour();
             if hour != 0 {
                 let hours = if hour > 12 { 24 - hour } else { -hour };
@@ -403,7 +410,7 @@ impl Search<'_> {
         self.zone.to_datetime(self.at)
     }
 
-    /// Sets the smaller units to their first values, once.
+    /// Sets the smaller units to their first values, unless that was done before.
     fn first(&mut self, local: DateTime) -> Option<()> {
         if !self.moved {
             self.moved = true;
@@ -412,8 +419,8 @@ impl Search<'_> {
         Some(())
     }
 
-    /// Goes on to the next day where a whole one is skipped, as in Apia at the end of 2011: its first instant would be that of
-    /// the day before.
+    /// Advances to the next day if a clock change skips a whole day, as in Apia at the end of 2011. The first instant
+    /// of a skipped day resolves to the day before.
     fn pass_skipped_day(&mut self, before: Timestamp) -> Option<()> {
         if self.at <= before {
             self.at = before;
@@ -436,8 +443,8 @@ impl Search<'_> {
         Some(())
     }
 
-    /// The instant of a local time. One that is skipped or repeated is read with the offset of the moment that the
-    /// offset of the same time in UTC leads to.
+    /// Returns the instant of a local time. For a skipped or repeated local time, the offset is taken at a guessed
+    /// instant: the same time in UTC minus the offset at that time.
     fn instant(&self, local: DateTime) -> Option<Timestamp> {
         let utc = TimeZone::UTC.to_timestamp(local).ok()?;
         let guess = self.zone.to_offset(utc).seconds();

@@ -1,9 +1,10 @@
-//! When a CronJob's schedule or time zone was changed last.
+//! Time of the last change of a CronJob's schedule or time zone.
 //!
-//! A time that was due before that starts no Job. What is known of it is stored in the object alone: an annotation records the
-//! schedule that the controller observed, and since when, and `metadata.managedFields` holds when the present owner of
-//! `spec.schedule` wrote it. That time is not earlier than the change, but it is later if the owner wrote something else since;
-//! so it is used once, when the schedule is not the recorded one.
+//! A time of the new schedule before this change starts no Job. The object itself stores all that is known about the
+//! change. An annotation records the observed schedule and the time of its change. `metadata.managedFields` holds the
+//! time of the last write by the current owner of `spec.schedule`. This time is not earlier than the change, but it is
+//! later if the owner has written something else since. It is therefore used only once, when the schedule differs from
+//! the recorded one.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,22 +13,23 @@ use super::view::CronJobSpec;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::hash::hash;
 
-/// The annotation of a CronJob that records its schedule and time zone as hashes, and since when it has them if they were
-/// changed after its creation.
+/// Annotation of a CronJob that records hashes of its schedule and time zone. If they were changed after the creation
+/// of the CronJob, the annotation also holds the time of the change.
 pub const ANNOTATION: &str = "jobwright.dev/schedule-observed";
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
-/// What is stored of the changes of a schedule.
+/// Stored data about changes of a schedule.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScheduleChanges {
     record: Option<Record>,
-    /// When the owners of `spec.schedule` and `spec.timeZone` wrote these.
+    /// Time at which an owner of `spec.schedule` last wrote the object.
     schedule_written: Option<Timestamp>,
+    /// Time at which an owner of `spec.timeZone` last wrote the object.
     time_zone_written: Option<Timestamp>,
 }
 
-/// What the annotation holds.
+/// Content of the annotation.
 #[derive(Clone, Debug, PartialEq)]
 struct Record {
     schedule: String,
@@ -36,10 +38,10 @@ struct Record {
 }
 
 impl ScheduleChanges {
-    /// Reads them from an object's metadata.
+    /// Parses the metadata of a CronJob. A malformed annotation counts as absent.
     pub fn parse(metadata: &ObjectMeta) -> Self {
         let annotation = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ANNOTATION));
-        // Each owner holds the present value, so the earliest one is the nearest to the change.
+        // Each owner holds the current value, so the earliest write is the one closest to the change.
         let written = |field: &str| {
             let owners = metadata.managed_fields.iter().flatten();
             let owners = owners.filter(|entry| {
@@ -54,26 +56,27 @@ impl ScheduleChanges {
         }
     }
 
-    /// Returns when the schedule or the time zone was changed last; none if neither was since the CronJob's creation, as far as
-    /// is known. Times up to it are not due.
+    /// Returns the time of the last change of the schedule or the time zone, as far as it is known; none if there was
+    /// no change since the creation of the CronJob. Scheduled times up to this time are not due.
     pub fn last(&self, spec: &CronJobSpec, created: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let present = Record::of(spec, None);
         let written = self.schedule_written.max(self.time_zone_written.filter(|_| spec.time_zone.is_some()));
         let Some(record) = &self.record else {
-            // Whether the owner changed the schedule or something else cannot be told: what was due in that second is.
+            // The write may have changed the schedule or something else. A run that was due in that second therefore
+            // stays due.
             let written = written?.checked_sub(SECOND).ok()?;
             return Some(written.min(now)).filter(|written| *written > created);
         };
         if record.is_same(&present) {
             return record.since;
         }
-        // Nobody owns a field that was removed.
+        // A removed field has no owner.
         let removed = spec.time_zone.is_none() && record.time_zone != present.time_zone;
         let written = written.filter(|written| !removed && Some(*written) >= record.since);
         Some(written.unwrap_or(now).min(whole_seconds(now)))
     }
 
-    /// Returns the annotation's value to store; none if it is stored already.
+    /// Returns the value of the annotation to store; none if this value is stored already.
     pub fn to_record(&self, spec: &CronJobSpec, created: Timestamp, now: Timestamp) -> Option<String> {
         let present = Record::of(spec, self.last(spec, created, now));
         (self.record.as_ref() != Some(&present)).then(|| present.to_text())
@@ -123,7 +126,8 @@ mod tests {
         format!("2026-01-05T{text}Z").parse().unwrap()
     }
 
-    /// A CronJob created at 10:00 whose spec these managers own, each since a time.
+    /// Returns a CronJob created at 10:00. Each owner is a subresource, the time of the last write, and the owned
+    /// fields.
     fn owned(spec: Value, owners: &[(&str, &str, Value)], annotation: Option<&str>) -> CronJobView {
         let entries: Vec<Value> = owners
             .iter()
@@ -164,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cron_job_has_its_schedule_since_ever() {
+    fn new_cron_job_has_no_schedule_change() {
         let new = owned(json!({}), &[("", "10:00:00", fields(&[BOTH]))], None);
         assert_eq!(last(&new, "12:00:00"), None);
         let record = recorded(&new, "12:00:00").unwrap();
@@ -172,12 +176,12 @@ mod tests {
         assert_eq!(
             (last(&known, "12:00:00"), recorded(&known, "12:00:00")),
             (None, None),
-            "its owner wrote something else"
+            "the owner wrote another field"
         );
     }
 
     #[test]
-    fn a_change_is_as_old_as_what_its_first_owner_wrote() {
+    fn change_has_the_time_of_the_earliest_write_of_an_owner() {
         let before = owned(json!({"schedule": "0 23 * * *", "timeZone": "UTC"}), &[], None);
         let record = recorded(&before, "10:00:01").unwrap();
         let owners = [
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_zone_counts_and_its_removal_is_as_new_as_its_observation() {
+    fn zone_change_has_the_time_of_its_write_and_zone_removal_the_time_of_its_observation() {
         let before = owned(json!({"timeZone": "UTC"}), &[], None);
         let record = recorded(&before, "10:00:01").unwrap();
         let owners = [("", "10:00:00", fields(&["f:schedule"])), ("", "11:10:00", fields(&["f:timeZone"]))];
@@ -206,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_record_the_owner_is_asked_and_what_is_unreadable_is_none() {
+    fn missing_or_malformed_record_falls_back_to_the_write_of_the_owner() {
         let owners = [("", "11:10:00", fields(&["f:schedule"]))];
         for annotation in [None, Some(""), Some("nonsense"), Some("a-b soon")] {
             let view = owned(json!({}), &owners, annotation);
@@ -214,7 +218,7 @@ mod tests {
             assert!(recorded(&view, "12:00:00").is_some());
         }
         let ahead = owned(json!({}), &[("", "18:00:00", fields(&["f:schedule"]))], None);
-        assert_eq!(last(&ahead, "12:00:00"), Some(at("12:00:00")), "no later than now");
+        assert_eq!(last(&ahead, "12:00:00"), Some(at("12:00:00")), "a change is never in the future");
         let odd = owned(json!({}), &[("", "11:10:00", json!(5)), ("", "11:10:00", json!({"f:spec": []}))], None);
         assert_eq!(last(&odd, "12:00:00"), None);
     }

@@ -1,5 +1,5 @@
-//! What the controller needs to know of a kind of objects that start Jobs when they are due. CronJob is one, JobSchedule
-//! another; the controller is the same.
+//! Abstraction over the kinds of objects that start Jobs at scheduled times: CronJob and JobSchedule. Both use the same
+//! controller.
 
 use std::fmt::Debug;
 
@@ -17,9 +17,9 @@ use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::Cached;
 
-/// An object that starts Jobs when they are due.
+/// Object that starts Jobs at scheduled times.
 pub trait ScheduleSource: Cached + Sized {
-    /// The object as it comes over the wire.
+    /// Type of the object as the API server sends it.
     type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
         + Debug
@@ -28,47 +28,50 @@ pub trait ScheduleSource: Cached + Sized {
         + Sync
         + 'static;
 
-    /// The object's API version.
+    /// API version of the kind.
     const API_VERSION: &'static str;
-    /// Its kind.
+    /// Name of the kind.
     const KIND: &'static str;
-    /// The controller's name, in metrics and logs.
+    /// Name of the controller in metrics and logs.
     const NAME: &'static str;
-    /// What its Jobs came to is kept; those that others start for it are as good as its own.
+    /// Whether the status records a run history. If so, a Job with this owner that was created manually also joins the
+    /// list of active Jobs.
     const RECORDS_HISTORY: bool;
 
-    /// Parses one; none if it lacks what every stored object has.
+    /// Parses an object; none if it lacks metadata that every stored object has.
     fn parse(wire: Self::Wire) -> Option<Self>;
-    /// What it has in common with a CronJob.
+    /// Returns the part that the object has in common with a CronJob.
     fn base(&self) -> &CronJobView;
-    /// Whether a Job is due, with this status.
+    /// Decides whether a Job is due at `now`, given the status `status`.
     fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due;
-    /// Returns the names of the Job for a time, which keep two from being started for one. The second and later ones are
-    /// tried where a Job of another owner has the name before.
+    /// Returns the possible names of the Job for a scheduled time. A name is derived from the time, so that the API
+    /// server rejects a second Job for the same time. Each further name is tried only if a Job of another owner has the
+    /// previous one.
     fn job_names(&self, scheduled: Timestamp) -> Vec<String>;
-    /// Returns the time that a Job with this name was started for, by this version or an earlier one.
+    /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
     fn scheduled_time(&self, job: &str) -> Option<Timestamp>;
-    /// Returns the Job of this name to create for a time, as the API server takes it.
+    /// Returns the JSON of the Job to create with this name for a scheduled time.
     ///
     /// # Errors
-    /// The template is not a JSON object; the API server stores no such object.
+    /// Returns an error if the template is not a JSON object. The API server stores no such object.
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
-    /// The JSON merge patch that makes the stored status this one, with these runs ended since; none if it is so already.
+    /// Returns the JSON merge patch that changes the stored status to `status` and adds the ended runs to the history;
+    /// none if nothing changes.
     fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value>;
-    /// Returns the annotations to store with the status; none if they are stored already.
+    /// Returns the annotations to store together with the status; none if they are stored already.
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None
     }
 }
 
-/// A Job on the list of active ones that is active no more.
+/// Run whose Job is in the list of active Jobs but is no longer active.
 #[derive(Clone, Debug)]
 pub struct EndedRun {
-    /// Which.
+    /// Entry of the Job in the list.
     pub job: ActiveJob,
-    /// What it came to, and its annotations; none if it is gone.
+    /// Finished Job, and the same Job as the API server sent it (with annotations); none if the Job was deleted.
     pub end: Option<(JobView, WireJob)>,
-    /// It was deleted to make room for another.
+    /// Whether the controller deleted the Job to replace it with another one.
     pub replaced: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of a CronJob: parsed once, at the edge, into what decisions need.
+//! CronJobs as decisions use them. A CronJob is parsed once, when it arrives from the API server.
 
 use std::sync::Arc;
 
@@ -13,49 +13,49 @@ use crate::job::view::{JobView, identity};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
 
-/// A CronJob, as decisions see it.
+/// CronJob, reduced to the data that decisions need.
 #[derive(Clone, Debug)]
 pub struct CronJobView {
-    /// Which CronJob, in which version.
+    /// Namespace, name, UID and resource version.
     pub identity: Identity,
-    /// Its generation: another one means that its spec was changed.
+    /// `metadata.generation`. A different generation means that the spec was changed.
     pub generation: Option<i64>,
-    /// It is being deleted.
+    /// Whether the CronJob is being deleted.
     pub deleting: bool,
-    /// It carries finalizers, so it cannot vanish at once.
+    /// Whether the CronJob has finalizers, so that a deletion does not remove it immediately.
     pub has_finalizers: bool,
-    /// When it was created.
+    /// Creation time.
     pub created: Timestamp,
-    /// What the user asked for.
+    /// Spec of the CronJob.
     pub spec: CronJobSpec,
-    /// What is stored of its progress.
+    /// Stored status of the CronJob.
     pub status: CronJobStatus,
-    /// What is stored of the changes of its schedule.
+    /// Stored data about changes of the schedule.
     pub changes: ScheduleChanges,
 }
 
-/// What the user asked for.
+/// Spec of a CronJob.
 #[derive(Clone, Debug)]
 pub struct CronJobSpec {
-    /// When it is due, as written.
+    /// Schedule as the user wrote it.
     pub schedule: String,
-    /// The IANA zone of these times; without it the controller's.
+    /// IANA time zone of the schedule. Without it, the zone of the controller applies.
     pub time_zone: Option<String>,
-    /// How late a Job may be started.
+    /// Maximum delay of a start after the scheduled time.
     pub starting_deadline: Option<SignedDuration>,
-    /// What to do while a Job before is active.
+    /// Policy for a run that is due while an earlier Job is active.
     pub concurrency_policy: ConcurrencyPolicy,
-    /// Start no Jobs.
+    /// Whether no Jobs are started.
     pub suspend: bool,
-    /// How many Jobs that succeeded are kept.
+    /// Maximum number of complete Jobs to keep.
     pub successful_limit: Option<i32>,
-    /// How many Jobs that failed are kept.
+    /// Maximum number of failed Jobs to keep.
     pub failed_limit: Option<i32>,
-    /// The JSON of `spec.jobTemplate`, as it came.
+    /// Unchanged JSON of `spec.jobTemplate`.
     pub job_template: Arc<RawValue>,
 }
 
-/// `spec.concurrencyPolicy`.
+/// Value of `spec.concurrencyPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names of the API's values")]
 pub enum ConcurrencyPolicy {
@@ -64,30 +64,30 @@ pub enum ConcurrencyPolicy {
     Replace,
 }
 
-/// A CronJob's status.
+/// Status of a CronJob.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CronJobStatus {
-    /// Its Jobs that are not finished.
+    /// Jobs of the CronJob that are not finished.
     pub active: Vec<ActiveJob>,
-    /// The time for which a Job was started last.
+    /// Scheduled time of the Job that was started last.
     pub last_schedule: Option<Timestamp>,
-    /// The newest end of a Job that succeeded.
+    /// Latest completion time of a complete Job.
     pub last_successful: Option<Timestamp>,
 }
 
-/// An entry of `status.active`.
+/// Entry of `status.active`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveJob {
-    /// The Job's UID.
+    /// UID of the Job.
     pub uid: Uid,
-    /// The Job's name.
+    /// Name of the Job.
     pub name: String,
-    /// The reference as it is stored.
+    /// Unchanged stored object reference.
     reference: Value,
 }
 
 impl ActiveJob {
-    /// An entry for this Job.
+    /// Returns an entry for this Job.
     pub fn new(job: &JobView) -> Self {
         let Identity { namespace, name, uid, resource_version } = &job.identity;
         let reference = json!({
@@ -97,7 +97,7 @@ impl ActiveJob {
         Self { uid: uid.clone(), name: name.to_string(), reference }
     }
 
-    /// Reads an entry; none if it names no Job.
+    /// Parses an entry; none if it has no name or no UID.
     pub fn parse(reference: Value) -> Option<Self> {
         let text = |field: &str| reference[field].as_str().map(str::to_owned);
         Some(Self { uid: text("uid")?.into(), name: text("name")?, reference })
@@ -105,7 +105,7 @@ impl ActiveJob {
 }
 
 impl CronJobStatus {
-    /// The JSON merge patch that makes a stored status this one.
+    /// Returns the JSON merge patch that changes a stored status to this one.
     pub fn to_patch(&self) -> Value {
         let active: Vec<&Value> = self.active.iter().map(|job| &job.reference).collect();
         json!({
@@ -115,12 +115,12 @@ impl CronJobStatus {
         })
     }
 
-    /// Whether a Job of this UID is in the list.
+    /// Returns whether a Job with this UID is in the list of active Jobs.
     pub fn is_active(&self, uid: &Uid) -> bool {
         self.active.iter().any(|job| job.uid == *uid)
     }
 
-    /// Takes a Job off the list; tells whether it was on it.
+    /// Removes a Job from the list of active Jobs and returns whether it was in the list.
     pub fn drop_active(&mut self, uid: &Uid) -> bool {
         let before = self.active.len();
         self.active.retain(|job| job.uid != *uid);
@@ -129,7 +129,7 @@ impl CronJobStatus {
 }
 
 impl CronJobView {
-    /// Parses a CronJob; none if it lacks what every stored object has.
+    /// Parses a CronJob; none if it lacks metadata that every stored object has.
     pub fn parse(wire: WireCronJob) -> Option<Self> {
         let WireCronJob { metadata, spec, status } = wire;
         Some(Self {

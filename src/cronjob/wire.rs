@@ -1,4 +1,4 @@
-//! CronJobs as they come over the wire, cut down to the fields that decisions need.
+//! CronJobs as the API server sends them, reduced to the fields that decisions need.
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::CronJob;
@@ -11,21 +11,21 @@ use serde_json::value::RawValue;
 
 use crate::job::wire::{SlimMetadata, time};
 
-/// A `batch/v1` CronJob.
+/// CronJob of the API `batch/v1`.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = CronJob)]
 pub struct WireCronJob {
-    /// Its metadata, in part; of the managed fields, the owners of the schedule and the time zone.
+    /// Part of the metadata. The managed fields hold only the owners of the schedule and the time zone.
     #[serde(deserialize_with = "metadata_with_owners")]
     pub metadata: ObjectMeta,
-    /// Its spec.
+    /// Spec of the CronJob.
     pub spec: WireCronJobSpec,
-    /// Its status.
+    /// Status of the CronJob.
     #[serde(default)]
     pub status: WireCronJobStatus,
 }
 
-/// A CronJob's spec.
+/// Spec of a CronJob.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -37,16 +37,16 @@ pub struct WireCronJobSpec {
     pub suspend: Option<bool>,
     pub successful_jobs_history_limit: Option<i32>,
     pub failed_jobs_history_limit: Option<i32>,
-    /// Kept as it came, so that fields newer than our types reach the Jobs.
+    /// Unchanged JSON, so that fields that these types do not know reach the Jobs.
     pub job_template: Box<RawValue>,
 }
 
-/// A CronJob's status.
+/// Status of a CronJob.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, reason = "the names of the API's fields")]
 pub struct WireCronJobStatus {
-    /// References as they came: they are written back whole.
+    /// Unchanged references, because a status write stores them again.
     pub active: Option<Vec<Value>>,
     #[serde(deserialize_with = "time")]
     pub last_schedule_time: Option<Timestamp>,
@@ -54,7 +54,7 @@ pub struct WireCronJobStatus {
     pub last_successful_time: Option<Timestamp>,
 }
 
-/// Metadata, and who owns which fields.
+/// Metadata with the owners of fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MetadataWithOwners {
@@ -63,7 +63,7 @@ struct MetadataWithOwners {
     managed_fields: Option<Vec<FieldOwner>>,
 }
 
-/// An owner of fields.
+/// Owner of fields, from an entry of `metadata.managedFields`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FieldOwner {

@@ -1,14 +1,14 @@
-//! Time zones, from IANA data in the binary, so that a schedule means the same on every host; the host's data is used
-//! instead where it is newer.
+//! Time zones. The IANA data is part of the binary, so that a schedule has the same meaning on every host. The data of
+//! the host is used instead if it is newer.
 
 use std::sync::LazyLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-/// Where hosts keep their data's version: its first line is `# version 2026a`.
+/// Files in which hosts keep the version of their data. The first line has the form `# version 2026a`.
 const HOST_VERSION_FILES: &[&str] = &["/usr/share/zoneinfo/tzdata.zi", "/etc/zoneinfo/tzdata.zi"];
 
-/// The data in use.
+/// Time zone data in use.
 struct Zones {
     database: TimeZoneDatabase,
     version: String,
@@ -27,12 +27,12 @@ fn host_version() -> Option<String> {
     Some(text.lines().next()?.strip_prefix("# version ")?.trim().to_owned())
 }
 
-/// The version of the IANA data in use, and where it is from.
+/// Returns the version of the IANA data in use, and its origin.
 pub fn version() -> &'static str {
     &ZONES.version
 }
 
-/// The zone of this IANA name, written as IANA writes it; the API server takes no other spelling.
+/// Returns the zone with this IANA name; none for an unknown name. The spelling must be exact, as for the API server.
 pub fn zone(name: &str) -> Option<TimeZone> {
     if name == "UTC" {
         return Some(TimeZone::UTC);
@@ -40,7 +40,7 @@ pub fn zone(name: &str) -> Option<TimeZone> {
     ZONES.database.get(name).ok().filter(|zone| zone.iana_name() == Some(name))
 }
 
-/// The zone this process runs in, for schedules that name none.
+/// Returns the zone of this process, for CronJobs without a time zone.
 pub fn local() -> TimeZone {
     TimeZone::try_system().unwrap_or(TimeZone::UTC)
 }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_zone_has_one_spelling() {
+    fn zone_is_found_by_its_exact_name_only() {
         assert!(zone("Europe/Paris").is_some() && zone("UTC").is_some() && zone("Etc/GMT+5").is_some());
         for name in ["europe/paris", "Europe/Atlantis", "", "../Europe/Paris", "/etc/localtime", "Local"] {
             assert!(zone(name).is_none(), "{name:?}");
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_has_a_version() {
+    fn time_zone_data_has_a_version() {
         let year = version().get(..4).and_then(|year| year.parse::<u32>().ok());
         assert!(year.is_some_and(|year| year >= 2025), "{}", version());
     }

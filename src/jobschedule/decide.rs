@@ -1,4 +1,4 @@
-//! Whether a JobSchedule's Job is due: a pure function, as a CronJob's is.
+//! Decision whether a Job of a JobSchedule is due: a pure function, as for CronJobs.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,7 +9,7 @@ use crate::cronjob::decide::{Due, WAKE_MARGIN, schedule_time_in_future};
 use crate::cronjob::view::CronJobStatus;
 use crate::runtime::events::EventText;
 
-/// Decides whether a Job is due, with this status.
+/// Decides whether a Job is due at `now`, given the status `status`.
 pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
     let base = &schedule.base;
     if base.deleting {
@@ -19,7 +19,7 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
         Ok(table) => table,
         Err(error) => {
             let event =
-                EventText::warning("InvalidSchedule", format!("{error}; nothing is started until that is mended"));
+                EventText::warning("InvalidSchedule", format!("{error}; no Job is started until the spec is fixed"));
             return Due { events: vec![event], ..Due::default() };
         }
     };
@@ -28,7 +28,7 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     }
     let mut due = Due { events: schedule_time_in_future(status, now).into_iter().collect(), ..Due::default() };
     let waiting = pending_runs(schedule, status, table, now);
-    // Of those whose turn it is: the oldest where all are caught up on, else the newest.
+    // Among the runs whose start has come: the oldest if all missed runs are started, else the newest.
     let come = |waiting: &&PendingRun| waiting.start <= now;
     let scheduled = if is_in_order(schedule) { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
     let mut rest: Vec<PendingRun> = waiting.clone();
@@ -39,7 +39,7 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
             due.replace = schedule.policy == ConcurrencyPolicy::Replace;
             rest.retain(|other| other.time > scheduled.time);
         } else {
-            // The end of an active Job brings it back.
+            // The end of an active Job triggers the next sync.
             rest.retain(|other| other.start > now);
         }
     }
@@ -50,16 +50,16 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     due
 }
 
-/// A time that has come and is not served.
+/// Run whose scheduled time has passed and whose Job was not started yet.
 #[derive(Clone, Copy, Debug)]
 struct PendingRun {
-    /// The time.
+    /// Scheduled time.
     time: Timestamp,
-    /// When its Job is to be started.
+    /// Start time of the Job: the scheduled time plus the jitter.
     start: Timestamp,
 }
 
-/// Returns the first time that is still to come. Times up to the last one served are not due.
+/// Returns the first scheduled time that is after both now and the scheduled time of the last run.
 fn upcoming(
     schedule: &JobScheduleView,
     status: &CronJobStatus,
@@ -69,12 +69,13 @@ fn upcoming(
     table.next(status.last_schedule.unwrap_or(schedule.base.created).max(now))
 }
 
-/// Whether each time is served, the oldest first, and not the newest alone.
+/// Returns whether every missed run is started, the oldest first, instead of only the newest.
 fn is_in_order(schedule: &JobScheduleView) -> bool {
     schedule.catch_up == CatchUp::All || schedule.policy == ConcurrencyPolicy::Queue
 }
 
-/// The times that have come and are not served, the oldest first: as many as are caught up on.
+/// Returns the missed runs, the oldest first. Only the newest ones are returned if there are more than the catch-up
+/// limit.
 fn pending_runs(
     schedule: &JobScheduleView,
     status: &CronJobStatus,
@@ -83,14 +84,14 @@ fn pending_runs(
 ) -> Vec<PendingRun> {
     let base = &schedule.base;
     let served = status.last_schedule.unwrap_or(base.created).max(schedule.times_since(now));
-    // A time whose Job is started later has its deadline later.
+    // The deadline counts from the start, which is later than the scheduled time by the jitter.
     let deadline = base.spec.starting_deadline;
     let late = deadline.and_then(|deadline| now.checked_sub(deadline).ok()?.checked_sub(table.jitter).ok());
     let earliest = served.max(late.unwrap_or(Timestamp::MIN));
     let max_times = if is_in_order(schedule) {
         schedule.max_catch_up
     } else {
-        // The newest may not have come to its start yet.
+        // With a jitter, the start of the newest run may still be in the future.
         if table.jitter > SignedDuration::ZERO { 2 } else { 1 }
     };
     let times = table.missed(earliest, now, max_times);
@@ -111,7 +112,7 @@ fn pending_runs(
     waiting.filter(|waiting| !too_late(waiting) && !is_active(waiting)).collect()
 }
 
-/// Whether a Job may be started beside those that are active; if not, says so.
+/// Returns whether a Job can be started in addition to the active ones. If not, an event is added to `due`.
 fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, due: &mut Due) -> bool {
     let active = status.active.len();
     let room = match schedule.policy {
@@ -128,13 +129,13 @@ fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, 
         ),
         _ => EventText::normal(
             "Waiting",
-            format!("{waiting} due, and {active} of at most {room} active: waiting for one to end"),
+            format!("waiting for an active Job to finish: {waiting} due, {active} active, at most {room} allowed"),
         ),
     });
     false
 }
 
-/// When it is due next: what waits for its turn first.
+/// Returns the scheduled time of the next run: the first pending run, or else the first time after now.
 pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Option<Timestamp> {
     let table = schedule.timetable.as_ref().ok()?;
     if schedule.base.spec.suspend || schedule.base.deleting {
@@ -159,7 +160,7 @@ mod tests {
         format!("2026-01-05T{text}Z").parse().unwrap()
     }
 
-    /// A JobSchedule created at 10:00.
+    /// Returns a JobSchedule created at 10:00.
     fn schedule(spec: Value) -> JobScheduleView {
         let mut whole = json!({"schedules": ["0 * * * *"], "jobTemplate": {"spec": {"template": {}}}});
         spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_due_at_its_times_once_each() {
+    fn job_is_due_once_for_each_scheduled_time() {
         let mut hourly = schedule(json!({}));
         let early = decided(&hourly, "10:59:59");
         assert_eq!((early.start, early.wake), (None, Some(at("11:00:00.1"))));
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_was_missed_the_latest_or_all_in_order_are_started() {
+    fn missed_runs_start_the_latest_or_all_in_order() {
         let missed = decided(&schedule(json!({})), "14:30:00");
         assert_eq!((missed.start, missed.wake), (Some(at("14:00:00")), Some(at("15:00:00.1"))));
         let mut all = schedule(json!({"catchUp": "All", "maxCatchUp": 3}));
@@ -208,14 +209,14 @@ mod tests {
             started.push(start);
             all.base.status.last_schedule = Some(start);
             if start < at("14:00:00") {
-                assert_eq!(due.wake, Some(at("14:30:00.1")), "there are more");
+                assert_eq!(due.wake, Some(at("14:30:00.1")), "more missed runs are left");
             }
         }
-        assert_eq!(started, [at("12:00:00"), at("13:00:00"), at("14:00:00")], "of four missed the newest three");
+        assert_eq!(started, [at("12:00:00"), at("13:00:00"), at("14:00:00")], "the newest three of four missed runs");
     }
 
     #[test]
-    fn new_times_are_not_behind() {
+    fn times_before_a_change_of_the_schedules_are_not_caught_up_on() {
         let mut changed = schedule(json!({"schedules": ["* * * * *"], "catchUp": "All"}));
         changed.stored.times = Some("others".to_owned());
         let due = decided(&changed, "14:30:20");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn years_of_suspension_are_no_trap() {
+    fn years_of_missed_times_start_the_newest_runs_without_an_event() {
         for catch_up in ["Latest", "All"] {
             let mut minutely = schedule(json!({"schedules": ["* * * * *"], "catchUp": catch_up}));
             minutely.base.status.last_schedule = Some("2006-01-01T00:00:00Z".parse().unwrap());
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_says_what_becomes_of_it_while_others_are_active() {
+    fn concurrency_policy_decides_whether_active_jobs_prevent_a_start() {
         let policy = |spec: Value, active: &[&str]| {
             let due = decided(&with_active(schedule(spec), active), "11:00:01");
             (due.start.is_some(), due.replace, due.events.first().map(|event| event.reason.to_string()))
@@ -255,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn what_queues_starts_in_order_when_there_is_room() {
+    fn queued_runs_start_in_order_when_there_is_room() {
         let queue = with_active(schedule(json!({"concurrencyPolicy": "Queue"})), &["a"]);
         let waiting = decided(&queue, "13:30:00");
         assert_eq!(
             (waiting.start, waiting.wake),
             (None, Some(at("14:00:00.1"))),
-            "the end of an active one brings it back"
+            "the end of an active Job triggers the next sync"
         );
         assert_eq!(next(&queue, &queue.base.status, at("13:30:00")), Some(at("11:00:00")));
         let room = CronJobStatus { active: Vec::new(), ..queue.base.status.clone() };
@@ -269,18 +270,21 @@ mod tests {
     }
 
     #[test]
-    fn jitter_puts_the_start_off_and_the_deadline_with_it() {
+    fn jitter_delays_the_start_and_the_deadline() {
         let spec = json!({"jitter": "10m", "startingDeadlineSeconds": 30});
         let jittered = schedule(spec);
         let start = jittered.timetable.as_ref().unwrap().start_of(at("11:00:00"));
-        assert!(start > at("11:00:01") && start <= at("11:10:00"), "{start}: another name would do");
+        assert!(
+            start > at("11:00:01") && start <= at("11:10:00"),
+            "{start}: this test needs a name with a jitter of more than a second"
+        );
         let second = SignedDuration::from_secs(1);
         let before = due(&jittered, &jittered.base.status, start - second);
         assert_eq!((before.start, before.wake), (None, Some(start + WAKE_MARGIN)));
         assert_eq!(
             next(&jittered, &jittered.base.status, start - second),
             Some(at("11:00:00")),
-            "it is put off, not past"
+            "a delayed run is still the next one"
         );
         assert_eq!(due(&jittered, &jittered.base.status, start + second).start, Some(at("11:00:00")));
         assert_eq!(due(&jittered, &jittered.base.status, start + second * 31).start, None, "too late");
@@ -312,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_schedule_time_ahead_of_the_clock_is_reported_and_nothing_is_due_before() {
+    fn last_schedule_time_ahead_of_the_clock_is_reported_and_no_job_is_due_before_it() {
         let mut ahead = schedule(json!({}));
         ahead.base.status.last_schedule = Some(at("18:00:00"));
         let due = decided(&ahead, "12:30:00");
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_active_job_serves_its_time_whatever_version_named_it() {
+    fn active_job_named_by_any_version_prevents_a_second_one_for_its_time() {
         for name in ["nightly-s29460180", "nightly-29460180"] {
             let active = with_active(schedule(json!({})), &[name]);
             assert_eq!(decided(&active, "11:00:01").start, None, "{name}");
@@ -334,16 +338,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_nothing_started() {
+    fn invalid_spec_records_an_event_that_names_the_field_and_starts_no_job() {
         let cases = [
             (
                 json!({"schedules": ["0 * * * *", "61 * * * *"]}),
                 "spec.schedules[1]: minute: \"61\" is not within 0 to 59",
             ),
-            (json!({"schedules": ["H(9-3) * * * *"]}), "spec.schedules[0]: minute: \"H(9-3)\" is not understood"),
-            (json!({"timeZone": "Mars/Olympus"}), "spec.timeZone: \"Mars/Olympus\" is no IANA zone"),
-            (json!({"exclude": [{"date": "2026-02-30"}]}), "spec.exclude[0]: there is no such day or time"),
-            (json!({"jitter": "soon"}), "spec.jitter: \"soon\" is no duration"),
+            (json!({"schedules": ["H(9-3) * * * *"]}), "spec.schedules[0]: minute: \"H(9-3)\" is invalid"),
+            (json!({"timeZone": "Mars/Olympus"}), "spec.timeZone: \"Mars/Olympus\" is not an IANA time zone"),
+            (json!({"exclude": [{"date": "2026-02-30"}]}), "spec.exclude[0]: this day or time does not exist"),
+            (json!({"jitter": "soon"}), "spec.jitter: \"soon\" is not a duration"),
             (json!({"schedules": 5}), "spec: invalid type"),
         ];
         for (spec, message) in cases {

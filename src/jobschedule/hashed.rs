@@ -1,20 +1,22 @@
-//! `H` in a schedule: a value that each object has for itself, so that what is due hourly or daily is not all due at once.
+//! `H` in a schedule: a value that is derived from the object's name, so that not all hourly or daily runs are due at
+//! the same time.
 //!
-//! It stands where a value does: `H` is one of all values of its field, `H(0-29)` one of these, `H/15` every 15 beginning
-//! with one of the first 15, `H(0-29)/10` both. Fields of one schedule and schedules of one object hash apart. The hash is
-//! FNV-1a of `namespace/name`, so that an object has its times wherever and whenever it is created.
+//! `H` can replace a value. `H` is one of all values of its field, and `H(0-29)` is one value of this range. `H/15` is
+//! every 15th value that follows one of the first 15 values, and `H(0-29)/10` combines both. The fields of one schedule
+//! and the schedules of one object have different hashes. The hash is FNV-1a of `namespace/name`, the field and the
+//! schedule, so that an object has the same times in every cluster and after every new creation.
 
 use thiserror::Error;
 
 use crate::runtime::hash::hash;
 
-/// The fields' bounds: minute, hour, day of month, month, day of week. No day past the 28th is drawn: every month has it.
+/// Name, minimum and maximum of each field. The day of month ends at 28, because every month has this day.
 const BOUNDS: [(&str, u64, u64); 5] =
     [("minute", 0, 59), ("hour", 0, 23), ("day of month", 1, 28), ("month", 1, 12), ("day of week", 0, 6)];
 
-/// An `H` that is not understood.
+/// Error about an `H` with invalid syntax or bounds.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{field}: {part:?} is not understood; write H, H(LOW-HIGH), H/STEP or H(LOW-HIGH)/STEP, within {min} to {max}")]
+#[error("{field}: {part:?} is invalid; use H, H(LOW-HIGH), H/STEP or H(LOW-HIGH)/STEP, within {min} to {max}")]
 pub struct HashError {
     field: &'static str,
     part: String,
@@ -22,12 +24,13 @@ pub struct HashError {
     max: u64,
 }
 
-/// The schedule with a value for each `H`; `who` is `namespace/name`, `place` the schedule's place in the list.
+/// Returns the schedule with a value in place of each `H`. `who` is the `namespace/name` of the object. `place` is the
+/// index of the schedule in the list.
 ///
 /// # Errors
-/// An `H` is not understood.
+/// Returns an error if an `H` has invalid syntax or bounds.
 pub fn resolve(schedule: &str, who: &str, place: usize) -> Result<String, HashError> {
-    // Descriptors (@daily) and what is wrong otherwise are left to the parser of schedules.
+    // The parser of schedules handles descriptors (@daily) and all other errors.
     if schedule.starts_with('@') || !schedule.contains('H') {
         return Ok(schedule.to_owned());
     }
@@ -81,7 +84,7 @@ mod tests {
     use crate::cronjob::schedule::Schedule;
 
     #[test]
-    fn every_object_has_a_value_of_its_own_and_keeps_it() {
+    fn value_is_stable_and_differs_by_object_and_schedule() {
         let minutes: BTreeSet<String> =
             (0..1000).map(|name| resolve("H * * * *", &format!("default/job-{name}"), 0).unwrap()).collect();
         assert_eq!(minutes.len(), 60, "a thousand objects fill all minutes");
@@ -91,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_and_steps_stay_within_their_bounds() {
+    fn hashed_ranges_and_steps_stay_within_their_bounds() {
         for name in 0..300 {
             let who = format!("default/{name}");
             for text in ["H H H H H", "H(0-29)/10 H(1-5) H * *", "H/15 8-17 * * 1-5", "5,H(10-12),H/20 H/6 * * *"] {
@@ -104,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_h_is_left_and_what_is_wrong_is_named() {
+    fn schedule_without_h_is_unchanged_and_an_invalid_h_is_reported() {
         for text in ["*/5 * * * *", "@daily", "0 0 * JAN MON", "nonsense"] {
             assert_eq!(resolve(text, "a/b", 0).unwrap(), text);
         }
         let wrong = resolve("* H(25-30) * * *", "a/b", 0).unwrap_err().to_string();
         assert_eq!(
             wrong,
-            "hour: \"H(25-30)\" is not understood; write H, H(LOW-HIGH), H/STEP or H(LOW-HIGH)/STEP, within 0 to 23"
+            "hour: \"H(25-30)\" is invalid; use H, H(LOW-HIGH), H/STEP or H(LOW-HIGH)/STEP, within 0 to 23"
         );
         for text in ["H/0 * * * *", "Hx * * * *", "H(5) * * * *", "H(9-5) * * * *", "H(-1-5) * * * *"] {
             assert!(resolve(text, "a/b", 0).is_err(), "{text}");

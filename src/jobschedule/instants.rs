@@ -1,8 +1,8 @@
-//! The instants at which local times are due, found from the moments at which a zone's clocks are moved.
+//! Instants of the local times of a schedule, computed from the clock changes of a time zone.
 //!
-//! Between two such moments the offset is constant, so that each instant follows from a local time by a subtraction. A local
-//! time that is skipped or repeated belongs to the moment at which that happens. A search therefore costs the same beside a
-//! clock change as elsewhere.
+//! Between two clock changes the offset is constant, so that an instant is a local time minus the offset. A local time
+//! that a clock change skips or repeats belongs to the segment that begins with this change. A search close to a clock
+//! change therefore costs the same as any other search.
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -11,26 +11,26 @@ use jiff::{SignedDuration, Timestamp};
 use super::timetable::Dst;
 use crate::cronjob::schedule::Schedule;
 
-/// The smallest step of a timestamp.
+/// Smallest step of a timestamp.
 const STEP: SignedDuration = SignedDuration::from_nanos(1);
-/// A search ends this far from its start. It is longer than the five years in which a schedule must match.
+/// Maximum length of a search. It is longer than the five years in which a schedule must match.
 const SEARCHED: SignedDuration = SignedDuration::from_hours(6 * 366 * 24);
 
-/// A time between two moments at which a zone's clocks are moved.
+/// Period between two clock changes of a zone.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// The first instant; none if clocks were never moved before.
+    /// First instant of the segment; none if there is no earlier clock change.
     begin: Option<Timestamp>,
-    /// The first instant after it; none if clocks are never moved again.
+    /// First instant after the segment; none if there is no later clock change.
     end: Option<Timestamp>,
-    /// The offset from UTC.
+    /// Offset from UTC in the segment.
     offset: SignedDuration,
-    /// The offset from UTC before it.
+    /// Offset from UTC before the segment.
     before: SignedDuration,
 }
 
 impl Segment {
-    /// Returns the segment that an instant is in.
+    /// Returns the segment that contains an instant.
     pub fn of(zone: &TimeZone, at: Timestamp) -> Self {
         let seconds = |at| SignedDuration::from_secs(zone.to_offset(at).seconds().into());
         let begin = at.checked_add(STEP).ok().and_then(|at| zone.preceding(at).next()).map(|change| change.timestamp());
@@ -48,18 +48,18 @@ impl Segment {
         self.begin.is_none_or(|begin| begin <= at) && self.end.is_none_or(|end| at < end)
     }
 
-    /// Returns the local times that clocks skip at the segment's begin.
+    /// Returns the range of local times that the clock change at the begin of the segment skips.
     fn skipped(&self) -> Option<(DateTime, DateTime)> {
         let begin = self.begin.filter(|_| self.before < self.offset)?;
         Some((local(begin, self.before)?, local(begin, self.offset)?))
     }
 
-    /// Returns the first local time that is not a repetition of what clocks showed before the segment's begin.
+    /// Returns the first local time that does not repeat a local time before the segment.
     fn first_new(&self) -> Option<DateTime> {
         local(self.begin?, self.before.max(self.offset))
     }
 
-    /// Returns the first instant in the segment from this one on.
+    /// Returns the first instant of the schedule in the segment at or after `at`.
     fn first(&self, schedule: &Schedule, dst: Dst, at: Timestamp) -> Option<Timestamp> {
         let mut from = local(at, self.offset)?;
         if dst == Dst::Once {
@@ -74,7 +74,7 @@ impl Segment {
         shown.into_iter().chain(skipped).min()
     }
 
-    /// Returns the last instant in the segment up to this one.
+    /// Returns the last instant of the schedule in the segment at or before `to`.
     fn last(&self, schedule: &Schedule, dst: Dst, to: Timestamp) -> Option<Timestamp> {
         let shown = schedule.last_local(local(to, self.offset)?);
         let first_new = self.first_new().filter(|_| dst == Dst::Once).unwrap_or(DateTime::MIN);
@@ -88,7 +88,7 @@ impl Segment {
     }
 }
 
-/// A zone, and the segment that was asked for last: consecutive searches mostly stay in one.
+/// Time zone with the segment of the last search, because consecutive searches mostly stay in one segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock<'a> {
     zone: &'a TimeZone,
@@ -96,12 +96,12 @@ pub struct Clock<'a> {
 }
 
 impl<'a> Clock<'a> {
-    /// Returns the clock of this zone.
+    /// Returns a clock for this zone.
     pub fn new(zone: &'a TimeZone) -> Self {
         Self { zone, segment: None }
     }
 
-    /// Returns the first instant after this one at which the schedule is due.
+    /// Returns the first instant after `after` at which the schedule is due.
     pub fn next(&mut self, schedule: &Schedule, dst: Dst, after: Timestamp) -> Option<Timestamp> {
         let mut at = after.checked_add(STEP).ok()?;
         let limit = at.checked_add(SEARCHED).unwrap_or(Timestamp::MAX);
@@ -115,7 +115,8 @@ impl<'a> Clock<'a> {
         None
     }
 
-    /// Returns the last instant up to this one at which the schedule is due; none if it is before `earliest`.
+    /// Returns the last instant at or before `to` at which the schedule is due; none if this instant is before
+    /// `earliest`.
     pub fn last(&mut self, schedule: &Schedule, dst: Dst, to: Timestamp, earliest: Timestamp) -> Option<Timestamp> {
         let limit = to.checked_sub(SEARCHED).unwrap_or(Timestamp::MIN).max(earliest);
         let mut at = to;
@@ -137,7 +138,7 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// Returns what a clock with this offset shows.
+/// Returns the local time at an instant, for this offset from UTC.
 fn local(at: Timestamp, offset: SignedDuration) -> Option<DateTime> {
     TimeZone::UTC.to_datetime(at).checked_add(offset).ok()
 }

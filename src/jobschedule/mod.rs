@@ -1,8 +1,9 @@
-//! JobSchedule: a CronJob's spec and what its users have asked for, run by the CronJob controller's core. It works beside the
-//! built-in CronJob controller, where that cannot be switched off.
+//! JobSchedule: a resource with the fields of a CronJob and additional features that users of CronJobs have requested.
+//! The controller of CronJobs manages it. A JobSchedule also works in clusters in which the built-in CronJob controller
+//! cannot be turned off.
 //!
-//! [`types`] is the resource, [`timetable`] says when one is due, [`decide`] what to do (pure); [`crate::cronjob::controller`]
-//! waits and does it.
+//! [`types`] defines the resource. [`timetable`] computes the scheduled times. [`decide`] decides what to do and is
+//! pure. [`crate::cronjob::controller`] waits and executes the decisions.
 
 pub mod decide;
 pub mod hashed;
@@ -14,9 +15,9 @@ pub mod timetable;
 pub mod types;
 pub mod view;
 
-/// The resource's API group and version.
+/// API group and version of the resource.
 pub const API_VERSION: &str = "jobwright.dev/v1beta1";
-/// The kind of the objects.
+/// Kind of the resource.
 pub const KIND: &str = "JobSchedule";
-/// The environment variable that tells a container the time it was started for.
+/// Environment variable of a container that holds the scheduled time of its Job.
 pub const SCHEDULED_VARIABLE: &str = "JOBWRIGHT_SCHEDULED_TIME";

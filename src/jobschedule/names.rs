@@ -1,18 +1,19 @@
-//! The names of a JobSchedule's Jobs.
+//! Names of the Jobs of a JobSchedule.
 //!
-//! A name is made of the JobSchedule's name and the scheduled time, so that two Jobs are never created for one time. The time
-//! follows an `s`: a CronJob's Jobs end in a dash and digits, so that a CronJob and a JobSchedule may have the same name.
+//! A name consists of the name of the JobSchedule and the scheduled time, so that two Jobs are never created for one
+//! time. The time follows an `s`. The names of a CronJob's Jobs end in a dash and digits, so a CronJob and a
+//! JobSchedule can have the same name.
 
 use jiff::Timestamp;
 
 use crate::runtime::hash::hash;
 use crate::runtime::text::beginning;
 
-/// The maximum length of a Job's name: its pods carry it as a label.
+/// Maximum length of the name of a Job, in bytes. The name is the value of a label of the pods.
 const MAXIMUM: usize = 63;
 
-/// Returns the names of the Job for a time, in the order in which they are tried. The second one is for a time whose first
-/// name belongs to a Job of another owner; it depends on the JobSchedule's UID.
+/// Returns the names of the Job for a scheduled time, in the order in which they are tried. The second name is used if
+/// a Job of another owner has the first one. It depends on the UID of the JobSchedule.
 pub fn names(schedule: &str, uid: &str, scheduled: Timestamp) -> [String; 2] {
     let (minutes, seconds) = parts(scheduled);
     let time = if seconds == 0 { format!("s{minutes}") } else { format!("s{minutes}s{seconds}") };
@@ -20,13 +21,13 @@ pub fn names(schedule: &str, uid: &str, scheduled: Timestamp) -> [String; 2] {
     [fitted(schedule, &time), fitted(schedule, &format!("{time}x{other:04x}"))]
 }
 
-/// Returns the name that version 0.1.0 gave the Job for a time.
+/// Returns the name that version 0.1.0 gave to the Job for a scheduled time.
 pub fn earlier_name(schedule: &str, scheduled: Timestamp) -> String {
     let (minutes, seconds) = parts(scheduled);
     if seconds == 0 { format!("{schedule}-{minutes}") } else { format!("{schedule}-{minutes}-{seconds}") }
 }
 
-/// Returns the time that a Job with this name was started for; none if the name is not one of those above.
+/// Returns the scheduled time of a Job with this name; none if no version gives this name to a Job of the JobSchedule.
 pub fn scheduled_time(schedule: &str, uid: &str, job: &str) -> Option<Timestamp> {
     let is_of = |time: &Timestamp| {
         names(schedule, uid, *time).iter().any(|name| name == job) || earlier_name(schedule, *time) == job
@@ -54,7 +55,7 @@ fn instant(minutes: &str, seconds: &str) -> Option<Timestamp> {
     Timestamp::from_second(seconds).ok()
 }
 
-/// Joins the name and the time. A name that is too long is cut and marked with its hash.
+/// Joins the name of the JobSchedule and the time. A name that is too long is truncated, and its hash is appended.
 fn fitted(schedule: &str, time: &str) -> String {
     let whole = format!("{schedule}-{time}");
     if whole.len() <= MAXIMUM {
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn names_differ_from_those_of_a_cron_job_and_tell_the_time() {
+    fn names_differ_from_those_of_a_cron_job_and_contain_the_scheduled_time() {
         for (time, first) in
             [("2026-01-05T10:30:00Z", "nightly-s29460150"), ("2026-01-05T10:30:07Z", "nightly-s29460150s7")]
         {
@@ -87,13 +88,16 @@ mod tests {
             }
             for name in names {
                 let digits = name.rsplit('-').next().unwrap();
-                assert!(!digits.bytes().all(|byte| byte.is_ascii_digit()), "{name} may be a CronJob's");
+                assert!(
+                    !digits.bytes().all(|byte| byte.is_ascii_digit()),
+                    "{name} could be the name of a Job of a CronJob"
+                );
             }
         }
     }
 
     #[test]
-    fn names_of_other_jobs_tell_no_time() {
+    fn names_of_other_jobs_have_no_scheduled_time() {
         for name in [
             "nightly",
             "nightly-manual-abcde",
@@ -109,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_fits_into_a_label() {
+    fn every_name_fits_into_a_label_value() {
         let long = format!("{}.{}", "a".repeat(40), "b".repeat(11));
         for schedule in [&*"n".repeat(52), &long, &"n".repeat(253)] {
             let time = at("2026-01-05T10:30:59Z");

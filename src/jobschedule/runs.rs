@@ -1,4 +1,5 @@
-//! What runs came to: kept in the status, bounded, when their Jobs are long gone (kubernetes/kubernetes issue 97840).
+//! History of runs. The status keeps a bounded number of runs after their Jobs are deleted (kubernetes/kubernetes issue
+//! 97840).
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -12,23 +13,23 @@ use crate::job::status::{COMPLETE, FAILED};
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::text::beginning;
 
-/// As much of a message is kept.
+/// Maximum number of bytes kept of a message.
 const MAX_MESSAGE_BYTES: usize = 512;
 /// Maximum number of bytes kept of a reason.
 const MAX_REASON_BYTES: usize = 128;
 
-/// The history with these runs added, as long as it may be, the newest first.
+/// Returns the history with the ended runs added, the newest first, truncated to `limit` runs.
 pub fn added(history: &[Run], ended: &[EndedRun], limit: usize, now: Timestamp) -> Vec<Run> {
     let mut runs: Vec<Run> = ended.iter().map(|ended| run(ended, now)).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.finished.as_ref().map(|time| time.0)));
-    // A write whose answer was lost may have added it already.
+    // An earlier write whose response was lost may have added the run already.
     runs.retain(|run| !history.iter().any(|known| known.job == run.job && known.started == run.started));
     runs.extend(history.iter().cloned());
     runs.truncate(limit);
     runs
 }
 
-/// What a run came to, in a word.
+/// Returns the outcome of a run: `Succeeded`, `Failed`, `Replaced` or `Deleted`.
 pub fn outcome(ended: &EndedRun) -> &'static str {
     match &ended.end {
         Some((job, _)) if job.status.true_condition(COMPLETE).is_some() => "Succeeded",
@@ -41,7 +42,7 @@ pub fn outcome(ended: &EndedRun) -> &'static str {
 fn run(ended: &EndedRun, now: Timestamp) -> Run {
     let mut run = Run { job: ended.job.name.clone(), outcome: outcome(ended).to_owned(), ..Run::default() };
     let Some((job, wire)) = &ended.end else {
-        // When it ended nobody knows; since now it is known that it did.
+        // The time at which the run ended is unknown. The time of this observation is recorded instead.
         run.finished = Some(Time(whole_seconds(now)));
         return run;
     };
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_tells_what_its_job_told() {
+    fn run_records_the_outcome_and_the_failure_report_of_its_job() {
         let report = json!({"pod": "p", "container": "main", "exitCode": 3, "message": "no disk"}).to_string();
         let annotations = json!({SCHEDULED_ANNOTATION: "2026-01-05T11:00:00+01:00", FAILURE_ANNOTATION: report});
         let bad = ended("bad", FAILED, "2026-01-05T10:00:05Z", &annotations);
@@ -104,19 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept_once_each() {
+    fn newest_runs_are_kept_once_each() {
         let good = |name: &str, at: &str| ended(name, COMPLETE, at, &json!({}));
         let (one, two) = (good("one", "2026-01-05T10:00:00Z"), good("two", "2026-01-05T11:00:00Z"));
         let history = added(&[], &[one.clone(), two], 10, now());
         assert_eq!(history.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["two", "one"]);
-        assert_eq!(added(&history, &[one], 10, now()), history, "it is known");
+        assert_eq!(added(&history, &[one], 10, now()), history, "the run is in the history already");
         let three = added(&history, &[good("three", "2026-01-05T11:30:00Z")], 2, now());
         assert_eq!(three.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["three", "two"]);
         assert_eq!(added(&history, &[], 0, now()), []);
     }
 
     #[test]
-    fn what_is_gone_is_told_too() {
+    fn run_of_a_deleted_job_is_recorded() {
         let job = ended("gone", COMPLETE, "2026-01-05T10:00:00Z", &json!({})).job;
         let gone = EndedRun { job, end: None, replaced: false };
         assert_eq!(outcome(&gone), "Deleted");

@@ -1,4 +1,4 @@
-//! A JobSchedule, as the controller that it shares with CronJobs sees it.
+//! Implementation of [`ScheduleSource`] for JobSchedules, which use the controller of CronJobs.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,4 +1,5 @@
-//! When a JobSchedule is due: several schedules, the hours in which clocks are moved, what is excluded, from when to when.
+//! Scheduled times of a JobSchedule: several schedules, clock changes, exclusions, and the period in which runs are
+//! due.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -8,64 +9,66 @@ use super::instants::Clock;
 use crate::cronjob::schedule::Schedule;
 use crate::runtime::hash::hash;
 
-/// What becomes of local times that clocks skip or show twice. It concerns schedules with certain hours; one for every hour
-/// goes on with the time that passes, whatever clocks show.
+/// Handling of local times that a clock change skips or repeats. It applies to schedules that are restricted to certain
+/// hours. A schedule for every hour follows the elapsed time and ignores clock changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dst {
-    /// Each local time is due once: a skipped one by as much later as clocks were moved, a repeated one the first time.
+    /// Each local time is due once. A skipped local time is due later, by the amount of the clock change. A repeated
+    /// local time is due at its first occurrence.
     #[default]
     Once,
-    /// A skipped one is due that much later; a repeated one twice.
+    /// A skipped local time is due later, by the amount of the clock change. A repeated local time is due twice.
     Shift,
-    /// A skipped one is not due; a repeated one twice.
+    /// A skipped local time is not due. A repeated local time is due twice.
     Skip,
 }
 
-/// A time that is excluded.
+/// Period in which no run is due.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Excluded {
-    /// A day.
+    /// Single day.
     Day(Date),
-    /// A day of every year: month, day.
+    /// Day of every year: month and day.
     Yearly(i8, i8),
-    /// From a local time on until before another.
+    /// Local times from the first one, inclusive, to the second one, exclusive.
     Window(DateTime, DateTime),
 }
 
-/// When a JobSchedule is due.
+/// Timetable of a JobSchedule.
 #[derive(Clone, Debug)]
 pub struct Timetable {
-    /// Its schedules; due is what any of them says.
+    /// Schedules of the JobSchedule. A time is due if any of them matches.
     pub schedules: Vec<Schedule>,
-    /// The zone of its local times.
+    /// Time zone of the local times.
     pub zone: TimeZone,
-    /// What becomes of local times that are no times or two.
+    /// Handling of local times that a clock change skips or repeats.
     pub dst: Dst,
-    /// What is excluded.
+    /// Periods in which no run is due.
     pub exclude: Vec<Excluded>,
-    /// Nothing is due before.
+    /// First instant at which a run can be due.
     pub not_before: Option<Timestamp>,
-    /// Nothing is due after.
+    /// Last instant at which a run can be due.
     pub not_after: Option<Timestamp>,
-    /// Where times that come every so often are counted from.
+    /// Instant from which the intervals of `@every` schedules are counted.
     pub anchor: Timestamp,
-    /// How much later than it is due a Job is started at most, and never later than [`Self::longest_jitter`].
+    /// Maximum delay of a start after the scheduled time. [`Self::longest_jitter`] also bounds the delay.
     pub jitter: SignedDuration,
-    /// Whose times these are, `namespace/name`; it decides the jitter.
+    /// `namespace/name` of the JobSchedule, from which the jitter is derived.
     pub who: String,
 }
 
-/// A timetable that has no time within this many years has none; a single schedule is searched as far.
+/// Number of years that a search covers. A timetable without a time in this period has no times. The search in a single
+/// schedule covers the same period.
 const YEARS_SEARCHED: i64 = 5;
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 impl Timetable {
-    /// The first time after this one that is due; none if there is none.
+    /// Returns the first time after `after` that is due; none if there is no such time.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         self.times(after).next()
     }
 
-    /// All times after this one that are due, in order.
+    /// Returns all times after `after` that are due, in order.
     pub fn times(&self, after: Timestamp) -> Times<'_> {
         let begin = self.not_before.and_then(|begin| begin.checked_sub(SignedDuration::from_nanos(1)).ok());
         let after = after.max(begin.unwrap_or(Timestamp::MIN));
@@ -74,7 +77,7 @@ impl Timetable {
         Times { table: self, clock, pending, last: after }
     }
 
-    /// Returns the times from `earliest` up to `to` that are due, the newest first.
+    /// Returns the times from `earliest` up to and including `to` that are due, the newest first.
     pub fn times_before(&self, to: Timestamp, earliest: Timestamp) -> TimesBefore<'_> {
         let to = to.min(self.not_after.unwrap_or(Timestamp::MAX));
         let earliest = earliest.max(self.not_before.unwrap_or(Timestamp::MIN));
@@ -83,8 +86,8 @@ impl Timetable {
         TimesBefore { table: self, clock, pending, earliest, last: to }
     }
 
-    /// The newest `most` times after `earliest` and not after `now`, oldest first: looked for backwards, so that they cost the
-    /// same however long ago `earliest` is.
+    /// Returns the newest `most` times after `earliest`, up to and including `now`, the oldest first. The search runs
+    /// backwards, so that its cost does not depend on the age of `earliest`.
     pub fn missed(&self, earliest: Timestamp, now: Timestamp, most: usize) -> Vec<Timestamp> {
         let Ok(earliest) = earliest.checked_add(SignedDuration::from_nanos(1)) else { return Vec::new() };
         let mut times: Vec<Timestamp> = self.times_before(now, earliest).take(most).collect();
@@ -92,7 +95,7 @@ impl Timetable {
         times
     }
 
-    /// When the Job of this time is to be started.
+    /// Returns the start time of the Job for a scheduled time.
     pub fn start_of(&self, scheduled: Timestamp) -> Timestamp {
         if self.jitter <= SignedDuration::ZERO {
             return scheduled;
@@ -100,10 +103,10 @@ impl Timetable {
         self.start_between(scheduled, self.next(scheduled))
     }
 
-    /// When the Job of this time is to be started; `next` is the next time that is due.
+    /// Returns the start time of the Job for a scheduled time. `next` is the next time that is due.
     ///
-    /// The jitter ends before the next time with a quarter of the interval to spare. So Jobs are started in the order of
-    /// their times, and none is passed over for the next one.
+    /// The jitter ends when three quarters of the interval to the next time have passed. Jobs are therefore started in
+    /// the order of their scheduled times, and no run is skipped in favour of the next one.
     pub fn start_between(&self, scheduled: Timestamp, next: Option<Timestamp>) -> Timestamp {
         let longest = next.map(|next| Self::longest_jitter(next.duration_since(scheduled)));
         let jitter = longest.map_or(self.jitter, |longest| self.jitter.min(longest));
@@ -116,7 +119,7 @@ impl Timetable {
         scheduled.checked_add(later).unwrap_or(scheduled)
     }
 
-    /// Returns the maximum jitter of a time with this interval to the next one.
+    /// Returns the maximum jitter of a scheduled time, given the interval to the next one.
     pub fn longest_jitter(interval: SignedDuration) -> SignedDuration {
         interval / 4 * 3
     }
@@ -139,17 +142,18 @@ impl Timetable {
         self.interval_time(Some(passed).filter(|passed| *passed > 0)?, period).filter(|time| *time >= earliest)
     }
 
-    /// Returns the time at which a schedule with this period is due for the nth time.
+    /// Returns the time at which an `@every` schedule with this period in seconds is due for the nth time.
     fn interval_time(&self, number: i64, period: i64) -> Option<Timestamp> {
         self.anchor.checked_add(SignedDuration::from_secs(number.checked_mul(period)?)).ok()
     }
 
-    /// A schedule for all hours goes on with the time that passes.
+    /// Returns the handling of clock changes for a schedule. A schedule for every hour follows the elapsed time.
     fn dst_of(&self, schedule: &Schedule) -> Dst {
         if schedule.has_certain_hours() { self.dst } else { Dst::Skip }
     }
 
-    /// The end of what excludes this time, if anything does. All times from this one up to the end are excluded.
+    /// Returns the end of the exclusion that covers this time, if there is one. All times from this one up to the end
+    /// are excluded.
     fn excluded_until(&self, time: Timestamp) -> Option<Timestamp> {
         let local = self.local(time);
         let end = self.exclude.iter().filter_map(|excluded| match *excluded {
@@ -157,12 +161,13 @@ impl Timetable {
             Excluded::Yearly(month, day) => ((local.month(), local.day()) == (month, day)).then(|| tomorrow(local)),
             Excluded::Window(from, to) => (from <= local && local < to).then_some(to),
         });
-        // Where clocks show the end twice, or not at all, things go on at the earlier instant.
+        // If a clock change skips or repeats the end, the exclusion ends at the earlier instant.
         let end = self.zone.to_ambiguous_timestamp(end.max()?).earlier();
         Some(end.unwrap_or(Timestamp::MAX).max(time))
     }
 
-    /// Returns the begin of what excludes this time, if anything does. All times from the begin up to this one are excluded.
+    /// Returns the begin of the exclusion that covers this time, if there is one. All times from the begin up to this
+    /// one are excluded.
     fn excluded_since(&self, time: Timestamp) -> Option<Timestamp> {
         let local = self.local(time);
         let today = local.date().to_datetime(jiff::civil::Time::midnight());
@@ -180,13 +185,13 @@ impl Timetable {
     }
 }
 
-/// Times that are due, in order.
+/// Iterator over the times that are due, in order.
 pub struct Times<'a> {
     table: &'a Timetable,
     clock: Clock<'a>,
-    /// Of each schedule, what comes next.
+    /// Next time of each schedule that was not returned yet.
     pending: Vec<Option<Timestamp>>,
-    /// What was told last.
+    /// Time that was returned last.
     last: Timestamp,
 }
 
@@ -202,7 +207,7 @@ impl Iterator for Times<'_> {
                 return None;
             }
             let excluded = table.excluded_until(next);
-            // Up to just before its end, so that what is due at the end is found.
+            // The search continues just before the end of the exclusion, so that a time at the end is found.
             let passed = match excluded {
                 Some(until) => next.max(until.checked_sub(SECOND).ok()?),
                 None => next,
@@ -220,14 +225,14 @@ impl Iterator for Times<'_> {
     }
 }
 
-/// Times that are due, the newest first.
+/// Iterator over the times that are due, the newest first.
 pub struct TimesBefore<'a> {
     table: &'a Timetable,
     clock: Clock<'a>,
-    /// The last time of each schedule that was not returned yet.
+    /// Last time of each schedule that was not returned yet.
     pending: Vec<Option<Timestamp>>,
     earliest: Timestamp,
-    /// The time that was returned last.
+    /// Time that was returned last.
     last: Timestamp,
 }
 
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn due_is_what_any_schedule_says_once() {
+    fn time_matched_by_several_schedules_is_due_once() {
         let table = timetable(&["0 6 * * *", "30 6 * * *", "0 */3 * * *"], "UTC");
         let expected = ["2026-01-05T06:00:00Z", "2026-01-05T06:30:00Z", "2026-01-05T09:00:00Z"];
         assert_eq!(times(&table, "2026-01-05T05:00:00Z", 3), expected);
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn local_times_that_are_none_or_two_are_due_as_asked() {
+    fn skipped_and_repeated_local_times_are_due_by_the_dst_setting() {
         let paris = |dst, day: &str| {
             let table = Timetable { dst, ..timetable(&["30 2 * * *"], "Europe/Paris") };
             let all = times(&table, &format!("{day}T00:00:00Z"), 4);
@@ -315,7 +320,7 @@ mod tests {
         };
         let spring = "2026-03-29";
         assert_eq!(paris(Dst::Skip, spring), [""; 0]);
-        assert_eq!(paris(Dst::Shift, spring), ["2026-03-29T01:30:00Z"], "03:30 by the new clocks");
+        assert_eq!(paris(Dst::Shift, spring), ["2026-03-29T01:30:00Z"], "03:30 after the clock change");
         assert_eq!(paris(Dst::Once, spring), ["2026-03-29T01:30:00Z"]);
         let autumn = "2026-10-25";
         assert_eq!(paris(Dst::Skip, autumn), ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
@@ -323,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_twice_comes_in_order() {
+    fn repeated_local_times_are_due_in_order() {
         let table = Timetable { dst: Dst::Shift, ..timetable(&["30,45 2 * * *"], "Europe/Paris") };
         let expected = ["2026-10-25T00:30:00Z", "2026-10-25T00:45:00Z", "2026-10-25T01:30:00Z", "2026-10-25T01:45:00Z"];
         assert_eq!(times(&table, "2026-10-25T00:00:00Z", 4), expected);
@@ -331,12 +336,12 @@ mod tests {
         assert_eq!(
             times(&hourly, "2026-10-25T00:00:00Z", 2),
             ["2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"],
-            "every hour that passes"
+            "an hourly schedule is due after every elapsed hour"
         );
     }
 
     #[test]
-    fn excluded_times_are_passed_over() {
+    fn excluded_times_are_not_due() {
         let mut table = timetable(&["0 9 * * *"], "Europe/Paris");
         let date = |text: &str| text.parse::<Date>().unwrap();
         let time = |text: &str| text.parse::<DateTime>().unwrap();
@@ -352,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_due_before_or_after() {
+    fn no_time_is_due_outside_of_not_before_and_not_after() {
         let mut table = timetable(&["0 * * * *"], "UTC");
         table.not_before = Some(at("2026-02-01T00:00:00Z"));
         table.not_after = Some(at("2026-02-01T01:00:00Z"));
@@ -360,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_and_the_missed_are_found_however_many_there_were() {
+    fn newest_missed_times_are_found_among_any_number() {
         let table = timetable(&["* * * * *"], "UTC");
         let (long_ago, now) = (at("2000-01-01T00:00:00Z"), at("2026-01-05T10:00:30Z"));
         assert_eq!(table.missed(long_ago, now, 1), [at("2026-01-05T10:00:00Z")]);
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_times_beside_clock_changes_cost_no_more_than_others() {
+    fn dense_schedules_close_to_clock_changes_need_a_bounded_number_of_searches() {
         let dense: Vec<String> = (0..16).map(|first| format!("{first}-59 1-23 * * *")).collect();
         let dense: Vec<&str> = dense.iter().map(String::as_str).collect();
         let changes = [
@@ -390,7 +395,7 @@ mod tests {
                     let now = at(change) + SignedDuration::from_mins(minutes);
                     let (missed, searches) = searches::of(|| table.missed(at("2000-01-01T00:00:00Z"), now, 1000));
                     assert_eq!(missed.len(), 1000);
-                    // Sixteen schedules, each time of each, and twice where clocks are moved.
+                    // One search for each time of each of the sixteen schedules, and twice that at clock changes.
                     assert!(searches <= 2 * 16 * 1001, "{zone} {change} {dst:?} {minutes}: {searches} searches");
                     let (_, searches) = searches::of(|| table.next(now));
                     assert!(searches <= 64, "{zone} {change} {dst:?} {minutes}: {searches} searches");
@@ -400,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn excluded_and_rare_times_end_the_search() {
+    fn search_ends_for_excluded_and_rare_times() {
         let mut table = timetable(&["* 0-22 25 12 *"], "Europe/Paris");
         table.exclude = vec![Excluded::Yearly(12, 25)];
         let now = at("2026-01-05T10:00:30Z");
@@ -415,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_is_bounded_spread_and_the_same_for_everybody() {
+    fn jitter_is_bounded_and_spread_and_stable_for_each_object() {
         let table = Timetable { jitter: SignedDuration::from_mins(5), ..timetable(&["0 * * * *"], "UTC") };
         let due = at("2026-01-05T10:00:00Z");
         let late =
@@ -427,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_longer_than_the_interval_keeps_every_run_and_their_order() {
+    fn jitter_longer_than_the_interval_keeps_all_runs_in_order() {
         let jitter = SignedDuration::from_hours(2);
         for schedules in [&["* * * * *"][..], &["0 * * * *"], &["0,1,2 9 * * *", "@daily"], &["@every 90s"]] {
             let table = Timetable { jitter, ..timetable(schedules, "Europe/Paris") };
@@ -443,6 +448,6 @@ mod tests {
         }
         let daily = Timetable { jitter, ..timetable(&["0 9 * * *"], "UTC") };
         let mut late = daily.times(at("2026-01-01T12:00:00Z")).map(|due| daily.start_of(due).duration_since(due));
-        assert!(late.by_ref().take(50).any(|late| late > SignedDuration::from_mins(100)), "all of it is used");
+        assert!(late.by_ref().take(50).any(|late| late > SignedDuration::from_mins(100)), "the whole jitter is used");
     }
 }

@@ -1,6 +1,7 @@
-//! The `JobSchedule` resource (`jobschedules.jobwright.dev`): a CronJob's spec, and what its users have asked for.
+//! The `JobSchedule` resource (`jobschedules.jobwright.dev`): the fields of a CronJob and additional features.
 //!
-//! `jobwright crds` writes the manifest in `crds/` from these types; the API server checks objects by their schema and rules.
+//! `jobwright crds` generates the manifest in `crds/` from these types. The API server validates objects with their
+//! schema and rules. The comments of the types and fields are the descriptions in the manifest.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +12,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Starts Jobs when they are due.
+/// spec defines the scheduled times, the Jobs to start, and the policies for late and concurrent runs.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize)]
 #[kube(
     group = "jobwright.dev",
     version = "v1beta1",
     kind = "JobSchedule",
-    doc = "Starts Jobs when they are due: a CronJob, and what its users have asked for.",
+    doc = "JobSchedule starts Jobs at scheduled times. It has the fields of a CronJob and additional features.",
     namespaced,
     shortname = "jsched",
     category = "all",
@@ -30,86 +31,97 @@ use serde_json::Value;
     printcolumn = r#"{"name":"Next","type":"string","jsonPath":".status.nextScheduleTime"}"#,
     printcolumn = r#"{"name":"Outcome","type":"string","jsonPath":".status.lastOutcome"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
-    validation = Rule::new("self.metadata.name.size() <= 52").message("metadata.name must have at most 52 characters: the names of its Jobs are made of it")
+    validation = Rule::new("self.metadata.name.size() <= 52").message("metadata.name must have at most 52 characters: the names of its Jobs begin with it")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.notBefore) || !has(self.notAfter) || self.notBefore <= self.notAfter")
     .message("spec.notAfter must not be before spec.notBefore"))]
 #[x_kube(validation = Rule::new("!has(self.maxCatchUp) || self.catchUp == 'All' || self.concurrencyPolicy == 'Queue'")
-    .message("spec.maxCatchUp is for spec.catchUp: All and spec.concurrencyPolicy: Queue; set one of these or take it out"))]
+    .message("spec.maxCatchUp requires spec.catchUp: All or spec.concurrencyPolicy: Queue; set one of these or remove spec.maxCatchUp"))]
 #[x_kube(validation = Rule::new("!has(self.maxActive) || self.concurrencyPolicy in ['Allow', 'Queue']")
-    .message("spec.maxActive is for spec.concurrencyPolicy: Allow or Queue; with Forbid and Replace there is one at a time"))]
+    .message("spec.maxActive requires spec.concurrencyPolicy: Allow or Queue; remove spec.maxActive with Forbid and Replace, which allow one active Job"))]
 pub struct JobScheduleSpec {
-    /// When it is due: cron schedules or descriptors such as @daily. H in a field stands for a value that each JobSchedule
-    /// has for itself, so that load is spread: H, H(0-29), H/15.
+    /// schedules are the cron schedules, or descriptors such as @daily, at whose times Jobs are started. An H in a
+    /// field is replaced by a value that is derived from the namespace and name of the JobSchedule, so that load is
+    /// spread: H, H(0-29), H/15.
     #[x_kube(validation = Rule::new("self.all(s, s.startsWith('@') || s.trim().split(' ').filter(f, f != '').size() == 5)")
-        .message("each of spec.schedules has five fields (minute hour day-of-month month day-of-week), or is a descriptor such as @daily or @every 1h"))]
+        .message("each of spec.schedules must have five fields (minute hour day-of-month month day-of-week) or be a descriptor such as @daily or @every 1h"))]
     #[x_kube(validation = Rule::new("self.all(s, !s.startsWith('TZ=') && !s.startsWith('CRON_TZ='))")
-        .message("a schedule names no zone itself; write it in spec.timeZone"))]
+        .message("spec.schedules must not name a time zone; set spec.timeZone instead"))]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
     pub schedules: Vec<String>,
-    /// The IANA zone of these times, such as Europe/Paris; UTC without it.
+    /// timeZone is the IANA time zone of the schedules, such as Europe/Paris. Defaults to UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self != 'Local' && !self.startsWith('/') && !self.contains('..')").message("spec.timeZone is an IANA name, such as Europe/Paris"))]
+    #[x_kube(validation = Rule::new("self != 'Local' && !self.startsWith('/') && !self.contains('..')").message("spec.timeZone must be an IANA name such as Europe/Paris"))]
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
-    /// What becomes of local times that clocks skip or show twice, where a schedule names certain hours. Once: each is due
-    /// once, a skipped one later. Shift: a skipped one is due later, a repeated one twice. Skip: a skipped one is not due.
+    /// dst specifies how to treat local times that a clock change skips or repeats. It applies to schedules that are
+    /// restricted to certain hours. Valid values are: Once (default): each local time is due once, a skipped one later
+    /// by the amount of the clock change, and a repeated one at its first occurrence; Shift: a skipped local time is
+    /// due later, and a repeated one is due twice; Skip: a skipped local time is not due, and a repeated one is due
+    /// twice.
     #[serde(default)]
     pub dst: Dst,
-    /// How much later than it is due a Job is started at most, such as 5m: how much, each object and time have for
-    /// themselves, so that load is spread. It ends when three quarters of the time to the next run have passed, so that runs
-    /// keep their order and none is left out.
+    /// jitter is the maximum delay of a start after the scheduled time, such as 5m. The delay is derived from the
+    /// namespace and name of the JobSchedule and from the scheduled time, so that load is spread. It is at most three
+    /// quarters of the time to the next run, so that runs keep their order and none is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("spec.jitter is a duration such as 90s or 5m, of at most 24h"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('0s') && duration(self) <= duration('24h')").message("spec.jitter must be a duration such as 90s or 5m, of at most 24h"))]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+(s|m|h))+$"))]
     pub jitter: Option<String>,
-    /// Start no Jobs. What comes due meanwhile is missed.
+    /// suspend specifies that no Jobs are started. Runs that become due while the JobSchedule is suspended are missed.
+    /// Defaults to false.
     #[serde(default)]
     pub suspend: bool,
-    /// Nothing is due before.
+    /// notBefore is the first time at which a run can be due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
-    /// Nothing is due after.
+    /// notAfter is the last time at which a run can be due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
-    /// Local times at which nothing is due.
+    /// exclude lists days and periods of local time in which no run is due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub exclude: Vec<Exclusion>,
-    /// How late a Job may be started, in seconds.
+    /// startingDeadlineSeconds is the maximum delay in seconds after which a run is still started. The delay counts
+    /// from the scheduled time plus the jitter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub starting_deadline_seconds: Option<i64>,
-    /// What to do about times that were missed. Latest: start the last one only, as a CronJob. All: start each, the oldest
-    /// first, as far as maxCatchUp goes.
+    /// catchUp specifies how to treat missed runs. Valid values are: Latest (default): start only the most recent run,
+    /// as a CronJob does; All: start each missed run, the oldest first, up to maxCatchUp.
     #[serde(default)]
     pub catch_up: CatchUp,
-    /// How many missed times are caught up on at most, the newest; 10 without it.
+    /// maxCatchUp is the maximum number of missed runs to start. If more runs were missed, the newest ones are started.
+    /// Defaults to 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_catch_up: Option<i32>,
-    /// What to do while a Job before is active. Allow: start another, up to maxActive. Forbid: pass over it. Replace: delete
-    /// the one before. Queue: start it when there is room, in order.
+    /// concurrencyPolicy specifies how to treat a run that is due while an earlier Job is active. Valid values are:
+    /// Allow (default): start the Job, up to maxActive; Forbid: skip the run; Replace: delete the active Job and start
+    /// the new one; Queue: start the runs in order as soon as fewer than maxActive Jobs are active.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
-    /// How many Jobs may be active: any number without it where they are allowed, 1 where they queue.
+    /// maxActive is the maximum number of active Jobs. Defaults to no maximum with the concurrencyPolicy Allow, and to
+    /// 1 with Queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_active: Option<i32>,
-    /// How many Jobs that succeeded are kept.
+    /// successfulJobsHistoryLimit is the maximum number of complete Jobs to keep. Defaults to 3.
     #[serde(default = "three")]
     #[schemars(range(min = 0))]
     pub successful_jobs_history_limit: i32,
-    /// How many Jobs that failed are kept.
+    /// failedJobsHistoryLimit is the maximum number of failed Jobs to keep. Defaults to 1.
     #[serde(default = "one")]
     #[schemars(range(min = 0))]
     pub failed_jobs_history_limit: i32,
-    /// How many runs status.history holds; they outlast their Jobs.
+    /// historyLimit is the maximum number of runs in status.history. Runs stay there after their Jobs are deleted.
+    /// Defaults to 10.
     #[serde(default = "ten")]
     #[schemars(range(min = 0, max = 100))]
     pub history_limit: i32,
-    /// The Jobs to start. Their containers find the time they were started for in the variable JOBWRIGHT_SCHEDULED_TIME.
+    /// jobTemplate is the template of the Jobs to start. The environment variable JOBWRIGHT_SCHEDULED_TIME of their
+    /// containers holds the scheduled time.
     pub job_template: JobTemplate,
 }
 
@@ -125,26 +137,26 @@ fn ten() -> i32 {
     10
 }
 
-/// A Job without a name.
+/// jobTemplate is the template of a Job.
 #[derive(Clone, Debug, Deserialize, Serialize, KubeSchema)]
 pub struct JobTemplate {
-    /// Labels and annotations of the Jobs.
+    /// metadata holds the labels and annotations of the Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMetadata>,
-    /// A Job's spec (batch/v1), checked when a Job is created.
-    #[x_kube(validation = Rule::new("has(self.template)").message("spec.jobTemplate.spec.template is required: the pods of the Jobs"))]
-    #[x_kube(validation = Rule::new("!has(self.selector)").message("spec.jobTemplate.spec.selector must be left out: each Job gets one of its own"))]
+    /// spec is the spec of the Jobs (batch/v1). The API server validates it when a Job is created.
+    #[x_kube(validation = Rule::new("has(self.template)").message("spec.jobTemplate.spec.template is required; set it to the template of the pods"))]
+    #[x_kube(validation = Rule::new("!has(self.selector)").message("spec.jobTemplate.spec.selector must be left out; the API server generates a selector for each Job"))]
     #[schemars(schema_with = "any_object")]
     pub spec: Value,
 }
 
-/// What of a Job's metadata a template may hold.
+/// metadata holds the labels and annotations of the Jobs.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 pub struct TemplateMetadata {
-    /// Labels of the Jobs.
+    /// labels are the labels of the Jobs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the Jobs.
+    /// annotations are the annotations of the Jobs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -156,23 +168,24 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     }})
 }
 
-/// Local times at which nothing is due: a day, a day of every year, or from one time on until before another.
+/// An exclusion is a day, a day of every year, or a period of local time in which no run is due. Set either date, or
+/// from and to.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.date) != (has(self.from) && has(self.to)) && has(self.from) == has(self.to)")
-    .message("an exclusion is either a date, or from and to"))]
+    .message("each entry of spec.exclude must have either date, or from and to"))]
 pub struct Exclusion {
-    /// A day, 2026-12-25, or a day of every year, 12-25.
+    /// date is a day, such as 2026-12-25, or a day of every year, such as 12-25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
     pub date: Option<String>,
-    /// A local time, 2026-12-24T18:00.
+    /// from is the first excluded local time, such as 2026-12-24T18:00.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(
         pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
     ))]
     pub from: Option<String>,
-    /// A local time, 2026-12-27T06:00; at it, things go on.
+    /// to is the first local time after the excluded period, such as 2026-12-27T06:00.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(
         pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
@@ -180,9 +193,9 @@ pub struct Exclusion {
     pub to: Option<String>,
 }
 
-/// What becomes of local times that clocks skip or show twice.
+/// Value of `spec.dst`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[allow(missing_docs, reason = "the spec's field says what they mean")]
+#[allow(missing_docs, reason = "the field of the spec describes the values")]
 pub enum Dst {
     #[default]
     Once,
@@ -190,18 +203,18 @@ pub enum Dst {
     Skip,
 }
 
-/// What to do about times that were missed.
+/// Value of `spec.catchUp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[allow(missing_docs, reason = "the spec's field says what they mean")]
+#[allow(missing_docs, reason = "the field of the spec describes the values")]
 pub enum CatchUp {
     #[default]
     Latest,
     All,
 }
 
-/// What to do while a Job before is active.
+/// Value of `spec.concurrencyPolicy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[allow(missing_docs, reason = "the spec's field says what they mean")]
+#[allow(missing_docs, reason = "the field of the spec describes the values")]
 pub enum ConcurrencyPolicy {
     #[default]
     Allow,
@@ -210,35 +223,36 @@ pub enum ConcurrencyPolicy {
     Queue,
 }
 
-/// What is stored of its progress.
+/// status is the observed state of the JobSchedule. Jobwright writes it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct JobScheduleStatus {
-    /// Its Jobs that are not finished.
+    /// active lists the Jobs that are not finished.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "references")]
     pub active: Vec<ObjectReference>,
-    /// How many these are.
+    /// activeCount is the number of active Jobs.
     pub active_count: i32,
-    /// The time for which a Job was started last.
+    /// lastScheduleTime is the scheduled time of the run that was started last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Time>,
-    /// The newest end of a Job that succeeded.
+    /// lastSuccessfulTime is the latest completion time of a complete Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_successful_time: Option<Time>,
-    /// When it is due next, in its zone; none where it is suspended or never due again.
+    /// nextScheduleTime is the scheduled time of the next run, in the time zone of the JobSchedule. It is unset if the
+    /// JobSchedule is suspended or no further run is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<String>,
-    /// What the last run that ended came to.
+    /// lastOutcome is the outcome of the last run that ended: Succeeded, Failed, Replaced or Deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<String>,
-    /// The last runs that ended, the newest first.
+    /// history lists the last runs that ended, the newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Run>,
-    /// Of the times that it goes by, to see whether they are changed.
+    /// timesHash is a hash of the fields that define the scheduled times. Jobwright uses it to detect changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times_hash: Option<String>,
-    /// Since when it goes by them; what would have been due before is not caught up on.
+    /// timesSince is the time from which the current scheduled times apply. Earlier times are not caught up on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times_since: Option<Time>,
 }
@@ -247,30 +261,30 @@ fn references(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "array", "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}})
 }
 
-/// A run that ended.
+/// A run that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Run {
-    /// Its Job.
+    /// job is the name of the Job.
     pub job: String,
-    /// The time it was started for; none where somebody started it by hand.
+    /// scheduled is the scheduled time of the run. It is unset if a user created the Job manually.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled: Option<Time>,
-    /// When its Job was started.
+    /// started is the start time of the Job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Time>,
-    /// When it ended.
+    /// finished is the time at which the Job finished, or at which its deletion was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished: Option<Time>,
-    /// Succeeded, Failed or Deleted.
+    /// outcome is the outcome of the run: Succeeded, Failed, Replaced or Deleted.
     pub outcome: String,
-    /// The Job's reason for it.
+    /// reason is the reason of the Job's Complete or Failed condition.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// What the container to blame ended with.
+    /// exitCode is the exit code of the container that made the Job fail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Its last message.
+    /// message describes why the Job failed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
 }

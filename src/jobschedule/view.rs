@@ -1,4 +1,4 @@
-//! What is known of a JobSchedule: what it has in common with a CronJob, and the rest.
+//! JobSchedules as decisions use them: the part that they have in common with CronJobs, and the additional fields.
 
 use std::str::FromStr;
 
@@ -24,70 +24,73 @@ use crate::runtime::clock::whole_seconds;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
 
-/// As many missed times are caught up on where nothing is said.
+/// Default maximum number of missed runs that are started.
 const CATCH_UP: usize = 10;
-/// More is not taken, by whatever version of the resource it was let in: the times are all looked at, and the runs stored.
+/// Upper bound of `spec.maxCatchUp`, because each sync computes all these times. It applies even if an earlier version
+/// of the resource admitted a higher value.
 const MAX_CATCH_UP: usize = 1000;
+/// Upper bound of `spec.historyLimit`, because the status stores all these runs. It applies even if an earlier version
+/// of the resource admitted a higher value.
 const MAX_HISTORY: usize = 100;
 
-/// A JobSchedule as it comes over the wire. Spec and status are read later, so that one that cannot be read keeps none of
-/// the others from being listed.
+/// JobSchedule as the API server sends it. Its spec and status are parsed later, so that a malformed JobSchedule does
+/// not prevent the others from being listed.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = JobSchedule)]
 pub struct WireJobSchedule {
-    /// Its metadata, in part.
+    /// Part of the metadata.
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
-    /// Its spec.
+    /// Spec as unparsed JSON.
     #[serde(default)]
     pub spec: Value,
-    /// Its status.
+    /// Status as unparsed JSON.
     #[serde(default)]
     pub status: Value,
 }
 
-/// A JobSchedule, as decisions see it.
+/// JobSchedule, reduced to the data that decisions need.
 #[derive(Clone, Debug)]
 pub struct JobScheduleView {
-    /// What it has in common with a CronJob; of the spec, the schedule and the policy are not looked at.
+    /// Part that the JobSchedule has in common with a CronJob. The schedule and the policy in this part are not used.
     pub base: CronJobView,
-    /// When it is due, or what is wrong with that.
+    /// Scheduled times, or an error about an invalid field.
     pub timetable: Result<Timetable, String>,
-    /// A hash of what the timetable was made from, to see whether it changes.
+    /// Hash of the fields that define the timetable, to detect changes.
     pub times: String,
-    /// What to do about missed times.
+    /// Handling of missed runs.
     pub catch_up: CatchUp,
-    /// As many of them are caught up on at most.
+    /// Maximum number of missed runs that are started.
     pub max_catch_up: usize,
-    /// What to do while a Job before is active.
+    /// Policy for a run that is due while an earlier Job is active.
     pub policy: ConcurrencyPolicy,
-    /// How many Jobs may be active.
+    /// Maximum number of active Jobs.
     pub max_active: Option<usize>,
-    /// How many runs are kept.
+    /// Maximum number of runs in the history.
     pub history_limit: usize,
-    /// What is stored besides what a CronJob's status holds.
+    /// Stored status fields that a CronJob does not have.
     pub stored: Stored,
 }
 
-/// What is stored of a JobSchedule's progress besides what a CronJob's status holds.
+/// Status fields of a JobSchedule that a CronJob does not have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stored {
-    /// How many Jobs are active.
+    /// Number of active Jobs.
     pub active_count: i32,
-    /// When it is due next.
+    /// Scheduled time of the next run.
     pub next: Option<String>,
-    /// What the last run came to.
+    /// Outcome of the last run that ended.
     pub last_outcome: Option<String>,
-    /// The last runs, the newest first.
+    /// Last runs that ended, the newest first.
     pub history: Vec<Run>,
-    /// The hash of the times that it goes by.
+    /// Hash of the fields that define the timetable.
     pub times: Option<String>,
-    /// Since when it goes by them.
+    /// Time from which the current timetable applies.
     pub times_since: Option<Timestamp>,
 }
 
 impl JobScheduleView {
-    /// Since when it is due at its present times: what would have been due before is nobody's business.
+    /// Returns the time from which the current timetable applies. Times before it are not caught up on.
     pub fn times_since(&self, now: Timestamp) -> Timestamp {
         match &self.stored.times {
             None => self.base.created,
@@ -96,7 +99,7 @@ impl JobScheduleView {
         }
     }
 
-    /// Parses one; none if it lacks what every stored object has.
+    /// Parses a JobSchedule; none if it lacks metadata that every stored object has.
     pub fn parse(wire: WireJobSchedule) -> Option<Self> {
         let identity = identity(&wire.metadata)?;
         let created = wire.metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default();
@@ -161,54 +164,54 @@ impl JobScheduleView {
         })
     }
 
-    /// Returns the time that a Job with this name was started for, by this version or an earlier one.
+    /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
     pub fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
         let identity = &self.base.identity;
         names::scheduled_time(&identity.name, identity.uid.as_str(), job)
     }
 
-    /// The time in its zone, as people there write it.
+    /// Formats a time in the time zone of the JobSchedule.
     pub fn format_time(&self, time: Timestamp) -> String {
         job::stamp(&self.base, time)
     }
 }
 
-/// A hash of the fields of the spec that say when it is due.
+/// Returns a hash of the fields of the spec that define the timetable.
 fn times(spec: &Value) -> String {
     let fields = ["schedules", "timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude"];
     let values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
     format!("{:016x}", hash([json!(values).to_string().as_bytes()]))
 }
 
-/// The schedule at this place, with a value for each `H`; `who` is its `namespace/name`.
+/// Returns a schedule with a value in place of each `H`. `who` is the `namespace/name` of the JobSchedule. `place` is
+/// the index in `spec.schedules`.
 ///
 /// # Errors
-/// An `H` is not understood; the error names the field and the mend.
+/// Returns an error if an `H` has invalid syntax or bounds. The error names the field and how to fix it.
 pub fn resolved(schedule: &str, who: &str, place: usize) -> Result<String, String> {
     hashed::resolve(schedule.trim(), who, place).map_err(|error| format!("spec.schedules[{place}]: {error}"))
 }
 
-/// When a JobSchedule with this spec is due; `who` is its `namespace/name`.
+/// Returns the timetable of a JobSchedule with this spec. `who` is its `namespace/name`.
 ///
 /// # Errors
-/// A field cannot be read; the error names it and the mend.
+/// Returns an error if a field is invalid. The error names the field and how to fix it.
 pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Result<Timetable, String> {
     let zone = match &spec.time_zone {
         None => TimeZone::UTC,
-        Some(name) => {
-            zones::zone(name).ok_or_else(|| format!("spec.timeZone: {name:?} is no IANA zone such as Europe/Paris"))?
-        }
+        Some(name) => zones::zone(name)
+            .ok_or_else(|| format!("spec.timeZone: {name:?} is not an IANA time zone such as Europe/Paris"))?,
     };
     let schedule = |(place, text): (usize, &String)| {
         Schedule::parse(&resolved(text, who, place)?).map_err(|error| format!("spec.schedules[{place}]: {error}"))
     };
     let exclude = |(place, exclusion): (usize, &Exclusion)| {
         excluded(exclusion).ok_or_else(|| {
-            format!("spec.exclude[{place}]: there is no such day or time; write 2026-12-25, 12-25, or from and to as 2026-12-24T18:00")
+            format!("spec.exclude[{place}]: this day or time does not exist; set date as in 2026-12-25 or 12-25, or from and to as in 2026-12-24T18:00")
         })
     };
     let jitter = spec.jitter.as_deref().map(|text| {
-        SignedDuration::from_str(text).map_err(|_| format!("spec.jitter: {text:?} is no duration such as 90s or 5m"))
+        SignedDuration::from_str(text).map_err(|_| format!("spec.jitter: {text:?} is not a duration such as 90s or 5m"))
     });
     let time = |time: &Option<Time>| time.as_ref().map(|time| time.0);
     Ok(Timetable {
@@ -231,7 +234,7 @@ pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Resul
 fn excluded(exclusion: &Exclusion) -> Option<Excluded> {
     match exclusion {
         Exclusion { date: Some(date), from: None, to: None } => match date.len() {
-            // Every year has the days that a leap year has, or does not.
+            // The leap year 2024 accepts every day that exists in any year.
             5 => {
                 let day = jiff::civil::Date::from_str(&format!("2024-{date}")).ok()?;
                 Some(Excluded::Yearly(day.month(), day.day()))

@@ -1,4 +1,4 @@
-//! A cluster that knows the image, and what an administrator does on it.
+//! The cluster of these tests, which has the image, and the steps of an administrator on that cluster.
 
 use std::fs;
 use std::path::Path;
@@ -17,20 +17,20 @@ use crate::helm::{chart, helm};
 
 /// The namespace of the installation.
 pub const SYSTEM: &str = "jobwright-system";
-/// The image's tag, and another of the same image, to upgrade to.
+/// Tag of the image, and a second tag of the same image as the target of an upgrade.
 const TAGS: [&str; 2] = [env!("CARGO_PKG_VERSION"), "upgrade"];
 
 static ENVIRONMENT: OnceCell<Option<Mutex<Environment>>> = OnceCell::const_new();
 
-/// A cluster that knows the image.
+/// A cluster that has the image of Jobwright.
 pub struct Environment {
     pub cluster: &'static Cluster,
     repository: String,
 }
 
 impl Environment {
-    /// The cluster, for one test at a time; none, with the reason told, where none can be had.
-    pub async fn turn() -> Result<Option<MutexGuard<'static, Self>>> {
+    /// Waits for exclusive use of the cluster. Prints the reason and returns `None` if no cluster can be used.
+    pub async fn exclusive() -> Result<Option<MutexGuard<'static, Self>>> {
         let environment = ENVIRONMENT.get_or_try_init(Self::start).await?;
         Ok(match environment {
             Some(environment) => Some(environment.lock().await),
@@ -43,12 +43,10 @@ impl Environment {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(kubeconfig) = set("KUBECONFIG") {
             let Some(image) = set("JOBWRIGHT_IMAGE") else {
-                eprintln!(
-                    "skipped: set JOBWRIGHT_IMAGE to the name under which the cluster of KUBECONFIG knows the image"
-                );
+                eprintln!("skipped: set JOBWRIGHT_IMAGE to the name of the image in the cluster of KUBECONFIG");
                 return Ok(None);
             };
-            let repository = image.into_string().ok().context("JOBWRIGHT_IMAGE is not readable")?;
+            let repository = image.into_string().ok().context("JOBWRIGHT_IMAGE is not UTF-8")?;
             return Ok(Some(Mutex::new(Self { cluster: leak(Cluster::given(kubeconfig.into())), repository })));
         }
         if let Some(obstacle) = node::obstacle() {
@@ -57,33 +55,33 @@ impl Environment {
         }
         let tarball = tempfile::NamedTempFile::new()?;
         image::make(tarball.path(), &TAGS, image::TEST)?;
-        // As clusters are: the built-in controllers are on.
+        // The built-in controllers are on, as in a usual cluster.
         let control_plane = control_plane::Options { builtin_job_controllers: true, ..Default::default() };
         let mut cluster = Cluster::start(&Options { control_plane, nodes: Nodes::Real }).await?;
-        cluster.node.as_mut().context("it has a real node")?.import(tarball.path()).await?;
+        cluster.node.as_mut().context("the cluster has no real node")?.import(tarball.path()).await?;
         Ok(Some(Mutex::new(Self { cluster: leak(cluster), repository: image::REPOSITORY.to_owned() })))
     }
 
-    /// kubectl in the namespace of the installation.
+    /// Returns kubectl for the namespace of the installation.
     pub fn kubectl(&self) -> Result<Kubectl> {
         Kubectl::new(self.cluster, SYSTEM.to_owned())
     }
 
-    /// A fresh namespace for a user's Jobs.
+    /// Creates a namespace for the Jobs of a user.
     pub async fn user(&self, prefix: &str) -> Result<Scene> {
         Scene::on(self.cluster, prefix, &[]).await
     }
 
-    /// helm with this cluster.
+    /// Runs helm on this cluster, and returns its stdout.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
         let kubeconfig = format!("--kubeconfig={}", self.cluster.kubeconfig.display());
         helm(&[args, &[kubeconfig.as_str()]].concat())
     }
 
-    /// Installs the chart as `release`, or upgrades it; does not wait.
+    /// Installs or upgrades the chart as `release`, without waiting for the pods.
     pub fn install(&self, namespace: &str, release: &str, flags: &[&str]) -> Result<()> {
         let chart = chart();
-        let chart = chart.to_str().context("a readable path")?;
+        let chart = chart.to_str().context("the path is not UTF-8")?;
         let repository = format!("image.repository={}", self.repository);
         let common = ["upgrade", "--install", release, chart, "--namespace", namespace, "--create-namespace", "--set"];
         self.helm(&[&common[..], &[&repository], flags].concat())?;
@@ -96,12 +94,13 @@ impl Environment {
         self.rolled_out().await
     }
 
+    /// Waits until all replicas of the Deployment are ready.
     pub async fn rolled_out(&self) -> Result<()> {
         self.kubectl()?.run(&["rollout", "status", "deployment/jobwright", "--timeout=120s"]).await?;
         Ok(())
     }
 
-    /// Takes an installation away, and waits until its pods are gone.
+    /// Uninstalls a release, and waits until its pods are deleted.
     pub async fn uninstall(&self, namespace: &str, release: &str) -> Result<()> {
         self.helm(&["uninstall", release, "--namespace", namespace, "--wait", "--timeout=60s"])?;
         let kubectl = Kubectl::new(self.cluster, namespace.to_owned())?;
@@ -112,14 +111,14 @@ impl Environment {
         .await
     }
 
-    /// The names of the installation's pods.
+    /// Returns the names of the installation's running pods.
     pub async fn pods(&self) -> Result<Vec<String>> {
         let names =
             ["get", "pods", "--output=jsonpath={.items[*].metadata.name}", "--field-selector=status.phase=Running"];
         Ok(self.kubectl()?.run(&names).await?.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// The pod that leads.
+    /// Returns the name of the pod that holds the Lease.
     pub async fn leader(&self) -> Result<String> {
         let holder = "--output=jsonpath={.spec.holderIdentity}";
         let holder = self.kubectl()?.run(&["--namespace=kube-system", "get", "lease", "jobwright", holder]).await?;
@@ -127,7 +126,7 @@ impl Environment {
         Ok(pod.to_owned())
     }
 
-    /// Waits until a pod leads that is none of these.
+    /// Waits until a pod other than these holds the Lease, and returns its name.
     pub async fn another_leader(&self, than: &[String]) -> Result<String> {
         until("another leader", || async {
             Ok(match self.leader().await {
@@ -139,26 +138,26 @@ impl Environment {
         .await
     }
 
-    /// When the Lease was last renewed.
+    /// Returns the time of the last renewal of the Lease.
     pub async fn renewed(&self, scene: &Scene) -> Result<Timestamp> {
         let leases: Api<Lease> = Api::namespaced(scene.client.clone(), "kube-system");
-        let spec = leases.get("jobwright").await?.spec.context("a Lease has a spec")?;
-        Ok(spec.renew_time.context("it was renewed")?.0)
+        let spec = leases.get("jobwright").await?.spec.context("the Lease has no spec")?;
+        Ok(spec.renew_time.context("the Lease has no renewTime")?.0)
     }
 
-    /// What a pod answers.
+    /// Returns the response of a pod for this path.
     pub async fn get(&self, pod: &str, path: &str) -> Result<String> {
         let url = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy{path}");
         self.kubectl()?.run(&["get", "--raw", &url]).await
     }
 
-    /// Whether the node and its processes are this machine's.
+    /// Whether the node is a real node on this machine, whose processes are visible.
     pub fn is_ours(&self) -> bool {
         self.cluster.node.is_some()
     }
 }
 
-/// The processes of the image on this machine, each with its host name, which is its pod's.
+/// Returns the ids of the processes of the image on this machine, each with the name of its pod.
 pub fn processes() -> Result<Vec<(i32, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
@@ -169,24 +168,24 @@ pub fn processes() -> Result<Vec<(i32, String)>> {
             let variables: Vec<String> =
                 environment.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
             let pod = variables.iter().find_map(|variable| variable.strip_prefix("POD_NAME="));
-            found.push((pid, pod.context("a process without POD_NAME")?.to_owned()));
+            found.push((pid, pod.context("the process has no POD_NAME")?.to_owned()));
         }
     }
     Ok(found)
 }
 
-/// Kills the process of a pod at once, as a crash would.
+/// Kills the process of a pod with SIGKILL, which simulates a crash.
 pub fn kill(pod: &str) -> Result<()> {
     let processes = processes()?;
     let Some((pid, _)) = processes.iter().find(|(_, name)| name == pod) else {
         bail!("no process of {pod}: {processes:?}")
     };
-    kill_process(Pid::from_raw(*pid).context("a process id")?, Signal::KILL)?;
+    kill_process(Pid::from_raw(*pid).context("the process id is 0")?, Signal::KILL)?;
     Ok(())
 }
 
-/// Waits until a count stops short of its goal: some of the work is done, and some is not.
-pub async fn under_way(what: &str, goal: usize, count: impl AsyncFn() -> Result<usize>) -> Result<()> {
+/// Waits until the count is above 0. Fails if the count has reached its goal, so that some of the work is left.
+pub async fn in_progress(what: &str, goal: usize, count: impl AsyncFn() -> Result<usize>) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let done = count().await?;
@@ -200,7 +199,7 @@ pub async fn under_way(what: &str, goal: usize, count: impl AsyncFn() -> Result<
     }
 }
 
-/// A file of the source tree.
+/// Returns the path of a file in the source tree.
 pub fn file(path: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path).display().to_string()
 }

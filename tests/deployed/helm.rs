@@ -1,4 +1,4 @@
-//! helm, and what it renders.
+//! helm, and the objects that it renders from the chart.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, bail};
 use testbed::assets;
 
-/// The source tree.
+/// Returns the root of the source tree.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The chart.
+/// Returns the folder of the chart.
 pub fn chart() -> PathBuf {
     root().join("deploy/chart")
 }
 
-/// Runs helm.
+/// Runs helm, and returns its output whether or not helm succeeds.
 pub fn try_helm<S: AsRef<OsStr>>(args: &[S]) -> Result<Output> {
     assets::ensure(&[assets::HELM])?;
     let home = std::env::temp_dir().join("jobwright-helm");
@@ -30,7 +30,7 @@ pub fn try_helm<S: AsRef<OsStr>>(args: &[S]) -> Result<Output> {
         .context("starting helm")
 }
 
-/// Runs helm and returns what it prints; what it complains of is the error.
+/// Runs helm and returns its stdout. The error of a failure contains its stderr.
 pub fn helm<S: AsRef<OsStr>>(args: &[S]) -> Result<String> {
     let output = try_helm(args)?;
     if !output.status.success() {
@@ -39,23 +39,23 @@ pub fn helm<S: AsRef<OsStr>>(args: &[S]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// What the chart renders with these flags.
+/// Returns the objects that helm renders from the chart with these flags.
 pub fn template(namespace: &str, flags: &[&str]) -> Result<String> {
     let chart = chart();
-    let chart = chart.to_str().context("a readable path")?;
+    let chart = chart.to_str().context("the path is not UTF-8")?;
     helm(&[&["template", "jobwright", chart, "--namespace", namespace], flags].concat())
 }
 
-/// What helm says against these flags.
+/// Returns the error of helm for these flags.
 fn refusal(flags: &[&str]) -> Result<String> {
     match template("jobwright-system", flags) {
-        Ok(_) => bail!("{flags:?} should be refused"),
+        Ok(_) => bail!("helm accepted {flags:?}"),
         Err(error) => Ok(error.to_string()),
     }
 }
 
 #[test]
-fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
+fn plain_manifest_equals_the_rendered_chart() -> Result<()> {
     let head = std::fs::read_to_string(root().join("deploy/install-head.yaml"))?;
     let rendered = format!("{head}{}", template("jobwright-system", &["--include-crds", "--no-hooks"])?);
     let stored = std::fs::read_to_string(root().join("deploy/install.yaml"))?;
@@ -64,7 +64,7 @@ fn the_plain_manifest_is_what_the_chart_renders() -> Result<()> {
 }
 
 #[test]
-fn wrong_values_are_refused_by_name() -> Result<()> {
+fn invalid_values_are_rejected_by_name() -> Result<()> {
     let cases: [(&[&str], &str); 15] = [
         (&["--set", "claim=some"], "/claim"),
         (&["--set", "replica=3"], "replica"),
@@ -93,38 +93,39 @@ fn wrong_values_are_refused_by_name() -> Result<()> {
 }
 
 #[test]
-fn every_value_is_known_to_the_schema_and_explained() -> Result<()> {
+fn every_value_is_in_the_schema_and_has_a_default() -> Result<()> {
     let values: serde_json::Value = serde_saphyr::from_str(&std::fs::read_to_string(chart().join("values.yaml"))?)?;
     let schema: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(chart().join("values.schema.json"))?)?;
-    let known: Vec<&String> = schema["properties"].as_object().context("properties")?.keys().collect();
-    for name in values.as_object().context("values")?.keys() {
+    let known: Vec<&String> = schema["properties"].as_object().context("missing properties")?.keys().collect();
+    for name in values.as_object().context("missing values")?.keys() {
         assert!(known.contains(&name), "{name} is not in the schema");
     }
     for name in known.into_iter().filter(|name| *name != "global") {
-        assert!(values.get(name).is_some(), "{name} is in the schema and has no default");
+        assert!(values.get(name).is_some(), "{name} is in the schema and has no default value");
     }
     Ok(())
 }
 
 #[test]
-fn rights_follow_what_runs() -> Result<()> {
+fn permissions_follow_the_enabled_controllers() -> Result<()> {
     let verbs = |flags: &[&str]| -> Result<(bool, bool, bool)> {
         let text = template("jobwright-system", &[flags, &["--no-hooks"]].concat())?;
         Ok((text.contains("kind: ClusterRole\n"), text.contains("[cronjobs]"), text.contains("watch, create, delete]")))
     };
-    // Beside the built-in controllers: no right on CronJobs; without JobSchedules and retention, none to make or delete Jobs.
+    // Under claim=managed-by, there are no permissions on CronJobs. Without JobSchedules and retention, there are none
+    // to create or delete Jobs.
     assert_eq!(verbs(&[])?, (true, false, true));
     assert_eq!(verbs(&["--set", "controllers={job}"])?, (true, false, false));
     assert_eq!(verbs(&["--set", "claim=all"])?, (true, true, true));
     assert_eq!(verbs(&["--set", "claim=all", "--set", "controllers={job}"])?, (true, false, false));
-    assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, true), "no right outside the namespace");
+    assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, true), "permissions outside the namespace");
     let reads_logs = |flags: &[&str]| anyhow::Ok(template("jobwright-system", flags)?.contains("[pods/log]"));
     assert!(!reads_logs(&[])? && reads_logs(&["--set", "settings.logTail=5"])?);
     Ok(())
 }
 
-/// The objects that Helm creates before it deletes the release, rendered with these flags.
+/// Returns the objects of the pre-delete hook, which Helm creates before it deletes the release.
 fn uninstall_hook(flags: &[&str]) -> Result<Vec<serde_json::Value>> {
     let text = template("jobwright-system", flags)?;
     let documents = text.split("\n---\n").filter(|part| part.contains("helm.sh/hook: pre-delete"));
@@ -160,12 +161,12 @@ fn uninstall_check_is_a_pod_so_that_no_job_controller_has_to_run_it() -> Result<
         Ok(objects.into_iter().filter(|object| object["kind"] == "Pod").collect())
     };
     let args = |flags: &[&str]| -> Result<Vec<String>> {
-        let pod = pods(flags)?.pop().context("a pod")?;
+        let pod = pods(flags)?.pop().context("missing pod")?;
         Ok(serde_json::from_value(pod["spec"]["containers"][0]["args"].clone())?)
     };
     let has = |flags: &[&str], arg: &str| anyhow::Ok(args(flags)?.iter().any(|one| one == arg));
     assert!(has(&[], "--all-namespaces")? && has(&[], "--claim=managed-by")? && !has(&[], "--remove-finalizers")?);
-    // Under claim=all, the cluster's own Job controller takes the other Jobs over.
+    // Under claim=all, the built-in Job controller takes over the Jobs without managedBy.
     assert!(has(&["--set", "claim=all"], "--claim=managed-by")?);
     assert!(has(&["--set", "claim=all,uninstall.claim=all"], "--claim=all")?);
     assert!(has(&["--set", "namespace=here"], "--namespace=here")?);

@@ -1,7 +1,7 @@
 //! Jobwright as an administrator runs it: the image, installed by the chart on a cluster with a real node.
 //!
-//! An installation works on the whole cluster, so these tests take turns. They have a cluster of their own; or the one
-//! that `KUBECONFIG` names, if `JOBWRIGHT_IMAGE` says under which name that cluster knows the image.
+//! An installation works on the whole cluster, so these tests run one after another. They start a cluster of their own,
+//! or use the one that `KUBECONFIG` names if `JOBWRIGHT_IMAGE` is the name of the image in that cluster.
 
 mod environment;
 #[path = "../integration/harness.rs"]
@@ -20,7 +20,7 @@ use testbed::Kubectl;
 
 use harness::Scene;
 
-/// Runs kubectl in the scene's namespace and returns what it prints.
+/// Runs kubectl in the scene's namespace and returns its stdout.
 async fn kubectl(scene: &Scene, args: &[&str]) -> Result<String> {
     Kubectl::new(scene.cluster, scene.namespace.clone())?.run(args).await
 }

@@ -1,4 +1,5 @@
-//! Two replicas under load: the leader dies, is deleted, is upgraded; nothing is lost and nothing is made twice.
+//! Two replicas under load: the leader crashes, is deleted or is upgraded. No completion is lost, and no pod is created
+//! twice.
 
 use std::time::Instant;
 
@@ -6,16 +7,16 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::environment::{Environment, SYSTEM, kill, under_way};
+use crate::environment::{Environment, SYSTEM, in_progress, kill};
 use crate::harness::{Scene, until};
 use crate::kubectl;
 
-/// So many Jobs are under way when the leader goes.
+/// Number of Jobs while the leader is killed and deleted.
 const JOBS: usize = 100;
-/// So many when it is upgraded.
+/// Number of Jobs during the upgrade.
 const JOBS_OF_UPGRADE: usize = 60;
 
-/// Jobs of one short pod each.
+/// Returns a List of Jobs with one short pod each.
 fn load(jobs: usize) -> String {
     let job = |number| {
         json!({
@@ -34,34 +35,36 @@ fn load(jobs: usize) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": (0..jobs).map(job).collect::<Vec<_>>()}).to_string()
 }
 
+/// Returns the number of complete Jobs.
 async fn complete(scene: &Scene) -> Result<usize> {
     let jobs = scene.jobs.list(&Default::default()).await?.items;
     Ok(jobs.iter().filter(|job| job.status.as_ref().is_some_and(|status| status.completion_time.is_some())).count())
 }
 
-/// Waits until all are complete, with one pod each.
+/// Waits until all Jobs are complete, and checks that each has exactly one pod.
 async fn all_exact(scene: &Scene, jobs: usize) -> Result<()> {
     for number in 0..jobs {
         let status = scene.condition(&format!("job-{number}"), "Complete").await?;
         assert_eq!((status.succeeded, status.failed), (Some(1), None), "job-{number}");
     }
     let pods = scene.pods.list(&Default::default()).await?.items;
-    assert_eq!(pods.len(), jobs, "one pod a Job, none made in vain");
+    assert_eq!(pods.len(), jobs, "one pod per Job, none created in excess");
     scene.nothing_tracked().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
-    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+async fn failure_of_the_leader_under_load_loses_no_job() -> Result<()> {
+    let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     environment.install_ready(&[]).await?;
     let scene = environment.user("leader").await?;
     let apply = testbed::Kubectl::new(environment.cluster, scene.namespace.clone())?;
     apply.apply(&load(JOBS)).await?;
-    under_way("Jobs before the leader is killed", JOBS, async || complete(&scene).await).await?;
+    in_progress("Jobs before the leader is killed", JOBS, async || complete(&scene).await).await?;
     let leader = environment.leader().await?;
     let begun = Instant::now();
     if environment.is_ours() {
-        // The process dies. Its container, once it is started again, takes its own Lease back, if the other replica has not.
+        // The kubelet restarts the container of the killed process. Either this container or the other replica acquires
+        // the Lease.
         kill(&leader)?;
         let killed = Timestamp::now();
         until("a renewed Lease", || async {
@@ -71,12 +74,12 @@ async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
         .await?;
         println!("hand-over after the leader's process was killed: {} ms", begun.elapsed().as_millis());
     }
-    // The pod is gone without a word, as when its node dies: the Lease has to run out.
+    // The pod is deleted without a shutdown, as after the loss of its node, so the Lease has to expire.
     let leader = environment.leader().await?;
     let begun = Instant::now();
     environment.kubectl()?.run(&["delete", "pod", &leader, "--grace-period=0", "--force"]).await?;
     environment.another_leader(&[leader]).await?;
-    println!("hand-over after the leader's pod was deleted by force: {} ms", begun.elapsed().as_millis());
+    println!("hand-over after the leader's pod was deleted without a grace period: {} ms", begun.elapsed().as_millis());
     all_exact(&scene, JOBS).await?;
     kubectl(&scene, &["delete", "jobs", "--all", "--wait=false"]).await?;
     environment.cluster.delete_namespace(&scene.namespace).await?;
@@ -84,13 +87,13 @@ async fn the_leader_goes_while_a_hundred_jobs_run() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_under_load_loses_nothing() -> Result<()> {
-    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+async fn upgrade_under_load_loses_no_job() -> Result<()> {
+    let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     environment.install_ready(&[]).await?;
     let scene = environment.user("upgrade").await?;
     let before = environment.pods().await?;
     testbed::Kubectl::new(environment.cluster, scene.namespace.clone())?.apply(&load(JOBS_OF_UPGRADE)).await?;
-    under_way("Jobs before the upgrade", JOBS_OF_UPGRADE, async || complete(&scene).await).await?;
+    in_progress("Jobs before the upgrade", JOBS_OF_UPGRADE, async || complete(&scene).await).await?;
     let begun = Instant::now();
     environment.install_ready(&["--set", "image.tag=upgrade"]).await?;
     println!("upgrade of both replicas: {} ms", begun.elapsed().as_millis());

@@ -1,4 +1,4 @@
-//! Uninstalling by Helm: refused while pods would hang, allowed afterwards, and nothing hangs.
+//! Uninstallation by Helm: refused while pods would stay in deletion, allowed afterwards, and no pod stays in deletion.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::environment::{Environment, SYSTEM, file};
 use crate::harness::{Scene, until};
 
-/// Creates a Job whose pods run for long.
+/// Creates a Job whose pods run for an hour.
 async fn long_job(scene: &Scene, name: &str) -> Result<()> {
     let sleep = json!([{"name": "main", "image": "busybox:1.36", "command": ["sleep", "3600"]}]);
     let spec = json!({
@@ -21,17 +21,18 @@ async fn long_job(scene: &Scene, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a Job in the foreground and waits until it is gone.
+/// Deletes a Job in the foreground, and waits until the Job is deleted.
 async fn delete(scene: &Scene, job: &str) -> Result<()> {
     let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Foreground), ..DeleteParams::default() };
     scene.jobs.delete(job, &params).await?;
     until("the Job to be gone", || async {
-        Ok(if scene.jobs.get_opt(job).await?.is_none() { Ok(()) } else { Err("the Job is there".to_owned()) })
+        Ok(if scene.jobs.get_opt(job).await?.is_none() { Ok(()) } else { Err("the Job still exists".to_owned()) })
     })
     .await
 }
 
-/// The objects of the check that are left in the namespace of the installation and beyond.
+/// Returns the names of the check's objects that exist in the namespace of the installation, cluster-wide and in
+/// kube-system.
 async fn left_of_check(environment: &Environment) -> Result<String> {
     let kinds = "pods,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings";
     let selector = "--selector=app.kubernetes.io/name=jobwright-uninstall-check";
@@ -42,8 +43,8 @@ async fn left_of_check(environment: &Environment) -> Result<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uninstall_is_refused_while_a_job_runs_and_allowed_once_it_has_gone() -> Result<()> {
-    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+async fn uninstall_is_refused_while_a_job_runs_and_allowed_after_its_deletion() -> Result<()> {
+    let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     let scene = environment.user("uninstall-refused").await?;
     environment.install_ready(&["--set", "replicas=1,uninstall.waitSeconds=0"]).await?;
     long_job(&scene, "busy").await?;
@@ -53,7 +54,7 @@ async fn uninstall_is_refused_while_a_job_runs_and_allowed_once_it_has_gone() ->
         ensure!(log.contains(part), "{part:?} is missing from the log of the check:\n{log}\nhelm: {refused}");
     }
     assert_eq!(left_of_check(&environment).await?, "pod/jobwright-uninstall-check\n", "what is left of the check");
-    // The controller is as it was.
+    // The refused uninstallation leaves the controller running.
     environment.rolled_out().await?;
     delete(&scene, "busy").await?;
     environment.uninstall(SYSTEM, "jobwright").await?;
@@ -62,28 +63,28 @@ async fn uninstall_is_refused_while_a_job_runs_and_allowed_once_it_has_gone() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uninstall_removes_finalizers_where_a_value_says_so() -> Result<()> {
-    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+async fn uninstall_removes_finalizers_where_a_value_allows_it() -> Result<()> {
+    let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     let scene = environment.user("uninstall-removes").await?;
     environment.install_ready(&["--set", "uninstall.waitSeconds=0"]).await?;
     long_job(&scene, "busy").await?;
     ensure!(environment.uninstall(SYSTEM, "jobwright").await.is_err(), "a Job is running");
-    // Helm upgrades no release whose uninstall has failed, as docs/uninstalling.md says.
+    // Helm does not upgrade a release whose uninstallation has failed. docs/uninstalling.md describes the rollback.
     environment.helm(&["rollback", "jobwright", "1", "--namespace", SYSTEM])?;
     environment.install_ready(&["--set", "uninstall.removeFinalizers=true,uninstall.waitSeconds=0"]).await?;
     environment.uninstall(SYSTEM, "jobwright").await?;
     assert_eq!(left_of_check(&environment).await?, "");
     scene.nothing_tracked().await?;
-    assert_eq!(scene.pods_of("busy").await?.len(), 2, "the pods go on running");
+    assert_eq!(scene.pods_of("busy").await?.len(), 2, "the pods keep running");
     delete(&scene, "busy").await?;
     environment.cluster.delete_namespace(&scene.namespace).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uninstall_in_place_of_the_built_in_controllers_leaves_nothing_that_hangs() -> Result<()> {
-    let Some(environment) = Environment::turn().await? else { return Ok(()) };
+    let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     let Some(control) = &environment.cluster.control else {
-        eprintln!("skipped: in a given cluster the built-in controllers are not ours to switch");
+        eprintln!("skipped: the test cannot switch the built-in controllers of a given cluster");
         return Ok(());
     };
     let scene = environment.user("uninstall-all").await?;
@@ -93,7 +94,7 @@ async fn uninstall_in_place_of_the_built_in_controllers_leaves_nothing_that_hang
     environment.install_ready(&["--values", &values, "--set", flags]).await?;
     long_job(&scene, "ours").await?;
     scene.create("plain", json!({"managedBy": null, "completions": 3})).await?;
-    // No Job controller is left that could run the check, remove its finalizer, or those of these Jobs.
+    // After the uninstallation, no Job controller could run the check as a Job or remove finalizers of pods.
     environment.uninstall(SYSTEM, "jobwright").await?;
     assert_eq!(left_of_check(&environment).await?, "");
     tokio::time::sleep(Duration::from_secs(1)).await;

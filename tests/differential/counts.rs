@@ -1,7 +1,7 @@
-//! Pods that end between any two writes of a controller: each of them is in exactly one count.
+//! Pods that finish between any two writes of a controller: each pod is in exactly one counter.
 //!
-//! What such a race comes to depends on who is quicker, so the two sides are not compared; each is held to what is true of
-//! its own pods.
+//! The outcome of such a race depends on timing. Therefore the two sides are not compared with each other; each side is
+//! compared with its own pods.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,50 +20,50 @@ use tokio::task::JoinSet;
 
 use crate::stage::Stage;
 
-/// How many Jobs are tried on each side.
+/// Number of Jobs on each side.
 pub const JOBS: usize = 24;
-/// How many of them at once.
+/// Maximum number of Jobs that run concurrently.
 const MAX_CONCURRENT: usize = 24;
-/// How long a Job may take.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// The exit code that fails a Job with a FailJob rule.
+/// Maximum duration of a Job.
+const TIMEOUT: Duration = Duration::from_secs(90);
+/// Exit code that fails a Job with a FailJob rule.
 const FATAL: i32 = 42;
 
-/// What is known of a pod.
+/// Observed state of a pod.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     deleting: bool,
     ended: bool,
-    /// The player has begun with it as one that runs, and as one that is being deleted.
+    /// Whether the simulated kubelet has started to handle the pod as running, and as being deleted.
     begun: (bool, bool),
-    /// The player has said how it ends.
+    /// Whether the simulated kubelet has determined how the pod finishes.
     decided: bool,
 }
 
 type Ledger = Arc<Mutex<BTreeMap<String, Seen>>>;
 
-/// Runs the Jobs on both sides; returns what is wrong with their counts.
+/// Runs the Jobs on both sides. Returns a description of each Job with incorrect counters.
 pub async fn run(stage: &Stage, first: usize, jobs: usize) -> Result<Vec<String>> {
     let runs = (first..first + jobs).flat_map(|seed| [(seed, false), (seed, true)]);
     let runs = runs.map(|(seed, ours)| async move {
-        let who = if ours { "ours" } else { "builtin" };
-        let namespace = format!("counts-{who}-{:x}-{seed}", std::process::id());
+        let side = if ours { "ours" } else { "builtin" };
+        let namespace = format!("counts-{side}-{:x}-{seed}", std::process::id());
         stage.namespace(&namespace).await?;
         let result = one(stage, &namespace, seed, ours).await;
         stage.clear(&namespace).await?;
-        Ok(result.err().map(|error| format!("counts of seed {seed}, {who}: {error:#}")))
+        Ok(result.err().map(|error| format!("counts of seed {seed}, {side}: {error:#}")))
     });
     let results: Vec<Result<Option<String>>> = stream::iter(runs).buffer_unordered(MAX_CONCURRENT).collect().await;
     Ok(results.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-/// One Job, whose pods end while its controller writes.
+/// Runs one Job whose pods finish while its controller writes.
 async fn one(stage: &Stage, namespace: &str, seed: usize, ours: bool) -> Result<()> {
     let spec = spec(seed);
     let ledger = Ledger::default();
     let player = tokio::spawn(play(stage.client.clone(), namespace.to_owned(), seed as u64, ledger.clone()));
     stage.create(namespace, "job", &spec, ours).await?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let result = loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let status = stage.side(namespace).jobs.get("job").and_then(|job| job.status.clone()).unwrap_or_default();
@@ -72,19 +72,19 @@ async fn one(stage: &Stage, namespace: &str, seed: usize, ours: bool) -> Result<
             break check(&status, &seen, ours).with_context(|| format!("{spec}\n{status:?}"));
         }
         if Instant::now() > deadline {
-            break Err(anyhow::anyhow!("{spec} does not end: {status:?}"));
+            break Err(anyhow::anyhow!("the Job does not finish: {spec}\n{status:?}"));
         }
     };
     player.abort();
     result
 }
 
-/// A failed Job has counted all of its pods; a Job that is complete has let none go uncounted here either, as it has never
-/// had more pods than completions to reach.
+/// Checks the counters of a finished Job. A failed Job counts all of its pods. A complete Job counts all of them too in
+/// this test, because it never has more pods than missing completions.
 fn check(status: &JobStatus, seen: &[Seen], ours: bool) -> Result<()> {
     let counted = status.succeeded.unwrap_or_default() + status.failed.unwrap_or_default();
     let pods = i32::try_from(seen.len())?;
-    ensure!(counted <= pods, "{counted} pods are counted, and there were {pods}");
+    ensure!(counted <= pods, "{counted} pods are counted, but only {pods} existed");
     ensure!(!ours || counted == pods, "{counted} of {pods} pods are counted");
     Ok(())
 }
@@ -94,7 +94,7 @@ fn is_over(status: &JobStatus) -> bool {
     conditions.any(|one| matches!(one.type_.as_str(), "Complete" | "Failed") && one.status == "True")
 }
 
-/// Jobs of every completion mode that fail while their other pods run.
+/// Returns the spec of a Job, of either completion mode, that fails while its other pods run.
 fn spec(seed: usize) -> Value {
     let mut spec = json!({"completions": 5, "parallelism": 5, "backoffLimit": 3});
     if !seed.is_multiple_of(4) {
@@ -115,7 +115,8 @@ fn spec(seed: usize) -> Value {
     spec
 }
 
-/// Plays the kubelet: pods end at random times, and those that are being deleted a moment later, most of them with 0.
+/// Simulates a kubelet. Running pods finish at random times. Deleted pods finish a moment after the deletion, most of
+/// them with exit code 0.
 async fn play(client: Client, namespace: String, seed: u64, ledger: Ledger) -> Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let kubelet = Arc::new(Kubelet::new(client, &namespace));
@@ -147,11 +148,11 @@ async fn play(client: Client, namespace: String, seed: u64, ledger: Ledger) -> R
                 });
             }
             (false, false, true) => {
-                // Most stay until they are deleted; some fail.
+                // Half of the pods run until they are deleted; the others finish without a deletion.
                 let code = [None, None, Some(0), Some(FATAL)][random.usize(0..4)];
                 tasks.spawn(async move {
                     tokio::time::sleep(Duration::from_millis(1_500) + wait * 10).await;
-                    // What nothing deletes ends in time.
+                    // A pod that is not deleted has to finish before the timeout.
                     match code {
                         Some(code) => end(&kubelet, &ledger, &pod, code).await,
                         None => {
@@ -167,7 +168,7 @@ async fn play(client: Client, namespace: String, seed: u64, ledger: Ledger) -> R
     Ok(())
 }
 
-/// Ends a pod, unless it has been ended already: how a pod ended never changes.
+/// Finishes a pod, unless it has been finished already: the outcome of a pod never changes.
 async fn end(kubelet: &Kubelet, ledger: &Ledger, pod: &Pod, code: i32) {
     let name = pod.name_any();
     let decided = {

@@ -1,5 +1,5 @@
-//! The built-in CronJob controller and ours, each on a control plane of its own: the same CronJobs over two turns of the
-//! minute come to the same Jobs, statuses and events.
+//! Differential test of CronJobs: the built-in CronJob controller and Jobwright, each on its own control plane, run the
+//! same CronJobs over two minutes and must have the same Jobs, statuses and events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,17 +17,17 @@ use testbed::{Cluster, Options, control_plane};
 
 const NAMESPACE: &str = "default";
 
-/// CronJobs by name, and whether they last ran days ago.
+/// Returns the CronJobs with their names, and whether their last run was days ago.
 fn cron_jobs() -> Vec<(&'static str, Value, bool)> {
     let never = json!({"suspend": true});
-    let at_once = json!({"completions": 0});
+    let immediately_complete = json!({"completions": 0});
     vec![
         ("allow", json!({"concurrencyPolicy": "Allow", "job": never}), false),
         ("forbid", json!({"concurrencyPolicy": "Forbid", "job": never}), false),
         ("replace", json!({"concurrencyPolicy": "Replace", "job": never}), false),
         ("zoned", json!({"timeZone": "Asia/Kolkata", "job": never}), false),
-        ("history", json!({"successfulJobsHistoryLimit": 1, "job": at_once}), false),
-        ("no-history", json!({"successfulJobsHistoryLimit": 0, "job": at_once}), false),
+        ("history", json!({"successfulJobsHistoryLimit": 1, "job": immediately_complete}), false),
+        ("no-history", json!({"successfulJobsHistoryLimit": 0, "job": immediately_complete}), false),
         ("suspended", json!({"suspend": true, "job": never}), true),
         ("behind", json!({"schedule": "0 0 * * *", "timeZone": "UTC", "job": never}), true),
         ("far-behind", json!({"job": never}), true),
@@ -36,7 +36,7 @@ fn cron_jobs() -> Vec<(&'static str, Value, bool)> {
             json!({"schedule": "0 0 * * *", "timeZone": "UTC", "startingDeadlineSeconds": 60, "job": never}),
             true,
         ),
-        ("in-time", json!({"startingDeadlineSeconds": 30, "job": at_once}), false),
+        ("in-time", json!({"startingDeadlineSeconds": 30, "job": immediately_complete}), false),
         ("impossible", json!({"schedule": "0 0 31 2 *", "job": never}), true),
     ]
 }
@@ -60,8 +60,8 @@ fn manifest(name: &str, spec: &Value) -> Result<CronJob> {
     Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": cron_job}))?)
 }
 
-/// Everything a user can see, by the name of the CronJob it belongs to. Names and annotations hold times, and the two
-/// sides live through the same ones.
+/// Returns everything that a user can see, by the name of the CronJob. Names and annotations that contain times are
+/// compared too, because both sides run at the same times.
 async fn seen(client: &Client) -> Result<BTreeMap<String, Value>> {
     let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), NAMESPACE);
     let jobs: Api<Job> = Api::namespaced(client.clone(), NAMESPACE);
@@ -106,15 +106,16 @@ async fn seen(client: &Client) -> Result<BTreeMap<String, Value>> {
     Ok(seen)
 }
 
-/// Whether the built-in controller takes a Job that it has just deleted for one that went missing depends on which of its
-/// caches is quicker (docs/differences.md). Ours never does, so its own events stay as they are.
-fn without_its_own_surprise(builtin: &mut Value) {
+/// Removes MissingJob events for Jobs that the built-in controller itself has deleted. Whether it records them depends
+/// on which of its caches is updated first (docs/differences.md). Jobwright never records them, so its events stay
+/// unchanged.
+fn remove_missing_job_events(builtin: &mut Value) {
     let Some(events) = builtin["events"].as_array_mut() else { return };
-    let told: BTreeSet<String> = events.iter().filter_map(|event| event.as_str().map(str::to_owned)).collect();
+    let recorded: BTreeSet<String> = events.iter().filter_map(|event| event.as_str().map(str::to_owned)).collect();
     events.retain(|event| {
         let missing =
             event.as_str().and_then(|event| event.strip_prefix(r#"["Normal","MissingJob","Active job went missing: "#));
-        missing.is_none_or(|job| !told.contains(&format!(r#"["Normal","SuccessfulDelete","Deleted job {job}"#)))
+        missing.is_none_or(|job| !recorded.contains(&format!(r#"["Normal","SuccessfulDelete","Deleted job {job}"#)))
     });
 }
 
@@ -123,9 +124,9 @@ fn now() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_cron_job_controllers_do_the_same() -> Result<()> {
+async fn jobwright_and_the_builtin_cronjob_controller_give_equal_results() -> Result<()> {
     if std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()) {
-        eprintln!("skipped: this needs control planes of its own, and KUBECONFIG names another; unset it");
+        eprintln!("skipped: this test starts its own control planes, but KUBECONFIG is set; unset it");
         return Ok(());
     }
     let options = |builtin| {
@@ -141,7 +142,7 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
     let permissions = Permissions { namespace: None, claim: "all".to_owned(), logs: false };
     let kubeconfig = permissions.grant(&ours, "jobwright", home.path(), |_| {}).await?;
     let mut jobwright = testbed::jobwright::start(binary, home.path(), &kubeconfig, &flags, "info,kube=error").await?;
-    // All that follows up to the turn of the minute takes a few seconds.
+    // The setup takes a few seconds and has to be complete before the next minute begins.
     if now().rem_euclid(60) > 40 {
         tokio::time::sleep(Duration::from_secs((61 - now().rem_euclid(60)).unsigned_abs())).await;
     }
@@ -157,12 +158,12 @@ async fn both_cron_job_controllers_do_the_same() -> Result<()> {
             }
         }
     }
-    let second_turn = (now().div_euclid(60) + 2) * 60;
-    tokio::time::sleep(Duration::from_secs((second_turn + 15 - now()).unsigned_abs())).await;
+    let second_minute = (now().div_euclid(60) + 2) * 60;
+    tokio::time::sleep(Duration::from_secs((second_minute + 15 - now()).unsigned_abs())).await;
     let (mut left, right) = (seen(&clients[0]).await?, seen(&clients[1]).await?);
-    left.values_mut().for_each(without_its_own_surprise);
+    left.values_mut().for_each(remove_missing_job_events);
     jobwright.check()?;
-    assert_eq!(left.len(), cron_jobs().len());
+    assert_eq!(left.len(), cron_jobs().len(), "CronJobs are missing");
     let mut different = Vec::new();
     for (name, builtin) in &left {
         let ours = right.get(name).unwrap_or(&Value::Null);

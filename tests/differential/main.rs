@@ -1,10 +1,12 @@
-//! The built-in Job controller and ours, side by side on one API server: the same Jobs, and pods driven by the same
-//! script, come to the same statuses, pods and events.
+//! Differential test: the built-in Job controller and Jobwright run on one API server. The same Jobs, with pods driven
+//! by the same script, must have the same statuses, pods and events.
 //!
-//! Where pods end while the controllers write, the sides are not compared; `counts` holds each to its own pods.
+//! If pods finish while the controllers write, the results depend on timing and the two sides are not compared;
+//! `counts` compares each side with its own pods.
 //!
-//! `DIFFERENTIAL_RANDOM` sets how many random scenarios are tried, `DIFFERENTIAL_SEED` the first seed,
-//! `DIFFERENTIAL_COUNTS` how many Jobs race with their pods, `DIFFERENTIAL_ONLY` a part of the names of those to run.
+//! `DIFFERENTIAL_RANDOM` sets the number of random scenarios, `DIFFERENTIAL_SEED` the first seed, `DIFFERENTIAL_COUNTS`
+//! the number of Jobs whose pods finish at random times, and `DIFFERENTIAL_ONLY` selects scenarios by a part of their
+//! names.
 
 mod counts;
 mod cron_jobs;
@@ -21,23 +23,23 @@ use anyhow::Result;
 
 use stage::{Stage, number};
 
-/// So many random scenarios are tried unless told otherwise.
+/// Default number of random scenarios.
 const RANDOM: usize = 200;
-/// So many scenarios run at once: most of their time is waiting.
+/// Default maximum number of scenarios that run concurrently. Scenarios spend most of their time waiting.
 const MAX_CONCURRENT: usize = 64;
 
 #[test]
-fn every_scenario_has_a_name_of_its_own() {
+fn names_of_scenarios_are_unique() {
     let names: Vec<String> = scenarios::all().into_iter().map(|scenario| scenario.name).collect();
     let unique: BTreeSet<&String> = names.iter().collect();
-    assert_eq!(unique.len(), names.len());
+    assert_eq!(unique.len(), names.len(), "scenarios have equal names");
     assert!(names.len() >= 120, "only {} scenarios", names.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_controllers_do_the_same() -> Result<()> {
+async fn jobwright_and_the_builtin_job_controller_give_equal_results() -> Result<()> {
     if std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()) {
-        eprintln!("skipped: this needs a control plane of its own, and KUBECONFIG names another; unset it");
+        eprintln!("skipped: this test starts its own control plane, but KUBECONFIG is set; unset it");
         return Ok(());
     }
     let mut written = scenarios::all();
@@ -54,7 +56,7 @@ async fn both_controllers_do_the_same() -> Result<()> {
     let wrong = counts::run(&stage, first, number("DIFFERENTIAL_COUNTS", counts::JOBS)?).await?;
     println!("differential: {scenarios} scenarios, {count} random, {} differences", different.len());
     stage.check()?;
-    assert!(wrong.is_empty(), "pods are counted wrongly:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "pods are counted incorrectly:\n{}", wrong.join("\n"));
     assert!(different.is_empty(), "the controllers differ in:\n{}", different.join("\n"));
     Ok(())
 }

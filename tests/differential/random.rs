@@ -1,4 +1,4 @@
-//! Random scenarios: one seed, one scenario.
+//! Random scenarios. One seed always generates the same scenario.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::scenario::*;
 
-/// The scenario of this seed.
+/// Generates the scenario of a seed.
 pub fn scenario(seed: usize) -> Scenario {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&(seed as u64).to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let made = any_scenario().new_tree(&mut runner).expect("the generator refuses nothing").current();
+    let made = any_scenario().new_tree(&mut runner).expect("the generator rejects no value").current();
     Scenario { name: format!("seed {seed}"), lenient: true, ..made }
 }
 
@@ -26,7 +26,7 @@ fn any_scenario() -> impl Strategy<Value = Scenario> {
     })
 }
 
-/// Specs the API server takes.
+/// Generates Job specs that the API server accepts.
 fn spec() -> impl Strategy<Value = Value> {
     let sizes = (prop::option::weighted(0.85, 1..5_i32), 1..5_i32, 0..4_i32);
     let modes =
@@ -36,7 +36,7 @@ fn spec() -> impl Strategy<Value = Value> {
     (sizes, modes, policies, rest).prop_map(
         |(
             (completions, parallelism, limit),
-            (indexed, per_index, most),
+            (indexed, per_index, max_failed),
             (failure, success),
             (waits, suspend, on_failure),
         )| {
@@ -47,8 +47,8 @@ fn spec() -> impl Strategy<Value = Value> {
                 if let Some(limit) = per_index {
                     spec["backoffLimitPerIndex"] = json!(limit);
                     spec["backoffLimit"] = json!(i32::MAX);
-                    if let (Some(most), Some(completions)) = (most, completions) {
-                        spec["maxFailedIndexes"] = json!(most.min(completions));
+                    if let (Some(max_failed), Some(completions)) = (max_failed, completions) {
+                        spec["maxFailedIndexes"] = json!(max_failed.min(completions));
                     }
                 }
                 if let (Some(rules), Some(completions)) = (success, completions) {
@@ -58,9 +58,10 @@ fn spec() -> impl Strategy<Value = Value> {
             }
             let with_policy = failure.is_some();
             if let Some(rules) = failure {
-                // A rule that fails an index needs a limit for each.
-                let may = |rule: &Value| rule["action"] != "FailIndex" || spec.get("backoffLimitPerIndex").is_some();
-                let rules: Vec<Value> = rules.into_iter().filter(may).collect();
+                // The API server accepts the action FailIndex only together with `backoffLimitPerIndex`.
+                let is_valid =
+                    |rule: &Value| rule["action"] != "FailIndex" || spec.get("backoffLimitPerIndex").is_some();
+                let rules: Vec<Value> = rules.into_iter().filter(is_valid).collect();
                 spec["podFailurePolicy"] = json!({"rules": rules});
             }
             if waits || with_policy {
@@ -128,12 +129,12 @@ fn step(elastic: bool) -> impl Strategy<Value = Step> {
         1 => size,
         1 => Just(suspend()),
         2 => Just(resume()),
-        // What the first back-off takes.
+        // The duration of the first back-off.
         1 => Just(Step::Wait(11)),
     ]
 }
 
-/// All indexes, as a text; a run of one is refused.
+/// Returns all indexes as a text. The API server refuses an interval of one index, such as `0-0`.
 fn whole(completions: i32) -> String {
     if completions == 1 { "0".to_owned() } else { format!("0-{}", completions - 1) }
 }

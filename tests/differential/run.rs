@@ -1,4 +1,4 @@
-//! Runs a scenario on both sides at once and compares them whenever both have settled.
+//! Runs a scenario on both sides concurrently and compares the sides whenever both have settled.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -11,20 +11,21 @@ use crate::scenario::{Scenario, Step};
 use crate::snapshot::{Side, Snapshot, differences};
 use crate::stage::{Stage, active};
 
-/// Both look the same and have not changed for so long: they have settled. The built-in controller waits 1 s before it
-/// acts on most changes.
+/// Time without a change after which two equal sides have settled. The built-in controller waits 1 s before it acts on
+/// most changes.
 const QUIET: Duration = Duration::from_millis(1_600);
-/// They differ and have not changed for so long: they will go on to differ. Longer than the first retries of a sync that
-/// failed, which both wait out, and than the first pod back-off.
+/// Time without a change after which two sides that differ are expected to differ permanently. It is longer than the
+/// first retries of a failed sync, which both controllers wait for, and than the first pod back-off.
 const STUCK: Duration = Duration::from_secs(14);
-/// The same where a policy ignores disruptions: these raise the back-off of the built-in controller alone (docs/differences.md),
-/// so ours creates the next pod sooner. As long as the wait after three failures.
+/// The same time if a policy ignores disruptions. Disruptions increase the back-off of the built-in controller only
+/// (docs/differences.md), so Jobwright creates the next pod sooner. It is as long as the back-off after three failures.
 const STUCK_IN_BACKOFF: Duration = Duration::from_secs(48);
-/// What is awaited by name may take so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time until the sides have settled in the awaited state.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs all scenarios, so many at once; returns the stories of those in which the controllers differ.
-pub async fn run(stage: &Stage, scenarios: Vec<Scenario>, at_once: usize) -> Result<Vec<String>> {
+/// Runs all scenarios, at most `max_concurrent` of them concurrently. Returns a description of each scenario in which
+/// the controllers differ.
+pub async fn run(stage: &Stage, scenarios: Vec<Scenario>, max_concurrent: usize) -> Result<Vec<String>> {
     let total = scenarios.len();
     let mut done = 0;
     let mut different = Vec::new();
@@ -32,14 +33,14 @@ pub async fn run(stage: &Stage, scenarios: Vec<Scenario>, at_once: usize) -> Res
         let result = one(stage, number, &scenario).await;
         (scenario, result)
     });
-    let mut runs = stream::iter(runs).buffer_unordered(at_once);
+    let mut runs = stream::iter(runs).buffer_unordered(max_concurrent);
     let start = Instant::now();
     while let Some((scenario, result)) = runs.next().await {
         done += 1;
         if let Err(error) = result {
-            let story = format!("{}:\n{error:#}", scenario.name);
-            eprintln!("--- {story}");
-            different.push(story);
+            let description = format!("{}:\n{error:#}", scenario.name);
+            eprintln!("--- {description}");
+            different.push(description);
         }
         if done % 50 == 0 {
             eprintln!("differential: {done} of {total} after {} s", start.elapsed().as_secs());
@@ -63,16 +64,16 @@ async fn one(stage: &Stage, number: usize, scenario: &Scenario) -> Result<()> {
 
 async fn script(stage: &Stage, namespaces: &[String; 2], scenario: &Scenario) -> Result<()> {
     let [left, right] = namespaces;
-    let (left_made, right_made) = tokio::join!(
+    let (left_created, right_created) = tokio::join!(
         stage.create(left, &scenario.job, &scenario.spec, false),
         stage.create(right, &scenario.job, &scenario.spec, true)
     );
-    left_made.and(right_made)?;
-    let mut story = format!("  created {}\n", scenario.spec);
+    left_created.and(right_created)?;
+    let mut steps_done = format!("  created {}\n", scenario.spec);
     let stuck = if ignores_disruptions(&scenario.spec) { STUCK_IN_BACKOFF } else { STUCK };
-    let mut seen = settle(stage, namespaces, &mut story, stuck, |_| true).await?;
+    let mut seen = settle(stage, namespaces, &mut steps_done, stuck, |_| true).await?;
     for step in &scenario.steps {
-        let _ = writeln!(story, "  then {step:?}");
+        let _ = writeln!(steps_done, "  then {step:?}");
         let (left, right) = tokio::join!(
             stage.perform(&seen[0], &scenario.job, step, false),
             stage.perform(&seen[1], &scenario.job, step, true)
@@ -81,44 +82,44 @@ async fn script(stage: &Stage, namespaces: &[String; 2], scenario: &Scenario) ->
             (Ok(left), Ok(right)) if left == right => left,
             (Err(left), Err(right)) if code(&left).is_some() && code(&left) == code(&right) => {
                 if !scenario.lenient {
-                    bail!("{story}\n  cannot be done: {left:#}");
+                    bail!("{steps_done}\n  the step is refused on both sides: {left:#}");
                 }
-                let _ = writeln!(story, "    (refused: {left:#})");
+                let _ = writeln!(steps_done, "    (refused: {left:#})");
                 continue;
             }
-            (left, right) => bail!("{story}\n  went differently: built-in {left:?}, ours {right:?}"),
+            (left, right) => bail!("{steps_done}\n  the step has different results: built-in {left:?}, ours {right:?}"),
         };
         if !happened {
             if !scenario.lenient {
-                bail!("{story}\n  cannot be done: there is no such pod");
+                bail!("{steps_done}\n  the step cannot be done: there is no such pod");
             }
-            let _ = writeln!(story, "    (there is no such pod)");
+            let _ = writeln!(steps_done, "    (there is no such pod)");
             continue;
         }
         seen = match step {
             Step::AwaitActive(count) => {
-                settle(stage, namespaces, &mut story, stuck, |side| active(side).len() == *count).await?
+                settle(stage, namespaces, &mut steps_done, stuck, |side| active(side).len() == *count).await?
             }
             Step::Await(type_) => {
                 let holds = |side: &Side| {
                     let conditions = side.jobs.values().filter_map(|job| job.status.as_ref()?.conditions.as_ref());
                     conditions.flatten().any(|condition| condition.type_ == *type_ && condition.status == "True")
                 };
-                settle(stage, namespaces, &mut story, stuck, holds).await?
+                settle(stage, namespaces, &mut steps_done, stuck, holds).await?
             }
-            _ => settle(stage, namespaces, &mut story, stuck, |_| true).await?,
+            _ => settle(stage, namespaces, &mut steps_done, stuck, |_| true).await?,
         };
     }
     Ok(())
 }
 
-/// Whether a policy of this Job ignores failures by pod conditions.
+/// Returns whether the podFailurePolicy of a Job ignores failures by pod conditions.
 fn ignores_disruptions(spec: &Value) -> bool {
     let mut rules = spec["podFailurePolicy"]["rules"].as_array().into_iter().flatten();
     rules.any(|rule| rule["action"] == "Ignore" && !rule["onPodConditions"].is_null())
 }
 
-/// The code of the API server's answer.
+/// Returns the HTTP status code of the API server's response.
 fn code(error: &anyhow::Error) -> Option<u16> {
     match error.downcast_ref()? {
         kube::Error::Api(status) => Some(status.code),
@@ -126,11 +127,12 @@ fn code(error: &anyhow::Error) -> Option<u16> {
     }
 }
 
-/// Waits until both sides look the same and as wanted for a while; fails if they go on to differ.
+/// Waits until both sides have been equal and in the `wanted` state for the time `QUIET`. Fails if they differ for
+/// longer than `stuck`.
 async fn settle(
     stage: &Stage,
     namespaces: &[String; 2],
-    story: &mut String,
+    steps_done: &mut String,
     stuck: Duration,
     wanted: impl Fn(&Side) -> bool,
 ) -> Result<[Side; 2]> {
@@ -140,7 +142,7 @@ async fn settle(
     loop {
         let sides = [stage.side(&namespaces[0]), stage.side(&namespaces[1])];
         let now = [sides[0].snapshot(), sides[1].snapshot()];
-        // The events that two sets do not compare may go on to change.
+        // Events that the comparison skips may still change, so equality with the last snapshot is not enough.
         if last.as_ref().is_none_or(|last| *last != now) {
             since = Instant::now();
         }
@@ -149,10 +151,10 @@ async fn settle(
         if equal && as_wanted && since.elapsed() >= QUIET {
             return Ok(sides);
         }
-        if !equal && since.elapsed() >= stuck || start.elapsed() >= PATIENCE {
+        if !equal && since.elapsed() >= stuck || start.elapsed() >= TIMEOUT {
             let difference = differences(&now[0], &now[1]);
-            let what = if equal { "what was awaited does not come".to_owned() } else { difference };
-            bail!("{story}  and differ:\n{what}\n  our log:\n{}", stage.log(&namespaces[1]));
+            let what = if equal { "the awaited state was not reached".to_owned() } else { difference };
+            bail!("{steps_done}  then the sides differ:\n{what}\n  log of Jobwright:\n{}", stage.log(&namespaces[1]));
         }
         last = Some(now);
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,76 +1,77 @@
-//! A scenario as data: a Job, and what happens to it and its pods.
+//! Scenarios as data: a Job, and the steps that happen to it and its pods.
 
 use serde_json::{Value, json};
 
-/// What is tried on both controllers.
+/// Scenario that runs with both controllers.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// A sentence that says what it shows.
+    /// Expected behaviour, as a sentence.
     pub name: String,
-    /// The Job's name.
+    /// Name of the Job.
     pub job: String,
-    /// Fields laid over the usual spec.
+    /// Fields that are merged into the default spec.
     pub spec: Value,
-    /// What happens, each after both controllers have settled on the one before.
+    /// Steps, each of which begins when both controllers have settled after the previous one.
     pub steps: Vec<Step>,
-    /// What the API server refuses on both sides is passed over; one written by hand is to make sense.
+    /// Whether steps that the API server refuses on both sides are skipped, as in random scenarios. In a scenario
+    /// written by hand, such a step is an error.
     pub lenient: bool,
 }
 
-/// A scenario with a Job of the usual name.
+/// Returns a scenario with a Job of the default name.
 pub fn scenario(name: &str, spec: Value, steps: impl IntoIterator<Item = Step>) -> Scenario {
     Scenario { name: name.to_owned(), job: "job".to_owned(), spec, steps: steps.into_iter().collect(), lenient: false }
 }
 
-/// One thing that happens.
+/// One step of a scenario.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A pod gets this status, by strategic merge, as from a kubelet.
+    /// A pod gets this status by a strategic merge patch, as from a kubelet.
     Status(Pick, Value),
-    /// All containers of a pod end with this exit code, and the pod with them; conditions come on top.
+    /// All containers of a pod terminate with this exit code, and the pod finishes with these additional conditions.
     End(Pick, i32, Vec<Value>),
-    /// All of these happen at once.
+    /// All of these steps happen concurrently.
     Together(Vec<Step>),
-    /// Somebody deletes a pod; it goes on until its kubelet says that it has ended.
+    /// A user deletes a pod. The pod keeps running until its kubelet reports that it has terminated.
     DeletePod(Pick),
-    /// A pod that is being deleted ends with this exit code and is gone.
+    /// A pod that is being deleted terminates with this exit code and is removed.
     Terminated(Pick, i32),
-    /// A pod is gone at once, whatever its kubelet says.
+    /// A pod is deleted with a grace period of 0, without its kubelet.
     Vanish(Pick),
-    /// A pod's metadata is changed, by merge.
+    /// A pod is changed by a merge patch.
     ChangePod(Pick, Value),
-    /// A pod is created by hand.
+    /// A user creates a pod.
     AddPod(Value),
-    /// The Job's spec is changed, by merge.
+    /// The spec of the Job is changed by a merge patch.
     Change(Value),
-    /// The Job's status is changed by hand, by merge.
+    /// A user changes the status of the Job by a merge patch.
     Tamper(Value),
-    /// The Job is deleted.
+    /// The Job is deleted with this propagation policy.
     DeleteJob(&'static str),
-    /// The Job is created again, under its name.
+    /// A Job with the same name is created.
     CreateJob(Value),
-    /// A quota of so many pods.
+    /// A quota of this number of pods is created.
     Quota(u32),
-    /// The quota goes.
+    /// The quota is deleted.
     NoQuota,
-    /// Until so many pods are active, for what takes its time.
+    /// Waits until this number of pods is active, for example after a back-off.
     AwaitActive(usize),
-    /// Until the Job has this condition.
+    /// Waits until the Job has this condition.
     Await(&'static str),
-    /// So many seconds.
+    /// Waits for this number of seconds.
     Wait(u64),
 }
 
-/// A pod, by its place.
+/// Selection of a pod by its position.
 #[derive(Clone, Copy, Debug)]
 pub enum Pick {
-    /// Of the active ones: in order of index, then age.
+    /// Position among the active pods, ordered by index and then by age.
     Active(usize),
-    /// The active one of this index.
+    /// The active pod of this index.
     Index(u32),
-    /// Of those being deleted.
+    /// Position among the terminating pods.
     Terminating(usize),
-    /// Of those that have ended.
+    /// Position among the finished pods.
     Ended(usize),
 }
 
@@ -93,12 +94,12 @@ fn condition(type_: &str, status: &str) -> Value {
     json!({"type": type_, "status": status, "lastTransitionTime": now})
 }
 
-/// Running, not ready.
+/// Returns the step that sets a pod to Running, not ready.
 pub fn run(pod: impl Into<Pick>) -> Step {
     Step::Status(pod.into(), json!({"phase": "Running", "conditions": [condition("Ready", "False")]}))
 }
 
-/// Running and ready.
+/// Returns the step that sets a pod to Running and ready.
 pub fn ready(pod: impl Into<Pick>) -> Step {
     Step::Status(pod.into(), json!({"phase": "Running", "conditions": [condition("Ready", "True")]}))
 }
@@ -115,12 +116,12 @@ pub fn fail(pod: impl Into<Pick>, code: i32) -> Step {
     Step::End(pod.into(), code, Vec::new())
 }
 
-/// Failed with a condition too.
+/// Returns the step that fails a pod with an additional condition.
 pub fn fail_as(pod: impl Into<Pick>, code: i32, type_: &str) -> Step {
     Step::End(pod.into(), code, vec![condition(type_, "True")])
 }
 
-/// Running, the containers started again so often.
+/// Returns the step that sets a pod to Running with this restart count.
 pub fn restarted(pod: impl Into<Pick>, times: i32) -> Step {
     let status = json!({"name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": times, "state": {"running": {}}});
     Step::Status(pod.into(), json!({"phase": "Running", "containerStatuses": [status]}))

@@ -1,4 +1,4 @@
-//! What a user can see of one side of a scenario, without the times and random names in which the two sides must differ.
+//! Snapshots of what a user can see of one side of a scenario, without the times and random names that always differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,38 +7,39 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-/// Above so many events about one object, both controllers combine and drop some, each in its own order.
+/// Maximum number of events of one side that are compared. Above it, both controllers combine and drop events, each in
+/// its own order.
 const EVENTS_COMPARED: usize = 20;
-/// Likewise for events of one reason.
+/// Maximum number of events of one reason that are compared, for the same cause.
 const SIMILAR_EVENTS_COMPARED: usize = 10;
-/// What Jobwright tells and the built-in controller does not: why a Job failed.
+/// Event reason that only Jobwright records, with the cause of a Job's failure.
 const MORE_THAN_BUILT_IN: &str = "FailureCause";
 
-/// Everything of one namespace.
+/// All observed objects of one namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Side {
     pub namespace: String,
     pub jobs: BTreeMap<String, Job>,
     pub pods: BTreeMap<String, Pod>,
     pub events: BTreeMap<String, Event>,
-    /// The names of all pods there ever were, and what is to stand for them.
+    /// Names of all pods that were ever observed, with the patterns that replace them.
     pub names: BTreeMap<String, String>,
 }
 
-/// What is compared.
+/// Comparable state of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub jobs: BTreeMap<String, Value>,
-    /// As many as there are, in order of what they look like.
+    /// One description for each pod, sorted.
     pub pods: Vec<String>,
     pub events: Events,
 }
 
-/// Events, as a set: type, reason, message.
+/// Events as sets of type and message, by reason.
 #[derive(Clone, Debug)]
 pub struct Events {
     of_reason: BTreeMap<String, BTreeSet<(String, String)>>,
-    /// How many were written of each reason.
+    /// Number of event objects of each reason.
     counts: BTreeMap<String, usize>,
 }
 
@@ -60,13 +61,13 @@ impl PartialEq for Events {
 impl Eq for Events {}
 
 impl Side {
-    /// Takes a pod's name in.
+    /// Records the name of a pod.
     pub fn record(&mut self, pod: &Pod) {
         let pattern = pod.metadata.generate_name.as_ref().map_or_else(|| pod.name_any(), |prefix| format!("{prefix}*"));
         self.names.insert(pod.name_any(), pattern);
     }
 
-    /// What it looks like.
+    /// Returns the comparable state.
     pub fn snapshot(&self) -> Snapshot {
         let mut pods: Vec<String> = self.pods.values().map(|pod| self.pod(pod)).collect();
         pods.sort();
@@ -161,13 +162,13 @@ impl Side {
         Events { of_reason, counts }
     }
 
-    /// A text without what must differ.
+    /// Replaces the parts of a text that always differ between the sides.
     fn plain(&self, text: &str) -> String {
         let mut text = text.replace(&self.namespace, "<namespace>");
         for (name, pattern) in &self.names {
             text = text.replace(name, pattern);
         }
-        // A pod that was refused has a name nobody else has seen: pods "job-x2k4l" is forbidden.
+        // A pod whose creation was refused has a name that was never observed: pods "job-x2k4l" is forbidden.
         while let Some(at) = text.find("pods \"") {
             let rest = &text[at + 6..];
             let Some(end) = rest.find('"') else { break };
@@ -177,12 +178,12 @@ impl Side {
     }
 }
 
-/// The name of a pod that was refused, without its random end.
+/// Returns the name of a refused pod without its random suffix.
 fn refused(name: &str) -> &str {
     name.rsplit_once('-').map_or(name, |(start, _)| start)
 }
 
-/// The lines in which two snapshots differ.
+/// Returns the lines in which two snapshots differ.
 pub fn differences(builtin: &Snapshot, ours: &Snapshot) -> String {
     use std::fmt::Write;
     let mut text = String::new();

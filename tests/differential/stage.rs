@@ -1,4 +1,4 @@
-//! One cluster in which both controllers work, and what is known of every namespace of it.
+//! The cluster in which both controllers run, and the observed objects of each namespace.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use testbed::{Cluster, Kubelet, Options, control_plane};
 use crate::scenario::{Pick, Step};
 use crate::snapshot::Side;
 
-/// The cluster and the two controllers.
+/// Cluster with both controllers.
 pub struct Stage {
     pub client: Client,
     cluster: Cluster,
@@ -33,12 +33,13 @@ pub struct Stage {
 type Sides = Arc<Mutex<BTreeMap<String, Side>>>;
 
 impl Stage {
-    /// Starts a control plane with the built-in Job controller on, and ours beside it.
+    /// Starts a control plane with the built-in Job controller, and Jobwright beside it.
     pub async fn start() -> Result<Self> {
         let settings = control_plane::Options {
             builtin_job_controllers: true,
-            // The slowest part is the built-in controller's own limit; what is compared is what it does, not how fast.
-            // Without: those that collect pods on a node that does not exist, or take back a DisruptionTarget after a while.
+            // The limits are raised because the test compares results and not speed, and the built-in controller's own
+            // limits are the slowest part. The disabled controllers delete pods on nodes that do not exist, or remove a
+            // DisruptionTarget condition after some time.
             controller_manager_flags: [
                 "--controllers=-pod-garbage-collector-controller,-node-lifecycle-controller,-taint-eviction-controller,-disruption-controller",
                 "--kube-api-qps=2000",
@@ -64,7 +65,7 @@ impl Stage {
             &sides,
             |side, job| side.jobs.insert(job.name_any(), job).is_some(),
             |side, job| {
-                // A namesake may have come since.
+                // A Job with the same name may have been created in the meantime.
                 if side.jobs.get(&job.name_any()).is_some_and(|known| known.uid() == job.uid()) {
                     side.jobs.remove(&job.name_any());
                 }
@@ -90,20 +91,20 @@ impl Stage {
         Ok(Self { client, cluster, ours: Mutex::new(ours), sides, _home: home })
     }
 
-    /// Fails if one of the processes has ended.
+    /// Returns an error if one of the processes has exited.
     pub fn check(&mut self) -> Result<()> {
         self.cluster.check()?;
         self.ours.get_mut().unwrap_or_else(PoisonError::into_inner).check()
     }
 
-    /// The end of our controller's log, as far as it is about this namespace.
+    /// Returns the last lines of Jobwright's log that contain the name of a namespace.
     pub fn log(&self, namespace: &str) -> String {
         let log = self.ours.lock().unwrap_or_else(PoisonError::into_inner).log_tail(100_000);
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(namespace)).collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
-    /// What one namespace looks like now.
+    /// Returns the observed objects of a namespace.
     pub fn side(&self, namespace: &str) -> Side {
         let mut sides = self.sides.lock().unwrap_or_else(PoisonError::into_inner);
         let side = sides.entry(namespace.to_owned()).or_default();
@@ -111,7 +112,7 @@ impl Stage {
         side.clone()
     }
 
-    /// A fresh namespace, ready for pods.
+    /// Creates a namespace and waits until pods can be created in it.
     pub async fn namespace(&self, name: &str) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let wanted: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
@@ -123,7 +124,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Deletes everything in a namespace that could make work, and forgets it.
+    /// Deletes the Jobs and pods of a namespace, and its observed objects.
     pub async fn clear(&self, namespace: &str) -> Result<()> {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
@@ -131,22 +132,22 @@ impl Stage {
             DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
         jobs.delete_collection(&background, &Default::default()).await?;
         for pod in pods.list(&Default::default()).await?.items {
-            let unheld = json!({"metadata": {"finalizers": null}});
-            let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&unheld)).await;
+            let no_finalizers = json!({"metadata": {"finalizers": null}});
+            let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&no_finalizers)).await;
             let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
         }
         self.sides.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
         Ok(())
     }
 
-    /// Creates the scenario's Job on one side.
+    /// Creates the Job of a scenario on one side.
     pub async fn create(&self, namespace: &str, name: &str, spec: &Value, ours: bool) -> Result<()> {
         let mut manifest = json!({
             "metadata": {"name": name},
             "spec": {
                 "template": {"spec": {
                     "restartPolicy": "Never",
-                    // A node that nobody runs: pods that are deleted stay until the script says that they ended.
+                    // The node does not exist, so that deleted pods stay until a step terminates them.
                     "nodeName": "nowhere",
                     "terminationGracePeriodSeconds": 5,
                     "automountServiceAccountToken": false,
@@ -163,8 +164,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes a step happen on one side, whose pods were last seen as `seen`. Tells whether there was something for it
-    /// to happen to.
+    /// Performs a step on one side, whose objects were last observed as `seen`. Returns whether the pod that the step
+    /// selects exists.
     pub async fn perform(&self, seen: &Side, job: &str, step: &Step, ours: bool) -> Result<bool> {
         let namespace = seen.namespace.as_str();
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), namespace);
@@ -192,7 +193,8 @@ impl Stage {
             Step::Terminated(pod, code) => {
                 let Some(pod) = pick(seen, *pod) else { return Ok(false) };
                 let tracked = seen.pods.get(&pod).is_some_and(|pod| !pod.finalizers().is_empty());
-                // The end of a pod that was given up is seen or not, depending on who is quicker: see docs/differences.md.
+                // Whether a controller observes the end of a pod that was released without being counted depends on
+                // timing: see docs/differences.md.
                 if tracked {
                     end(&kubelet, &pod, *code, &[]).await?;
                 }
@@ -234,7 +236,7 @@ impl Stage {
             Step::Quota(pods) => {
                 let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": pods.to_string()}}});
                 quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
-                // Until its usage is known, everything is refused, with another message.
+                // Until the usage of the quota is known, every pod is refused with another message.
                 while quotas.get("few").await?.status.and_then(|status| status.used).is_none() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -249,13 +251,13 @@ impl Stage {
     }
 }
 
-/// All containers end with this code, and the pod with them.
+/// Terminates all containers of a pod with this exit code, and finishes the pod.
 async fn end(kubelet: &Kubelet, pod: &str, code: i32, conditions: &[Value]) -> Result<()> {
     if code == 0 {
         kubelet.succeed(pod).await?;
         return Ok(());
     }
-    // The conditions come with the phase or before it, never after.
+    // The conditions have to be set before the phase or with it, as a kubelet does.
     if !conditions.is_empty() {
         kubelet.patch(pod, json!({"conditions": conditions})).await?;
     }
@@ -268,12 +270,12 @@ fn is_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// The pods of a side that are active.
+/// Returns the active pods of a side.
 pub fn active(side: &Side) -> Vec<&Pod> {
     side.pods.values().filter(|pod| !is_ended(pod) && pod.metadata.deletion_timestamp.is_none()).collect()
 }
 
-/// The name of the pod at a place.
+/// Returns the name of the pod that a step selects.
 fn pick(side: &Side, pick: Pick) -> Option<String> {
     let index = |pod: &Pod| {
         pod.annotations().get("batch.kubernetes.io/job-completion-index").and_then(|text| text.parse::<u32>().ok())
@@ -285,7 +287,7 @@ fn pick(side: &Side, pick: Pick) -> Option<String> {
         Pick::Terminating(_) => side.pods.values().filter(|pod| !is_ended(pod) && deleting(pod)).collect(),
         Pick::Ended(_) => side.pods.values().filter(|pod| is_ended(pod)).collect(),
     };
-    // Not by state: a pod keeps its place for as long as it is there.
+    // The order does not depend on the state of a pod, so that a pod keeps its position.
     pods.sort_by_key(|pod| (index(pod), pod.creation_timestamp(), pod.name_any()));
     let place = match pick {
         Pick::Active(place) | Pick::Terminating(place) | Pick::Ended(place) => place,
@@ -294,7 +296,7 @@ fn pick(side: &Side, pick: Pick) -> Option<String> {
     pods.get(place).map(|pod| pod.name_any())
 }
 
-/// Keeps what is known of all objects of a kind in step with the API server.
+/// Watches all objects of a kind and updates the observed objects.
 fn follow<K>(
     client: &Client,
     sides: &Sides,
@@ -328,7 +330,7 @@ fn follow<K>(
                     }
                 }
                 Ok(None) => return,
-                Err(error) => eprintln!("a watch of the differential test broke: {error}"),
+                Err(error) => eprintln!("a watch of the differential test failed: {error}"),
             }
         }
     });
@@ -337,7 +339,7 @@ fn follow<K>(
 /// Parses a number from the environment.
 pub fn number(name: &str, default: usize) -> Result<usize> {
     match std::env::var(name) {
-        Ok(text) => text.parse().with_context(|| format!("{name} must be a number, not {text:?}")),
+        Ok(text) => text.parse().with_context(|| format!("{name} must be a number but is {text:?}")),
         Err(_) => Ok(default),
     }
 }

@@ -1,4 +1,5 @@
-//! Every manifest in `examples/beyond/`, what goes beyond the built-in controllers, does what its first line says.
+//! Every manifest in `examples/beyond/` behaves as its first line states. These examples use features that the built-in
+//! controllers lack.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ fn folder() -> PathBuf {
 
 async fn apply(scene: &Scene, name: &str) -> Result<()> {
     let file = folder().join(format!("{name}.yaml"));
-    kubectl(scene, &["apply", "-f", file.to_str().context("a readable path")?]).await.map(drop)
+    kubectl(scene, &["apply", "-f", file.to_str().context("the path is not UTF-8")?]).await.map(drop)
 }
 
 async fn object(scene: &Scene, what: &[&str]) -> Result<Value> {
@@ -26,10 +27,10 @@ async fn object(scene: &Scene, what: &[&str]) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_does_what_it_says() -> Result<()> {
+async fn every_example_behaves_as_its_first_line_states() -> Result<()> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder())? {
-        let name = entry?.file_name().into_string().ok().context("a readable name")?;
+        let name = entry?.file_name().into_string().ok().context("the file name is not UTF-8")?;
         files.insert(name.trim_end_matches(".yaml").to_owned());
     }
     assert_eq!(files, EXAMPLES.iter().map(|&name| name.to_owned()).collect());
@@ -44,7 +45,7 @@ async fn every_example_does_what_it_says() -> Result<()> {
 }
 
 async fn schedules(scene: &Scene) -> Result<()> {
-    until("all to know when they are due", || async {
+    until("the next time of all JobSchedules", || async {
         let list = object(scene, &["jobschedules"]).await?;
         let due = list["items"].as_array().into_iter().flatten();
         let due = due.filter(|schedule| schedule["status"]["nextScheduleTime"].is_string()).count();
@@ -53,10 +54,10 @@ async fn schedules(scene: &Scene) -> Result<()> {
     .await?;
     let table = kubectl(scene, &["get", "jobschedules"]).await?;
     println!("{table}");
-    let calendar = table.lines().find(|line| line.starts_with("calendar ")).context("a line of it")?;
+    let calendar = table.lines().find(|line| line.starts_with("calendar ")).context("no line of calendar")?;
     assert!(calendar.contains("Europe/Paris") && calendar.contains("T02:30:00+0"), "{table}");
 
-    // Nobody was there for a long time: of what was missed the last three are started, one after the other.
+    // After a long time without a controller, the last three missed runs start, one after another.
     let since = r#"{"status":{"lastScheduleTime":"2026-01-01T00:00:00Z","timesSince":"2026-01-01T00:00:00Z"}}"#;
     kubectl(scene, &["patch", "jobschedule", "queue", "--subresource=status", "--type=merge", "-p", since]).await?;
     let history = until("three runs", || async {
@@ -100,7 +101,7 @@ async fn limit(scene: &Scene) -> Result<()> {
     }
     spans.sort();
     for (one, next) in spans.iter().zip(&spans[1..]) {
-        assert!(one.1 <= next.0, "two at once: {spans:?}");
+        assert!(one.1 <= next.0, "two Jobs ran concurrently: {spans:?}");
     }
     assert_ne!(spans[2].2, "licensed-urgent", "{spans:?}");
     scene.event(spans[2].2, "WaitingForLimit", "at JobLimit one-at-a-time").await
@@ -109,17 +110,20 @@ async fn limit(scene: &Scene) -> Result<()> {
 async fn kept(scene: &Scene) -> Result<()> {
     until("the Job that succeeded to be gone", || async {
         let there = scene.jobs.get_opt("kept-if-it-fails").await?.is_some();
-        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+        Ok(if there { Err("the Job still exists".to_owned()) } else { Ok(()) })
     })
     .await?;
     kubectl(scene, &["wait", "--for=condition=failed", "job/why", "--timeout=60s"]).await?;
-    assert!(scene.pods_of("why").await?.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()), "its pod goes");
+    assert!(
+        scene.pods_of("why").await?.iter().all(|pod| pod.metadata.deletion_timestamp.is_some()),
+        "the pod of the failed Job must not be deleted"
+    );
     let job = object(scene, &["job", "why"]).await?;
-    let text = job["metadata"]["annotations"]["jobwright.dev/failure"].as_str().context("a report")?;
+    let text = job["metadata"]["annotations"]["jobwright.dev/failure"].as_str().context("missing report")?;
     println!("{text}");
     let report: Value = serde_json::from_str(text)?;
-    let told = ["container", "exitCode", "message", "log"].map(|field| report[field].clone());
+    let reported = ["container", "exitCode", "message", "log"].map(|field| report[field].clone());
     let log = json!(["looking for the disk", "no disk found"]);
-    assert_eq!(told, [json!("main"), json!(28), json!("disk full"), log], "{text}");
+    assert_eq!(reported, [json!("main"), json!(28), json!("disk full"), log], "{text}");
     scene.event("why", "FailureCause", "container main: exit code 28").await
 }

@@ -1,4 +1,5 @@
-//! Every manifest in `examples/cronjobs/` does what its first line says, made due by a last run long ago.
+//! Every manifest in `examples/cronjobs/` starts Jobs as its first line states. The test moves the last run into the
+//! past, so that the CronJobs are due.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,17 +16,17 @@ async fn every_cron_job_example_starts_its_jobs() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/cronjobs");
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(&folder)? {
-        let name = entry?.file_name().into_string().ok().context("a readable name")?;
+        let name = entry?.file_name().into_string().ok().context("the file name is not UTF-8")?;
         files.insert(name.trim_end_matches(".yaml").to_owned());
     }
     assert_eq!(files, EXAMPLES.iter().map(|&name| name.to_owned()).collect());
     let Some(scene) = scene_with("cron-examples", &["--claim=all"]).await? else { return Ok(()) };
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
-    kubectl(&scene, &["apply", "-f", folder.to_str().context("a readable path")?]).await?;
-    // The one whose runs may not be late is due in its own time.
+    kubectl(&scene, &["apply", "-f", folder.to_str().context("the path is not UTF-8")?]).await?;
+    // The example `zoned` has a starting deadline, so a past run does not make it due.
     for name in EXAMPLES.iter().filter(|name| **name != "zoned") {
         let last = r#"{"status":{"lastScheduleTime":"2026-01-01T00:00:00Z"}}"#;
         kubectl(&scene, &["patch", "cronjob", name, "--subresource=status", "--type=merge", "-p", last]).await?;
@@ -45,7 +46,7 @@ async fn every_cron_job_example_starts_its_jobs() -> Result<()> {
         }
     };
     let hourly = started("hourly").await?;
-    let brief = started("ttl").await?;
+    let expiring = started("ttl").await?;
     for name in ["allow", "forbid", "replace"] {
         started(name).await?;
     }
@@ -54,8 +55,8 @@ async fn every_cron_job_example_starts_its_jobs() -> Result<()> {
     let table = kubectl(&scene, &["get", "cronjobs"]).await?;
     assert!(table.lines().any(|line| line.starts_with("zoned ") && line.contains("Europe/Paris")), "{table}");
     until("the Job with a TTL to be gone", || async {
-        let there = scene.jobs.get_opt(&brief).await?.is_some();
-        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+        let there = scene.jobs.get_opt(&expiring).await?.is_some();
+        Ok(if there { Err("the Job still exists".to_owned()) } else { Ok(()) })
     })
     .await?;
     kubectl(&scene, &["delete", "cronjobs", "--all", "--cascade=foreground", "--timeout=60s"]).await?;

@@ -1,17 +1,17 @@
-//! Every manifest in `examples/` comes to the outcome that its first lines promise.
+//! Every manifest in `examples/` reaches the outcome that its first lines state.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 
-use crate::outcomes::{OUTCOMES, come_true, folder};
+use crate::outcomes::{OUTCOMES, check_outcomes, folder};
 use crate::scene;
 
 #[test]
 fn every_example_has_an_outcome() -> Result<()> {
     let mut files = BTreeSet::new();
     for entry in std::fs::read_dir(folder())?.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file())) {
-        let name = entry?.file_name().into_string().ok().context("a readable name")?;
+        let name = entry?.file_name().into_string().ok().context("the file name is not UTF-8")?;
         files.insert(name.trim_end_matches(".yaml").to_owned());
     }
     let rows: BTreeSet<_> = OUTCOMES.iter().map(|row| row.0.to_owned()).collect();
@@ -20,8 +20,8 @@ fn every_example_has_an_outcome() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_example_comes_to_its_outcome() -> Result<()> {
+async fn every_example_reaches_its_outcome() -> Result<()> {
     let Some(scene) = scene("examples").await? else { return Ok(()) };
-    come_true(&scene).await?;
+    check_outcomes(&scene).await?;
     scene.cluster.delete_namespace(&scene.namespace).await
 }

@@ -1,4 +1,4 @@
-//! The controller on a cluster whose pods really run: the examples as a user applies them, with kubectl.
+//! The controller on a cluster with a real node, whose pods run: a user applies the examples with kubectl.
 
 #[path = "../integration/harness.rs"]
 #[allow(dead_code, reason = "the other suite uses the rest")]
@@ -20,13 +20,13 @@ use harness::Scene;
 
 static CLUSTER: OnceCell<Option<Cluster>> = OnceCell::const_new();
 
-/// A scene on the cluster that `KUBECONFIG` names, else on one of our own with a real node; none, with the reason
-/// told, where neither can be had.
+/// Creates a scene on the cluster that `KUBECONFIG` names, or else on a cluster with a real node. Prints the reason and
+/// returns `None` if neither is available.
 async fn scene(prefix: &str) -> Result<Option<Scene>> {
     scene_with(prefix, &["--pod-failure-backoff=1s"]).await
 }
 
-/// The same with other flags.
+/// Creates a scene like [`scene`], with these flags of the controller.
 async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
     let cluster = CLUSTER
         .get_or_try_init(|| async {
@@ -52,7 +52,7 @@ async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
     }
 }
 
-/// Runs kubectl in the scene's namespace and returns what it prints.
+/// Runs kubectl in the scene's namespace and returns its stdout.
 async fn kubectl(scene: &Scene, args: &[&str]) -> Result<String> {
     Kubectl::new(scene.cluster, scene.namespace.clone())?.run(args).await
 }

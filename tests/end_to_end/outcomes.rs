@@ -1,4 +1,4 @@
-//! The outcome that the first lines of each manifest in `examples/` promise, and whether it comes to that.
+//! The outcome of each manifest in `examples/`, as its first lines state it, and the check of these outcomes.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use crate::harness::*;
 use crate::kubectl;
 
-/// File, Job, outcome, succeeded and failed pods (where they are the same each time), reason.
+/// Name of the file and of its Job, condition, numbers of succeeded and failed pods, and reason of the condition.
 pub type Row = (&'static str, &'static str, Option<i32>, Option<i32>, &'static str);
 
 pub const OUTCOMES: &[Row] = &[
@@ -27,14 +27,14 @@ pub const OUTCOMES: &[Row] = &[
     ("work-queue", "Complete", Some(3), None, "CompletionsReached"),
 ];
 
-/// Where the examples are.
+/// Returns the folder of the examples.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
 }
 
-/// Applies every example as a user does, and sees what becomes of it.
-pub async fn come_true(scene: &Scene) -> Result<()> {
-    kubectl(scene, &["apply", "-f", folder().to_str().context("a readable path")?]).await?;
+/// Applies every example as a user does, and checks its outcome.
+pub async fn check_outcomes(scene: &Scene) -> Result<()> {
+    kubectl(scene, &["apply", "-f", folder().to_str().context("the path is not UTF-8")?]).await?;
     let checks = OUTCOMES.iter().map(|&(name, outcome, succeeded, failed, reason)| async move {
         let status = scene.condition(name, outcome).await?;
         assert_eq!(status.succeeded, succeeded, "{name}: {status:?}");

@@ -1,4 +1,4 @@
-//! What a user does to Jobs whose pods really run.
+//! Actions of a user on Jobs whose pods run on a real node: suspend, resume, scale and delete.
 
 use anyhow::Result;
 use kube::ResourceExt;
@@ -7,7 +7,7 @@ use testbed::Kubectl;
 use crate::harness::*;
 use crate::{kubectl, scene};
 
-/// A Job of pods that run until they are told to end, and then end at once with this exit code.
+/// Returns the manifest of a Job whose pods run until SIGTERM and then exit immediately with this exit code.
 fn endless(name: &str, parallelism: usize, exit_code: i32) -> String {
     format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  managedBy: jobwright.dev/controller\n  \
@@ -45,7 +45,7 @@ async fn a_running_job_is_suspended_resumed_scaled_and_deleted() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orphaned_pods_go_on_running() -> Result<()> {
+async fn orphaned_pods_keep_running() -> Result<()> {
     let Some(scene) = scene("orphans").await? else { return Ok(()) };
     apply(&scene, &endless("left", 1, 0)).await?;
     scene.job_until("left", "1 ready", |status| status.ready == Some(1)).await?;
@@ -59,7 +59,7 @@ async fn orphaned_pods_go_on_running() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_taken_away_by_hand_is_replaced() -> Result<()> {
+async fn manually_deleted_pod_is_replaced() -> Result<()> {
     let Some(scene) = scene("replaced").await? else { return Ok(()) };
     apply(&scene, &endless("job", 1, 1)).await?;
     scene.job_until("job", "1 ready", |status| status.ready == Some(1)).await?;

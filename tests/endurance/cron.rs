@@ -1,4 +1,4 @@
-//! CronJobs of every minute, each of which has to have started one Job for each minute.
+//! CronJobs with a schedule of every minute, each of which has to start one Job for each minute.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,23 +13,23 @@ use serde_json::json;
 use crate::kubelet::SUCCEED;
 use crate::load::{Load, template};
 
-const NAMES: [&str; 3] = ["often", "also-often", "no-two-at-once"];
-/// How long the last Jobs may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const NAMES: [&str; 3] = ["often", "also-often", "forbid"];
+/// Maximum time until the last Jobs are complete.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The minute it is, of those since 1970.
+/// Returns the current minute, counted from 1970.
 fn minute() -> i64 {
     Timestamp::now().as_second().div_euclid(60)
 }
 
-/// CronJobs that run.
+/// The running CronJobs.
 pub struct CronJobs {
-    /// The first minute in which all of them were there from its beginning.
+    /// First minute during which all CronJobs existed from the beginning.
     first: i64,
 }
 
 impl CronJobs {
-    /// Creates them; so many of their Jobs are kept.
+    /// Creates the CronJobs. `kept` is the history limit for their Jobs.
     pub async fn create(load: &Load, kept: i32) -> Result<Self> {
         let api: Api<CronJob> = Api::namespaced(load.client.clone(), &load.namespace);
         for (number, name) in NAMES.into_iter().enumerate() {
@@ -46,14 +46,15 @@ impl CronJobs {
         Ok(Self { first: minute() + 1 })
     }
 
-    /// Checks that each minute had its Job, once all of those are complete; tells how many there were. Deletes them.
+    /// Waits until all Jobs of the CronJobs are complete, checks that each minute has its Job, and deletes the
+    /// CronJobs. Returns the number of Jobs.
     ///
     /// # Errors
-    /// A minute has none, or two, or a Job has not the pods it has to have.
+    /// Returns the minutes without a Job, or a Job that did not complete in time.
     pub async fn check(self, load: &Load) -> Result<usize> {
         let api: Api<Job> = Api::namespaced(load.client.clone(), &load.namespace);
         let last = minute() - 1;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let (mut count, mut minutes) = (0, Vec::new());
         loop {
             let problem = match api.list(&ListParams::default()).await {
@@ -79,7 +80,7 @@ impl CronJobs {
         Ok(count)
     }
 
-    /// Deletes them, with their Jobs.
+    /// Deletes the CronJobs with their Jobs.
     pub async fn delete(load: &Load) -> Result<()> {
         let cron_jobs: Api<CronJob> = Api::namespaced(load.client.clone(), &load.namespace);
         for name in NAMES {
@@ -89,13 +90,13 @@ impl CronJobs {
     }
 }
 
-/// The minutes for which this CronJob has started a Job; the name of a Job makes two for one impossible.
+/// Returns the minutes for which a CronJob has started a Job. Two Jobs for one minute would have the same name.
 fn minutes_of(jobs: &[Job], cron_job: &str) -> BTreeSet<i64> {
     let theirs = jobs.iter().filter(|job| job.owner_references()[0].name == cron_job);
     theirs.filter_map(|job| job.name_any().rsplit_once('-')?.1.parse().ok()).collect()
 }
 
-/// What is still missing of a Job, if anything is.
+/// Returns a description of a Job that is not complete.
 fn unfinished(job: &Job) -> Option<String> {
     let status = job.status.clone().unwrap_or_default();
     let complete = status.conditions.iter().flatten().any(|one| one.type_ == "Complete" && one.status == "True");

@@ -1,4 +1,4 @@
-//! What goes wrong, one thing after the other, with calm between.
+//! Sequence of injected faults, one at a time, with pauses between them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use rustix::process::Signal;
 use testbed::control_plane::ControlPlane;
 use testbed::wire::Silence;
 
-use crate::proxy::{Spell, Weather};
+use crate::proxy::{ProxyFault, ProxyFaults};
 use crate::replicas::{LEASE, Replicas};
 
-/// A thing that goes wrong.
+/// Fault that the test injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
     KillLeader,
@@ -20,26 +20,27 @@ enum Fault {
     PauseLeaderPastItsLease,
     KillApiserver,
     KillEtcd,
-    BadWeather,
-    /// All connections of the leader go silent; new ones work.
+    /// The proxies lose, delay, truncate and refuse requests, and cut watches.
+    RandomProxyFaults,
+    /// All connections of the leader go silent; new connections work.
     SilentLeader,
-    /// All connections of both replicas go silent; new ones work.
+    /// All connections of both replicas go silent; new connections work.
     Silence,
-    /// One connection of the leader goes silent, perhaps that of a watch.
+    /// One connection of the leader goes silent, possibly that of a watch.
     SilentConnection,
     /// The idle connections of both replicas go silent, as after the expiry of a NAT entry.
     HalfOpenConnections,
-    /// Writes take effect and are answered 504.
+    /// Writes take effect and get the response 504.
     LostWrites,
     /// Writes are refused with 429 and a `Retry-After`.
     Overload,
-    /// Answers come one byte each second.
-    SlowAnswers,
+    /// Responses arrive one byte each second.
+    SlowResponses,
 }
 
 const FAULTS: [Fault; 13] = [
     Fault::KillLeader,
-    Fault::BadWeather,
+    Fault::RandomProxyFaults,
     Fault::PauseLeaderPastItsLease,
     Fault::KillApiserver,
     Fault::KillStandby,
@@ -50,35 +51,37 @@ const FAULTS: [Fault; 13] = [
     Fault::HalfOpenConnections,
     Fault::LostWrites,
     Fault::Overload,
-    Fault::SlowAnswers,
+    Fault::SlowResponses,
 ];
 
-/// How long a fault may keep every replica from holding the Lease, after it or from its beginning.
+/// Maximum time without a renewal of the Lease, counted from the beginning of a connection fault or from the end of a
+/// proxy fault.
 const TAKEOVER: Duration = LEASE.saturating_add(Duration::from_secs(5));
 
-/// What there is to harm.
+/// Processes and proxies that faults are injected into.
 pub struct Faults<'a> {
     pub control: &'a ControlPlane,
     pub replicas: &'a mut Replicas,
-    pub weather: &'static Weather,
-    /// How often each went wrong.
+    pub proxy_faults: &'static ProxyFaults,
+    /// Number of injections of each fault.
     pub made: BTreeMap<String, usize>,
 }
 
 impl Faults<'_> {
-    /// Lets things go wrong until then; everything runs again afterwards.
+    /// Injects faults until a time; then waits until a replica leads.
     ///
     /// # Errors
-    /// Something could not be started again, or a replica ended by itself.
+    /// Returns an error if a process cannot be restarted, if a replica exits unexpectedly, or if no replica leads in
+    /// time.
     pub async fn run(&mut self, until: Instant) -> Result<()> {
-        let mut coming = Vec::new();
+        let mut remaining = Vec::new();
         while Instant::now() < until {
-            let fault = match coming.pop() {
+            let fault = match remaining.pop() {
                 Some(fault) => fault,
-                // Each comes once before one comes again.
+                // Every kind of fault occurs before any kind is repeated.
                 None => {
-                    coming = FAULTS.to_vec();
-                    fastrand::shuffle(&mut coming);
+                    remaining = FAULTS.to_vec();
+                    fastrand::shuffle(&mut remaining);
                     continue;
                 }
             };
@@ -90,11 +93,11 @@ impl Faults<'_> {
         self.replicas.one_leads().await
     }
 
-    /// Lets something go wrong with every other request for a while; one replica leads soon after.
-    async fn spell(&self, spell: Spell, time: impl Future<Output = ()>) -> Result<()> {
-        self.weather.cast(spell);
+    /// Injects a fault into every second request for a time, and checks that a replica renews the Lease soon after.
+    async fn with_proxy_fault(&self, fault: ProxyFault, time: impl Future<Output = ()>) -> Result<()> {
+        self.proxy_faults.set(fault);
         time.await;
-        self.weather.cast(Spell::None);
+        self.proxy_faults.set(ProxyFault::None);
         self.replicas.renewed(Timestamp::now(), TAKEOVER).await
     }
 
@@ -124,10 +127,10 @@ impl Faults<'_> {
                 pause(0.0, 4.0).await;
                 self.control.restart_etcd().await
             }
-            Fault::BadWeather => {
-                self.weather.set(true);
+            Fault::RandomProxyFaults => {
+                self.proxy_faults.set_random(true);
                 pause(4.0, 10.0).await;
-                self.weather.set(false);
+                self.proxy_faults.set_random(false);
                 Ok(())
             }
             Fault::SilentLeader | Fault::SilentConnection => {
@@ -143,14 +146,14 @@ impl Faults<'_> {
                 });
                 self.replicas.renewed(Timestamp::now(), TAKEOVER).await
             }
-            Fault::LostWrites => self.spell(Spell::LostWrites, pause(3.0, 8.0)).await,
-            Fault::Overload => self.spell(Spell::Overloaded, pause(1.0, 4.0)).await,
-            Fault::SlowAnswers => self.spell(Spell::Dripping, pause(3.0, 8.0)).await,
+            Fault::LostWrites => self.with_proxy_fault(ProxyFault::LostWrites, pause(3.0, 8.0)).await,
+            Fault::Overload => self.with_proxy_fault(ProxyFault::Overloaded, pause(1.0, 4.0)).await,
+            Fault::SlowResponses => self.with_proxy_fault(ProxyFault::Slow, pause(3.0, 8.0)).await,
         }
     }
 }
 
-/// Waits between so many and so many seconds.
-async fn pause(least: f64, most: f64) {
-    tokio::time::sleep(Duration::from_secs_f64(least + (most - least) * fastrand::f64())).await;
+/// Waits for a random time between `min` and `max` seconds.
+async fn pause(min: f64, max: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(min + (max - min) * fastrand::f64())).await;
 }

@@ -1,4 +1,4 @@
-//! Plays all kubelets: pods end as their label says, and what was seen to end is written down.
+//! Plays all kubelets: finishes each pod according to its label, and records how each pod finished.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,62 +12,64 @@ use kube::{Api, Client, ResourceExt};
 use testbed::Kubelet;
 use tokio::task::JoinHandle;
 
-/// The label that says how a pod ends.
+/// Label that determines how a pod finishes.
 pub const PLAYS: &str = "endurance/plays";
-/// It succeeds.
+/// Label value: the pod succeeds.
 pub const SUCCEED: &str = "succeed";
-/// One of four fails.
+/// Label value: one of four pods fails.
 pub const SOMETIMES: &str = "sometimes";
-/// It runs until it is deleted.
+/// Label value: the pod runs until it is deleted.
 pub const STAY: &str = "stay";
-/// By its index: see [`fails`].
+/// Label value: the index of the pod determines whether it fails; see [`fails`].
 pub const BY_INDEX: &str = "by-index";
 
-/// How often the pods are looked at.
-const EVERY: Duration = Duration::from_millis(60);
-/// Pods at once.
+/// Time between two lists of the pods.
+const INTERVAL: Duration = Duration::from_millis(60);
+/// Maximum number of pods that are handled concurrently.
 const MAX_CONCURRENT: usize = 8;
 
-/// How the pods of one Job have ended that its controller has to count.
+/// Number of finished pods of one Job, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     pub succeeded: i32,
     pub failed: i32,
-    /// Of those whose end nobody saw, so that it is not known whether they had been given up.
+    /// Succeeded pods for which it is unknown whether they still had the finalizer when they finished.
     pub perhaps_succeeded: i32,
+    /// Failed pods for which it is unknown whether they still had the finalizer when they finished.
     pub perhaps_failed: i32,
-    /// All pods whose end is known, counted or given up.
+    /// All finished pods, including those that were released without being counted.
     pub all: i32,
 }
 
 impl Ended {
-    /// Whether a status with these numbers is right.
+    /// Returns whether these counters of a status are correct.
     pub fn fits(self, succeeded: i32, failed: i32) -> bool {
         (self.succeeded..=self.succeeded + self.perhaps_succeeded).contains(&succeeded) && self.fits_failed(failed)
     }
 
-    /// Whether a status with so many failures is right.
+    /// Returns whether this number of failed pods in a status is correct.
     pub fn fits_failed(self, failed: i32) -> bool {
         (self.failed..=self.failed + self.perhaps_failed).contains(&failed)
     }
 
-    /// Those that may be counted.
+    /// Returns the maximum number of pods that a status may count.
     pub fn countable(self) -> i32 {
         self.succeeded + self.failed + self.perhaps_succeeded + self.perhaps_failed
     }
 }
 
-/// What is known of a pod that has ended.
+/// Record of a finished pod.
 struct Entry {
     job: String,
     succeeded: bool,
-    /// It had the tracking finalizer when it ended; one that had not was given up. None if nobody saw it end.
+    /// Whether the pod had the tracking finalizer when it finished. A pod without the finalizer had been released
+    /// without being counted. None if the test did not finish the pod itself.
     counts: Option<bool>,
 }
 
-/// The players, until dropped, and what they know.
+/// The kubelets, which run until they are dropped, and their records.
 pub struct Kubelets {
-    /// By pod UID.
+    /// Finished pods by UID.
     ledger: Arc<Mutex<HashMap<String, Entry>>>,
     task: JoinHandle<()>,
 }
@@ -79,7 +81,7 @@ impl Drop for Kubelets {
 }
 
 impl Kubelets {
-    /// Plays those of a namespace.
+    /// Starts the kubelets for the pods of a namespace.
     pub fn start(client: Client, namespace: &str) -> Self {
         let ledger = Arc::new(Mutex::default());
         let player = Player {
@@ -89,18 +91,18 @@ impl Kubelets {
         };
         let task = tokio::spawn(async move {
             loop {
-                // The API server may be away.
+                // The API server may be unavailable.
                 if let Err(error) = player.poll().await {
                     eprintln!("kubelets: {error:#}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(INTERVAL).await;
             }
         });
         Self { ledger, task }
     }
 
-    /// How the pods of this Job have ended.
+    /// Returns how the pods of a Job have finished.
     pub fn ended(&self, job: &str) -> Ended {
         let mut ended = Ended::default();
         for entry in locked(&self.ledger).values().filter(|entry| entry.job == job) {
@@ -117,7 +119,7 @@ impl Kubelets {
         ended
     }
 
-    /// Forgets the pods of this Job.
+    /// Removes the records of a Job's pods.
     pub fn forget(&self, job: &str) {
         locked(&self.ledger).retain(|_, entry| entry.job != job);
     }
@@ -138,7 +140,7 @@ impl Player {
         let pods = self.pods.list(&ListParams::default()).await?.items;
         stream::iter(pods)
             .for_each_concurrent(MAX_CONCURRENT, |pod| async move {
-                // What failed is tried at the next look.
+                // A failed request is repeated after the next list.
                 let _ = self.play(&pod).await;
             })
             .await;
@@ -151,33 +153,34 @@ impl Player {
         let ended = matches!(phase, "Succeeded" | "Failed");
         let deleting = pod.metadata.deletion_timestamp.is_some();
         if ended {
-            self.write_down(pod, phase == "Succeeded", is_tracked(pod).then_some(true));
+            self.record(pod, phase == "Succeeded", is_tracked(pod).then_some(true));
         } else if deleting && is_graceful(pod) {
             let last = self.kubelet.succeed(&name).await?;
-            self.write_down(&last, true, Some(is_tracked(&last)));
+            self.record(&last, true, Some(is_tracked(&last)));
         } else if deleting {
             let last = self.kubelet.fail(&name, 143).await?;
-            self.write_down(&last, false, Some(is_tracked(&last)));
+            self.record(&last, false, Some(is_tracked(&last)));
         } else if plays(pod) == STAY {
             if phase != "Running" {
                 self.kubelet.run(&name, true).await?;
             }
         } else if fails(pod) {
             let last = self.kubelet.fail(&name, 1).await?;
-            self.write_down(&last, false, Some(is_tracked(&last)));
+            self.record(&last, false, Some(is_tracked(&last)));
         } else {
             let last = self.kubelet.succeed(&name).await?;
-            self.write_down(&last, true, Some(is_tracked(&last)));
+            self.record(&last, true, Some(is_tracked(&last)));
         }
-        // An API server that is killed in the middle of a deletion leaves a pod that nothing holds.
+        // An API server that is killed during a deletion can leave a pod without finalizers and with a grace period of
+        // 0.
         if deleting && (pod.metadata.deletion_grace_period_seconds != Some(0) || pod.finalizers().is_empty()) {
             self.pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
         }
         Ok(())
     }
 
-    /// What was written down first stands.
-    fn write_down(&self, pod: &Pod, succeeded: bool, counts: Option<bool>) {
+    /// Records how a pod finished. An existing record is kept.
+    fn record(&self, pod: &Pod, succeeded: bool, counts: Option<bool>) {
         let owner = pod.owner_references().first().map(|owner| owner.uid.clone());
         if let (Some(uid), Some(job)) = (pod.uid(), owner) {
             locked(&self.ledger).entry(uid).or_insert(Entry { job, succeeded, counts });
@@ -193,12 +196,12 @@ fn plays(pod: &Pod) -> &str {
     pod.labels().get(PLAYS).map(String::as_str).unwrap_or_default()
 }
 
-/// Whether the containers of a pod that stays until it is deleted then exit with 0: three of four do.
+/// Returns whether the containers of a pod that runs until it is deleted then exit with 0, as three of four do.
 fn is_graceful(pod: &Pod) -> bool {
     plays(pod) == STAY && !pod.uid().unwrap_or_default().bytes().map(u32::from).sum::<u32>().is_multiple_of(4)
 }
 
-/// Whether a pod fails, which is the same however often it is asked.
+/// Returns whether a pod fails. The result for one pod is always the same.
 fn fails(pod: &Pod) -> bool {
     let number = |annotations: &BTreeMap<String, String>, key: &str| annotations.get(key)?.parse::<u32>().ok();
     match plays(pod) {

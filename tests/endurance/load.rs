@@ -1,4 +1,4 @@
-//! Jobs of every kind, one after the other, each of which has to come to exactly the end that its manifest implies.
+//! Load of Jobs of several kinds, each of which has to reach exactly the outcome that its manifest implies.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,23 +14,24 @@ use testbed::Cluster;
 
 use crate::kubelet::{BY_INDEX, Ended, Kubelets, PLAYS, SOMETIMES, STAY, SUCCEED};
 
-/// How long a Job may take, faults and all.
-const PATIENCE: Duration = Duration::from_secs(240);
-/// How often it is looked at how far a Job is.
-const EVERY: Duration = Duration::from_millis(200);
+/// Maximum duration of a Job, including faults.
+const TIMEOUT: Duration = Duration::from_secs(240);
+/// Time between two reads of a Job.
+const INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a Job is, and comes to.
+/// Kind of a Job, which determines its manifest and its outcome.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// 12 indexes, of which two fail for good and three once.
+    /// 12 indexes, of which two always fail and three fail once.
     Indexed,
-    /// 10 completions; one pod of four fails.
+    /// 10 completions; one of four pods fails.
     Plain,
-    /// As many pods as there is parallelism.
+    /// No completions, and three pods in parallel.
     WorkQueue,
-    /// Pods of indexes that never end, and a deadline. Most exit with 0 when they are deleted, after they were counted as failed.
+    /// Indexed pods that run until they are deleted, and a deadline. Most pods exit with 0 when the controller deletes
+    /// them, after they were counted as failed.
     Deadline,
-    /// It is gone soon after its end.
+    /// A TTL of one second.
     Ttl,
 }
 
@@ -59,12 +60,16 @@ impl Kind {
         Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec}))?)
     }
 
-    /// Whether this status is the one the Job has to end with; if not, what is wrong with it. `ended` is how its pods
-    /// were seen to end.
+    /// Checks that a status is the final status that the Job must have. `ended` states how its pods finished.
+    ///
+    /// # Errors
+    /// Returns the field that is wrong.
     fn check(self, status: &JobStatus, ended: Ended) -> Result<()> {
         let conditions: Vec<_> = status.conditions.iter().flatten().collect();
-        let last =
-            conditions.iter().find(|one| matches!(one.type_.as_str(), "Complete" | "Failed")).context("an end")?;
+        let last = conditions
+            .iter()
+            .find(|one| matches!(one.type_.as_str(), "Complete" | "Failed"))
+            .context("the Job has no final condition")?;
         let (end, reason) = (last.type_.as_str(), last.reason.as_deref().unwrap_or_default());
         let (succeeded, failed) = (status.succeeded.unwrap_or_default(), status.failed.unwrap_or_default());
         let counted = ended.fits(succeeded, failed);
@@ -72,9 +77,9 @@ impl Kind {
             [&status.completed_indexes, &status.failed_indexes].map(|text| text.as_deref().unwrap_or_default());
         match self {
             Self::Indexed => {
-                ensure!(indexes == ["0-4,6-10", "5,11"], "the indexes are {indexes:?}");
+                ensure!(indexes == ["0-4,6-10", "5,11"], "completed and failed indexes are {indexes:?}");
                 ensure!((end, reason) == ("Failed", "FailedIndexes"), "{end} {reason}");
-                // A pod made twice for one index, which a change of leaders may bring about, counts once.
+                // A change of the leader can create two pods for one index; the index is still counted once.
                 ensure!(
                     succeeded == 10 && ended.fits_failed(failed),
                     "{succeeded} succeeded, {failed} failed of {ended:?}"
@@ -96,13 +101,16 @@ impl Kind {
             uncounted.succeeded.as_ref().map_or(0, Vec::len) + uncounted.failed.as_ref().map_or(0, Vec::len)
         });
         let left = [status.active, status.terminating, status.ready].map(Option::unwrap_or_default);
-        ensure!(left == [0, 0, 0] && listed == 0, "it is over with {left:?} pods and {listed} uncounted");
+        ensure!(
+            left == [0, 0, 0] && listed == 0,
+            "the finished Job has {left:?} active, terminating and ready pods and {listed} uncounted pods"
+        );
         Ok(())
     }
 }
 
-/// A template whose pods end as `plays` says. They have a node already, so that nobody schedules them, and whoever deletes
-/// them has to wait for the kubelet.
+/// Returns a pod template whose pods finish according to `plays`. The pods are assigned to a node, so that no scheduler
+/// is needed and a deletion waits for the kubelet.
 pub fn template(plays: &str) -> Value {
     json!({
         "metadata": {"labels": {PLAYS: plays}},
@@ -113,18 +121,18 @@ pub fn template(plays: &str) -> Value {
     })
 }
 
-/// What the load came to.
+/// Figures of the load.
 #[derive(Default)]
 pub struct Tally {
     pub jobs: AtomicUsize,
     pub pods: AtomicUsize,
-    /// Pods made beyond what a Job's completions want.
+    /// Succeeded pods in excess of the completions of their Job.
     pub beyond: AtomicUsize,
-    /// How long each Job of three pods at once took, in seconds.
+    /// Duration of each work queue Job of three pods, in seconds.
     pub took: Mutex<Vec<f64>>,
 }
 
-/// A namespace full of Jobs.
+/// Namespace in which the load runs.
 pub struct Load {
     pub client: Client,
     pub namespace: String,
@@ -133,7 +141,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// An empty one in a namespace of its own.
+    /// Creates the namespace, without Jobs, and starts its kubelets.
     pub async fn new(cluster: &Cluster) -> Result<Self> {
         let namespace = cluster.namespace("endurance").await?;
         let client = cluster.client().await?;
@@ -141,16 +149,16 @@ impl Load {
         Ok(Self { client, namespace, kubelets, tally: Tally::default() })
     }
 
-    /// Has so many Jobs run at any time until then, with a pause between one and the next in its place.
+    /// Runs `slots` Jobs concurrently until a time, with a pause between two Jobs of one slot.
     ///
     /// # Errors
-    /// A Job did not come to the end it has to.
+    /// Returns the first Job that did not reach its outcome.
     pub async fn run_many(&self, slots: usize, pause: Duration, until: Instant) -> Result<()> {
         futures::future::try_join_all((0..slots).map(|slot| self.run(slot, pause, until))).await?;
         Ok(())
     }
 
-    /// Has one Job after the other run until then; `slot` tells those of several callers apart.
+    /// Runs one Job after the other until a time. `slot` makes the names of concurrent callers unique.
     async fn run(&self, slot: usize, pause: Duration, until: Instant) -> Result<()> {
         for round in 0.. {
             if Instant::now() > until {
@@ -167,18 +175,18 @@ impl Load {
     async fn one(&self, kind: Kind, name: &str) -> Result<()> {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
         let manifest = kind.manifest(name)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let begun = Instant::now();
         let uid = loop {
             match jobs.create(&PostParams::default(), &manifest).await {
                 Ok(made) => break made.uid().context("a UID")?,
-                // The API server is away, or its answer was lost.
+                // The API server is unavailable, or its response was lost.
                 Err(error) => {
                     if let Ok(Some(found)) = jobs.get_opt(name).await {
                         break found.uid().context("a UID")?;
                     }
-                    ensure!(Instant::now() < deadline, "it cannot be created: {error}");
-                    tokio::time::sleep(EVERY).await;
+                    ensure!(Instant::now() < deadline, "the Job cannot be created: {error}");
+                    tokio::time::sleep(INTERVAL).await;
                 }
             }
         };
@@ -192,15 +200,15 @@ impl Load {
                     }
                 }
                 Ok(None) if matches!(kind, Kind::Ttl) => break,
-                Ok(None) => bail!("it is gone"),
+                Ok(None) => bail!("the Job was deleted"),
                 Err(_) => {}
             }
             if Instant::now() > deadline {
-                bail!("it does not end; its pods {:?}; {last:#?}", self.kubelets.ended(&uid));
+                bail!("the Job does not finish; its pods: {:?}; its status: {last:#?}", self.kubelets.ended(&uid));
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
         }
-        // Its time to live may end before anybody has seen its end.
+        // The TTL may delete the Job before its final status was read.
         let ended = if is_over(&last) { self.checked(kind, &uid, &last).await? } else { self.kubelets.ended(&uid) };
         self.tally.jobs.fetch_add(1, Ordering::Relaxed);
         self.tally.pods.fetch_add(usize::try_from(ended.countable())?, Ordering::Relaxed);
@@ -214,14 +222,14 @@ impl Load {
             if matches!(&error, kube::Error::Api(status) if status.code == 404) {
                 break;
             }
-            ensure!(Instant::now() < deadline, "it cannot be deleted: {error}");
-            tokio::time::sleep(EVERY).await;
+            ensure!(Instant::now() < deadline, "the Job cannot be deleted: {error}");
+            tokio::time::sleep(INTERVAL).await;
         }
         self.kubelets.forget(&uid);
         Ok(())
     }
 
-    /// Checks a Job's last status against how its pods ended, which may be written down a moment later.
+    /// Checks the final status of a Job against its finished pods, whose records may be a moment late.
     async fn checked(&self, kind: Kind, uid: &str, status: &JobStatus) -> Result<Ended> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -229,18 +237,18 @@ impl Load {
             match kind.check(status, ended) {
                 Ok(()) => return Ok(ended),
                 Err(error) if Instant::now() > deadline => return Err(error.context(format!("{status:#?}"))),
-                Err(_) => tokio::time::sleep(EVERY).await,
+                Err(_) => tokio::time::sleep(INTERVAL).await,
             }
         }
     }
 
-    /// Waits until all pods are gone: nobody holds one back.
+    /// Waits until all pods are deleted, so that no finalizer is left.
     ///
     /// # Errors
-    /// Some are not.
+    /// Returns the pods that are left after the timeout.
     pub async fn all_gone(&self) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = pods.list(&ListParams::default()).await?.items;
             if left.is_empty() {
@@ -249,7 +257,7 @@ impl Load {
             let described: Vec<_> =
                 left.iter().map(|pod| format!("{} {:?}", pod.name_any(), pod.finalizers())).collect();
             ensure!(Instant::now() < deadline, "pods are left: {described:#?}");
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 }

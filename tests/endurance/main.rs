@@ -1,7 +1,8 @@
-//! What only time brings out: faults of real parts at bad moments, and long runs.
+//! Chaos and soak tests: faults of real processes at arbitrary moments, and long runs.
 //!
-//! `make chaos` and `make soak`; `make test` runs a short form of the first. Jobs run behind proxies on a real control
-//! plane, their pods are played, and each Job has to come to exactly the end that its manifest implies.
+//! `make chaos` and `make soak` run them; `make test` runs a short form of the chaos test. The replicas run behind
+//! proxies on a real control plane, the test plays the kubelets, and each Job has to reach exactly the outcome that its
+//! manifest implies.
 
 mod chaos;
 mod cron;
@@ -18,12 +19,12 @@ use anyhow::Result;
 use testbed::cluster::unthrottled;
 use testbed::{Cluster, Options};
 
-/// A control plane of the test's own.
+/// Starts a control plane for one test.
 async fn cluster() -> Result<Cluster> {
     Cluster::start(&Options { control_plane: unthrottled(), ..Options::default() }).await
 }
 
-/// A number of seconds from the environment.
+/// Returns a duration from an environment variable in seconds.
 fn seconds(name: &str) -> Option<Duration> {
     std::env::var(name).ok()?.parse().ok().map(Duration::from_secs)
 }

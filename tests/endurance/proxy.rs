@@ -1,5 +1,5 @@
-//! A proxy between a replica and the API server that, in bad weather, loses, delays, truncates and refuses, and behind
-//! which connections go silent.
+//! Proxy between a replica and the API server that injects faults: it loses, delays, truncates and refuses requests,
+//! and silences connections.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,94 +24,96 @@ use testbed::wire::{Silence, Wire};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// How often something goes wrong in bad weather, of a hundred requests.
-const BAD: u32 = 25;
-/// The longest a request is late. A write may be under way for no longer than a Lease outlasts the leader's own deadline.
-const LATEST: Duration = Duration::from_millis(800);
-/// How often a watch is cut in bad weather.
+/// Percentage of requests with a fault while random faults are on.
+const FAULT_PERCENT: u32 = 25;
+/// Maximum delay of a request. A write must not be in flight for longer than a Lease outlasts the leader's renew
+/// deadline.
+const MAX_DELAY: Duration = Duration::from_millis(800);
+/// Time without an event after which a watch may be cut while random faults are on.
 const CUTS: Duration = Duration::from_millis(700);
 
-/// How long the server is overloaded, and how long it asks to wait, in seconds.
+/// `Retry-After` of an overloaded API server, in seconds.
 pub const OVERLOADED: u64 = 20;
 
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
-/// What goes wrong with every request for a while.
+/// Fault of every second request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Spell {
-    /// Nothing.
+pub enum ProxyFault {
+    /// No fault.
     #[default]
     None,
-    /// Every other write takes effect and is answered 504.
+    /// Every second write takes effect and gets the response 504.
     LostWrites,
-    /// Every other write is refused with 429 and a `Retry-After` of [`OVERLOADED`] seconds.
+    /// Every second write is refused with 429 and a `Retry-After` of [`OVERLOADED`] seconds.
     Overloaded,
-    /// Every other answer comes one byte each second.
-    Dripping,
+    /// Every second response arrives one byte each second.
+    Slow,
 }
 
-impl Spell {
-    const ALL: [Self; 4] = [Self::None, Self::LostWrites, Self::Overloaded, Self::Dripping];
+impl ProxyFault {
+    const ALL: [Self; 4] = [Self::None, Self::LostWrites, Self::Overloaded, Self::Slow];
 }
 
-/// The weather over all proxies.
+/// Faults of all proxies, shared by the proxies and the test.
 #[derive(Default)]
-pub struct Weather {
-    bad: AtomicBool,
-    /// The number of a [`Spell`].
-    spell: AtomicU8,
-    /// Requests spoilt so far.
+pub struct ProxyFaults {
+    /// Whether random faults are on.
+    random: AtomicBool,
+    /// Number of a [`ProxyFault`].
+    fault: AtomicU8,
+    /// Number of requests with a fault so far.
     pub spoilt: AtomicU64,
-    /// Watches cut so far.
+    /// Number of watches cut so far.
     pub cut: AtomicU64,
 }
 
-impl Weather {
-    /// From now on it is bad, or fine.
-    pub fn set(&self, bad: bool) {
-        self.bad.store(bad, Ordering::Relaxed);
+impl ProxyFaults {
+    /// Switches random faults on or off.
+    pub fn set_random(&self, on: bool) {
+        self.random.store(on, Ordering::Relaxed);
     }
 
-    /// From now on this goes wrong.
-    pub fn cast(&self, spell: Spell) {
-        self.spell.store(spell as u8, Ordering::Relaxed);
+    /// Sets the fault of every second request.
+    pub fn set(&self, fault: ProxyFault) {
+        self.fault.store(fault as u8, Ordering::Relaxed);
     }
 
-    fn spell(&self) -> Spell {
-        Spell::ALL[usize::from(self.spell.load(Ordering::Relaxed)) % Spell::ALL.len()]
+    fn fault(&self) -> ProxyFault {
+        ProxyFault::ALL[usize::from(self.fault.load(Ordering::Relaxed)) % ProxyFault::ALL.len()]
     }
 
-    fn is_bad(&self) -> bool {
-        self.bad.load(Ordering::Relaxed)
+    fn is_random(&self) -> bool {
+        self.random.load(Ordering::Relaxed)
     }
 }
 
-/// What happens to a request.
+/// Disposition of one request.
 #[derive(Clone, Copy)]
 enum Delivery {
     Fine,
-    /// The connection breaks before the server has it.
+    /// The connection is reset before the request reaches the API server.
     LostRequest,
-    /// The server does it, and the connection breaks before the answer.
+    /// The request takes effect, and the connection is reset before the response.
     LostAnswer,
-    /// The answer breaks off.
+    /// The response is truncated.
     Truncated,
     Late,
     Refused(u16),
-    /// The server does it, and answers 504.
+    /// The request takes effect, and the response is 504.
     Unknown,
-    /// Refused with a header and a plain text.
+    /// The request is refused with 429, a `Retry-After` header and a plain text.
     Overloaded,
-    /// The answer comes one byte each second.
-    Dripping,
+    /// The response arrives one byte each second.
+    Slow,
 }
 
-/// A proxy that listens until it is dropped.
+/// Proxy that listens until it is dropped.
 pub struct Proxy {
-    /// A kubeconfig that leads to it.
+    /// Path of a kubeconfig for the proxy.
     pub kubeconfig: PathBuf,
-    /// What the replica's connections go through.
+    /// TCP relay in front of the proxy, which can silence connections.
     wire: Wire,
     task: JoinHandle<()>,
 }
@@ -123,67 +125,67 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Listens, and passes on to the API server with the rights of this client.
-    pub async fn start(client: Client, weather: &'static Weather, dir: &Path) -> Result<Self> {
+    /// Starts a proxy that forwards requests to the API server with the credentials of this client.
+    pub async fn start(client: Client, proxy_faults: &'static ProxyFaults, dir: &Path) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let wire = Wire::start(listener.local_addr()?).await?;
         let kubeconfig = dir.join(format!("proxy-{}.kubeconfig", wire.address.port()));
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
             "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{}", wire.address)}}],
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
-            "users": [{"name": "nobody", "user": {}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "none"}}],
+            "users": [{"name": "none", "user": {}}],
         });
         std::fs::write(&kubeconfig, config.to_string()).context("writing the proxy's kubeconfig")?;
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, client.clone(), weather));
+                tokio::spawn(serve(stream, client.clone(), proxy_faults));
             }
         });
         Ok(Self { kubeconfig, wire, task })
     }
 
-    /// Makes connections of its replica silent for good.
+    /// Makes connections of the replica silent permanently. Returns their number.
     pub fn silence(&self, which: Silence) -> usize {
         self.wire.silence(which)
     }
 }
 
-async fn serve(stream: TcpStream, client: Client, weather: &'static Weather) {
-    let service = service_fn(|request| pass_on(request, client.clone(), weather));
-    // A connection that breaks is what this is for.
+async fn serve(stream: TcpStream, client: Client, proxy_faults: &'static ProxyFaults) {
+    let service = service_fn(|request| pass_on(request, client.clone(), proxy_faults));
+    // Connections are reset on purpose, so the error is ignored.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn pass_on(request: Request<Incoming>, client: Client, weather: &'static Weather) -> io::Result<Answer> {
+async fn pass_on(request: Request<Incoming>, client: Client, proxy_faults: &'static ProxyFaults) -> io::Result<Answer> {
     let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-    let delivery = delivery(weather, request.method() != http::Method::GET, watches);
+    let delivery = delivery(proxy_faults, request.method() != http::Method::GET, watches);
     match delivery {
         Delivery::LostRequest => return Err(broken()),
         Delivery::Refused(code) => return Ok(refusal(code)),
-        Delivery::Late => tokio::time::sleep(LATEST.mul_f64(fastrand::f64())).await,
+        Delivery::Late => tokio::time::sleep(MAX_DELAY.mul_f64(fastrand::f64())).await,
         Delivery::Overloaded => return Ok(overloaded()),
-        Delivery::Fine | Delivery::LostAnswer | Delivery::Truncated | Delivery::Unknown | Delivery::Dripping => {}
+        Delivery::Fine | Delivery::LostAnswer | Delivery::Truncated | Delivery::Unknown | Delivery::Slow => {}
     }
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    // The client says for itself where it goes and who it is.
+    // The client sets its own host and credentials.
     parts.headers.remove(http::header::HOST);
     let answer = client.send(Request::from_parts(parts, Body::from(body.to_vec()))).await.map_err(io::Error::other)?;
     let (parts, body) = answer.into_parts();
     if watches {
-        return Ok(Response::from_parts(parts, watched(body, weather)));
+        return Ok(Response::from_parts(parts, watched(body, proxy_faults)));
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     match delivery {
         Delivery::LostAnswer => Err(broken()),
         Delivery::Unknown => Ok(refusal(504)),
-        Delivery::Dripping => {
-            let drops = stream::unfold(body, |mut body| async move {
+        Delivery::Slow => {
+            let bytes = stream::unfold(body, |mut body| async move {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 (!body.is_empty()).then(|| (Ok(Frame::data(body.split_to(1))), body))
             });
-            Ok(Response::from_parts(parts, UnsyncBoxBody::new(StreamBody::new(drops))))
+            Ok(Response::from_parts(parts, UnsyncBoxBody::new(StreamBody::new(bytes))))
         }
         Delivery::Truncated => {
             let half = body.slice(..body.len() / 2);
@@ -194,25 +196,25 @@ async fn pass_on(request: Request<Incoming>, client: Client, weather: &'static W
     }
 }
 
-/// A watch, which is cut in bad weather, in the middle of an event where there is one.
-fn watched(body: Body, weather: &'static Weather) -> UnsyncBoxBody<Bytes, io::Error> {
+/// Returns the events of a watch. While random faults are on, the watch is cut, possibly in the middle of an event.
+fn watched(body: Body, proxy_faults: &'static ProxyFaults) -> UnsyncBoxBody<Bytes, io::Error> {
     let frames = stream::unfold(Some(body), move |body| async move {
         let mut body = body?;
         loop {
             let frame = match tokio::time::timeout(CUTS, body.frame()).await {
-                Err(_) if !weather.is_bad() => continue,
+                Err(_) if !proxy_faults.is_random() => continue,
                 Err(_) => None,
                 Ok(None) => return None,
                 Ok(Some(Err(error))) => return Some((Err(io::Error::other(error)), None)),
                 Ok(Some(Ok(frame))) => Some(frame),
             };
-            if !weather.is_bad() || fastrand::u32(0..100) >= BAD {
+            if !proxy_faults.is_random() || fastrand::u32(0..100) >= FAULT_PERCENT {
                 if let Some(frame) = frame {
                     return Some((Ok(frame), Some(body)));
                 }
                 continue;
             }
-            weather.cut.fetch_add(1, Ordering::Relaxed);
+            proxy_faults.cut.fetch_add(1, Ordering::Relaxed);
             let part = frame.and_then(|frame| frame.into_data().ok()).filter(|_| fastrand::bool());
             return match part {
                 Some(data) => {
@@ -226,21 +228,22 @@ fn watched(body: Body, weather: &'static Weather) -> UnsyncBoxBody<Bytes, io::Er
     UnsyncBoxBody::new(StreamBody::new(frames))
 }
 
-fn delivery(weather: &Weather, writes: bool, watches: bool) -> Delivery {
-    let spell = match weather.spell() {
-        Spell::LostWrites if writes => Some(Delivery::Unknown),
-        Spell::Overloaded if writes => Some(Delivery::Overloaded),
-        Spell::Dripping if !watches => Some(Delivery::Dripping),
+/// Draws the disposition of a request.
+fn delivery(proxy_faults: &ProxyFaults, writes: bool, watches: bool) -> Delivery {
+    let fault = match proxy_faults.fault() {
+        ProxyFault::LostWrites if writes => Some(Delivery::Unknown),
+        ProxyFault::Overloaded if writes => Some(Delivery::Overloaded),
+        ProxyFault::Slow if !watches => Some(Delivery::Slow),
         _ => None,
     };
-    if let Some(delivery) = spell.filter(|_| fastrand::bool()) {
-        weather.spoilt.fetch_add(1, Ordering::Relaxed);
+    if let Some(delivery) = fault.filter(|_| fastrand::bool()) {
+        proxy_faults.spoilt.fetch_add(1, Ordering::Relaxed);
         return delivery;
     }
-    if !weather.is_bad() || fastrand::u32(0..100) >= BAD {
+    if !proxy_faults.is_random() || fastrand::u32(0..100) >= FAULT_PERCENT {
         return Delivery::Fine;
     }
-    weather.spoilt.fetch_add(1, Ordering::Relaxed);
+    proxy_faults.spoilt.fetch_add(1, Ordering::Relaxed);
     let codes = [409, 422, 429, 500, 503, 504];
     match fastrand::u32(0..6) {
         0 => Delivery::LostRequest,
@@ -261,7 +264,7 @@ fn refusal(code: u16) -> Answer {
     answer
 }
 
-/// As API priority and fairness refuses.
+/// Returns a refusal as API Priority and Fairness sends it.
 fn overloaded() -> Answer {
     let mut answer = Response::new(whole(Bytes::from_static(b"Too many requests, please try again later.\n")));
     *answer.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
@@ -274,5 +277,5 @@ fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, io::Error> {
 }
 
 fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the connection broke")
+    io::Error::new(io::ErrorKind::ConnectionReset, "the connection was reset")
 }

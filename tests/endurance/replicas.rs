@@ -1,4 +1,4 @@
-//! Two replicas of the controller, each behind a proxy of its own.
+//! Two replicas of Jobwright, each behind its own proxy.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use testbed::permissions::Permissions;
 use testbed::process::Process;
 use testbed::wire::Silence;
 
-use crate::proxy::{Proxy, Weather};
+use crate::proxy::{Proxy, ProxyFaults};
 
-/// A short Lease, so that many changes of leaders fit into a test.
+/// Lease duration of the replicas. It is short, so that the leader changes often during a test.
 pub const LEASE: Duration = Duration::from_secs(5);
 
 const FLAGS: [&str; 7] = [
@@ -32,12 +32,12 @@ const FLAGS: [&str; 7] = [
 struct Replica {
     process: Option<Process>,
     proxy: Proxy,
-    /// Where it serves its metrics.
+    /// Port of the metrics endpoint.
     port: u16,
     dir: tempfile::TempDir,
 }
 
-/// The replicas.
+/// All replicas of the test.
 pub struct Replicas {
     all: Vec<Replica>,
     leases: Api<Lease>,
@@ -45,8 +45,13 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// Starts them, with the rights they ship with.
-    pub async fn start(cluster: &Cluster, namespace: &str, dir: &Path, weather: &'static Weather) -> Result<Self> {
+    /// Starts the replicas with the permissions of the released manifests.
+    pub async fn start(
+        cluster: &Cluster,
+        namespace: &str,
+        dir: &Path,
+        proxy_faults: &'static ProxyFaults,
+    ) -> Result<Self> {
         let permissions = Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false };
         let kubeconfig = permissions.grant(cluster, namespace, dir, |_| {}).await?;
         let client = control_plane::client(&kubeconfig).await?;
@@ -54,7 +59,7 @@ impl Replicas {
         let leases = Api::namespaced(cluster.client().await?, namespace);
         let mut replicas = Self { all: Vec::new(), leases, flags };
         for number in 0..2 {
-            let proxy = Proxy::start(client.clone(), weather, dir).await?;
+            let proxy = Proxy::start(client.clone(), proxy_faults, dir).await?;
             let [port] = control_plane::free_ports()?;
             replicas.all.push(Replica { process: None, proxy, port, dir: tempfile::tempdir()? });
             replicas.start_one(number)?;
@@ -62,7 +67,7 @@ impl Replicas {
         Ok(replicas)
     }
 
-    /// Starts a replica that does not run.
+    /// Starts a replica that is not running.
     pub fn start_one(&mut self, number: usize) -> Result<()> {
         let replica = &mut self.all[number];
         let args = [
@@ -77,60 +82,62 @@ impl Replicas {
         Ok(())
     }
 
-    /// Which one holds the Lease, as far as can be told.
+    /// Returns the number of the replica that holds the Lease. None if the Lease cannot be read or if the log of no
+    /// replica contains the identity of the holder.
     pub async fn leader(&self) -> Option<usize> {
         let lease = self.leases.get("jobwright").await.ok()?;
         let holder = lease.spec?.holder_identity?;
-        let holds = |replica: &Replica| replica.process.as_ref().is_some_and(|process| says(process, &holder));
+        let holds =
+            |replica: &Replica| replica.process.as_ref().is_some_and(|process| has_logged_leadership(process, &holder));
         self.all.iter().position(holds)
     }
 
-    /// Where this one serves its metrics.
+    /// Returns the port of the metrics endpoint of a replica.
     pub fn port(&self, number: usize) -> u16 {
         self.all[number].port
     }
 
-    /// Changes of leaders so far.
+    /// Returns the number of leader changes so far.
     pub async fn changes(&self) -> Result<i32> {
         let lease = self.leases.get("jobwright").await?;
         Ok(lease.spec.and_then(|spec| spec.lease_transitions).unwrap_or_default())
     }
 
-    /// Ends one at once.
+    /// Kills a replica with SIGKILL.
     pub fn kill(&mut self, number: usize) {
         if let Some(mut process) = self.all[number].process.take() {
             process.kill();
         }
     }
 
-    /// Makes connections of one silent for good.
+    /// Makes connections of a replica silent permanently. Returns their number.
     pub fn silence(&self, number: usize, which: Silence) -> usize {
         self.all[number].proxy.silence(which)
     }
 
-    /// Sends a signal to one.
+    /// Sends a signal to a replica.
     pub fn signal(&self, number: usize, signal: Signal) {
         if let Some(process) = &self.all[number].process {
             process.signal(signal);
         }
     }
 
-    /// Fails if one has ended by itself.
+    /// Returns an error if a replica has exited.
     pub fn check(&mut self) -> Result<()> {
         for replica in &mut self.all {
-            replica.process.as_mut().context("a replica that runs")?.check()?;
+            replica.process.as_mut().context("a replica is not running")?.check()?;
         }
         Ok(())
     }
 
-    /// How each one's log ends.
+    /// Returns the last lines of the log of each replica.
     pub fn logs(&self, lines: usize) -> String {
         let tails =
             self.all.iter().filter_map(|replica| replica.process.as_ref()).map(|process| process.log_tail(lines));
         tails.collect::<Vec<_>>().join("\n---\n")
     }
 
-    /// Waits until the Lease is renewed again, by whichever replica: not later than `within` after `since`.
+    /// Waits until any replica renews the Lease after `since`; fails if that takes longer than `within`.
     pub async fn renewed(&self, since: Timestamp, within: Duration) -> Result<()> {
         let deadline = tokio::time::Instant::now() + within;
         loop {
@@ -140,13 +147,13 @@ impl Replicas {
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {
-                bail!("nobody leads {within:?} after {since}: {lease:?}\n{}", self.logs(20));
+                bail!("no replica renewed the Lease within {within:?} after {since}: {lease:?}\n{}", self.logs(20));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Waits until one leads.
+    /// Waits until a replica leads.
     pub async fn one_leads(&self) -> Result<()> {
         for _ in 0..300 {
             if self.leader().await.is_some() {
@@ -158,7 +165,8 @@ impl Replicas {
     }
 }
 
-/// Whether this process has said that it leads under this name; others name who leads, too.
-fn says(process: &Process, identity: &str) -> bool {
+/// Returns whether a process has logged that it leads under this identity. The logs of other replicas contain the
+/// identity too, but in other messages.
+fn has_logged_leadership(process: &Process, identity: &str) -> bool {
     process.log_tail(usize::MAX).lines().any(|line| line.contains(" leading ") && line.contains(identity))
 }

@@ -1,4 +1,4 @@
-//! A long run under steady load with churn: what a process uses does not grow.
+//! Soak test: under a steady load with churn, the memory, open files and cached objects of the leader do not grow.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,19 +12,19 @@ use tokio::net::TcpStream;
 
 use crate::cron::CronJobs;
 use crate::load::Load;
-use crate::proxy::Weather;
+use crate::proxy::ProxyFaults;
 use crate::replicas::Replicas;
 
-/// Jobs at once.
+/// Number of Jobs that run concurrently.
 const SLOTS: usize = 6;
-/// Between one of a slot's Jobs and the next.
+/// Pause between two Jobs of one slot.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often samples are taken.
-const EVERY: Duration = Duration::from_secs(10);
-/// How long it runs without `SOAK_SECONDS`.
-const USUAL: Duration = Duration::from_secs(7200);
+/// Time between two samples.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Duration of the test without `SOAK_SECONDS`.
+const DEFAULT_DURATION: Duration = Duration::from_secs(7200);
 
-/// What the leader said of itself at some time.
+/// Metrics of the leader at one time.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     seconds: f64,
@@ -32,18 +32,18 @@ struct Sample {
     files: f64,
     cached: f64,
     queued: f64,
-    /// Mean time of a look at a Job since the sample before, in milliseconds.
+    /// Mean duration of a Job sync since the previous sample, in milliseconds.
     sync_ms: f64,
-    /// Mean time of a Job of three pods since the sample before, in seconds.
+    /// Mean duration of a Job of three pods since the previous sample, in seconds.
     job_s: f64,
     cpu_s: f64,
     jobs: f64,
 }
 
-/// A name, and what of a sample it is.
+/// Name of a column, and its value in a sample.
 type Column = (&'static str, fn(&Sample) -> f64);
 
-/// The columns of the table and of the file.
+/// Columns of the printed table and of the CSV file.
 const COLUMNS: [Column; 9] = [
     ("seconds", |sample| sample.seconds),
     ("memory_mib", |sample| sample.memory_mib),
@@ -58,24 +58,24 @@ const COLUMNS: [Column; 9] = [
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes hours: make soak"]
-async fn what_a_process_uses_does_not_grow() -> Result<()> {
+async fn memory_files_and_cached_objects_of_the_leader_do_not_grow() -> Result<()> {
     let cluster = crate::cluster().await?;
-    let weather: &'static Weather = Box::leak(Box::default());
+    let proxy_faults: &'static ProxyFaults = Box::leak(Box::default());
     let load = Load::new(&cluster).await?;
     let dir = tempfile::tempdir()?;
-    let mut replicas = Replicas::start(&cluster, &load.namespace, dir.path(), weather).await?;
+    let mut replicas = Replicas::start(&cluster, &load.namespace, dir.path(), proxy_faults).await?;
     replicas.one_leads().await?;
-    let leader = replicas.leader().await.context("a leader")?;
+    let leader = replicas.leader().await.context("no replica leads")?;
     CronJobs::create(&load, 3).await?;
     let begun = Instant::now();
-    let until = begun + crate::seconds("SOAK_SECONDS").unwrap_or(USUAL);
+    let until = begun + crate::seconds("SOAK_SECONDS").unwrap_or(DEFAULT_DURATION);
     let mut samples = Vec::new();
     let sampling = async {
         let mut last = Totals::default();
         while Instant::now() < until {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(INTERVAL).await;
             let text = metrics(replicas.port(leader)).await?;
-            ensure!(sum(&text, "jobwright_leader") == 1.0, "it is not the leader whose figures these are");
+            ensure!(sum(&text, "jobwright_leader") == 1.0, "the sampled replica is not the leader");
             let (sample, totals) = sample(&text, &load, begun, &last);
             last = totals;
             samples.push(sample);
@@ -84,7 +84,7 @@ async fn what_a_process_uses_does_not_grow() -> Result<()> {
     };
     let outcome = tokio::try_join!(load.run_many(SLOTS, PAUSE, until), sampling);
     outcome.with_context(|| replicas.logs(40))?;
-    ensure!(replicas.leader().await == Some(leader), "the leader has changed");
+    ensure!(replicas.leader().await == Some(leader), "the leader changed during the test");
     replicas.check()?;
     CronJobs::delete(&load).await?;
     load.all_gone().await?;
@@ -102,15 +102,16 @@ async fn what_a_process_uses_does_not_grow() -> Result<()> {
     }
     let (early, late) = (parts[0], parts[3]);
     ensure!(late[1] <= early[1] * 1.15 + 2.0, "memory grew from {} to {} MiB", early[1], late[1]);
-    // Connections come with the load and go when they were idle for long: files rise and fall, and what counts is how far.
+    // Connections are opened under load and closed after a long idle time. The number of open files therefore varies,
+    // and only its maximum is compared.
     let (before, after) = samples.split_at(samples.len() / 2);
-    let most = |half: &[Sample]| half.iter().map(|sample| sample.files).fold(0.0, f64::max);
-    ensure!(most(after) <= most(before) + 10.0, "open files grew from {} to {} at most", most(before), most(after));
+    let max = |half: &[Sample]| half.iter().map(|sample| sample.files).fold(0.0, f64::max);
+    ensure!(max(after) <= max(before) + 10.0, "maximum of open files grew from {} to {}", max(before), max(after));
     ensure!(late[3] <= early[3] * 1.5 + 50.0, "cached objects grew from {} to {}", early[3], late[3]);
     Ok(())
 }
 
-/// What only grows, as of the last sample.
+/// Cumulative values at the time of the last sample.
 #[derive(Clone, Copy, Default)]
 struct Totals {
     sync_s: f64,
@@ -140,7 +141,7 @@ fn sample(text: &str, load: &Load, begun: Instant, last: &Totals) -> (Sample, To
     (sample, totals)
 }
 
-/// The sum of all series of a metric.
+/// Returns the sum of all series of a metric.
 fn sum(text: &str, name: &str) -> f64 {
     let of = |line: &str| {
         let rest = line.strip_prefix(name)?;
@@ -165,14 +166,14 @@ fn csv(samples: &[Sample]) -> String {
 
 async fn metrics(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: here\r\n\r\n").await?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
 }
 
 #[test]
-fn all_series_of_a_metric_count() {
+fn sum_includes_all_series_of_a_metric() {
     let text = "# TYPE depth gauge\ndepth{controller=\"job\"} 2\ndepth{controller=\"ttl\"} 3\ndepths 7\n";
     assert_eq!(sum(text, "depth"), 5.0);
 }

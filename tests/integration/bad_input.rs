@@ -1,4 +1,5 @@
-//! Quotas, tampering, namespaces that go: an event says what is wrong, nothing is lost, other Jobs are unaffected.
+//! Quotas, tampered status, deleted namespaces and overlapping selectors: an event reports the problem, no count is
+//! lost, and other Jobs are unaffected.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
@@ -9,13 +10,13 @@ use serde_json::json;
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quota_that_refuses_pods_is_told_and_costs_no_other_job() -> Result<()> {
+async fn quota_that_refuses_pods_is_reported_and_affects_no_other_job() -> Result<()> {
     let scene = Scene::new("quota").await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let quota =
         serde_json::from_value(json!({"metadata": {"name": "no-cpu"}, "spec": {"hard": {"requests.cpu": "1"}}}))?;
     quotas.create(&PostParams::default(), &quota).await?;
-    // Until the quota's usage is computed, the API server refuses everything; wait for the message that is meant.
+    // Until the usage of the quota is computed, the API server refuses every pod with another message.
     let greedy = json!({"template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "resources": {"requests": {"cpu": "4"}}}]}}});
     scene.create("greedy", json!({"parallelism": 5, "completions": 5, "template": greedy["template"]})).await?;
     scene.event("greedy", "FailedCreate", "exceeded quota: no-cpu").await?;
@@ -33,27 +34,27 @@ async fn a_quota_that_refuses_pods_is_told_and_costs_no_other_job() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_changed_by_hand_is_put_right() -> Result<()> {
+async fn manually_changed_status_is_corrected() -> Result<()> {
     let scene = Scene::new("tampered").await?;
     scene.create("job", json!({"completions": 3, "parallelism": 2})).await?;
     let pods = scene.active("job", 2).await?;
     scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
     let tampered = json!({"status": {
         "active": 77, "ready": 5, "terminating": 9, "startTime": null,
-        "uncountedTerminatedPods": {"succeeded": ["nobody"], "failed": ["no-one"]},
+        "uncountedTerminatedPods": {"succeeded": ["missing"], "failed": ["absent"]},
     }});
-    // startTime cannot be taken away; the API server itself refuses that.
+    // The API server refuses the removal of startTime.
     assert!(scene.jobs.patch_status("job", &Default::default(), &Patch::Merge(&tampered)).await.is_err());
     let tampered = json!({"status": {
         "active": 77, "ready": 5, "terminating": 9,
-        "uncountedTerminatedPods": {"succeeded": [], "failed": ["no-one"]},
+        "uncountedTerminatedPods": {"succeeded": [], "failed": ["absent"]},
     }});
     scene.jobs.patch_status("job", &Default::default(), &Patch::Merge(&tampered)).await?;
-    let right = |status: &k8s_openapi::api::batch::v1::JobStatus| {
+    let correct = |status: &k8s_openapi::api::batch::v1::JobStatus| {
         status.active == Some(2) && status.ready == Some(0) && status.terminating == Some(0) && status.failed == Some(1)
     };
-    // A listed pod that does not exist has, as far as can be told, lost its finalizer: it counts.
-    scene.job_until("job", "the right numbers", right).await?;
+    // A listed pod that does not exist counts, because the controller must assume that it has removed the finalizer.
+    scene.job_until("job", "the correct numbers", correct).await?;
     scene.kubelet.succeed(&pods[0]).await?;
     let _playing = scene.succeed_all();
     assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(3));
@@ -61,7 +62,7 @@ async fn a_status_changed_by_hand_is_put_right() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_is_deleted_goes_with_its_jobs() -> Result<()> {
+async fn deleted_namespace_terminates_with_its_jobs() -> Result<()> {
     let scene = Scene::new("going").await?;
     scene.create("job", json!({"completions": 50, "parallelism": 10})).await?;
     let pods = scene.active("job", 10).await?;

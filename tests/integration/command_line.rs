@@ -1,4 +1,4 @@
-//! What the binary says when it is used wrongly, and when it cannot work.
+//! Output of the binary for its version, for invalid flags, and without a usable cluster.
 
 use std::process::{Command, Output};
 
@@ -14,14 +14,15 @@ fn jobwright(args: &[&str]) -> Result<Output> {
     Ok(command.output()?)
 }
 
-fn complaint(args: &[&str]) -> Result<String> {
+/// Runs a command that must fail, and returns its stderr.
+fn stderr_of(args: &[&str]) -> Result<String> {
     let output = jobwright(args)?;
     assert!(!output.status.success(), "{args:?} should fail");
     Ok(String::from_utf8(output.stderr)?)
 }
 
 #[test]
-fn version_tells_version_commit_and_api() -> Result<()> {
+fn version_prints_version_commit_and_kubernetes_api() -> Result<()> {
     let output = jobwright(&["version"])?;
     let text = String::from_utf8(output.stdout)?;
     assert!(output.status.success());
@@ -33,22 +34,22 @@ fn version_tells_version_commit_and_api() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_flag_or_value_is_named() -> Result<()> {
-    assert!(complaint(&["run", "--claims=all"])?.contains("--claims"));
-    let claim = complaint(&["run", "--claim=some"])?;
+fn invalid_flag_or_value_is_named() -> Result<()> {
+    assert!(stderr_of(&["run", "--claims=all"])?.contains("--claims"));
+    let claim = stderr_of(&["run", "--claim=some"])?;
     assert!(claim.contains("some") && claim.contains("managed-by"), "{claim}");
-    let backoff = complaint(&["run", "--pod-failure-backoff=ten"])?;
+    let backoff = stderr_of(&["run", "--pod-failure-backoff=ten"])?;
     assert!(backoff.contains("--pod-failure-backoff") && backoff.contains("10s"), "{backoff}");
-    let concurrency = complaint(&["run", "--concurrency=0"])?;
+    let concurrency = stderr_of(&["run", "--concurrency=0"])?;
     assert!(concurrency.contains("--concurrency") && concurrency.contains("at least 1"), "{concurrency}");
     Ok(())
 }
 
 #[test]
-fn without_a_cluster_it_says_where_it_looked_and_what_to_give() -> Result<()> {
-    let none = complaint(&["run"])?;
+fn error_without_a_cluster_names_the_kubeconfig_and_the_flag() -> Result<()> {
+    let none = stderr_of(&["run"])?;
     assert!(none.contains("no cluster to work with") && none.contains("--kubeconfig"), "{none}");
-    let missing = complaint(&["run", "--kubeconfig=/nonexistent/config"])?;
+    let missing = stderr_of(&["run", "--kubeconfig=/nonexistent/config"])?;
     assert!(missing.contains("/nonexistent/config") && missing.contains("--kubeconfig"), "{missing}");
     assert_eq!(missing.trim().lines().count(), 1, "{missing}");
     Ok(())
@@ -70,7 +71,7 @@ fn kubeconfig(server: &str) -> Result<tempfile::NamedTempFile> {
 fn an_unreachable_server_is_named() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let config = kubeconfig(&format!("https://127.0.0.1:{port}"))?;
-    let text = complaint(&["run", &format!("--kubeconfig={}", config.path().display())])?;
+    let text = stderr_of(&["run", &format!("--kubeconfig={}", config.path().display())])?;
     assert!(text.contains("cannot reach the API server") && text.contains(&port.to_string()), "{text}");
     Ok(())
 }
@@ -78,7 +79,7 @@ fn an_unreachable_server_is_named() -> Result<()> {
 #[test]
 fn an_unknown_context_is_named() -> Result<()> {
     let config = kubeconfig("https://127.0.0.1:1")?;
-    let text = complaint(&["run", &format!("--kubeconfig={}", config.path().display()), "--context=other"])?;
+    let text = stderr_of(&["run", &format!("--kubeconfig={}", config.path().display()), "--context=other"])?;
     assert!(text.contains("other"), "{text}");
     Ok(())
 }
@@ -87,13 +88,13 @@ fn an_unknown_context_is_named() -> Result<()> {
 async fn missing_permissions_are_listed() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let Some(control) = &cluster.control else {
-        eprintln!("skipped: a given cluster issues no certificates to us");
+        eprintln!("skipped: a given cluster issues no certificates for test users");
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    let path = dir.path().join("nobody.kubeconfig");
-    control.authority.kubeconfig(&path, &control.server, "nobody-in-particular", &[])?;
-    let text = complaint(&["run", &format!("--kubeconfig={}", path.display()), "--namespace=default"])?;
+    let path = dir.path().join("unprivileged.kubeconfig");
+    control.authority.kubeconfig(&path, &control.server, "unprivileged-user", &[])?;
+    let text = stderr_of(&["run", &format!("--kubeconfig={}", path.display()), "--namespace=default"])?;
     assert!(
         text.contains("missing permissions: ") && text.contains("patch, watch pods in namespace default"),
         "{text}"

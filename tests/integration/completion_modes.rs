@@ -1,4 +1,4 @@
-//! The three kinds of Jobs without indexes, from creation to completion.
+//! NonIndexed Jobs with one pod, a fixed number of completions or a work queue, from creation to completion.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn a_job_of_one_pod_runs_and_completes() -> Result<()> {
     assert!(pod.starts_with("once-"));
     assert!(is_tracked(&made));
     assert_eq!(made.labels()["app"], "once");
-    assert_eq!(made.labels()["batch.kubernetes.io/controller-uid"], job.uid().context("uid")?);
+    assert_eq!(made.labels()["batch.kubernetes.io/controller-uid"], job.uid().context("missing uid")?);
     assert_eq!(made.annotations()["note"], "kept");
     let owner = &made.owner_references()[0];
     assert_eq!((owner.kind.as_str(), owner.controller, owner.block_owner_deletion), ("Job", Some(true), Some(true)));
@@ -34,7 +34,7 @@ async fn a_job_of_one_pod_runs_and_completes() -> Result<()> {
     assert_eq!((status.active, status.ready, status.terminating, status.failed), (None, Some(0), Some(0), None));
     let types: Vec<_> = status.conditions.iter().flatten().map(|condition| condition.type_.as_str()).collect();
     assert_eq!(types, ["SuccessCriteriaMet", "Complete"]);
-    let complete = condition(&status, "Complete").context("complete")?;
+    let complete = condition(&status, "Complete").context("missing complete")?;
     assert_eq!(complete.reason.as_deref(), Some("CompletionsReached"));
     assert_eq!(complete.message.as_deref(), Some("Reached expected number of succeeded pods"));
     assert_eq!(status.completion_time.as_ref(), complete.last_transition_time.as_ref());
@@ -44,12 +44,12 @@ async fn a_job_of_one_pod_runs_and_completes() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fixed_number_of_completions_is_worked_off_in_parallel() -> Result<()> {
+async fn fixed_number_of_completions_runs_within_the_parallelism() -> Result<()> {
     let scene = Scene::new("fixed").await?;
     scene.create("five", json!({"completions": 5, "parallelism": 2})).await?;
     for done in 0..4 {
         let active = scene.active("five", 2).await?;
-        assert_eq!(scene.pods_of("five").await?.len(), 2 + done, "no more than two at once");
+        assert_eq!(scene.pods_of("five").await?.len(), 2 + done, "at most two pods are active");
         scene.kubelet.succeed(&active[0]).await?;
     }
     let last = scene.active("five", 1).await?;
@@ -62,7 +62,7 @@ async fn a_fixed_number_of_completions_is_worked_off_in_parallel() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_work_queue_is_done_when_its_last_pod_ends_after_one_success() -> Result<()> {
+async fn work_queue_completes_when_its_last_pod_ends_after_one_success() -> Result<()> {
     let scene = Scene::new("queue").await?;
     scene.create("queue", json!({"parallelism": 3, "completions": null})).await?;
     let pods = scene.active("queue", 3).await?;
@@ -71,7 +71,7 @@ async fn a_work_queue_is_done_when_its_last_pod_ends_after_one_success() -> Resu
     scene.kubelet.fail(&pods[1], 1).await?;
     scene.job_until("queue", "1 failed", |status| status.failed == Some(1)).await?;
     stays(0.5, || async {
-        assert_eq!(scene.pods_of("queue").await?.len(), 3, "nothing is added after the first success");
+        assert_eq!(scene.pods_of("queue").await?.len(), 3, "no pod is created after the first success");
         Ok(())
     })
     .await?;
@@ -82,7 +82,7 @@ async fn a_work_queue_is_done_when_its_last_pod_ends_after_one_success() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chain_of_twenty_takes_no_second_a_step() -> Result<()> {
+async fn chain_of_twenty_pods_takes_less_than_one_second_per_pod() -> Result<()> {
     let scene = Scene::new("chain").await?;
     let _playing = scene.succeed_all();
     let start = Instant::now();
@@ -91,13 +91,13 @@ async fn a_chain_of_twenty_takes_no_second_a_step() -> Result<()> {
     println!("a chain of 20 took {:.2} s", start.elapsed().as_secs_f64());
     assert_eq!(status.succeeded, Some(20));
     assert_eq!(scene.pods_of("chain").await?.len(), 20);
-    // No timed promise, but the built-in controller's wait of 1 s a step would show.
+    // The bound is no performance target. It detects a wait of 1 s per step, which the built-in controller has.
     assert!(start.elapsed() < Duration::from_secs(20));
     scene.nothing_tracked().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn less_parallelism_takes_the_least_advanced_pods_and_more_adds_new_ones() -> Result<()> {
+async fn lower_parallelism_deletes_the_least_advanced_pods_and_higher_parallelism_adds_pods() -> Result<()> {
     let scene = Scene::new("scale").await?;
     scene.create("scale", json!({"completions": 10, "parallelism": 3})).await?;
     let pods = scene.active("scale", 3).await?;
@@ -105,21 +105,21 @@ async fn less_parallelism_takes_the_least_advanced_pods_and_more_adds_new_ones()
     scene.kubelet.run(&pods[1], false).await?;
     scene.job_until("scale", "1 ready", |status| status.ready == Some(1)).await?;
     scene.change("scale", json!({"parallelism": 2})).await?;
-    assert_eq!(scene.active("scale", 2).await?, pods[..2], "the pending one goes first");
+    assert_eq!(scene.active("scale", 2).await?, pods[..2], "the pending pod is deleted first");
     scene.change("scale", json!({"parallelism": 1})).await?;
-    assert_eq!(scene.active("scale", 1).await?, pods[..1], "then the one that is not ready");
+    assert_eq!(scene.active("scale", 1).await?, pods[..1], "the pod that is not ready is deleted second");
     scene.event("scale", "SuccessfulDelete", &format!("Deleted pod: {}", pods[2])).await?;
     scene.change("scale", json!({"parallelism": 4})).await?;
     scene.active("scale", 4).await?;
     let status = scene.job_until("scale", "4 active", |status| status.active == Some(4)).await?;
-    assert_eq!((status.failed, status.succeeded), (None, None), "pods taken away are no failures");
+    assert_eq!((status.failed, status.succeeded), (None, None), "pods deleted by scaling do not count as failed");
     scene.change("scale", json!({"parallelism": 0})).await?;
     scene.active("scale", 0).await?;
     scene.nothing_tracked().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_no_completions_is_complete_at_once() -> Result<()> {
+async fn job_with_zero_completions_completes_immediately() -> Result<()> {
     let scene = Scene::new("none").await?;
     scene.create("none", json!({"completions": 0})).await?;
     scene.condition("none", "Complete").await?;
@@ -128,9 +128,9 @@ async fn a_job_of_no_completions_is_complete_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_our_own_jobs_are_touched() -> Result<()> {
+async fn jobs_managed_by_another_controller_are_ignored() -> Result<()> {
     let scene = Scene::new("claim").await?;
-    // The one that names nobody is left to the built-in controller, which is off or takes it in its own time.
+    // A Job without managedBy is not created here: it belongs to the built-in controller, which can be on.
     scene.create("foreign", json!({"managedBy": "example.com/other"})).await?;
     scene.create("ours", json!({})).await?;
     scene.active("ours", 1).await?;
@@ -142,10 +142,10 @@ async fn only_our_own_jobs_are_touched() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn claim_all_takes_the_jobs_that_name_nobody() -> Result<()> {
+async fn claim_all_covers_jobs_without_managed_by_and_jobs_of_the_built_in_controller() -> Result<()> {
     let scene = Scene::without_controller("claim-all", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     let mut scene = scene;

@@ -1,5 +1,5 @@
-//! Connections that go silent, answers that are late, lost or refused, and credentials that are rotated, between the
-//! binary and a real API server.
+//! Faults between the binary and a real API server: silent connections, late, lost or refused responses, and rotated
+//! credentials.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -34,28 +34,28 @@ use tokio::net::TcpListener;
 use crate::harness::*;
 use crate::metrics::get;
 
-/// What a relay does with a request.
+/// Treatment of a request by a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Treatment {
     Pass,
-    /// Passes it on, and answers 504 whatever came of it.
+    /// Forwards the request, and responds with 504 regardless of the result.
     Lose,
-    /// Refuses it as API priority and fairness does: a header and a plain text.
+    /// Refuses the request as API priority and fairness does, with a header and plain text.
     Refuse {
         retry_after: u64,
     },
-    /// Passes it on, and answers one byte each second.
+    /// Forwards the request, and sends one byte of the response per second.
     Drip,
 }
 
 type Rule = dyn Fn(&Parts, usize) -> Treatment + Send + Sync;
 type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
-/// An HTTP/1.1 proxy in front of the API server, as `kubectl proxy` is one.
+/// An HTTP/1.1 proxy in front of the API server, like `kubectl proxy`.
 struct Relay {
     kubeconfig: PathBuf,
     port: u16,
-    /// How often each method and resource was asked for.
+    /// Number of requests per method and resource.
     requests: Arc<Mutex<HashMap<(Method, String), usize>>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -67,7 +67,8 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// Passes requests on as the user of `kubeconfig`; `rule` is told how many requests alike came before.
+    /// Forwards requests as the user of `kubeconfig`. `rule` gets a request and the number of earlier requests with the
+    /// same method and resource.
     async fn start(
         kubeconfig: &Path,
         rule: impl Fn(&Parts, usize) -> Treatment + Send + Sync + 'static,
@@ -101,8 +102,8 @@ fn plain_kubeconfig(port: u16) -> String {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "relay",
         "clusters": [{"name": "relay", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
-        "contexts": [{"name": "relay", "context": {"cluster": "relay", "user": "nobody"}}],
-        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "relay", "context": {"cluster": "relay", "user": "relay"}}],
+        "users": [{"name": "relay", "user": {}}],
     })
     .to_string()
 }
@@ -158,7 +159,7 @@ fn creates_pod(parts: &Parts) -> bool {
     parts.method == Method::POST && parts.uri.path().ends_with("/pods")
 }
 
-/// A scene whose controller runs behind such a relay.
+/// Creates a scene whose controller connects through a relay with this rule.
 async fn behind(
     prefix: &str,
     flags: &[&str],
@@ -188,14 +189,14 @@ async fn trigger_sends_one_request_and_reports_an_unknown_outcome() -> Result<()
     command.args(["trigger", "cronjob/c", &format!("--namespace={}", scene.namespace)]);
     command.arg(format!("--kubeconfig={}", relay.kubeconfig.display())).stdin(Stdio::null());
     let output = command.output().await?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert_eq!(relay.count(Method::POST, "jobs"), 1, "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(relay.count(Method::POST, "jobs"), 1, "{stderr}");
     let made = scene.jobs.list(&ListParams::default()).await?.items;
     assert_eq!(made.len(), 1);
     let name = made[0].metadata.name.clone().unwrap_or_default();
-    assert!(said.contains("did not say whether it created") && said.contains("injected 504"), "{said}");
-    assert!(said.contains(&format!("kubectl get job {name} --namespace {}", scene.namespace)), "{said}");
+    assert!(stderr.contains("unknown whether the API server created") && stderr.contains("injected 504"), "{stderr}");
+    assert!(stderr.contains(&format!("kubectl get job {name} --namespace {}", scene.namespace)), "{stderr}");
     Ok(())
 }
 
@@ -208,7 +209,7 @@ async fn a_creation_that_took_effect_and_is_answered_504_is_not_repeated() -> Re
     let (scene, relay) = behind("pod-504", &[], first_is_lost).await?;
     scene.create("job", json!({"completionMode": "Indexed", "completions": 1})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
-    // More than the pause after which the controller tries again.
+    // The time exceeds the delay after which the controller retries.
     stays(3.0, || async {
         let pods = scene.pods_of("job").await?.len();
         ensure!(pods == 1, "{pods} pods");
@@ -222,7 +223,7 @@ async fn a_creation_that_took_effect_and_is_answered_504_is_not_repeated() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_with_retry_after_reaches_the_gate_at_the_first_answer() -> Result<()> {
+async fn refusal_with_retry_after_reaches_the_write_gate_at_the_first_response() -> Result<()> {
     let first_is_refused = |parts: &Parts, before: usize| match creates_pod(parts) && before == 0 {
         true => Treatment::Refuse { retry_after: 8 },
         false => Treatment::Pass,
@@ -231,7 +232,7 @@ async fn a_refusal_with_retry_after_reaches_the_gate_at_the_first_answer() -> Re
     let listen = format!("--listen=127.0.0.1:{port}");
     let (scene, relay) = behind("pod-429", &["--max-inflight=8", &listen], first_is_refused).await?;
     scene.create("job", json!({})).await?;
-    until("one refusal, at the gate", || async {
+    until("one refusal, observed by the write gate", || async {
         let text = get(port, "/metrics").await?.1;
         let has = |line: &str| text.lines().any(|is| is == line);
         let refused = has(r#"jobwright_api_requests_total{verb="create",resource="pods",code="429"} 1"#);
@@ -243,13 +244,13 @@ async fn a_refusal_with_retry_after_reaches_the_gate_at_the_first_answer() -> Re
     let refused = Instant::now();
     assert_eq!(relay.count(Method::POST, "pods"), 1);
     scene.active("job", 1).await?;
-    assert!(refused.elapsed() > Duration::from_secs(5), "the gate did not wait: {:?}", refused.elapsed());
+    assert!(refused.elapsed() > Duration::from_secs(5), "the write gate waited only {:?}", refused.elapsed());
     assert_eq!(relay.count(Method::POST, "pods"), 2);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creation_whose_answer_drips_ends_and_makes_no_second_pod() -> Result<()> {
+async fn creation_with_a_slow_response_ends_and_creates_no_second_pod() -> Result<()> {
     let first_drips = |parts: &Parts, before: usize| match creates_pod(parts) && before == 0 {
         true => Treatment::Drip,
         false => Treatment::Pass,
@@ -260,29 +261,29 @@ async fn a_creation_whose_answer_drips_ends_and_makes_no_second_pod() -> Result<
     let pod = scene.active("job", 1).await?.remove(0);
     scene.kubelet.succeed(&pod).await?;
     assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(1));
-    assert!(begun.elapsed() < Duration::from_secs(55), "it took {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(55), "the pod took {:?}", begun.elapsed());
     assert_eq!((relay.count(Method::POST, "pods"), scene.pods_of("job").await?.len()), (1, 1));
     Ok(())
 }
 
-/// All connections of a running controller go silent; new ones work. A Job of that moment gets its pod in time, and with
-/// `idle` the silence comes after a quiet while.
+/// Makes all connections of a running controller silent, while new connections work. Checks that a Job created at that
+/// moment gets its pod within 50 s.
 async fn works_again(scene: &Scene, wire: &Wire) -> Result<()> {
     scene.create("before", json!({})).await?;
     scene.active("before", 1).await?;
     let silenced = wire.silence(Silence::All);
-    ensure!(silenced > 0, "there was no connection");
+    ensure!(silenced > 0, "the controller had no connection");
     let silent = Instant::now();
     scene.create("job", json!({})).await?;
     scene.active("job", 1).await?;
-    ensure!(silent.elapsed() < Duration::from_secs(50), "it took {:?}", silent.elapsed());
+    ensure!(silent.elapsed() < Duration::from_secs(50), "the pod took {:?}", silent.elapsed());
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_are_noticed_and_replaced_over_http2() -> Result<()> {
     let mut scene = Scene::without_controller("silent-http2", &[]).await?;
-    let control = scene.cluster.control.as_ref().context("a control plane of our own")?;
+    let control = scene.cluster.control.as_ref().context("the cluster has no control plane of its own")?;
     let (wire, kubeconfig) = Wire::before(&control.server, &scene.kubeconfig).await?;
     scene.kubeconfig = kubeconfig;
     scene.start_controller().await?;
@@ -307,7 +308,7 @@ async fn still_works(scene: &Scene, job: &str) -> Result<()> {
 }
 
 async fn logged(scene: &Scene, text: &str) -> Result<()> {
-    let controller = scene.controller.as_ref().context("a controller")?;
+    let controller = scene.controller.as_ref().context("missing controller")?;
     until(text, || async {
         let log = controller.process.log_tail(100_000);
         Ok(if log.contains(text) { Ok(()) } else { Err(log.lines().rev().take(5).collect::<Vec<_>>().join("\n")) })
@@ -318,14 +319,15 @@ async fn logged(scene: &Scene, text: &str) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_client_certificate_is_followed_without_a_restart() -> Result<()> {
     let mut scene = Scene::without_controller("rotated-client", &[]).await?;
-    let control = scene.cluster.control.as_ref().context("a control plane of our own")?;
+    let control = scene.cluster.control.as_ref().context("the cluster has no control plane of its own")?;
     let user = scene.namespace.clone();
-    let files = format!("client-{}", scene.kubeconfig.file_stem().context("a name")?.to_string_lossy());
+    let files = format!("client-{}", scene.kubeconfig.file_stem().context("missing name")?.to_string_lossy());
     let short = control.authority.client_for(&files, &user, &[], Duration::from_secs(12))?;
     scene.start_controller().await?;
     let expired = Instant::now() + Duration::from_secs(13);
     still_works(&scene, "before").await?;
-    // A key that cannot be read when the certificate expires: that is logged, and later followed.
+    // The key is unreadable when the certificate expires. The controller logs that, and reloads the key once it is
+    // valid.
     std::fs::write(&short.key, "no key")?;
     tokio::time::sleep_until(expired.into()).await;
     scene.create("after", json!({})).await?;
@@ -337,26 +339,26 @@ async fn a_rotated_client_certificate_is_followed_without_a_restart() -> Result<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_certificate_authority_is_followed_without_a_restart() -> Result<()> {
-    // Leaked: a scene holds its cluster for good, and its processes end with this one.
+    // Leaked because a scene borrows its cluster for 'static. The cluster's processes end with this process.
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
-    let control = cluster.control.as_ref().context("a control plane of our own")?;
+    let control = cluster.control.as_ref().context("the cluster has no control plane of its own")?;
     let mut scene = Scene::on(cluster, "rotated-ca", &[]).await?;
     let dir = tempfile::tempdir()?;
-    let (ours, theirs) = (dir.path().join("ours.crt"), control.authority.certificate());
-    std::fs::copy(&theirs, &ours)?;
+    let (trusted, published) = (dir.path().join("ours.crt"), control.authority.certificate());
+    std::fs::copy(&published, &trusted)?;
     let text = std::fs::read_to_string(&scene.kubeconfig)?;
-    let text = text.replace(&theirs.display().to_string(), &ours.display().to_string());
+    let text = text.replace(&published.display().to_string(), &trusted.display().to_string());
     scene.kubeconfig = dir.path().join("own.kubeconfig");
     std::fs::write(&scene.kubeconfig, text)?;
     scene.start_controller().await?;
     still_works(&scene, "before").await?;
 
-    // The API server gets a certificate of another authority, which all but the controller know already.
+    // The API server gets a certificate of another authority. Every client but the controller trusts both authorities.
     let next = Authority::new(&dir.path().join("next"))?;
     let issued = next.server("apiserver", &["127.0.0.1", "localhost"])?;
-    let both = [std::fs::read_to_string(&theirs)?, std::fs::read_to_string(next.certificate())?].concat();
-    std::fs::write(&theirs, both)?;
-    let pki = theirs.parent().context("a folder")?;
+    let both = [std::fs::read_to_string(&published)?, std::fs::read_to_string(next.certificate())?].concat();
+    std::fs::write(&published, both)?;
+    let pki = published.parent().context("missing folder")?;
     control.kill_apiserver().await;
     std::fs::copy(&issued.certificate, pki.join("apiserver.crt"))?;
     std::fs::copy(&issued.key, pki.join("apiserver.key"))?;
@@ -370,6 +372,6 @@ async fn a_rotated_certificate_authority_is_followed_without_a_restart() -> Resu
         Ok(())
     })
     .await?;
-    std::fs::copy(next.certificate(), &ours)?;
+    std::fs::copy(next.certificate(), &trusted)?;
     scene.active("after", 1).await.map(|_| ())
 }

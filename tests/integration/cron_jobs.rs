@@ -1,4 +1,5 @@
-//! CronJobs, where all of them are ours and the built-in controller is off. What is due long since stands in for waiting.
+//! CronJobs under `--claim=all`, with the built-in controller off. Most tests move the last scheduled time into the
+//! past instead of waiting for a minute.
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -10,17 +11,18 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
+/// A scene for CronJobs, with a controller under `--claim=all`.
 struct Crons {
     scene: Scene,
     api: Api<CronJob>,
 }
 
 impl Crons {
-    /// None on a given cluster, whose built-in controllers may be on.
+    /// Creates a scene. Returns `None` on a given cluster, whose built-in controllers can be on.
     async fn new(prefix: &str) -> Result<Option<Self>> {
         let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
         if scene.cluster.control.is_none() {
-            eprintln!("skipped: in a given cluster the built-in controllers may be on");
+            eprintln!("skipped: the built-in controllers of a given cluster can be on");
             return Ok(None);
         }
         scene.start_controller().await?;
@@ -28,7 +30,7 @@ impl Crons {
         Ok(Some(Self { scene, api }))
     }
 
-    /// A suspended CronJob of each minute, with these fields laid over its spec.
+    /// Creates a suspended CronJob that is due every minute, with these fields set in its spec.
     async fn create(&self, name: &str, more: Value) -> Result<()> {
         let mut manifest = json!({
             "metadata": {"name": name},
@@ -63,7 +65,7 @@ impl Crons {
         Ok(())
     }
 
-    /// As if it had last run so long ago, and is resumed now.
+    /// Sets the last scheduled time to `ago` before now, and resumes the CronJob.
     async fn due_since(&self, name: &str, ago: SignedDuration) -> Result<()> {
         let last = (Timestamp::now() - ago).strftime("%Y-%m-%dT%H:%M:00Z").to_string();
         let status = json!({"status": {"lastScheduleTime": last}});
@@ -71,7 +73,7 @@ impl Crons {
         self.change(name, json!({"suspend": false})).await
     }
 
-    /// Back to sleep, before the next minute comes.
+    /// Suspends the CronJob, so that the next minute starts no further Job.
     async fn suspend(&self, name: &str) -> Result<()> {
         self.change(name, json!({"suspend": true})).await
     }
@@ -92,14 +94,14 @@ impl Crons {
         Ok(names)
     }
 
-    async fn finish(&self, job: &str, well: bool) -> Result<()> {
+    async fn finish(&self, job: &str, succeeds: bool) -> Result<()> {
         let pod = self.scene.active(job, 1).await?.remove(0);
-        if well {
+        if succeeds {
             self.scene.kubelet.succeed(&pod).await?
         } else {
             self.scene.kubelet.fail(&pod, 1).await?
         };
-        self.scene.condition(job, if well { "Complete" } else { "Failed" }).await?;
+        self.scene.condition(job, if succeeds { "Complete" } else { "Failed" }).await?;
         Ok(())
     }
 }
@@ -108,7 +110,7 @@ fn one_active(status: &CronJobStatus) -> bool {
     status.active.as_ref().is_some_and(|active| active.len() == 1)
 }
 
-/// Not in the last seconds of a minute, or the next one comes while a test looks.
+/// Waits for the next minute in the last 20 s of a minute, so that no minute begins during the assertions of a test.
 async fn away_from_the_minute() {
     let second = Timestamp::now().as_second().rem_euclid(60);
     if second > 40 {
@@ -117,14 +119,14 @@ async fn away_from_the_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_most_recent_time_is_served_and_seen_through() -> Result<()> {
+async fn most_recent_missed_time_starts_a_job_that_is_tracked_to_completion() -> Result<()> {
     let Some(crons) = Crons::new("cron").await? else { return Ok(()) };
     away_from_the_minute().await;
     crons.create("nightly", json!({})).await?;
     crons.due_since("nightly", SignedDuration::from_mins(5)).await?;
     let status = crons.until("nightly", "one active", one_active).await?;
     crons.suspend("nightly").await?;
-    let served = status.last_schedule_time.context("a time")?.0;
+    let served = status.last_schedule_time.context("missing time")?.0;
     assert!(Timestamp::now().duration_since(served) < SignedDuration::from_mins(1));
     let name = format!("nightly-{}", served.as_second() / 60);
     assert_eq!(crons.jobs("nightly").await?, std::slice::from_ref(&name));
@@ -137,7 +139,7 @@ async fn the_most_recent_time_is_served_and_seen_through() -> Result<()> {
         (owner.kind.as_str(), owner.controller, owner.block_owner_deletion),
         ("CronJob", Some(true), Some(true))
     );
-    let active = &status.active.context("active")?[0];
+    let active = &status.active.context("missing active")?[0];
     assert_eq!((active.name.as_deref(), active.uid.clone()), (Some(name.as_str()), job.uid()));
 
     crons.finish(&name, true).await?;
@@ -149,7 +151,7 @@ async fn the_most_recent_time_is_served_and_seen_through() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_concurrency_policy_does_as_it_says() -> Result<()> {
+async fn concurrency_policy_allows_forbids_or_replaces_an_active_job() -> Result<()> {
     let Some(crons) = Crons::new("policies").await? else { return Ok(()) };
     away_from_the_minute().await;
     for policy in ["Allow", "Forbid", "Replace"] {
@@ -193,14 +195,14 @@ async fn finished_jobs_beyond_the_history_limits_are_deleted() -> Result<()> {
     .await?;
     crons.scene.event("kept", "SuccessfulDelete", &format!("Deleted job {job}")).await?;
     let status = crons.until("kept", "none active", |status| status.active.is_none()).await?;
-    assert!(status.last_successful_time.is_some(), "what it came to still counts");
+    assert!(status.last_successful_time.is_some(), "the success of the deleted Job is recorded");
     Ok(())
 }
 
 impl Crons {
-    /// Gives a CronJob an active Job of this name.
+    /// Creates a Job of this name and adds it to the active list of a CronJob.
     async fn has_active(&self, name: &str, active: &str) -> Result<()> {
-        let uid = self.api.get(name).await?.uid().context("a uid")?;
+        let uid = self.api.get(name).await?.uid().context("missing uid")?;
         let mut job = job(active, json!({"managedBy": null, "suspend": true}))?;
         job.metadata.labels = Some([("of".to_owned(), name.to_owned())].into());
         job.metadata.owner_references = Some(serde_json::from_value(json!([{
@@ -216,7 +218,7 @@ impl Crons {
         Ok(())
     }
 
-    /// Like [`Crons::finish`], for a Job that is gone as soon as it has finished.
+    /// Lets a Job succeed without waiting for its condition, since the Job is deleted as soon as it has finished.
     async fn finish_unseen(&self, job: &str) -> Result<()> {
         let pod = self.scene.active(job, 1).await?.remove(0);
         self.scene.kubelet.succeed(&pod).await?;
@@ -225,14 +227,14 @@ impl Crons {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_is_taken_up() -> Result<()> {
+async fn foreign_job_of_the_name_is_ignored_and_own_job_of_the_name_is_recorded() -> Result<()> {
     let Some(mut crons) = Crons::new("taken").await? else { return Ok(()) };
     crons.create("other", json!({"schedule": "0 0 * * *", "timeZone": "UTC"})).await?;
     crons.create("ours", json!({"schedule": "0 0 * * *", "timeZone": "UTC"})).await?;
     let midnight = Timestamp::now().as_second().div_euclid(86_400) * 1_440;
     crons.scene.create(&format!("other-{midnight}"), json!({"suspend": true})).await?;
-    // A Job that was created just before a crash.
-    let uid = crons.api.get("ours").await?.uid().context("a uid")?;
+    // The Job of a controller that crashed before it recorded the Job in the status.
+    let uid = crons.api.get("ours").await?.uid().context("missing uid")?;
     crons.scene.controller = None;
     let mut job = job(&format!("ours-{midnight}"), json!({"managedBy": null, "suspend": true}))?;
     job.metadata.owner_references = Some(serde_json::from_value(json!([{
@@ -243,7 +245,7 @@ async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_i
     crons.due_since("ours", SignedDuration::from_hours(30)).await?;
     crons.scene.start_controller().await?;
     let status = crons.until("ours", "one active", one_active).await?;
-    assert_eq!(status.last_schedule_time.context("a time")?.0.as_second(), midnight * 60);
+    assert_eq!(status.last_schedule_time.context("missing time")?.0.as_second(), midnight * 60);
     let taken = format!("Job other-{midnight} exists and belongs to another owner: skipping the run of ");
     crons.scene.event("other", "NameTaken", &taken).await?;
     for limit in [4, 5] {
@@ -262,14 +264,14 @@ async fn a_job_of_the_name_that_is_not_ours_is_left_alone_and_one_that_is_ours_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_moved_schedule_starts_nothing_that_was_due_before_the_change() -> Result<()> {
+async fn changed_schedule_starts_no_run_that_was_due_before_the_change() -> Result<()> {
     let Some(mut crons) = Crons::new("moved").await? else { return Ok(()) };
     let yearly = json!({"schedule": "0 0 1 1 *", "timeZone": "UTC"});
     crons.create("live", yearly.clone()).await?;
     crons.create("down", yearly).await?;
     crons.due_since("live", SignedDuration::from_hours(50)).await?;
     crons.due_since("down", SignedDuration::from_hours(50)).await?;
-    // Due two hours ago, and not again before tomorrow.
+    // The new schedule was due two hours ago, and is due again tomorrow.
     let daily = (Timestamp::now() - SignedDuration::from_hours(2)).strftime("%-M %-H * * *").to_string();
     crons.change("live", json!({"schedule": daily})).await?;
     crons.scene.event("live", "ScheduleChanged", "spec.schedule or spec.timeZone was changed: times up to").await?;
@@ -297,10 +299,11 @@ async fn a_last_schedule_time_ahead_of_the_clock_is_reported() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_template_cannot_be_made_into_is_told_and_costs_no_other() -> Result<()> {
+async fn rejected_job_template_is_reported_and_other_cron_jobs_still_run() -> Result<()> {
     let Some(crons) = Crons::new("refused").await? else { return Ok(()) };
     away_from_the_minute().await;
-    // The CronJob is taken; the Job it makes would have too long a name for its pods' label.
+    // The API server accepts the CronJob and rejects its Jobs, because the template gives a
+    // reserved label another value.
     let long = "l".repeat(52);
     let bad = json!({"spec": {"completionMode": "Indexed", "completions": 3, "parallelism": 1, "template": {"metadata": {"labels": {
         "batch.kubernetes.io/job-name": "wrong",
@@ -316,7 +319,7 @@ async fn what_a_template_cannot_be_made_into_is_told_and_costs_no_other() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_went_is_taken_off_the_list() -> Result<()> {
+async fn deleted_job_is_removed_from_the_active_list() -> Result<()> {
     let Some(crons) = Crons::new("missing").await? else { return Ok(()) };
     away_from_the_minute().await;
     crons.create("cron", json!({"schedule": "0 0 * * *"})).await?;

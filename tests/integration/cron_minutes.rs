@@ -1,4 +1,5 @@
-//! CronJobs at the turn of the minute: the controller is killed around it, and a thousand are due at once.
+//! CronJobs at the start of a minute: the controller is killed around this moment, and a thousand CronJobs are due
+//! concurrently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use crate::harness::*;
 
-/// CronJobs of each minute whose Jobs make no pods.
+/// Creates CronJobs that are due every minute. Their Jobs are suspended and create no pods.
 async fn create(scene: &Scene, count: usize) -> Result<()> {
     let api: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let created = stream::iter(0..count).map(|number| {
@@ -36,7 +37,7 @@ async fn jobs(scene: &Scene) -> Result<Vec<Job>> {
     Ok(scene.jobs.list(&ListParams::default()).await?.items)
 }
 
-/// The minute a Job is for, by its name.
+/// Returns the scheduled minute of a Job, as its name states it.
 fn minute(job: &Job) -> Option<i64> {
     job.name_any().rsplit_once('-')?.1.parse().ok()
 }
@@ -46,17 +47,17 @@ fn now() -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_around_its_time_it_starts_one_job_for_each_time() -> Result<()> {
+async fn controller_killed_around_the_minute_starts_one_job_for_each_time() -> Result<()> {
     let mut scene = Scene::without_controller("cron-killed", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     let count = 20;
     create(&scene, count).await?;
     let first = now().div_euclid(60) + 1;
     scene.start_controller().await?;
-    // Two turns of the minute; around each, the controller lives for moments only.
+    // Around the start of two minutes, each controller process lives for a fraction of a second.
     let (mut kills, last) = (0_u64, first + 1);
     while now() < last * 60 + 12 {
         let second = now().rem_euclid(60);
@@ -65,21 +66,21 @@ async fn killed_around_its_time_it_starts_one_job_for_each_time() -> Result<()> 
             continue;
         }
         tokio::time::sleep(Duration::from_millis(90 + 137 * (kills % 7))).await;
-        scene.controller.take().context("it runs")?.process.kill();
+        scene.controller.take().context("the controller is not running")?.process.kill();
         kills += 1;
         scene.start_controller().await?;
     }
     println!("survived {kills} kills");
-    assert!(kills > 10, "only {kills} kills");
+    assert!(kills > 10, "expected more than 10 kills, got {kills}");
     let expected: BTreeSet<(usize, i64)> =
         (0..count).flat_map(|number| [first, last].map(|minute| (number, minute))).collect();
     until("a Job for each CronJob and minute", || async {
         let mut seen = BTreeMap::new();
         for job in jobs(&scene).await? {
-            let minute = minute(&job).context("a minute")?;
+            let minute = minute(&job).context("missing minute")?;
             let owner = job.owner_references()[0].name.clone();
             let number: usize = owner.trim_start_matches("cron-").parse()?;
-            // A slow run may see the minute after.
+            // A slow run can see Jobs of the minute after the last.
             if minute <= last {
                 *seen.entry((number, minute)).or_insert(0) += 1;
             }
@@ -91,30 +92,31 @@ async fn killed_around_its_time_it_starts_one_job_for_each_time() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_due_in_the_same_minute_are_all_started() -> Result<()> {
+async fn thousand_cron_jobs_due_in_the_same_minute_are_all_started() -> Result<()> {
     let mut scene = Scene::without_controller("cron-thousand", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;
     let count = 1_000;
     create(&scene, count).await?;
-    let turn = now().div_euclid(60) + 1;
-    tokio::time::sleep(Duration::from_secs((turn * 60 - now()).unsigned_abs())).await;
+    let due = now().div_euclid(60) + 1;
+    tokio::time::sleep(Duration::from_secs((due * 60 - now()).unsigned_abs())).await;
     let made = until("a Job for each CronJob", || async {
-        let made = jobs(&scene).await?.into_iter().filter(|job| minute(job) == Some(turn)).collect::<Vec<_>>();
+        let made = jobs(&scene).await?.into_iter().filter(|job| minute(job) == Some(due)).collect::<Vec<_>>();
         Ok(if made.len() == count { Ok(made) } else { Err(format!("{} Jobs", made.len())) })
     })
     .await?;
     let mut lags: Vec<i64> = made
         .iter()
         .filter_map(|job| job.creation_timestamp())
-        .map(|created| created.0.as_second() - turn * 60)
+        .map(|created| created.0.as_second() - due * 60)
         .collect();
     lags.sort_unstable();
     let at = |share: usize| lags[(lags.len() - 1) * share / 100];
-    println!("of 1,000 Jobs due at once the median came after {} s, p99 {} s, the last {} s", at(50), at(99), at(100));
-    // They are left to the cluster's end: nobody starts more, and to collect a thousand Jobs would hold up the other tests.
+    println!("lag of 1,000 Jobs due in one minute: median {} s, p99 {} s, maximum {} s", at(50), at(99), at(100));
+    // The Jobs stay until the cluster ends. Their garbage collection would slow down the other tests, and no controller
+    // starts further Jobs.
     Ok(())
 }

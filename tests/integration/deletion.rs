@@ -1,4 +1,4 @@
-//! Jobs that are deleted, in all three ways, and what they leave behind.
+//! Deletion of Jobs under all three propagation policies, and the pods that remain.
 
 use anyhow::Result;
 use kube::ResourceExt;
@@ -11,7 +11,7 @@ async fn delete(scene: &Scene, name: &str, policy: PropagationPolicy) -> Result<
     let params = DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() };
     scene.jobs.delete(name, &params).await?;
     until("the Job to be gone", || async {
-        Ok(if scene.jobs.get_opt(name).await?.is_none() { Ok(()) } else { Err("it is there".to_owned()) })
+        Ok(if scene.jobs.get_opt(name).await?.is_none() { Ok(()) } else { Err("the Job still exists".to_owned()) })
     })
     .await
 }
@@ -42,7 +42,7 @@ async fn background_deletion_leaves_no_pod_stuck() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreground_deletion_comes_to_its_end() -> Result<()> {
+async fn foreground_deletion_completes() -> Result<()> {
     let scene = Scene::new("foreground").await?;
     busy_job(&scene).await?;
     delete(&scene, "job", PropagationPolicy::Foreground).await?;
@@ -50,7 +50,7 @@ async fn foreground_deletion_comes_to_its_end() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orphaned_pods_live_on_without_our_finalizer() -> Result<()> {
+async fn orphaned_pods_remain_without_the_tracking_finalizer() -> Result<()> {
     let scene = Scene::new("orphan").await?;
     busy_job(&scene).await?;
     delete(&scene, "job", PropagationPolicy::Orphan).await?;
@@ -62,7 +62,7 @@ async fn orphaned_pods_live_on_without_our_finalizer() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_of_a_job_that_went_while_nobody_worked_are_let_go() -> Result<()> {
+async fn pods_of_a_job_deleted_while_no_controller_ran_lose_their_finalizers() -> Result<()> {
     let mut scene = Scene::new("left-behind").await?;
     busy_job(&scene).await?;
     scene.controller = None;
@@ -72,11 +72,11 @@ async fn pods_of_a_job_that_went_while_nobody_worked_are_let_go() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_with_our_finalizer_and_no_controller_is_let_go() -> Result<()> {
-    let scene = Scene::new("stray").await?;
+async fn pod_without_an_owner_loses_the_tracking_finalizer() -> Result<()> {
+    let scene = Scene::new("ownerless").await?;
     let pod = serde_json::from_value(json!({
         "metadata": {
-            "name": "stray", "finalizers": [TRACKING_FINALIZER],
+            "name": "ownerless", "finalizers": [TRACKING_FINALIZER],
             "labels": {"batch.kubernetes.io/controller-uid": "0b1c", "batch.kubernetes.io/job-name": "gone"},
         },
         "spec": {"containers": [{"name": "main", "image": "busybox:1.36"}]},
@@ -86,7 +86,7 @@ async fn a_pod_with_our_finalizer_and_no_controller_is_let_go() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_of_the_same_name_begins_from_nothing() -> Result<()> {
+async fn recreated_job_of_the_same_name_inherits_no_backoff_and_no_counts() -> Result<()> {
     let scene = Scene::with_flags("same-name", &["--pod-failure-backoff=30s"]).await?;
     scene.create("job", json!({"backoffLimit": 1})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
@@ -94,7 +94,7 @@ async fn a_job_of_the_same_name_begins_from_nothing() -> Result<()> {
     scene.job_until("job", "1 failed", |status| status.failed == Some(1)).await?;
     delete(&scene, "job", PropagationPolicy::Background).await?;
     scene.create("job", json!({"backoffLimit": 1})).await?;
-    // Under the first one's back-off this would take half a minute.
+    // The back-off of the first Job would delay this pod by 30 s.
     let next = scene.active("job", 1).await?.remove(0);
     assert_ne!(next, pod);
     let status = scene.job_until("job", "1 active", |status| status.active == Some(1)).await?;

@@ -1,4 +1,4 @@
-//! Pods that fail: limits, back-off and deadlines.
+//! Failing and deleted pods: back-off limits, back-off, deadlines and replacement.
 
 use std::time::{Duration, Instant};
 
@@ -56,17 +56,18 @@ async fn restarts_in_place_count_against_the_limit_under_on_failure() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_failure_doubles_the_wait_and_a_success_ends_it() -> Result<()> {
+async fn each_failure_doubles_the_backoff_and_a_success_ends_it() -> Result<()> {
     let scene = Scene::with_flags("backoff", &["--pod-failure-backoff=2s"]).await?;
     scene.create("waits", json!({"completions": 9, "backoffLimit": 9})).await?;
     let pod = scene.active("waits", 1).await?.remove(0);
     let mut failed_at = Instant::now();
     scene.kubelet.fail(&pod, 1).await?;
-    // Ends are kept to the second, so up to one second of each wait may have passed before it began.
+    // The status of a pod stores its end to the second, so the controller can count up to one second of waiting in
+    // advance.
     for (number, (least, most)) in [(1.0, 4.0), (3.0, 7.0)].into_iter().enumerate() {
         let next = scene.active("waits", 1).await?.remove(0);
         let waited = failed_at.elapsed().as_secs_f64();
-        assert!((least..most).contains(&waited), "wait {number} was {waited} s");
+        assert!((least..most).contains(&waited), "back-off {number} was {waited} s");
         failed_at = Instant::now();
         if number == 0 {
             scene.kubelet.fail(&next, 1).await?;
@@ -75,7 +76,7 @@ async fn each_failure_doubles_the_wait_and_a_success_ends_it() -> Result<()> {
         }
     }
     scene.active("waits", 1).await?;
-    assert!(failed_at.elapsed() < Duration::from_secs(1), "after a success there is no wait");
+    assert!(failed_at.elapsed() < Duration::from_secs(1), "the pod after a success was delayed");
     Ok(())
 }
 
@@ -88,15 +89,17 @@ async fn a_job_past_its_deadline_fails() -> Result<()> {
     let status = scene.condition("late", "Failed").await?;
     assert_failed(&status, "DeadlineExceeded", "Job was active longer than specified deadline");
     assert_eq!((status.succeeded, status.failed), (Some(1), Some(2)));
-    let start = status.start_time.as_ref().context("start")?.0;
-    let failed =
-        condition(&status, "Failed").and_then(|failed| failed.last_transition_time.clone()).context("failed")?.0;
+    let start = status.start_time.as_ref().context("missing start")?.0;
+    let failed = condition(&status, "Failed")
+        .and_then(|failed| failed.last_transition_time.clone())
+        .context("missing failed")?
+        .0;
     assert!((2..5).contains(&(failed.as_second() - start.as_second())));
     scene.nothing_tracked().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_set_or_moved_while_the_job_runs_is_heeded() -> Result<()> {
+async fn deadline_changed_while_the_job_runs_takes_effect() -> Result<()> {
     let scene = Scene::new("moved").await?;
     scene.create("moved", json!({"activeDeadlineSeconds": 3600})).await?;
     scene.active("moved", 1).await?;
@@ -106,7 +109,7 @@ async fn a_deadline_set_or_moved_while_the_job_runs_is_heeded() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_deleted_by_somebody_counts_as_failed_and_is_replaced() -> Result<()> {
+async fn pod_deleted_by_a_user_counts_as_failed_and_is_replaced() -> Result<()> {
     let scene = Scene::new("deleted-pod").await?;
     scene.create("job", json!({})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
@@ -121,11 +124,11 @@ async fn a_pod_deleted_by_somebody_counts_as_failed_and_is_replaced() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_the_policy_failed_a_terminating_pod_is_replaced_only_when_it_has_ended() -> Result<()> {
+async fn terminating_pod_is_replaced_only_after_it_has_ended_under_replacement_policy_failed() -> Result<()> {
     let scene = Scene::new("replacement").await?;
     scene.create("job", json!({"podReplacementPolicy": "Failed"})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
-    // On a node, a pod that is deleted goes on until its kubelet says that it has ended.
+    // On a node, a deleted pod runs until its kubelet reports its end. Here, a finalizer keeps the pod.
     scene
         .pods
         .patch(
@@ -151,19 +154,19 @@ async fn under_the_policy_failed_a_terminating_pod_is_replaced_only_when_it_has_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_taken_away_by_force_is_replaced_after_a_pause() -> Result<()> {
+async fn pod_deleted_without_its_finalizer_is_replaced_after_a_delay() -> Result<()> {
     let scene = Scene::new("force").await?;
     scene.create("job", json!({"completions": 2, "parallelism": 2})).await?;
     let pods = scene.active("job", 2).await?;
     for pod in &pods {
-        let unheld = json!({"metadata": {"finalizers": null}});
-        scene.pods.patch(pod, &Default::default(), &kube::api::Patch::Merge(unheld)).await?;
+        let untracked = json!({"metadata": {"finalizers": null}});
+        scene.pods.patch(pod, &Default::default(), &kube::api::Patch::Merge(untracked)).await?;
     }
-    let taken = Instant::now();
+    let deleted = Instant::now();
     scene.pods.delete_collection(&Default::default(), &Default::default()).await?;
     scene.active("job", 2).await?;
-    assert!(taken.elapsed() >= Duration::from_millis(900), "replaced after {:?}", taken.elapsed());
+    assert!(deleted.elapsed() >= Duration::from_millis(900), "replaced after {:?}", deleted.elapsed());
     let status = scene.job_until("job", "2 active", |status| status.active == Some(2)).await?;
-    assert_eq!(status.failed, None, "nobody saw it fail");
+    assert_eq!(status.failed, None, "a pod that disappeared without a final phase does not count as failed");
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! An API server that refuses, breaks off, or does the work and loses the answer.
+//! An API server that refuses writes, breaks connections, or executes a write and loses the response.
 //!
-//! The controller runs in this process, behind a layer that spoils every few writes; all else is the real API server.
+//! The controller runs in this process. A layer of its client injects a fault into every n-th write and forwards all
+//! other requests to the real API server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,16 +27,16 @@ use tokio::task::JoinSet;
 
 use crate::harness::*;
 
-/// What happens to a write.
+/// Fault that a write encounters.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
-    /// The server refuses with this code.
+    /// The server refuses the write with this code.
     Refused(u16),
-    /// The connection breaks before the server has it.
+    /// The connection breaks before the server receives the request.
     LostRequest,
-    /// The server does it, and the connection breaks before we hear of it.
+    /// The server executes the write, and the connection breaks before the response arrives.
     LostAnswer,
-    /// The server does it, and answers with an error all the same.
+    /// The server executes the write, and responds with an error.
     WrongAnswer,
 }
 
@@ -49,16 +50,16 @@ const FAULTS: &[Fault] = &[
     Fault::Refused(429),
 ];
 
-/// A client that spoils every `every`-th write to Jobs and pods, and the count of the faults so far.
+/// Returns a client that injects a fault into every `every`-th write of Jobs and pods, and the number of faults so far.
 fn faulty(inner: Client, every: usize) -> (Client, Arc<AtomicUsize>) {
     let faults = Arc::new(AtomicUsize::new(0));
-    let write_gate = Arc::new(AtomicUsize::new(0));
+    let writes = Arc::new(AtomicUsize::new(0));
     let counted = faults.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (inner, faults, write_gate) = (inner.clone(), counted.clone(), write_gate.clone());
+        let (inner, faults, writes) = (inner.clone(), counted.clone(), writes.clone());
         async move {
-            let spoilt = request.method() != Method::GET && !request.uri().path().contains("/events");
-            let number = if spoilt { write_gate.fetch_add(1, Ordering::SeqCst) + 1 } else { 1 };
+            let is_write = request.method() != Method::GET && !request.uri().path().contains("/events");
+            let number = if is_write { writes.fetch_add(1, Ordering::SeqCst) + 1 } else { 1 };
             if !number.is_multiple_of(every) {
                 return inner.send(request).await.map_err(broken);
             }
@@ -94,8 +95,8 @@ fn error(code: u16) -> Response<Body> {
     Response::builder().status(code).header("content-type", "application/json").body(body).expect("a valid answer")
 }
 
-/// A client whose removals of a finalizer wait until an owner has been added, if one is within a second; and whether
-/// any has waited.
+/// Returns a client whose removals of a finalizer wait up to 1 s for the addition of an owner, and the number of these
+/// removals.
 fn slow_to_untrack(inner: Client) -> (Client, Arc<AtomicUsize>) {
     let waited = Arc::new(AtomicUsize::new(0));
     let count = waited.clone();
@@ -105,8 +106,8 @@ fn slow_to_untrack(inner: Client) -> (Client, Arc<AtomicUsize>) {
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(broken)?.to_bytes();
-            let says = |text: &str| parts.method == Method::PATCH && String::from_utf8_lossy(&body).contains(text);
-            let (untracks, adopts) = (says("$deleteFromPrimitiveList"), says("ownerReferences"));
+            let contains = |text: &str| parts.method == Method::PATCH && String::from_utf8_lossy(&body).contains(text);
+            let (untracks, adopts) = (contains("$deleteFromPrimitiveList"), contains("ownerReferences"));
             if untracks {
                 count.fetch_add(1, Ordering::SeqCst);
                 let mut adopted = adopted.subscribe();
@@ -122,7 +123,7 @@ fn slow_to_untrack(inner: Client) -> (Client, Arc<AtomicUsize>) {
     (Client::new(service, "default"), waited)
 }
 
-/// Runs the Job controller on this client, in this process, until the tasks are dropped.
+/// Runs the Job controller with this client in this process, until the returned tasks are dropped.
 pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let clock = Clock::system();
     let (recorder, writer) = events::recorder(client.clone(), clock.clone());
@@ -154,7 +155,7 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> {
+async fn counts_stay_exact_under_every_kind_of_api_fault() -> Result<()> {
     let scene = Scene::without_controller("faults", &[]).await?;
     let (client, faults) = faulty(scene.cluster.client().await?, 11);
     let _tasks = controller(&scene, client).await;
@@ -171,13 +172,13 @@ async fn every_kind_of_answer_is_borne_and_the_counts_are_exact() -> Result<()> 
     drop(playing);
     scene.nothing_tracked().await?;
     let count = faults.load(Ordering::SeqCst);
-    println!("bore {count} faults");
-    assert!(count > FAULTS.len(), "only {count} faults");
+    println!("injected {count} faults");
+    assert!(count > FAULTS.len(), "expected more faults than {count}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_is_adopted_while_it_is_let_go_keeps_the_finalizer() -> Result<()> {
+async fn pod_adopted_while_its_finalizer_is_being_removed_keeps_the_finalizer() -> Result<()> {
     let scene = Scene::without_controller("adopted-meanwhile", &[]).await?;
     let (client, waited) = slow_to_untrack(scene.cluster.client().await?);
     let _tasks = controller(&scene, client).await;
@@ -185,15 +186,15 @@ async fn a_pod_that_is_adopted_while_it_is_let_go_keeps_the_finalizer() -> Resul
     let pod = scene.active("job", 1).await?.remove(0);
     let disown = json!({"metadata": {"ownerReferences": null}});
     scene.pods.patch(&pod, &Default::default(), &Patch::Merge(&disown)).await?;
-    until("the adoption, and an attempt to let it go", || async {
+    until("the adoption, and an attempt to remove the finalizer", || async {
         let found = scene.pods.get(&pod).await?;
         let tried = waited.load(Ordering::SeqCst) > 0;
         Ok(if tried && !found.owner_references().is_empty() { Ok(()) } else { Err(format!("{:?}", found.metadata)) })
     })
     .await?;
-    // Whatever was on its way has come by now.
+    // By then, every request that was in flight has reached the server.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(is_tracked(&scene.pods.get(&pod).await?), "it would not be counted");
+    assert!(is_tracked(&scene.pods.get(&pod).await?), "without its finalizer, the pod would not be counted");
     scene.kubelet.succeed(&pod).await?;
     assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(1));
     scene.nothing_tracked().await

@@ -1,4 +1,4 @@
-//! A namespace, a controller for it, and short words for what tests do.
+//! A namespace with a controller of its own, and helpers for the usual steps of a test.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use testbed::{Cluster, Kubelet, Options};
 
 pub const TRACKING_FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum time that [`until`] waits.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A namespace with a controller of its own.
+/// A namespace with a controller of its own, and clients for both.
 pub struct Scene {
     pub cluster: &'static Cluster,
     pub namespace: String,
@@ -30,19 +30,19 @@ pub struct Scene {
     pub kubelet: Kubelet,
     pub controller: Option<Controller>,
     pub flags: Vec<String>,
-    /// A kubeconfig of a user with the permissions that Jobwright ships with, and no others.
+    /// Kubeconfig of a user with exactly the permissions that the chart grants.
     pub kubeconfig: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-/// A running jobwright.
+/// A running `jobwright run` process.
 pub struct Controller {
     pub process: Process,
     _dir: tempfile::TempDir,
 }
 
 impl Controller {
-    /// Starts the binary and waits until it says that it is ready.
+    /// Starts the binary and waits until its log reports that the controller is ready.
     pub async fn start(kubeconfig: &Path, flags: &[String]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
@@ -57,45 +57,45 @@ impl Drop for Scene {
         if std::thread::panicking()
             && let Some(controller) = &self.controller
         {
-            eprintln!("--- the controller's log ends:\n{}", controller.process.log_tail(60));
+            eprintln!("--- end of the controller's log:\n{}", controller.process.log_tail(60));
         }
     }
 }
 
 impl Drop for Controller {
     fn drop(&mut self) {
-        // What RBAC refuses; admission's refusals (a quota, a namespace that goes) name no user. An API server that has
-        // just been started refuses everything for a moment.
+        // Fails the test on a request that RBAC refused. Refusals by admission (a quota, a terminating namespace) name
+        // no user. An API server that has just started refuses every request for a moment.
         let log = self.process.log_tail(100_000);
         if log.contains("the watch broke") {
             return;
         }
         let refused = log.lines().find(|line| line.contains("is forbidden: User ") && line.contains(" cannot "));
         if let Some(refused) = refused.filter(|_| !std::thread::panicking()) {
-            panic!("a permission is missing in the chart: {refused}");
+            panic!("the chart lacks a permission: {refused}");
         }
     }
 }
 
 impl Scene {
-    /// A fresh namespace and a controller with short back-off.
+    /// Creates a namespace and starts a controller with a short back-off.
     pub async fn new(prefix: &str) -> Result<Self> {
         Self::with_flags(prefix, &["--pod-failure-backoff=50ms"]).await
     }
 
-    /// A fresh namespace and a controller with these flags.
+    /// Creates a namespace and starts a controller with these flags.
     pub async fn with_flags(prefix: &str, flags: &[&str]) -> Result<Self> {
         let mut scene = Self::without_controller(prefix, flags).await?;
         scene.start_controller().await?;
         Ok(scene)
     }
 
-    /// A fresh namespace in which nobody works yet.
+    /// Creates a namespace without a controller.
     pub async fn without_controller(prefix: &str, flags: &[&str]) -> Result<Self> {
         Self::on(Cluster::shared().await?, prefix, flags).await
     }
 
-    /// The same on a cluster of the test's own.
+    /// Creates a namespace without a controller on the given cluster.
     pub async fn on(cluster: &'static Cluster, prefix: &str, flags: &[&str]) -> Result<Self> {
         let namespace = cluster.namespace(prefix).await?;
         let client = cluster.client().await?;
@@ -120,15 +120,15 @@ impl Scene {
         })
     }
 
-    /// A controller of all namespaces on a cluster of its own, and a namespace there.
+    /// Starts a cluster with a controller of all namespaces, and creates a namespace on that cluster.
     pub async fn everywhere(prefix: &str, flags: &[&str]) -> Result<Self> {
-        // Leaked: a scene holds its cluster for good, and its processes end with this one.
+        // Leaked because a scene borrows its cluster for 'static. The cluster's processes end with this process.
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
         let mut scene = Self::on(cluster, prefix, flags).await?;
         scene.flags.retain(|flag| !flag.starts_with("--namespace"));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
         let permissions = Permissions { namespace: None, claim: claim.to_owned(), logs: false };
-        let dir = cluster.dir().context("a cluster of our own has a folder")?;
+        let dir = cluster.dir().context("the cluster has no folder")?;
         scene.kubeconfig = permissions.grant(cluster, "everywhere", dir, |_| {}).await?;
         scene.start_controller().await?;
         Ok(scene)
@@ -139,7 +139,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Creates a Job whose spec is the usual one with these fields laid over it.
+    /// Creates a Job with the default spec of [`job`], overlaid with these fields.
     pub async fn create(&self, name: &str, spec: Value) -> Result<Job> {
         Ok(self.jobs.create(&PostParams::default(), &job(name, spec)?).await?)
     }
@@ -150,7 +150,7 @@ impl Scene {
         Ok(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
     }
 
-    /// Waits until the Job is as wanted.
+    /// Waits until the status of the Job satisfies `wanted`, and returns the status. `what` names it in the error.
     pub async fn job_until(&self, name: &str, what: &str, wanted: impl Fn(&JobStatus) -> bool) -> Result<JobStatus> {
         let look = || async {
             let job = self.jobs.get(name).await?;
@@ -160,12 +160,13 @@ impl Scene {
         until(what, look).await
     }
 
-    /// Waits until the Job has this condition.
+    /// Waits until the Job has this condition, and returns its status.
     pub async fn condition(&self, name: &str, type_: &str) -> Result<JobStatus> {
         self.job_until(name, type_, |status| condition(status, type_).is_some()).await
     }
 
-    /// Waits until so many pods of a Job are neither ended nor being deleted; tells their names, oldest first.
+    /// Waits until a Job has exactly `count` pods that are neither finished nor being deleted. Returns their names, the
+    /// oldest first.
     pub async fn active(&self, job: &str, count: usize) -> Result<Vec<String>> {
         let what = format!("{count} active pods of {job}");
         until(&what, || async {
@@ -176,7 +177,7 @@ impl Scene {
         .await
     }
 
-    /// All pods that carry the Job's name, oldest first.
+    /// Returns all pods with the Job's name in their label, the oldest first.
     pub async fn pods_of(&self, job: &str) -> Result<Vec<Pod>> {
         let list = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
         let mut pods = self.pods.list(&list).await?.items;
@@ -184,9 +185,9 @@ impl Scene {
         Ok(pods)
     }
 
-    /// Waits until no pod in the namespace carries the tracking finalizer.
+    /// Waits until no pod in the namespace has the tracking finalizer.
     pub async fn nothing_tracked(&self) -> Result<()> {
-        until("no pod with our finalizer", || async {
+        until("no pod to have the tracking finalizer", || async {
             let pods = self.pods.list(&ListParams::default()).await?.items;
             let tracked: Vec<_> = pods.iter().filter(|pod| is_tracked(pod)).map(ResourceExt::name_any).collect();
             Ok(if tracked.is_empty() { Ok(()) } else { Err(format!("{tracked:?}")) })
@@ -194,10 +195,10 @@ impl Scene {
         .await
     }
 
-    /// Waits until an event with this reason about this object says this.
+    /// Waits until an event about this object has this reason, and a message that contains this text.
     pub async fn event(&self, name: &str, reason: &str, message: &str) -> Result<()> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let what = format!("an event {reason} on {name} with {message:?}");
+        let what = format!("an event {reason} of {name} with {message:?}");
         until(&what, || async {
             let events = events.list(&ListParams::default()).await?.items;
             let of_job: Vec<_> =
@@ -213,7 +214,8 @@ impl Scene {
         .await
     }
 
-    /// Lets pods end with success as soon as they are there, until dropped. For Jobs of many pods.
+    /// Sets every pod to Succeeded as soon as the pod exists, until the returned value is dropped. Meant for Jobs with
+    /// many pods.
     pub fn succeed_all(&self) -> Playing {
         let (pods, kubelet) = (self.pods.clone(), self.kubelet.clone());
         Playing(tokio::spawn(async move {
@@ -221,7 +223,7 @@ impl Scene {
                 if let Ok(list) = pods.list(&ListParams::default()).await {
                     let active: Vec<_> =
                         list.items.iter().filter(|pod| is_active(pod)).map(ResourceExt::name_any).collect();
-                    // A pod may be gone by now; the next look shows.
+                    // A pod may be deleted by now; the next list shows that.
                     let _ = futures::future::join_all(active.iter().map(|pod| kubelet.succeed(pod))).await;
                 }
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -230,11 +232,11 @@ impl Scene {
     }
 }
 
-/// A background player of the kubelet; ends when dropped.
+/// A background task in place of a kubelet. Dropping the value stops the task.
 pub struct Playing(tokio::task::JoinHandle<()>);
 
 impl Playing {
-    /// Plays this until dropped.
+    /// Runs this future until the value is dropped.
     pub fn new(play: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(play))
     }
@@ -246,7 +248,7 @@ impl Drop for Playing {
     }
 }
 
-/// A Job manifest: the usual spec with these fields laid over it.
+/// Returns a Job that Jobwright manages, with one container, its spec overlaid with these fields.
 pub fn job(name: &str, spec: Value) -> Result<Job> {
     let mut manifest = json!({
         "metadata": {"name": name},
@@ -263,7 +265,7 @@ pub fn job(name: &str, spec: Value) -> Result<Job> {
     Ok(serde_json::from_value(manifest)?)
 }
 
-/// The condition of this type, if it holds.
+/// Returns the condition of this type if its status is True.
 pub fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
     status.conditions.iter().flatten().find(|condition| condition.type_ == type_ && condition.status == "True")
 }
@@ -280,25 +282,26 @@ pub fn is_active(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// Looks again and again until it finds what it looks for; fails with the last thing it saw instead.
+/// Calls `look` every 20 ms until it returns an inner `Ok`. After [`TIMEOUT`], fails with `what` and the last inner
+/// `Err`.
 pub async fn until<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<std::result::Result<T, String>>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let seen = match look().await.with_context(|| format!("waiting for {what}"))? {
             Ok(found) => return Ok(found),
             Err(seen) => seen,
         };
         if Instant::now() > deadline {
-            bail!("waited {} s for {what}, but saw:\n{seen}", PATIENCE.as_secs());
+            bail!("waited {} s for {what}, but saw:\n{seen}", TIMEOUT.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Watches for a while that something stays as it is.
+/// Checks every 50 ms for this time that `check` succeeds.
 pub async fn stays<F>(seconds: f64, check: impl Fn() -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,

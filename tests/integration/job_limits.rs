@@ -1,4 +1,4 @@
-//! JobLimits on a real API server.
+//! JobLimits on a real API server: admission order, waiting reasons and exemptions.
 
 use anyhow::Result;
 use http::{Method, Request};
@@ -13,7 +13,7 @@ use crate::harness::*;
 use crate::metrics::get;
 
 const WAITING: &str = "jobwright.dev/waiting";
-/// A finalizer that keeps a pod terminating.
+/// Finalizer that keeps a pod terminating.
 const HOLD: &str = "example.com/hold";
 
 fn api(scene: &Scene) -> Api<JobLimit> {
@@ -26,7 +26,7 @@ async fn limit(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobLimit>
     api(scene).patch(name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await
 }
 
-/// A scene whose controller can be asked what it knows.
+/// Creates a scene whose controller serves metrics on the returned port.
 async fn scene(prefix: &str) -> Result<(Scene, u16)> {
     let [port] = testbed::control_plane::free_ports()?;
     let scene =
@@ -34,10 +34,10 @@ async fn scene(prefix: &str) -> Result<(Scene, u16)> {
     Ok((scene, port))
 }
 
-/// Creates a limit, and waits until the controller has heard of it.
+/// Creates a limit, and waits until the controller's cache contains it.
 async fn limit_known((scene, port): &(Scene, u16), name: &str, spec: Value) -> Result<()> {
     limit(scene, name, spec).await?;
-    until("the limit to be known", || async {
+    until("the limit in the cache of the controller", || async {
         let (_, text) = get(*port, "/metrics").await?;
         let known = text.contains("jobwright_cache_objects{resource=\"joblimits\"} 1");
         Ok(if known { Ok(()) } else { Err(String::new()) })
@@ -53,27 +53,28 @@ async fn create(scene: &Scene, name: &str, metadata: Value, spec: Value) -> Resu
     Ok(())
 }
 
+/// Waits until a Job is at this position of the queue, and checks that the Job has not started.
 async fn waits(scene: &Scene, name: &str, position: usize) -> Result<()> {
-    until(&format!("{name} to wait at {position}"), || async {
+    until(&format!("{name} to wait at position {position}"), || async {
         let job = scene.jobs.get(name).await?;
         let text = job.annotations().get(WAITING).cloned().unwrap_or_default();
-        let told: Value = serde_json::from_str(&text).unwrap_or_default();
-        Ok(if told["position"] == position { Ok(()) } else { Err(format!("{text:?}")) })
+        let waiting: Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(if waiting["position"] == position { Ok(()) } else { Err(format!("{text:?}")) })
     })
     .await?;
     let status = scene.jobs.get(name).await?.status.unwrap_or_default();
-    assert_eq!((status.start_time, status.active), (None, None), "it has not started");
+    assert_eq!((status.start_time, status.active), (None, None), "a waiting Job has not started");
     assert!(scene.pods_of(name).await?.is_empty());
     Ok(())
 }
 
-/// Waits until a Job is told for this reason that it waits.
+/// Waits until the annotation of a Job states this reason for waiting.
 async fn waits_because(scene: &Scene, name: &str, reason: &str) -> Result<()> {
     until(&format!("{name} to wait because of {reason}"), || async {
         let job = scene.jobs.get(name).await?;
         let text = job.annotations().get(WAITING).cloned().unwrap_or_default();
-        let told: Value = serde_json::from_str(&text).unwrap_or_default();
-        Ok(if told["reason"] == reason { Ok(()) } else { Err(format!("{text:?} {:?}", job.status)) })
+        let waiting: Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(if waiting["reason"] == reason { Ok(()) } else { Err(format!("{text:?} {:?}", job.status)) })
     })
     .await
 }
@@ -93,16 +94,16 @@ async fn end(scene: &Scene, name: &str) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> {
-    let asked = scene("limit").await?;
-    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
-    let (scene, _) = asked;
+async fn jobs_beyond_a_limit_wait_in_order_and_are_admitted_one_by_one() -> Result<()> {
+    let started = scene("limit").await?;
+    limit_known(&started, "one", json!({"maxActiveJobs": 1})).await?;
+    let (scene, _) = started;
     create(&scene, "first", json!({}), json!({})).await?;
     scene.active("first", 1).await?;
     create(&scene, "second", json!({}), json!({})).await?;
     waits(&scene, "second", 1).await?;
     scene.event("second", "WaitingForLimit", "position 1 at JobLimit one: 1 of 1 Jobs in use by first").await?;
-    // Who is more urgent goes first; who has a deadline has it from its start.
+    // A Job of higher priority is admitted first. The time of a deadline begins with the admission.
     create(
         &scene,
         "urgent",
@@ -115,10 +116,10 @@ async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> 
     end(&scene, "first").await?;
     scene.active("urgent", 1).await?;
     let job = scene.jobs.get("urgent").await?;
-    until("it to be told no more that it waits", || async {
+    until("the removal of the waiting annotation", || async {
         let job = scene.jobs.get("urgent").await?;
-        let told = job.annotations().get(WAITING).cloned();
-        Ok(told.map_or(Ok(()), Err))
+        let waiting = job.annotations().get(WAITING).cloned();
+        Ok(waiting.map_or(Ok(()), Err))
     })
     .await?;
     assert_eq!(job.annotations().get("jobwright.dev/priority").map(String::as_str), Some("10"));
@@ -129,10 +130,10 @@ async fn jobs_beyond_a_limit_wait_in_order_and_go_on_one_by_one() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_limit_that_is_raised_or_deleted_lets_them_go_at_once() -> Result<()> {
-    let asked = scene("limit-raised").await?;
-    limit_known(&asked, "none", json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}})).await?;
-    let (scene, _) = asked;
+async fn raised_or_deleted_limit_admits_waiting_jobs_immediately() -> Result<()> {
+    let started = scene("limit-raised").await?;
+    limit_known(&started, "none", json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}})).await?;
+    let (scene, _) = started;
     for name in ["a", "b", "c"] {
         create(&scene, name, json!({"labels": {"team": "a"}}), json!({})).await?;
     }
@@ -153,15 +154,15 @@ async fn a_limit_that_is_raised_or_deleted_lets_them_go_at_once() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
-    let asked = scene("limit-pods").await?;
-    limit_known(&asked, "pods", json!({"maxActivePods": 5})).await?;
-    let (mut scene, _) = asked;
+async fn pod_limit_counts_the_pods_that_active_jobs_can_have() -> Result<()> {
+    let started = scene("limit-pods").await?;
+    limit_known(&started, "pods", json!({"maxActivePods": 5})).await?;
+    let (mut scene, _) = started;
     create(&scene, "three", json!({}), json!({"parallelism": 3, "completions": 3})).await?;
     scene.active("three", 3).await?;
     create(&scene, "four", json!({}), json!({"parallelism": 4, "completions": 9})).await?;
     waits(&scene, "four", 1).await?;
-    // The next controller finds the same.
+    // A restarted controller makes the same decision.
     scene.controller = None;
     scene.start_controller().await?;
     create(&scene, "two", json!({}), json!({"parallelism": 2, "completions": 2})).await?;
@@ -172,10 +173,10 @@ async fn pods_are_limited_by_what_their_jobs_may_have_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_can_never_fit_waits_with_a_warning_and_holds_nobody_back() -> Result<()> {
-    let asked = scene("limit-large").await?;
-    limit_known(&asked, "pods", json!({"maxActivePods": 5})).await?;
-    let (scene, _) = asked;
+async fn job_too_large_for_a_limit_waits_with_a_warning_and_blocks_no_other_job() -> Result<()> {
+    let started = scene("limit-large").await?;
+    limit_known(&started, "pods", json!({"maxActivePods": 5})).await?;
+    let (scene, _) = started;
     create(&scene, "six", json!({}), json!({"parallelism": 6, "completions": 6})).await?;
     let message = "needs 6 pods, but JobLimit pods allows 5: lower spec.parallelism";
     scene.event("six", "ExceedsLimit", message).await?;
@@ -188,17 +189,17 @@ async fn a_job_that_can_never_fit_waits_with_a_warning_and_holds_nobody_back() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn parallelism_zero_takes_no_place() -> Result<()> {
-    let asked = scene("limit-zero").await?;
-    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
-    let (scene, _) = asked;
+async fn job_with_parallelism_zero_takes_no_place() -> Result<()> {
+    let started = scene("limit-zero").await?;
+    limit_known(&started, "one", json!({"maxActiveJobs": 1})).await?;
+    let (scene, _) = started;
     create(&scene, "zero", json!({}), json!({"parallelism": 0})).await?;
     waits_because(&scene, "zero", "NoPods").await?;
     create(&scene, "runs", json!({}), json!({})).await?;
     scene.active("runs", 1).await?;
     scene.change("zero", json!({"parallelism": 1})).await?;
     waits_because(&scene, "zero", "Queue").await?;
-    // A Job that is scaled to zero makes room, and waits when it is scaled up again.
+    // A Job that is scaled to zero releases its place, and waits when it is scaled up again.
     scene.change("runs", json!({"parallelism": 0})).await?;
     scene.active("zero", 1).await?;
     waits_because(&scene, "runs", "NoPods").await?;
@@ -214,9 +215,9 @@ async fn parallelism_zero_takes_no_place() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_job_whose_old_pods_terminate_waits_for_a_place() -> Result<()> {
-    let asked = scene("limit-terminating").await?;
-    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
-    let (mut scene, _) = asked;
+    let started = scene("limit-terminating").await?;
+    limit_known(&started, "one", json!({"maxActiveJobs": 1})).await?;
+    let (mut scene, _) = started;
     create(&scene, "stopped", json!({}), json!({})).await?;
     let pod = scene.active("stopped", 1).await?.remove(0);
     hold(&scene, &pod, json!([TRACKING_FINALIZER, HOLD])).await?;
@@ -227,7 +228,7 @@ async fn a_resumed_job_whose_old_pods_terminate_waits_for_a_place() -> Result<()
     assert!(scene.pods.get(&pod).await?.metadata.deletion_timestamp.is_some());
     scene.change("stopped", json!({"suspend": false})).await?;
     waits_because(&scene, "stopped", "Queue").await?;
-    // So does one that is found so by the next controller.
+    // The Job also waits under a restarted controller.
     scene.controller = None;
     scene.start_controller().await?;
     stays(1.0, || async {
@@ -242,7 +243,8 @@ async fn a_resumed_job_whose_old_pods_terminate_waits_for_a_place() -> Result<()
     hold(&scene, &pod, json!(null)).await
 }
 
-/// A client whose watches of Jobs never begin, and which resumes the Job `stopped` just before its first status write.
+/// Returns a client whose watches of Jobs never begin, and which resumes the Job `stopped` before each of its status
+/// writes.
 fn resumes_unseen(inner: Client, jobs: Api<Job>) -> Client {
     let service = tower::service_fn(move |request: Request<Body>| {
         let (inner, jobs) = (inner.clone(), jobs.clone());
@@ -263,7 +265,7 @@ fn resumes_unseen(inner: Client, jobs: Api<Job>) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_resumed_version_that_a_conflict_brings_passes_no_limit_unevaluated() -> Result<()> {
+async fn job_that_a_conflict_shows_to_be_resumed_is_not_admitted_without_evaluation() -> Result<()> {
     let scene = Scene::without_controller("limit-conflict", &[]).await?;
     limit(&scene, "one", json!({"maxActiveJobs": 1})).await?;
     create(&scene, "runs", json!({}), json!({})).await?;
@@ -277,10 +279,10 @@ async fn a_resumed_version_that_a_conflict_brings_passes_no_limit_unevaluated() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_kueue_has_admitted_are_left_alone_and_a_group_beyond_the_limit_is_warned_about() -> Result<()> {
-    let asked = scene("limit-groups").await?;
-    limit_known(&asked, "two", json!({"maxActiveJobs": 2})).await?;
-    let (scene, _) = asked;
+async fn jobs_admitted_by_kueue_are_not_limited_and_a_group_beyond_the_limit_gets_a_warning() -> Result<()> {
+    let started = scene("limit-groups").await?;
+    limit_known(&started, "two", json!({"maxActiveJobs": 2})).await?;
+    let (scene, _) = started;
     let child = json!({"labels": {"jobset.sigs.k8s.io/jobset-name": "train"}});
     let admitted = json!({"template": {"metadata": {"labels": {"kueue.x-k8s.io/podset": "workers"}}}});
     for name in ["kueue-0", "kueue-1", "kueue-2"] {
@@ -295,31 +297,31 @@ async fn jobs_that_kueue_has_admitted_are_left_alone_and_a_group_beyond_the_limi
     }
     create(&scene, "t-2", child, json!({})).await?;
     waits_because(&scene, "t-2", "Group").await?;
-    let message = "The Jobs of JobSet train may wait for each other for ever: they need 3 Jobs, but the limit allows 2";
+    let message = "The Jobs of JobSet train may wait for each other forever: they need 3 Jobs, but the limit allows 2";
     scene.event("t-2", "GroupExceedsLimit", message).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_resumed_waits_as_a_new_one_does() -> Result<()> {
-    let asked = scene("limit-resumed").await?;
-    limit_known(&asked, "one", json!({"maxActiveJobs": 1})).await?;
-    let (scene, _) = asked;
+async fn resumed_job_waits_like_a_new_job() -> Result<()> {
+    let started = scene("limit-resumed").await?;
+    limit_known(&started, "one", json!({"maxActiveJobs": 1})).await?;
+    let (scene, _) = started;
     create(&scene, "stopped", json!({}), json!({"suspend": true})).await?;
     scene.condition("stopped", "Suspended").await?;
     create(&scene, "runs", json!({}), json!({})).await?;
     scene.active("runs", 1).await?;
     scene.change("stopped", json!({"suspend": false})).await?;
-    until("it to wait", || async {
+    until("the Job to wait", || async {
         let job = scene.jobs.get("stopped").await?;
         Ok(if job.annotations().contains_key(WAITING) { Ok(()) } else { Err(format!("{:?}", job.status)) })
     })
     .await?;
     assert!(scene.pods_of("stopped").await?.is_empty());
-    // One that is suspended makes room.
+    // A suspended Job releases its place.
     scene.change("runs", json!({"suspend": true})).await?;
     scene.active("stopped", 1).await?;
     scene
-        .job_until("stopped", "it to be resumed", |status| {
+        .job_until("stopped", "the Job to be resumed", |status| {
             condition(status, "Suspended").is_none() && status.start_time.is_some()
         })
         .await
@@ -327,7 +329,7 @@ async fn a_job_that_is_resumed_waits_as_a_new_one_does() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
+async fn invalid_job_limit_is_rejected_by_the_api_server_with_an_explanation() -> Result<()> {
     let scene = Scene::without_controller("limit-wrong", &[]).await?;
     let cases = [
         (json!({}), "set maxActiveJobs, maxActivePods or both"),

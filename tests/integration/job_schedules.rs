@@ -1,4 +1,4 @@
-//! JobSchedules on a real API server, beside what a cluster has of its own.
+//! JobSchedules on a real API server, beside the Jobs and CronJobs of the same cluster.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn api(scene: &Scene) -> Api<JobSchedule> {
     Api::namespaced(scene.client.clone(), &scene.namespace)
 }
 
-/// A JobSchedule whose spec is this, laid over one that is due every minute.
+/// Returns a JobSchedule that is due every minute, its spec overlaid with these fields.
 fn schedule(name: &str, spec: &Value) -> Value {
     let job = serde_json::to_value(job("x", json!({"managedBy": "jobwright.dev/controller"})).unwrap()).unwrap();
     let mut manifest = json!({
@@ -30,15 +30,16 @@ fn schedule(name: &str, spec: &Value) -> Value {
     manifest
 }
 
-/// As `kubectl apply` has it: the API server checks what is written, and not what our types make of it.
+/// Applies a JobSchedule as `kubectl apply` does. The API server checks the manifest itself, and not its round trip
+/// through the Rust types.
 async fn create(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobSchedule> {
     let apply = Patch::Apply(schedule(name, &spec));
     api(scene).patch(name, &PatchParams::apply("test").force(), &apply).await
 }
 
-/// It was due last then, as far as it knows.
-async fn served(scene: &Scene, name: &str, last: Timestamp) -> Result<()> {
-    until("its times to be noted", || async {
+/// Sets the status so that the last scheduled time was `last`.
+async fn set_last_time(scene: &Scene, name: &str, last: Timestamp) -> Result<()> {
+    until("the hash of its times in the status", || async {
         Ok(if status(scene, name).await?["timesHash"].is_string() { Ok(()) } else { Err(String::new()) })
     })
     .await?;
@@ -66,13 +67,13 @@ async fn status(scene: &Scene, name: &str) -> Result<Value> {
     Ok(serde_json::to_value(api(scene).get(name).await?.status)?)
 }
 
-/// The last whole minute, and so many before it.
+/// Returns the start of the current minute, minus this number of minutes.
 fn minutes_ago(minutes: i64) -> Timestamp {
     let now = Timestamp::now().as_second().div_euclid(60) * 60;
     Timestamp::from_second(now - minutes * 60).unwrap()
 }
 
-/// Waits out the end of a minute, so that what a test counts does not come due meanwhile.
+/// Waits for the next minute in the second half of a minute, so that no further run comes due during a test.
 async fn early_in_the_minute() {
     let left = 60 - Timestamp::now().as_second().rem_euclid(60);
     if left < 30 {
@@ -81,27 +82,28 @@ async fn early_in_the_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() -> Result<()> {
+async fn missed_times_are_caught_up_in_order_and_each_job_carries_its_time() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-all").await?;
     create(&scene, "all", json!({"catchUp": "All", "maxCatchUp": 3, "timeZone": "Asia/Kolkata"})).await?;
-    served(&scene, "all", minutes_ago(600)).await?;
+    set_last_time(&scene, "all", minutes_ago(600)).await?;
     let jobs = jobs_are(&scene, 3).await?;
     for (job, ago) in jobs.iter().zip([2, 1, 0]) {
         let scheduled = minutes_ago(ago);
-        let told = job.annotations().get(SCHEDULED).context("its time")?;
-        assert_eq!(told.parse::<Timestamp>()?, scheduled, "{told}");
-        assert!(told.ends_with("+05:30"), "{told}");
+        let scheduled_time = job.annotations().get(SCHEDULED).context("the Job has no scheduled time")?;
+        assert_eq!(scheduled_time.parse::<Timestamp>()?, scheduled, "{scheduled_time}");
+        assert!(scheduled_time.ends_with("+05:30"), "{scheduled_time}");
         assert_eq!(job.name_any(), format!("all-s{}", scheduled.as_second() / 60));
-        let containers = &job.spec.as_ref().context("a spec")?.template.spec.as_ref().context("a pod")?.containers;
+        let containers =
+            &job.spec.as_ref().context("missing spec")?.template.spec.as_ref().context("missing pod")?.containers;
         let variable = containers[0].env.iter().flatten().find(|variable| variable.name == "JOBWRIGHT_SCHEDULED_TIME");
-        assert_eq!(variable.and_then(|variable| variable.value.as_ref()), Some(told));
+        assert_eq!(variable.and_then(|variable| variable.value.as_ref()), Some(scheduled_time));
         let owner = &job.owner_references()[0];
         assert_eq!((owner.kind.as_str(), owner.api_version.as_str()), ("JobSchedule", "jobwright.dev/v1beta1"));
     }
     let next =
         minutes_ago(-1).to_zoned(jiff::tz::TimeZone::get("Asia/Kolkata")?).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
-    until("the status to tell", || async {
+    until("the status of three active Jobs", || async {
         let status = status(&scene, "all").await?;
         let fits = status["activeCount"] == 3 && status["nextScheduleTime"] == next;
         Ok(if fits { Ok(()) } else { Err(format!("{status:#} instead of {next}")) })
@@ -110,22 +112,22 @@ async fn missed_times_are_caught_up_on_in_order_and_each_job_knows_its_time() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts_them() -> Result<()> {
+async fn queued_runs_start_one_after_another_and_their_history_outlives_their_jobs() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-queue").await?;
-    // Due at two times of the past only.
+    // The schedule is due at two past times only.
     let spec = json!({
         "concurrencyPolicy": "Queue", "historyLimit": 5, "failedJobsHistoryLimit": 0, "successfulJobsHistoryLimit": 0,
         "notAfter": minutes_ago(0).to_string(),
         "jobTemplate": {"spec": {"backoffLimit": 0}},
     });
     create(&scene, "queue", spec).await?;
-    served(&scene, "queue", minutes_ago(2)).await?;
+    set_last_time(&scene, "queue", minutes_ago(2)).await?;
     let first = jobs_are(&scene, 1).await?.remove(0).name_any();
-    scene.event("queue", "Waiting", "1 due, and 1 of at most 1 active").await?;
+    scene.event("queue", "Waiting", "1 due, 1 active, at most 1 allowed").await?;
     let pod = scene.active(&first, 1).await?.remove(0);
     scene.kubelet.fail(&pod, 3).await?;
-    let second = until("the second", || async {
+    let second = until("the second Job", || async {
         let jobs = jobs(&scene).await?;
         let other = jobs.iter().map(ResourceExt::name_any).find(|name| *name != first);
         Ok(other.ok_or_else(|| format!("{} Jobs", jobs.len())))
@@ -134,10 +136,10 @@ async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts
     let pod = scene.active(&second, 1).await?.remove(0);
     scene.kubelet.succeed(&pod).await?;
     jobs_are(&scene, 0).await?;
-    let status = until("both to be told of", || async {
+    let status = until("both runs in the history", || async {
         let status = status(&scene, "queue").await?;
-        let told = status["history"].as_array().map_or(0, Vec::len);
-        Ok(if told == 2 { Ok(status) } else { Err(format!("{status:#}")) })
+        let recorded = status["history"].as_array().map_or(0, Vec::len);
+        Ok(if recorded == 2 { Ok(status) } else { Err(format!("{status:#}")) })
     })
     .await?;
     let (newest, oldest) = (&status["history"][0], &status["history"][1]);
@@ -160,7 +162,7 @@ async fn what_queues_is_started_one_after_another_and_what_they_came_to_outlasts
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_its_times_or_a_suspension_starts_nothing() -> Result<()> {
+async fn changing_or_suspending_a_schedule_starts_no_job() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-change").await?;
     create(&scene, "yearly", json!({"schedules": ["0 0 1 1 *"]})).await?;
@@ -173,7 +175,7 @@ async fn a_change_of_its_times_or_a_suspension_starts_nothing() -> Result<()> {
     };
     let year = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).year() + 1;
     next_is(json!(format!("{year}-01-01T00:00:00Z"))).await?;
-    served(&scene, "yearly", Timestamp::now() - SignedDuration::from_hours(24)).await?;
+    set_last_time(&scene, "yearly", Timestamp::now() - SignedDuration::from_hours(24)).await?;
     create(&scene, "yearly", json!({"schedules": ["* * * * *"]})).await?;
     next_is(json!(minutes_ago(-1).to_string())).await?;
     create(&scene, "yearly", json!({"schedules": ["* * * * *"], "suspend": true})).await?;
@@ -183,37 +185,37 @@ async fn a_change_of_its_times_or_a_suspension_starts_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_due_is_started_at_its_time() -> Result<()> {
+async fn due_run_starts_at_its_time_and_a_manual_job_enters_the_history() -> Result<()> {
     let scene = Scene::new("sched-due").await?;
     create(&scene, "minutely", json!({})).await?;
     let due = minutes_ago(-1);
-    until("its status", || async {
+    until("the next time in the status", || async {
         Ok(if status(&scene, "minutely").await?["nextScheduleTime"].is_null() { Err(String::new()) } else { Ok(()) })
     })
     .await?;
     let left = due.duration_since(Timestamp::now()).as_secs().max(0);
     tokio::time::sleep(Duration::from_secs(left.unsigned_abs())).await;
     let job = jobs_are(&scene, 1).await?.remove(0);
-    let created = job.creation_timestamp().context("a time")?.0;
+    let created = job.creation_timestamp().context("missing time")?.0;
     assert!(created >= due && created.duration_since(due) < SignedDuration::from_secs(20), "{created} for {due}");
-    // Somebody starts another by hand: it is told of as the others are.
+    // A user creates another Job by hand. The history records it like the others.
     let mut manual = serde_json::to_value(&job)?;
     manual["metadata"] = json!({"name": "by-hand", "ownerReferences": job.owner_references()});
     for generated in ["selector", "template/metadata/labels"] {
         let (parent, key) = generated.rsplit_once('/').map_or(("", generated), |(parent, key)| (parent, key));
         let pointer = if parent.is_empty() { "/spec".to_owned() } else { format!("/spec/{parent}") };
-        manual.pointer_mut(&pointer).and_then(Value::as_object_mut).context("an object")?.remove(key);
+        manual.pointer_mut(&pointer).and_then(Value::as_object_mut).context("missing object")?.remove(key);
     }
     manual["status"] = Value::Null;
     scene.jobs.create(&PostParams::default(), &serde_json::from_value(manual)?).await?;
     let pod = scene.active("by-hand", 1).await?.remove(0);
-    until("it to be active", || async {
+    until("the manual Job to be active", || async {
         let count = status(&scene, "minutely").await?["activeCount"].clone();
         Ok(if count == 2 { Ok(()) } else { Err(count.to_string()) })
     })
     .await?;
     scene.kubelet.succeed(&pod).await?;
-    until("it to be told of", || async {
+    until("the manual Job in the history", || async {
         let status = status(&scene, "minutely").await?;
         Ok(if status["history"][0]["job"] == "by-hand" { Ok(()) } else { Err(format!("{status:#}")) })
     })
@@ -221,30 +223,30 @@ async fn what_is_due_is_started_at_its_time() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
+async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation() -> Result<()> {
     let scene = Scene::without_controller("sched-wrong", &[]).await?;
     let cases = [
         (json!({"schedules": []}), "spec.schedules"),
         (json!({"schedules": ["* * * *"]}), "five fields (minute hour day-of-month month day-of-week)"),
-        (json!({"schedules": ["TZ=UTC * * * * *"]}), "write it in spec.timeZone"),
-        (json!({"timeZone": "Local"}), "spec.timeZone is an IANA name"),
+        (json!({"schedules": ["TZ=UTC * * * * *"]}), "set spec.timeZone instead"),
+        (json!({"timeZone": "Local"}), "spec.timeZone must be an IANA name"),
         (json!({"jitter": "soon"}), "spec.jitter"),
         (json!({"jitter": "48h"}), "of at most 24h"),
         (
             json!({"notBefore": "2027-01-01T00:00:00Z", "notAfter": "2026-01-01T00:00:00Z"}),
             "spec.notAfter must not be before spec.notBefore",
         ),
-        (json!({"maxCatchUp": 5}), "spec.maxCatchUp is for spec.catchUp: All"),
+        (json!({"maxCatchUp": 5}), "spec.maxCatchUp requires spec.catchUp: All"),
         (
             json!({"maxActive": 5, "concurrencyPolicy": "Forbid"}),
-            "spec.maxActive is for spec.concurrencyPolicy: Allow or Queue",
+            "spec.maxActive requires spec.concurrencyPolicy: Allow or Queue",
         ),
         (json!({"concurrencyPolicy": "Sometimes"}), "supported values: \"Allow\", \"Forbid\", \"Replace\", \"Queue\""),
         (json!({"dst": "Never"}), "spec.dst"),
         (json!({"exclude": [{"date": "Christmas"}]}), "spec.exclude[0].date"),
         (
             json!({"exclude": [{"date": "12-25", "from": "2026-12-24T00:00"}]}),
-            "an exclusion is either a date, or from and to",
+            "each entry of spec.exclude must have either date, or from and to",
         ),
         (json!({"historyLimit": 1000}), "spec.historyLimit"),
         (
@@ -267,7 +269,7 @@ async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
     assert!(long.contains("metadata.name must have at most 52 characters"), "{long}");
     create(
         &scene,
-        "right",
+        "valid",
         json!({"schedules": ["H H(1-5) * * MON", "@daily"], "jitter": "1m30s", "exclude": [{"date": "12-25"}]}),
     )
     .await?;
@@ -275,27 +277,27 @@ async fn what_is_wrong_is_refused_by_the_api_server_in_words() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_only_we_can_tell_to_be_wrong_is_told_by_an_event() -> Result<()> {
+async fn invalid_job_schedule_that_the_api_server_accepts_is_reported_by_an_event() -> Result<()> {
     let scene = Scene::new("sched-event").await?;
     create(&scene, "zone", json!({"timeZone": "Mars/Olympus"})).await?;
     create(&scene, "minute", json!({"schedules": ["61 * * * *"]})).await?;
-    scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is no IANA zone").await?;
+    scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is not an IANA time zone").await?;
     scene.event("minute", "InvalidSchedule", "spec.schedules[0]: minute: \"61\" is not within 0 to 59").await?;
     create(&scene, "ahead", json!({})).await?;
-    served(&scene, "ahead", minutes_ago(-100_000)).await?;
+    set_last_time(&scene, "ahead", minutes_ago(-100_000)).await?;
     scene.event("ahead", "ScheduleTimeInFuture", "later than the clock of this controller").await?;
     until("the time after it to be the next", || async {
         let next = status(&scene, "ahead").await?["nextScheduleTime"].clone();
         Ok(if next == minutes_ago(-100_001).to_string() { Ok(()) } else { Err(next.to_string()) })
     })
     .await?;
-    // The Jobs of one whose template is no Job's are refused, and it is said why.
+    // The API server rejects the Jobs of an invalid template. An event gives the reason.
     create(&scene, "template", json!({"jobTemplate": {"spec": {"completionMode": "Sorted"}}})).await?;
-    served(&scene, "template", minutes_ago(2)).await?;
+    set_last_time(&scene, "template", minutes_ago(2)).await?;
     scene.event("template", "FailedCreate", "completionMode").await
 }
 
-/// A Job of this name, which this JobSchedule owns or nobody.
+/// Creates a suspended Job of this name, owned by this JobSchedule if one is given.
 async fn create_job(scene: &Scene, name: &str, owner: Option<&JobSchedule>) -> Result<()> {
     let mut job = job(name, json!({"suspend": true}))?;
     if let Some(owner) = owner {
@@ -309,7 +311,7 @@ async fn create_job(scene: &Scene, name: &str, owner: Option<&JobSchedule>) -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_job_of_the_name_stops_nothing_and_a_job_with_an_earlier_name_is_not_run_again() -> Result<()> {
+async fn foreign_job_of_the_name_blocks_no_run_and_a_run_under_an_earlier_name_is_not_repeated() -> Result<()> {
     early_in_the_minute().await;
     let scene = Scene::new("sched-taken").await?;
     let spec = json!({"catchUp": "All", "maxCatchUp": 3, "suspend": true});
@@ -318,7 +320,7 @@ async fn a_foreign_job_of_the_name_stops_nothing_and_a_job_with_an_earlier_name_
     // Version 0.1.0 had created the Job of the first time and not stored it in the status.
     create_job(&scene, &format!("all-{first}"), Some(&owner)).await?;
     create_job(&scene, &format!("all-s{second}"), None).await?;
-    served(&scene, "all", minutes_ago(600)).await?;
+    set_last_time(&scene, "all", minutes_ago(600)).await?;
     create(&scene, "all", json!({"catchUp": "All", "maxCatchUp": 3})).await?;
     until("the Jobs of all three times", || async {
         let mut names: Vec<String> = jobs(&scene).await?.iter().map(ResourceExt::name_any).collect();
@@ -336,16 +338,16 @@ async fn a_foreign_job_of_the_name_stops_nothing_and_a_job_with_an_earlier_name_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cron_job_and_a_job_schedule_of_one_name_both_start_their_jobs() -> Result<()> {
+async fn cron_job_and_job_schedule_of_one_name_both_start_their_jobs() -> Result<()> {
     early_in_the_minute().await;
     let mut scene = Scene::without_controller("sched-twin", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;
     create(&scene, "twin", json!({"notAfter": minutes_ago(0).to_string()})).await?;
-    served(&scene, "twin", minutes_ago(5)).await?;
+    set_last_time(&scene, "twin", minutes_ago(5)).await?;
     let cron_jobs: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let template = schedule("twin", &json!({}))["spec"]["jobTemplate"].clone();
     let cron_job = json!({
@@ -370,8 +372,8 @@ async fn a_cron_job_and_a_job_schedule_of_one_name_both_start_their_jobs() -> Re
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_in_the_version_before_goes_on() -> Result<()> {
-    // A cluster of its own, in which the resource comes in its older version first.
+async fn job_schedule_stored_as_v1alpha1_continues_after_the_upgrade() -> Result<()> {
+    // A cluster of its own, in which the older version of the resource is installed first.
     let cluster: &'static testbed::Cluster =
         Box::leak(Box::new(testbed::Cluster::start(&testbed::Options::default()).await?));
     let mut scene = Scene::on(cluster, "sched-upgrade", &[]).await?;
@@ -380,7 +382,7 @@ async fn what_was_stored_in_the_version_before_goes_on() -> Result<()> {
     crds.delete("jobschedules.jobwright.dev", &Default::default()).await?;
     until("the resource to be gone", || async {
         let there = crds.get_opt("jobschedules.jobwright.dev").await?.is_some();
-        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+        Ok(if there { Err("the resource still exists".to_owned()) } else { Ok(()) })
     })
     .await?;
     testbed::crds::apply(&scene.client, include_str!("job_schedules_v1alpha1.yaml")).await?;
@@ -393,7 +395,7 @@ async fn what_was_stored_in_the_version_before_goes_on() -> Result<()> {
     ));
     let before: Api<kube::core::DynamicObject> =
         Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource);
-    until("it to be served", || async {
+    until("the older version to be served", || async {
         Ok(before
             .create(&PostParams::default(), &serde_json::from_value(old.clone())?)
             .await
@@ -402,12 +404,12 @@ async fn what_was_stored_in_the_version_before_goes_on() -> Result<()> {
     })
     .await?;
     testbed::crds::install(&scene.client).await?;
-    let stored = crds.get("jobschedules.jobwright.dev").await?.status.context("a status")?.stored_versions;
+    let stored = crds.get("jobschedules.jobwright.dev").await?.status.context("missing status")?.stored_versions;
     assert_eq!(stored, Some(vec!["v1alpha1".to_owned(), "v1beta1".to_owned()]));
     scene.start_controller().await?;
     let resumed = json!({"spec": {"suspend": false}});
     api(&scene).patch("old", &PatchParams::default(), &Patch::Merge(resumed)).await?;
-    until("it to go on", || async {
+    until("the JobSchedule to continue", || async {
         let status = status(&scene, "old").await?;
         Ok(if status["nextScheduleTime"].is_string() { Ok(()) } else { Err(format!("{status:#}")) })
     })

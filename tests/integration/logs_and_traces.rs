@@ -1,4 +1,4 @@
-//! What the process tells of itself: log lines for programs, and traces to a collector.
+//! Log lines in JSON, and the export of traces to a collector.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::*;
 
-/// Reads one HTTP request, head and body, and answers that all is well.
+/// Reads one HTTP request, head and body, and responds with 200.
 async fn receive(mut stream: TcpStream) -> Result<Vec<u8>> {
     let mut request = Vec::new();
     loop {
@@ -31,7 +31,7 @@ async fn receive(mut stream: TcpStream) -> Result<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_sync_is_a_span_that_a_collector_gets() -> Result<()> {
+async fn each_sync_is_exported_as_a_span() -> Result<()> {
     let collector = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("--otlp-endpoint=http://{}", collector.local_addr()?);
     let received: Arc<Mutex<Vec<u8>>> = Arc::default();
@@ -47,8 +47,8 @@ async fn each_sync_is_a_span_that_a_collector_gets() -> Result<()> {
     let pod = scene.active("traced-job", 1).await?.remove(0);
     scene.kubelet.succeed(&pod).await?;
     scene.condition("traced-job", "Complete").await?;
-    // What is not sent yet is sent at the end.
-    scene.controller.as_mut().context("it runs")?.process.stop(Duration::from_secs(10))?;
+    // The process exports the remaining spans when it stops.
+    scene.controller.as_mut().context("the controller is not running")?.process.stop(Duration::from_secs(10))?;
     let received = received.lock().expect("no test panics here").clone();
     let text = String::from_utf8_lossy(&received);
     for part in ["POST /v1/traces", "jobwright", "sync", "traced-job", &scene.namespace] {
@@ -58,27 +58,28 @@ async fn each_sync_is_a_span_that_a_collector_gets() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_not_there_holds_nothing_up() -> Result<()> {
+async fn missing_trace_collector_blocks_no_job() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let mut scene = Scene::with_flags("untraced", &[&format!("--otlp-endpoint=http://127.0.0.1:{port}")]).await?;
     scene.create("job", json!({})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
     scene.kubelet.succeed(&pod).await?;
     scene.condition("job", "Complete").await?;
-    let status = scene.controller.as_mut().context("it runs")?.process.stop(Duration::from_secs(10))?;
+    let status =
+        scene.controller.as_mut().context("the controller is not running")?.process.stop(Duration::from_secs(10))?;
     assert!(status.success(), "{status}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_for_programs_are_one_object_each() -> Result<()> {
+async fn json_log_lines_are_one_object_each() -> Result<()> {
     let scene = Scene::with_flags("json", &["--log-format=json"]).await?;
     scene.create("job", json!({})).await?;
     scene.active("job", 1).await?;
-    let controller = scene.controller.as_ref().context("it runs")?;
+    let controller = scene.controller.as_ref().context("the controller is not running")?;
     let log = controller.process.log_tail(1000);
     let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-    let step = lines.iter().find(|line| line["message"] == "next step").context("a step is told of")?;
+    let step = lines.iter().find(|line| line["message"] == "next step").context("no log line of a step")?;
     let facts = ["/level", "/step", "/span/job", "/span/namespace"].map(|path| step.pointer(path).cloned());
     let expected = ["DEBUG", "create 1 pods", "job", &scene.namespace].map(|text| Some(json!(text)));
     assert_eq!(facts, expected);

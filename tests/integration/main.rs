@@ -1,4 +1,5 @@
-//! The controller against a real API server, one file a theme. There are no nodes: tests play the kubelet.
+//! Tests of the controller against a real API server, one file per subject. The cluster has no nodes: the tests set
+//! the status of pods in place of a kubelet.
 
 mod adoption;
 mod bad_input;

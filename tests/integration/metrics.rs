@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`.
+//! The endpoints `/metrics`, `/livez` and `/readyz`, and the metrics that dashboard and alerts use.
 
 use std::collections::BTreeSet;
 
@@ -13,18 +13,18 @@ use tokio::net::TcpStream;
 
 use crate::harness::*;
 
-/// The answer to a GET: code and body.
+/// Sends a GET request, and returns status code and body of the response.
 pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: here\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("a head and a body")?;
-    let code = head.split(' ').nth(1).context("a code")?.parse()?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the response has no head and body")?;
+    let code = head.split(' ').nth(1).context("the response has no status code")?.parse()?;
     Ok((code, body.to_owned()))
 }
 
-/// Waits until a sample of the metrics has this value.
+/// Waits until this series of the metrics has this value.
 async fn sample(port: u16, series: &str, value: u32) -> Result<()> {
     let line = format!("{series} {value}");
     until(&line, || async {
@@ -37,7 +37,7 @@ async fn sample(port: u16, series: &str, value: u32) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_built_in_controller_counts_is_counted_under_its_names() -> Result<()> {
+async fn metrics_of_the_built_in_controller_are_served_under_the_same_names() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let listen = format!("--listen=127.0.0.1:{port}");
     let scene = Scene::with_flags("metrics", &["--pod-failure-backoff=50ms", &listen]).await?;
@@ -96,7 +96,7 @@ async fn what_the_built_in_controller_counts_is_counted_under_its_names() -> Res
     {
         assert!(text.contains(&format!("# TYPE {j}{name} {kind}")), "{name}: {text}");
     }
-    // The buckets: 4 ms, doubled 14 times.
+    // The bounds of the buckets are 4 ms, doubled 14 times.
     let labels = r#"completion_mode="NonIndexed",result="success",action="pods_created""#;
     for bound in ["0.004", "0.008", "65.536"] {
         let bucket = format!(r#"{j}job_sync_duration_seconds_bucket{{le="{bound}",{labels}}}"#);
@@ -107,16 +107,17 @@ async fn what_the_built_in_controller_counts_is_counted_under_its_names() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_in_use_is_named() -> Result<()> {
+async fn listen_address_in_use_is_named() -> Result<()> {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0))?;
     let address = taken.local_addr()?.to_string();
-    let error = Scene::with_flags("taken", &[&format!("--listen={address}")]).await.err().context("it cannot start")?;
+    let error =
+        Scene::with_flags("taken", &[&format!("--listen={address}")]).await.err().context("the controller started")?;
     let text = format!("{error:#}");
     assert!(text.contains(&format!("cannot listen on {address}")) && text.contains("--listen"), "{text}");
     Ok(())
 }
 
-/// The names in a PromQL expression that are metrics of ours.
+/// Returns the metrics of Jobwright in a PromQL expression.
 fn metric_names(expression: &str) -> Vec<&str> {
     const OURS: [&str; 6] =
         ["jobwright_", "job_controller_", "cronjob_controller_", "ttl_after_finished_", "process_", "leader_election_"];
@@ -125,17 +126,17 @@ fn metric_names(expression: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_dashboard_and_the_alerts_name_metrics_that_exist() -> Result<()> {
+async fn dashboard_and_alerts_name_existing_metrics() -> Result<()> {
     let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     let read = |name: &str| std::fs::read_to_string(deploy.join(name)).with_context(|| name.to_owned());
     let dashboard: Value = serde_json::from_str(&read("grafana/jobwright.json")?)?;
-    let panels = dashboard["panels"].as_array().context("panels")?.iter();
+    let panels = dashboard["panels"].as_array().context("missing panels")?.iter();
     let mut expressions: Vec<String> = panels
         .flat_map(|panel| panel["targets"].as_array().into_iter().flatten())
         .filter_map(|target| Some(target["expr"].as_str()?.to_owned()))
         .collect();
     let alerts: Value = serde_saphyr::from_str(&read("prometheus/alerts.yaml")?)?;
-    let rules = alerts["groups"][0]["rules"].as_array().context("rules")?;
+    let rules = alerts["groups"][0]["rules"].as_array().context("missing rules")?;
     expressions.extend(rules.iter().filter_map(|rule| Some(rule["expr"].as_str()?.to_owned())));
     assert!(expressions.len() > 25, "{expressions:?}");
 
@@ -143,12 +144,12 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_exist() -> Result<()> {
     let listen = format!("--listen=127.0.0.1:{port}");
     let scene = Scene::with_flags("dashboard", &["--claim=all", "--leader-elect=true", &listen]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     let _playing = scene.succeed_all();
     scene.create("job", json!({"managedBy": null})).await?;
-    // A quota that refuses pods makes a sync fail.
+    // A quota that refuses pods causes a failed sync.
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/configmaps": "0", "pods": "1"}}});
     scene.condition("job", "Complete").await?;

@@ -1,4 +1,4 @@
-//! The API server goes away, comes back, and has forgotten what a watch could resume from.
+//! Outages of the API server, and a restart after which no watch can resume.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use testbed::{Cluster, Options};
 
 use crate::harness::*;
 
-/// A scene on a cluster of the test's own, which it may harm.
+/// Creates a scene on a cluster of its own, whose control plane the test can stop.
 async fn own_scene(prefix: &str) -> Result<(Scene, &'static ControlPlane)> {
-    // Leaked: a scene holds its cluster for good, and its processes end with this one.
+    // Leaked because a scene borrows its cluster for 'static. The cluster's processes end with this process.
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
     let scene = Scene::on(cluster, prefix, &["--pod-failure-backoff=50ms"]).await?;
-    Ok((scene, cluster.control.as_ref().context("a cluster of our own has a control plane")?))
+    Ok((scene, cluster.control.as_ref().context("the cluster has no control plane of its own")?))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_minute_without_an_api_server_loses_nothing() -> Result<()> {
+async fn api_server_outage_of_30_seconds_loses_no_completion() -> Result<()> {
     let (mut scene, control) = own_scene("outage").await?;
     scene.start_controller().await?;
     let playing = scene.succeed_all();
@@ -34,21 +34,22 @@ async fn half_a_minute_without_an_api_server_loses_nothing() -> Result<()> {
     assert_eq!((status.succeeded, status.failed), (Some(120), None));
     drop(playing);
     scene.nothing_tracked().await?;
-    let controller = scene.controller.as_mut().context("it runs")?;
+    let controller = scene.controller.as_mut().context("the controller is not running")?;
     controller.process.check()?;
-    assert_eq!(scene.pods_of("job").await?.len(), 120, "no pod was made in vain");
+    assert_eq!(scene.pods_of("job").await?.len(), 120, "no pod was created in excess");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_while_the_watch_was_expired_is_found_by_the_next_list() -> Result<()> {
+async fn changes_during_an_expired_watch_are_found_by_the_next_list() -> Result<()> {
     let (mut scene, control) = own_scene("expired").await?;
     scene.start_controller().await?;
     scene.create("job", json!({"completions": 5, "parallelism": 3})).await?;
     let pods = scene.active("job", 3).await?;
-    let paused = scene.controller.as_ref().context("it runs")?;
+    let paused = scene.controller.as_ref().context("the controller is not running")?;
     paused.process.signal(Signal::STOP);
-    // One pod vanishes for good, one succeeds; then the API server forgets the versions before now.
+    // One pod is removed without its finalizer, one succeeds. Then the API server restarts and has lost the earlier
+    // versions.
     scene.pods.patch(&pods[0], &Default::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
     scene.pods.delete(&pods[0], &DeleteParams::default().grace_period(0)).await?;
     scene.kubelet.succeed(&pods[1]).await?;
@@ -57,7 +58,7 @@ async fn what_happened_while_the_watch_was_expired_is_found_by_the_next_list() -
     paused.process.signal(Signal::CONT);
     let now = scene.active("job", 3).await?;
     assert!(now.contains(&pods[2]) && !now.contains(&pods[0]) && !now.contains(&pods[1]), "{now:?}");
-    // The success is counted at once, the vanished pod replaced after its pause.
+    // The success is counted immediately. The pod that disappeared uncounted is replaced after a delay.
     let settled = |status: &JobStatus| status.succeeded == Some(1) && status.active == Some(3);
     let status = scene.job_until("job", "1 succeeded, 3 active", settled).await?;
     assert_eq!(status.failed, None);

@@ -1,4 +1,4 @@
-//! Admission policies on the test's API server, for as long as they are kept.
+//! Admission policies on the test's API server that refuse or change requests of a scene's controller.
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -10,18 +10,18 @@ use crate::harness::*;
 
 const GROUP_VERSION: &str = "admissionregistration.k8s.io/v1";
 
-/// A policy for the requests of a scene's controller.
+/// An admission policy for the requests of a scene's controller. [`Policy::lift`] deletes the policy.
 pub struct Policy {
     name: String,
     kind: &'static str,
     client: Client,
 }
 
-/// What requests a policy is for: API group, resource with its subresource, operation.
+/// Requests that a policy covers: API group, resource with its subresource, operation.
 pub type Rule = (&'static str, &'static str, &'static str);
 
 fn rules(rules: &[Rule]) -> Value {
-    // The policy is known to be active once it refuses a ConfigMap.
+    // The rules include ConfigMaps, because a refused or changed ConfigMap shows that the policy is active.
     let all = rules.iter().chain(&[("", "configmaps", "CREATE")]);
     let rules = all.map(|(group, resource, operation)| {
         json!({"apiGroups": [group], "apiVersions": ["*"], "resources": [resource], "operations": [operation]})
@@ -30,8 +30,8 @@ fn rules(rules: &[Rule]) -> Value {
 }
 
 impl Policy {
-    /// Refuses the controller's requests of these rules to objects whose names start with `subject`, for a reason such as
-    /// `Forbidden`.
+    /// Creates a policy that refuses the controller's requests of these rules for objects whose names start with
+    /// `subject`. `reason` is a status reason such as `Forbidden`.
     pub async fn refuse(scene: &Scene, subject: &str, resources: &[Rule], reason: &str) -> Result<Self> {
         let validation = json!({
             "expression": "false", "reason": reason, "messageExpression": format!("'{subject} must not\\t do that'"),
@@ -43,7 +43,7 @@ impl Policy {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         until("the policy to be active", || async {
             Ok(match probes.create(&dry, &probe).await {
-                Ok(_) => Err("the probe was let in".to_owned()),
+                Ok(_) => Err("the policy admitted the probe".to_owned()),
                 Err(_) => Ok(()),
             })
         })
@@ -51,7 +51,8 @@ impl Policy {
         Ok(policy)
     }
 
-    /// Removes all finalizers from the pods of the controller's requests whose names start with `subject`.
+    /// Creates a policy that removes all finalizers from pods in the controller's requests of these rules, where the
+    /// names start with `subject`.
     pub async fn strip_finalizers(scene: &Scene, subject: &str, resources: &[Rule]) -> Result<Self> {
         let remove = "has(object.metadata.finalizers) ? [JSONPatch{op: 'remove', path: '/metadata/finalizers'}] : []";
         let marked = "[JSONPatch{op: 'add', path: '/data', value: {'stripped': 'yes'}}]";
@@ -66,7 +67,7 @@ impl Policy {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         until("the policy to be active", || async {
             let made = probes.create(&dry, &probe).await?;
-            Ok(if made.data.is_some() { Ok(()) } else { Err("the probe came back unchanged".to_owned()) })
+            Ok(if made.data.is_some() { Ok(()) } else { Err("the policy did not change the probe".to_owned()) })
         })
         .await?;
         Ok(policy)
@@ -125,8 +126,8 @@ impl Policy {
     /// Deletes the policy.
     pub async fn lift(self) -> Result<()> {
         let binding = format!("{}Binding", self.kind);
-        self.api(&binding).delete(&self.name, &DeleteParams::default()).await.context("the binding")?;
-        self.api(self.kind).delete(&self.name, &DeleteParams::default()).await.context("the policy")?;
+        self.api(&binding).delete(&self.name, &DeleteParams::default()).await.context("deleting the binding")?;
+        self.api(self.kind).delete(&self.name, &DeleteParams::default()).await.context("deleting the policy")?;
         Ok(())
     }
 }

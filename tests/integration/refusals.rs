@@ -1,5 +1,5 @@
-//! Writes that admission policies refuse, or change on their way: one event says so, retries back off, all else goes on,
-//! and once the policy is gone everything completes with exact counts.
+//! Writes that admission policies refuse or change. One event reports the refusal, retries back off, and other work
+//! continues. After the removal of the policy, everything completes with exact counts.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use crate::harness::*;
 use crate::metrics::get;
 use crate::policies::{Policy, Rule};
 
-/// How many refusals are waited for: the third comes after 1 s and 2 s.
+/// Number of refusals that the tests wait for. With waits of 1 s and 2 s, the third comes after 3 s.
 const REFUSALS: i32 = 3;
 
-/// The events of this reason about an object.
+/// Returns the events about an object that have this reason.
 async fn events(scene: &Scene, name: &str, reason: &str) -> Result<Vec<Event>> {
     let events: Api<Event> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let about = ListParams::default().fields(&format!("involvedObject.name={name},reason={reason}"));
     Ok(events.list(&about).await?.items)
 }
 
-/// Waits until refusals are recorded, in one event that names the subject and the policy, and are as far apart as they are
-/// to be.
+/// Waits until one event has counted the refusals. Checks that the event names the subject and the policy, and that the
+/// refusals since `since` are at least 1 s, 2 s, 4 s, … apart.
 async fn refused(scene: &Scene, name: &str, reason: &str, since: Instant) -> Result<Event> {
     let what = format!("{REFUSALS} refusals of {name} in one event {reason}");
     let event = until(&what, || async {
@@ -49,14 +49,13 @@ async fn refused(scene: &Scene, name: &str, reason: &str, since: Instant) -> Res
     let text = event.message.clone().unwrap_or_default();
     assert!(text.contains("AdmissionPolicy '") && text.contains(r"must not\t do that"), "{text}");
     assert_eq!(event.type_.as_deref(), Some("Warning"));
-    // 1 s, 2 s, 4 s, … apart.
     let elapsed = since.elapsed().as_secs_f64();
     let most = 1 + (elapsed + 1.0).log2().floor() as i32;
     assert!(event.count <= Some(most), "{:?} refusals of {name} in {elapsed} s", event.count);
     Ok(event)
 }
 
-/// Waits until `jobwright explain` says this of an object.
+/// Waits until the output of `jobwright explain` for an object contains these texts.
 async fn explained(scene: &Scene, subject: &str, texts: &[&str]) -> Result<()> {
     until(&format!("{texts:?} of {subject}"), || async {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
@@ -73,7 +72,7 @@ async fn explained(scene: &Scene, subject: &str, texts: &[&str]) -> Result<()> {
 struct Row {
     job: &'static str,
     rule: Rule,
-    /// Reason of the refusal, which decides on its code.
+    /// Status reason of the refusal, which determines the status code.
     code: &'static str,
     event: &'static str,
     explained: &'static [&'static str],
@@ -142,7 +141,7 @@ const ROWS: &[Row] = &[
     },
 ];
 
-/// Changes a pod again and again, so that its Job is synced, until dropped.
+/// Changes a label of a pod every 150 ms, so that its Job is synced, until the task is aborted.
 fn disturb(scene: &Scene, pod: String) -> tokio::task::JoinHandle<()> {
     let pods = scene.pods.clone();
     tokio::spawn(async move {
@@ -187,7 +186,7 @@ impl Row {
             "untracking" => {
                 let pod = scene.active(job, 1).await?.remove(0);
                 scene.kubelet.succeed(&pod).await?;
-                // Only one of two pods is kept from being counted; the other is made.
+                // Only one pod cannot be counted. The controller still creates the other one.
                 scene.active(job, 1).await?;
                 let next = scene.active(job, 1).await?.remove(0);
                 scene.kubelet.succeed(&next).await?;
@@ -214,7 +213,7 @@ impl Row {
             }
         }
         if matches!(job, "untracking" | "deletion") {
-            // Several pods, each with an event of its own, which is refused for itself.
+            // Each of several pods has an event and a back-off of its own.
             until("refusals", || async {
                 let events = events(scene, job, event).await?;
                 let count: Option<i32> = events.iter().map(|event| event.count).max().flatten();
@@ -235,7 +234,7 @@ impl Row {
 }
 
 impl Scene {
-    /// Lets the pods of one Job succeed as soon as they are there, until dropped.
+    /// Sets the pods of one Job to Succeeded as soon as they exist, until the returned value is dropped.
     fn succeed_of(&self, job: &str) -> Playing {
         let (pods, kubelet) = (self.pods.clone(), self.kubelet.clone());
         let list = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
@@ -299,7 +298,11 @@ async fn pods_that_cannot_be_tracked_are_deleted_and_creation_backs_off() -> Res
     assert!(created <= most, "{created} pods in {:?}", since.elapsed());
     scene.active("job", 0).await?;
     let status = scene.jobs.get("job").await?.status.unwrap_or_default();
-    assert_eq!((status.failed, status.succeeded), (None, None), "none of them has run");
+    assert_eq!(
+        (status.failed, status.succeeded),
+        (None, None),
+        "a pod without a finalizer counts neither as failed nor as succeeded"
+    );
     policy.lift().await?;
     let _playing = scene.succeed_of("job");
     let status = scene.condition("job", "Complete").await?;
@@ -311,7 +314,7 @@ async fn pods_that_cannot_be_tracked_are_deleted_and_creation_backs_off() -> Res
 async fn refused_writes_of_schedules_and_of_the_ttl_are_reported_and_back_off() -> Result<()> {
     let mut scene = Scene::without_controller("refused-runs", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;
@@ -327,7 +330,7 @@ async fn refused_writes_of_schedules_and_of_the_ttl_are_reported_and_back_off() 
     Ok(())
 }
 
-/// A CronJob that was due long ago and is due no more for long.
+/// Creates a suspended CronJob that missed its time long ago and whose next time is far away.
 async fn cron_job(scene: &Scene, name: &str, more: Value) -> Result<Api<CronJob>> {
     let api: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let template = serde_json::to_value(job("x", json!({"managedBy": null}))?)?;
@@ -374,7 +377,7 @@ async fn status_is_refused(scene: &Scene) -> Result<()> {
     let since = resume(&api, "storing").await?;
     refused(scene, "storing", "FailedStatusUpdate", since).await?;
     explained(scene, "cronjob/storing", &["Error updating status", "storing must not"]).await?;
-    assert_eq!(jobs_of(scene, "storing").await?.len(), 1, "its Job is started, once");
+    assert_eq!(jobs_of(scene, "storing").await?.len(), 1, "its Job is started exactly once");
     policy.lift().await?;
     until("the status", || async {
         let status = api.get("storing").await?.status.unwrap_or_default();
@@ -431,22 +434,22 @@ async fn expiry_is_refused(scene: &Scene) -> Result<()> {
     policy.lift().await?;
     until("the Job to be gone", || async {
         let found = scene.jobs.get_opt("expiring").await?;
-        Ok(if found.is_none() { Ok(()) } else { Err("it is there".to_owned()) })
+        Ok(if found.is_none() { Ok(()) } else { Err("the Job still exists".to_owned()) })
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_events_cost_nothing_but_a_log_line_each() -> Result<()> {
+async fn each_refused_event_only_adds_a_log_line() -> Result<()> {
     let scene = Scene::new("no-events").await?;
     let policy = Policy::refuse(&scene, "job", &[("", "events", "CREATE")], "Forbidden").await?;
     let _playing = scene.succeed_of("job");
     scene.create("job", json!({"completions": 3, "parallelism": 1})).await?;
     assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(3));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let log = scene.controller.as_ref().context("it runs")?.process.log_tail(100_000);
-    let lines = log.lines().filter(|line| line.contains("an event was not written")).count();
-    assert!((4..=8).contains(&lines), "three creations and the end: {lines} lines");
+    let log = scene.controller.as_ref().context("the controller is not running")?.process.log_tail(100_000);
+    let lines = log.lines().filter(|line| line.contains("cannot write an event")).count();
+    assert!((4..=8).contains(&lines), "expected lines for three creations and the completion, got {lines}");
     policy.lift().await
 }
 
@@ -466,8 +469,11 @@ async fn a_lease_that_cannot_be_renewed_is_logged_and_the_replica_is_not_ready()
     let policy =
         Policy::refuse(&scene, "jobwright", &[("coordination.k8s.io", "leases", "UPDATE")], "Forbidden").await?;
     until("the replica not to be ready", || ready(false)).await?;
-    let log = scene.controller.as_ref().context("it runs")?.process.log_tail(100_000);
-    assert!(log.contains("ValidatingAdmissionPolicy") && log.contains("jobwright must not"), "the policy is named");
+    let log = scene.controller.as_ref().context("the controller is not running")?.process.log_tail(100_000);
+    assert!(
+        log.contains("ValidatingAdmissionPolicy") && log.contains("jobwright must not"),
+        "the log does not name the policy"
+    );
     policy.lift().await?;
     until("the replica to lead again", || ready(true)).await?;
     let _playing = scene.succeed_of("job");
@@ -476,7 +482,8 @@ async fn a_lease_that_cannot_be_renewed_is_logged_and_the_replica_is_not_ready()
     Ok(())
 }
 
-/// A client whose status writes to Jobs are answered with this code, as a webhook might, and how many there were.
+/// Returns a client whose status writes of Jobs are refused with this code, as by a webhook, the number of these
+/// writes, and a switch for the refusals.
 fn refusing(inner: Client, code: u16) -> (Client, Arc<AtomicUsize>, Arc<std::sync::atomic::AtomicBool>) {
     let (count, on) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::atomic::AtomicBool::new(true)));
     let (counted, is_on) = (count.clone(), on.clone());
@@ -504,7 +511,7 @@ fn refusing(inner: Client, code: u16) -> (Client, Arc<AtomicUsize>, Arc<std::syn
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_that_is_none_backs_off() -> Result<()> {
+async fn webhook_refusal_with_code_409_or_404_backs_off() -> Result<()> {
     for code in [409, 404] {
         let scene = Scene::without_controller("no-conflict", &[]).await?;
         let (client, count, on) = refusing(scene.cluster.client().await?, code);

@@ -1,4 +1,4 @@
-//! What is kept of a Job's failure: on the Job, when its pods are gone.
+//! The failure report that stays in an annotation of a failed Job after its pods are deleted.
 
 use anyhow::Result;
 use kube::ResourceExt;
@@ -14,7 +14,7 @@ async fn report(scene: &Scene, name: &str) -> Result<Option<Value>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_fails_says_which_container_of_which_pod_and_how() -> Result<()> {
+async fn failed_job_reports_pod_container_and_exit_code() -> Result<()> {
     let scene = Scene::new("report").await?;
     scene.create("bad", json!({"backoffLimit": 1})).await?;
     let first = scene.active("bad", 1).await?.remove(0);
@@ -22,13 +22,13 @@ async fn a_job_that_fails_says_which_container_of_which_pod_and_how() -> Result<
     let second = scene.active("bad", 1).await?.remove(0);
     scene.kubelet.fail(&second, 42).await?;
     scene.condition("bad", "Failed").await?;
-    let kept = report(&scene, "bad").await?.expect("a report");
+    let kept = report(&scene, "bad").await?.expect("the Job has a failure report");
     assert_eq!((&kept["pod"], &kept["exitCode"]), (&json!(second), &json!(42)), "{kept}");
     scene.event("bad", "FailureCause", &format!("Pod {second}, container main: exit code 42")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_restarts_in_place_is_told_though_its_pod_goes_with_the_job() -> Result<()> {
+async fn restarting_container_is_reported_after_its_pod_is_deleted_with_the_job() -> Result<()> {
     let scene = Scene::new("report-restarts").await?;
     let template = json!({"spec": {"restartPolicy": "OnFailure"}});
     scene.create("loops", json!({"backoffLimit": 1, "template": template})).await?;
@@ -40,32 +40,32 @@ async fn what_restarts_in_place_is_told_though_its_pod_goes_with_the_job() -> Re
     });
     scene.kubelet.patch(&pod, json!({"phase": "Running", "containerStatuses": [container]})).await?;
     scene.condition("loops", "Failed").await?;
-    let kept = report(&scene, "loops").await?.expect("a report");
+    let kept = report(&scene, "loops").await?.expect("the Job has a failure report");
     let expected = json!({
         "pod": pod, "unfinished": true, "restarts": 2, "container": "main", "exitCode": 137, "signal": 9,
         "reason": "OOMKilled", "message": "too much of everything",
     });
     assert_eq!(kept, expected);
-    assert!(scene.pods_of("loops").await?.is_empty(), "the pod is gone");
+    assert!(scene.pods_of("loops").await?.is_empty(), "the pod is deleted");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cause_is_told_though_its_pod_was_counted_and_let_go_long_ago() -> Result<()> {
-    // Back-off is longer than the Job may take.
+async fn failure_is_reported_long_after_its_pod_was_counted() -> Result<()> {
+    // The back-off is longer than the Job's deadline, so no second pod is created.
     let scene = Scene::with_flags("report-late", &["--pod-failure-backoff=10m"]).await?;
     scene.create("late", json!({"activeDeadlineSeconds": 3})).await?;
     let pod = scene.active("late", 1).await?.remove(0);
     scene.kubelet.fail(&pod, 7).await?;
     let status = scene.condition("late", "Failed").await?;
     assert_eq!(condition(&status, "Failed").and_then(|failed| failed.reason.as_deref()), Some("DeadlineExceeded"));
-    let kept = report(&scene, "late").await?.expect("a report");
+    let kept = report(&scene, "late").await?.expect("the Job has a failure report");
     assert_eq!((&kept["pod"], &kept["exitCode"]), (&json!(pod), &json!(7)), "{kept}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_completes_has_nothing_to_tell() -> Result<()> {
+async fn completed_job_has_no_failure_report() -> Result<()> {
     let scene = Scene::new("report-none").await?;
     scene.create("good", json!({})).await?;
     let first = scene.active("good", 1).await?.remove(0);

@@ -1,4 +1,4 @@
-//! The controller is killed and started again.
+//! The controller process is killed, stopped or interrupted, and started again.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_moment_it_counts_two_hundred_completions_exactly() -> Result<()> {
+async fn controller_killed_at_any_moment_counts_two_hundred_completions_exactly() -> Result<()> {
     let mut scene = Scene::new("killed").await?;
     let playing = scene.succeed_all();
     scene.create("many", json!({"completions": 200, "parallelism": 20})).await?;
     let mut kills = 0;
     loop {
-        // Not a round number, so that it hits different moments of the work.
+        // The interval is no round number, so that the kills hit different moments of the work.
         tokio::time::sleep(Duration::from_millis(137 + 61 * (kills % 5))).await;
         let status = scene.jobs.get("many").await?.status.unwrap_or_default();
         if condition(&status, "Complete").is_some() {
@@ -26,28 +26,28 @@ async fn killed_at_any_moment_it_counts_two_hundred_completions_exactly() -> Res
             controller.process.kill();
             kills += 1;
         }
-        assert!(kills < 300, "it does not get anywhere: {status:?}");
+        assert!(kills < 300, "the Job makes no progress: {status:?}");
         scene.start_controller().await?;
     }
     drop(playing);
     println!("survived {kills} kills");
-    assert!(kills >= 3, "only {kills} kills");
+    assert!(kills >= 3, "expected at least 3 kills, got {kills}");
     let status = scene.jobs.get("many").await?.status.unwrap_or_default();
     assert_eq!((status.succeeded, status.failed, status.active), (Some(200), None, None));
     scene.nothing_tracked().await?;
     let pods = scene.pods.list(&ListParams::default()).await?.items;
     let succeeded = pods.iter().filter(|pod| phase(pod) == "Succeeded").count();
-    assert_eq!(succeeded, 200, "no pod was made in vain");
+    assert_eq!(succeeded, 200, "no pod was created in excess");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn told_to_stop_it_ends_well_and_the_next_one_goes_on() -> Result<()> {
+async fn controller_exits_cleanly_on_sigterm_and_its_successor_continues() -> Result<()> {
     let mut scene = Scene::new("stopped").await?;
     let playing = scene.succeed_all();
     scene.create("job", json!({"completions": 60, "parallelism": 10})).await?;
     scene.job_until("job", "some done", |status| status.succeeded.unwrap_or_default() > 5).await?;
-    let mut controller = scene.controller.take().expect("it runs");
+    let mut controller = scene.controller.take().expect("the controller runs");
     let status = controller.process.stop(Duration::from_secs(10))?;
     assert!(status.success(), "{status}: {}", controller.process.log_tail(20));
     let log = controller.process.log_tail(1000);
@@ -59,9 +59,9 @@ async fn told_to_stop_it_ends_well_and_the_next_one_goes_on() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn interrupted_by_the_keyboard_it_ends_well_too() -> Result<()> {
+async fn controller_exits_cleanly_on_sigint() -> Result<()> {
     let mut scene = Scene::new("interrupted").await?;
-    let mut controller = scene.controller.take().expect("it runs");
+    let mut controller = scene.controller.take().expect("the controller runs");
     controller.process.signal(Signal::INT);
     let status = controller.process.stop(Duration::from_secs(10))?;
     assert!(status.success());

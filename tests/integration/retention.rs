@@ -1,4 +1,4 @@
-//! How long finished Jobs are kept by annotations, where the Job itself, its namespace or the controller says so.
+//! Retention of finished Jobs by annotations of the Job or of its namespace, and by flags of the controller.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::harness::*;
 const AFTER_SUCCESS: &str = "jobwright.dev/ttl-seconds-after-success";
 const AFTER_FAILURE: &str = "jobwright.dev/ttl-seconds-after-failure";
 
-/// Creates a Job with these annotations and lets its pod end so.
+/// Creates a Job with these annotations and ends its pod with this exit code.
 async fn finished(scene: &Scene, name: &str, annotations: Value, spec: Value, exit_code: i32) -> Result<()> {
     let mut job = job(name, spec)?;
     job.metadata.annotations = serde_json::from_value(annotations)?;
@@ -43,14 +43,14 @@ async fn finished(scene: &Scene, name: &str, annotations: Value, spec: Value, ex
 
 async fn gone(scene: &Scene, name: &str) -> Result<()> {
     until(&format!("{name} to be gone"), || async {
-        Ok(if scene.jobs.get_opt(name).await?.is_some() { Err("it is there".to_owned()) } else { Ok(()) })
+        Ok(if scene.jobs.get_opt(name).await?.is_some() { Err("the Job still exists".to_owned()) } else { Ok(()) })
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn success_and_failure_are_kept_for_times_of_their_own() -> Result<()> {
-    // Beside the built-in controllers, which know nothing of these annotations.
+async fn successful_and_failed_jobs_have_separate_retention_times() -> Result<()> {
+    // The claim is managed-by. The built-in TTL controller does not know these annotations.
     let scene = Scene::new("retention").await?;
     let both = json!({AFTER_SUCCESS: "0", AFTER_FAILURE: "3600"});
     finished(&scene, "good", both.clone(), json!({}), 0).await?;
@@ -63,7 +63,7 @@ async fn success_and_failure_are_kept_for_times_of_their_own() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_is_told_and_the_job_kept() -> Result<()> {
+async fn invalid_retention_is_reported_and_the_job_is_kept() -> Result<()> {
     let scene = Scene::new("retention-wrong").await?;
     finished(&scene, "odd", json!({AFTER_SUCCESS: "7d"}), json!({}), 0).await?;
     let message = format!("annotation {AFTER_SUCCESS}: \"7d\" is not a whole number of seconds");
@@ -74,7 +74,7 @@ async fn what_cannot_be_read_is_told_and_the_job_kept() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_controllers_default_is_for_jobs_that_nothing_is_said_of() -> Result<()> {
+async fn default_retention_applies_to_jobs_without_annotations() -> Result<()> {
     let scene = Scene::with_flags("retention-flag", &["--ttl-after-success=0s"]).await?;
     finished(&scene, "kept", json!({AFTER_SUCCESS: "3600"}), json!({}), 0).await?;
     finished(&scene, "plain", json!({}), json!({}), 0).await?;
@@ -84,7 +84,7 @@ async fn the_controllers_default_is_for_jobs_that_nothing_is_said_of() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_says_how_long_its_jobs_are_kept() -> Result<()> {
+async fn retention_annotation_of_a_namespace_applies_to_its_jobs() -> Result<()> {
     let scene = Scene::everywhere("retention-namespace", &[]).await?;
     finished(&scene, "own", json!({}), json!({}), 0).await?;
     scene.condition("own", "Complete").await?;
@@ -100,7 +100,7 @@ struct CommandLine {
     run: Arguments,
 }
 
-/// A client whose watches of namespaces bring no event: what it knows of namespaces is what it listed.
+/// Returns a client whose watches of namespaces deliver no event, so that only lists show namespaces.
 fn blind_to_namespaces(inner: Client) -> Client {
     let service = tower::service_fn(move |request: Request<Body>| {
         let inner = inner.clone();
@@ -117,7 +117,7 @@ fn blind_to_namespaces(inner: Client) -> Client {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
-    // Retention of namespaces is read only by a controller of all namespaces.
+    // Only a controller of all namespaces reads the retention of namespaces.
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
     let scene = Scene::on(cluster, "retention-stale", &[]).await?;
     let namespaces: Api<Namespace> = Api::all(scene.client.clone());
@@ -150,7 +150,7 @@ async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
     };
     assert_eq!(lists(), Some(1));
 
-    // A leader that died may have known more of the namespaces than this replica.
+    // A leader that crashed may have seen later versions of the namespaces than this replica.
     controllers.catch_up(&Handover::Abandoned, Instant::now()).await;
     assert_eq!(lists(), Some(2), "catching up lists namespaces again");
     let working = controllers.clone();
@@ -161,7 +161,7 @@ async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
     keep_for("3600").await?;
     finished(&scene, "kept", json!({}), json!({}), 0).await?;
     scene.condition("kept", "Complete").await?;
-    // By the end of a later Job, this one has been decided on.
+    // When the later Job is deleted, the controller has decided about this one.
     finished(&scene, "later", json!({AFTER_SUCCESS: "0"}), json!({}), 0).await?;
     gone(&scene, "later").await?;
     stays(1.0, || async {

@@ -1,4 +1,4 @@
-//! What somebody could do who may create Jobs, CronJobs and Pods in one namespace, and nothing else: see SECURITY.md.
+//! Attacks by a user who is allowed to create Jobs, CronJobs and pods in one namespace only. SECURITY.md lists them.
 
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use testbed::{Cluster, Kubelet};
 
 use crate::harness::*;
 
-/// What keeps a forged pod from the garbage collector for as long as a test needs it.
+/// Finalizer that keeps a forged object from the garbage collector for as long as a test needs it.
 const HELD: &str = "example.com/held";
 
 fn owner(kind: &str, name: &str, uid: &str) -> Value {
@@ -22,14 +22,15 @@ fn owner(kind: &str, name: &str, uid: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Result<()> {
+async fn objects_in_one_namespace_do_not_affect_jobs_in_another() -> Result<()> {
     let scene = Scene::everywhere("victim", &["--claim=all", "--pod-failure-backoff=50ms"]).await?;
     let attacker = scene.cluster.namespace("attacker").await?;
     let (pods, jobs): (Api<Pod>, Api<Job>) =
         (Api::namespaced(scene.client.clone(), &attacker), Api::namespaced(scene.client.clone(), &attacker));
     let kubelet = Kubelet::new(scene.client.clone(), &attacker);
 
-    // A CronJob of the victim's that lets no two Jobs run at once, and an unfinished Job elsewhere that says it is its.
+    // The victim's CronJob forbids concurrent Jobs. An unfinished Job in the attacker's namespace names it as its
+    // owner.
     let crons: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let cron = serde_json::from_value(json!({
         "metadata": {"name": "cron"},
@@ -43,17 +44,17 @@ async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Resu
     let created = Timestamp::now().as_second().div_euclid(60);
     let mut forged = job("forged", json!({"managedBy": null}))?;
     forged.metadata.owner_references =
-        Some(serde_json::from_value(owner("CronJob", "cron", &cron.uid().context("a uid")?))?);
+        Some(serde_json::from_value(owner("CronJob", "cron", &cron.uid().context("missing uid")?))?);
     forged.metadata.finalizers = Some(vec![HELD.to_owned()]);
     jobs.create(&PostParams::default(), &forged).await?;
 
-    // A Job of the victim's whose template names the attacker's namespace, and pods elsewhere that say they are its.
+    // The template of the victim's Job names the attacker's namespace. Pods there name this Job as their owner.
     let template = json!({"metadata": {"namespace": attacker}});
     let spec = json!({"managedBy": null, "completions": 3, "parallelism": 1, "backoffLimit": 0, "template": template});
     let victim = scene.create("victim", spec).await?;
     let own = scene.active("victim", 1).await?.remove(0);
     let own = scene.pods.get(&own).await?;
-    let names = ["succeeds", "succeeds-too", "fails", "runs", "is-no-ones"];
+    let names = ["succeeds", "succeeds-too", "fails", "runs", "has-no-owner"];
     for name in names {
         let pod = serde_json::from_value(json!({
             "metadata": {"name": name, "finalizers": [HELD]},
@@ -64,22 +65,22 @@ async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Resu
     kubelet.succeed("succeeds").await?;
     kubelet.succeed("succeeds-too").await?;
     kubelet.fail("fails", 1).await?;
-    let uid = victim.uid().context("a uid")?;
+    let uid = victim.uid().context("missing uid")?;
     for name in names {
-        let owner = if name == "is-no-ones" { Value::Null } else { owner("Job", "victim", &uid) };
+        let owner = if name == "has-no-owner" { Value::Null } else { owner("Job", "victim", &uid) };
         let finalizers = [TRACKING_FINALIZER, HELD];
         let claim = json!({"metadata": {"labels": own.labels(), "finalizers": finalizers, "ownerReferences": owner}});
         pods.patch(name, &Default::default(), &Patch::Merge(&claim)).await?;
     }
 
-    // They are let go, and neither counted, adopted nor replaced.
-    until("the forged pods to be let go", || async {
+    // The controller removes the finalizers of the forged pods, and neither counts, adopts nor replaces these pods.
+    until("the forged pods to lose the tracking finalizer", || async {
         let found = pods.list(&ListParams::default()).await?.items;
         let tracked: Vec<_> = found.iter().filter(|pod| is_tracked(pod)).map(ResourceExt::name_any).collect();
         Ok(if tracked.is_empty() { Ok(()) } else { Err(format!("{tracked:?}")) })
     })
     .await?;
-    let orphan = pods.get("is-no-ones").await?;
+    let orphan = pods.get("has-no-owner").await?;
     assert!(orphan.owner_references().is_empty(), "{:?}", orphan.metadata);
     for done in 1..=3 {
         let active = scene.active("victim", 1).await?.remove(0);
@@ -95,7 +96,7 @@ async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Resu
     let name = format!("cron-{}", created + 1);
     let deadline = std::time::Instant::now() + Duration::from_secs(75);
     while scene.jobs.get_opt(&name).await?.is_none() {
-        assert!(std::time::Instant::now() < deadline, "{name} was kept from starting");
+        assert!(std::time::Instant::now() < deadline, "{name} did not start");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let events = scene.cluster.client().await?;
@@ -107,21 +108,22 @@ async fn nothing_done_in_one_namespace_changes_what_happens_in_another() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forged_managed_fields_neither_stop_it_nor_hide_other_jobs() -> Result<()> {
+async fn forged_managed_fields_neither_stop_the_controller_nor_hide_other_jobs() -> Result<()> {
     let mut scene = Scene::without_controller("forged-fields", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;
-    // By one who may change Jobs but not their status: "kube-controller-manager wrote it", once in the year -1.
+    // A user who is allowed to change Jobs, but not their status, forges entries of kube-controller-manager. One of the
+    // times lies in the year -1.
     let forge = async |name: &str, time: &str, field: &str| -> Result<Value> {
-        // The API server takes the time of an entry only where something else of it changes too.
+        // The API server stores the time of an entry only if another field of the entry changes too.
         let forged = json!({"metadata": {"managedFields": [{
             "manager": "kube-controller-manager", "operation": "Update", "subresource": "status", "apiVersion": "batch/v1",
             "time": time, "fieldsType": "FieldsV1", "fieldsV1": {"f:status": {field: {}}},
         }]}});
-        // Such a time no typed client reads, so the request is made of JSON.
+        // No typed client can read such a time, so the request consists of untyped JSON.
         let path = format!("/apis/batch/v1/namespaces/{}/jobs/{name}", scene.namespace);
         let request = http::Request::patch(path).header("content-type", "application/merge-patch+json");
         let stored: Value = scene.client.request(request.body(forged.to_string().into_bytes())?).await?;
@@ -139,25 +141,25 @@ async fn forged_managed_fields_neither_stop_it_nor_hide_other_jobs() -> Result<(
     let stored = forge("odd", "0000-01-01T00:00:00+10:00", "f:failed").await?.to_string();
     assert!(stored.contains("\"time\":\"-"), "{stored}");
     tokio::time::sleep(Duration::from_millis(300)).await;
-    scene.controller.as_mut().context("it runs")?.process.check()?;
-    // It stands in the way of no other: not in the watch, and not in a list. (The API server itself lets nobody patch
-    // an object with such a time any more, so this one Job is stuck.)
+    scene.controller.as_mut().context("the controller is not running")?.process.check()?;
+    // The odd Job blocks no other Job, neither in the watch nor in a list. The odd Job itself is stuck: the API server
+    // refuses every patch of an object with such a time.
     scene.controller = None;
     scene.start_controller().await?;
     let _playing = scene.succeed_all();
     assert_eq!(scene.condition("job", "Complete").await?.succeeded, Some(2));
-    scene.controller.as_mut().context("it runs")?.process.check()
+    scene.controller.as_mut().context("the controller is not running")?.process.check()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_of_another_authority_is_not_spoken_to_and_no_token_is_logged() -> Result<()> {
+async fn server_of_an_unknown_authority_is_rejected_and_no_token_is_logged() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let Some(control) = &cluster.control else {
-        eprintln!("skipped: a given cluster's certificates are its own");
+        eprintln!("skipped: the certificate authority of a given cluster is unknown");
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
-    let secret = "not-to-be-told-0123456789";
+    let secret = "not-to-be-logged-0123456789";
     let run = |authority: &std::path::Path, more: &str| -> Result<(bool, String)> {
         let path = dir.path().join("kubeconfig");
         std::fs::write(
@@ -180,7 +182,7 @@ async fn a_server_of_another_authority_is_not_spoken_to_and_no_token_is_logged()
     assert!(!ran && text.contains("cannot reach the API server") && text.contains("certificate"), "{text}");
     assert!(!text.contains(secret), "{text}");
     let (ran, text) = run(&control.authority.certificate(), "")?;
-    assert!(!ran && text.contains("does not know us"), "{text}");
+    assert!(!ran && text.contains("rejected the credentials"), "{text}");
     assert!(!text.contains(secret), "{text}");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Jobs half done by the built-in controller, and handed back to it; and both of them at once.
+//! Taking over Jobs that the built-in controller has half done, handing Jobs back to the built-in controller, and both
+//! controllers running concurrently on the same Jobs.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use testbed::{Cluster, Options, control_plane};
 
 use crate::harness::*;
 
-/// Two Jobs that name no controller: one plain, one Indexed with limits for each index.
+/// Creates two Jobs without `spec.managedBy`: a plain one, and an Indexed one with a back-off limit per index.
 async fn two_jobs(scene: &Scene, completions: i32) -> Result<()> {
     let usual = |more: Value| {
         let mut spec = json!({"managedBy": null, "completions": completions, "parallelism": 5});
@@ -34,18 +35,18 @@ async fn all_done(scene: &Scene, completions: i32) -> Result<()> {
     for name in ["plain", "indexed"] {
         let status = scene.condition(name, "Complete").await?;
         assert_eq!((status.succeeded, status.failed), (Some(completions), None), "{name}");
-        assert_eq!(scene.pods_of(name).await?.len(), completions as usize, "{name}: no pod was made in vain");
+        assert_eq!(scene.pods_of(name).await?.len(), completions as usize, "{name}: no pod was created in excess");
     }
     scene.nothing_tracked().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_are_taken_over_half_done_and_handed_back() -> Result<()> {
+async fn half_done_jobs_are_taken_over_and_handed_back() -> Result<()> {
     let settings = control_plane::Options { builtin_job_controllers: true, ..Default::default() };
     let options = Options { control_plane: settings, ..Options::default() };
-    // Leaked: a scene holds its cluster for good, and its processes end with this one.
+    // Leaked because a scene borrows its cluster for 'static. The cluster's processes end with this process.
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&options).await?));
-    let control = cluster.control.as_ref().context("a cluster of our own has a control plane")?;
+    let control = cluster.control.as_ref().context("the cluster has no control plane of its own")?;
     let mut scene = Scene::on(cluster, "takeover", &["--claim=all"]).await?;
     let playing = scene.succeed_all();
     two_jobs(&scene, 40).await?;
@@ -64,25 +65,27 @@ async fn jobs_are_taken_over_half_done_and_handed_back() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_built_in_controller_on_the_same_jobs_ends_the_run_loudly() -> Result<()> {
-    let mut scene = Scene::without_controller("rival", &["--claim=all"]).await?;
+async fn conflicting_built_in_controller_ends_the_run_with_an_error() -> Result<()> {
+    let mut scene = Scene::without_controller("conflict", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(());
     }
-    // What it wrote before is no sign: it may have been switched off since.
+    // A status write from before the start does not count: the built-in controller may have been switched off since.
     scene.create("job", json!({"managedBy": null, "completions": 5})).await?;
     write_as_builtin(&scene, json!({"active": 7})).await?;
     scene.start_controller().await?;
     scene.job_until("job", "1 active", |status| status.active == Some(1)).await?;
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     write_as_builtin(&scene, json!({"active": 9})).await?;
-    let mut controller = scene.controller.take().context("it runs")?;
+    let mut controller = scene.controller.take().context("the controller is not running")?;
     let deadline = Instant::now() + Duration::from_secs(20);
     let ended = loop {
         match controller.process.ended() {
             Some(ended) => break ended,
-            None => assert!(Instant::now() < deadline, "it goes on: {}", controller.process.log_tail(20)),
+            None => {
+                assert!(Instant::now() < deadline, "the controller still runs: {}", controller.process.log_tail(20))
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };

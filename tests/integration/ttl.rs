@@ -1,4 +1,4 @@
-//! `ttlSecondsAfterFinished`, where all Jobs are ours and the built-in TTL controller is off.
+//! `ttlSecondsAfterFinished` under `--claim=all`, with the built-in TTL controller off.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// A scene in which all Jobs are ours; none on a given cluster, whose TTL controller may be on.
+/// Creates a scene under `--claim=all`. Returns `None` on a given cluster, whose TTL controller can be on.
 async fn scene(prefix: &str) -> Result<Option<Scene>> {
     let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in controllers may be on");
+        eprintln!("skipped: the built-in controllers of a given cluster can be on");
         return Ok(None);
     }
     scene.start_controller().await?;
@@ -28,29 +28,29 @@ async fn finished(scene: &Scene, name: &str, ttl: Value) -> Result<()> {
 async fn gone(scene: &Scene, name: &str) -> Result<()> {
     until("the Job and its pods to be gone", || async {
         let there = scene.jobs.get_opt(name).await?.is_some() || !scene.pods_of(name).await?.is_empty();
-        Ok(if there { Err("it is there".to_owned()) } else { Ok(()) })
+        Ok(if there { Err("the Job still exists".to_owned()) } else { Ok(()) })
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_finished_job_goes_with_its_pods_when_its_time_is_up() -> Result<()> {
+async fn finished_job_is_deleted_with_its_pods_after_its_ttl() -> Result<()> {
     let Some(scene) = scene("ttl").await? else { return Ok(()) };
     finished(&scene, "kept", json!(null)).await?;
-    finished(&scene, "at-once", json!(0)).await?;
-    gone(&scene, "at-once").await?;
+    finished(&scene, "immediate", json!(0)).await?;
+    gone(&scene, "immediate").await?;
     let end = Instant::now();
     finished(&scene, "later", json!(3)).await?;
     scene.condition("later", "Complete").await?;
     gone(&scene, "later").await?;
-    // Ends are kept to the second.
-    assert!(end.elapsed() >= Duration::from_secs(2), "gone after {:?}", end.elapsed());
+    // The status stores times to the second, so up to one second can be missing.
+    assert!(end.elapsed() >= Duration::from_secs(2), "deleted after {:?}", end.elapsed());
     scene.condition("kept", "Complete").await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ttl_may_be_added_changed_and_removed_after_the_end() -> Result<()> {
+async fn ttl_can_be_added_changed_and_removed_after_the_job_has_finished() -> Result<()> {
     let Some(scene) = scene("ttl-change").await? else { return Ok(()) };
     finished(&scene, "added", json!(null)).await?;
     finished(&scene, "shortened", json!(3600)).await?;
@@ -69,7 +69,7 @@ async fn a_ttl_may_be_added_changed_and_removed_after_the_end() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ended_while_nobody_worked_is_deleted_at_the_start() -> Result<()> {
+async fn job_whose_ttl_expired_while_no_controller_ran_is_deleted_at_the_start() -> Result<()> {
     let Some(mut scene) = scene("ttl-start").await? else { return Ok(()) };
     finished(&scene, "old", json!(3600)).await?;
     scene.condition("old", "Complete").await?;
@@ -80,10 +80,10 @@ async fn what_ended_while_nobody_worked_is_deleted_at_the_start() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_the_built_in_controllers_it_is_left_to_them() -> Result<()> {
+async fn ttl_is_left_to_the_built_in_controllers_under_claim_managed_by() -> Result<()> {
     let scene = Scene::new("ttl-left").await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: in a given cluster the built-in TTL controller may be on");
+        eprintln!("skipped: the built-in TTL controller of a given cluster can be on");
         return Ok(());
     }
     scene.create("job", json!({"ttlSecondsAfterFinished": 0})).await?;

@@ -1,4 +1,4 @@
-//! Uninstalling: pods that no controller works on do not hang in deletion. `remove-finalizers` and `uninstall-check`.
+//! `remove-finalizers` and `uninstall-check`: after an uninstallation, no pod stays in deletion because of a finalizer.
 
 use std::process::{Output, Stdio};
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-/// A controller with a Lease that expires soon.
+/// Flags for leader election with a Lease that expires after 2 s.
 const ELECTION: [&str; 4] = [
     "--leader-elect=true",
     "--leader-elect-lease-duration=2s",
@@ -19,8 +19,8 @@ const ELECTION: [&str; 4] = [
 ];
 
 impl Scene {
-    /// Runs a subcommand on this scene's namespace, where its Lease is too.
-    async fn uninstalling(&self, args: &[&str]) -> Result<(bool, String, String)> {
+    /// Runs a subcommand on the scene's namespace, which also contains the Lease. Returns success, stdout and stderr.
+    async fn jobwright_uninstall(&self, args: &[&str]) -> Result<(bool, String, String)> {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
         command.args(args).stdin(Stdio::null());
         command.arg(format!("--namespace={}", self.namespace));
@@ -37,7 +37,7 @@ impl Scene {
         until("all pods to be in deletion", || async {
             let pods = self.pods_of(job).await?;
             let waiting = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count();
-            Ok(if waiting == 0 { Ok(()) } else { Err(format!("{waiting} pods are not")) })
+            Ok(if waiting == 0 { Ok(()) } else { Err(format!("{waiting} pods are not in deletion")) })
         })
         .await
     }
@@ -48,7 +48,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn finalizers_are_removed_once_the_controller_is_gone_and_a_namespace_ends() -> Result<()> {
+async fn finalizers_are_removed_once_the_controller_has_stopped_and_the_namespace_terminates() -> Result<()> {
     let mut scene = Scene::with_flags("uninstalled", &ELECTION).await?;
     scene.create("deleted", json!({"parallelism": 2, "completions": 2})).await?;
     scene.create("unfinished", json!({})).await?;
@@ -56,28 +56,32 @@ async fn finalizers_are_removed_once_the_controller_is_gone_and_a_namespace_ends
     let pods = scene.active("deleted", 2).await?;
     scene.active("unfinished", 1).await?;
 
-    let (done, _, error) = scene.uninstalling(&["remove-finalizers"]).await?;
+    let (done, _, error) = scene.jobwright_uninstall(&["remove-finalizers"]).await?;
     assert!(!done && error.contains("refused: a Jobwright controller is running"), "{error}");
     assert_eq!(scene.tracked().await?, 3);
 
-    // Dropping it kills it, so its Lease stays held and is no longer renewed.
+    // Dropping the controller kills it. Its Lease stays held and is no longer renewed.
     scene.controller = None;
     scene.delete_in_foreground("deleted").await?;
     let namespaces: Api<Namespace> = Api::all(scene.client.clone());
     stays(1.0, || async {
-        anyhow::ensure!(scene.jobs.get_opt("deleted").await?.is_some(), "nothing to do: the Job is gone");
+        anyhow::ensure!(
+            scene.jobs.get_opt("deleted").await?.is_some(),
+            "the Job was deleted although its pods have the finalizer"
+        );
         Ok(())
     })
     .await?;
 
     for mode in ["client", "server"] {
-        let (done, text, error) = scene.uninstalling(&["remove-finalizers", &format!("--dry-run={mode}")]).await?;
+        let (done, text, error) =
+            scene.jobwright_uninstall(&["remove-finalizers", &format!("--dry-run={mode}")]).await?;
         assert!(done && text.contains(&format!("pod/{} in namespace {}", pods[0], scene.namespace)), "{text}{error}");
         assert!(text.contains("job/deleted is being deleted") && text.contains("dry run)"), "{text}");
         assert_eq!(scene.tracked().await?, 3, "--dry-run={mode}");
     }
 
-    let (done, text, error) = scene.uninstalling(&["remove-finalizers", "--output=json"]).await?;
+    let (done, text, error) = scene.jobwright_uninstall(&["remove-finalizers", "--output=json"]).await?;
     assert!(done, "{error}");
     let report: Value = serde_json::from_str(&text)?;
     let results = report["pods"].as_array().into_iter().flatten();
@@ -94,11 +98,11 @@ async fn finalizers_are_removed_once_the_controller_is_gone_and_a_namespace_ends
     assert!(!error.contains("job/deleted in"), "{error}");
     assert_eq!(scene.tracked().await?, 0);
     until("the Job to be gone", || async {
-        Ok(if scene.jobs.get_opt("deleted").await?.is_none() { Ok(()) } else { Err("the Job is there".to_owned()) })
+        Ok(if scene.jobs.get_opt("deleted").await?.is_none() { Ok(()) } else { Err("the Job still exists".to_owned()) })
     })
     .await?;
 
-    let (done, text, _) = scene.uninstalling(&["remove-finalizers"]).await?;
+    let (done, text, _) = scene.jobwright_uninstall(&["remove-finalizers"]).await?;
     assert!(done && text.starts_with("no pod carries"), "{text}");
     scene.cluster.delete_namespace(&scene.namespace).await?;
     until("the namespace to be gone", || async {
@@ -113,7 +117,7 @@ async fn uninstalling_is_refused_while_pods_would_hang() -> Result<()> {
     let mut scene = Scene::with_flags("uninstall-check", &ELECTION).await?;
     let check = |args: &'static [&'static str]| {
         let scene = &scene;
-        async move { scene.uninstalling(&[&["uninstall-check"], args].concat()).await }
+        async move { scene.jobwright_uninstall(&[&["uninstall-check"], args].concat()).await }
     };
     scene.create("job", json!({})).await?;
     let pod = scene.active("job", 1).await?.remove(0);
@@ -123,7 +127,7 @@ async fn uninstalling_is_refused_while_pods_would_hang() -> Result<()> {
     let (done, text, _) = check(&["--timeout=0s", "--installation=elsewhere/second"]).await?;
     assert!(done && text.contains("another installation of Jobwright (jobwright) works on these Jobs"), "{text}");
 
-    // The check waits for the end of the Job.
+    // The check waits until the Job has finished.
     let (checked, ended) = tokio::join!(check(&["--timeout=60s"]), async {
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         scene.kubelet.succeed(&pod).await
@@ -140,16 +144,19 @@ async fn uninstalling_is_refused_while_pods_would_hang() -> Result<()> {
         done && text.contains(&format!("pod/{} in namespace {}: finalizer removed", pods[0], scene.namespace)),
         "{text}{error}"
     );
-    // The controller stands by for as long as the Lease is held: nothing is made or tracked any more.
+    // While the Lease is held, the controller stands by. It creates and tracks no pods.
     scene.kubelet.succeed(&pods[0]).await?;
     stays(1.5, || async {
-        anyhow::ensure!(scene.pods_of("stopped").await?.len() == 2 && scene.tracked().await? == 0, "it works on");
+        anyhow::ensure!(
+            scene.pods_of("stopped").await?.len() == 2 && scene.tracked().await? == 0,
+            "the controller still works"
+        );
         Ok(())
     })
     .await?;
     scene.delete_in_foreground("stopped").await?;
     until("the Job to be gone", || async {
-        Ok(if scene.jobs.get_opt("stopped").await?.is_none() { Ok(()) } else { Err("the Job is there".to_owned()) })
+        Ok(if scene.jobs.get_opt("stopped").await?.is_none() { Ok(()) } else { Err("the Job still exists".to_owned()) })
     })
     .await?;
     let left: Vec<String> = scene.pods_of("stopped").await?.iter().map(ResourceExt::name_any).collect();

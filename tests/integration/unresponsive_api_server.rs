@@ -1,5 +1,5 @@
-//! Connections that go silent: nothing comes through in either direction, and nothing resets them. A proxy between the
-//! controller and the API server plays the network.
+//! Connections that become silent: no data passes in either direction, and no reset closes them. A proxy between the
+//! controller and the API server stands for the network.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::metrics::get;
 async fn replica_whose_connections_all_go_silent_works_again_within_a_minute() -> Result<()> {
     let [port] = testbed::control_plane::free_ports()?;
     let mut scene = Scene::without_controller("silent", &[]).await?;
-    let server = &scene.cluster.control.as_ref().context("a cluster of ours has a control plane")?.server;
+    let server = &scene.cluster.control.as_ref().context("the cluster has no control plane of its own")?.server;
     let (wire, through) = Wire::before(server, &scene.kubeconfig).await?;
     scene.kubeconfig = through;
     scene.flags.extend(["--leader-elect=true".to_owned(), format!("--listen=127.0.0.1:{port}")]);
@@ -32,15 +32,23 @@ async fn replica_whose_connections_all_go_silent_works_again_within_a_minute() -
     for (job, completions) in [("after", 3), ("during", 50)] {
         let status = scene.condition(job, "Complete").await?;
         assert_eq!((status.succeeded, status.failed), (Some(completions), None), "{job}");
-        assert_eq!(scene.pods_of(job).await?.len(), usize::try_from(completions)?, "{job}: no pod was made in vain");
-        println!("{job} was complete {} s after the connections went silent", silent.elapsed().as_secs());
+        assert_eq!(
+            scene.pods_of(job).await?.len(),
+            usize::try_from(completions)?,
+            "{job}: no pod was created in excess"
+        );
+        println!("{job} was complete {} s after the connections became silent", silent.elapsed().as_secs());
     }
-    assert_eq!(get(port, "/livez").await?, (200, "ok\n".to_owned()), "a dead connection is no reason to restart");
-    let controller = scene.controller.as_mut().context("it runs")?;
+    assert_eq!(
+        get(port, "/livez").await?,
+        (200, "ok\n".to_owned()),
+        "a dead connection does not fail the liveness probe"
+    );
+    let controller = scene.controller.as_mut().context("the controller is not running")?;
     let log = controller.process.log_tail(100_000);
-    assert!(!log.contains("no longer leading"), "dead connections cost the Lease");
-    let told = Instant::now();
+    assert!(!log.contains("no longer leading"), "the dead connections caused the loss of the Lease");
+    let signalled = Instant::now();
     assert!(controller.process.stop(Duration::from_secs(30))?.success());
-    println!("stopped in {} ms", told.elapsed().as_millis());
+    println!("stopped in {} ms", signalled.elapsed().as_millis());
     scene.nothing_tracked().await
 }

@@ -1,7 +1,8 @@
-//! Is the simulation looking? Deliberate bugs, each of which it has to find.
+//! Mutation test of the simulation: deliberate bugs, each of which the simulation has to find.
 //!
-//! The product's sources know nothing of them: a copy of the tree gets them all, each behind a switch, and is compiled
-//! once. `make mutants` does it; `make test` only sees to it that every bug still has its place.
+//! The sources of Jobwright do not contain the bugs. They are inserted into a copy of the tree, each behind a switch,
+//! and the copy is compiled once. `make mutants` does that; `make test` only checks that every source fragment still
+//! exists.
 
 mod table;
 
@@ -14,13 +15,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use table::{MUTATIONS, Mutation};
 
-/// So many histories a bug may go unseen.
+/// Maximum number of histories within which the simulation has to find a bug.
 const SEEDS: u64 = 2000;
-/// What of the tree is compiled.
+/// Files and folders of the repository that are copied and compiled.
 const TREE: &[&str] = &["Cargo.toml", "Cargo.lock", "build.rs", "rust-toolchain.toml", "src", "tests", "benches"];
-/// What says which bug is on.
+/// Source of the switch, which is appended to `src/lib.rs` of the copy.
 const SWITCH: &str = r#"
-/// The deliberate bug that is on; 0 is none.
+/// Number of the deliberate bug that is switched on; 0 is none.
 pub fn mutant() -> usize {
     static MUTANT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
     *MUTANT.get_or_init(|| std::env::var("MUTANT").ok().and_then(|number| number.parse().ok()).unwrap_or(0))
@@ -37,13 +38,13 @@ fn numbered() -> impl Iterator<Item = (usize, &'static Mutation)> {
 }
 
 #[test]
-fn every_bug_has_its_place() -> Result<()> {
+fn source_fragment_of_every_bug_occurs_once_in_its_file() -> Result<()> {
     for (_, mutation) in numbered() {
         let text = fs::read_to_string(root().join(mutation.file)).context(mutation.file)?;
         let places = text.matches(mutation.original).count();
         ensure!(
             places == 1,
-            "{}: {places} places in {} read {:?}; tests/mutants/table.rs has to follow the source",
+            "{}: expected 1 occurrence but found {places} in {} of {:?}; update tests/mutants/table.rs to match the source",
             mutation.name,
             mutation.file,
             mutation.original
@@ -60,7 +61,7 @@ fn the_simulation_finds_every_bug() -> Result<()> {
     fs::create_dir_all(&tree)?;
     plant(&tree)?;
     let simulation = compile(&tree)?;
-    ensure!(try_bug(&simulation, 0)?.is_none(), "a history is broken without any bug");
+    ensure!(try_bug(&simulation, 0)?.is_none(), "a history breaks an invariant without any deliberate bug");
     let (mut found, mut tried) = (0, 0);
     for (number, mutation) in numbered().filter(|(number, _)| wanted.contains(number)) {
         tried += 1;
@@ -73,34 +74,37 @@ fn the_simulation_finds_every_bug() -> Result<()> {
         }
     }
     println!("mutants found: {found} of {tried}");
-    ensure!(found == tried, "the simulation misses bugs");
+    ensure!(found == tried, "the simulation found {found} of {tried} bugs");
     Ok(())
 }
 
-/// The numbers of the bugs to try: all, or those that `MUTANTS` names, such as `41-60` or `7`.
+/// Parses the numbers of the bugs to try from `MUTANTS`, such as `41-60` or `7`; an empty text selects all.
 fn wanted(text: &str) -> Result<RangeInclusive<usize>> {
     if text.is_empty() {
         return Ok(1..=MUTATIONS.len());
     }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let number = |text: &str| text.trim().parse::<usize>().with_context(|| format!("MUTANTS: {text:?} is no number"));
+    let number =
+        |text: &str| text.trim().parse::<usize>().with_context(|| format!("MUTANTS: {text:?} is not a number"));
     Ok(number(first)?..=number(last)?)
 }
 
 #[test]
-fn some_bugs_can_be_named() -> Result<()> {
+fn mutants_variable_selects_all_one_or_a_range_of_bugs() -> Result<()> {
     assert_eq!((wanted("")?, wanted("7")?, wanted("41-60")?), (1..=MUTATIONS.len(), 7..=7, 41..=60));
     assert!(wanted("all").is_err());
     Ok(())
 }
 
-/// How a bug was found.
+/// How the simulation found a bug.
 struct Seen {
+    /// Number of histories that were run.
     seeds: u64,
+    /// Invariant that the history broke.
     how: String,
 }
 
-/// Compiles the simulation with the bugs; tells where it is.
+/// Compiles the simulation with the bugs and returns the path of the executable.
 fn compile(tree: &Path) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
@@ -119,10 +123,10 @@ fn compile(tree: &Path) -> Result<PathBuf> {
     let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let built = built.filter(|message| message["target"]["name"] == "simulation");
     let mut executables = built.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    executables.next_back().context("cargo names no executable")
+    executables.next_back().context("cargo printed no executable")
 }
 
-/// Runs histories with this bug until one is broken.
+/// Runs histories with this bug until one breaks an invariant. Returns None if all histories pass.
 fn try_bug(simulation: &Path, number: usize) -> Result<Option<Seen>> {
     let mut command = Command::new(simulation);
     command.args(["--nocapture", "no_history"]);
@@ -133,11 +137,11 @@ fn try_bug(simulation: &Path, number: usize) -> Result<Option<Seen>> {
     }
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().find_map(|line| line.strip_prefix("seed ")).with_context(|| text.to_string())?;
-    let (seed, how) = line.split_once(": ").context("a seed and what was wrong")?;
+    let (seed, how) = line.split_once(": ").context("the output of the simulation has no seed and invariant")?;
     Ok(Some(Seen { seeds: seed.parse::<u64>()? + 1, how: how.chars().take(100).collect() }))
 }
 
-/// Copies the tree and puts all bugs into it.
+/// Copies the tree and inserts all bugs.
 fn plant(tree: &Path) -> Result<()> {
     for name in TREE {
         copy(&root().join(name), &tree.join(name))?;
@@ -145,7 +149,7 @@ fn plant(tree: &Path) -> Result<()> {
     for (number, mutation) in numbered() {
         let path = tree.join(mutation.file);
         let text = fs::read_to_string(&path)?;
-        // The simulated network is a part of the tests, which know the library by its name.
+        // Some bugs are in the tests (the simulated network), where the library has its external name.
         let library = if mutation.file.starts_with("src") { "crate" } else { "jobwright" };
         let mutated = mutation.mutated.replace("MUTANT", &format!("({library}::mutant() == {number})"));
         fs::write(&path, text.replacen(mutation.original, &mutated, 1))?;

@@ -1,4 +1,5 @@
-//! Texts and objects that others write, in every shape: nothing panics, hangs or grows without bound.
+//! Property tests of everything that parses texts and objects of users: no input causes a panic, a hang or unbounded
+//! growth.
 
 mod targets;
 
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use targets::{TARGETS, job};
 
-/// Pieces that texts of these kinds are made of, so that many of them can be read.
+/// Fragments that generated texts consist of, so that many of the texts are valid.
 const PIECES: [&str; 24] = [
     "0",
     "1",
@@ -38,6 +39,7 @@ const PIECES: [&str; 24] = [
     "\u{1f980}",
 ];
 
+/// Generates texts of fragments, and arbitrary bytes.
 fn texts() -> impl Strategy<Value = Vec<u8>> {
     let made =
         prop::collection::vec(prop::sample::select(&PIECES[..]), 0..14).prop_map(|all| all.concat().into_bytes());
@@ -48,22 +50,22 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_written_is_read_or_refused(data in texts()) {
+    fn every_text_is_parsed_or_refused_without_a_panic(data in texts()) {
         for (_, target) in TARGETS {
             target(&data);
         }
     }
 
     #[test]
-    fn whatever_a_job_holds_something_is_decided(data in prop::collection::vec(any::<u8>(), 100..400)) {
+    fn arbitrary_objects_get_a_decision_without_a_panic(data in prop::collection::vec(any::<u8>(), 100..400)) {
         job(&data);
         targets::cron_job(&data);
         targets::job_schedule(&data);
     }
 }
 
-/// A Job with a bit of everything.
-fn usual() -> Value {
+/// Returns a small valid Job.
+fn small_job() -> Value {
     json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -72,9 +74,10 @@ fn usual() -> Value {
     })
 }
 
-/// As large as etcd takes: 1.5 MB. What is kept of it is no more, and it is read in no time.
+/// The objects have up to 1.5 MB, the limit of etcd. The parsed object must not be larger, and parsing must take little
+/// time.
 #[test]
-fn the_largest_objects_are_read_in_a_moment() {
+fn largest_objects_are_parsed_in_bounded_time_and_size() {
     let conditions: Vec<Value> = (0..10_000)
         .map(|number| {
             json!({"type": format!("Condition{number}"), "status": "True", "reason": "R", "message": "m".repeat(20),
@@ -83,15 +86,15 @@ fn the_largest_objects_are_read_in_a_moment() {
         .collect();
     let uids: Vec<String> = (0..30_000).map(|number| format!("uid-{number:032}")).collect();
     let indexes = (0..100_000).step_by(2).map(|index| index.to_string()).collect::<Vec<_>>().join(",");
-    let mut many_conditions = usual();
+    let mut many_conditions = small_job();
     many_conditions["status"]["conditions"] = json!(conditions);
-    let mut many_uncounted = usual();
+    let mut many_uncounted = small_job();
     many_uncounted["status"]["uncountedTerminatedPods"] = json!({"succeeded": uids, "failed": []});
-    let mut many_indexes = usual();
+    let mut many_indexes = small_job();
     many_indexes["spec"]["completions"] = json!(100_000);
     many_indexes["spec"]["completionMode"] = json!("Indexed");
     many_indexes["status"]["completedIndexes"] = json!(indexes);
-    let mut deep = usual();
+    let mut deep = small_job();
     deep["spec"]["template"] = json!({"spec": {"containers": [{"args": ["x".repeat(1_400_000)]}]}});
     for (what, object) in [
         ("conditions", many_conditions),
@@ -105,18 +108,23 @@ fn the_largest_objects_are_read_in_a_moment() {
         let view = JobView::parse(wire).expect("a Job");
         targets::watch(format!("{{\"type\":\"ADDED\",\"object\":{text}}}").as_bytes());
         let patch = view.status.to_patch().to_string();
-        assert!(patch.len() < 2 * text.len(), "{what}: {} bytes became {}", text.len(), patch.len());
-        // Hours, where something is quadratic in what somebody else writes.
-        assert!(begun.elapsed().as_secs() < 30, "{what} took {:?}", begun.elapsed());
+        assert!(
+            patch.len() < 2 * text.len(),
+            "{what}: {} bytes were parsed into a patch of {} bytes",
+            text.len(),
+            patch.len()
+        );
+        // Anything quadratic in the size of an object that a user wrote would take hours.
+        assert!(begun.elapsed().as_secs() < 30, "parsing {what} took {:?}", begun.elapsed());
     }
 }
 
-/// Nested deeper than a parser's stack: refused, not died of.
+/// The nesting is deeper than the stack of a recursive parser, which would abort the process.
 #[test]
-fn nesting_without_end_is_refused() {
+fn deep_nesting_is_refused_without_a_stack_overflow() {
     let text = format!("{{\"type\":\"ADDED\",\"object\":{}{}}}", "{\"spec\":".repeat(200_000), "}".repeat(200_000));
     targets::watch(text.as_bytes());
-    let mut object = usual().to_string();
+    let mut object = small_job().to_string();
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     object = object.replace("\"containers\":[]", &format!("\"containers\":{nested}"));
     targets::watch(format!("{{\"type\":\"ADDED\",\"object\":{object}}}").as_bytes());

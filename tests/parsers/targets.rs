@@ -1,5 +1,6 @@
-//! What is read of texts that others write, each as a function of arbitrary bytes that must neither panic nor hang nor grow
-//! without bound. Property tests call them here, and cargo-fuzz by `make fuzz`.
+//! Targets for property tests and fuzzing: everything that parses texts and objects of users, each as a function of
+//! arbitrary bytes. A target must not panic, hang or grow without bound. The property tests of this crate call the
+//! targets, and cargo-fuzz does so in `make fuzz`.
 
 use std::sync::Arc;
 
@@ -28,10 +29,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt, WatchEvent};
 use serde_json::{Value, json};
 
-/// A name, and what it reads.
+/// Name of a target, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [Target; 9] = [
     ("indexes", indexes),
     ("schedule", schedule),
@@ -44,7 +45,7 @@ pub const TARGETS: [Target; 9] = [
     ("job_schedule", job_schedule),
 ];
 
-/// Texts of index sets: `status.completedIndexes`, `podFailurePolicy`'s and `successPolicy`'s.
+/// Parses index sets, as in `status.completedIndexes`, `podFailurePolicy` and `successPolicy`.
 pub fn indexes(data: &[u8]) {
     let Some((limit, text)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(text);
@@ -55,7 +56,7 @@ pub fn indexes(data: &[u8]) {
     }
 }
 
-/// `spec.schedule`.
+/// Parses `spec.schedule` of a CronJob and computes times.
 pub fn schedule(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Ok(schedule) = Schedule::parse(&text) else { return };
@@ -63,23 +64,23 @@ pub fn schedule(data: &[u8]) {
     for zone in [&TimeZone::UTC, &paris] {
         for after in ["1970-01-01T00:00:00Z", "2026-03-29T00:59:59.5Z", "2026-10-25T00:30:00Z", "9999-12-30T22:00:00Z"]
         {
-            let after: Timestamp = after.parse().expect("a time");
+            let after: Timestamp = after.parse().expect("a valid timestamp");
             if let Some(next) = schedule.next(after, schedule.zone(zone)) {
-                // A step of less than a second is refused later, where its object is known.
+                // An interval of less than a second is refused later, together with its object.
                 assert!(next > after || text.contains("@every"), "{text:?}: {next} after {after}");
             }
         }
-        let (early, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(1_800_000_000).expect("a time"));
+        let (early, now) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(1_800_000_000).expect("a valid timestamp"));
         let _ = missed::since(&schedule, zone, early, now);
     }
 }
 
-/// The duration in `@every`.
+/// Parses the duration of `@every`.
 pub fn duration(data: &[u8]) {
     let _ = go_duration::parse(&String::from_utf8_lossy(data));
 }
 
-/// What the leader before left on the Lease.
+/// Parses the record of last writes that the previous leader stored in the Lease.
 pub fn last_writes(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if let Some(writes) = LastWrites::parse(&text) {
@@ -87,7 +88,7 @@ pub fn last_writes(data: &[u8]) {
     }
 }
 
-/// `spec.selector`, and labels.
+/// Parses `spec.selector` and matches it with labels.
 pub fn selector(data: &[u8]) {
     let mut choices = Choices(data);
     let expressions: Vec<Value> = (0..choices.below(4))
@@ -104,7 +105,7 @@ pub fn selector(data: &[u8]) {
     }
 }
 
-/// Lines of watches.
+/// Parses lines of a watch response.
 pub fn watch(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n') {
         if let Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) = serde_json::from_slice(line) {
@@ -119,14 +120,16 @@ pub fn watch(data: &[u8]) {
     }
 }
 
-/// Jobs and pods of the right types with any values at all, as a hostile hand could leave them: what is decided about them.
+/// Decides on Jobs and pods whose fields have the right types and arbitrary values, as a malicious user could write
+/// them.
 pub fn job(data: &[u8]) {
     let mut choices = Choices(data);
-    let wire: WireJob = serde_json::from_value(job_of(&mut choices)).expect("a Job of the right types");
+    let wire: WireJob = serde_json::from_value(job_of(&mut choices)).expect("a Job with the right types");
     let Some(view) = JobView::parse(wire) else { return };
     let pods: Vec<Arc<PodView>> = (0..choices.below(6))
         .filter_map(|number| {
-            let wire: WirePod = serde_json::from_value(pod_of(&mut choices, number)).expect("a pod of the right types");
+            let wire: WirePod =
+                serde_json::from_value(pod_of(&mut choices, number)).expect("a pod with the right types");
             PodView::parse(wire).map(Arc::new)
         })
         .collect();
@@ -162,7 +165,7 @@ pub fn job(data: &[u8]) {
     let _ = ttl::decide::decide(&view, ttl::decide::Rules { spec: true, namespace: own, controller: own }, now);
 }
 
-/// CronJobs of the right types with any values at all.
+/// Decides on CronJobs whose fields have the right types and arbitrary values.
 pub fn cron_job(data: &[u8]) {
     let mut choices = Choices(data);
     let schedules = [
@@ -201,7 +204,9 @@ pub fn cron_job(data: &[u8]) {
     let Ok(wire) = serde_json::from_value::<WireCronJob>(object) else { return };
     let Some(view) = CronJobView::parse(wire) else { return };
     let jobs: Vec<Arc<JobView>> = (0..choices.below(4))
-        .filter_map(|_| JobView::parse(serde_json::from_value(job_of(&mut choices)).expect("a Job of the right types")))
+        .filter_map(|_| {
+            JobView::parse(serde_json::from_value(job_of(&mut choices)).expect("a Job with the right types"))
+        })
         .map(Arc::new)
         .collect();
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
@@ -217,7 +222,7 @@ pub fn cron_job(data: &[u8]) {
     let _ = view.annotations(now);
 }
 
-/// JobSchedules and JobLimits with any values at all, such as a resource of another version may have let in.
+/// Decides on JobSchedules and JobLimits with arbitrary values, as another version of the CRD could have accepted them.
 pub fn job_schedule(data: &[u8]) {
     let mut choices = Choices(data);
     let schedules = [
@@ -313,7 +318,7 @@ fn job_of(choices: &mut Choices<'_>) -> Value {
         "podFailurePolicy": {"rules": [rule(choices), rule(choices)]},
         "successPolicy": {"rules": [{"succeededIndexes": choices.text(), "succeededCount": choices.small_number()}]},
     });
-    // What is not there is a value too.
+    // Any field can be absent.
     let fields: Vec<String> = spec.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
     for field in fields {
         if choices.flag() {
@@ -362,7 +367,8 @@ fn pod_of(choices: &mut Choices<'_>, number: usize) -> Value {
     })
 }
 
-/// Takes choices off bytes, so that all that is made of them follows from them; after the last byte all are the first.
+/// Source of choices that are read from bytes, so that the bytes determine every generated object. After the last byte,
+/// every choice is the first one.
 struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {
@@ -384,19 +390,19 @@ impl Choices<'_> {
         self.byte() % 2 == 1
     }
 
-    /// A number that fits where the API has 32 bits.
+    /// Returns a number for fields of 32 bits.
     fn small_number(&mut self) -> i32 {
         let some = [0, 1, 2, 3, 7, -1, 100_000, i32::MAX, i32::MIN, i32::MAX - 1];
         self.of(&some)
     }
 
-    /// A number that fits where the API has 64 bits.
+    /// Returns a number for fields of 64 bits.
     fn number(&mut self) -> i64 {
         let some = [0, 1, 30, -1, i64::MAX, i64::MIN, 1 << 40, -(1 << 40), 9_223_372_036, 253_402_207_200];
         self.of(&some)
     }
 
-    /// A time as the API server may write it.
+    /// Returns an ordinary timestamp, an extreme one, or an empty text.
     fn time(&mut self) -> &'static str {
         let some = [
             "2026-01-01T00:00:00Z",
@@ -439,7 +445,7 @@ impl Choices<'_> {
 
     fn metadata(&mut self, name: &str) -> Value {
         let time = |choices: &mut Self| {
-            // What the API server itself writes is in order, and no later than its 64 bits of nanoseconds from now.
+            // Timestamps that the API server writes itself are valid and fit into 64 bits of nanoseconds.
             choices.of(&["2026-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2318-12-31T23:59:59Z"])
         };
         let mut metadata = json!({

@@ -1,4 +1,4 @@
-//! Admission policies of the simulated cluster: what they refuse, and what they change.
+//! Admission policies of the simulated cluster: the requests that they refuse and the objects that they change.
 
 use jobwright::job::TRACKING_FINALIZER;
 use serde_json::{Value, json};
@@ -21,63 +21,63 @@ pub const TARGETS: [Target; 9] = [
     ("create", "events", ""),
 ];
 
-/// The codes that a policy or a webhook refuses with.
+/// HTTP status codes with which a policy or a webhook refuses a request.
 pub const CODES: [u16; 5] = [400, 403, 404, 409, 422];
 
 /// A policy that refuses one kind of request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The policy's number; its message names it.
+    /// Number of the policy; its message contains the number.
     pub number: usize,
-    /// The requests that it refuses.
+    /// Requests that the policy refuses.
     pub target: Target,
-    /// The HTTP status code of the refusal.
+    /// HTTP status code of the refusal.
     pub code: u16,
 }
 
 impl Policy {
-    /// The words of the policy's author, which no other message contains.
-    pub fn words(&self) -> String {
+    /// Returns the message of the policy's author, which no other text contains.
+    pub fn message(&self) -> String {
         format!("policy number {} of the administrators forbids it", self.number)
     }
 
-    /// The answer to a request that the policy refuses.
+    /// Returns the response to a request that the policy refuses.
     pub fn refusal(&self) -> Refusal {
-        let words = self.words();
-        Refusal(self.code, format!("ValidatingAdmissionPolicy 'rule' with binding 'rule' denied request: {words}"))
+        let message = self.message();
+        Refusal(self.code, format!("ValidatingAdmissionPolicy 'rule' with binding 'rule' denied request: {message}"))
     }
 }
 
-/// The policies in force.
+/// Admission policies that are in force.
 #[derive(Default)]
 pub struct Admission {
-    /// Policies that refuse requests.
+    /// Validating policies that refuse requests.
     pub policies: Vec<Policy>,
-    /// A mutating policy removes the finalizers of created pods.
-    pub strips: bool,
-    /// A mutating policy adds a label and an annotation to created pods and Jobs.
-    pub marks: bool,
+    /// Whether a mutating policy removes the tracking finalizer from created pods.
+    pub removes_finalizers: bool,
+    /// Whether a mutating policy adds a label and an annotation to created pods and Jobs.
+    pub adds_labels: bool,
 }
 
 impl Admission {
-    /// The policy that refuses this request, if one does.
+    /// Returns the first policy that refuses this request.
     pub fn refuses(&self, target: Target) -> Option<&Policy> {
         self.policies.iter().find(|policy| policy.target == target)
     }
 
-    /// Changes an object before it is created, as mutating policies do.
+    /// Changes an object before its creation, as mutating policies do.
     pub fn mutate(&self, resource: &str, object: &mut Value) {
-        if self.strips && resource == "pods" {
+        if self.removes_finalizers && resource == "pods" {
             let finalizers = object["metadata"]["finalizers"].as_array_mut();
             finalizers.into_iter().for_each(|list| list.retain(|finalizer| finalizer != TRACKING_FINALIZER));
         }
-        if self.marks {
+        if self.adds_labels {
             object["metadata"]["labels"]["mutated"] = json!("yes");
             object["metadata"]["annotations"]["example.com/mutated"] = json!("yes");
         }
     }
 
-    /// Ends every policy.
+    /// Removes every policy.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

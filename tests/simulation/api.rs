@@ -1,4 +1,4 @@
-//! The simulated API server as an HTTP service: requests, their answers, and what goes wrong with both.
+//! The simulated API server as an HTTP service: requests, responses, and the faults of both.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -26,30 +26,32 @@ use crate::faults::{Delivery, Faults};
 use crate::store::{Key, Refusal, Store};
 use crate::{objects, patch, validation, watches};
 
-/// An answer of the server.
+/// A response of the server.
 pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
-/// What is shared by the server, the world and the checks.
+/// State that the server, the world and the checks share.
 pub struct State {
     pub store: Store,
     pub checks: Checks,
     pub faults: Faults,
     pub random: fastrand::Rng,
-    /// Nothing answers.
-    pub away: bool,
-    /// No pod can be created.
+    /// Whether the API server is unavailable: every request fails.
+    pub unavailable: bool,
+    /// Whether a quota refuses every new pod.
     pub quota: bool,
-    /// The cluster's admission policies.
+    /// Admission policies of the cluster.
     pub admission: Admission,
-    /// Until when watches of a resource deliver nothing.
-    pub hushed: BTreeMap<&'static str, Instant>,
-    /// The replicas whose lists of pods are never answered.
+    /// Time until which the watches of a resource deliver no events.
+    pub paused_watches: BTreeMap<&'static str, Instant>,
+    /// Names of the replicas whose lists of pods never get a response.
     pub unanswered: Vec<String>,
-    /// Watches go over HTTP/1.1, as through most proxies.
+    /// Whether watches use HTTP/1.1, as through most proxies.
     pub http1: bool,
+    /// Number of faults injected so far.
     pub faults_made: u64,
+    /// Number of requests so far, without those for Leases.
     pub requests: u64,
-    /// A number that all that was asked and answered goes into.
+    /// Hash of all requests and responses, in order.
     pub digest: u64,
     /// Whether each request is printed.
     pub prints: bool,
@@ -58,17 +60,17 @@ pub struct State {
 /// The connections between one replica and the server.
 #[derive(Clone, Default)]
 pub struct Line {
-    /// The replica is no more.
+    /// Whether the replica has crashed.
     severed: Arc<AtomicBool>,
-    /// It hears nothing until then.
-    deaf_until: Arc<Mutex<Option<Instant>>>,
-    /// How often every open connection went silent.
+    /// Time until which no response reaches the replica.
+    delayed_until: Arc<Mutex<Option<Instant>>>,
+    /// Number of times that all open connections went silent.
     epoch: Arc<AtomicU64>,
-    /// How many idle connections are dead without the replica knowing: each swallows one request.
+    /// Number of idle connections that are dead without the replica noticing. Each of them loses one request.
     dead: Arc<AtomicU32>,
 }
 
-/// The connection that one request or watch uses.
+/// Connection that one request or watch uses.
 #[derive(Clone)]
 pub struct Connection {
     line: Line,
@@ -77,17 +79,19 @@ pub struct Connection {
 }
 
 impl Line {
-    /// Nothing goes through any more, whatever still runs at the other end. What was sent arrives.
+    /// Cuts the replica off: no further request or response passes, even if tasks of the replica still run. Requests
+    /// that were already sent take effect.
     pub fn sever(&self) {
         self.severed.store(true, Ordering::Relaxed);
     }
 
-    /// No answer goes through until then.
-    pub fn deafen(&self, until: Instant) {
-        *self.deaf_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    /// Delays all responses until a time.
+    pub fn delay_responses(&self, until: Instant) {
+        *self.delayed_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
-    /// Every open connection goes silent without a reset. New connections work, but for `idle` pooled ones.
+    /// Silences every open connection without a reset. New connections work, except that the next `idle` requests use
+    /// pooled connections that are dead.
     pub fn silence(&self, idle: u32) {
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.dead.store(idle, Ordering::Relaxed);
@@ -101,10 +105,10 @@ impl Line {
 }
 
 impl Connection {
-    /// Returns when answers go through; never, if the connection is silent.
+    /// Waits until responses can pass. Never returns if the connection is silent.
     pub async fn open(&self) {
         self.unless_silent().await;
-        let until = *self.line.deaf_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.line.delayed_until.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(until) = until {
             tokio::time::sleep_until(until).await;
         }
@@ -119,7 +123,7 @@ impl Connection {
     }
 }
 
-/// The server.
+/// Handle of the simulated API server.
 #[derive(Clone)]
 pub struct Server(Arc<Mutex<State>>);
 
@@ -132,7 +136,7 @@ impl Server {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A client of it; `who` is the name of its process in what is printed.
+    /// Returns a client of this server. `who` is the name of the replica in the printed requests.
     pub fn client(&self, who: String, line: Line) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -147,7 +151,7 @@ impl Server {
                 let (sender, receiver) = oneshot::channel();
                 let answering = connection.clone();
                 let (serving, sent_by) = (server.clone(), who.clone());
-                // What was sent arrives, even if nobody waits for the answer any more.
+                // A request that was sent takes effect even if its sender no longer waits for the response.
                 tokio::spawn(async move {
                     let _ = sender.send(serving.answer(&sent_by, &answering, request).await);
                 });
@@ -159,7 +163,7 @@ impl Server {
                 answer
             }
         });
-        // As the product puts its client together, without what opens connections.
+        // The same layers as in Jobwright's own client, without those that open connections.
         Client::new(Deadlines::default().layer(RetryAfter.layer(service)), "default")
     }
 
@@ -172,14 +176,14 @@ impl Server {
         let path = parts.uri.path().to_owned();
         let (there, back, delivery) = {
             let state = &mut *self.lock();
-            let delivery = (state.way(), state.way(), state.delivery());
+            let delivery = (state.latency(), state.latency(), state.delivery());
             if delivery.2 != Delivery::Fine && path.contains("/events") {
                 state.checks.refusals.lose_events();
             }
             delivery
         };
         tokio::time::sleep(there).await;
-        if self.lock().away || delivery == Delivery::LostRequest {
+        if self.lock().unavailable || delivery == Delivery::LostRequest {
             return Err(broken());
         }
         match delivery {
@@ -204,7 +208,7 @@ impl Server {
             let longest = Duration::from_secs(longest).min(watches::LONGEST);
             let mut answer = watches::watch(self.clone(), connection.clone(), (selection, longest), since);
             if !self.lock().http1 {
-                // Its PINGs are not simulated: nothing goes silent over it.
+                // HTTP/2 PINGs are not simulated; therefore no connection goes silent in a history with HTTP/2.
                 *answer.version_mut() = Version::HTTP_2;
             }
             return Ok(answer);
@@ -238,14 +242,14 @@ impl Server {
 }
 
 impl State {
-    /// Whether something that is to happen so often of a thousand happens now.
+    /// Draws whether a fault with this frequency, per thousand, happens now, and counts it.
     pub fn happens(&mut self, of_thousand: u32) -> bool {
         let happens = of_thousand > 0 && self.random.u32(0..1000) < of_thousand;
         self.faults_made += u64::from(happens);
         happens
     }
 
-    /// Takes note of something that happened.
+    /// Adds a line to the digest of the history, and prints it if printing is on.
     pub fn trace(&mut self, what: impl FnOnce() -> String) {
         let text = what();
         for byte in text.bytes() {
@@ -258,15 +262,15 @@ impl State {
 
     fn note(&mut self, who: &str, method: &Method, path: &str, body: &Value, result: &Result<Value, Refusal>) {
         self.requests += u64::from(!path.contains("/leases"));
-        let came = match result {
+        let outcome = match result {
             Ok(object) => object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned(),
             Err(Refusal(code, reason)) => format!("{code} {reason}"),
         };
         let body = if self.prints && !path.contains("/events") { body.to_string() } else { String::new() };
-        self.trace(|| format!("{who} {method} {path} -> {came} {body}"));
+        self.trace(|| format!("{who} {method} {path} -> {outcome} {body}"));
     }
 
-    /// Carries out a request; what it is about and how it is answered is in `path`, the selectors and `body`.
+    /// Carries out a request without any fault. `selectors` are the label selector and the field selector of a list.
     pub fn handle(
         &mut self,
         method: &Method,
@@ -302,7 +306,7 @@ impl State {
         }
     }
 
-    /// Refuses a request that a policy forbids. `object` is what is created, or the object as it is now.
+    /// Refuses a request that a policy forbids. `object` is the object to create, or the stored version of the object.
     fn admit(&mut self, target: Target, object: &Value) -> Result<(), Refusal> {
         let Some(policy) = self.admission.refuses(target) else { return Ok(()) };
         let policy = policy.clone();
@@ -322,13 +326,13 @@ impl State {
         let wanted = &body["preconditions"]["uid"];
         let object = self.store.get(key)?.clone();
         if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
-            return Err(Refusal(409, "the UID in the precondition is another".to_owned()));
+            return Err(Refusal(409, "the UID in the precondition differs from the object's".to_owned()));
         }
         self.admit(("delete", key.0, ""), &object)?;
         let propagation = body["propagationPolicy"].as_str().unwrap_or_default();
         self.checks.deleted(&self.store, &object, propagation);
         let deleted = self.store.delete(key, body["gracePeriodSeconds"].as_i64(), propagation)?;
-        // Of a pod the last version is told, of all else only that it is gone.
+        // The response to the deletion of a pod holds its last version; for other objects it is a Status.
         if key.0 == "pods" || self.store.get(key).is_ok() {
             return Ok(deleted);
         }
@@ -350,7 +354,7 @@ impl State {
     fn replace(&mut self, key: Key, body: &Value) -> Result<Value, Refusal> {
         let asked = &body["metadata"]["resourceVersion"];
         if key.0 == "leases" && self.store.get(&key).is_err() {
-            // A Lease is one of the few things that a PUT creates.
+            // A PUT creates a Lease that does not exist; few resources allow that.
             return self.store.create(key.0, &key.1.clone(), body.clone());
         }
         let known = self.store.get(&key)?["metadata"].clone();
@@ -373,7 +377,7 @@ impl State {
         }
         // The status of a custom resource is written without its metadata, so its UID is not compared.
         if differs("uid") && !(status && key.0 == "jobschedules") {
-            // In a patch it is no precondition, but a field that cannot be changed.
+            // The UID in a patch is not a precondition but an immutable field; therefore 422 and not 409.
             return Err(Refusal(422, format!("the UID is {}, not {}", known["uid"], asked["uid"])));
         }
         let mut after = before.clone();
@@ -393,15 +397,15 @@ impl State {
             && status
             && let Err(why) = validation::job_status(&before, &after)
         {
-            self.checks.breaks(format!("a status that the API server refuses: {why}: {}", after["status"]));
+            self.checks.report_breach(format!("the API server refuses a Job status: {why}: {}", after["status"]));
             return Err(Refusal(422, why));
         }
         if objects::controllers(&after) > 1 {
             return Err(Refusal(422, "only one reference can have controller set to true".to_owned()));
         }
-        let held_by = |object: &Value| patch::strings(&object["metadata"]["finalizers"]);
-        let known = held_by(&before);
-        if objects::is_deleting(&before) && held_by(&after).iter().any(|finalizer| !known.contains(finalizer)) {
+        let finalizers = |object: &Value| patch::strings(&object["metadata"]["finalizers"]);
+        let known = finalizers(&before);
+        if objects::is_deleting(&before) && finalizers(&after).iter().any(|finalizer| !known.contains(finalizer)) {
             return Err(Refusal(422, "no new finalizers can be added if the object is being deleted".to_owned()));
         }
         self.admit(("patch", key.0, if status { "status" } else { "" }), &before)?;
@@ -415,7 +419,7 @@ impl State {
     }
 }
 
-/// What a path names.
+/// Object or collection that a request path names.
 struct Place<'a> {
     resource: &'static str,
     namespace: &'a str,
@@ -432,7 +436,7 @@ impl<'a> Place<'a> {
             [namespace, _, name, sub] => (*namespace, Some(*name), Some(*sub)),
             [namespace, _, name] => (*namespace, Some(*name), None),
             [namespace, _] => (*namespace, None, None),
-            // A namespace is in none.
+            // A Namespace is not namespaced.
             [name] => ("", Some(*name), None),
             _ => ("", None, None),
         };
@@ -440,6 +444,7 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Returns the plural of the resource in a request path.
 fn resource_of(path: &str) -> &'static str {
     ["pods", "jobs", "cronjobs", "jobschedules", "joblimits", "leases", "events", "namespaces"]
         .into_iter()
@@ -447,7 +452,7 @@ fn resource_of(path: &str) -> &'static str {
         .unwrap_or("unknown")
 }
 
-/// A `Status` that says what failed.
+/// Returns a `Status` object for a failure.
 pub fn status(code: u16, message: &str) -> Value {
     let reason = match code {
         400 => "BadRequest",
@@ -467,7 +472,7 @@ pub fn status(code: u16, message: &str) -> Value {
 }
 
 fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "the connection broke")
+    io::Error::new(io::ErrorKind::ConnectionReset, "the connection was reset")
 }
 
 fn refusal(error: &Refusal) -> Answer {
@@ -477,7 +482,7 @@ fn refusal(error: &Refusal) -> Answer {
     respond(error.0, &status(error.0, &error.1))
 }
 
-/// An answer that asks to wait for so many seconds.
+/// Returns a response 429 with this Retry-After in seconds.
 fn throttled(seconds: u32) -> Answer {
     let mut status = status(429, "too many requests, please try again later");
     status["details"]["retryAfterSeconds"] = seconds.into();

@@ -1,6 +1,7 @@
-//! The invariants, held against every write that takes effect and against what the cluster has come to in the end.
+//! The invariants. They are checked at every write that takes effect, and at the end of the history.
 //!
-//! The checks know the truth: every version of every object, in order. A breach is noted and ends the history.
+//! The checks observe every version of every object, in order, and derive from it what really happened. The first
+//! breach ends the history.
 
 pub mod limits;
 pub mod pauses;
@@ -28,15 +29,17 @@ use crate::objects::{
 use crate::scenario::Scenario;
 use crate::store::{Happened, Store};
 
-/// How long it may take until what users did is known, in seconds: the API server may be away for two minutes.
-const NEWS_ARRIVES: i64 = 300;
+/// Maximum time until a controller has observed the action of a user, in seconds. The API server may be unavailable for
+/// two minutes.
+const MAX_OBSERVATION_DELAY: i64 = 300;
 
-/// What has been seen, and what was wrong with it.
+/// State of all checks of one history.
 pub struct Checks {
-    /// The first breach.
+    /// The first broken invariant.
     pub broken: Option<String>,
-    /// Nothing keeps a controller from carrying out what it has begun.
+    /// Whether no fault and no action can interrupt what a controller has begun.
     steady: bool,
+    /// Number of log entries of the store that were observed.
     seen: usize,
     jobs: BTreeMap<String, JobTruth>,
     pods: BTreeMap<String, PodTruth>,
@@ -48,112 +51,114 @@ pub struct Checks {
     pub progress: Progress,
 }
 
-/// What is true of a Job.
+/// Facts about a Job.
 #[derive(Default)]
 struct JobTruth {
-    /// The most pods it was ever allowed at once.
+    /// Largest parallelism that the Job ever had.
     parallelism: i64,
-    /// A user has asked for fewer pods, or for none, or meddled with its pods: what is given up is not counted.
-    meddled: bool,
-    /// Since when it has been suspended, in seconds.
+    /// Whether a user reduced or suspended the Job, deleted it, or changed its pods. Its pods may then be deleted
+    /// without being counted.
+    disturbed: bool,
+    /// Time since which the Job has been suspended, in seconds.
     suspended_since: Option<i64>,
-    /// A controller has written the status of it as one that is to be suspended, and it still is.
+    /// Whether a controller wrote the status while `spec.suspend` was true, and it still is.
     known_suspended: bool,
-    /// A controller has written the status of it as one that is being deleted.
+    /// Whether a controller wrote the status while the Job was being deleted.
     known_deleting: bool,
-    /// UIDs that were ever listed as uncounted.
+    /// UIDs that were ever listed in `uncountedTerminatedPods`.
     listed: BTreeSet<String>,
-    /// Those of them that were listed as failed.
+    /// UIDs that were ever listed there as failed.
     listed_failed: BTreeSet<String>,
-    /// Pods made for it.
+    /// UIDs of the pods that the Job ever controlled.
     made: BTreeSet<String>,
 }
 
-/// What is true of a pod.
+/// Facts about a pod.
 #[derive(Default, Clone)]
 struct PodTruth {
-    /// The Jobs that controlled it, in order.
+    /// UIDs of the Jobs that controlled the pod, in order.
     owners: Vec<String>,
     index: Option<String>,
-    /// It ended so.
+    /// Whether the pod succeeded; none while it is unfinished.
     succeeded: Option<bool>,
     deleted: bool,
-    /// Lost its finalizer before it had ended.
-    given_up: bool,
-    /// A controller took the finalizer off while it ran and was a Job's that stays.
+    /// Whether the pod lost its finalizer before it was finished.
+    released_uncounted: bool,
+    /// Whether a controller removed the finalizer while the pod was running and controlled by a Job that is not being
+    /// deleted.
     untracked: bool,
-    /// What its container ended with.
+    /// Exit code of its container.
     exit_code: i64,
 }
 
 impl Checks {
-    /// The checks of one story.
+    /// Returns the checks of one scenario.
     pub fn new(scenario: &Scenario) -> Self {
-        let news = scenario.news();
+        let observation_delay = scenario.observation_delay();
         Self {
             broken: None,
             steady: scenario.is_steady(),
             seen: 0,
             jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
-            limits: Limits::new(news),
-            schedules: Schedules::new(news),
+            limits: Limits::new(observation_delay),
+            schedules: Schedules::new(observation_delay),
             retention: Retention::default(),
             refusals: Refusals::default(),
             pauses: Pauses::default(),
-            progress: Progress::new(scenario.patience(), scenario.replaced_within()),
+            progress: Progress::new(scenario.first_pods_timeout(), scenario.replaced_within()),
         }
     }
 
-    /// Notes the breach that a check found.
-    fn hold(&mut self, result: Result<(), String>) {
+    /// Records the breach that a check found, if any.
+    fn record(&mut self, result: Result<(), String>) {
         if let Err(what) = result {
-            self.breaks(what);
+            self.report_breach(what);
         }
     }
 
-    /// A replica begins a write that goes through its gate.
+    /// Checks a write that a replica sends through its write gate.
     pub fn sent(&mut self, who: &str) {
         let result = self.pauses.sent(who);
-        self.hold(result);
+        self.record(result);
     }
 
-    /// A policy refused a write.
+    /// Checks a write that a policy refused.
     pub fn refused(&mut self, policy: &Policy, object: &Value, now: i64) {
         let result = self.refusals.refused(policy, object, now);
-        self.hold(result);
+        self.record(result);
     }
 
-    /// A controller deletes an object.
+    /// Checks the deletion of an object by a controller.
     pub fn deleted(&mut self, store: &Store, object: &Value, propagation: &str) {
         self.observe(store);
-        // The TTL controller deletes in the foreground; schedules delete their Jobs in the background.
+        // The TTL controller deletes with propagation Foreground; CronJobs and JobSchedules delete with Background.
         if object["kind"] == "Job" && propagation == "Foreground" {
             let result = self.retention.deletes(store, object);
-            self.hold(result);
+            self.record(result);
         }
     }
 
-    /// A controller wrote the status of a JobSchedule.
+    /// Checks a status of a JobSchedule that a controller wrote.
     pub fn schedule_written(&mut self, store: &Store, before: &Value, after: &Value) {
         self.observe(store);
         let result = self.schedules.status_written(before, after);
-        self.hold(result);
+        self.record(result);
     }
 
-    /// Notes a breach; the first one counts.
-    pub fn breaks(&mut self, what: String) {
+    /// Records a breach. Only the first one is kept.
+    pub fn report_breach(&mut self, what: String) {
         self.broken.get_or_insert(what);
     }
 
-    /// A user or a machine took something away that is not counted then.
-    pub fn meddled_with(&mut self, job: Option<&str>) {
+    /// Records that a user or a node removed pods or labels in such a way that the Job cannot count its pods exactly.
+    pub fn disturb(&mut self, job: Option<&str>) {
         if let Some(job) = job {
-            self.jobs.entry(job.to_owned()).or_default().meddled = true;
+            self.jobs.entry(job.to_owned()).or_default().disturbed = true;
         }
     }
 
-    /// Takes in what has happened since.
+    /// Processes the changes since the last call.
     pub fn observe(&mut self, store: &Store) {
         for happened in &store.log[self.seen..] {
             self.limits.observe(happened);
@@ -178,7 +183,7 @@ impl Checks {
         let suspended = job["spec"]["suspend"] == true;
         truth.known_suspended &= suspended;
         truth.suspended_since = suspended.then(|| truth.suspended_since.unwrap_or(now));
-        truth.meddled |= less || suspended || is_deleting(job);
+        truth.disturbed |= less || suspended || is_deleting(job);
     }
 
     fn pod_changed(&mut self, happened: &Happened) {
@@ -196,11 +201,11 @@ impl Checks {
             truth.succeeded = Some(pod["status"]["phase"] == "Succeeded");
             truth.exit_code = number(pod, "/status/containerStatuses/0/state/terminated/exitCode");
         } else if !is_tracked(pod) {
-            truth.given_up = true;
+            truth.released_uncounted = true;
         }
     }
 
-    /// A pod was created by a controller.
+    /// Checks an object that a controller created.
     pub fn created(&mut self, store: &Store, created: &Value) {
         self.observe(store);
         let Some(owner) = controller(created).map(str::to_owned) else { return };
@@ -209,23 +214,28 @@ impl Checks {
         }
         let name = &created["metadata"]["name"];
         let Some((_, job)) = store.of("jobs").find(|(_, job)| uid(job) == owner) else {
-            // It was deleted a moment ago; the garbage collector sees to it.
+            // The Job was deleted a moment ago; the garbage collector deletes the pod.
             return;
         };
         if is_decided(job) {
-            return self.breaks(format!("pod {name} is created for a Job whose outcome is stored: {}", job["status"]));
+            return self
+                .report_breach(format!("pod {name} is created for a Job whose outcome is stored: {}", job["status"]));
         }
         let result = self.limits.starts(store, job);
-        self.hold(result);
+        self.record(result);
         let result = self.progress.created(&owner, store.seconds());
-        self.hold(result);
+        self.record(result);
         let truth = self.jobs.get(&owner);
         if truth.is_some_and(|truth| truth.known_suspended || truth.known_deleting) {
-            return self.breaks(format!("pod {name} is created for a Job that is known to be held or to go"));
+            return self.report_breach(format!(
+                "pod {name} is created for a Job that the controller knows to be suspended or deleted"
+            ));
         }
         let since = self.jobs.get(&owner).and_then(|truth| truth.suspended_since);
-        if since.is_some_and(|since| store.seconds() - since > NEWS_ARRIVES) {
-            return self.breaks(format!("pod {name} is created for a Job that has long been suspended"));
+        if since.is_some_and(|since| store.seconds() - since > MAX_OBSERVATION_DELAY) {
+            return self.report_breach(format!(
+                "pod {name} is created for a Job that has been suspended for more than {MAX_OBSERVATION_DELAY} s"
+            ));
         }
         let waits = job["spec"]["podReplacementPolicy"] == "Failed";
         let live: Vec<&Value> = store
@@ -234,43 +244,46 @@ impl Checks {
             .filter(|pod| is_own(pod, &owner))
             .filter(|pod| !is_finished(pod) && (waits || !is_deleting(pod)))
             .collect();
-        let most = self.jobs.get(&owner).map_or(0, |truth| truth.parallelism);
-        if live.len() as i64 > most {
-            return self.breaks(format!("{} pods live with {name}, {most} are allowed", live.len()));
+        let max = self.jobs.get(&owner).map_or(0, |truth| truth.parallelism);
+        if live.len() as i64 > max {
+            return self.report_breach(format!("{} live pods with {name}, {max} are allowed", live.len()));
         }
         let index = &created["metadata"]["annotations"][INDEX_ANNOTATION];
         if index.is_null() {
             return;
         }
-        let twins = live.iter().filter(|pod| pod["metadata"]["annotations"][INDEX_ANNOTATION] == *index).count();
-        if twins > 1 {
-            return self.breaks(format!("{twins} live pods of index {index}, with {name}"));
+        let same_index = live.iter().filter(|pod| pod["metadata"]["annotations"][INDEX_ANNOTATION] == *index).count();
+        if same_index > 1 {
+            return self.report_breach(format!("{same_index} live pods of index {index}, with {name}"));
         }
-        let done = indexes(&job["status"]["completedIndexes"]);
-        if done.iter().any(|done| index.as_str() == Some(done.to_string().as_str())) {
-            self.breaks(format!("pod {name} is created for index {index}, which has completed"));
+        let completed = indexes(&job["status"]["completedIndexes"]);
+        if completed.iter().any(|completed| index.as_str() == Some(completed.to_string().as_str())) {
+            self.report_breach(format!("pod {name} is created for index {index}, which has completed"));
         }
     }
 
-    /// A Job of a CronJob or a JobSchedule.
+    /// Checks a new Job of a CronJob or a JobSchedule.
     fn job_created(&mut self, store: &Store, created: &Value, owner: &str) {
         let owners = || store.of("cronjobs").chain(store.of("jobschedules")).map(|(_, owner)| owner);
         if let Some(schedule) = owners().find(|found| uid(found) == owner) {
             let result = self.schedules.started(store, created, schedule);
-            self.hold(result);
+            self.record(result);
         }
         let Some((_, cron_job)) = store.of("cronjobs").find(|(_, cron_job)| uid(cron_job) == owner) else { return };
         let running = store.of("jobs").filter(|(_, job)| controller(job) == Some(owner) && !is_over(job)).count();
         if cron_job["spec"]["concurrencyPolicy"] != "Allow" && running > 1 {
-            self.breaks(format!("{} is started while another one runs", created["metadata"]["name"]));
+            self.report_breach(format!(
+                "{} is started while another Job of its CronJob is active",
+                created["metadata"]["name"]
+            ));
         }
     }
 
-    /// A pod is about to be changed by a controller.
+    /// Checks a patch of a pod by a controller before the patch takes effect.
     pub fn pod_patched(&mut self, store: &Store, before: &Value, after: &Value) {
         self.observe(store);
         if controller(before).is_none() && controller(after).is_some() && !is_tracked(after) {
-            return self.breaks(format!("pod {} is adopted without the finalizer", before["metadata"]["name"]));
+            return self.report_breach(format!("pod {} is adopted without the finalizer", before["metadata"]["name"]));
         }
         if !is_tracked(before) || is_tracked(after) {
             return;
@@ -293,31 +306,31 @@ impl Checks {
             });
         let ignored = !succeeded && has_rule(job, "Ignore");
         let accounted = uncounted(job).contains(&pod.as_str()) || completed || ignored || is_over(job);
-        // Pods that are too many are given up, and one may end at that moment: so it may be where one that was being
-        // deleted, and replaced, has succeeded after all.
+        // Surplus pods are deleted without being counted, and one of them can finish at that moment. The same holds
+        // if a pod that was being deleted and was already replaced succeeds.
         let deletes = truth.made.iter().any(|pod| self.pods.get(pod).is_some_and(|pod| pod.deleted));
-        if !accounted && !truth.meddled && !deletes && !is_decided(job) {
-            self.breaks(format!(
-                "pod {} loses its finalizer before the status tells of it: {}",
+        if !accounted && !truth.disturbed && !deletes && !is_decided(job) {
+            self.report_breach(format!(
+                "pod {} loses its finalizer before the status lists it: {}",
                 before["metadata"]["name"], job["status"]
             ));
         }
     }
 
-    /// A Job's status is about to be changed by a controller.
+    /// Checks a status of a Job that a controller writes, before the write takes effect.
     pub fn status_written(&mut self, store: &Store, before: &Value, after: &Value) {
         self.observe(store);
         let job = uid(after);
         let name = &after["metadata"]["name"];
         if is_over(before) {
-            return self.breaks(format!("{name} is over and its status is written: {}", after["status"]));
+            return self.report_breach(format!("the status of {name} is written after its end: {}", after["status"]));
         }
         self.limits.status_written(after);
         let starts = before["status"]["startTime"].is_null() && !after["status"]["startTime"].is_null();
-        // One that is being deleted gets a start time, and no pods.
+        // A Job that is being deleted gets a start time but no pods.
         if starts && !is_decided(after) && !is_deleting(before) {
             let result = self.limits.starts(store, after);
-            self.hold(result);
+            self.record(result);
         }
         let truth = self.jobs.entry(job.clone()).or_default();
         truth.known_suspended = before["spec"]["suspend"] == true;
@@ -326,20 +339,21 @@ impl Checks {
         for listed in is.iter().filter(|uid| !was.contains(uid)) {
             let pod = self.pods.get(*listed).cloned().unwrap_or_default();
             if !truth.made.contains(*listed) {
-                return self.breaks(format!("{name} counts a pod that is not its own: {listed}"));
+                return self.report_breach(format!("{name} counts a pod that is not its own: {listed}"));
             }
             if !truth.listed.insert((*listed).to_owned()) {
-                return self.breaks(format!("{name} counts {listed} a second time"));
+                return self.report_breach(format!("{name} counts {listed} a second time"));
             }
             let as_succeeded = uncounted_as(after, "succeeded").contains(listed);
             if !as_succeeded {
                 truth.listed_failed.insert((*listed).to_owned());
             }
-            // Where the outcome is decided, what is not known to have ended counts as failed.
+            // Once the outcome is decided, a pod that is not known to be finished counts as failed.
             let failed = pod.succeeded == Some(false) || pod.deleted || is_decided(after);
-            let rightly = if as_succeeded { pod.succeeded == Some(true) } else { failed };
-            if !rightly {
-                return self.breaks(format!("{name} counts {listed} wrongly: as succeeded: {as_succeeded}"));
+            let is_correct = if as_succeeded { pod.succeeded == Some(true) } else { failed };
+            if !is_correct {
+                let outcome = if as_succeeded { "succeeded" } else { "failed" };
+                return self.report_breach(format!("{name} counts {listed} as {outcome}, which it has not"));
             }
         }
         let left = |list_: &str| -> Vec<&str> {
@@ -348,21 +362,31 @@ impl Checks {
         };
         let (succeeded, failed) = (left("succeeded"), left("failed"));
         for uid_ in succeeded.iter().chain(&failed) {
-            // One that was disowned while it was being deleted is adopted by nobody and cannot be counted again.
-            let may_return = |pod: &Value| controller(pod) == Some(&job) || !is_deleting(pod);
-            let held = store.of("pods").any(|(_, pod)| uid(pod) == **uid_ && is_tracked(pod) && may_return(pod));
-            if held {
-                return self.breaks(format!("{uid_} leaves the uncounted pods of {name} with its finalizer on"));
+            // A pod without an owner that is being deleted, or that has lost its labels, is not adopted and cannot be counted again.
+            let is_adoptable =
+                |pod: &Value| !is_deleting(pod) && pod["metadata"]["labels"][CONTROLLER_UID_LABEL] == *job;
+            let may_return = |pod: &Value| controller(pod) == Some(&job) || is_adoptable(pod);
+            let tracked = store.of("pods").any(|(_, pod)| uid(pod) == **uid_ && is_tracked(pod) && may_return(pod));
+            if tracked {
+                return self
+                    .report_breach(format!("{uid_} leaves the uncounted pods of {name} but still has its finalizer"));
             }
         }
         let grows = |field: &str| number(after, field) - number(before, field);
         if grows("/status/failed") != failed.len() as i64 {
-            return self.breaks(format!("failed of {name} grows by {}, not {}", grows("/status/failed"), failed.len()));
+            return self.report_breach(format!(
+                "status.failed of {name} increases by {}, expected {}",
+                grows("/status/failed"),
+                failed.len()
+            ));
         }
         let indexed = after["spec"]["completionMode"] == "Indexed";
         if !indexed && grows("/status/succeeded") != succeeded.len() as i64 {
             let grown = grows("/status/succeeded");
-            return self.breaks(format!("succeeded of {name} grows by {grown}, not {}", succeeded.len()));
+            return self.report_breach(format!(
+                "status.succeeded of {name} increases by {grown}, expected {}",
+                succeeded.len()
+            ));
         }
         if indexed {
             let completed = indexes(&after["status"]["completedIndexes"]);
@@ -375,46 +399,58 @@ impl Checks {
                     .filter_map(|pod| self.pods.get(pod))
                     .any(|pod| pod.succeeded == Some(true) && pod.index.as_deref() == Some(&text));
                 if !done {
-                    let why = "no pod of it succeeded that is not counted as failed";
-                    return self.breaks(format!("{name} counts index {index} as completed and {why}"));
+                    let why = "every succeeded pod of the index, if any, is counted as failed";
+                    return self.report_breach(format!("{name} counts index {index} as completed, but {why}"));
                 }
             }
             if number(after, "/status/succeeded") != completed.len() as i64 {
-                self.breaks(format!("{name}: succeeded is not the number of completed indexes: {}", after["status"]));
+                self.report_breach(format!(
+                    "{name}: status.succeeded is not the number of completed indexes: {}",
+                    after["status"]
+                ));
             }
         }
         if is_over(after) {
             let mut left = store.of("pods").map(|(_, pod)| pod).filter(|pod| is_own(pod, &job));
             if let Some(pod) = left.find(|pod| !is_finished(pod)) {
                 let (pod, phase) = (&pod["metadata"]["name"], &pod["status"]["phase"]);
-                self.breaks(format!("{name} is said to be over while {pod} is {phase}"));
+                self.report_breach(format!("{name} gets its final condition while {pod} is {phase}"));
             }
         }
     }
 
-    /// What the cluster has come to, when nothing is left to be done. Says what is wrong with it.
+    /// Checks the final state of the cluster, when no work is left.
+    ///
+    /// # Errors
+    /// Returns the invariant that does not hold.
     pub fn end(&mut self, store: &Store) -> Result<(), String> {
         self.observe(store);
         for (_, pod) in store.of("pods") {
             let Some(owner) = controller(pod) else {
                 if is_tracked(pod) {
-                    return Err(format!("{} is nobody's and has our finalizer", pod["metadata"]["name"]));
+                    return Err(format!(
+                        "pod {} has no controller and still has the tracking finalizer",
+                        pod["metadata"]["name"]
+                    ));
                 }
                 continue;
             };
             let live = store.of("jobs").any(|(_, job)| uid(job) == owner && !is_over(job));
             if is_tracked(pod) && !live {
-                return Err(format!("{} has our finalizer and no live Job", pod["metadata"]["name"]));
+                return Err(format!(
+                    "pod {} has the tracking finalizer but no unfinished Job",
+                    pod["metadata"]["name"]
+                ));
             }
         }
         let mut forgotten = self.pods.iter().filter(|(_, pod)| pod.untracked && !pod.deleted);
         if let Some((pod, _)) = forgotten.next().filter(|_| self.steady) {
-            return Err(format!("{pod} was let go while it ran and was a Job's, and never deleted"));
+            return Err(format!("pod {pod} lost its finalizer while it ran for a Job, and was never deleted"));
         }
         self.schedules.history(store)?;
-        let taken = self.schedules.untold(store, |uid| self.refusals.lost || self.refusals.has_warning(uid, ""));
-        if let Some(untold) = self.refusals.untold().or(taken) {
-            return Err(untold);
+        let taken = self.schedules.missing_event(store, |uid| self.refusals.lost || self.refusals.has_warning(uid, ""));
+        if let Some(missing) = self.refusals.missing_event().or(taken) {
+            return Err(missing);
         }
         for (_, cron_job) in store.of("cronjobs").chain(store.of("jobschedules")) {
             let own = store.of("jobs").map(|(_, job)| job).filter(|job| controller(job) == Some(&uid(cron_job)));
@@ -423,28 +459,35 @@ impl Checks {
             {
                 let kept = own.iter().filter(|job| has_condition(job, condition)).count() as i64;
                 if kept > number(cron_job, &format!("/spec/{limit}")) {
-                    return Err(format!("{kept} {condition} Jobs of {} are kept", cron_job["metadata"]["name"]));
+                    return Err(format!(
+                        "{kept} {condition} Jobs of {} are kept, more than {limit}",
+                        cron_job["metadata"]["name"]
+                    ));
                 }
             }
         }
         for (_, job) in store.of("jobs") {
             if retention::expiry(store, job).is_some_and(|at| at <= store.seconds()) {
-                return Err(format!("{} has outlived its time to live", job["metadata"]["name"]));
+                return Err(format!("{} still exists after its TTL expired", job["metadata"]["name"]));
             }
             self.ended(job).map_err(|wrong| format!("{}: {wrong}: {}", job["metadata"]["name"], job["status"]))?;
         }
         Ok(())
     }
 
-    /// Whether a Job's end is the one that its pods make it.
+    /// Checks that the outcome of a Job follows from its pods.
+    ///
+    /// # Errors
+    /// Returns the contradiction between the status and the pods.
     fn ended(&self, job: &Value) -> Result<(), String> {
-        let truth = self.jobs.get(&uid(job)).ok_or("never seen")?;
+        let truth = self.jobs.get(&uid(job)).ok_or("the Job was never observed")?;
         let pods: Vec<&PodTruth> = truth.made.iter().filter_map(|pod| self.pods.get(pod)).collect();
-        let strict = !truth.meddled && pods.iter().all(|pod| !pod.given_up && !pod.deleted && pod.owners.len() == 1);
+        let strict =
+            !truth.disturbed && pods.iter().all(|pod| !pod.released_uncounted && !pod.deleted && pod.owners.len() == 1);
         let (succeeded, failed) = (number(job, "/status/succeeded"), number(job, "/status/failed"));
         let ended = pods.iter().filter(|pod| pod.succeeded.is_some() || pod.deleted).count() as i64;
         if succeeded + failed > ended {
-            return Err(format!("{ended} pods have ended"));
+            return Err(format!("{} pods are counted, but only {ended} are finished or deleted", succeeded + failed));
         }
         let completions = job["spec"]["completions"].as_i64();
         let ends = |wanted: bool| pods.iter().filter(|pod| pod.succeeded == Some(wanted)).count() as i64;
@@ -455,7 +498,7 @@ impl Checks {
                 && succeeded != completions
                 && (strict || succeeded < completions)
             {
-                return Err(format!("complete with {succeeded} of {completions}"));
+                return Err(format!("Complete with {succeeded} of {completions} completions"));
             }
             if strict && policy.is_null() && completions.is_none() && succeeded != ends(true) {
                 return Err(format!("{} pods succeeded", ends(true)));
@@ -467,10 +510,10 @@ impl Checks {
             return Ok(());
         }
         let conditions = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let failure = conditions.iter().find(|one| one["type"] == "Failed").ok_or("not over")?;
+        let failure = conditions.iter().find(|one| one["type"] == "Failed").ok_or("the Job is not finished")?;
         let limit = number(job, "/spec/backoffLimit");
-        let because = match failure["reason"].as_str().unwrap_or_default() {
-            // Restarts of containers count too, where pods are restarted.
+        let is_justified = match failure["reason"].as_str().unwrap_or_default() {
+            // With restart policy OnFailure, restarts of containers count too.
             "BackoffLimitExceeded" => {
                 job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
                     || failed > limit
@@ -484,11 +527,11 @@ impl Checks {
             }
             _ => false,
         };
-        if because { Ok(()) } else { Err("failed for no reason".to_owned()) }
+        if is_justified { Ok(()) } else { Err("the reason of the failure does not apply".to_owned()) }
     }
 }
 
-/// Whether a pod is this Job's. One that has lost its labels is no longer its own.
+/// Returns whether a pod belongs to a Job. A pod that lost its controller-uid label no longer does.
 fn is_own(pod: &Value, job: &str) -> bool {
     controller(pod) == Some(job) && pod["metadata"]["labels"][CONTROLLER_UID_LABEL] == job
 }

@@ -1,40 +1,40 @@
-//! Faults of the network and of an API server under load: how often each happens, and the fate of one request.
+//! Faults of the network and of an overloaded API server: the frequency of each, and the disposition of each request.
 
 use std::time::Duration;
 
 use crate::api::State;
 
-/// How often each fault happens, per thousand requests or watch events.
+/// Frequency of each fault, per thousand requests or watch events, unless the field states another unit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
-    /// The request is lost before it took effect.
+    /// The request is lost before it takes effect.
     pub lost_request: u32,
-    /// It took effect, and the answer is lost.
+    /// The request takes effect, and the response is lost.
     pub lost_answer: u32,
-    /// It is refused with an error that may pass.
+    /// The request is refused with an error that can be temporary.
     pub refused: u32,
     /// A watch ends after an event.
     pub cut: u32,
-    /// What a watch has not read yet expires.
+    /// A watch gets 410 Gone, because the events that it has not read have expired.
     pub expire: u32,
-    /// A request is on its way for as long as a Lease allows.
+    /// A request or a response takes up to 2.2 s.
     pub slow: u32,
-    /// The maximum delay of a watch event, in milliseconds.
+    /// Maximum delay of a watch event, in milliseconds.
     pub late: u64,
-    /// The request took effect, and a proxy answers 504 in place of the API server.
+    /// The request takes effect, and a proxy responds with 504 in place of the API server.
     pub timed_out: u32,
-    /// The request is refused with 429 and a Retry-After of up to twenty seconds.
+    /// The request is refused with 429 and a Retry-After of up to 20 s.
     pub throttled: u32,
-    /// The request is never answered; half of these took effect.
+    /// The request never gets a response; half of these requests take effect.
     pub silent: u32,
-    /// A watch stays open and delivers nothing any more.
-    pub hushed: u32,
+    /// A watch stays open and delivers no more events.
+    pub stalled: u32,
 }
 
-/// A mutable access to the frequency of one fault.
+/// Accessor of the frequency of one fault.
 pub type Knob = fn(&mut Faults) -> &mut u32;
 
-/// The faults that every history may have.
+/// Faults that every history may have.
 pub const PLAIN: [Knob; 6] = [
     |faults| &mut faults.lost_request,
     |faults| &mut faults.lost_answer,
@@ -47,31 +47,30 @@ pub const PLAIN: [Knob; 6] = [
 /// Faults of proxies and overloaded API servers.
 pub const PROXIES: [Knob; 2] = [|faults| &mut faults.timed_out, |faults| &mut faults.throttled];
 
-/// Connections that go silent.
-pub const SILENCE: [Knob; 2] = [|faults| &mut faults.silent, |faults| &mut faults.hushed];
+/// Faults of connections that go silent without being closed.
+pub const SILENCE: [Knob; 2] = [|faults| &mut faults.silent, |faults| &mut faults.stalled];
 
-/// What happens to one request.
+/// Disposition of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
+    /// The request and the response arrive.
     Fine,
-    /// The connection breaks before the request arrives.
+    /// The connection is reset before the request arrives.
     LostRequest,
-    /// The request takes effect, and the connection breaks before the answer.
+    /// The request takes effect, and the connection is reset before the response arrives.
     LostAnswer,
-    /// The request is answered with this error code and takes no effect.
+    /// The response is this HTTP error status; the request takes no effect.
     Refused(u16),
-    /// The request takes effect and is answered 504.
+    /// The request takes effect, and the response is 504.
     TimedOut,
-    /// The request is answered 429 with this Retry-After in seconds, and takes no effect.
+    /// The response is 429 with this Retry-After in seconds; the request takes no effect.
     Throttled(u32),
-    /// The request is never answered.
-    Silent {
-        takes_effect: bool,
-    },
+    /// The request never gets a response.
+    Silent { takes_effect: bool },
 }
 
 impl State {
-    /// Draws the fate of one request.
+    /// Draws the disposition of one request.
     pub fn delivery(&mut self) -> Delivery {
         if self.happens(self.faults.lost_request) {
             Delivery::LostRequest
@@ -91,8 +90,8 @@ impl State {
         }
     }
 
-    /// Draws how long a request or an answer is on its way.
-    pub fn way(&mut self) -> Duration {
+    /// Draws the latency of a request or a response.
+    pub fn latency(&mut self) -> Duration {
         let longest = if self.happens(self.faults.slow) { 2_200 } else { 20 };
         Duration::from_millis(self.random.u64(1..=longest))
     }

@@ -1,6 +1,7 @@
-//! What some stories have besides the built-in controllers' work: limits, schedules, retention, policies, bad connections.
+//! Features that only some scenarios have: JobLimits, JobSchedules, retention, admission policies, silent connections.
 //!
-//! A chapter adds acts and faults to a story, drawn from random numbers of its own, so that the rest of the story stays.
+//! A feature adds actions and faults to a scenario. They are drawn from a random number generator of their own, so that
+//! the rest of the scenario stays the same.
 
 use jobwright::job::limit::PRIORITY_ANNOTATION;
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
@@ -11,34 +12,35 @@ use crate::checks::limits::KUEUE_LABEL;
 use crate::faults::{Faults, PROXIES, SILENCE};
 use crate::scenario::{Action, Scenario, cron_spec, spec};
 
-/// One theme that a scenario may have; a chapter in `SIMULATION_CHAPTERS` and in the docs.
+/// A feature that a scenario may have. `SIMULATION_CHAPTERS` selects features by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
-    /// JobLimits, Jobs with labels and priorities.
+    /// JobLimits, and Jobs with labels and priorities.
     Limits,
     /// JobSchedules.
     Schedules,
-    /// CronJobs whose times are changed or stored ahead of the clock.
+    /// CronJobs whose schedule is changed, or whose stored schedule time is in the future.
     CronJobs,
-    /// Annotations of Jobs and the namespace that say how long finished Jobs are kept.
+    /// Retention annotations of Jobs and of the namespace.
     Retention,
-    /// Policies that refuse writes.
+    /// Admission policies that refuse writes.
     Policies,
-    /// Policies that change what is created.
+    /// Admission policies that change created objects.
     Mutations,
-    /// Answers 504 although the request took effect, and 429 with Retry-After.
+    /// Responses 504 although the request took effect, and 429 with Retry-After.
     Proxies,
     /// Requests that are never answered, and watches that go silent.
     Silence,
-    /// Two replicas of which one is told to stop, or crashes, again and again.
+    /// Two replicas, of which one is stopped or crashes repeatedly.
     Handovers,
-    /// A Job that ignores disruptions, and whose pods are evicted again and again. Nothing else happens.
+    /// A Job that ignores disruptions, and whose pods are evicted repeatedly. Nothing else happens.
     Disruptions,
-    /// Pods that go on within milliseconds: they end between any two writes, and often while they are being deleted.
+    /// Pods that change their phase within milliseconds: they end between any two writes, and often while they are
+    /// being deleted.
     Haste,
 }
 
-/// All chapters, by the names that `SIMULATION_CHAPTERS` takes.
+/// All features with their names in `SIMULATION_CHAPTERS`.
 const ALL: [(&str, Feature); 11] = [
     ("limits", Feature::Limits),
     ("schedules", Feature::Schedules),
@@ -53,21 +55,22 @@ const ALL: [(&str, Feature); 11] = [
     ("disruptions", Feature::Disruptions),
 ];
 
-/// Chapters that may be combined: all but the last one, which is a story of its own.
-const OTHERS: usize = ALL.len() - 1;
+/// Number of features that can be combined: all except the last one, which replaces the whole scenario.
+const COMBINABLE: usize = ALL.len() - 1;
 
-/// Whether stories have this chapter.
-fn is_told(name: &str) -> bool {
+/// Returns whether `SIMULATION_CHAPTERS` selects this feature; without the variable, all are selected.
+fn is_selected(name: &str) -> bool {
     match std::env::var("SIMULATION_CHAPTERS") {
-        Ok(names) if !names.is_empty() => names.split(',').any(|told| told == name),
+        Ok(names) if !names.is_empty() => names.split(',').any(|selected| selected == name),
         _ => true,
     }
 }
 
 impl Scenario {
-    /// Adds one chapter to half of the stories, and a second one to some.
-    pub fn with_chapters(mut self) -> Self {
-        if self.seed % 16 == 15 && is_told("disruptions") {
+    /// Adds features to a scenario: `disruptions` to every 16th seed; of the others, half get one feature, and a third
+    /// of these get a second one.
+    pub fn with_features(mut self) -> Self {
+        if self.seed % 16 == 15 && is_selected("disruptions") {
             self.add(Feature::Disruptions, &mut fastrand::Rng::with_seed(self.seed));
             return self;
         }
@@ -77,10 +80,11 @@ impl Scenario {
         }
         let count = if random.u32(0..3) == 0 { 2 } else { 1 };
         for _ in 0..count {
-            let (name, feature) = ALL[random.usize(0..OTHERS)];
-            // The same random numbers, whichever chapters are told.
+            let (name, feature) = ALL[random.usize(0..COMBINABLE)];
+            // The random numbers are drawn whether or not the feature is selected, so that a seed stays the same
+            // scenario.
             let random = &mut random.fork();
-            if is_told(name) {
+            if is_selected(name) {
                 self.extended = true;
                 self.add(feature, random);
             }
@@ -104,7 +108,7 @@ impl Scenario {
             }
             Feature::Silence => self.add_silence(random),
             Feature::Haste => self.add_haste(random),
-            Feature::Disruptions => self.tell_of_disruptions(random),
+            Feature::Disruptions => self.add_disruptions(random),
             Feature::Handovers => self.add_handovers(random),
         }
     }
@@ -145,7 +149,7 @@ impl Scenario {
                 4 | 5 => Action::Suspend(job, true),
                 6 | 7 => Action::Suspend(job, false),
                 8 => Action::Scale(job, random.i32(0..6)),
-                _ => Action::Blink(job, random.u64(500..8_000)),
+                _ => Action::SuspendBriefly(job, random.u64(500..8_000)),
             };
             self.actions.push((random.u64(5_000..150_000), action));
         }
@@ -158,8 +162,8 @@ impl Scenario {
         if random.u32(0..3) == 0 {
             self.actions.push((random.u64(0..50_000), Action::CreateCronJob(0, cron_spec(random))));
         }
-        // Long enough for some runs.
-        self.actions.push((random.u64(150_000..600_000), Action::Nothing));
+        // The history has to be long enough for some runs.
+        self.actions.push((random.u64(150_000..600_000), Action::Wait));
         for _ in 0..random.usize(0..4) {
             let schedule = random.usize(0..2);
             let action = match random.u32(0..9) {
@@ -167,7 +171,7 @@ impl Scenario {
                 1 | 2 => Action::SuspendSchedule(schedule, false),
                 3 => Action::Reschedule("jobschedules", schedule),
                 4 => Action::DeleteSchedule(schedule),
-                5 | 6 => Action::TakeName(schedule, random.i64(1..4), random.usize(1..3)),
+                5 | 6 => Action::TakeRunNames(schedule, random.i64(1..4), random.usize(1..3)),
                 7 => Action::Crash(0, random.u64(60_000..300_000)),
                 _ => Action::Touch("jobschedules", schedule),
             };
@@ -179,13 +183,13 @@ impl Scenario {
         let mut cron_job = cron_spec(random);
         cron_job["schedule"] = json!(["* * * * *", "*/2 * * * *", "1-59/2 * * * *", "0-5 * * * *"][random.usize(0..4)]);
         self.actions.push((random.u64(0..60_000), Action::CreateCronJob(0, cron_job)));
-        self.actions.push((random.u64(150_000..500_000), Action::Nothing));
+        self.actions.push((random.u64(150_000..500_000), Action::Wait));
         for _ in 0..random.usize(1..6) {
             let action = match random.u32(0..8) {
                 0..=2 => Action::Reschedule("cronjobs", 0),
                 3 | 4 => Action::Touch("cronjobs", 0),
                 5 | 6 => Action::Crash(0, random.u64(6_000..100_000)),
-                _ => Action::Foretell(0),
+                _ => Action::SetFutureScheduleTime(0),
             };
             self.actions.push((random.u64(60_000..450_000), action));
         }
@@ -206,7 +210,7 @@ impl Scenario {
             self.actions.push((at, action));
         }
         for _ in 0..random.usize(0..4) {
-            self.actions.push((random.u64(0..150_000), Action::Hush("namespaces", random.u64(5_000..120_000))));
+            self.actions.push((random.u64(0..150_000), Action::PauseWatches("namespaces", random.u64(5_000..120_000))));
         }
     }
 
@@ -218,15 +222,15 @@ impl Scenario {
                 code: CODES[random.usize(0..CODES.len())],
             };
             let at = random.u64(0..90_000);
-            self.actions.push((at, Action::Forbid(policy)));
-            self.actions.push((at + random.u64(3_000..120_000), Action::Permit(number)));
+            self.actions.push((at, Action::CreatePolicy(policy)));
+            self.actions.push((at + random.u64(3_000..120_000), Action::DeletePolicy(number)));
         }
     }
 
     fn add_mutations(&mut self, random: &mut fastrand::Rng) {
         for _ in 0..random.usize(1..3) {
             let at = random.u64(0..60_000);
-            let action = if random.bool() { Action::Strip } else { Action::Mark };
+            let action = if random.bool() { Action::RemoveFinalizers } else { Action::AddLabels };
             self.actions.push((at, action(true)));
             self.actions.push((at + random.u64(3_000..120_000), action(false)));
         }
@@ -241,10 +245,11 @@ impl Scenario {
         }
         for _ in 0..random.usize(0..4) {
             let action = match random.u32(0..3) {
-                0 => {
-                    Action::Hush(["jobs", "pods", "cronjobs", "leases"][random.usize(0..4)], random.u64(5_000..90_000))
-                }
-                _ => Action::Silence(random.usize(0..2), random.u32(0..3)),
+                0 => Action::PauseWatches(
+                    ["jobs", "pods", "cronjobs", "leases"][random.usize(0..4)],
+                    random.u64(5_000..90_000),
+                ),
+                _ => Action::SilenceConnections(random.usize(0..2), random.u32(0..3)),
             };
             self.actions.push((random.u64(1_000..150_000), action));
         }
@@ -262,8 +267,8 @@ impl Scenario {
         }
     }
 
-    /// Evictions follow each other more quickly than a pod of the simulation ends.
-    fn tell_of_disruptions(&mut self, random: &mut fastrand::Rng) {
+    /// Replaces the scenario by one Job and evictions that follow each other faster than a simulated pod ends.
+    fn add_disruptions(&mut self, random: &mut fastrand::Rng) {
         (self.replicas, self.failing, self.faults) = (1, 0, Faults { late: 50, ..Faults::default() });
         let mut spec = spec(random);
         spec["template"]["spec"]["restartPolicy"] = "Never".into();
@@ -283,7 +288,7 @@ impl Scenario {
     }
 
     fn add_haste(&mut self, random: &mut fastrand::Rng) {
-        self.hasty = true;
+        self.fast_pods = true;
         self.graceful = [25, 60, 95][random.usize(0..3)];
         self.failing = [10, 40, 40][random.usize(0..3)];
         for job in 30..30 + random.usize(1..4) {
@@ -320,7 +325,7 @@ fn schedule_spec(random: &mut fastrand::Rng) -> Value {
     let mut job = spec(random);
     job["suspend"] = false.into();
     if random.bool() {
-        // Quick Jobs, so that there is room for the next.
+        // Short Jobs, so that the next run can start.
         job = json!({"template": job["template"]});
     }
     let policy = ["Allow", "Allow", "Forbid", "Replace", "Queue", "Queue"][random.usize(0..6)];
@@ -350,7 +355,7 @@ fn schedule_spec(random: &mut fastrand::Rng) -> Value {
     schedule
 }
 
-/// Annotations that say how long finished Jobs are kept.
+/// Draws retention annotations. `longer` includes a TTL that outlasts the history.
 fn retention(random: &mut fastrand::Rng, longer: bool) -> Value {
     let mut annotations = json!({});
     for key in [AFTER_SUCCESS, AFTER_FAILURE] {

@@ -1,7 +1,8 @@
-//! Whole histories of a cluster, simulated: unmodified Jobwright on a simulated API server, with faults at the worst
-//! moments. One seed is one history. Nothing here runs in real time: tokio's clock is stopped and moved.
+//! Deterministic simulation of whole cluster histories: the unmodified controllers run against a simulated API server
+//! with injected faults. One seed is one history. Nothing runs in real time: tokio's clock is paused and advanced.
 //!
-//! `SIMULATION_SEEDS=10000` tries that many, `SIMULATION_FROM=77` begins there; `make simulate` sets both.
+//! `SIMULATION_SEEDS=10000` sets the number of histories and `SIMULATION_FROM=77` the first seed; `make simulate` sets
+//! both. `scenario.rs` generates what happens, `run.rs` runs it, and `checks.rs` holds the invariants.
 
 mod admission;
 mod api;
@@ -27,24 +28,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use run::{Totals, run};
 use scenario::Scenario;
 
-/// So many histories are tried by `make test`.
+/// Number of histories that `make test` runs.
 const SEEDS: u64 = 500;
-/// So many broken histories are enough; one, where nothing but that is asked (`SIMULATION_BRIEF=1`).
-const ENOUGH: usize = 3;
+/// Number of broken histories after which the test stops. With `SIMULATION_BRIEF=1` it stops at the first.
+const MAX_BROKEN: usize = 3;
 
-/// Histories that once showed a fault of the product's: a Job deleted in a conflict, a Job read before it was heard of, a pod
-/// that lost its labels before it was adopted, pods that stayed in the cache, a creation that went unheard next to one that was
-/// refused. Always tried, whatever else is.
+/// Seeds that once showed a bug of Jobwright, and that every run replays without features: a Job that was deleted
+/// during a conflict, a Job that was read before its watch event arrived, a pod that lost its labels before it was
+/// adopted, pods that stayed in the cache, and a creation without a response beside one that was refused.
 const FOUND: &[u64] = &[624, 1960, 4524, 6485, 12443, 23812];
 
-/// The same, with their chapters: a short Retry-After that ended a longer one, and a Job of a CronJob whose status could not
-/// be stored, so that the next Job was started beside it although it was to be replaced.
-const FOUND_IN_CHAPTERS: &[u64] = &[755, 1772];
+/// Seeds that once showed a bug and are replayed with their features: a short Retry-After that ended a longer one, and
+/// a CronJob whose status could not be stored after it had started a Job, so that the next Job did not replace that
+/// Job but ran beside it.
+const FOUND_WITH_FEATURES: &[u64] = &[755, 1772];
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {
         Ok(text) if !text.is_empty() => {
-            text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}; give a whole number"))
+            text.parse().unwrap_or_else(|_| panic!("{variable}={text:?} is not a whole number"))
         }
         _ => default,
     }
@@ -55,7 +57,7 @@ fn no_history_breaks_an_invariant() {
     let (from, seeds) = (number("SIMULATION_FROM", 0), number("SIMULATION_SEEDS", SEEDS));
     let prints = number("SIMULATION_LOG", 0) > 0;
     let brief = number("SIMULATION_BRIEF", 0) > 0;
-    let enough = if brief { 1 } else { ENOUGH };
+    let max_broken = if brief { 1 } else { MAX_BROKEN };
     if prints {
         let filter = tracing_subscriber::EnvFilter::new("jobwright=debug");
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().without_time().try_init();
@@ -68,7 +70,7 @@ fn no_history_breaks_an_invariant() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= from + seeds || outcome.lock().unwrap().1.len() >= enough {
+                    if seed >= from + seeds || outcome.lock().unwrap().1.len() >= max_broken {
                         return;
                     }
                     let scenario = Scenario::new(seed);
@@ -86,10 +88,10 @@ fn no_history_breaks_an_invariant() {
         report_failure(scenario, failure, !prints && !brief);
     }
     assert!(broken.is_empty(), "{} broken histories", broken.len());
-    assert!(seeds < 100 || totals.is_varied(), "the histories leave out what they are for: {totals}");
+    assert!(seeds < 100 || totals.is_varied(), "the histories contain too few faults, crashes or Jobs: {totals}");
 }
 
-/// Prints a broken history, cut down to what breaks it.
+/// Prints a broken history, and the smallest scenario found that still breaks an invariant.
 fn report_failure(scenario: &Scenario, failure: &str, shrinks: bool) {
     eprintln!("seed {}: {failure}", scenario.seed);
     eprintln!(
@@ -111,7 +113,7 @@ fn report_failure(scenario: &Scenario, failure: &str, shrinks: bool) {
         }
         break;
     }
-    eprintln!("  in short: {failure}");
+    eprintln!("  shrunk: {failure}");
     eprintln!("    {} replicas, {} of 100 pods fail, {:?}", scenario.replicas, scenario.failing, scenario.faults);
     for (at, action) in &scenario.actions {
         eprintln!("    {at:>7} ms {action:?}");
@@ -119,9 +121,9 @@ fn report_failure(scenario: &Scenario, failure: &str, shrinks: bool) {
 }
 
 #[test]
-fn what_was_found_once_stays_mended() {
+fn seeds_that_once_showed_a_bug_break_no_invariant() {
     let plain = FOUND.iter().map(|seed| Scenario::plain(*seed));
-    for scenario in plain.chain(FOUND_IN_CHAPTERS.iter().map(|seed| Scenario::new(*seed))) {
+    for scenario in plain.chain(FOUND_WITH_FEATURES.iter().map(|seed| Scenario::new(*seed))) {
         let seed = scenario.seed;
         if let Err(failure) = run(&scenario, false) {
             report_failure(&scenario, &failure, true);
@@ -131,9 +133,9 @@ fn what_was_found_once_stays_mended() {
 }
 
 #[test]
-fn one_seed_is_one_history() {
+fn same_seed_gives_the_same_history() {
     for seed in [3, 14, 15, 92, 65] {
-        let [one, other] = [(), ()].map(|()| run(&Scenario::new(seed), false));
-        assert_eq!(one, other, "seed {seed}");
+        let [first, second] = [(), ()].map(|()| run(&Scenario::new(seed), false));
+        assert_eq!(first, second, "two runs of seed {seed} differ");
     }
 }

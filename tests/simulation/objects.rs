@@ -1,4 +1,4 @@
-//! What the API server makes of objects when they are created.
+//! Defaults that the API server sets in new objects, and accessors of object fields.
 
 use jobwright::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 const JOB_LABELS: [&str; 2] = [CONTROLLER_UID_LABEL, "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
-/// Defaults, the generated selector and the labels of its pods.
+/// Sets the defaults, the generated selector and the labels of the pod template of a new Job.
 pub fn new_job(job: &mut Value) {
     let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
     let spec = &mut job["spec"];
@@ -38,7 +38,7 @@ pub fn new_job(job: &mut Value) {
     }
 }
 
-/// The defaults of the resource's definition.
+/// Sets the defaults of the CRD in a new JobSchedule.
 pub fn new_job_schedule(schedule: &mut Value) {
     let spec = &mut schedule["spec"];
     let defaults = [
@@ -57,91 +57,91 @@ pub fn new_job_schedule(schedule: &mut Value) {
     }
 }
 
-/// A pod that waits on its node.
+/// Assigns a new pod to a node and sets its phase to Pending.
 pub fn new_pod(pod: &mut Value, node: u64) {
     pod["spec"]["nodeName"] = format!("node-{node}").into();
     pod["status"] = json!({"phase": "Pending"});
 }
 
-/// The UID of the controlling owner.
+/// Returns the UID of the controlling owner.
 pub fn controller(object: &Value) -> Option<&str> {
     let references = object["metadata"]["ownerReferences"].as_array()?;
     references.iter().find(|reference| reference["controller"] == true)?["uid"].as_str()
 }
 
-/// How many owners say that they control an object.
+/// Returns the number of owner references with `controller: true`.
 pub fn controllers(object: &Value) -> usize {
     let references = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
     references.filter(|reference| reference["controller"] == true).count()
 }
 
-/// Whether a pod has ended.
+/// Returns whether a pod is in a terminal phase.
 pub fn is_finished(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
-/// Whether an object is being deleted.
+/// Returns whether an object is being deleted.
 pub fn is_deleting(object: &Value) -> bool {
     !object["metadata"]["deletionTimestamp"].is_null()
 }
 
-/// Whether a pod has the finalizer it is counted by.
+/// Returns whether a pod has the tracking finalizer.
 pub fn is_tracked(pod: &Value) -> bool {
     has_finalizer(pod, TRACKING_FINALIZER)
 }
 
-/// Whether an object has this finalizer.
+/// Returns whether an object has this finalizer.
 pub fn has_finalizer(object: &Value, finalizer: &str) -> bool {
     object["metadata"]["finalizers"].as_array().is_some_and(|all| all.iter().any(|one| one == finalizer))
 }
 
-/// Whether a Job has this condition.
+/// Returns whether this condition of a Job is `True`.
 pub fn has_condition(job: &Value, type_: &str) -> bool {
     let conditions = job["status"]["conditions"].as_array();
     conditions.is_some_and(|all| all.iter().any(|one| one["type"] == type_ && one["status"] == "True"))
 }
 
-/// Whether a Job's conditions say that this one does not hold.
-pub fn is_said_not(job: &Value, type_: &str) -> bool {
+/// Returns whether this condition of a Job is `False`.
+pub fn is_condition_false(job: &Value, type_: &str) -> bool {
     let conditions = job["status"]["conditions"].as_array();
     conditions.is_some_and(|all| all.iter().any(|one| one["type"] == type_ && one["status"] == "False"))
 }
 
-/// Whether a Job is over.
+/// Returns whether a Job is Complete or Failed.
 pub fn is_over(job: &Value) -> bool {
     has_condition(job, "Complete") || has_condition(job, "Failed")
 }
 
-/// Whether a Job's outcome is decided.
+/// Returns whether the outcome of a Job is decided, even if the final condition is not written yet.
 pub fn is_decided(job: &Value) -> bool {
     is_over(job) || has_condition(job, "FailureTarget") || has_condition(job, "SuccessCriteriaMet")
 }
 
-/// A number of an object, 0 if there is none.
+/// Returns the number at a JSON pointer, 0 if there is none.
 pub fn number(object: &Value, path: &str) -> i64 {
     object.pointer(path).and_then(Value::as_i64).unwrap_or_default()
 }
 
-/// The indexes that a text such as `1,3-5` names.
+/// Parses a set of indexes such as `1,3-5`.
 pub fn indexes(text: &Value) -> Vec<i64> {
     let text = text.as_str().unwrap_or_default();
     let parts = text.split(',').filter(|part| !part.is_empty());
     parts
         .flat_map(|part| {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let number = |text: &str| text.parse::<i64>().expect("an index text of ours");
+            let number = |text: &str| text.parse::<i64>().expect("an index set written by Jobwright");
             number(first)..=number(last)
         })
         .collect()
 }
 
-/// The UIDs of a Job's uncounted pods that are listed as `succeeded` or as `failed`.
+/// Returns the UIDs of the uncounted pods of a Job that are listed as `outcome`: `succeeded` or `failed`.
 pub fn uncounted_as<'a>(job: &'a Value, outcome: &str) -> Vec<&'a str> {
     let list = &job["status"]["uncountedTerminatedPods"][outcome];
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// The UIDs of all its uncounted pods.
+/// Returns the UIDs of all uncounted pods of a Job.
 pub fn uncounted(job: &Value) -> Vec<&str> {
     [uncounted_as(job, "succeeded"), uncounted_as(job, "failed")].concat()
 }

@@ -1,8 +1,8 @@
-//! The two kinds of patches that are sent, as far as they are used.
+//! The two kinds of patches that Jobwright sends. Only the parts that it uses are implemented.
 
 use serde_json::Value;
 
-/// JSON merge patch (RFC 7386).
+/// Applies a JSON merge patch (RFC 7386).
 pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -21,7 +21,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// A strategic merge patch of a pod's metadata.
+/// Applies a strategic merge patch to the metadata of a pod.
 pub fn strategic(pod: &mut Value, patch: &Value) {
     let metadata = &patch["metadata"];
     for gone in strings(&metadata["$deleteFromPrimitiveList/finalizers"]) {
@@ -40,7 +40,7 @@ pub fn strategic(pod: &mut Value, patch: &Value) {
     }
 }
 
-/// The strings of a list.
+/// Returns the strings of a JSON array.
 pub fn strings(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
@@ -60,14 +60,14 @@ fn push(object: &mut Value, list: &str, item: Value) {
 }
 
 #[test]
-fn a_merge_patch_removes_what_is_null() {
+fn merge_patch_removes_fields_that_are_null() {
     let mut target = serde_json::json!({"a": {"b": 1, "c": 2}});
     merge(&mut target, &serde_json::json!({"a": {"b": null, "d": [3]}}));
     assert_eq!(target, serde_json::json!({"a": {"c": 2, "d": [3]}}));
 }
 
 #[test]
-fn a_strategic_patch_takes_off_one_finalizer_and_adopts() {
+fn strategic_patch_removes_one_finalizer_and_adds_and_removes_an_owner() {
     let mut pod = serde_json::json!({"metadata": {"finalizers": ["a", "b"]}});
     strategic(&mut pod, &serde_json::json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"]}}));
     strategic(&mut pod, &serde_json::json!({"metadata": {"ownerReferences": [{"uid": "u"}]}}));

@@ -1,5 +1,5 @@
-//! Does the simulated API server answer as the real one does? The same random requests go to both, and the answers are
-//! compared: code, and what matters of the object.
+//! Comparison of the simulated API server with a real one: both get the same random requests, and their responses are
+//! compared by status code and by the relevant fields of the object.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::patch::strings;
 use crate::scenario::Scenario;
 use crate::store::Store;
 
-/// How many sequences of requests are tried; `SIMULATION_COMPARED` says otherwise.
+/// Number of request sequences that are compared; `SIMULATION_COMPARED` overrides it.
 const SEQUENCES: u64 = 40;
-/// How many requests each has.
+/// Number of requests in each sequence.
 const REQUESTS: usize = 60;
 
 const JOBS: [&str; 3] = ["plain", "indexed", "held"];
@@ -32,16 +32,16 @@ const OWN: &str = "jobwright.dev/v1beta1";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
-/// Somebody who answers requests.
+/// An API server, real or simulated.
 enum Server {
     Real(Client),
     Simulated(Box<State>),
 }
 
-/// A code, and the object or list where all went well.
+/// HTTP status code, with the object or list if it is 200, or else the message.
 type Answer = (u16, Value);
 
-/// One request, with everything that differs between the two servers left open.
+/// One request, without the values that differ between the two servers, such as UIDs and versions.
 #[derive(Clone, Debug)]
 enum Ask {
     CreatePod {
@@ -49,7 +49,7 @@ enum Ask {
         owner: Option<&'static str>,
         tracked: bool,
     },
-    /// As a kubelet does it.
+    /// Sets the phase of a pod, as a kubelet does.
     End {
         pod: &'static str,
         phase: &'static str,
@@ -96,12 +96,12 @@ enum Ask {
         known: Known,
         policy: &'static str,
     },
-    /// A JobSchedule or JobLimit, by its plural, as a user creates it.
+    /// Creates a JobSchedule or JobLimit. `resource` is the plural.
     CreateOwn {
         resource: &'static str,
         spec: Value,
     },
-    /// The status of the JobSchedule, with an annotation that is not to be stored.
+    /// Patches the status of the JobSchedule, with an annotation that must not be stored.
     ScheduleStatus {
         status: Value,
         known: Known,
@@ -115,14 +115,14 @@ enum Ask {
     },
 }
 
-/// What the one who asks knows of the object.
+/// UID and version that the sender of a request states.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Known {
     Uid,
     UidAndVersion,
-    /// The UID of one that was there before.
+    /// The UID of another object.
     OtherUid,
-    /// A version that it no longer has.
+    /// A resourceVersion that the object no longer has.
     OldVersion,
 }
 
@@ -143,7 +143,7 @@ impl Server {
                 let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
                 let value = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
                 let selectors = ["labelSelector", "fieldSelector"].map(|name| value(name).unwrap_or_default());
-                // What the checks think of these requests is not asked.
+                // The invariants do not apply to random requests: fresh checks for each request discard every breach.
                 state.checks = Checks::new(&Scenario::plain(0));
                 Ok(match state.handle(&method, path, selectors.into(), body) {
                     Ok(object) => (200, object),
@@ -153,7 +153,7 @@ impl Server {
         }
     }
 
-    /// The object as it is now; null if there is none.
+    /// Returns the stored object; null if there is none.
     async fn now(&mut self, path: &str) -> Result<Value> {
         let (code, object) = self.ask(Method::GET, path, "", "", &Value::Null).await?;
         Ok(if code == 200 { object } else { Value::Null })
@@ -218,7 +218,7 @@ impl Server {
                     &format!("{batch}/{job}"),
                     "/status",
                     *known,
-                    json!({"metadata": {"annotations": {"told": "so"}}, "status": status}),
+                    json!({"metadata": {"annotations": {"test": "yes"}}, "status": status}),
                 )
                 .await
             }
@@ -240,7 +240,7 @@ impl Server {
             Ask::CreateLease => {
                 let lease = json!({
                     "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lease"},
-                    "spec": {"holderIdentity": "nobody"},
+                    "spec": {"holderIdentity": "first"},
                 });
                 self.ask(Method::POST, &leases, "", "application/json", &lease).await
             }
@@ -265,10 +265,13 @@ impl Server {
                 self.ask(Method::POST, &own(namespace, resource, ""), "", "application/json", &object).await
             }
             Ask::ScheduleStatus { status, known } => {
-                let patch = json!({"metadata": {"annotations": {"told": "so"}}, "status": status});
+                let patch = json!({"metadata": {"annotations": {"test": "yes"}}, "status": status});
                 let (code, object) =
                     self.patch(&own(namespace, "jobschedules", "/own"), "/status", *known, patch).await?;
-                ensure!(code != 200 || object["metadata"]["annotations"]["told"].is_null(), "an annotation is stored");
+                ensure!(
+                    code != 200 || object["metadata"]["annotations"]["test"].is_null(),
+                    "a status patch stores an annotation"
+                );
                 Ok((code, object))
             }
             Ask::DeleteOwn { resource, known } => {
@@ -312,17 +315,18 @@ impl Known {
     fn uid(self, object: &Value) -> Value {
         match self {
             Self::OtherUid => json!("7d9a2f6e-0000-4000-8000-000000000000"),
-            // Who knows of none says none.
+            // Without a stored object, there is no UID to state.
             _ => object["metadata"]["uid"].clone(),
         }
     }
 }
 
-/// The path of one of our own resources.
+/// Returns the request path of a custom resource of Jobwright.
 fn own(namespace: &str, resource: &str, rest: &str) -> String {
     format!("/apis/{OWN}/namespaces/{namespace}/{resource}{rest}")
 }
 
+/// Returns an owner reference to a controlling Job.
 fn reference(job: &Value) -> Value {
     json!({
         "apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"],
@@ -330,7 +334,7 @@ fn reference(job: &Value) -> Value {
     })
 }
 
-/// What matters of an answer, without what no two servers have in common.
+/// Returns the parts of a response that both servers must have in common.
 fn plain((code, object): &Answer) -> Value {
     if *code != 200 {
         return json!({"code": code});
@@ -351,7 +355,7 @@ fn plain((code, object): &Answer) -> Value {
     } else {
         prune(&mut status);
     }
-    // A DELETE that leaves nothing may answer with a Status.
+    // The response to a DELETE that removes the object is a Status.
     let name = if object["kind"] == "Status" { &object["details"]["name"] } else { &metadata["name"] };
     if object["kind"] == "Status" {
         return json!({"name": name, "gone": true});
@@ -365,7 +369,7 @@ fn plain((code, object): &Answer) -> Value {
     })
 }
 
-/// What of the spec of our own resources may be a default.
+/// Returns the fields of a custom resource's spec that can have a default.
 fn defaults(object: &Value) -> Value {
     let fields = ["catchUp", "concurrencyPolicy", "historyLimit", "suspend", "maxActiveJobs", "maxActivePods"];
     match object["kind"].as_str() {
@@ -374,7 +378,7 @@ fn defaults(object: &Value) -> Value {
     }
 }
 
-/// Takes out what says nothing: what is null, empty or 0.
+/// Removes fields that are null, empty or 0, because both servers may omit them.
 fn prune(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -388,9 +392,10 @@ fn prune(value: &mut Value) {
     }
 }
 
+/// Draws a sequence of requests.
 fn asks(random: &mut fastrand::Rng) -> Vec<Ask> {
     let mut asks: Vec<Ask> = (0..REQUESTS).map(|_| ask(random)).collect();
-    // The garbage collector of the real one goes to work after this.
+    // The deletion of the Job comes last, because the garbage collector of the real cluster acts on it.
     asks.push(Ask::DeleteJob {
         job: JOBS[random.usize(0..JOBS.len())],
         known: known(random),
@@ -430,7 +435,7 @@ fn ask(random: &mut fastrand::Rng) -> Ask {
     }
 }
 
-/// The spec of a JobLimit, right or wrong.
+/// Draws a valid or invalid spec of a JobLimit.
 fn limit(random: &mut fastrand::Rng) -> Value {
     let mut limit = json!({});
     for field in ["maxActiveJobs", "maxActivePods"] {
@@ -441,7 +446,7 @@ fn limit(random: &mut fastrand::Rng) -> Value {
     limit
 }
 
-/// The spec of a JobSchedule, right or wrong.
+/// Draws a valid or invalid spec of a JobSchedule.
 fn schedule(random: &mut fastrand::Rng) -> Value {
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "simulated"}]}});
     let mut schedule = json!({"schedules": ["* * * * *"], "jobTemplate": {"spec": {"template": template}}});
@@ -470,7 +475,7 @@ fn schedule_status(random: &mut fastrand::Rng) -> Value {
     })
 }
 
-/// Some fields of a status, likely and unlikely ones.
+/// Draws some fields of a Job status, both likely and unlikely values.
 fn status(random: &mut fastrand::Rng) -> Value {
     let mut status = serde_json::Map::new();
     for _ in 0..random.usize(1..5) {
@@ -516,7 +521,7 @@ fn conditions(random: &mut fastrand::Rng) -> Value {
     types.map(|type_| json!({"type": type_, "status": "True", "reason": "R", "message": "m"})).collect()
 }
 
-/// The Jobs that requests are about.
+/// Returns the Jobs that the requests refer to.
 fn jobs() -> [(&'static str, Value); 3] {
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "simulated"}]}});
     [
@@ -533,10 +538,10 @@ fn jobs() -> [(&'static str, Value); 3] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
+async fn simulated_and_real_api_server_give_equal_responses_to_random_requests() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let compared = crate::number("SIMULATION_COMPARED", SEQUENCES);
-    let (mut refused, mut taken) = (0, 0);
+    let (mut refused, mut accepted) = (0, 0);
     for seed in 0..compared {
         let random = &mut fastrand::Rng::with_seed(seed);
         let namespace = cluster.namespace("compared").await?;
@@ -544,15 +549,15 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
         let mut servers = [Server::Real(cluster.client().await?), Server::Simulated(Box::new(state))];
         let batch = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
         for (name, spec) in jobs() {
-            // Nobody works on it.
+            // `managedBy` keeps every controller from changing the Job.
             let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec});
-            job["spec"]["managedBy"] = json!("example.com/nobody");
+            job["spec"]["managedBy"] = json!("example.com/none");
             for server in &mut servers {
                 let (code, answer) = server.ask(Method::POST, &batch, "", "application/json", &job).await?;
                 ensure!(code == 200, "{code} {answer}");
             }
         }
-        let mut scenario = Vec::new();
+        let mut history = Vec::new();
         for ask in asks(random) {
             let mut answers = Vec::new();
             for server in &mut servers {
@@ -561,28 +566,32 @@ async fn the_simulated_api_server_answers_as_the_real_one_does() -> Result<()> {
             }
             let plain: Vec<Value> = answers.iter().map(plain).collect();
             let real = answers[0].0;
-            *(if real == 200 { &mut taken } else { &mut refused }) += 1;
-            scenario.push(format!("{real} {ask:?}"));
+            *(if real == 200 { &mut accepted } else { &mut refused }) += 1;
+            history.push(format!("{real} {ask:?}"));
             ensure!(
                 plain[0] == plain[1],
-                "seed {seed}: the real one answers {} ({}), the simulated one {} ({}), to the last of\n{}",
+                "seed {seed}: the real API server responds {} ({}), the simulated one {} ({}), after\n{}",
                 plain[0],
                 answers[0].1,
                 plain[1],
                 answers[1].1,
-                scenario.join("\n")
+                history.join("\n")
             );
         }
         cluster.delete_namespace(&namespace).await?;
     }
-    println!("{taken} requests taken and {refused} refused, by both alike");
-    ensure!(refused > 100 && taken > 500 || compared < SEQUENCES, "the requests are all of one kind");
+    println!("{accepted} requests accepted and {refused} refused, equally by both servers");
+    ensure!(
+        refused > 100 && accepted > 500 || compared < SEQUENCES,
+        "{accepted} requests accepted and {refused} refused: too few of one kind"
+    );
     Ok(())
 }
 
-/// The answer to a write that a policy refuses: its code, and whether it holds the words of the policy's author.
+/// Compares the responses to a write that a policy refuses: the status code, and that the message contains the text of
+/// the policy's author.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
+async fn refusal_by_a_policy_has_the_code_and_message_of_the_real_api_server() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let namespace = cluster.namespace("refused").await?;
     let mut real = Server::Real(cluster.client().await?);
@@ -599,7 +608,7 @@ async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
                 "matchConstraints": {"resourceRules": [{
                     "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
                 }]},
-                "validations": [{"expression": "false", "message": forbidden.words(), "reason": reason}],
+                "validations": [{"expression": "false", "message": forbidden.message(), "reason": reason}],
             },
         });
         let binding = json!({
@@ -617,7 +626,7 @@ async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
         let Server::Simulated(state) = &mut simulated else { unreachable!() };
         state.admission.policies = vec![forbidden.clone()];
         let ask = Ask::CreatePod { name: "pod-0", owner: None, tracked: false };
-        // A policy takes effect some time after it is stored, and for some time after it is deleted.
+        // A policy takes effect with a delay after its creation, and ends with a delay after its deletion.
         let mut answer = real.carry_out(&namespace, &ask).await?;
         for _ in 0..100 {
             if answer.0 == forbidden.code {
@@ -630,8 +639,11 @@ async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
         }
         let same = simulated.carry_out(&namespace, &ask).await?;
         for (code, text) in [&answer, &same] {
-            ensure!(*code == forbidden.code, "{code} {text}, not {}", forbidden.code);
-            ensure!(text.as_str().is_some_and(|text| text.contains(&forbidden.words())), "{text}");
+            ensure!(*code == forbidden.code, "status code {code} ({text}), expected {}", forbidden.code);
+            ensure!(
+                text.as_str().is_some_and(|text| text.contains(&forbidden.message())),
+                "the message lacks the policy's text: {text}"
+            );
         }
         for path in [bindings, policies] {
             real.ask(Method::DELETE, &format!("{path}/{name}"), "", "application/json", &Value::Null).await?;
@@ -641,17 +653,17 @@ async fn a_policy_refuses_as_the_real_api_server_does() -> Result<()> {
     cluster.delete_namespace(&namespace).await
 }
 
-/// A simulated server without any fault.
+/// Returns a simulated API server without faults.
 fn state(random: fastrand::Rng) -> State {
     State {
         store: Store::new(Clock::system()),
         checks: Checks::new(&Scenario::plain(0)),
         faults: Faults::default(),
         random,
-        away: false,
+        unavailable: false,
         quota: false,
         admission: Admission::default(),
-        hushed: BTreeMap::new(),
+        paused_watches: BTreeMap::new(),
         unanswered: Vec::new(),
         http1: false,
         faults_made: 0,

@@ -1,4 +1,4 @@
-//! A replica of Jobwright: all of its controllers, put together as `jobwright run` does.
+//! A replica of Jobwright: all of its controllers, assembled as `jobwright run` assembles them.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,7 +29,7 @@ struct CommandLine {
     run: Arguments,
 }
 
-/// A replica that runs.
+/// A running replica.
 pub struct Replica {
     pub line: Line,
     pub controllers: Arc<Controllers>,
@@ -38,11 +38,12 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts one; where there are several, the one with the Lease works. `extended`: our own resources are installed.
+    /// Starts a replica. `elects`: only the holder of the Lease runs its controllers. `extended`: Jobwright's custom
+    /// resources are installed.
     pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool, extended: bool) -> Self {
         let line = Line::default();
         let client = server.client(name.to_owned(), line.clone());
-        // Quick back-off, so that a history is short.
+        // A short back-off keeps histories short.
         let flags = ["jobwright", "--claim=all", "--pod-failure-backoff=2s", "--pod-failure-backoff-max=60s"];
         let arguments = CommandLine::parse_from(flags).run;
         let mut registry = Registry::default();
@@ -63,12 +64,19 @@ impl Replica {
                 renew_deadline: Duration::from_secs(10),
                 retry_period: Duration::from_secs(2),
             };
-            let me = ReplicaIdentity {
+            let replica_identity = ReplicaIdentity {
                 identity: name.to_owned(),
                 installation: "simulated".to_owned(),
                 claim: "all".to_owned(),
             };
-            Election::new(client, settings, me, context.write_gate.clone(), clock.clone(), Arc::new(Health::default()))
+            Election::new(
+                client,
+                settings,
+                replica_identity,
+                context.write_gate.clone(),
+                clock.clone(),
+                Arc::new(Health::default()),
+            )
         });
         let controllers = Arc::new(Controllers::new(&arguments, &context, &mut registry));
         controllers.set_installed(InstalledResources { job_schedules: extended, job_limits: extended });
@@ -80,12 +88,12 @@ impl Replica {
         Self { line, controllers, stop: sender, tasks: [working, tokio::spawn(writer.run())] }
     }
 
-    /// It is told to stop, as by SIGTERM, and ends in its own time.
+    /// Asks the replica to stop, as SIGTERM does, and does not wait for its end.
     pub fn stop(self) {
         self.stop.send_replace(true);
     }
 
-    /// It is gone at once, wherever it was; what it had sent arrives.
+    /// Aborts the replica immediately, at any point. Requests that were already sent take effect.
     pub fn crash(self) {
         self.line.sever();
         self.tasks.iter().for_each(JoinHandle::abort);

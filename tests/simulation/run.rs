@@ -1,4 +1,5 @@
-//! One history: a story told to a cluster and to Jobwright, until nothing is left to be done.
+//! Runs one history: the actions of a scenario against a simulated cluster and replicas of Jobwright, until no work is
+//! left.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,32 +19,32 @@ use crate::scenario::{Action, Scenario};
 use crate::store::Store;
 use crate::world::{NAMESPACE, World};
 
-/// When a history begins.
+/// Simulated time at which a history begins.
 const BEGIN: &str = "2026-01-01T00:00:00Z";
-/// How long all may take to come to its end once nothing stands in the way.
-const PATIENCE: Duration = Duration::from_secs(3 * 3600);
-/// How long nothing may be asked for after that.
-const QUIET: Duration = Duration::from_secs(1800);
-/// How long schedules may take to catch up once nothing stands in the way.
-const CATCHES_UP: Duration = Duration::from_secs(400);
-/// More requests than a history of this size can need.
-const TOO_MANY: u64 = 30_000;
+/// Maximum time until all work is finished after the last fault has ended.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(3 * 3600);
+/// Time after that in which the controllers must not send any request.
+const QUIET_PERIOD: Duration = Duration::from_secs(1800);
+/// Maximum time until schedules have caught up after the last fault has ended.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(400);
+/// Maximum number of requests of one history; a history of this size cannot need more.
+const MAX_REQUESTS: u64 = 30_000;
 
-/// What came of a history.
+/// Figures of a finished history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// A number that all that was asked and answered went into.
+    /// Hash of all requests and responses, in order.
     pub digest: u64,
     pub requests: u64,
     pub faults: u64,
     pub crashes: u64,
     pub jobs: u64,
     pub pods: u64,
-    /// How long it was, in seconds.
+    /// Simulated duration, in seconds.
     pub seconds: u64,
 }
 
-/// Sums over histories.
+/// Sums of the figures of all histories.
 #[derive(Default)]
 pub struct Totals {
     histories: u64,
@@ -51,7 +52,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds one.
+    /// Adds the figures of one history.
     pub fn add(&mut self, history: &History) {
         self.histories += 1;
         let sum = &mut self.sum;
@@ -63,7 +64,7 @@ impl Totals {
         sum.seconds += history.seconds;
     }
 
-    /// Whether much of what can go wrong has.
+    /// Returns whether the histories contain enough faults, crashes and Jobs: more than one for every two histories.
     pub fn is_varied(&self) -> bool {
         let all = [self.sum.faults, self.sum.crashes, self.sum.jobs];
         all.iter().all(|count| *count > self.histories / 2)
@@ -82,18 +83,18 @@ impl fmt::Display for Totals {
     }
 }
 
-/// Tells a story; says what was wrong, if anything was.
+/// Runs a scenario.
 ///
 /// # Errors
-/// An invariant was broken, or there was no good end.
+/// Returns the invariant that was broken, or the work that was never finished.
 pub fn run(scenario: &Scenario, prints: bool) -> Result<History, String> {
-    simulated(scenario.seed, async { Stage::new(scenario, prints).play(scenario).await })
+    simulated(scenario.seed, async { Stage::new(scenario, prints).run(scenario).await })
 }
 
-/// Runs this on a stopped clock, in one thread, with the same random numbers for the same seed.
+/// Runs a future on a paused clock, in one thread, with the same random numbers for the same seed.
 ///
 /// # Errors
-/// It fails with one, or there is no runtime.
+/// Returns the error of the future, or the error of creating the runtime.
 pub fn simulated<T>(seed: u64, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| error.to_string())?;
@@ -103,26 +104,28 @@ pub fn simulated<T>(seed: u64, work: impl Future<Output = Result<T, String>>) ->
     result
 }
 
-/// A cluster with its replicas.
+/// A simulated cluster with its replicas of Jobwright.
 pub struct Stage {
     pub server: Server,
     clock: Clock,
     world: World,
-    /// Our own resources are installed.
+    /// Whether Jobwright's custom resources are installed.
     extended: bool,
-    /// Pods go on within milliseconds.
-    hasty: bool,
+    /// Whether pods change their phase within milliseconds.
+    fast_pods: bool,
     begun: Instant,
     replicas: Vec<Option<Replica>>,
-    /// Replicas that begin later, and when.
-    coming: Vec<(Instant, usize)>,
+    /// Start times of replicas that are not running, with their places in `replicas`.
+    starting: Vec<(Instant, usize)>,
+    /// Time at which the API server is available again.
     back_at: Option<Instant>,
+    /// Number of replicas started so far; each gets a new name.
     names: u64,
     crashes: u64,
 }
 
 impl Stage {
-    /// Must be called where tokio's clock runs.
+    /// Creates the cluster. Must be called inside a tokio runtime, whose clock the cluster uses.
     pub fn new(scenario: &Scenario, prints: bool) -> Self {
         let begin: Timestamp = BEGIN.parse().expect("a time");
         let clock = Clock::following_tokio(begin);
@@ -131,10 +134,10 @@ impl Stage {
             checks: Checks::new(scenario),
             faults: scenario.faults,
             random: fastrand::Rng::with_seed(scenario.seed ^ 0x5eed),
-            away: false,
+            unavailable: false,
             quota: false,
             admission: Admission::default(),
-            hushed: BTreeMap::new(),
+            paused_watches: BTreeMap::new(),
             unanswered: Vec::new(),
             http1: scenario.is_silent(),
             faults_made: 0,
@@ -155,29 +158,31 @@ impl Stage {
                 later: Vec::new(),
             },
             extended: scenario.extended,
-            hasty: scenario.hasty,
+            fast_pods: scenario.fast_pods,
             begun,
             replicas: (0..scenario.replicas).map(|_| None).collect(),
-            coming: (0..scenario.replicas).map(|place| (begun + Duration::from_millis(place as u64), place)).collect(),
+            starting: (0..scenario.replicas)
+                .map(|place| (begun + Duration::from_millis(place as u64), place))
+                .collect(),
             back_at: None,
             names: 0,
             crashes: 0,
         }
     }
 
-    async fn play(mut self, scenario: &Scenario) -> Result<History, String> {
+    async fn run(mut self, scenario: &Scenario) -> Result<History, String> {
         for (at, action) in &scenario.actions {
-            self.go_on_until(self.begun + Duration::from_millis(*at)).await?;
+            self.run_until(self.begun + Duration::from_millis(*at)).await?;
             self.action(action);
         }
-        let calm_at = Instant::now() + Duration::from_secs(20);
-        self.go_on_until(calm_at).await?;
+        let obstacles_end = Instant::now() + Duration::from_secs(20);
+        self.run_until(obstacles_end).await?;
         self.back_at = None;
-        self.world.calm(&mut self.server.lock());
+        self.world.remove_obstacles(&mut self.server.lock());
         self.server.lock().checks.progress.obstacle(false);
         if self.extended {
-            // Whatever was missed is caught up on.
-            self.go_on_until(Instant::now() + CATCHES_UP).await?;
+            // Runs that were missed during faults must be caught up on within this time.
+            self.run_until(Instant::now() + CATCH_UP_TIMEOUT).await?;
             let state = &*self.server.lock();
             if let Some(behind) = state.checks.schedules.behind(&state.store) {
                 return Err(behind);
@@ -188,83 +193,83 @@ impl Stage {
         if self.extended {
             let limited = self.server.lock().store.of("joblimits").next().is_some();
             if limited && self.world.has_waiting(&self.server.lock()) {
-                self.be_quiet().await?;
+                self.check_quiet().await?;
             }
-            self.world.lift_limits(&mut self.server.lock());
+            self.world.delete_limits(&mut self.server.lock());
             self.settle().await?;
         }
-        self.be_quiet().await?;
+        self.check_quiet().await?;
         self.compare_caches()?;
         let state = &mut *self.server.lock();
         state.checks.end(&state.store)?;
-        let made =
+        let created =
             |resource| state.store.log.iter().filter(|one| one.resource == resource && one.before.is_none()).count();
         Ok(History {
             digest: state.digest,
             requests: state.requests,
             faults: state.faults_made,
             crashes: self.crashes,
-            jobs: made("jobs") as u64,
-            pods: made("pods") as u64,
+            jobs: created("jobs") as u64,
+            pods: created("pods") as u64,
             seconds: self.begun.elapsed().as_secs(),
         })
     }
 
-    /// Lets time go by until nothing is left to be done.
+    /// Advances time until no work is left.
     async fn settle(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         loop {
-            self.go_on_until(Instant::now() + Duration::from_secs(5)).await?;
+            self.run_until(Instant::now() + Duration::from_secs(5)).await?;
             let unsettled = self.world.unsettled(&self.server.lock().store);
             match unsettled {
                 None => return Ok(()),
-                Some(what) if Instant::now() > deadline => return Err(format!("never comes to an end: {what}")),
+                Some(what) if Instant::now() > deadline => return Err(format!("work is never finished: {what}")),
                 Some(_) => {}
             }
         }
     }
 
-    /// Checks that nothing is asked for where there is nothing to do.
-    async fn be_quiet(&mut self) -> Result<(), String> {
-        // What is still on its way, what is due by its time to live, and watches that end by themselves and find that the API
-        // server has forgotten where they were.
-        self.go_on_until(Instant::now() + Duration::from_secs(330)).await?;
+    /// Checks that the controllers send no requests while there is no work.
+    async fn check_quiet(&mut self) -> Result<(), String> {
+        // Requests may still be sent for work in flight, for TTLs that expire, and by watches that reach their timeout
+        // and find that the API server has compacted their resourceVersion.
+        self.run_until(Instant::now() + Duration::from_secs(330)).await?;
         let before = self.server.lock().requests;
-        self.go_on_until(Instant::now() + QUIET).await?;
-        let asked = self.server.lock().requests - before;
-        if asked > 0 {
-            return Err(format!("{asked} requests in {QUIET:?} in which there was nothing to do"));
+        self.run_until(Instant::now() + QUIET_PERIOD).await?;
+        let sent = self.server.lock().requests - before;
+        if sent > 0 {
+            return Err(format!("{sent} requests in {QUIET_PERIOD:?} without any work to do"));
         }
         Ok(())
     }
 
-    /// Lets time go by.
-    pub async fn go_on_until(&mut self, until: Instant) -> Result<(), String> {
+    /// Advances time, and with it pods, replicas and checks.
+    pub async fn run_until(&mut self, until: Instant) -> Result<(), String> {
         loop {
-            let range = if self.hasty { 5..150 } else { 200..1500 };
+            let range = if self.fast_pods { 5..150 } else { 200..1500 };
             let pause = Duration::from_millis(self.world.random.u64(range));
-            // Where nothing moves, nobody has to look.
+            // Longer ticks while nothing changes make the simulation faster.
             let quiet = self.world.unsettled(&self.server.lock().store).is_none();
             let tick = Instant::now() + if quiet { pause.max(Duration::from_millis(200)) * 20 } else { pause };
-            let comes = self.coming.iter().map(|(at, _)| *at).chain(self.back_at).min().unwrap_or(until);
-            tokio::time::sleep_until(tick.min(until).min(comes)).await;
+            let next_start = self.starting.iter().map(|(at, _)| *at).chain(self.back_at).min().unwrap_or(until);
+            tokio::time::sleep_until(tick.min(until).min(next_start)).await;
             let now = Instant::now();
             if self.back_at.is_some_and(|at| at <= now) {
                 self.back_at = None;
-                self.server.lock().away = false;
+                self.server.lock().unavailable = false;
             }
             self.start_replicas(now);
             let state = &mut *self.server.lock();
             self.world.tick(state);
             state.checks.observe(&state.store);
             if let Some(stuck) = state.checks.progress.stuck(&state.store) {
-                state.checks.breaks(stuck);
+                state.checks.report_breach(stuck);
             }
             if let Some(broken) = state.checks.broken.take() {
                 return Err(format!("after {} s: {broken}", self.begun.elapsed().as_secs()));
             }
-            if state.requests > TOO_MANY {
-                return Err(format!("{} requests", state.requests));
+            if state.requests > MAX_REQUESTS {
+                return Err(format!("{} requests, more than {MAX_REQUESTS}", state.requests));
             }
             if now >= until {
                 return Ok(());
@@ -273,17 +278,18 @@ impl Stage {
     }
 
     fn start_replicas(&mut self, now: Instant) {
-        let due: Vec<usize> = self.coming.iter().filter(|(at, _)| *at <= now).map(|(_, place)| *place).collect();
-        self.coming.retain(|(at, _)| *at > now);
+        let due: Vec<usize> = self.starting.iter().filter(|(at, _)| *at <= now).map(|(_, place)| *place).collect();
+        self.starting.retain(|(at, _)| *at > now);
         for place in due {
             self.names += 1;
             let name = format!("replica-{}", self.names);
             let elects = self.replicas.len() > 1;
             self.replicas[place] = Some(Replica::start(&self.server, &self.clock, &name, elects, self.extended));
-            self.server.lock().checks.refusals.begin_again();
+            self.server.lock().checks.refusals.reset_attempts();
         }
     }
 
+    /// Carries out an action of the scenario.
     pub fn action(&mut self, action: &Action) {
         let now = Instant::now();
         self.note_obstacle(action, now);
@@ -294,13 +300,13 @@ impl Stage {
                     replica.crash();
                     self.crashes += 1;
                     self.server.lock().checks.refusals.lose_events();
-                    self.coming.push((now + Duration::from_millis(*pause), place));
+                    self.starting.push((now + Duration::from_millis(*pause), place));
                 }
             }
-            Action::Deafen(place, pause) => {
+            Action::DelayResponses(place, pause) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = &self.replicas[place] {
-                    replica.line.deafen(now + Duration::from_millis(*pause));
+                    replica.line.delay_responses(now + Duration::from_millis(*pause));
                 }
             }
             Action::Stop(place, pause) => {
@@ -308,51 +314,52 @@ impl Stage {
                 if let Some(replica) = self.replicas[place].take() {
                     replica.stop();
                     self.server.lock().checks.refusals.lose_events();
-                    self.coming.push((now + Duration::from_millis(*pause), place));
+                    self.starting.push((now + Duration::from_millis(*pause), place));
                 }
             }
-            Action::Silence(place, idle) => {
+            Action::SilenceConnections(place, idle) => {
                 let place = place % self.replicas.len();
                 if let Some(replica) = &self.replicas[place] {
                     replica.line.silence(*idle);
                     self.server.lock().checks.refusals.lose_events();
                 }
             }
-            Action::Away(pause) => self.back_at = Some(now + Duration::from_millis(*pause)),
+            Action::ApiServerOutage(pause) => self.back_at = Some(now + Duration::from_millis(*pause)),
             _ => {}
         }
         self.world.action(&mut self.server.lock(), action);
     }
 
-    /// Takes note of what stands in the way of all work.
+    /// Records that an action keeps all work from proceeding, or that it ends such an obstacle.
     fn note_obstacle(&self, action: &Action, now: Instant) {
         let progress = &mut self.server.lock().checks.progress;
         match action {
             Action::Crash(_, pause)
             | Action::Stop(_, pause)
-            | Action::Deafen(_, pause)
-            | Action::Away(pause)
-            | Action::Hush(_, pause) => {
-                progress.is_free_from(now + Duration::from_millis(*pause));
+            | Action::DelayResponses(_, pause)
+            | Action::ApiServerOutage(pause)
+            | Action::PauseWatches(_, pause) => {
+                progress.block_until(now + Duration::from_millis(*pause));
             }
-            Action::Quota(begins) | Action::Strip(begins) => progress.obstacle(*begins),
-            Action::Forbid(_) => progress.obstacle(true),
-            Action::Permit(_) => progress.obstacle(false),
+            Action::Quota(begins) | Action::RemoveFinalizers(begins) => progress.obstacle(*begins),
+            Action::CreatePolicy(_) => progress.obstacle(true),
+            Action::DeletePolicy(_) => progress.obstacle(false),
             _ => {}
         }
     }
 
-    /// All caches hold what the server does.
+    /// Checks that the caches of the replicas hold exactly the objects of the server, and that the controllers remember
+    /// nothing about finished work.
     fn compare_caches(&self) -> Result<(), String> {
         let state = self.server.lock();
         for replica in self.replicas.iter().flatten() {
-            // Every Job is finished or gone. The time of one that is kept is remembered until it comes, even if the Job is to be
-            // kept for ever since.
+            // Every Job is finished or deleted. The TTL controller remembers the expiry of a Job until that time, even
+            // if a later change keeps the Job without a limit.
             let kept = state.store.of("jobs").count();
             for (what, entries) in replica.controllers.remembered() {
                 let expected = if what == "times to live" { kept } else { 0 };
                 if entries > expected {
-                    return Err(format!("{entries} entries of {what} are left, {expected} are needed"));
+                    return Err(format!("{entries} entries of {what} are left, expected at most {expected}"));
                 }
             }
             for (resource, cache) in replica.controllers.caches() {
@@ -361,7 +368,7 @@ impl Stage {
                 };
                 let count = state.store.of(resource).filter(|(_, object)| watched(object)).count();
                 if cache.len != count {
-                    return Err(format!("a cache holds {} {resource} of {count}", cache.len));
+                    return Err(format!("a cache holds {} {resource}, the server has {count}", cache.len));
                 }
             }
         }

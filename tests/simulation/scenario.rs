@@ -1,4 +1,5 @@
-//! A story as data: who does what when, and what goes wrong. A story can be told again, and cut down.
+//! Scenarios as data: actions of users and the cluster with their times, and the frequency of faults. A scenario can be
+//! replayed and shrunk.
 
 use std::time::Duration;
 
@@ -7,116 +8,117 @@ use serde_json::{Value, json};
 use crate::admission::Policy;
 use crate::faults::{Faults, PLAIN, PROXIES, SILENCE};
 
-/// A history's script. With its seed it decides everything that happens.
+/// The script of one history. Together with its seed it determines everything that happens.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub seed: u64,
-    /// How many replicas of Jobwright; one works without a Lease.
+    /// Number of replicas of Jobwright. A single replica runs without leader election.
     pub replicas: usize,
-    /// How many of a hundred pods fail.
+    /// Percentage of pods that fail.
     pub failing: u32,
-    /// How many of a hundred pods succeed when they are deleted.
+    /// Percentage of pods that succeed when they are deleted while they run.
     pub graceful: u32,
     pub faults: Faults,
-    /// Our own resources are installed.
+    /// Whether Jobwright's custom resources are installed.
     pub extended: bool,
-    /// Pods go on within milliseconds.
-    pub hasty: bool,
-    /// What happens, and at what millisecond.
+    /// Whether pods change their phase within milliseconds.
+    pub fast_pods: bool,
+    /// Actions with their times in milliseconds from the beginning of the history.
     pub actions: Vec<(u64, Action)>,
 }
 
-/// One thing that happens.
+/// One action of a user, an administrator, a node or the infrastructure. Durations are in milliseconds.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A user creates a Job, by number, with this metadata and spec.
     CreateJob(usize, Value),
     /// A user creates a CronJob, by number.
     CreateCronJob(usize, Value),
-    /// A user deletes a Job, with this propagation policy.
+    /// A user deletes a Job with this propagation policy.
     DeleteJob(usize, &'static str),
     DeleteCronJob(usize),
     /// A user suspends or resumes a Job.
     Suspend(usize, bool),
     /// A user suspends a Job and deletes its pods.
-    Withdraw(usize),
-    /// A user changes a Job's parallelism; an elastic Job's completions with it.
+    SuspendAndDeletePods(usize),
+    /// A user changes the parallelism of a Job, and the completions too if the Job is an elastic Indexed Job.
     Scale(usize, i32),
-    /// A user deletes a pod and its kubelet ends it.
+    /// A user deletes a pod, and the kubelet terminates it.
     DeletePod(usize),
-    /// A user deletes a pod by force, its finalizers first.
-    ForcePod(usize),
+    /// A user removes the finalizers of a pod and deletes it without a grace period.
+    ForceDeletePod(usize),
     /// A kubelet evicts a pod.
     Evict(usize),
-    /// Kubelets evict every pod of a Job that has not ended.
+    /// Kubelets evict every unfinished pod of a Job.
     EvictAll(usize),
-    /// A node is gone, and its pods with it.
+    /// A node is lost, and its pods are deleted.
     LoseNode(usize),
-    /// Somebody takes a pod's owner away.
-    Disown(usize),
-    /// Somebody takes the labels off a pod that its Job is known by.
-    Unlabel(usize),
-    /// Nothing more can be created, or again.
+    /// A user removes the owner references of a pod.
+    RemoveOwner(usize),
+    /// A user removes the labels of a pod, among them the controller-uid label.
+    RemoveLabels(usize),
+    /// A quota that refuses new pods begins or ends.
     Quota(bool),
-    /// The API server forgets what watches have not read yet.
+    /// The API server compacts its history: watches that have not read all of it expire.
     Compact,
-    /// The API server is away for so many milliseconds.
-    Away(u64),
-    /// A replica crashes, and another begins after so many milliseconds.
+    /// The API server is unavailable for this duration.
+    ApiServerOutage(u64),
+    /// A replica crashes, and another one starts after this duration.
     Crash(usize, u64),
-    /// A replica hears nothing for so many milliseconds.
-    Deafen(usize, u64),
+    /// A replica receives no responses and no watch events for this duration.
+    DelayResponses(usize, u64),
     /// An administrator creates a JobLimit, by number.
     CreateLimit(usize, Value),
     ChangeLimit(usize, Value),
     DeleteLimit(usize),
-    /// A user suspends a Job and resumes it after so many milliseconds.
-    Blink(usize, u64),
+    /// A user suspends a Job and resumes it after this duration.
+    SuspendBriefly(usize, u64),
     /// A user creates a JobSchedule, by number.
     CreateSchedule(usize, Value),
     DeleteSchedule(usize),
     SuspendSchedule(usize, bool),
-    /// A user moves the times of a CronJob or JobSchedule to other minutes.
+    /// A user moves the schedule of a CronJob or JobSchedule to other minutes.
     Reschedule(&'static str, usize),
-    /// A user changes something of a CronJob or JobSchedule that its times do not depend on.
+    /// A user changes an annotation of a CronJob or JobSchedule that its schedule does not depend on.
     Touch(&'static str, usize),
-    /// The status of a CronJob says that it ran at a time that has not come.
-    Foretell(usize),
-    /// A user creates Jobs with the first names of a JobSchedule's run so many runs ahead.
-    TakeName(usize, i64, usize),
-    /// A user replaces the annotations of a Job that say how long it is kept.
+    /// A user stores a `lastScheduleTime` in the future in the status of a CronJob.
+    SetFutureScheduleTime(usize),
+    /// A user creates Jobs with the names of a future run of a JobSchedule: the schedule, how many runs ahead the run
+    /// is, and the number of names.
+    TakeRunNames(usize, i64, usize),
+    /// A user replaces the retention annotations of a Job.
     Annotate(usize, Value),
-    /// An administrator replaces the annotations of the namespace.
+    /// An administrator replaces the retention annotations of the namespace.
     AnnotateNamespace(Value),
-    /// An administrator creates a policy.
-    Forbid(Policy),
+    /// An administrator creates a policy that refuses requests.
+    CreatePolicy(Policy),
     /// An administrator deletes a policy, by number.
-    Permit(usize),
-    /// A mutating policy that removes our finalizer from created pods begins or ends.
-    Strip(bool),
-    /// A mutating policy that adds a label to what is created begins or ends.
-    Mark(bool),
-    /// A replica is told to stop, and another begins after so many milliseconds.
+    DeletePolicy(usize),
+    /// A mutating policy that removes the tracking finalizer from created pods begins or ends.
+    RemoveFinalizers(bool),
+    /// A mutating policy that adds a label and an annotation to created objects begins or ends.
+    AddLabels(bool),
+    /// A replica receives SIGTERM, and another one starts after this duration.
     Stop(usize, u64),
-    /// Every open connection of a replica goes silent, and so many idle ones.
-    Silence(usize, u32),
-    /// Watches of a resource deliver nothing for so many milliseconds.
-    Hush(&'static str, u64),
-    /// Time goes by.
-    Nothing,
+    /// Every open connection of a replica goes silent, and this number of idle pooled connections is dead.
+    SilenceConnections(usize, u32),
+    /// Watches of a resource deliver no events for this duration.
+    PauseWatches(&'static str, u64),
+    /// Nothing happens; the history lasts at least until this time.
+    Wait,
 }
 
 impl Scenario {
-    /// The story of this seed, with its chapters.
+    /// Generates the scenario of a seed, with its features.
     pub fn new(seed: u64) -> Self {
-        Self::plain(seed).with_chapters()
+        Self::plain(seed).with_features()
     }
 
-    /// The story of this seed, without what only some stories have.
+    /// Generates the scenario of a seed without features.
     pub fn plain(seed: u64) -> Self {
         let random = &mut fastrand::Rng::with_seed(seed);
         let mut faults = Faults::default();
-        // Many faults of one kind show more than a few of each.
+        // Many faults of one kind find more bugs than a few faults of each kind.
         for knob in PLAIN {
             *knob(&mut faults) = [0, 0, 5, 40][random.usize(0..4)];
         }
@@ -128,8 +130,8 @@ impl Scenario {
         if random.u32(0..4) == 0 {
             actions.push((random.u64(0..60_000), Action::CreateCronJob(0, cron_spec(random))));
         }
-        // Much of one thing shows more than a little of all.
-        let action = [action, action, action, act_on_owners][random.usize(0..4)];
+        // Many actions of one kind find more bugs than a few of each kind.
+        let action = [action, action, action, ownership_action][random.usize(0..4)];
         for _ in 0..random.usize(0..14) {
             actions.push((random.u64(1_000..150_000), action(random, jobs)));
         }
@@ -137,10 +139,10 @@ impl Scenario {
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
         let failing = [0, 10, 40][random.usize(0..3)];
         let graceful = [25, 25, 95][random.usize(0..3)];
-        Self { seed, replicas, failing, graceful, faults, extended: false, hasty: false, actions }
+        Self { seed, replicas, failing, graceful, faults, extended: false, fast_pods: false, actions }
     }
 
-    /// Nothing keeps a replica from carrying out what it has begun.
+    /// Returns whether no fault and no action can interrupt what a replica has begun.
     pub fn is_steady(&self) -> bool {
         let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, .. } = self.faults;
         let disturbs = |action: &Action| {
@@ -148,12 +150,12 @@ impl Scenario {
                 action,
                 Action::Crash(..)
                     | Action::Stop(..)
-                    | Action::Deafen(..)
-                    | Action::Away(_)
+                    | Action::DelayResponses(..)
+                    | Action::ApiServerOutage(_)
                     | Action::Quota(_)
-                    | Action::Forbid(_)
-                    | Action::Strip(_)
-                    | Action::Silence(..)
+                    | Action::CreatePolicy(_)
+                    | Action::RemoveFinalizers(_)
+                    | Action::SilenceConnections(..)
             )
         };
         self.replicas == 1
@@ -161,44 +163,45 @@ impl Scenario {
             && !self.actions.iter().any(|(_, action)| disturbs(action))
     }
 
-    /// How many seconds it may take until a controller knows of a change.
-    pub fn news(&self) -> i64 {
-        let Faults { silent, hushed, throttled, .. } = self.faults;
+    /// Maximum time, in seconds, until a controller has observed a change.
+    pub fn observation_delay(&self) -> i64 {
+        let Faults { silent, stalled, throttled, .. } = self.faults;
         let delays = |action: &Action| {
             matches!(
                 action,
-                Action::Deafen(..)
-                    | Action::Away(_)
-                    | Action::Silence(..)
-                    | Action::Hush(..)
+                Action::DelayResponses(..)
+                    | Action::ApiServerOutage(_)
+                    | Action::SilenceConnections(..)
+                    | Action::PauseWatches(..)
                     | Action::Crash(..)
                     | Action::Stop(..)
             )
         };
-        let late = silent + hushed + throttled > 0 || self.replicas > 1;
+        let late = silent + stalled + throttled > 0 || self.replicas > 1;
         if late || self.actions.iter().any(|(_, action)| delays(action)) { 300 } else { 20 }
     }
 
-    /// Whether connections or watches go silent.
+    /// Returns whether connections or watches go silent in this scenario.
     pub fn is_silent(&self) -> bool {
-        let silent = |action: &Action| matches!(action, Action::Silence(..) | Action::Hush(..));
-        self.faults.silent + self.faults.hushed > 0 || self.actions.iter().any(|(_, action)| silent(action))
+        let silent = |action: &Action| matches!(action, Action::SilenceConnections(..) | Action::PauseWatches(..));
+        self.faults.silent + self.faults.stalled > 0 || self.actions.iter().any(|(_, action)| silent(action))
     }
 
-    /// How long a Job may be without pods, where disruptions that its policy ignores are all that happens.
+    /// Maximum time that a Job may be without pods after ignored disruptions. Only scenarios with [`Action::EvictAll`]
+    /// have this bound: nothing else delays pods there.
     pub fn replaced_within(&self) -> Option<Duration> {
         let disrupts = |action: &Action| matches!(action, Action::EvictAll(_));
         self.actions.iter().any(|(_, action)| disrupts(action)).then_some(Duration::from_secs(8))
     }
 
-    /// How long a Job may wait for its first pods where nothing stands in its way.
-    pub fn patience(&self) -> Duration {
-        let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, hushed, .. } = self.faults;
-        let faulty = lost_request + lost_answer + refused + timed_out + throttled + silent + hushed > 0;
+    /// Maximum time that a Job may wait for its first pods while nothing blocks it.
+    pub fn first_pods_timeout(&self) -> Duration {
+        let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, stalled, .. } = self.faults;
+        let faulty = lost_request + lost_answer + refused + timed_out + throttled + silent + stalled > 0;
         Duration::from_secs(if faulty { 420 } else { 240 })
     }
 
-    /// The same with less: each one thing left out.
+    /// Returns simpler scenarios, each with one part left out. They are the candidates for shrinking.
     pub fn simpler(&self) -> Vec<Self> {
         let mut simpler = Vec::new();
         let half = self.actions.len() / 2;
@@ -234,6 +237,7 @@ impl Scenario {
     }
 }
 
+/// Draws an action of any kind that needs no features.
 fn action(random: &mut fastrand::Rng, jobs: usize) -> Action {
     let job = random.usize(0..jobs);
     let pod = random.usize(0..100);
@@ -244,35 +248,35 @@ fn action(random: &mut fastrand::Rng, jobs: usize) -> Action {
         5 | 6 => Action::Suspend(job, false),
         7 | 8 => Action::Scale(job, random.i32(0..6)),
         9 | 10 => Action::DeletePod(pod),
-        11 => Action::ForcePod(pod),
+        11 => Action::ForceDeletePod(pod),
         12 | 13 => Action::Evict(pod),
         14 => Action::LoseNode(random.usize(0..3)),
-        15 | 16 => Action::Disown(pod),
-        17 => Action::Unlabel(pod),
+        15 | 16 => Action::RemoveOwner(pod),
+        17 => Action::RemoveLabels(pod),
         18 => Action::Quota(true),
         19 => Action::Quota(false),
         20 | 21 => Action::Compact,
-        22 => Action::Away(random.u64(1_000..120_000)),
+        22 => Action::ApiServerOutage(random.u64(1_000..120_000)),
         23..=27 => Action::Crash(random.usize(0..2), random.u64(6_000..40_000)),
         28 => Action::DeleteCronJob(0),
-        _ => Action::Deafen(random.usize(0..2), random.u64(1_000..40_000)),
+        _ => Action::DelayResponses(random.usize(0..2), random.u64(1_000..40_000)),
     }
 }
 
-/// One who plays with who owns what.
-fn act_on_owners(random: &mut fastrand::Rng, jobs: usize) -> Action {
+/// Draws an action that changes owner references or labels, or that has to do with them.
+fn ownership_action(random: &mut fastrand::Rng, jobs: usize) -> Action {
     let (job, pod) = (random.usize(0..jobs), random.usize(0..100));
     match random.u32(0..12) {
-        0..=4 => Action::Disown(pod),
+        0..=4 => Action::RemoveOwner(pod),
         5 => Action::Suspend(job, random.bool()),
-        6 => Action::Unlabel(pod),
+        6 => Action::RemoveLabels(pod),
         7 => Action::DeleteJob(job, "Orphan"),
         8 => Action::CreateJob(job, json!({"spec": spec(random)})),
-        _ => Action::Withdraw(job),
+        _ => Action::SuspendAndDeletePods(job),
     }
 }
 
-/// A spec the API server takes.
+/// Draws a Job spec that the API server accepts.
 pub fn spec(random: &mut fastrand::Rng) -> Value {
     let template = json!({
         "metadata": {"labels": {"app": "simulated"}},
@@ -323,6 +327,7 @@ pub fn spec(random: &mut fastrand::Rng) -> Value {
     spec
 }
 
+/// Draws a CronJob spec that the API server accepts.
 pub fn cron_spec(random: &mut fastrand::Rng) -> Value {
     let mut job = spec(random);
     job["suspend"] = false.into();

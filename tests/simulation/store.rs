@@ -1,4 +1,4 @@
-//! What the API server stores: objects, their versions, and what happened to them in order.
+//! Storage of the simulated API server: objects, their versions, and the log of all changes in order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,24 +10,25 @@ use tokio::sync::Notify;
 use crate::objects;
 use crate::patch::strings;
 
-/// Which object: resource, namespace, name.
+/// Key of an object: resource, namespace, name.
 pub type Key = (&'static str, String, String);
 
-/// What happened to an object.
+/// One change of an object.
 #[derive(Clone, Debug)]
 pub struct Happened {
     pub version: u64,
-    /// When, in seconds.
+    /// Time of the change, in seconds.
     pub at: i64,
     pub resource: &'static str,
-    /// The object before, if there was one.
+    /// The object before the change; none if it was created.
     pub before: Option<Value>,
-    /// The object now, or its last version if it is gone.
+    /// The object after the change, or its last version if it was removed.
     pub object: Value,
+    /// Whether the object was removed from the storage.
     pub gone: bool,
 }
 
-/// Why a request is refused: the HTTP status code and what is wrong.
+/// Refusal of a request: the HTTP status code and the message.
 #[derive(Debug)]
 pub struct Refusal(pub u16, pub String);
 
@@ -35,12 +36,13 @@ pub struct Refusal(pub u16, pub String);
 pub struct Store {
     pub objects: BTreeMap<Key, Value>,
     pub log: Vec<Happened>,
-    /// A watch from before this is expired.
+    /// Version of the last compaction: a watch that begins before it has expired.
     pub horizon: u64,
     pub version: u64,
     names: u64,
     clock: Clock,
-    /// Told of each new version. It wakes who waits in their order, which a channel does not.
+    /// Notified of each new version. `Notify` wakes the waiting watches in a fixed order, which a channel does not; a
+    /// seed therefore stays the same history.
     pub changed: Arc<Notify>,
 }
 
@@ -57,17 +59,17 @@ impl Store {
         }
     }
 
-    /// Now, as the API writes it.
+    /// Returns the current time in the format of the API.
     pub fn now(&self) -> String {
         self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }
 
-    /// Now, in seconds.
+    /// Returns the current time in seconds.
     pub fn seconds(&self) -> i64 {
         self.clock.now().as_second()
     }
 
-    /// Now, in milliseconds.
+    /// Returns the current time in milliseconds.
     pub fn millis(&self) -> i64 {
         self.clock.now().as_millisecond()
     }
@@ -76,6 +78,7 @@ impl Store {
         self.objects.get(key).ok_or_else(|| Refusal(404, format!("{} {}/{} not found", key.0, key.1, key.2)))
     }
 
+    /// Returns the objects of a resource, in the order of their keys.
     pub fn of(&self, resource: &'static str) -> impl Iterator<Item = (&Key, &Value)> {
         let first = (resource, String::new(), String::new());
         self.objects.range(first..).take_while(move |(key, _)| key.0 == resource)
@@ -105,7 +108,8 @@ impl Store {
         Ok(self.put(key, object))
     }
 
-    /// Stores a new version of an object; one that is being deleted and held by nothing is gone with it.
+    /// Stores a new version of an object. Removes the object if it is being deleted and has neither a grace period nor
+    /// finalizers left.
     pub fn put(&mut self, key: Key, mut object: Value) -> Value {
         let before = self.objects.get(&key).cloned();
         let mut same = object.clone();
@@ -139,8 +143,8 @@ impl Store {
         object
     }
 
-    /// Deletes an object as the API server does: a pod that runs is given its time first, and what is left to the
-    /// garbage collector waits for it.
+    /// Deletes an object as the API server does: a running pod gets its grace period, and an object with foreground or
+    /// orphan propagation waits for the garbage collector.
     pub fn delete(&mut self, key: &Key, grace: Option<i64>, propagation: &str) -> Result<Value, Refusal> {
         let mut object = self.get(key)?.clone();
         let waits_for = match propagation {
@@ -153,15 +157,15 @@ impl Store {
             finalizers.push(finalizer.to_owned());
             object["metadata"]["finalizers"] = json!(finalizers);
         }
-        // One that is being deleted already only goes sooner, and only if that is said.
+        // A second deletion can only shorten the grace period, and only if the request states one.
         let last = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
         if objects::is_deleting(&object) && grace.is_none_or(|grace| grace >= last) {
             return Ok(self.put(key.clone(), object));
         }
-        // A pod that has ended needs no time.
-        let going = objects::is_deleting(&object);
-        let needs_time = key.0 == "pods" && (going || !objects::is_finished(&object));
-        let grace = if needs_time { grace.unwrap_or(30) } else { 0 };
+        // A finished pod needs no grace period.
+        let deleting = objects::is_deleting(&object);
+        let needs_grace = key.0 == "pods" && (deleting || !objects::is_finished(&object));
+        let grace = if needs_grace { grace.unwrap_or(30) } else { 0 };
         let now = self.now();
         let metadata = &mut object["metadata"];
         let before = metadata["deletionGracePeriodSeconds"].as_i64();
@@ -172,7 +176,7 @@ impl Store {
         Ok(self.put(key.clone(), object))
     }
 
-    /// Changes an object, whatever version it is in.
+    /// Changes an object without comparing its version.
     pub fn change(&mut self, key: &Key, change: impl FnOnce(&mut Value)) {
         if let Some(mut object) = self.objects.get(key).cloned() {
             change(&mut object);

@@ -1,4 +1,5 @@
-//! Users and administrators who use what goes beyond the built-in controllers: limits, schedules, retention, policies.
+//! Actions of users and administrators that go beyond the built-in controllers: JobLimits, JobSchedules, retention,
+//! admission policies.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use crate::world::{NAMESPACE, World, job_key};
 const API_VERSION: &str = "jobwright.dev/v1beta1";
 
 impl World {
-    /// Carries out an act that only some stories have.
-    pub fn act_beyond(&mut self, state: &mut State, action: &Action) {
+    /// Carries out an action that only scenarios with features have.
+    pub fn extended_action(&mut self, state: &mut State, action: &Action) {
         match action {
             Action::CreateLimit(limit, spec) => {
                 let (_, _, name) = limit_key(*limit);
@@ -33,7 +34,7 @@ impl World {
             Action::DeleteLimit(limit) => {
                 let _ = state.store.delete(&limit_key(*limit), None, "Background");
             }
-            Action::Blink(job, pause) => {
+            Action::SuspendBriefly(job, pause) => {
                 self.action(state, &Action::Suspend(*job, true));
                 self.later.push((Instant::now() + Duration::from_millis(*pause), Action::Suspend(*job, false)));
             }
@@ -64,17 +65,17 @@ impl World {
                 let touched = object["metadata"]["annotations"]["touched"].as_str().map_or(0, str::len) + 1;
                 object["metadata"]["annotations"]["touched"] = json!(touched.to_string());
             }),
-            Action::Foretell(cron_job) => {
-                let ahead = Timestamp::from_second(state.store.seconds() + 7 * 24 * 3600).expect("a time");
-                let ahead = json!(ahead.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+            Action::SetFutureScheduleTime(cron_job) => {
+                let future = Timestamp::from_second(state.store.seconds() + 7 * 24 * 3600).expect("a valid timestamp");
+                let future = json!(future.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
                 let key = schedule_key("cronjobs", *cron_job);
-                state.store.change(&key, |cron_job| cron_job["status"]["lastScheduleTime"] = ahead);
+                state.store.change(&key, |cron_job| cron_job["status"]["lastScheduleTime"] = future);
                 if let Ok(cron_job) = state.store.get(&key) {
                     let uid = cron_job["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
                     state.checks.refusals.expect(&uid, "lastScheduleTime");
                 }
             }
-            Action::TakeName(schedule, ahead, names) => take_names(state, *schedule, *ahead, *names),
+            Action::TakeRunNames(schedule, ahead, names) => take_names(state, *schedule, *ahead, *names),
             Action::Annotate(job, annotations) => state.store.change(&job_key(*job), |job| {
                 annotate(job, annotations);
             }),
@@ -82,42 +83,43 @@ impl World {
                 let key = ("namespaces", String::new(), NAMESPACE.to_owned());
                 state.store.change(&key, |namespace| annotate(namespace, annotations));
             }
-            Action::Forbid(policy) => state.admission.policies.push(policy.clone()),
-            Action::Permit(number) => {
+            Action::CreatePolicy(policy) => state.admission.policies.push(policy.clone()),
+            Action::DeletePolicy(number) => {
                 state.admission.policies.retain(|policy| policy.number != *number);
-                state.checks.refusals.begin_again();
+                state.checks.refusals.reset_attempts();
             }
-            Action::Strip(on) => state.admission.strips = *on,
-            Action::Mark(on) => state.admission.marks = *on,
-            Action::Hush(resource, pause) => {
-                state.hushed.insert(*resource, Instant::now() + Duration::from_millis(*pause));
+            Action::RemoveFinalizers(on) => state.admission.removes_finalizers = *on,
+            Action::AddLabels(on) => state.admission.adds_labels = *on,
+            Action::PauseWatches(resource, pause) => {
+                state.paused_watches.insert(*resource, Instant::now() + Duration::from_millis(*pause));
             }
             _ => {}
         }
     }
 
-    /// Every limit goes.
-    pub fn lift_limits(&mut self, state: &mut State) {
+    /// Deletes every JobLimit.
+    pub fn delete_limits(&mut self, state: &mut State) {
         let keys: Vec<Key> = state.store.of("joblimits").map(|(key, _)| key.clone()).collect();
         for key in keys {
             let _ = state.store.delete(&key, None, "Background");
         }
     }
 
-    /// Whether a Job waits that cannot run under the limits that there are.
+    /// Returns whether an unfinished Job is left. Called when all other work is done, so that such a Job can only be
+    /// waiting for a JobLimit.
     pub fn has_waiting(&self, state: &State) -> bool {
         state.store.of("jobs").any(|(_, job)| !is_over(job))
     }
 }
 
-/// A user creates Jobs of the first names that a run may have.
+/// Creates foreign Jobs with the first `names` names of the run that is `ahead` runs in the future.
 fn take_names(state: &mut State, schedule: usize, ahead: i64, names: usize) {
     let key = schedule_key("jobschedules", schedule);
     let Ok(object) = state.store.get(&key).cloned() else { return };
     let wire: Option<WireJobSchedule> = serde_json::from_value(object.clone()).ok();
     let Some(view) = wire.and_then(JobScheduleView::parse) else { return };
     let Ok(table) = &view.timetable else { return };
-    let mut time = Timestamp::from_second(state.store.seconds()).expect("a time");
+    let mut time = Timestamp::from_second(state.store.seconds()).expect("a valid timestamp");
     for _ in 0..ahead {
         let Some(next) = table.next(time) else { return };
         time = next;
@@ -137,7 +139,7 @@ fn take_names(state: &mut State, schedule: usize, ahead: i64, names: usize) {
     }
 }
 
-/// Replaces the annotations of an object that are about retention.
+/// Replaces the retention annotations of an object.
 fn annotate(object: &mut Value, annotations: &Value) {
     if let Some(known) = object["metadata"]["annotations"].as_object_mut() {
         known.retain(|key, _| !key.starts_with("jobwright.dev/ttl-"));
@@ -151,7 +153,7 @@ fn limit_key(limit: usize) -> Key {
     ("joblimits", NAMESPACE.to_owned(), format!("limit-{limit}"))
 }
 
-/// The first CronJob and the first JobSchedule have the same name.
+/// Returns the key of a CronJob or JobSchedule. Both kinds use the same names, so that their Jobs can collide.
 fn schedule_key(resource: &'static str, number: usize) -> Key {
     (resource, NAMESPACE.to_owned(), format!("cron-{number}"))
 }

@@ -1,4 +1,4 @@
-//! Watches: events after a version, in order, as late as the faults make them.
+//! Watches: the events after a version, in order, delayed according to the faults.
 
 use std::io;
 use std::time::Duration;
@@ -15,34 +15,37 @@ use tokio::time::Instant;
 use crate::api::{Answer, Connection, Server, State, status};
 use crate::store::Happened;
 
-/// How often a watch that has nothing to tell says where it is, of a thousand.
+/// Probability, in thousandths, that a watch without events sends a bookmark after a change of other objects.
 const BOOKMARKS: u32 = 50;
-/// How long a watch is silent at most.
+/// Maximum time between two events of a watch; then a bookmark is sent.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long the server holds a watch.
+/// Maximum duration of a watch.
 pub const LONGEST: Duration = Duration::from_secs(290);
 
-/// What a watch is about.
+/// Objects that a watch selects.
 pub struct Selection {
     pub resource: &'static str,
-    /// `key`, `!key`, `key=value`, comma between.
+    /// Label selector: `key`, `!key` or `key=value`, separated by commas.
     pub labels: String,
-    /// `path=value`, `path!=value`.
+    /// Field selector: `path=value` or `path!=value`.
     pub fields: String,
 }
 
+/// Next step of a watch.
 enum Next {
-    /// Send this, after a while; the watch is then at this version.
+    /// Send this event after this delay; the watch is then at this version.
     Send(Value, Duration, u64),
-    /// Send this, and end.
+    /// Send this event and end the watch.
     Last(Value),
+    /// End the watch.
     End,
+    /// Wait for the next change.
     Wait,
-    /// Nothing more, and the watch stays open.
+    /// Keep the watch open and send no more events.
     Silence,
 }
 
-/// A watch that begins after this version.
+/// Returns the response to a watch request that begins after the version `since`.
 pub fn watch(server: Server, line: Connection, (selection, longest): (Selection, Duration), since: u64) -> Answer {
     let changed = server.lock().store.changed.clone();
     let ends = Instant::now() + longest;
@@ -53,8 +56,8 @@ pub fn watch(server: Server, line: Connection, (selection, longest): (Selection,
         }
         loop {
             line.open().await;
-            let hushed = server.lock().hushed.get(selection.resource).copied();
-            if let Some(until) = hushed.filter(|until| *until > Instant::now()) {
+            let paused = server.lock().paused_watches.get(selection.resource).copied();
+            if let Some(until) = paused.filter(|until| *until > Instant::now()) {
                 tokio::time::sleep_until(until).await;
             }
             let again = changed.clone();
@@ -72,7 +75,7 @@ pub fn watch(server: Server, line: Connection, (selection, longest): (Selection,
                 Next::Wait => {
                     let until = ends.min(Instant::now() + SILENCE);
                     if tokio::time::timeout_at(until, again).await.is_err() {
-                        // The last thing that a watch says is where it is.
+                        // The last event before the timeout of a watch is a bookmark.
                         let over = until == ends;
                         let version = server.lock().store.version;
                         let event = bookmark(selection.resource, version);
@@ -87,7 +90,7 @@ pub fn watch(server: Server, line: Connection, (selection, longest): (Selection,
 
 impl State {
     fn next(&mut self, selection: &Selection, at: &mut u64) -> Next {
-        if self.away {
+        if self.unavailable {
             return Next::End;
         }
         let place = self.store.log.partition_point(|happened| happened.version <= *at);
@@ -97,7 +100,7 @@ impl State {
         if self.happens(self.faults.cut) {
             return Next::End;
         }
-        if self.happens(self.faults.hushed) {
+        if self.happens(self.faults.stalled) {
             return Next::Silence;
         }
         if self.store.horizon > *at || self.happens(self.faults.expire) {
@@ -106,7 +109,7 @@ impl State {
         let next =
             self.store.log[place..].iter().find_map(|happened| Some((happened.version, event(happened, selection)?)));
         let late = self.random.u64(0..=self.faults.late);
-        // Most events are not late.
+        // Most events have little delay.
         let wait = Duration::from_millis(if self.random.u32(0..8) == 0 { late } else { late.min(3) });
         match next {
             Some((version, event)) => Next::Send(event, wait, version),
@@ -121,7 +124,8 @@ impl State {
     }
 }
 
-/// An event as a watch sees it: what leaves its selection is deleted to it.
+/// Returns the event that a watch with this selection gets for a change. An object that leaves the selection is
+/// reported as deleted.
 fn event(happened: &Happened, selection: &Selection) -> Option<Value> {
     if happened.resource != selection.resource {
         return None;
@@ -133,7 +137,7 @@ fn event(happened: &Happened, selection: &Selection) -> Option<Value> {
         (false, true) => "ADDED",
         (true, true) => "MODIFIED",
         (true, false) => {
-            // What has only left the selection comes as it was, in its new version.
+            // An object that only left the selection is sent as it was before, with its new resourceVersion.
             let mut object = if happened.gone { happened.object.clone() } else { happened.before.clone()? };
             object["metadata"]["resourceVersion"] = happened.version.to_string().into();
             return Some(json!({"type": "DELETED", "object": object}));
@@ -143,7 +147,7 @@ fn event(happened: &Happened, selection: &Selection) -> Option<Value> {
     Some(json!({"type": type_, "object": happened.object}))
 }
 
-/// Says which version a watch has come to.
+/// Returns a bookmark with this version.
 fn bookmark(resource: &str, version: u64) -> Value {
     let (api_version, kind) = match resource {
         "pods" => ("v1", "Pod"),
@@ -158,7 +162,7 @@ fn bookmark(resource: &str, version: u64) -> Value {
     json!({"type": "BOOKMARK", "object": {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": {}}})
 }
 
-/// Whether a label selector picks an object.
+/// Returns whether a label selector matches an object.
 pub fn selects(selector: &str, object: &Value) -> bool {
     let labels = &object["metadata"]["labels"];
     selector.split(',').filter(|term| !term.is_empty()).all(|term| match term.split_once('=') {
@@ -170,7 +174,7 @@ pub fn selects(selector: &str, object: &Value) -> bool {
     })
 }
 
-/// Whether a field selector picks an object: `path=value` or `path!=value`.
+/// Returns whether a field selector, `path=value` or `path!=value`, matches an object.
 pub fn picks(fields: &str, object: &Value) -> bool {
     let field = |path: &str| object.pointer(&format!("/{}", path.replace('.', "/"))).cloned().unwrap_or_default();
     match (fields.split_once("!="), fields.split_once('=')) {
@@ -180,7 +184,7 @@ pub fn picks(fields: &str, object: &Value) -> bool {
     }
 }
 
-/// The type comes first, as the API server writes it.
+/// Returns an event as a line of JSON. The type comes first, as in the API server's output.
 fn frame(event: &Value) -> io::Result<Frame<Bytes>> {
     let line = format!("{{\"type\":{},\"object\":{}}}\n", event["type"], event["object"]);
     Ok(Frame::data(Bytes::from(line)))

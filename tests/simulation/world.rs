@@ -1,4 +1,4 @@
-//! Everybody but Jobwright: kubelets, the garbage collector, users.
+//! The simulated cluster without Jobwright: kubelets, the garbage collector, and users.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -9,22 +9,22 @@ use crate::objects::{controller, has_finalizer, is_deleting, is_finished, is_ove
 use crate::scenario::Action;
 use crate::store::{Key, Store};
 
-/// The namespace all is in.
+/// Namespace of all simulated objects.
 pub const NAMESPACE: &str = "simulation";
 
-/// What moves the world.
+/// State and random numbers of kubelets and users.
 pub struct World {
     pub random: fastrand::Rng,
-    /// How many of a hundred pods fail.
+    /// Percentage of pods that fail.
     pub failing: u32,
-    /// How many of a hundred pods succeed when they are deleted.
+    /// Percentage of pods that succeed when they are deleted while they run.
     pub graceful: u32,
-    /// What users will do, and when.
+    /// Actions that users take later, with their times.
     pub later: Vec<(Instant, Action)>,
 }
 
 impl World {
-    /// Some pods go on, and the garbage collector works.
+    /// Carries out the due actions, runs the garbage collector, and advances some pods.
     pub fn tick(&mut self, state: &mut State) {
         let now = Instant::now();
         let due: Vec<Action> = self.later.extract_if(.., |(at, _)| *at <= now).map(|(_, action)| action).collect();
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// Dependents of what is gone go, and what waits for its dependents goes after them.
+    /// Deletes the dependents of deleted owners, and then the owners that wait for their dependents.
     fn collect_garbage(&mut self, store: &mut Store) {
         let kinds: [(_, &[_]); 2] = [("pods", &["jobs"]), ("jobs", &["cronjobs", "jobschedules"])];
         for (dependents, owners) in kinds {
@@ -90,11 +90,12 @@ impl World {
                 let found = all.find(|object| object["metadata"]["uid"] == **owner).cloned();
                 drop(all);
                 let found = found.as_ref();
-                let goes = found.is_none_or(|owner| is_deleting(owner) && has_finalizer(owner, "foregroundDeletion"));
+                let deletes =
+                    found.is_none_or(|owner| is_deleting(owner) && has_finalizer(owner, "foregroundDeletion"));
                 let orphaned = found.is_some_and(|owner| is_deleting(owner) && has_finalizer(owner, "orphan"));
                 if orphaned {
                     store.change(key, |object| object["metadata"]["ownerReferences"] = json!([]));
-                } else if goes && store.get(key).is_ok_and(|object| !is_deleting(object)) {
+                } else if deletes && store.get(key).is_ok_and(|object| !is_deleting(object)) {
                     let _ = store.delete(key, None, "Background");
                 }
             }
@@ -115,7 +116,7 @@ impl World {
         }
     }
 
-    /// Does what the story says.
+    /// Carries out an action of the scenario.
     pub fn action(&mut self, state: &mut State, action: &Action) {
         state.trace(|| format!("{action:?}"));
         match action {
@@ -144,7 +145,7 @@ impl World {
                     job["spec"]["suspend"] = json!(suspend);
                 }
             }),
-            Action::Withdraw(job) => {
+            Action::SuspendAndDeletePods(job) => {
                 let Ok(owner) = state.store.get(&job_key(*job)) else { return };
                 let uid = owner["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
                 let own = state.store.of("pods").filter(|(_, pod)| controller(pod) == Some(&uid) && !is_finished(pod));
@@ -159,9 +160,9 @@ impl World {
                     let _ = state.store.delete(&key, None, "Background");
                 }
             }
-            Action::ForcePod(pick) => {
+            Action::ForceDeletePod(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
-                    meddle(state, &key);
+                    disturb_owner(state, &key);
                     state.store.change(&key, |pod| pod["metadata"]["finalizers"] = json!([]));
                     let _ = state.store.delete(&key, Some(0), "Background");
                 }
@@ -188,14 +189,14 @@ impl World {
                     let _ = state.store.delete(&key, Some(0), "Background");
                 }
             }
-            Action::Disown(pick) => {
+            Action::RemoveOwner(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
                     state.store.change(&key, |pod| pod["metadata"]["ownerReferences"] = json!([]));
                 }
             }
-            Action::Unlabel(pick) => {
+            Action::RemoveLabels(pick) => {
                 if let Some(key) = pick_pod(&state.store, *pick) {
-                    meddle(state, &key);
+                    disturb_owner(state, &key);
                     state.store.change(&key, |pod| pod["metadata"]["labels"] = json!({}));
                 }
             }
@@ -203,15 +204,15 @@ impl World {
             Action::Compact => {
                 state.store.horizon = state.store.version;
             }
-            Action::Away(_) => {
-                state.away = true;
+            Action::ApiServerOutage(_) => {
+                state.unavailable = true;
                 state.store.changed.notify_waiters();
             }
-            _ => self.act_beyond(state, action),
+            _ => self.extended_action(state, action),
         }
     }
 
-    /// CronJobs and JobSchedules start no more Jobs.
+    /// Suspends all CronJobs and JobSchedules, so that they start no more Jobs.
     pub fn suspend_schedules(&mut self, state: &mut State) {
         for resource in ["cronjobs", "jobschedules"] {
             let keys: Vec<Key> = state.store.of(resource).map(|(key, _)| key.clone()).collect();
@@ -221,14 +222,14 @@ impl World {
         }
     }
 
-    /// Whatever stands in the way of an end is taken away.
-    pub fn calm(&mut self, state: &mut State) {
+    /// Ends everything that keeps Jobs from finishing: faults, policies, quotas, suspension and a parallelism of 0.
+    pub fn remove_obstacles(&mut self, state: &mut State) {
         self.failing = 0;
         state.faults = crate::faults::Faults { late: 5, ..Default::default() };
         state.quota = false;
-        state.away = false;
+        state.unavailable = false;
         state.admission.clear();
-        state.hushed.clear();
+        state.paused_watches.clear();
         let jobs: Vec<Key> = state.store.of("jobs").map(|(key, _)| key.clone()).collect();
         for key in jobs {
             state.store.change(&key, |job| {
@@ -242,7 +243,7 @@ impl World {
         }
     }
 
-    /// What still has to happen, if anything.
+    /// Describes the first object for which work is left, if any.
     pub fn unsettled(&self, store: &Store) -> Option<String> {
         for resource in ["jobs", "cronjobs", "jobschedules", "pods"] {
             for (key, object) in store.of(resource) {
@@ -263,6 +264,7 @@ impl World {
     }
 }
 
+/// Sets the parallelism of a Job, and its completions too if it is an elastic Indexed Job.
 fn scale(job: &mut Value, size: i32) {
     if is_over(job) {
         return;
@@ -277,39 +279,39 @@ fn scale(job: &mut Value, size: i32) {
     }
 }
 
-/// The Job that a pod belongs to will not be able to count it.
-fn meddle(state: &mut State, key: &Key) {
+/// Records that the owner of a pod will not be able to count the pod.
+fn disturb_owner(state: &mut State, key: &Key) {
     let owner = state.store.get(key).ok().and_then(|pod| controller(pod).map(str::to_owned));
-    state.checks.meddled_with(owner.as_deref());
+    state.checks.disturb(owner.as_deref());
 }
 
 pub fn job_key(job: usize) -> Key {
     ("jobs", NAMESPACE.to_owned(), format!("job-{job}"))
 }
 
-/// One of the pods that have not ended.
+/// Picks one of the pods that are neither finished nor being deleted.
 fn pick_pod(store: &Store, pick: usize) -> Option<Key> {
     let live: Vec<&Key> =
         store.of("pods").filter(|(_, pod)| !is_finished(pod) && !is_deleting(pod)).map(|(key, _)| key).collect();
     (!live.is_empty()).then(|| live[pick % live.len()].clone())
 }
 
-/// What a kubelet does with a pod that is being deleted and has ended.
+/// Sets the grace period to 0, as a kubelet does when the containers of a deleted pod have terminated.
 fn delete_for_good(state: &mut State, key: &Key) {
     state.store.change(key, |pod| pod["metadata"]["deletionGracePeriodSeconds"] = json!(0));
 }
 
-/// A kubelet evicts a pod.
+/// Fails a pod with a DisruptionTarget condition, as an eviction does.
 fn evict(state: &mut State, key: &Key) {
     finish_with(state, key, 137, &json!([{"type": "DisruptionTarget", "status": "True"}]));
 }
 
-/// A pod's containers end with this code, and the pod with them.
+/// Terminates the containers of a pod with this exit code, and finishes the pod.
 fn finish(state: &mut State, key: &Key, code: i64) {
     finish_with(state, key, code, &json!([{"type": "Ready", "status": "False"}]));
 }
 
-/// The same, with these conditions in the same write.
+/// Finishes a pod with this exit code and sets these conditions in the same write.
 fn finish_with(state: &mut State, key: &Key, code: i64, conditions: &Value) {
     let now = state.store.now();
     state.store.change(key, |pod| {

@@ -1,4 +1,5 @@
-//! Reads manifests: YAML or JSON, several to a file, files or folders, lists of objects.
+//! Reads manifests from files, folders and standard input: YAML or JSON, with any number of documents in a file. An
+//! object of a kind that ends in `List` is replaced by its items.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -6,26 +7,31 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use thiserror::Error;
 
-/// An object of a file.
+/// Object that a file contains, with its place in the file.
 #[derive(Debug)]
 pub struct Manifest {
-    /// Which file.
+    /// Path of the file, or `standard input`.
     pub file: String,
-    /// Where in it the object's document begins.
+    /// Number of the line on which the object's document begins, from 1.
     pub line: usize,
+    /// The object as it is written, without a check of its fields.
     pub object: Value,
 }
 
-/// Something could not be read.
+/// Reason why a manifest cannot be read.
 #[derive(Debug, Error)]
 pub enum Unreadable {
     #[error("cannot read {}: {reason}; give -f a file or folder with manifests", .path.display())]
     File { path: PathBuf, reason: String },
-    #[error("{file}:{line}: this is no YAML: {reason}")]
+    #[error("{file}:{line}: the document is not valid YAML: {reason}")]
     Document { file: String, line: usize, reason: String },
 }
 
-/// Reads all files, and of folders all files that end in yaml, yml or json.
+/// Returns the objects of all files. A folder stands for its files with the extension `yaml`, `yml` or `json`; `-` is
+/// standard input.
+///
+/// # Errors
+/// A file or folder cannot be read, or a document is not valid YAML.
 pub fn read(paths: &[PathBuf]) -> Result<Vec<Manifest>, Unreadable> {
     let mut manifests = Vec::new();
     for path in paths {
@@ -73,7 +79,8 @@ fn parse(file: &str, text: &str, manifests: &mut Vec<Manifest>) -> Result<(), Un
     Ok(())
 }
 
-/// The documents of a YAML text, each with the number of the line it begins on. Nothing within a document begins with `---`.
+/// Returns the documents of a YAML text, each with the number of the line on which its first field stands. No line
+/// within a document begins with `---` followed by a blank or by nothing, so these lines separate the documents.
 fn documents(text: &str) -> Vec<(usize, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in (1..).zip(text.lines()) {
@@ -92,7 +99,7 @@ fn documents(text: &str) -> Vec<(usize, String)> {
     };
     documents.retain(|(_, text)| says_something(text));
     for (line, text) in &mut documents {
-        // Comments above an object are not where it begins.
+        // Comments above an object do not belong to the object: a finding points at its first field.
         let above = text.lines().take_while(|line| line.trim().is_empty() || line.starts_with('#')).count();
         *line += above;
     }
@@ -104,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_begin_where_their_first_field_stands() {
+    fn document_begins_at_the_line_of_its_first_field() {
         let text = "# about\nkind: A\n---\n\n# nothing\n--- # next\nkind: B\ntext: |\n  --- within\n---\n";
         let found = documents(text);
         assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 7]);
@@ -112,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_taken_apart_and_what_is_no_yaml_is_placed() {
+    fn list_is_split_into_its_items_and_invalid_yaml_is_located() {
         let mut manifests = Vec::new();
         parse("a.json", r#"{"kind": "List", "items": [{"kind": "Job"}, {"kind": "CronJob"}]}"#, &mut manifests)
             .unwrap();

@@ -1,4 +1,5 @@
-//! `jobwright check`: what manifests say that the API server accepts and users regret.
+//! `jobwright check`: finds mistakes in manifests that the API server accepts. It reads files only and needs no
+//! cluster.
 
 mod manifests;
 pub mod rules;
@@ -13,9 +14,9 @@ use serde_json::json;
 use self::manifests::{Unreadable, read};
 use self::rules::{Finding, RULES, Severity, of_cron_job, of_job, of_job_schedule};
 
-/// The annotation of an object that names rules it is excused from, by comma.
+/// Annotation with the names of the rules that are not applied to its object, separated by commas.
 pub const IGNORE_ANNOTATION: &str = "jobwright.dev/check-ignore";
-/// The exit code when something could not be read.
+/// Exit code when a manifest cannot be read.
 const UNREADABLE: u8 = 2;
 
 /// The flags of `jobwright check`.
@@ -43,9 +44,9 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// For people
+    /// Human-readable text
     Text,
-    /// For programs
+    /// JSON, for programs
     Json,
     /// For code scanning (SARIF 2.1.0)
     Sarif,
@@ -59,17 +60,19 @@ fn rule_name(text: &str) -> Result<String, String> {
     Err(format!("there is no rule {text:?}; there are {}", names.join(", ")))
 }
 
-/// Something found, and where.
+/// A finding with its place.
 struct Located {
+    /// Path of the file, or `standard input`.
     file: String,
-    /// Where the object begins.
+    /// Number of the line on which the object begins.
     line: usize,
-    /// Such as `cronjob/nightly`.
+    /// Kind and name of the object, such as `cronjob/nightly`.
     object: String,
     finding: Finding,
 }
 
-/// Looks at the manifests and prints what it finds.
+/// Checks the manifests and prints the findings, or prints the rules for `--rules`. The exit code is 1 if a finding has
+/// at least the severity `--fail-on`, and 2 if a manifest cannot be read.
 pub fn main(arguments: &Arguments) -> ExitCode {
     if arguments.rules {
         for rule in RULES {
@@ -166,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_about_check_names_every_rule() {
+    fn documentation_page_lists_every_rule() {
         let page = include_str!("../../../docs/check.md");
         for rule in RULES {
             let row = format!("| `{}` | {} |", rule.name, rule.severity);

@@ -1,4 +1,5 @@
-//! What the API server accepts and users regret: one rule a function, pure.
+//! The rules of `jobwright check`: mistakes in Jobs, CronJobs and JobSchedules that the API server accepts. All
+//! functions are pure; the time is an argument.
 
 use std::fmt;
 
@@ -14,15 +15,15 @@ use crate::jobschedule::timetable::Timetable;
 use crate::jobschedule::types::{ConcurrencyPolicy, JobScheduleSpec};
 use crate::jobschedule::view::timetable;
 
-/// How bad it is.
+/// Severity of a finding, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know
+    /// Information without a mistake
     Info,
-    /// Likely to be regretted
+    /// Likely mistake
     Warning,
-    /// It cannot do what it is for
+    /// Mistake that keeps the object from working
     Error,
 }
 
@@ -36,30 +37,30 @@ impl fmt::Display for Severity {
     }
 }
 
-/// One thing that is looked for.
+/// A rule: one kind of mistake that `jobwright check` finds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name.
+    /// Name of the rule, as `--ignore` and the annotation `jobwright.dev/check-ignore` take it.
     pub name: &'static str,
-    /// How bad it is.
+    /// Severity of each finding of this rule.
     pub severity: Severity,
-    /// What it is about.
+    /// Description of the mistake, for `--rules` and SARIF.
     pub about: &'static str,
 }
 
-/// One thing that was found.
+/// A mistake that a rule found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which rule found it.
+    /// The rule that found the mistake.
     pub rule: &'static Rule,
-    /// What is wrong, and what would be better.
+    /// Description of the mistake, and what to write instead.
     pub message: String,
 }
 
 macro_rules! rules {
     ($($constant:ident = $severity:ident $name:literal: $about:literal;)*) => {
         $(static $constant: Rule = Rule { name: $name, severity: Severity::$severity, about: $about };)*
-        /// All rules, by name.
+        /// All rules, in the order of their definition.
         pub static RULES: &[&Rule] = &[$(&$constant),*];
     };
 }
@@ -81,19 +82,21 @@ rules! {
     NO_DEADLINE = Info "no-deadline": "A Job that may run for ever";
 }
 
-/// Runs closer together than this are likely to overlap when one takes long.
+/// Longest interval between two runs for which `pile-up` is reported: a run that takes longer than usual overlaps the
+/// next.
 const FREQUENT_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
-/// How often the built-in controller looks at a CronJob, in seconds.
+/// Interval, in seconds, at which the built-in controller syncs a CronJob. With a shorter starting deadline, the
+/// built-in controller may skip runs.
 const BUILTIN_SYNC_SECONDS: i64 = 10;
 
 impl Finding {
-    /// An object could not be read.
+    /// Returns the finding that an object does not have the form of its kind.
     pub fn unreadable(message: String) -> Self {
         Self { rule: &UNREADABLE, message }
     }
 }
 
-/// What is to be said of a Job.
+/// Returns the findings for a Job.
 pub fn of_job(job: &Job) -> Vec<Finding> {
     let Some(spec) = &job.spec else { return vec![Finding::unreadable("it has no spec".to_owned())] };
     let mut findings = of_spec(spec, "spec");
@@ -107,7 +110,7 @@ pub fn of_job(job: &Job) -> Vec<Finding> {
     findings
 }
 
-/// What is to be said of a CronJob; `now` is when its year begins.
+/// Returns the findings for a CronJob. Clock changes are searched in the year that begins at `now`.
 pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     let spec = &cron_job.spec;
     let mut findings = of_times(cron_job, now);
@@ -125,7 +128,8 @@ pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// What is to be said of a JobSchedule; `who` is its `namespace/name`.
+/// Returns the findings for a JobSchedule. `who` is its `namespace/name`, and `now` the time after which its runs are
+/// evaluated.
 pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) -> Vec<Finding> {
     let mut findings = Vec::new();
     let job: Option<JobSpec> = serde_json::from_value(schedule.job_template.spec.clone()).ok();
@@ -166,7 +170,7 @@ pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) ->
     findings
 }
 
-/// Schedule, zone, and runs that come too close.
+/// Returns the findings for a CronJob's schedule and time zone, and for runs that may overlap.
 fn of_times(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     let spec = &cron_job.spec;
     let mut findings = Vec::new();
@@ -195,7 +199,7 @@ fn of_times(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
         return findings;
     };
     let year = now.to_zoned(zone.clone()).checked_add(1.year()).map_or(Timestamp::MAX, |end| end.timestamp());
-    // One that is due in every hour skips an hour, or has one more, whatever zone it is in; nobody regrets that.
+    // A schedule that is due in every hour loses or gains one run in any zone. That is expected, so it is not reported.
     let hourly = (0..24).all(|hour| {
         let begin = jiff::civil::date(2026, 1, 15).at(hour, 0, 0, 0);
         (0..60).any(|minute| begin.checked_add(minute.minutes()).is_ok_and(|local| schedule.matches(local)))
@@ -222,7 +226,7 @@ fn of_times(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
     findings
 }
 
-/// What is to be said of a Job's spec, which stands at this path of its object.
+/// Returns the findings for the spec of a Job, which is at the path `at` of its object.
 fn of_spec(spec: &JobSpec, at: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let pod = spec.template.spec.as_ref();
@@ -278,7 +282,7 @@ mod tests {
         findings.iter().map(|finding| finding.rule.name).collect()
     }
 
-    /// A Job of which nothing is to be said.
+    /// Returns the spec of a Job without findings.
     fn good() -> Value {
         json!({
             "ttlSecondsAfterFinished": 60, "activeDeadlineSeconds": 600,
@@ -289,26 +293,29 @@ mod tests {
     }
 
     #[test]
-    fn a_job_schedule_is_looked_at_like_a_cron_job() {
+    fn job_schedule_is_checked_like_a_cron_job() {
         let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        let look = |more: Value| {
+        let check = |more: Value| {
             let mut spec = json!({"schedules": ["0 4 * * *"], "jobTemplate": {"spec": good()}});
             more.as_object().unwrap().iter().for_each(|(key, value)| spec[key] = value.clone());
             names(&of_job_schedule(&serde_json::from_value(spec).unwrap(), "default/a", now))
         };
-        assert_eq!(look(json!({})), [""; 0]);
-        assert_eq!(look(json!({"timeZone": "Mars"})), ["unknown-time-zone"]);
-        assert_eq!(look(json!({"schedules": ["61 * * * *"]})), ["bad-schedule"]);
-        assert_eq!(look(json!({"schedules": ["0 * * * *"], "jitter": "46m"})), ["jitter-too-long"]);
-        assert_eq!(look(json!({"schedules": ["0 * * * *"], "jitter": "45m"})), [""; 0]);
-        assert_eq!(look(json!({"schedules": ["0 0 25 12 *"], "exclude": [{"date": "12-25"}]})), ["bad-schedule"]);
+        assert_eq!(check(json!({})), [""; 0]);
+        assert_eq!(check(json!({"timeZone": "Mars"})), ["unknown-time-zone"]);
+        assert_eq!(check(json!({"schedules": ["61 * * * *"]})), ["bad-schedule"]);
+        assert_eq!(check(json!({"schedules": ["0 * * * *"], "jitter": "46m"})), ["jitter-too-long"]);
+        assert_eq!(check(json!({"schedules": ["0 * * * *"], "jitter": "45m"})), [""; 0]);
+        assert_eq!(check(json!({"schedules": ["0 0 25 12 *"], "exclude": [{"date": "12-25"}]})), ["bad-schedule"]);
         let often = json!({"template": good()["template"]});
         let often = |policy: &str| json!({"schedules": ["H/10 * * * *"], "concurrencyPolicy": policy, "jobTemplate": {"spec": often.clone()}});
-        assert_eq!((look(often("Allow")), look(often("Queue"))), (vec!["pile-up", "no-deadline"], vec!["no-deadline"]));
+        assert_eq!(
+            (check(often("Allow")), check(often("Queue"))),
+            (vec!["pile-up", "no-deadline"], vec!["no-deadline"])
+        );
     }
 
     #[test]
-    fn annotations_clean_up_too() {
+    fn retention_annotation_counts_as_clean_up() {
         let metadata = json!({"name": "a", "annotations": {AFTER_SUCCESS: "60"}});
         let mut spec = good();
         spec["ttlSecondsAfterFinished"] = Value::Null;
@@ -334,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_finds_what_it_is_for_and_nothing_else() {
+    fn each_rule_reports_its_own_mistake_only() {
         type Case = (fn(&mut Value), &'static [&'static str]);
         let cases: [Case; 7] = [
             (|_| {}, &[]),
@@ -360,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_times_is_found() {
+    fn mistakes_in_schedules_and_time_zones_are_reported() {
         let cases: [(&str, Value, &[&str]); 10] = [
             ("30 4 * * *", json!("Europe/Paris"), &[]),
             ("30 2 * * *", json!("Europe/Paris"), &["clock-change"]),
@@ -395,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_has_a_name_of_its_own() {
+    fn names_of_rules_are_unique() {
         let mut names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
         names.sort_unstable();
         names.dedup();

@@ -1,4 +1,4 @@
-//! What a CronJob is doing, or why it is not.
+//! Explains the state of a CronJob: when it is due next, or why it starts no Jobs.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -12,10 +12,11 @@ use crate::cronjob::decide::time_in_future;
 use crate::cronjob::schedule::Schedule;
 use crate::cronjob::zones;
 
-/// So many of its last Jobs are told of.
+/// Maximum number of finished Jobs that an explanation lists, the newest first.
 const MAX_JOBS_SHOWN: usize = 3;
 
-/// Explains; `jobs` are those of its namespace.
+/// Returns the explanation of a CronJob. `jobs` are all Jobs of its namespace, and `events` the warnings about the
+/// CronJob.
 pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestamp) -> Explanation {
     let name = cron_job.name_any();
     let spec = &cron_job.spec;
@@ -96,7 +97,7 @@ pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestam
     explanation
 }
 
-/// What a Job that is over came to.
+/// Returns the outcome of a finished Job in words. `None` if the Job is unfinished.
 fn outcome(job: &Job) -> Option<String> {
     let end = end(job.status.as_ref()?)?;
     Some(match end.type_.as_str() {
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_schedule_time_ahead_of_the_clock_is_explained() {
+    fn last_schedule_time_in_the_future_is_explained() {
         let explained =
             explained(|cron_job| cron_job["status"]["lastScheduleTime"] = json!("2026-02-01T03:30:00Z"), &[]);
         assert_eq!(
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_and_what_failed_is_told() {
+    fn active_and_failed_jobs_are_listed() {
         let job = |name: &str, conditions: Value| -> Job {
             serde_json::from_value(json!({
                 "metadata": {"name": name, "creationTimestamp": "2026-01-01T03:30:00Z", "ownerReferences": [

@@ -1,4 +1,5 @@
-//! What a Job is doing, or why it is not: from what is stored to sentences.
+//! Explains the state of a Job from the objects that the API server stores: progress, failures, and what the Job waits
+//! for.
 
 use std::sync::Arc;
 
@@ -20,23 +21,25 @@ use crate::job::write_kinds::{DELETE, EXPIRE, STATUS, UNTRACK};
 use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY, SyncConfig};
 use crate::runtime::refusals::Refusals;
 
-/// So many pods are told of one by one.
+/// Maximum number of pods that an explanation lists individually.
 const MAX_PODS_SHOWN: usize = 5;
 
-/// What is known of a Job.
+/// Objects from which a Job is explained.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
+    /// The Job.
     pub job: &'a Job,
-    /// Its pods.
+    /// Pods that the Job controls.
     pub pods: &'a [Pod],
-    /// Warnings about it, the newest first.
+    /// Warning events about the Job, the newest first.
     pub events: &'a [Event],
+    /// Limits with which the controller decides. The explanation assumes the defaults.
     pub limits: &'a SyncConfig,
-    /// Whether limits admit it.
+    /// Admission of the Job by JobLimits.
     pub admission: &'a Admission,
 }
 
-/// Explains.
+/// Returns the explanation of a Job at the time `now`.
 pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let Facts { job, pods, events, .. } = *facts;
     let name = job.name_any();
@@ -52,14 +55,14 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         explanation.details.extend(warnings(events, now));
         explanation.next.extend(hint(events));
     } else if let Some(refusal) = refusal(events, &[UNTRACK.reason, EXPIRE.reason], now) {
-        // It is over, but it or its pods cannot be deleted.
+        // The Job is finished, but the API server refuses to delete the Job or to remove the finalizers of its pods.
         explanation.details.push(format!("The API server refuses to clean it up: {refusal}"));
         explanation.next.extend(hint(events));
     }
     explanation
 }
 
-/// How much is done, in words.
+/// Returns the counters of the status in words, such as `2 of 3 succeeded, 1 failed`.
 fn counts(job: &Job, status: &JobStatus) -> String {
     let number = |count: Option<i32>| count.unwrap_or_default();
     let of = job.spec.as_ref().and_then(|spec| spec.completions);
@@ -108,12 +111,12 @@ fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[
     explanation
 }
 
-/// What the controller kept of the failure.
+/// Returns the failure report that the controller stored with the Job.
 fn kept(job: &Job) -> Option<FailureReport> {
     serde_json::from_str(job.annotations().get(FAILURE_ANNOTATION)?).ok()
 }
 
-/// How the last pods that failed did.
+/// Adds the failures of the last three pods that failed.
 fn failures(pods: &[Pod], explanation: &mut Explanation) {
     let mut failed: Vec<&Pod> = pods.iter().filter(|pod| pod::is_failed(pod)).collect();
     failed.sort_by_key(|pod| std::cmp::Reverse(pod::ended_at(pod)));
@@ -251,7 +254,8 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
     explanation
 }
 
-/// What the Job waits for at a limit. A Job with parallelism 0 waits for its user.
+/// Returns what the Job waits for at a JobLimit. A Job with parallelism 0 waits for its user instead, so it is left
+/// out.
 fn pending<'a>(facts: &Facts<'a>) -> Option<&'a WaitingStatus> {
     match facts.admission {
         Admission::Pending(waiting) if waiting.reason != Reason::NoPods => Some(waiting),
@@ -259,7 +263,7 @@ fn pending<'a>(facts: &Facts<'a>) -> Option<&'a WaitingStatus> {
     }
 }
 
-/// What its pods are doing, those that wait first.
+/// Adds the states of the unfinished pods, the waiting ones first.
 fn describe_pods(pods: &[Pod], now: Timestamp, explanation: &mut Explanation) {
     let live = pods.iter().filter(|pod| !pod::is_ended(pod));
     let mut states: Vec<(String, bool)> = live.map(|pod| pod::state(pod, now)).collect();
@@ -271,7 +275,7 @@ fn describe_pods(pods: &[Pod], now: Timestamp, explanation: &mut Explanation) {
     }
 }
 
-/// What the controller would do now; and until when it makes no pod because of failures, if so.
+/// Returns the next step of the controller, and the time until which back-off delays the next pod, if it does.
 fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     let views = serde_json::to_value(facts.job).and_then(serde_json::from_value).map(JobView::parse);
     let Ok(Some(job)) = views else { return ("unknown: the Job cannot be read".to_owned(), None) };
@@ -281,7 +285,8 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
         pods.iter().filter(|pod| pod.phase == wanted).cloned().collect()
     };
     let (failed, succeeded) = (ended(crate::job::view::Phase::Failed), ended(crate::job::view::Phase::Succeeded));
-    // What the controller remembers of failures, as far as the pods still tell.
+    // The controller keeps the back-off in memory. The pods that still exist are enough for an approximation of that
+    // state.
     let backoff = Backoff::default().after(&job, &failed, &succeeded);
     let input = DecisionInput {
         admission: facts.admission,
@@ -301,12 +306,12 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     (step, backoff.over_at(facts.limits))
 }
 
-/// A time to the second.
+/// Formats a time with a resolution of one second.
 fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Who set `spec.suspend`, as far as managed fields tell.
+/// Returns the field manager that last set `spec.suspend`, if the managed fields name one.
 fn suspended_by(job: &Job, now: Timestamp) -> Option<String> {
     let entries = job.metadata.managed_fields.iter().flatten();
     let sets = entries
@@ -367,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_write_is_named_as_the_cause() {
+    fn refused_write_is_named_as_the_cause() {
         let limits = SyncConfig::default();
         let explained = |job: &Job, reason: &str, at: &str| {
             let events = [warning(reason, "Error: ValidatingAdmissionPolicy 'p' denied request: no", at)];
@@ -449,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pods_wait_for_is_told_in_the_words_of_whoever_makes_them_wait() {
+    fn waiting_pod_is_listed_with_the_message_of_its_condition_or_container() {
         let unscheduled = pod(json!({"phase": "Pending", "conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu.",
         }]}));
@@ -468,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_after_failures_is_told_with_its_end() {
+    fn back_off_after_failures_is_listed_with_its_end() {
         let failed = pod(json!({"phase": "Failed", "containerStatuses": [{
             "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"terminated": {"exitCode": 3, "reason": "Error", "message": "disk full", "finishedAt": "2026-01-01T00:59:55Z"}},
@@ -488,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn who_suspended_it_is_told() {
+    fn field_manager_that_suspended_the_job_is_named() {
         let suspended = job(|job| {
             job["spec"]["suspend"] = json!(true);
             job["metadata"]["managedFields"] = json!([{

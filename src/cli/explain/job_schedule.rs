@@ -1,4 +1,4 @@
-//! What a JobSchedule is doing, or why it is not.
+//! Explains the state of a JobSchedule: when it is due next, or why it starts no Jobs.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
@@ -9,10 +9,10 @@ use crate::jobschedule::decide;
 use crate::jobschedule::types::Run;
 use crate::jobschedule::view::JobScheduleView;
 
-/// So many of its last runs are told of.
+/// Maximum number of finished runs that an explanation lists, the newest first.
 const MAX_RUNS_SHOWN: usize = 3;
 
-/// Explains.
+/// Returns the explanation of a JobSchedule. `events` are the warnings about the JobSchedule.
 pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> Explanation {
     let base = &schedule.base;
     let name = &base.identity.name;
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(headline(json!({"suspend": true}), served), "JobSchedule a is suspended: it starts no Jobs.");
         assert_eq!(
             headline(json!({"timeZone": "Mars"}), json!({})),
-            "JobSchedule a runs nothing: spec.timeZone: \"Mars\" is no IANA zone such as Europe/Paris."
+            "JobSchedule a runs nothing: spec.timeZone: \"Mars\" is not an IANA time zone such as Europe/Paris."
         );
         assert_eq!(headline(json!({"schedules": ["0 0 31 2 *"]}), json!({})), "JobSchedule a is never due again.");
         let active = json!({"active": [{"uid": "j", "name": "a-1"}]});
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_schedule_time_ahead_of_the_clock_is_explained() {
+    fn last_schedule_time_in_the_future_is_explained() {
         let explanation = explained(&json!({}), &json!({"lastScheduleTime": "2026-02-01T04:30:00Z"}));
         assert_eq!(explanation.headline, "JobSchedule a is due next in 31 d, at 2026-02-02T04:30:00Z.");
         assert_eq!(
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn its_last_runs_are_told() {
+    fn last_runs_are_listed() {
         let run = json!({"job": "a-9", "outcome": "Failed", "finished": "2026-01-02T03:00:00Z", "reason": "R", "message": "exit code 3"});
         let explanation = explained(&json!({}), &json!({"history": [run]}));
         assert_eq!(explanation.details, ["It has never been due.", "Job a-9: failed 1 h ago: exit code 3."]);

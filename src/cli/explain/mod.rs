@@ -1,6 +1,6 @@
-//! `jobwright explain`: what a Job, CronJob or JobSchedule is doing, or why it is not, in plain sentences.
+//! `jobwright explain`: explains in sentences what a Job, CronJob or JobSchedule is doing, or why it does nothing.
 //!
-//! It reads with the rights of whoever asks, and changes nothing.
+//! The command reads with the permissions of its user, and never writes.
 
 mod cron_job;
 mod job;
@@ -43,9 +43,9 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// For people
+    /// Human-readable text
     Text,
-    /// For programs
+    /// JSON, for programs
     Json,
 }
 
@@ -67,22 +67,22 @@ fn object_ref(text: &str) -> Result<ObjectRef, String> {
     }
 }
 
-/// What is to be said.
+/// Explanation of an object: sentences for the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// What it comes to.
+    /// State of the object in one sentence.
     pub headline: String,
-    /// What there is to know, the most telling first.
+    /// Further facts, the most important first.
     pub details: Vec<String>,
-    /// What can be done next.
+    /// Actions that the user can take, usually with a command.
     pub next: Vec<String>,
-    /// What the controller would do now.
+    /// Next step of the controller. `None` for an object for which the step is not computed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
 }
 
 impl Explanation {
-    /// Adds that the last schedule time of this object is ahead of the clock.
+    /// Adds that `status.lastScheduleTime` of an object is in the future, and how to reset it.
     fn ahead(&mut self, kind: &str, name: &str, now: Timestamp) {
         let why = "Its last schedule time is later than now: no Job is started before the first time after it.";
         self.details.push(why.to_owned());
@@ -93,7 +93,7 @@ impl Explanation {
     }
 }
 
-/// Explains.
+/// Reads the object and prints its explanation.
 pub fn main(arguments: &Arguments) -> ExitCode {
     exit_with(run(arguments).map(|explanation| {
         match arguments.output {
@@ -152,7 +152,8 @@ async fn run(arguments: &Arguments) -> Result<Explanation, ClusterReadError> {
     }
 }
 
-/// Whether limits admit a Job, as the controller would find it; free if there is no limit, or we may not know.
+/// Returns the admission of a Job by JobLimits, as the controller would evaluate it. A Job is unlimited if there is no
+/// JobLimit, or if the user is not allowed to read JobLimits or Jobs.
 async fn admission(context: &ClusterContext, job: &Job) -> Admission {
     evaluate(context, job).await.unwrap_or(Admission::Unlimited)
 }
@@ -177,7 +178,8 @@ async fn evaluate(context: &ClusterContext, job: &Job) -> Option<Admission> {
     })
 }
 
-/// Warnings about an object, the newest first. Who may not read events gets an explanation without them.
+/// Returns the warning events about an object, the newest first. A user without permission to read events gets an
+/// explanation without events.
 async fn warnings_of(context: &ClusterContext, uid: &str) -> Vec<Event> {
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
     let mut events = context.api::<Event>().list(&about).await.map(|list| list.items).unwrap_or_default();
@@ -185,24 +187,26 @@ async fn warnings_of(context: &ClusterContext, uid: &str) -> Vec<Event> {
     events
 }
 
-/// When an event was last seen.
+/// Returns the time at which an event was last observed.
 fn seen_at(event: &Event) -> Option<Timestamp> {
     let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
     let event_time = event.event_time.as_ref().map(|time| time.0);
     series.or_else(|| event.last_timestamp.as_ref().map(|time| time.0)).or(event_time)
 }
 
-/// How long a refusal is taken to go on after it was last recorded: events of one kind are five minutes apart at most.
+/// Time for which a refusal is assumed to continue after its last event: a refusal that continues records an event at
+/// least every five minutes.
 const REFUSAL_LASTS: SignedDuration = SignedDuration::from_mins(6);
 
-/// The newest Warning with one of these reasons, if it is so recent that what it reports is likely to go on.
+/// Returns the message of the newest warning with one of these reasons, if the warning is recent enough that the
+/// refusal probably continues.
 fn refusal<'a>(events: &'a [Event], reasons: &[&str], now: Timestamp) -> Option<&'a str> {
     let is_recent = |event: &&Event| seen_at(event).is_some_and(|at| now.duration_since(at) < REFUSAL_LASTS);
     let has_reason = |event: &&Event| event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason));
     events.iter().filter(is_recent).find(has_reason)?.message.as_deref()
 }
 
-/// What to do about whoever refuses what these events report.
+/// Returns a hint at the admission policy or webhook that refuses the writes, if the events name one.
 fn hint(events: &[Event]) -> Option<String> {
     let says =
         |text: &str| events.iter().any(|event| event.message.as_deref().is_some_and(|message| message.contains(text)));
@@ -217,7 +221,7 @@ fn hint(events: &[Event]) -> Option<String> {
     }
 }
 
-/// Warnings, each once: how often, how long ago, and what they say.
+/// Formats up to five different warnings: age, reason and message of each.
 fn warnings(events: &[Event], now: Timestamp) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
     let mut lines = Vec::new();
@@ -231,7 +235,7 @@ fn warnings(events: &[Event], now: Timestamp) -> Vec<String> {
     lines
 }
 
-/// How much time lies between, in one or two units.
+/// Formats the time between two moments in one or two units, such as `1 h 5 min`.
 fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).as_secs().max(0);
     let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
@@ -249,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_in_two_units_at_most() {
+    fn span_has_at_most_two_units() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let format = |seconds| span(at(0), at(seconds));
         assert_eq!(
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn only_jobs_and_what_starts_them_are_explained() {
+    fn references_to_jobs_cron_jobs_and_job_schedules_are_accepted() {
         assert_eq!(object_ref("job/a"), Ok(ObjectRef::Job("a".to_owned())));
         assert_eq!(object_ref("cj/a"), Ok(ObjectRef::CronJob("a".to_owned())));
         assert_eq!(object_ref("jobschedule/a"), Ok(ObjectRef::JobSchedule("a".to_owned())));

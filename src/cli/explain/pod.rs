@@ -1,4 +1,4 @@
-//! What a pod is doing, or waits for.
+//! Describes the state of a pod in sentences: what the pod does, waits for, or how it failed.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -6,11 +6,12 @@ use kube::ResourceExt;
 
 use super::span;
 
-/// How a container of a pod ended badly.
+/// Failure of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
+    /// Name of the pod.
     pub pod: String,
-    /// A sentence.
+    /// Sentence that describes the failure.
     pub text: String,
 }
 
@@ -18,12 +19,12 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
-/// Whether it has ended.
+/// Returns whether the pod has ended, in success or failure.
 pub fn is_ended(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// Whether it has failed.
+/// Returns whether the pod has failed.
 pub fn is_failed(pod: &Pod) -> bool {
     phase(pod) == "Failed"
 }
@@ -35,14 +36,14 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     inits.iter().chain(apps)
 }
 
-/// When a pod ended, as far as its containers tell.
+/// Returns the time at which the last container of the pod ended, if the status has one.
 pub fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let ends =
         containers(pod).filter_map(|container| container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
     ends.map(|time| time.0).max()
 }
 
-/// What a pod that has not ended is doing, in a sentence; and whether something stands in its way.
+/// Returns the state of an unfinished pod as a sentence, and whether something blocks the pod.
 pub fn state(pod: &Pod, now: Timestamp) -> (String, bool) {
     let name = pod.name_any();
     if let Some(deleted) = &pod.metadata.deletion_timestamp {
@@ -95,7 +96,7 @@ pub fn state(pod: &Pod, now: Timestamp) -> (String, bool) {
     }
 }
 
-/// How a failed pod failed: container, exit code or signal, and what it left as its last words.
+/// Returns the failure of a failed pod: the container, its exit code or signal, and its termination message.
 pub fn failure(pod: &Pod) -> Failure {
     let name = pod.name_any();
     let status = pod.status.as_ref();

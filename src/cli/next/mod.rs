@@ -1,4 +1,5 @@
-//! `jobwright next`: when a schedule is due.
+//! `jobwright next`: prints the next times of a schedule, CronJob or JobSchedule, and the clock changes that affect
+//! them.
 
 mod scheduled_object;
 
@@ -46,20 +47,22 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// For people
+    /// Human-readable text
     Text,
-    /// For programs
+    /// JSON, for programs
     Json,
 }
 
-/// When something is due.
+/// Times of one schedule.
 struct Answer {
     subject: ScheduledObject,
+    /// Next times, in ascending order.
     times: Vec<Timestamp>,
+    /// Clock changes before the last of these times that skip or repeat a scheduled time.
     changes: Vec<ClockChange>,
 }
 
-/// Prints the next times.
+/// Prints the next times, or the error.
 pub fn main(arguments: &Arguments) -> ExitCode {
     print_result(run(arguments))
 }
@@ -156,7 +159,7 @@ fn text(answer: &Answer) -> String {
     text
 }
 
-/// When the Job of this time is started, if that is later.
+/// Returns when the Job of this time is started, if jitter delays it.
 fn start(subject: &ScheduledObject, time: Timestamp) -> Option<Timestamp> {
     match &subject.due {
         Due::Plain(..) => None,
@@ -189,7 +192,7 @@ fn notes(answer: &Answer) -> Vec<String> {
     notes
 }
 
-/// What becomes of local times that are skipped, or repeated.
+/// Describes what happens to runs whose local time a clock change skips (`skips`) or repeats.
 fn what_is_due_between(due: &Due, skips: bool) -> &'static str {
     match (due, skips) {
         (Due::Plain(..), true) => "does not run",
@@ -236,24 +239,25 @@ mod tests {
         arguments: Arguments,
     }
 
-    fn said(args: &[&str]) -> Result<String, ScheduledObjectError> {
+    fn output(args: &[&str]) -> Result<String, ScheduledObjectError> {
         run(&<Parsed as clap::Parser>::parse_from(["next"].iter().chain(args)).arguments)
     }
 
     fn of_manifest(text: &str, args: &[&str]) -> Result<String, ScheduledObjectError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        said(&[&["-f", file.path().to_str().unwrap()], args].concat())
+        output(&[&["-f", file.path().to_str().unwrap()], args].concat())
     }
 
     #[test]
-    fn a_schedule_is_told_with_what_clocks_do_to_it() {
-        let said = said(&["30 2 * * *", "--time-zone=Europe/Paris", "--from=2026-03-28T00:00:00Z", "-n2"]).unwrap();
+    fn times_are_printed_with_notes_on_clock_changes() {
+        let printed =
+            output(&["30 2 * * *", "--time-zone=Europe/Paris", "--from=2026-03-28T00:00:00Z", "-n2"]).unwrap();
         let expected = "schedule \"30 2 * * *\" in Europe/Paris\n\
             Sat 2026-03-28 02:30:00 +01:00   2026-03-28T01:30:00Z\n\
             Mon 2026-03-30 02:30:00 +02:00   2026-03-30T00:30:00Z\n\
             note: on 2026-03-29 there is no 02:30: clocks go from 02:00 to 03:00, and what is due between does not run\n";
-        assert_eq!(said, expected);
+        assert_eq!(printed, expected);
     }
 
     const MANIFEST: &str = r#"{"apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "reports"},
@@ -261,25 +265,25 @@ mod tests {
                  "exclude": [{"date": "2026-03-30"}], "jobTemplate": {"spec": {"template": {}}}}}"#;
 
     #[test]
-    fn a_job_schedule_is_told_by_all_it_says() {
-        let said = of_manifest(MANIFEST, &["--from=2026-03-28T23:00:00Z", "-n3"]).unwrap();
-        let lines: Vec<&str> = said.lines().collect();
+    fn job_schedule_is_evaluated_with_all_of_its_fields() {
+        let printed = of_manifest(MANIFEST, &["--from=2026-03-28T23:00:00Z", "-n3"]).unwrap();
+        let lines: Vec<&str> = printed.lines().collect();
         assert_eq!(lines[0], r#"jobschedule/reports: "30 2 * * *", "H 12 1 * *" in Europe/Paris"#);
-        assert_eq!(lines[1], "Sun 2026-03-29 03:30:00 +02:00   2026-03-29T01:30:00Z", "as much later");
         assert_eq!(
-            lines[2], "Tue 2026-03-31 02:30:00 +02:00   2026-03-31T00:30:00Z",
-            "not on the day that is excluded"
+            lines[1], "Sun 2026-03-29 03:30:00 +02:00   2026-03-29T01:30:00Z",
+            "a skipped time runs later by the length of the gap"
         );
-        assert!(lines[4].contains(r#""H 12 1 * *" is ""#) && lines[4].ends_with("for default/reports"), "{said}");
-        assert!(said.contains("it is suspended") && said.contains("runs as much later (dst: Once)"), "{said}");
+        assert_eq!(lines[2], "Tue 2026-03-31 02:30:00 +02:00   2026-03-31T00:30:00Z", "an excluded day has no run");
+        assert!(lines[4].contains(r#""H 12 1 * *" is ""#) && lines[4].ends_with("for default/reports"), "{printed}");
+        assert!(printed.contains("it is suspended") && printed.contains("runs as much later (dst: Once)"), "{printed}");
     }
 
     #[test]
-    fn jitter_and_namespaces_count() {
+    fn jitter_delays_starts_differently_in_each_namespace() {
         let jittery = MANIFEST.replace(r#""suspend": true"#, r#""jitter": "10m""#);
         let starts = |namespace: &str| {
-            let said = of_manifest(&jittery, &["--from=2026-04-02T00:00:00Z", "-ojson", namespace]).unwrap();
-            let json: Value = serde_json::from_str(&said).unwrap();
+            let printed = of_manifest(&jittery, &["--from=2026-04-02T00:00:00Z", "-ojson", namespace]).unwrap();
+            let json: Value = serde_json::from_str(&printed).unwrap();
             assert_eq!(json["times"].as_array().unwrap().len(), 5);
             assert!(
                 json["times"]
@@ -295,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn times_up_to_a_last_schedule_time_ahead_of_the_clock_are_left_out() {
+    fn times_before_a_future_last_schedule_time_are_left_out() {
         let far = Timestamp::now() + jiff::SignedDuration::from_hours(24_000);
         let year = far.to_zoned(TimeZone::UTC).year() + 1;
         for (kind, spec) in [
@@ -306,18 +310,18 @@ mod tests {
                 r#"{{"apiVersion": "{kind}", "metadata": {{"name": "a"}}, "status": {{"lastScheduleTime": "{far:.0}"}},
                     "spec": {{{spec}, "jobTemplate": {{"spec": {{"template": {{}}}}}}}}}}"#
             );
-            let said = of_manifest(&manifest, &["-n1"]).unwrap();
-            assert!(said.contains(&format!("   {year}-01-01T00:00:00Z")), "{said}");
-            assert!(said.contains("later than now: nothing runs before the first time after it"), "{said}");
+            let printed = of_manifest(&manifest, &["-n1"]).unwrap();
+            assert!(printed.contains(&format!("   {year}-01-01T00:00:00Z")), "{printed}");
+            assert!(printed.contains("later than now: nothing runs before the first time after it"), "{printed}");
         }
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn error_names_the_object_and_the_field() {
         let wrong = |from: &str, to: &str| of_manifest(&MANIFEST.replace(from, to), &[]).unwrap_err().to_string();
         assert_eq!(
             wrong("Europe/Paris", "Paris"),
-            r#"jobschedule/reports: spec.timeZone: "Paris" is no IANA zone such as Europe/Paris"#
+            r#"jobschedule/reports: spec.timeZone: "Paris" is not an IANA time zone such as Europe/Paris"#
         );
         assert!(wrong("H 12", "H(70) 12").contains("spec.schedules[1]: minute"));
         assert!(wrong(r#""JobSchedule""#, r#""Job""#).contains("there is no CronJob and no JobSchedule in it"));

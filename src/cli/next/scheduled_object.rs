@@ -1,4 +1,5 @@
-//! What `jobwright next` is asked about: a schedule, or what CronJobs and JobSchedules say.
+//! The subject of `jobwright next`: a schedule given as text, or a CronJob or JobSchedule of the cluster or of a
+//! manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -15,39 +16,39 @@ use crate::jobschedule::timetable::Timetable;
 use crate::jobschedule::types::JobSchedule;
 use crate::jobschedule::view;
 
-/// The namespace of manifests that name none, where nobody says another.
+/// Namespace of manifests that name none, without `--namespace`.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// What is asked about.
+/// Schedule whose times are to be printed.
 pub struct ScheduledObject {
-    /// The object, as kind/name; none for a schedule given as text.
+    /// Object as `kind/name`. `None` for a schedule given as text.
     pub object: Option<String>,
-    /// Its schedules, as they are written.
+    /// Schedules as they are written.
     pub schedules: Vec<String>,
-    /// It runs nothing for the time being.
+    /// Value of `spec.suspend`: a suspended object starts no Jobs.
     pub suspended: bool,
-    /// When it is due.
+    /// Parsed schedule with its time zone.
     pub due: Due,
-    /// Its `status.lastScheduleTime`; times up to it are not due.
+    /// Value of `status.lastScheduleTime`. Times up to this one are not due.
     pub last: Option<Timestamp>,
-    /// What else is to be known of its times.
+    /// Notes on the times, for the user.
     pub notes: Vec<String>,
 }
 
-/// When something is due.
+/// Rules by which times are due.
 pub enum Due {
-    /// As the built-in CronJob controller has it.
+    /// A schedule and its zone, with the rules of the built-in CronJob controller.
     Plain(Schedule, TimeZone),
-    /// As a JobSchedule has it.
+    /// The timetable of a JobSchedule.
     Timetable(Box<Timetable>),
 }
 
-/// Why there is no answer.
+/// Reason why no times can be printed.
 #[derive(Debug, Error)]
 pub enum ScheduledObjectError {
     #[error("{of}: {error}")]
     Schedule { of: String, error: ScheduleError },
-    #[error("{of}: no time zone {name:?} is known; write its IANA name, such as Europe/Paris")]
+    #[error("{of}: the time zone {name:?} is not known; write an IANA name such as Europe/Paris")]
     Zone { of: String, name: String },
     #[error("{of}: {reason}")]
     JobSchedule { of: String, reason: String },
@@ -58,23 +59,23 @@ pub enum ScheduledObjectError {
 }
 
 impl ScheduledObject {
-    /// What messages call it.
+    /// Name for messages: `kind/name`, or the text of the schedule.
     pub fn name(&self) -> String {
         self.object.clone().unwrap_or_else(|| of_schedule(&self.schedules.join(" ")))
     }
 
-    /// A schedule given as text.
+    /// Parses a schedule given as text.
     ///
     /// # Errors
-    /// There is no such schedule or zone.
+    /// The schedule cannot be parsed, or the zone is not known.
     pub fn of_text(schedule: &str, zone: Option<&str>) -> Result<Self, ScheduledObjectError> {
         Self::plain(None, schedule, zone, false)
     }
 
-    /// What the cluster's object says.
+    /// Reads the object from the cluster.
     ///
     /// # Errors
-    /// It cannot be read, or what it says is not understood.
+    /// The object cannot be read, or its schedule or zone is invalid.
     pub async fn of_cluster(
         schedule_ref: &ScheduleRef,
         context: &ClusterContext,
@@ -116,8 +117,8 @@ impl ScheduledObject {
         Ok(Self { object, schedules: vec![text.to_owned()], suspended, due, last: None, notes: Vec::new() })
     }
 
-    /// What a JobSchedule says; a manifest that names no namespace is taken to be for this one, and its object to be created
-    /// at `from`.
+    /// Evaluates a JobSchedule. `namespace` applies to a manifest that names none, because the namespace is part of the
+    /// seed for jitter and for `H`. An object that was not created yet is assumed to be created at `from`.
     fn of_job_schedule(schedule: &JobSchedule, namespace: &str, from: Timestamp) -> Result<Self, ScheduledObjectError> {
         let name = format!("jobschedule/{}", schedule.name_any());
         let namespace = schedule.namespace().unwrap_or_else(|| namespace.to_owned());
@@ -146,10 +147,10 @@ fn of_schedule(text: &str) -> String {
     format!("schedule {text:?}")
 }
 
-/// All CronJobs and JobSchedules of a file.
+/// Returns the CronJobs and JobSchedules of a file.
 ///
 /// # Errors
-/// It cannot be read, there are none in it, or what they say is not understood.
+/// The file cannot be read, it contains neither kind, or a schedule or zone in it is invalid.
 pub fn of_file(
     path: &Path,
     namespace: Option<&str>,

@@ -1,4 +1,4 @@
-//! Which of our own resources the cluster has.
+//! Discovers which of Jobwright's own resources (JobSchedule, JobLimit) the cluster has.
 
 use std::time::Duration;
 
@@ -9,28 +9,30 @@ use crate::jobschedule::API_VERSION;
 use crate::runtime::errors::message;
 use crate::runtime::health::Health;
 
-/// What of our health this is.
+/// Name of this check in `/readyz`.
 const PART: &str = "resources";
-/// How soon it is asked again where there was no answer.
+/// Delay before discovery is repeated after an error.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Which of our own resources the cluster has. A resource that is installed later is seen by the next start.
+/// Jobwright's own resources that the cluster has. A resource that is installed later is discovered by the next start
+/// of the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InstalledResources {
-    /// `jobschedules.jobwright.dev`.
+    /// Whether the cluster has `jobschedules.jobwright.dev`.
     pub job_schedules: bool,
-    /// `joblimits.jobwright.dev`.
+    /// Whether the cluster has `joblimits.jobwright.dev`.
     pub job_limits: bool,
 }
 
 impl InstalledResources {
-    /// Whether there is what this controller works on.
+    /// Returns whether the cluster has the resource that this controller reconciles.
     pub(super) fn allows(self, name: ControllerName) -> bool {
         name != ControllerName::JobSchedule || self.job_schedules
     }
 }
 
-/// Asks the API server, for as long as it takes.
+/// Asks the API server for the resources, and repeats the request until the API server answers. Until then, `/readyz`
+/// reports the error.
 pub async fn discover(client: &Client, health: &Health) -> InstalledResources {
     loop {
         match client.list_api_group_resources(API_VERSION).await {
@@ -42,14 +44,14 @@ pub async fn discover(client: &Client, health: &Health) -> InstalledResources {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 health.set(PART, None);
                 tracing::info!(
-                    "there are no JobSchedules and JobLimits here; to have them, apply crds/ and start again"
+                    "JobSchedule and JobLimit are not installed; to use them, apply crds/ and restart the process"
                 );
                 return InstalledResources::default();
             }
             Err(error) => {
                 let error = message(&error);
-                tracing::warn!(%error, "the API server does not say which resources it has");
-                health.set(PART, Some(format!("the API server does not say which it has: {error}")));
+                tracing::warn!(%error, "resource discovery failed");
+                health.set(PART, Some(format!("discovery failed: {error}")));
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }

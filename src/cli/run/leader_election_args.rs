@@ -1,4 +1,4 @@
-//! The flags of leader election, named as those of the built-in components, and who this process is in it.
+//! The flags of leader election, with the names that the built-in components use, and the identity of this replica.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::runtime::config::Claim;
 use crate::runtime::election::Settings;
 use crate::runtime::election::lease::ReplicaIdentity;
 
-/// Where the Lease is kept when all namespaces are worked in.
+/// Default namespace of the Lease when the controller works in all namespaces.
 const SYSTEM_NAMESPACE: &str = "kube-system";
 
 /// The flags of leader election.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LeaderElectionArguments {
-    /// Work only while holding a Lease, so that of several replicas one works
+    /// Work only while this replica holds the Lease, so that one of several replicas is active
     #[arg(
         long,
         env = "JOBWRIGHT_LEADER_ELECT",
@@ -25,37 +25,37 @@ pub struct LeaderElectionArguments {
         action = clap::ArgAction::Set
     )]
     leader_elect: bool,
-    /// How long the other replicas wait after the last renewal before one of them takes over
+    /// Time after the last renewal of the Lease until another replica takes over
     #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_LEASE_DURATION", value_name = "DURATION", default_value = "15s", value_parser = duration)]
     leader_elect_lease_duration: Duration,
-    /// How long after its last renewal the leader goes on; shorter than the lease duration
+    /// Time after its last renewal until the leader stops working; shorter than the lease duration
     #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     leader_elect_renew_deadline: Duration,
-    /// How often the leader renews; shorter than the renew deadline
+    /// Time between two renewals, and delay after a failed attempt; shorter than the renew deadline
     #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RETRY_PERIOD", value_name = "DURATION", default_value = "2s", value_parser = duration)]
     leader_elect_retry_period: Duration,
-    /// The Lease's name
+    /// Name of the Lease
     #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RESOURCE_NAME", value_name = "NAME", default_value = "jobwright")]
     leader_elect_resource_name: String,
-    /// The Lease's namespace; without it --namespace, or kube-system where all namespaces are worked in
+    /// Namespace of the Lease; without it the one of --namespace, or kube-system
     #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RESOURCE_NAMESPACE", value_name = "NAME")]
     leader_elect_resource_namespace: Option<String>,
-    /// Which installation this replica belongs to; replicas of another one that hold the Lease are reported as a mistake
+    /// Name of the installation; a replica reports a Lease that another installation holds
     #[arg(long, env = "JOBWRIGHT_INSTALLATION", value_name = "NAMESPACE/NAME", default_value = "jobwright")]
     installation: String,
-    /// The pod this process runs in, by the downward API
+    /// Name of the pod of this process, from the downward API
     #[arg(long, env = "POD_NAME", value_name = "NAME", hide = true)]
     pod_name: Option<String>,
-    /// That pod's UID: a container that is started again in it takes its own Lease back at once
+    /// UID of the pod of this process: a restarted container takes the Lease of its pod back immediately
     #[arg(long, env = "POD_UID", value_name = "UID", hide = true)]
     pod_uid: Option<String>,
 }
 
 impl LeaderElectionArguments {
-    /// How the Lease is held; none where there is no election.
+    /// Returns the settings of leader election. `None` if it is switched off.
     ///
     /// # Errors
-    /// The times do not fit together; the error names the flag.
+    /// The durations contradict each other. The error names the flag to change.
     pub fn settings(&self, namespace: Option<&str>) -> Result<Option<Settings>, String> {
         if !self.leader_elect {
             return Ok(None);
@@ -63,7 +63,7 @@ impl LeaderElectionArguments {
         if self.leader_elect_lease_duration < Duration::from_secs(1) {
             return Err("--leader-elect-lease-duration must be at least 1s: a Lease counts in whole seconds".to_owned());
         }
-        // Other replicas read it from the Lease, in whole seconds.
+        // Other replicas read the duration from the Lease, which stores whole seconds.
         let lease_duration = Duration::from_secs(self.leader_elect_lease_duration.as_secs());
         if self.leader_elect_renew_deadline >= lease_duration {
             return Err(format!(
@@ -89,7 +89,8 @@ impl LeaderElectionArguments {
         }))
     }
 
-    /// Who we are.
+    /// Returns the identity of this replica: the name of the pod or host, and a part that is unique to the pod or
+    /// process.
     pub fn replica_identity(&self, claim: Claim) -> ReplicaIdentity {
         let name = self.pod_name.clone().or_else(host_name).unwrap_or_else(|| "jobwright".to_owned());
         let unique = self.pod_uid.clone().unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_it_is_as_the_built_in_components_are() {
+    fn defaults_equal_those_of_the_built_in_components() {
         let settings = settings(&[]).unwrap().unwrap();
         assert_eq!((settings.namespace.as_str(), settings.name.as_str()), ("kube-system", "jobwright"));
         let times = [settings.lease_duration, settings.renew_deadline, settings.retry_period];
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_do_not_fit_together_are_refused_by_name() {
+    fn contradicting_durations_are_refused_with_the_name_of_the_flag() {
         let cases: [(&[&str], &str); 5] = [
             (&["--leader-elect-renew-deadline=15s"], "--leader-elect-renew-deadline"),
             (

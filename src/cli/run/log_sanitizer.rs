@@ -1,16 +1,16 @@
-//! One line for each thing told, whatever is told of.
+//! Keeps each log record on one line, whatever the names and messages in it contain.
 
 use std::io::{self, Write};
 
-/// Begins what a terminal takes as a command.
+/// First character of a terminal control sequence.
 const ESCAPE: u8 = 0x1b;
 
-/// Writes what comes in one go as one line: line breaks and other control characters within it are written as escapes, so
-/// that no name or message of a user's can look like a line of ours.
+/// Writer that writes the text of each call of `write` as one line. Line breaks and other control characters within the
+/// line are escaped, so that a name or message that a user chose cannot look like a log line of Jobwright.
 pub struct LogSanitizer<W> {
-    /// Where to.
+    /// Destination of the lines.
     pub out: W,
-    /// Lines are coloured, so what colours them stays.
+    /// Whether lines are coloured, so that the control sequences for colours are kept.
     pub colours: bool,
 }
 
@@ -50,7 +50,7 @@ mod tests {
 
     use super::*;
 
-    /// What was written.
+    /// Destination that keeps the text that was written.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_users_write_forges_no_line() {
+    fn user_text_cannot_forge_a_log_line() {
         let written = Written::default();
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt()

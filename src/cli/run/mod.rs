@@ -1,4 +1,4 @@
-//! `jobwright run`: the controller, until SIGTERM or SIGINT.
+//! `jobwright run`: runs the controllers until SIGTERM or SIGINT.
 
 pub mod controllers;
 pub mod discovery;
@@ -27,11 +27,11 @@ pub struct Arguments {
     /// Work in this namespace only
     #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
-    /// Which Jobs are ours
+    /// Jobs that this controller manages
     #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
     claim: Claim,
-    /// Which controllers run; beside the built-in ones (--claim=managed-by) the Job controller does in any case, and CronJobs
-    /// are left to the cluster
+    /// Controllers to run; with --claim=managed-by, the Job controller always runs, and CronJobs are left to the
+    /// built-in controller
     #[arg(
         long,
         env = "JOBWRIGHT_CONTROLLERS",
@@ -41,34 +41,35 @@ pub struct Arguments {
         default_value = "job,cronjob,ttl,jobschedule"
     )]
     controllers: Vec<ControllerName>,
-    /// How many Jobs are worked on at once
+    /// Maximum number of Jobs that are synced concurrently
     #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
     concurrency: usize,
-    /// How many writes to the API server may be on their way at once
+    /// Maximum number of writes in flight to the API server; lowered automatically while the API server is overloaded
     #[arg(long, env = "JOBWRIGHT_MAX_INFLIGHT", value_name = "N", default_value = "100", value_parser = positive)]
     max_inflight: usize,
-    /// How long pod creation waits after a Job's first pod failure; doubled by each further one
+    /// Delay of pod creation after the first pod failure of a Job; doubled by each further failure
     #[arg(long, env = "JOBWRIGHT_POD_FAILURE_BACKOFF", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pod_failure_backoff: Duration,
-    /// The longest such wait
+    /// Maximum of the delay after pod failures
     #[arg(long, env = "JOBWRIGHT_POD_FAILURE_BACKOFF_MAX", value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pod_failure_backoff_max: Duration,
-    /// How many finished pods a Job's status lists before they are counted
+    /// Maximum number of finished pods that the status of a Job lists before they are counted
     #[arg(long, env = "JOBWRIGHT_MAX_UNCOUNTED_PODS", value_name = "N", default_value = "500", value_parser = positive)]
     max_uncounted_pods: usize,
-    /// How many pods of one Job are created or deleted at once
+    /// Maximum number of pods of one Job that one step creates or deletes
     #[arg(long, env = "JOBWRIGHT_MAX_PODS_PER_SYNC", value_name = "N", default_value = "500", value_parser = positive)]
     max_pods_per_sync: usize,
-    /// How long a Job that succeeded is kept, where nothing else says so and nobody controls it; for ever by default
+    /// TTL for succeeded Jobs that have no other retention setting and no owner; without it they are kept
     #[arg(long, env = "JOBWRIGHT_TTL_AFTER_SUCCESS", value_name = "DURATION", value_parser = duration)]
     ttl_after_success: Option<Duration>,
-    /// How long a Job that failed is kept, likewise
+    /// TTL for failed Jobs that have no other retention setting and no owner; without it they are kept
     #[arg(long, env = "JOBWRIGHT_TTL_AFTER_FAILURE", value_name = "DURATION", value_parser = duration)]
     ttl_after_failure: Option<Duration>,
-    /// How many last lines of the log of the container that failed are kept with a Job that fails; needs the right to read logs
+    /// Number of last log lines of the failed container that are stored with a failed Job; needs the permission to read
+    /// logs
     #[arg(long, env = "JOBWRIGHT_LOG_TAIL", value_name = "LINES", default_value = "0")]
     log_tail: u32,
-    /// Serve /livez, /readyz and /metrics on this address, such as :8080; without it nothing is served
+    /// Address on which to serve /livez, /readyz and /metrics, such as :8080; without it nothing is served
     #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -79,14 +80,14 @@ pub struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ControllerName {
-    /// Drives Jobs' Pods
+    /// Creates, counts and deletes the pods of Jobs
     Job,
-    /// Starts CronJobs' Jobs
+    /// Starts the Jobs of CronJobs
     #[value(name = "cronjob")]
     CronJob,
-    /// Deletes finished Jobs by ttlSecondsAfterFinished and by annotations
+    /// Deletes finished Jobs by ttlSecondsAfterFinished and by the retention annotations
     Ttl,
-    /// Starts JobSchedules' Jobs
+    /// Starts the Jobs of JobSchedules
     #[value(name = "jobschedule")]
     JobSchedule,
 }
@@ -118,7 +119,7 @@ impl Arguments {
         permissions
     }
 
-    /// The Job controller's settings.
+    /// Returns the settings of the Job controller.
     fn config(&self) -> Config {
         Config {
             claim: self.claim,
@@ -135,14 +136,15 @@ impl Arguments {
         }
     }
 
-    /// How long finished Jobs are kept of which nothing is said.
+    /// Returns the default retention, for finished Jobs without another retention setting.
     fn retention(&self) -> Retention {
         Retention { after_success: self.ttl_after_success, after_failure: self.ttl_after_failure, parse_error: None }
     }
 
     fn runs(&self, name: ControllerName) -> bool {
         match name {
-            // Beside the built-in controllers, CronJobs are theirs, and so is ttlSecondsAfterFinished; not our annotations.
+            // With --claim=managed-by, the built-in controllers handle CronJobs and ttlSecondsAfterFinished.
+            // Jobwright's own retention annotations still need the TTL controller.
             ControllerName::CronJob => self.claim == Claim::All && self.controllers.contains(&name),
             ControllerName::Job => self.claim == Claim::ManagedBy || self.controllers.contains(&name),
             ControllerName::Ttl | ControllerName::JobSchedule => self.controllers.contains(&name),
@@ -150,27 +152,28 @@ impl Arguments {
     }
 }
 
-/// A whole number, at least 1.
+/// Parses a whole number of at least 1.
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) | Err(_) => Err("must be a whole number, at least 1".to_owned()),
+        Ok(0) | Err(_) => Err("must be a whole number of at least 1".to_owned()),
         Ok(number) => Ok(number),
     }
 }
 
-/// An address with a port; all of this machine's where only the port is given.
+/// Parses an address with a port. A port alone stands for all IPv4 addresses of this machine.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
     whole.parse().map_err(|_| "must be an address and a port, such as :8080 or 127.0.0.1:8080".to_owned())
 }
 
-/// A time such as `10s`, `500ms` or `1m 30s`.
+/// Parses a duration such as `10s`, `500ms` or `1m 30s`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| "must be a time such as 10s, 500ms or 10m".to_owned())?;
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| "must be a duration such as 10s, 500ms or 10m".to_owned())?;
     Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
 }
 
-/// Runs the controller; the exit code says whether it ended as it was told to.
+/// Runs the controllers. The exit code is 0 if the process stopped because of a signal, and 1 after an error.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -185,7 +188,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         log.end().await;
         result.map_err(|error| error.to_string())
     });
-    // A watch may be waiting for the network; nothing waits for it.
+    // A watch may still be waiting for the network. The process does not wait for the watch.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -201,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn duration_is_parsed_with_units() {
         for (text, millis) in [("10s", 10_000), ("10m", 600_000), ("50ms", 50), ("1m30s", 90_000), ("0s", 0)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -211,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_be_a_port_alone() {
+    fn address_may_be_a_port_alone() {
         assert_eq!(address(":8080"), Ok(([0, 0, 0, 0], 8080).into()));
         assert_eq!(address("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
         assert!(address("8080").is_err() && address("here:8080").is_err());
     }
 
     #[test]
-    fn numbers_of_things_start_at_one() {
+    fn positive_number_is_at_least_one() {
         assert_eq!(positive("3"), Ok(3));
         assert!(positive("0").is_err() && positive("-1").is_err() && positive("x").is_err());
     }

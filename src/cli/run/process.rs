@@ -1,4 +1,4 @@
-//! A run from beginning to end: connect, watch, lead, stop.
+//! The phases of a run: connect, discover, check permissions, watch, work while leading, and stop.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,25 +28,25 @@ use crate::runtime::worker::SyncMetrics;
 use crate::runtime::write_gate::WriteGate;
 use crate::runtime::{events, http};
 
-/// How long the last events may take to be written when the process stops. With all that goes before, the writes in flight, a
-/// renewal of the Lease and its release, that is less than the half minute that a pod is given to end.
+/// Timeout for writing the last events when the process stops. Together with the timeouts before it, of the writes in
+/// flight, of a renewal of the Lease and of its release, it is shorter than the default grace period of a pod, 30 s.
 const EVENT_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often permissions that are missing are asked for again.
+/// Interval at which missing permissions are checked again.
 const PERMISSION_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why the controller did not start, or stopped.
+/// Reason why the controllers did not start, or stopped.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// A flag does not fit the others.
+    /// A flag contradicts another one.
     #[error("{0}")]
     Flags(String),
-    /// There is no cluster to work with.
+    /// There is no connection to a cluster.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// Permissions are missing.
     #[error(transparent)]
     Forbidden(#[from] Forbidden),
-    /// The address for health and metrics cannot be used.
+    /// The address of `--listen` cannot be used.
     #[error("{0}")]
     Listen(String),
     /// Another controller works on the same Jobs.
@@ -54,10 +54,10 @@ pub enum RunError {
     ConflictingController(#[from] ConflictingController),
 }
 
-/// Runs until the process is told to stop.
+/// Runs the controllers until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// It could not start, or another controller works on the same Jobs.
+/// The controllers could not start, or another controller works on the same Jobs.
 pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let namespace = arguments.namespace.clone();
     let lease = arguments.lead.settings(namespace.as_deref()).map_err(RunError::Flags)?;
@@ -122,16 +122,19 @@ pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
     });
     drop(context);
     let result = replica::work(&controllers, election, &leads, &stop).await;
-    // With them goes the last recorder, and the writer of events ends when it is done.
+    // The controllers own the last recorder. Without a recorder, the writer of events ends after the last event.
     drop(controllers);
     if tokio::time::timeout(EVENT_FLUSH_TIMEOUT, writing).await.is_err() {
-        tracing::warn!("some events were not written before the end");
+        tracing::warn!(timeout = ?EVENT_FLUSH_TIMEOUT, "timeout while writing the last events");
     }
     tracing::info!("stopped");
     Ok(result?)
 }
 
-/// Returns once we may do all that we are going to do. Where nobody can ask for our health, it does not wait.
+/// Waits until all required permissions are granted, if `wait` is set.
+///
+/// # Errors
+/// Permissions are missing and `wait` is not set: without `--listen`, no `/readyz` would report them.
 async fn wait_for_permissions(
     client: &kube::Client,
     checks: &[PermissionCheck],
@@ -144,7 +147,7 @@ async fn wait_for_permissions(
             return Err(missing);
         }
         if reported.as_ref() != Some(&missing) {
-            tracing::error!("{missing}; asking again every {} s", PERMISSION_RETRY_INTERVAL.as_secs());
+            tracing::error!(error = %missing, retry_interval = ?PERMISSION_RETRY_INTERVAL, "permissions are missing");
             health.set("permissions", Some(missing.to_string()));
             reported = Some(missing);
         }
@@ -154,7 +157,8 @@ async fn wait_for_permissions(
     Ok(())
 }
 
-/// What of this process is stuck, so that it has to be restarted. An API server that does not answer is no reason.
+/// Returns the check for `/livez`: the parts of this process that are stuck, so that a restart is needed. An API server
+/// that does not answer is no reason for a restart.
 fn liveness(health: Arc<Health>, context: &ControllerContext, controllers: &Arc<Controllers>) -> http::Check {
     let (controllers, syncs) = (Arc::downgrade(controllers), context.syncs.running.clone());
     Arc::new(move || {
@@ -165,6 +169,7 @@ fn liveness(health: Arc<Health>, context: &ControllerContext, controllers: &Arc<
     })
 }
 
+/// Returns the check for `/readyz`: the reported problems, and the caches that are not complete.
 fn readiness(health: Arc<Health>, controllers: &Arc<Controllers>) -> http::Check {
     let controllers = Arc::downgrade(controllers);
     Arc::new(move || {
@@ -184,7 +189,7 @@ fn readiness(health: Arc<Health>, controllers: &Arc<Controllers>) -> http::Check
     })
 }
 
-/// Told at SIGTERM or SIGINT.
+/// Returns a stop request that SIGTERM or SIGINT triggers.
 fn stop_at_signal() -> Stop {
     let (sender, stop) = Stop::new();
     tokio::spawn(async move {
@@ -203,7 +208,7 @@ async fn stop_signal() {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            tracing::info!(signal = name, "stopping: no new writes begin, those under way end");
+            tracing::info!(signal = name, "stopping");
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "cannot listen for signals; stop the process by SIGKILL");

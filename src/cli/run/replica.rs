@@ -1,4 +1,4 @@
-//! One replica: it watches always, and works whenever it leads.
+//! The life of one replica: a replica always watches, and works while it is the leader.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,25 +15,27 @@ use crate::runtime::election::Election;
 use crate::runtime::election::lease::Handover;
 use crate::runtime::election::record::{self, Term};
 
-/// How long a new leader may take until its caches hold all that had happened before; then it releases the Lease, so that
-/// another replica can try. Each further time in a row it may take twice as long, up to [`MAX_CATCH_UP`]: in a cluster in
-/// which the lists take that long, one replica has to be given the time.
+/// Timeout within which the caches of a new leader have to contain everything that happened before its term. After it,
+/// the leader releases the Lease, so that another replica can try. The timeout doubles after each failure in a row, up
+/// to [`MAX_CATCH_UP`]: in a cluster whose lists take longer, one replica has to get enough time.
 const CATCH_UP: Duration = Duration::from_secs(120);
+/// Maximum of [`CATCH_UP`] after repeated failures.
 const MAX_CATCH_UP: Duration = Duration::from_secs(960);
-/// Longest time for which a leader that stops keeps the Lease because of writes that were abandoned. A Lease with a longer
-/// margin is not released then, but expires.
+/// Longest time for which a stopping leader keeps the Lease because of abandoned writes. A Lease with a longer margin
+/// is not released, but expires.
 const MAX_MARGIN: Duration = Duration::from_secs(6);
-/// How long the last renewal of the Lease may take when the leader stops. All that a stop waits for, here and in
-/// [`Controllers::work`], has to fit into the half minute that a pod is given to end.
+/// Timeout for the last renewal of the Lease when the leader stops. All timeouts of a stop, here and in
+/// [`Controllers::work`], have to fit into the default grace period of a pod, 30 s.
 const FINAL_RENEWAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How many lengths of the Lease a replica that did not catch up leaves the Lease to others, unless its caches are complete earlier.
+/// Time for which a replica that did not catch up leaves the Lease to other replicas, in lease durations. The time ends
+/// earlier if its caches become complete.
 const ABSTAIN_LEASE_DURATIONS: u32 = 2;
 
-/// Works whenever this replica leads, until it is told to stop. `leads` says whether it does. Without an election it
-/// leads always.
+/// Runs the controllers while this replica is the leader, until `stop` is cancelled. `leads` is true while the replica
+/// is the leader. Without an election, the replica is always the leader.
 ///
 /// # Errors
-/// Another controller was seen to work on our Jobs; this one has stopped.
+/// Another controller works on the same Jobs. The controllers of this process have stopped.
 pub async fn work(
     controllers: &Arc<Controllers>,
     election: Option<Election>,
@@ -51,7 +53,8 @@ pub async fn work(
         tracing::info!("controller ready");
         return controllers.work(stop.cancelled()).await.by;
     };
-    // Where nobody leads, the lists that the watches begin with need not be asked for twice.
+    // If no replica is the leader, this one acquires the Lease before its watches begin. The first lists are then
+    // recent enough, and no second list is needed.
     let mut handover_at_start = tokio::select! {
         biased;
         handover_at_start = election.acquire_if_available() => handover_at_start,
@@ -87,21 +90,21 @@ pub async fn work(
             }
         }
     }
-    // A request for the Lease may have been abandoned on the way, and have taken effect.
+    // An abandoned request for the Lease may have taken effect, so the Lease is released in any case.
     election.release(None).await;
     Ok(())
 }
 
-/// How a term ended.
+/// Outcome of a term.
 enum Outcome {
-    /// The Lease was lost, this replica was told to stop, or another controller was seen.
+    /// The replica worked until the Lease was lost, a stop was requested, or another controller was detected.
     Worked(Result<(), ConflictingController>),
-    /// The caches were not complete in time.
+    /// The caches were not complete within the timeout.
     NotCaughtUp,
 }
 
-/// One term: works until the Lease is lost or this replica is told to stop. Unless the Lease is lost, it is released in the
-/// end; until all writes have ended it is renewed.
+/// Runs one term: works until the Lease is lost or a stop is requested. The Lease is renewed until all writes have
+/// ended, and then released unless it is lost. `patience` is the timeout for completing the caches.
 async fn lead(
     controllers: &Arc<Controllers>,
     election: &Arc<Election>,
@@ -138,7 +141,7 @@ async fn lead(
                     Outcome::Worked(ended.by)
                 }
                 Err(_) => {
-                    tracing::error!(?patience, "the caches are not complete in time; the Lease is released, so that another replica can work");
+                    tracing::error!(timeout = ?patience, "caches are not complete in time; releasing the Lease to another replica");
                     Outcome::NotCaughtUp
                 }
             },
@@ -147,21 +150,21 @@ async fn lead(
     };
     leads.store(false, Ordering::Relaxed);
     if kept.is_terminated() {
-        // The Lease is lost.
+        // Renewing ends early only when the Lease is lost.
         return outcome;
     }
     if !settled && election.margin() > MAX_MARGIN {
         return outcome;
     }
     if !settled {
-        // A write that was abandoned may still take effect. The Lease is kept for as long as another replica would wait.
+        // An abandoned write may still take effect. The Lease is kept for as long as another replica would wait.
         tokio::select! {
             biased;
             _ = &mut kept => {}
             () = tokio::time::sleep(election.margin()) => {}
         }
     }
-    // A renewal in flight is awaited, or it would conflict with the release.
+    // The release waits for a renewal in flight, because both would conflict.
     drop(finish);
     if !kept.is_terminated() && tokio::time::timeout(FINAL_RENEWAL_TIMEOUT, &mut kept).await.is_err() {
         keeper.abort();
@@ -171,12 +174,12 @@ async fn lead(
     outcome
 }
 
-/// Whether a replica has been told to stop.
+/// Receiver of the request to stop the process.
 #[derive(Clone)]
 pub struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// One that is told when `true` is sent.
+    /// Returns the sender and the receiver. Sending `true` requests the stop.
     pub fn new() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
@@ -186,9 +189,9 @@ impl Stop {
         *self.0.borrow()
     }
 
-    /// Resolves once it is told.
+    /// Resolves once the stop is requested.
     pub async fn cancelled(&self) {
-        // A sender that went without a word never will say one.
+        // If the sender is dropped without a value, a stop is never requested.
         if self.0.clone().wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending().await
         }

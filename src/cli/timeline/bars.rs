@@ -1,4 +1,4 @@
-//! What a timeline shows: for each pod when it waited, started and ran, and how it ended.
+//! The data of a timeline: the phases of each pod of a Job with their times, and how each pod ended.
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
@@ -8,53 +8,60 @@ use kube::ResourceExt;
 use super::super::cluster::end;
 use crate::job::INDEX_ANNOTATION;
 
-/// What a pod was doing.
+/// Phase of a pod in a timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It had no node.
+    /// The pod had no node.
     Waiting,
-    /// It had a node, and no container ran yet.
+    /// The pod had a node, and none of its containers had run yet.
     Starting,
-    /// A container ran.
+    /// A container of the pod had started.
     Running,
 }
 
-/// How a pod ended.
+/// End of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It has not.
+    /// The pod has not ended.
     NotYet,
+    /// The pod succeeded.
     Succeeded,
-    /// With these words.
+    /// The pod failed. The text is the exit code or the reason.
     Failed(String),
 }
 
-/// One pod.
+/// Bar of a chart: one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bar {
+    /// Name of the pod.
     pub pod: String,
+    /// Completion index of the pod, for an Indexed Job.
     pub index: Option<String>,
-    /// What it did from when to when, one after the other.
+    /// Phases with their begin and end, without gaps and in ascending order. There is at least one.
     pub spans: Vec<(Phase, Timestamp, Timestamp)>,
+    /// End of the pod.
     pub end: End,
 }
 
-/// A Job's pods over time.
+/// Pods of a Job over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
+    /// Name of the Job.
     pub job: String,
-    /// What the Job came to so far.
+    /// Outcome of the Job so far, in words.
     pub outcome: String,
+    /// Begin of the first phase of all pods.
     pub from: Timestamp,
+    /// End of the last phase of all pods.
     pub to: Timestamp,
-    /// In the order in which they were made.
+    /// Bars in the order in which the pods were created.
     pub bars: Vec<Bar>,
-    /// Pods there was no room for.
+    /// Number of pods that are left out because of the maximum number of rows.
     pub more: usize,
 }
 
 impl Timeline {
-    /// Of the first `rows` pods; none if there are no pods.
+    /// Returns the timeline of the first `rows` pods. `None` if the Job has no pods.
     pub fn of(job: &Job, pods: &[Pod], now: Timestamp, rows: usize) -> Option<Self> {
         let mut bars: Vec<Bar> = pods.iter().filter_map(|pod| bar(pod, now)).collect();
         bars.sort_by_key(|bar| (bar.spans.first().map(|(_, from, _)| *from), bar.pod.clone()));
@@ -130,7 +137,7 @@ fn bar(pod: &Pod, now: Timestamp) -> Option<Bar> {
     Some(Bar { pod: pod.name_any(), index: pod.annotations().get(INDEX_ANNOTATION).cloned(), spans, end })
 }
 
-/// How a failed pod ended, in a few words.
+/// Describes the end of a failed pod in a few words: exit code and reason.
 fn words(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
     let ended = status
         .container_statuses
@@ -166,7 +173,7 @@ pub mod tests {
         }}}])
     }
 
-    /// One pod that succeeded, one that failed, one that runs.
+    /// Returns a timeline of one succeeded, one failed and one running pod.
     pub fn timeline() -> Timeline {
         let scheduled = |at: &str| json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": format!("2026-01-01T00:00:{at}Z")}]);
         let running = json!([{"name": "main", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": {
@@ -193,7 +200,7 @@ pub mod tests {
     }
 
     #[test]
-    fn each_pod_waits_starts_and_runs() {
+    fn bar_has_a_span_for_each_phase_of_its_pod() {
         let timeline = timeline();
         let second = |at: Timestamp| at.as_second() - timeline.from.as_second();
         let seen: Vec<_> = timeline
@@ -218,7 +225,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_job_without_pods_has_no_timeline_and_one_with_many_is_cut() {
+    fn job_without_pods_has_no_timeline_and_surplus_pods_are_counted() {
         let job: Job = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
         let now: Timestamp = "2026-01-01T00:00:40Z".parse().unwrap();
         assert_eq!(Timeline::of(&job, &[], now, 10), None);

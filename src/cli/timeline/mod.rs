@@ -1,4 +1,4 @@
-//! `jobwright timeline`: a Job's pods over time, as a chart.
+//! `jobwright timeline`: draws the pods of a Job over time, as text for the terminal, SVG or HTML.
 
 mod bars;
 mod picture;
@@ -21,7 +21,7 @@ pub struct Arguments {
     /// How the chart looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    /// So many pods at most; the first ones
+    /// Maximum number of pods in the chart; the first ones are shown
     #[arg(long, value_name = "N", default_value = "50")]
     rows: usize,
     /// How wide a chart for the terminal is, in characters
@@ -46,16 +46,16 @@ fn job_name(text: &str) -> Result<String, String> {
     name.map(str::to_owned).ok_or_else(|| "must be job/NAME".to_owned())
 }
 
-/// Why there is no chart.
+/// Reason why there is no chart.
 #[derive(Debug, Error)]
 enum TimelineError {
     #[error(transparent)]
     Ask(#[from] ClusterReadError),
-    #[error("job/{name} in namespace {namespace} has no pods: none were made yet, or they are deleted")]
+    #[error("job/{name} in namespace {namespace} has no pods: none has been created yet, or all are deleted")]
     NoPods { name: String, namespace: String },
 }
 
-/// Prints the chart.
+/// Prints the chart, or the error.
 pub fn main(arguments: &Arguments) -> ExitCode {
     exit_with(run(arguments).map(|timeline| {
         match arguments.output {

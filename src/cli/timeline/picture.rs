@@ -1,4 +1,4 @@
-//! A timeline as a picture (SVG), and as a page around it.
+//! Draws a timeline as SVG, and as an HTML page with the SVG and a table.
 
 use std::fmt::Write;
 
@@ -6,13 +6,18 @@ use jiff::Timestamp;
 
 use super::bars::{Bar, End, Phase, Timeline};
 
+/// Height of a row, in pixels like all of these sizes.
 const ROW: usize = 18;
+/// Width of the column with the names of the pods.
 const NAMES: usize = 260;
+/// Width of the bars.
 const CHART: usize = 720;
+/// Width of the column with the ends of the pods.
 const ENDS: usize = 180;
+/// Height of the title and the legend.
 const TOP: usize = 56;
 
-/// The picture.
+/// Returns the timeline as SVG.
 pub fn svg(timeline: &Timeline) -> String {
     let Timeline { job, outcome, from, to, bars, more } = timeline;
     let (width, height) = (NAMES + CHART + ENDS, TOP + bars.len() * ROW + 40);
@@ -91,7 +96,7 @@ fn colour(phase: Phase, end: &End) -> &'static str {
     }
 }
 
-/// A page with the picture and its figures as a table.
+/// Returns an HTML page with the SVG, and a table of the time that each pod spent in each phase.
 pub fn html(timeline: &Timeline) -> String {
     let title = escaped(&format!("job/{} {}", timeline.job, timeline.outcome));
     let mut rows = String::new();
@@ -135,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_picture_has_a_bar_for_each_span_and_the_page_a_row_for_each_pod() {
+    fn svg_has_a_bar_for_each_span_and_page_has_a_row_for_each_pod() {
         let timeline = timeline();
         let picture = svg(&timeline);
         let spans: usize = timeline.bars.iter().map(|bar| bar.spans.len()).sum();
@@ -147,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_write_stays_text() {
+    fn text_from_the_cluster_is_escaped() {
         let mut timeline = timeline();
         timeline.bars[1].end = End::Failed("</svg><script>alert(1)</script>".to_owned());
         assert!(!svg(&timeline).contains("<script>") && !html(&timeline).contains("<script>"));

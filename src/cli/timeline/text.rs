@@ -1,15 +1,15 @@
-//! A timeline in characters.
+//! Draws a timeline with characters, for the terminal.
 
 use jiff::Timestamp;
 
 use super::bars::{Bar, End, Phase, Timeline};
 
-/// The longest name that is shown whole.
+/// Longest name of a pod that is not shortened, in characters.
 const LONGEST_NAME: usize = 36;
-/// Room for how a pod ended.
+/// Width of the column with the ends of the pods, in characters.
 const END: usize = 16;
 
-/// The chart, so many characters wide.
+/// Returns the chart. `width` is its width in characters.
 pub fn chart(timeline: &Timeline, width: usize) -> String {
     let Timeline { job, outcome, from, to, bars, more } = timeline;
     let names: Vec<String> = bars.iter().map(name).collect();
@@ -47,7 +47,7 @@ fn name(bar: &Bar) -> String {
     if count <= LONGEST_NAME {
         return bar.pod.clone();
     }
-    // The end tells pods of one Job apart.
+    // Names of pods of one Job differ at their end, so the beginning is cut.
     let tail: String = bar.pod.chars().skip(count - LONGEST_NAME + 1).collect();
     format!("…{tail}")
 }
@@ -69,7 +69,7 @@ fn line(bar: &Bar, from: Timestamp, to: Timestamp, room: usize) -> String {
     let mut cells = vec![' '; room];
     for (phase, begin, end) in &bar.spans {
         let begin = place(*begin).min(room - 1);
-        // However short it was, it was.
+        // Even the shortest span gets one cell, so that each phase of a pod is visible.
         let end = place(*end).max(begin + 1);
         cells[begin..end].fill(mark(*phase));
     }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chart_has_a_line_for_each_pod() {
+    fn chart_has_a_line_for_each_pod() {
         let expected = "\
 job/etl under way: 1 succeeded, 1 failed
 a ·····░░░░░████████████████████           ✓

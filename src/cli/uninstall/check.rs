@@ -1,5 +1,5 @@
-//! `jobwright uninstall-check`: whether Jobwright can be uninstalled without pods that hang in deletion afterwards. The chart
-//! runs it before `helm uninstall`.
+//! `jobwright uninstall-check`: checks whether Jobwright can be uninstalled without pods that hang in deletion
+//! afterwards. The chart runs the command before `helm uninstall`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::job::TRACKING_FINALIZER;
 
 /// Time between two checks while Jobs are waited for.
 const POLL: Duration = Duration::from_secs(3);
-/// Number of times that finalizers are removed: a controller that restarts meanwhile may have made other pods.
+/// Maximum number of rounds of removing finalizers: a controller that restarts meanwhile may have created other pods.
 const ROUNDS: usize = 3;
 
 /// The flags of `jobwright uninstall-check`.
@@ -39,7 +39,7 @@ pub struct Arguments {
     lease: LeaseArguments,
 }
 
-/// Checks, and waits or removes finalizers where the flags say so.
+/// Checks the pods, waits or removes finalizers as the flags request, and prints the result.
 pub fn main(arguments: &Arguments) -> ExitCode {
     exit_with(run(arguments))
 }
@@ -78,6 +78,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
     check.remove(running, blocking).await
 }
 
+/// A check with its flags, client and namespace. Without a namespace, all namespaces are checked.
 struct Check<'a> {
     arguments: &'a Arguments,
     client: Client,
@@ -85,14 +86,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// The pods that would hang, and the number of those that other controllers take care of.
+    /// Returns the pods that would hang, and the number of tracked pods that other controllers manage.
     async fn blocking(&self) -> Result<(Vec<Selected>, usize), UninstallError> {
         let selection = scan(&self.client, self.namespace.as_deref(), self.arguments.scope.claim).await?;
         let (blocking, others): (Vec<_>, Vec<_>) = selection.pods.into_iter().partition(|pod| pod.claimed);
         Ok((blocking, selection.kept + others.len()))
     }
 
-    /// The installation that is running, if it is not the one to be uninstalled.
+    /// Returns the installation that is running, if it is not the one to be uninstalled.
     fn other_installation(&self, running: Option<&Running>) -> Option<String> {
         let mine = self.arguments.installation.as_deref()?;
         running?.installation().filter(|other| *other != mine).map(str::to_owned)
@@ -106,7 +107,7 @@ impl Check<'_> {
         // Without a renewal, the controller stands by for the length of the Lease, in which it is uninstalled.
         let result = stopped
             .holding(async {
-                // The controller has gone on working until now.
+                // The controller worked until now, so the list is read again.
                 let (blocking, _) = self.blocking().await?;
                 self.remove_all(blocking).await
             })
@@ -139,7 +140,7 @@ impl Check<'_> {
     }
 }
 
-/// Why the installation cannot be uninstalled, and what can be done.
+/// Returns the message that the uninstall is refused: the Jobs that block it, and the ways to continue.
 fn refusal(blocking: &[Selected]) -> String {
     let jobs = by_job(blocking);
     let named = lines(jobs.iter().map(|(job, pods)| format!("{}: {}", job_text(job), pods_text(*pods))));

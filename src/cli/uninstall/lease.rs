@@ -1,4 +1,4 @@
-//! Whether a controller is running, by its Lease, and how it is stopped by taking that Lease.
+//! Finds out by the Lease whether a controller is running, and stops a running controller by taking its Lease.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::runtime::election::lease::{CLAIM, INSTALLATION, LAST_WRITES, Observed
 use crate::runtime::errors::message;
 use crate::runtime::write_gate::post_params;
 
-/// Longest time that a silent holder is waited for, whatever its Lease says.
+/// Longest time to wait for a renewal by the holder, whatever the duration of its Lease.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(120);
 /// Time between two reads of the Lease.
 const POLL: Duration = Duration::from_secs(1);
@@ -21,10 +21,10 @@ const POLL: Duration = Duration::from_secs(1);
 pub(super) const LEASE_DURATION: Duration = Duration::from_secs(60);
 /// Time between two renewals of a Lease that was taken.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// Number of times that taking the Lease is tried: its holder renews it meanwhile.
+/// Maximum number of attempts to take the Lease, which fail while the holder renews it.
 const ATTEMPTS: usize = 10;
 
-/// The flags that name the Lease, as those of `jobwright run`.
+/// The flags that name the Lease, with the names that `jobwright run` uses.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LeaseArguments {
     /// Name of the controller's Lease
@@ -44,8 +44,8 @@ pub struct Running {
 }
 
 impl LeaseArguments {
-    /// Returns the running controller; none if no controller holds the Lease, or its holder does not renew it. A Lease that
-    /// is held is watched for its own length, because the clocks of two machines may differ.
+    /// Returns the running controller. `None` if no controller holds the Lease, or if its holder does not renew it. A
+    /// held Lease is watched for its own duration, because the clocks of two machines may differ.
     ///
     /// # Errors
     /// The Lease cannot be read.
@@ -82,17 +82,18 @@ impl LeaseArguments {
 }
 
 impl Running {
-    /// The process that holds the Lease.
+    /// Returns the identity of the process that holds the Lease.
     pub fn holder(&self) -> &str {
         holder(Some(&self.lease)).unwrap_or_default()
     }
 
-    /// The installation that the holder belongs to.
+    /// Returns the installation that the holder belongs to, if the Lease names one.
     pub fn installation(&self) -> Option<&str> {
         annotation(&self.lease, INSTALLATION)
     }
 
-    /// Takes the Lease from the running controller, which thereupon stops writing, and returns once no write of it can begin.
+    /// Takes the Lease from the running controller, which then stops writing. Returns once that controller cannot begin
+    /// a write any more.
     ///
     /// # Errors
     /// The Lease cannot be written.
@@ -100,13 +101,13 @@ impl Running {
         let before = lease_duration(&self.lease).unwrap_or(LEASE_DURATION);
         let me = ReplicaIdentity {
             identity: format!("uninstall-check_{:016x}", fastrand::u64(..)),
-            // The replicas of the installation stand by as for one of their own.
+            // With the same installation and claim, the replicas stand by as for a leader of their own installation.
             installation: self.installation().unwrap_or_default().to_owned(),
             claim: annotation(&self.lease, CLAIM).unwrap_or_default().to_owned(),
         };
         let mut stopped = Stopped { leases: self.leases, name: self.name, me, lease: self.lease };
         stopped.write(true).await?;
-        // The controller may write until it fails to renew; it sees the new holder when it next tries to.
+        // The controller may write until a renewal fails. Its next renewal does, because of the new holder.
         let settled = tokio::time::sleep(before);
         stopped.holding(settled).await;
         Ok(stopped)
@@ -153,7 +154,7 @@ impl Stopped {
         }
     }
 
-    /// Writes the Lease with us as its holder; over another holder only if `takes`.
+    /// Writes the Lease with this process as its holder. Another holder is replaced only if `takes` is set.
     async fn write(&mut self, takes: bool) -> Result<(), UninstallError> {
         let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
         for _ in 0..ATTEMPTS {
@@ -187,7 +188,7 @@ fn annotation<'a>(lease: &'a Lease, name: &str) -> Option<&'a str> {
     lease.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
-/// Length of a Lease that is held.
+/// Returns the duration of a Lease that is held, at least 1 s and at most [`MAX_LEASE_WAIT`].
 fn lease_duration(lease: &Lease) -> Option<Duration> {
     holder(Some(lease))?;
     let seconds = lease.spec.as_ref()?.lease_duration_seconds.unwrap_or_default();
@@ -195,7 +196,7 @@ fn lease_duration(lease: &Lease) -> Option<Duration> {
     Some(length.min(MAX_LEASE_WAIT))
 }
 
-/// What a renewal changes.
+/// Returns the fields that a renewal changes: the holder and the time of the renewal.
 fn renewals(lease: Option<&Lease>) -> Option<(Option<&str>, Option<Timestamp>)> {
     let renewed = lease?.spec.as_ref()?.renew_time.as_ref().map(|time| time.0);
     Some((holder(lease), renewed))
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn held_lease_is_watched_for_its_own_length_within_bounds() {
+    fn held_lease_is_watched_for_its_own_duration_within_bounds() {
         let cases = [
             (None, Some(15), None),
             (Some(""), Some(15), None),

@@ -1,8 +1,9 @@
-//! `jobwright remove-finalizers` and `jobwright uninstall-check`: no pod hangs in deletion because Jobwright is gone.
+//! `jobwright remove-finalizers` and `jobwright uninstall-check`: prevent pods that hang in deletion after an
+//! uninstall.
 //!
-//! A pod of a Job carries a finalizer until the Job's controller has counted the pod. Where that controller is uninstalled,
-//! a Job that is deleted in the foreground waits for its pods for ever, and so does its namespace. [`select`] says which
-//! pods are concerned (pure), [`scan`] reads them, [`lease`] tells whether a controller is running.
+//! A pod of a Job carries a finalizer until the Job's controller has counted the pod. Where that controller is
+//! uninstalled, a Job that is deleted in the foreground waits for its pods without end, and so does its namespace.
+//! [`select`] selects the pods (pure), [`scan`] reads them, and [`lease`] finds out whether a controller is running.
 
 pub mod check;
 mod lease;
@@ -18,12 +19,12 @@ use super::cluster::NamespaceArguments;
 use super::connect::ConnectError;
 use crate::runtime::config::Claim;
 
-/// Number of Jobs that a message names.
+/// Maximum number of Jobs that a message names.
 const NAMED: usize = 20;
 
-/// Why the command did not do its work.
+/// Reason why a command failed.
 #[derive(Debug, Error)]
-#[allow(missing_docs, reason = "the messages say it")]
+#[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum UninstallError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -39,7 +40,7 @@ pub enum UninstallError {
     Timeout(std::time::Duration),
 }
 
-/// The flags that say which pods are concerned.
+/// The flags that select the pods.
 #[derive(Clone, Debug, Args)]
 pub struct Scope {
     #[command(flatten)]
@@ -54,14 +55,14 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Connects; returns the namespace to work in, none for all.
+    /// Connects to the cluster. Returns the client and the namespace, which is `None` for all namespaces.
     async fn open(&self) -> Result<(Client, Option<String>), ConnectError> {
         let context = self.target.open().await?;
         Ok((context.client, (!self.all_namespaces).then_some(context.namespace)))
     }
 }
 
-/// Lines that name what is counted, the first of them only where there are many.
+/// Returns a line for each of the first [`NAMED`] entries, and the number of the other entries.
 fn lines(entries: impl ExactSizeIterator<Item = String>) -> String {
     let more = entries.len().saturating_sub(NAMED);
     let mut text: String = entries.take(NAMED).map(|entry| format!("  {entry}\n")).collect();
@@ -71,7 +72,7 @@ fn lines(entries: impl ExactSizeIterator<Item = String>) -> String {
     text
 }
 
-/// A Job by its name and namespace; pods without one have an owner that no longer exists.
+/// Formats a Job by its name and namespace. The name is missing for pods without a controlling owner.
 fn job_text((namespace, job): &(String, Option<String>)) -> String {
     match job {
         Some(job) => format!("job/{job} in namespace {namespace}"),
@@ -79,7 +80,7 @@ fn job_text((namespace, job): &(String, Option<String>)) -> String {
     }
 }
 
-/// A number of pods.
+/// Formats a number of pods.
 fn pods_text(count: usize) -> String {
     format!("{count} pod{}", if count == 1 { "" } else { "s" })
 }
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lists_are_cut() {
+    fn long_list_is_shortened_with_a_count() {
         let entries = |count: usize| lines((0..count).map(|number| number.to_string()).collect::<Vec<_>>().into_iter());
         assert_eq!(entries(2), "  0\n  1\n");
         assert_eq!(entries(NAMED).lines().count(), NAMED);

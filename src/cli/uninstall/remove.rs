@@ -21,12 +21,12 @@ use crate::job::pod::untracking;
 use crate::runtime::errors::{WriteError, message};
 use crate::runtime::write_gate::patch_params;
 
-/// Number of pods that are written concurrently.
+/// Maximum number of pods that are written concurrently.
 const CONCURRENCY: usize = 16;
-/// Number of times that a pod is written where the API server is overloaded or does not answer. The patch names the pod's
-/// UID, so repeating it changes nothing else.
+/// Maximum number of attempts for a pod while the API server is overloaded or does not answer. The patch names the
+/// pod's UID, so a repetition cannot change another pod.
 const ATTEMPTS: u32 = 5;
-/// Longest pause between two of these.
+/// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The flags of `jobwright remove-finalizers`.
@@ -37,10 +37,11 @@ pub struct Arguments {
     /// Print the pods without changing them: client sends no write, server sends writes that are not stored
     #[arg(long, value_enum, value_name = "MODE", default_value = "none")]
     dry_run: DryRun,
-    /// Remove finalizers although a controller is running; that controller then loses count of the pods of unfinished Jobs
+    /// Remove finalizers although a controller is running; that controller then loses count of the pods of unfinished
+    /// Jobs
     #[arg(long)]
     force: bool,
-    /// Give up after this time, such as 5m; 0s waits without a limit
+    /// Stop after this time, such as 5m; 0s waits without a limit
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::cli::run::duration)]
     timeout: Duration,
     /// Output format; without it one sentence a pod
@@ -50,7 +51,7 @@ pub struct Arguments {
     lease: LeaseArguments,
 }
 
-/// What `--dry-run` takes, as for kubectl.
+/// Values of `--dry-run`, with the meaning that kubectl gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum DryRun {
     /// Remove the finalizers
@@ -76,11 +77,11 @@ pub enum Outcome {
     Removed,
     /// The pod no longer exists.
     Gone,
-    /// The API server refused.
+    /// The finalizer was not removed, with the error.
     Failed(String),
 }
 
-/// Removes the finalizers.
+/// Removes the finalizers and prints the outcome for each pod.
 pub fn main(arguments: &Arguments) -> ExitCode {
     exit_with(run(arguments))
 }
@@ -159,7 +160,7 @@ async fn remove(client: &Client, selected: &Selected, dry_run: DryRun) -> Outcom
         };
         match error.code() {
             Some(404) => return Outcome::Gone,
-            // Another pod has its name by now, or the pod has changed since.
+            // Another pod has the name now, or the pod has changed since it was listed.
             Some(409) => return conflict(&pods, selected, &error).await,
             Some(429 | 500..) | None if attempt < ATTEMPTS => {
                 let asked = error.retry_after_seconds().map(|seconds| Duration::from_secs(seconds.into()));
@@ -185,7 +186,8 @@ async fn conflict(pods: &Api<Pod>, selected: &Selected, error: &WriteError) -> O
 fn patch(selected: &Selected) -> Value {
     let mut patch = untracking(&selected.pod.uid);
     if selected.pod.owner == PodOwner::Nobody {
-        // A Job may adopt the pod meanwhile, and count it by its finalizer.
+        // A Job may adopt the pod meanwhile, and needs the finalizer to count it. The version makes the patch fail
+        // then.
         patch["metadata"]["resourceVersion"] = json!(selected.pod.resource_version);
     }
     patch
@@ -210,7 +212,7 @@ fn sentence(selected: &Selected, outcome: &Outcome, dry_run: DryRun) -> String {
     format!("pod/{} in namespace {}: {outcome}, {why}{suffix}", pod.name, pod.namespace)
 }
 
-/// What becomes of the unfinished Jobs whose pods lost the finalizer.
+/// Returns a warning about the unfinished Jobs whose pods lost the finalizer. It is empty if there are none.
 fn unfinished(outcomes: &[(Selected, Outcome)]) -> String {
     let concerned = outcomes
         .iter()
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn patch_names_the_uid_and_the_version_of_a_pod_that_may_be_adopted() {
+    fn patch_names_the_uid_and_for_an_adoptable_pod_the_version() {
         let owned = patch(&of_job(JobState::Gone));
         assert_eq!(owned["metadata"]["uid"], "pod-uid");
         assert_eq!(owned["metadata"]["resourceVersion"], Value::Null);
@@ -320,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn report_for_programs_has_an_entry_for_each_pod() {
+    fn json_report_has_an_entry_for_each_pod() {
         let outcomes =
             [(of_job(JobState::Gone), Outcome::Removed), (of_job(JobState::Deleting), Outcome::Failed("no".into()))];
         let report: Value = serde_json::from_str(&report(&outcomes, 3, DryRun::None)).unwrap();

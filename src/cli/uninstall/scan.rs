@@ -1,4 +1,4 @@
-//! Lists the pods that carry the tracking finalizer, and the Jobs that tell what is to be done about them.
+//! Lists the pods that carry the tracking finalizer, and the Jobs that decide which of these pods are selected.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -17,12 +17,12 @@ use crate::job::{API_VERSION, KIND, TRACKING_FINALIZER};
 use crate::runtime::config::Claim;
 use crate::runtime::errors::message;
 
-/// Number of objects in one answer.
+/// Maximum number of objects in one response.
 const PAGE: u32 = 500;
-/// Number of times that a list is begun: its later pages may have expired.
+/// Maximum number of times that a list is begun. A list begins again when the snapshot of its later pages has expired.
 const ATTEMPTS: usize = 3;
 
-/// Selects the pods of one namespace, or of all, that are to lose the finalizer.
+/// Selects the pods of one namespace, or of all namespaces, whose finalizer is to be removed.
 ///
 /// # Errors
 /// The pods or the Jobs cannot be listed.
@@ -79,7 +79,7 @@ where
                 Err(error) => return Err(error),
             }
         };
-        tracing::debug!(message = %expired.message, "a page of the list expired; listing again");
+        tracing::debug!(error = %expired.message, "a page of the list expired; listing again");
         attempt += 1;
     }
 }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn tracked_pods_are_those_with_the_finalizer_and_their_owner_is_the_controlling_one() {
+    fn tracked_pod_has_the_finalizer_and_its_controlling_owner() {
         assert_eq!(tracked(&pod(json!({"finalizers": ["example.com/other"]}))), None);
         let owner = |kind: &str, api_version: &str, controller: bool| {
             let owner =
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lists_are_read_page_by_page_and_begun_again_when_a_page_has_expired() {
+    async fn list_is_read_in_pages_and_begins_again_after_an_expired_page() {
         let asked = AtomicUsize::new(0);
         let list = |params: ListParams| {
             let number = asked.fetch_add(1, Ordering::SeqCst);

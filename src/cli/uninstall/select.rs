@@ -1,4 +1,4 @@
-//! Which pods are to lose the tracking finalizer because no controller will remove it (pure).
+//! Selects the pods whose tracking finalizer is to be removed because no controller will remove it. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,44 +9,44 @@ use crate::runtime::config::Claim;
 /// A pod that carries the tracking finalizer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrackedPod {
-    /// Its namespace.
+    /// Namespace of the pod.
     pub namespace: String,
-    /// Its name.
+    /// Name of the pod.
     pub name: String,
-    /// Its UID.
+    /// UID of the pod.
     pub uid: String,
-    /// Its version.
+    /// Resource version of the pod when it was listed.
     pub resource_version: String,
-    /// Its controlling owner.
+    /// Controlling owner of the pod.
     pub owner: PodOwner,
 }
 
 /// The controlling owner of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PodOwner {
-    /// None: the pod was orphaned.
+    /// The pod has no controlling owner: it was orphaned.
     Nobody,
-    /// A Job.
+    /// A Job controls the pod.
     Job {
-        /// Its name.
+        /// Name of the Job.
         name: String,
-        /// Its UID.
+        /// UID of the Job.
         uid: String,
     },
-    /// An object of another kind, whose controller removes its finalizers.
+    /// An object of another kind controls the pod. The controller of that kind removes the finalizers.
     Other,
 }
 
-/// What the selection needs to know of a Job.
+/// Fields of a Job on which the selection depends.
 #[derive(Clone, Debug, Default)]
 pub struct JobFacts {
-    /// Its namespace.
+    /// Namespace of the Job.
     pub namespace: String,
-    /// `spec.managedBy`.
+    /// Value of `spec.managedBy`.
     pub managed_by: Option<String>,
-    /// It is Complete or Failed.
+    /// Whether the Job is Complete or Failed.
     pub finished: bool,
-    /// It has a deletion timestamp.
+    /// Whether the Job has a deletion timestamp.
     pub deleting: bool,
 }
 
@@ -64,7 +64,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    /// The clause that ends "job/NAME …".
+    /// Returns the clause that completes a sentence that begins with `job/NAME`.
     pub fn text(self) -> &'static str {
         match self {
             Self::Gone => "no longer exists",
@@ -75,19 +75,19 @@ impl JobState {
     }
 }
 
-/// A pod that is to lose the finalizer.
+/// A pod whose finalizer is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
     /// The pod.
     pub pod: TrackedPod,
-    /// State of its Job, which is why it is selected.
+    /// State of the pod's Job, which is the reason for the selection.
     pub job_state: JobState,
-    /// The claim covers its Job. Pods of a Job that is gone are covered where all Jobs are claimed.
+    /// Whether the claim covers the pod's Job. Pods of a Job that no longer exists are covered by `--claim=all`.
     pub claimed: bool,
 }
 
 impl Selected {
-    /// Name of the pod's Job.
+    /// Returns the name of the pod's Job, if a Job controls the pod.
     pub fn job(&self) -> Option<&str> {
         match &self.pod.owner {
             PodOwner::Job { name, .. } => Some(name),
@@ -96,17 +96,17 @@ impl Selected {
     }
 }
 
-/// The pods that are to lose the finalizer, and the number of those that keep it.
+/// The pods whose finalizer is to be removed, and the number of the pods that keep it.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// In order of namespace and name.
+    /// Selected pods, sorted by namespace and name.
     pub pods: Vec<Selected>,
-    /// Pods that keep the finalizer, because another controller works on their Jobs.
+    /// Number of pods that keep the finalizer, because another controller works on their Jobs.
     pub kept: usize,
 }
 
-/// Selects the pods whose finalizer no controller removes once Jobwright is gone. `jobs` is by UID and was listed after the
-/// pods, so a Job that is missing from it does not exist.
+/// Selects the pods whose finalizer no controller removes once Jobwright is gone. `jobs` is by UID and was listed after
+/// the pods, so a Job that is missing from it does not exist.
 pub fn select(mut pods: Vec<TrackedPod>, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Selection {
     pods.sort_unstable();
     let mut selection = Selection::default();
@@ -123,7 +123,7 @@ fn state(pod: &TrackedPod, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Op
     let job = match &pod.owner {
         PodOwner::Other => return None,
         PodOwner::Nobody => None,
-        // An owner in another namespace is no owner.
+        // Owner references do not cross namespaces: a Job in another namespace does not own the pod.
         PodOwner::Job { uid, .. } => jobs.get(uid).filter(|job| job.namespace == pod.namespace),
     };
     let Some(job) = job else { return Some((JobState::Gone, claim == Claim::All)) };
@@ -142,7 +142,7 @@ fn state(pod: &TrackedPod, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Op
     (claimed || state != JobState::Unfinished).then_some((state, claimed))
 }
 
-/// Number of selected pods by Job: namespace, and name if the pod names one.
+/// Returns the number of selected pods by Job. The key is the namespace, and the name if the pod names a Job.
 pub fn by_job<'a>(pods: impl IntoIterator<Item = &'a Selected>) -> BTreeMap<(String, Option<String>), usize> {
     let mut counts = BTreeMap::new();
     for selected in pods {

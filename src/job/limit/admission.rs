@@ -1,12 +1,13 @@
-//! Which Jobs of one namespace are admitted: a pure state that follows each change of a Job or a limit.
+//! Admission of the Jobs of one namespace: a pure state that is updated with each change of a Job or a limit.
 //!
-//! A Job with a place keeps it until it releases it. The others that a limit selects wait in order: priority, then age. A Job is
-//! admitted if each of its limits has room for it and no first Job of a queue ahead of it is held back by one of these limits for want
-//! of room. So a large Job is not overtaken for ever by small ones. A Job that can never fit holds no other Job back.
+//! An admitted Job keeps its reservation until it releases it. The other Jobs that a limit selects wait, ordered by
+//! priority and then by age. A Job is admitted on two conditions: each of its limits has capacity for it, and none of
+//! these limits lacks capacity for the first Job of a queue ahead of it. Small Jobs can therefore not overtake a large
+//! Job forever. A Job that needs more than a limit allows does not block other Jobs.
 //!
-//! Waiting Jobs that the same limits select form one queue. Whatever holds back the first of a queue holds back the whole queue,
-//! so an event costs the number of queues and of admitted Jobs, times a logarithm; not the number of waiting Jobs. The tests
-//! compare every result with an evaluation of all Jobs from scratch.
+//! Waiting Jobs that the same limits select form one queue. A reason to block the first Job of a queue blocks the whole
+//! queue. The cost of an event therefore depends on the number of queues and of admitted Jobs, times a logarithm, and
+//! not on the number of waiting Jobs. The tests compare every result with an evaluation of all Jobs from scratch.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,17 +20,17 @@ use super::view::LimitView;
 use super::workload::{Reservation, Workload};
 use crate::runtime::identity::Uid;
 
-/// The order of admission.
+/// Sort key of the admission order: priority (highest first), creation time, name, UID.
 pub type QueueKey = (Reverse<i32>, Timestamp, Arc<str>, Uid);
-/// Indexes of limits, ascending.
+/// Indexes of limits in [`Admissions`], ascending.
 type LimitSet = Arc<[usize]>;
 
-/// Room in use.
+/// Used capacity of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The number of Jobs.
+    /// Number of Jobs.
     pub jobs: usize,
-    /// The number of pods.
+    /// Number of pods.
     pub pods: usize,
 }
 
@@ -49,54 +50,55 @@ impl Usage {
     }
 }
 
-/// The admissions of one namespace.
+/// Admissions of one namespace.
 #[derive(Debug, Default)]
 pub struct Admissions {
     limits: Vec<Limit>,
     jobs: HashMap<Uid, Entry>,
-    /// The sets of limits that select Jobs; equal sets are one.
+    /// Sets of limits that select Jobs. Equal sets share one allocation.
     sets: HashSet<LimitSet>,
-    /// The waiting Jobs that the same limits select, in order.
+    /// Queues of waiting Jobs, by the set of limits that selects them.
     queues: BTreeMap<LimitSet, BTreeSet<QueueKey>>,
 }
 
-/// A limit and what uses its room.
+/// Limit with its current usage.
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) view: Arc<LimitView>,
     pub(super) used: Usage,
-    /// The Jobs that use room.
+    /// Jobs that use capacity.
     pub(super) users: BTreeSet<QueueKey>,
-    /// What the Jobs of each group use or wait for.
+    /// Capacity that the Jobs of each group use or wait for.
     pub(super) groups: HashMap<Arc<str>, Usage>,
 }
 
-/// A Job.
+/// Job that limits apply to.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) workload: Workload,
     pub(super) limits: LimitSet,
-    /// It has a place.
+    /// Whether the Job has a reservation.
     pub(super) admitted: bool,
-    /// Its place was found stored.
+    /// Whether the reservation is stored on the API server.
     stored: bool,
     pub(super) state: AdmissionState,
-    /// What its sync was asked to write into its annotation: limit, reason, and whether it is the first.
+    /// Content of the annotation that the last requested sync is to write: the limit, the reason, and whether the Job
+    /// is the first.
     requested_update: Option<(usize, Reason, bool)>,
 }
 
-/// Whether a Job may start pods.
+/// Whether a Job is allowed to start pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdmissionState {
-    /// No limit selects it, or it starts no pods.
+    /// No limit selects the Job, or the Job starts no pods.
     Unlimited,
-    /// It has a place.
+    /// The Job has a reservation.
     Admitted,
-    /// It waits in a queue.
+    /// The Job waits in a queue.
     Pending,
-    /// It waits: it needs more pods than the limit at this index allows.
+    /// The Job waits because it needs more pods than the limit at this index allows.
     TooLarge(usize),
-    /// It waits for a higher parallelism.
+    /// The Job waits because its parallelism is 0.
     NoPods,
 }
 
@@ -111,7 +113,7 @@ impl Entry {
         if self.admitted { Usage { jobs: 1, pods: need.max(live) } } else { Usage { jobs: 0, pods: live } }
     }
 
-    /// What the Job uses or waits for.
+    /// Returns the capacity that the Job uses or waits for.
     fn demand(&self) -> Usage {
         let waits = matches!(self.state, AdmissionState::Pending | AdmissionState::TooLarge(_));
         if waits { Usage { jobs: 1, pods: self.workload.need.max(self.workload.live) } } else { self.usage() }
@@ -123,26 +125,27 @@ impl Limit {
         Self { view, used: Usage::default(), users: BTreeSet::new(), groups: HashMap::new() }
     }
 
-    /// Whether there is room for a Job that needs these pods, of which `live` exist and use room already.
+    /// Returns whether the limit has capacity for a Job that needs `need` pods, of which `live` exist and use capacity
+    /// already.
     fn has_room(&self, need: usize, live: usize) -> bool {
         let pods = self.used.pods.saturating_add(need.saturating_sub(live));
         self.view.jobs.is_none_or(|max| self.used.jobs < max) && self.view.pods.is_none_or(|max| pods <= max)
     }
 
-    /// Whether it never admits a Job.
+    /// Returns whether the limit admits no Job at all.
     fn is_closed(&self) -> bool {
         self.view.jobs == Some(0)
     }
 }
 
 impl Admissions {
-    /// Whether there is no limit, so that every Job is free.
+    /// Returns whether the namespace has no limit, so that every Job is allowed to start.
     pub fn is_unlimited(&self) -> bool {
         self.limits.is_empty()
     }
 
-    /// Replaces everything that is known. Returns the Jobs to sync: those that wait for something else than their annotation
-    /// says, and those that wait no longer.
+    /// Replaces the whole state. Returns the Jobs to sync: those whose annotation does not match the reason why they
+    /// wait, and those that no longer wait.
     pub fn load(&mut self, limits: Vec<Arc<LimitView>>, jobs: impl IntoIterator<Item = Workload>) -> Vec<Uid> {
         let before: HashMap<Uid, AdmissionState> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
         self.replace_limits(limits);
@@ -154,14 +157,14 @@ impl Admissions {
         self.changed_since(&before)
     }
 
-    /// Takes in all limits as they are now. Returns the Jobs to sync, as [`Self::load`] does.
+    /// Replaces all limits. Returns the Jobs to sync, as [`Self::load`] does.
     pub fn set_limits(&mut self, limits: Vec<Arc<LimitView>>) -> Vec<Uid> {
         let known: Vec<Arc<LimitView>> = self.limits.iter().map(|limit| limit.view.clone()).collect();
         let limits = sorted(limits);
         if known.len() == limits.len() && known.iter().zip(&limits).all(|(known, limit)| known.limits_as(limit)) {
             return Vec::new();
         }
-        // Only limits with a new selector are matched with the labels of all Jobs.
+        // Only a limit with a changed selector is matched against the labels of all Jobs.
         let same = |limit: &Arc<LimitView>| known.iter().position(|known| known.selects_as(limit));
         let before_at: Vec<Option<usize>> = limits.iter().map(same).collect();
         let jobs = std::mem::take(&mut self.jobs);
@@ -170,14 +173,15 @@ impl Admissions {
         for entry in jobs.into_values() {
             let selected = |at: usize| before_at[at].map(|before| entry.limits.binary_search(&before).is_ok());
             let limits = self.select(&entry.workload, selected);
-            // A place that is stored follows from the claim; one that was stored and released is not taken back.
+            // A stored reservation follows from the workload. A reservation that was stored and then released is not
+            // restored.
             self.insert(entry.workload, limits, entry.admitted && !entry.stored);
         }
         self.admit_pending();
         self.changed_since(&before)
     }
 
-    /// Takes in a Job as it is now. Returns the other Jobs to sync, and this one if it is admitted.
+    /// Inserts or updates a Job. Returns the other Jobs to sync, and this one if the update admits it.
     pub fn set_job(&mut self, job: Workload) -> Vec<Uid> {
         if self.is_unlimited() {
             return Vec::new();
@@ -192,12 +196,12 @@ impl Admissions {
         self.admit_pending()
     }
 
-    /// Takes in that a Job is gone, finished, or not for limits. Returns the Jobs to sync.
+    /// Removes a Job that was deleted, has finished, or is not subject to limits. Returns the Jobs to sync.
     pub fn remove_job(&mut self, uid: &Uid) -> Vec<Uid> {
         if self.take(uid).is_some() { self.admit_pending() } else { Vec::new() }
     }
 
-    /// Whether this Job may start pods.
+    /// Returns whether this Job is allowed to start pods.
     pub fn state(&self, uid: &Uid) -> AdmissionState {
         self.jobs.get(uid).map_or(AdmissionState::Unlimited, |entry| entry.state)
     }
@@ -210,7 +214,8 @@ impl Admissions {
         &self.limits[at]
     }
 
-    /// The limit that a queued Job waits for: the first that has no room for it, or else the first of the Job ahead.
+    /// Returns the limit that a queued Job waits for: its first limit without capacity for it, or else its first limit
+    /// that lacks capacity for the first Job of a queue ahead.
     pub(super) fn blocking(&self, entry: &Entry) -> usize {
         let Workload { need, live, .. } = entry.workload;
         let full = entry.limits.iter().copied().find(|at| !self.limits[*at].has_room(need, live));
@@ -227,19 +232,21 @@ impl Admissions {
         full.or_else(shared).unwrap_or(entry.limits[0])
     }
 
-    /// Whether a queued Job is the first of those that wait for this limit.
+    /// Returns whether a queued Job is the first of the Jobs that wait for this limit.
     pub(super) fn is_head(&self, key: &QueueKey, limit: usize) -> bool {
         let queues = self.queues.iter().filter(|(set, _)| set.contains(&limit));
         queues.filter_map(|(_, queue)| queue.first()).all(|first| first >= key)
     }
 
-    /// The position of a queued Job among those that this limit selects. It costs the shorter way from either end of each queue.
+    /// Returns the position of a queued Job among the queued Jobs that this limit selects, from 1. The cost is the
+    /// distance from the nearer end of each queue.
     pub(super) fn position(&self, key: &QueueKey, limit: usize) -> usize {
         let queues = self.queues.iter().filter(|(set, _)| set.contains(&limit));
         1 + queues.map(|(_, queue)| rank(queue, key)).sum::<usize>()
     }
 
-    /// The limits that select a Job; `known` says which of them are known to, or not to.
+    /// Returns the limits that select a Job. `known` returns whether a limit selects the Job, or none if the labels
+    /// have to be compared.
     fn select(&mut self, job: &Workload, known: impl Fn(usize) -> Option<bool>) -> LimitSet {
         let mut labels = None;
         let mut matches = |at: usize| {
@@ -263,7 +270,7 @@ impl Admissions {
         self.limits = sorted(limits).into_iter().map(Limit::new).collect();
     }
 
-    /// The Jobs whose state is another than before, or that wait for something else than their annotation says.
+    /// Returns the Jobs whose state changed, and the waiting Jobs whose annotation is outdated.
     fn changed_since(&self, before: &HashMap<Uid, AdmissionState>) -> Vec<Uid> {
         let gone =
             before.iter().filter(|(uid, state)| **state != AdmissionState::Unlimited && !self.jobs.contains_key(*uid));
@@ -278,7 +285,7 @@ impl Admissions {
         changed
     }
 
-    /// Inserts a Job that is not known. `keeps` says that it has a place that is not stored yet.
+    /// Inserts a Job that is not in the state. `keeps` states that the Job has a reservation that is not stored yet.
     fn insert(&mut self, job: Workload, limits: LimitSet, keeps: bool) {
         let (admitted, stored) = match job.reservation {
             Reservation::None | Reservation::Zero { reserved: false } => (false, false),
@@ -319,7 +326,7 @@ impl Admissions {
         }
     }
 
-    /// Adds a Job to what its limits count, or subtracts it.
+    /// Adds a Job to the usage of its limits, or subtracts it.
     fn count(&mut self, entry: &Entry, change: Count) {
         let (uses, demand) = (entry.usage(), entry.demand());
         for at in entry.limits.iter() {
@@ -341,7 +348,8 @@ impl Admissions {
         }
     }
 
-    /// Admits whom there is room for. Returns those, and the Jobs at the heads of queues whose annotation is wrong by now.
+    /// Admits all Jobs for which there is capacity. Returns the admitted Jobs, and the Jobs at the heads of queues
+    /// whose annotation is outdated.
     fn admit_pending(&mut self) -> Vec<Uid> {
         let mut changed = Vec::new();
         let mut held_back = BTreeSet::new();
@@ -372,8 +380,9 @@ impl Admissions {
         changed
     }
 
-    /// The first Jobs of each queue whose annotation is wrong. Each is asked for once: if the write fails, only its own back-off
-    /// repeats it. A Job without an annotation has its own sync before it.
+    /// Returns the first two Jobs of each queue whose annotation is outdated. An update is requested once for each Job:
+    /// if the write fails, only the back-off of the write repeats it. A Job without an annotation is skipped, because
+    /// its own sync is still to come.
     fn request_head_updates(&mut self) -> Vec<Uid> {
         let heads = self.queues.values().flat_map(|queue| queue.iter().take(2));
         let heads = heads.filter_map(|key| self.jobs.get(&key.3)).filter(|entry| entry.workload.published.is_some());
@@ -388,13 +397,14 @@ impl Admissions {
         outdated.into_iter().filter_map(&mut request_update).collect()
     }
 
-    /// What the annotation of a waiting Job should say: the limit, the reason, and whether the Job is the first.
+    /// Returns the correct content of the annotation of a waiting Job: the limit, the reason, and whether the Job is
+    /// the first.
     fn expected_waiting(&self, entry: &Entry) -> (usize, Reason, bool) {
         let (limit, reason) = self.reason(entry);
         (limit, reason, reason.is_queue() && self.is_head(&entry.queue_key(), limit))
     }
 
-    /// Whether the annotation of a waiting Job says something else than is true.
+    /// Returns whether the annotation of a waiting Job is outdated or missing.
     pub(super) fn is_publication_outdated(&self, entry: &Entry) -> bool {
         let Some(published) = &entry.workload.published else { return true };
         let (limit, reason, first) = self.expected_waiting(entry);
@@ -403,7 +413,7 @@ impl Admissions {
             || (published.position == 1) != first
     }
 
-    /// The limit that a waiting Job waits for, and why.
+    /// Returns the limit that a waiting Job waits for, and the reason.
     pub(super) fn reason(&self, entry: &Entry) -> (usize, Reason) {
         match entry.state {
             AdmissionState::TooLarge(at) => (at, Reason::TooLarge),
@@ -415,7 +425,7 @@ impl Admissions {
         }
     }
 
-    /// What the group of a Job uses and waits for at a limit, if that is more than the limit allows.
+    /// Returns the capacity that the group of a Job uses and waits for, if a limit does not allow that much.
     pub(super) fn group_exceeds(&self, entry: &Entry, at: usize) -> Option<Usage> {
         let limit = &self.limits[at];
         let all = *limit.groups.get(entry.workload.group.as_ref()?)?;
@@ -426,7 +436,7 @@ impl Admissions {
 }
 
 impl Reason {
-    /// Whether a Job that waits for this has a position.
+    /// Returns whether a Job that waits for this reason has a queue position.
     pub fn is_queue(self) -> bool {
         matches!(self, Self::Queue | Self::Group)
     }
@@ -437,7 +447,7 @@ fn sorted(mut limits: Vec<Arc<LimitView>>) -> Vec<Arc<LimitView>> {
     limits
 }
 
-/// How many places are before this one, counted from the nearer end.
+/// Returns the number of keys before this one, counted from the nearer end of the queue.
 fn rank(queue: &BTreeSet<QueueKey>, key: &QueueKey) -> usize {
     let (mut ahead, mut behind) = (queue.range(..key), queue.range(key..));
     let mut steps = 0;

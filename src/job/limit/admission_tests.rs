@@ -1,4 +1,4 @@
-//! Tables for the admission of Jobs, and random histories that compare each step with an evaluation from scratch.
+//! Table tests of the admission of Jobs, and random histories whose steps are compared with an evaluation from scratch.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ fn limit(name: &str, spec: &Value) -> Arc<LimitView> {
     Arc::new(LimitView::parse(wire).unwrap())
 }
 
-/// A Job that wants one pod; one of a lower `created` is older.
+/// Returns a Job that requests a reservation for one pod. A lower `created` makes the Job older.
 fn job(name: &str, created: i64) -> Workload {
     Workload {
         uid: name.into(),
@@ -59,14 +59,14 @@ fn state(admissions: &Admissions, name: &str) -> AdmissionState {
     admissions.state(&name.into())
 }
 
-/// The position and the message of a waiting Job.
+/// Returns the position and the message of a waiting Job.
 fn published(admissions: &Admissions, name: &str) -> (usize, String) {
     let waiting = admissions.describe_waiting_status(&name.into()).unwrap();
     (waiting.position, waiting.message)
 }
 
 #[test]
-fn jobs_are_admitted_by_priority_then_age_and_waiting_ones_are_told_who_uses_the_room() {
+fn jobs_are_admitted_by_priority_then_age_and_messages_name_the_admitted_jobs() {
     let urgent = Workload { priority: 5, ..job("urgent", 9) };
     let jobs = [job("old", 2), job("older", 1), urgent, holds(job("running", 20))];
     let mut admissions = load(&[limit("two", &json!({"maxActiveJobs": 2}))], &jobs);
@@ -92,7 +92,7 @@ fn messages_name_a_bounded_number_of_jobs() {
 }
 
 #[test]
-fn a_large_job_is_not_overtaken_and_one_that_can_never_fit_holds_nobody_back() {
+fn large_job_is_not_overtaken_and_a_job_that_can_never_fit_blocks_no_other() {
     let limits = [limit("pods", &json!({"maxActivePods": 10}))];
     let running = holds(needs(5, job("running", 1)));
     let admissions = load(&limits, &[running.clone(), needs(8, job("large", 2)), job("small", 3)]);
@@ -118,23 +118,23 @@ fn a_large_job_is_not_overtaken_and_one_that_can_never_fit_holds_nobody_back() {
 }
 
 #[test]
-fn terminating_pods_of_a_job_without_a_place_use_room_by_pods_and_give_no_right() {
+fn terminating_pods_of_a_job_without_a_reservation_use_pod_capacity_only() {
     let limits = [limit("l", &json!({"maxActiveJobs": 2, "maxActivePods": 4}))];
     let resumed = Workload { live: 3, ..needs(3, job("resumed", 1)) };
     let mut admissions = load(&limits, &[resumed.clone(), holds(job("a", 2)), holds(job("b", 3))]);
-    assert_eq!(state(&admissions, "resumed"), AdmissionState::Pending, "both places are taken");
+    assert_eq!(state(&admissions, "resumed"), AdmissionState::Pending, "both Jobs are reserved");
     admissions.remove_job(&"a".into());
-    // Its own pods are not counted twice.
+    // The live pods of the Job are not counted twice.
     assert_eq!(state(&admissions, "resumed"), AdmissionState::Admitted);
     let suspended = Workload { reservation: Reservation::None, need: 0, ..resumed };
     let admissions = load(&limits, &[suspended, needs(2, job("c", 4)), job("d", 5)]);
     assert_eq!(state(&admissions, "c"), AdmissionState::Pending, "3 of 4 pods are in use");
-    assert_eq!(state(&admissions, "d"), AdmissionState::Pending, "it does not overtake");
+    assert_eq!(state(&admissions, "d"), AdmissionState::Pending, "d does not overtake c");
     assert_eq!(state(&admissions, "resumed"), AdmissionState::Unlimited);
 }
 
 #[test]
-fn only_the_first_of_a_queue_holds_back_the_jobs_of_other_queues() {
+fn only_the_first_job_of_a_queue_blocks_jobs_of_other_queues() {
     let selects = |label: &str| json!({"matchLabels": {label: "1"}});
     let limits = [
         limit("jobs", &json!({"maxActiveJobs": 1, "selector": selects("l1")})),
@@ -147,16 +147,16 @@ fn only_the_first_of_a_queue_holds_back_the_jobs_of_other_queues() {
     let second = both(needs(4, job("second", 2)));
     let small = Workload { labels: labels(&["l2"]), ..needs(1, job("small", 3)) };
     let admissions = load(&limits, &[active, first, second.clone(), small.clone()]);
-    // The limit "pods" has no room for the second, but that one waits for its turn at "jobs" in any case.
+    // The limit "pods" has no capacity for "second", but "second" has to wait for "jobs" in any case.
     assert_eq!(state(&admissions, "first"), AdmissionState::Pending);
     assert_eq!(state(&admissions, "second"), AdmissionState::Pending);
     assert_eq!(state(&admissions, "small"), AdmissionState::Admitted);
     let admissions = load(&limits, &[holds(both(needs(1, job("active", 0)))), second, small]);
-    assert_eq!(state(&admissions, "small"), AdmissionState::Pending, "now it is the first");
+    assert_eq!(state(&admissions, "small"), AdmissionState::Pending, "\"second\" is the first of its queue");
 }
 
 #[test]
-fn parallelism_zero_takes_no_place_once_its_release_is_stored() {
+fn job_with_parallelism_zero_has_no_reservation_once_its_release_is_stored() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
     let zero = |reserved| Workload { reservation: Reservation::Zero { reserved }, need: 0, ..job("zero", 1) };
     let mut admissions = load(&limits, &[zero(true), job("next", 2)]);
@@ -165,13 +165,13 @@ fn parallelism_zero_takes_no_place_once_its_release_is_stored() {
         (AdmissionState::NoPods, AdmissionState::Pending)
     );
     assert_eq!(admissions.set_job(zero(false)), [Uid::from("next")]);
-    assert_eq!(published(&admissions, "zero").1, "takes no place at JobLimit one while spec.parallelism is 0");
+    assert_eq!(published(&admissions, "zero").1, "is not admitted by JobLimit one while spec.parallelism is 0");
     admissions.set_job(job("zero", 1));
-    assert_eq!(state(&admissions, "zero"), AdmissionState::Pending, "scaled up again, it waits");
+    assert_eq!(state(&admissions, "zero"), AdmissionState::Pending, "a Job that is scaled up again waits");
 }
 
 #[test]
-fn a_place_that_is_not_stored_yet_is_kept_and_a_released_one_is_not() {
+fn unstored_reservation_is_kept_and_a_released_one_is_not() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
     let mut admissions = load(&limits, &[job("a", 5)]);
     admissions.set_job(Workload { priority: 9, ..job("urgent", 1) });
@@ -181,13 +181,13 @@ fn a_place_that_is_not_stored_yet_is_kept_and_a_released_one_is_not() {
         (AdmissionState::Admitted, AdmissionState::Pending)
     );
     admissions.set_job(holds(job("a", 5)));
-    // The condition Suspended was stored, and the Job is resumed.
+    // The condition Suspended was stored before, and now the Job is resumed.
     assert_eq!(admissions.set_job(job("a", 5)), [Uid::from("urgent")]);
     assert_eq!(state(&admissions, "a"), AdmissionState::Pending);
 }
 
 #[test]
-fn a_job_that_is_scaled_up_past_the_limit_keeps_its_place_and_admits_nobody() {
+fn job_scaled_up_past_the_limit_stays_admitted_and_blocks_others() {
     let limits = [limit("pods", &json!({"maxActivePods": 4}))];
     let mut admissions = load(&limits, &[holds(needs(2, job("a", 1)))]);
     admissions.set_job(holds(needs(9, job("a", 1))));
@@ -196,7 +196,7 @@ fn a_job_that_is_scaled_up_past_the_limit_keeps_its_place_and_admits_nobody() {
 }
 
 #[test]
-fn a_job_holds_others_back_only_at_limits_that_have_no_room_for_it() {
+fn job_blocks_others_only_at_limits_without_capacity_for_it() {
     let limits = [
         limit("a", &json!({"maxActiveJobs": 1, "selector": {"matchLabels": {"team": "a"}}})),
         limit(
@@ -209,7 +209,7 @@ fn a_job_holds_others_back_only_at_limits_that_have_no_room_for_it() {
     let mut admissions = load(&limits, &jobs);
     let states = ["a1", "b1", "free"].map(|name| state(&admissions, name));
     assert_eq!(states, [AdmissionState::Pending, AdmissionState::Admitted, AdmissionState::Unlimited]);
-    // A limit that admits no Job at all holds nobody back elsewhere.
+    // A limit that admits no Job at all does not block Jobs at other limits.
     let closed = limit("a", &json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"team": "a"}}}));
     admissions.set_limits(vec![closed, limits[1].clone()]);
     admissions.set_job(labelled(job("b2", 5), "b"));
@@ -220,7 +220,7 @@ fn a_job_holds_others_back_only_at_limits_that_have_no_room_for_it() {
 }
 
 #[test]
-fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
+fn group_that_needs_more_than_the_limit_is_reported() {
     let train = |name: &str, created| Workload { group: Some("JobSet train".into()), ..job(name, created) };
     let limits = [limit("two", &json!({"maxActiveJobs": 2}))];
     let mut admissions = load(&limits, &[train("t0", 1), train("t1", 2), train("t2", 3), job("other", 4)]);
@@ -228,7 +228,7 @@ fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
     assert_eq!(waiting.reason, Reason::Group);
     assert!(
         waiting.message.ends_with(
-            "The Jobs of JobSet train may wait for each other for ever: they need 3 Jobs, but the limit allows 2"
+            "The Jobs of JobSet train may wait for each other forever: they need 3 Jobs, but the limit allows 2"
         ),
         "{waiting:?}"
     );
@@ -240,7 +240,7 @@ fn jobs_of_one_owner_that_need_more_than_the_limit_are_warned_about() {
 }
 
 #[test]
-fn an_event_syncs_the_admitted_and_the_first_in_the_queue_only() {
+fn event_syncs_only_the_admitted_job_and_the_first_in_the_queue() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
     let published = |position| Some(PublishedWaiting { limit: "one".into(), position, reason: Reason::Queue });
     let mut jobs: Vec<Workload> = (1..1000)
@@ -249,17 +249,17 @@ fn an_event_syncs_the_admitted_and_the_first_in_the_queue_only() {
     jobs.push(holds(job("running", 0)));
     let mut admissions = load(&limits, &jobs);
     assert_eq!(admissions.remove_job(&"running".into()), [Uid::from("j0001"), "j0002".into()]);
-    // Another Job displaces the first: it, and only it, is told.
+    // Another Job displaces the first one. Only the displaced Job is synced.
     admissions.set_job(Workload { published: published(1), ..jobs[1].clone() });
     let urgent = Workload { priority: 1, ..job("urgent", 5000) };
     assert_eq!(admissions.set_job(urgent), [Uid::from("j0002")]);
-    // What a Job in the middle reports about itself concerns no other, and the first is not asked for again.
+    // An update of a Job in the middle of the queue syncs no other Job, and the first Job is not synced again.
     assert_eq!(admissions.set_job(jobs[500].clone()), []);
-    assert_eq!(admissions.waiting_status(&"j0500".into()).unwrap().position, 500, "as its annotation says");
+    assert_eq!(admissions.waiting_status(&"j0500".into()).unwrap().position, 500, "the position of the annotation");
     assert_eq!(admissions.describe_waiting_status(&"j0500".into()).unwrap().position, 500);
 }
 
-/// One event of a random history.
+/// Event of a random history.
 #[derive(Clone, Debug)]
 enum Event {
     Job(Workload),
@@ -280,7 +280,7 @@ fn a_job() -> impl Strategy<Value = Workload> {
                 (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}").into(), "1".into()));
             let need = if matches!(reservation, Reservation::Zero { .. } | Reservation::None) { 0 } else { need };
             let group = (group > 0).then(|| format!("Set {group}").into());
-            // Among equal priorities the age decides, and among equal ages the name.
+            // Jobs with equal priorities are ordered by age, and Jobs of equal age by name.
             let base = job(&format!("job-{name:02}"), i64::from(name % 5));
             Workload { priority, reservation, need, live, labels: labels.collect(), group, ..base }
         })
@@ -295,7 +295,7 @@ fn an_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The limits of an event: each selects by one label, or all Jobs.
+/// Returns the limits of an event. Each limit selects Jobs by one label, or all Jobs.
 fn limits_of(limits: &[(u8, Option<usize>, Option<usize>, u8)]) -> Vec<Arc<LimitView>> {
     let by_name: BTreeMap<u8, _> = limits.iter().map(|limit| (limit.0, limit)).collect();
     let views = by_name.into_values().map(|(name, jobs, pods, label)| {
@@ -306,7 +306,7 @@ fn limits_of(limits: &[(u8, Option<usize>, Option<usize>, u8)]) -> Vec<Arc<Limit
     views.collect()
 }
 
-/// All that is known, evaluated from scratch after each event.
+/// Reference model that evaluates all Jobs from scratch after each event.
 #[derive(Default)]
 struct Model {
     limits: Vec<Arc<LimitView>>,
@@ -322,7 +322,7 @@ impl Model {
         limit.covers(&Self::labels(job))
     }
 
-    /// The Jobs and pods that use room under a limit.
+    /// Returns the number of Jobs and pods that use capacity of a limit.
     fn used(&self, limit: &LimitView) -> (usize, usize) {
         let selected = self.jobs.values().filter(|(job, _)| Self::selects(limit, job));
         selected.fold((0, 0), |(jobs, pods), (job, admitted)| {
@@ -366,7 +366,7 @@ impl Model {
             .collect();
         waiting.sort_by_key(|job| (Reverse(job.priority), job.created, job.name.clone()));
         let mut held_back = BTreeSet::new();
-        // The sets of limits of which a Job waits already: it alone holds others back.
+        // Sets of limits for which a Job waits already. Only the first Job of each set blocks others.
         let mut queued = BTreeSet::new();
         for job in waiting {
             let own: Vec<Arc<LimitView>> =
@@ -402,7 +402,7 @@ impl Model {
     }
 }
 
-/// Admission without a limit is not kept by the incremental state either way; both forget it the same.
+/// Compares the incremental state with the model. Without limits, neither of them keeps admissions.
 fn check(model: &Model, admissions: &Admissions) -> Result<(), TestCaseError> {
     for (job, admitted) in model.jobs.values() {
         prop_assert_eq!(admissions.state(&job.uid), model.expected(job, *admitted), "{:?}", job);
@@ -429,7 +429,7 @@ fn check(model: &Model, admissions: &Admissions) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn every_event_leads_where_an_evaluation_from_scratch_leads(events in prop::collection::vec(an_event(), 1..60)) {
+    fn every_event_gives_the_result_of_an_evaluation_from_scratch(events in prop::collection::vec(an_event(), 1..60)) {
         let (mut model, mut admissions) = (Model::default(), Admissions::default());
         let first = Event::Limits(vec![(0, Some(2), None, 3), (1, None, Some(5), 0)]);
         for event in std::iter::once(first).chain(events) {
@@ -445,7 +445,7 @@ proptest! {
             for (job, admitted) in model.jobs.values() {
                 let newly = *admitted && job.reservation == Reservation::Requested && !before.contains(&job.uid);
                 if newly && admissions.state(&job.uid) == AdmissionState::Admitted {
-                    prop_assert!(changed.contains(&job.uid), "{} is admitted, and nobody syncs it", job.name);
+                    prop_assert!(changed.contains(&job.uid), "{} is admitted but not returned for a sync", job.name);
                     for limit in model.limits.iter().filter(|limit| Model::selects(limit, job)) {
                         let (jobs, pods) = model.used(limit);
                         prop_assert!(limit.jobs.is_none_or(|max| jobs <= max) && limit.pods.is_none_or(|max| pods <= max));

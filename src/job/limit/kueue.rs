@@ -1,21 +1,23 @@
-//! The marks by which a Job shows that Kueue decides when it starts.
+//! Labels, annotations and scheduling gates that show that Kueue decides when a Job starts.
 //!
-//! Kueue manages a Job with its queue label directly. The child Jobs of an object that Kueue manages, such as a JobSet, carry no
-//! queue label; on admission Kueue marks their pod templates instead (`podset.Merge` in Kueue's reconciler).
+//! Kueue manages a Job with a queue label directly. The child Jobs of an object that Kueue manages, such as a JobSet,
+//! have no queue label. Kueue marks their pod templates on admission instead (`podset.Merge` in the reconciler of
+//! Kueue).
 
 use crate::job::view::Labels;
 
-/// The label that assigns a Job to a queue of Kueue.
+/// Label that assigns a Job to a queue of Kueue.
 pub const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
-/// Labels or annotations of a Job: a workload made beforehand, and a copy that MultiKueue made in a worker cluster.
+/// Labels or annotations of a Job with a queue, of a Job with a prebuilt workload, and of a copy that MultiKueue
+/// created in a worker cluster.
 const JOB_MARKS: &[&str] = &[
     QUEUE_LABEL,
     "kueue.x-k8s.io/prebuilt-workload-name",
     "kueue.x-k8s.io/multikueue-origin",
     "kueue.x-k8s.io/multikueue-origin-uid",
 ];
-/// Labels or annotations of a pod template: `podset` and `workload` come with admission, the queues' names with a feature gate;
-/// the others make Kueue manage each pod.
+/// Labels or annotations of a pod template. Kueue sets `podset` and `workload` on admission, and the names of the
+/// queues if a feature gate is on. The other ones make Kueue manage each pod.
 const TEMPLATE_MARKS: &[&str] = &[
     QUEUE_LABEL,
     "kueue.x-k8s.io/podset",
@@ -27,16 +29,16 @@ const TEMPLATE_MARKS: &[&str] = &[
     "kueue.x-k8s.io/managed",
     "kueue.x-k8s.io/pod-group-name",
 ];
-/// Scheduling gates that Kueue sets and removes.
+/// Scheduling gates of pods that Kueue sets and removes.
 const SCHEDULING_GATES: &[&str] =
     &["kueue.x-k8s.io/topology", "kueue.x-k8s.io/admission", "kueue.x-k8s.io/elastic-job"];
 
-/// Whether a Job with these labels and annotations is managed by Kueue.
+/// Returns whether Kueue manages a Job with these labels and annotations.
 pub fn manages_job(labels: Option<&Labels>, annotations: Option<&Labels>) -> bool {
     JOB_MARKS.iter().any(|mark| has(labels, mark) || has(annotations, mark))
 }
 
-/// Whether pods made from a template with these marks start when Kueue says so.
+/// Returns whether Kueue decides when the pods of a template with these labels, annotations and scheduling gates start.
 pub fn manages_template<'a>(
     labels: Option<&Labels>,
     annotations: Option<&Labels>,
@@ -59,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mark_counts_and_what_a_user_asks_of_kueue_does_not() {
+    fn every_mark_of_kueue_is_detected_and_a_topology_request_of_a_user_is_ignored() {
         for mark in JOB_MARKS {
             let map = map(mark);
             assert!(manages_job(Some(&map), None) && manages_job(None, Some(&map)), "{mark}");
@@ -72,8 +74,8 @@ mod tests {
         for gate in SCHEDULING_GATES {
             assert!(manages_template(None, None, ["other", *gate].into_iter()), "{gate}");
         }
-        let requested_update = map("kueue.x-k8s.io/podset-required-topology");
-        assert!(!manages_job(None, Some(&requested_update)));
-        assert!(!manages_template(None, Some(&requested_update), ["x"].into_iter()));
+        let topology_request = map("kueue.x-k8s.io/podset-required-topology");
+        assert!(!manages_job(None, Some(&topology_request)));
+        assert!(!manages_template(None, Some(&topology_request), ["x"].into_iter()));
     }
 }

@@ -1,15 +1,16 @@
-//! Why a Job waits, in words: for its annotation, its event and `jobwright explain`.
+//! Messages about the reason why a Job waits, for its annotation, its event and `jobwright explain`.
 
 use super::admission::{AdmissionState, Admissions, Entry};
 use super::{PublishedWaiting, Reason, WaitingStatus};
 use crate::runtime::identity::Uid;
 
-/// Maximum number of Jobs that a message names.
+/// Maximum number of admitted Jobs that a message names.
 const NAMED: usize = 3;
 
 impl Admissions {
-    /// What a Job waits for, or none if it does not wait. If its annotation is still right, the answer repeats the annotation
-    /// without a message: nothing is to be written then, and the exact position would cost a count.
+    /// Returns what a Job waits for; none if it does not wait. If the annotation of the Job is up to date, the result
+    /// repeats the annotation without a message. No write is needed in this case, and the exact position would have to
+    /// be counted.
     pub fn waiting_status(&self, uid: &Uid) -> Option<WaitingStatus> {
         let entry = self.pending_entry(uid)?;
         match &entry.workload.published {
@@ -21,7 +22,7 @@ impl Admissions {
         }
     }
 
-    /// What a Job waits for at the moment, with its exact position and a message; none if it does not wait.
+    /// Returns what a Job waits for, with its exact position and a message; none if it does not wait.
     pub fn describe_waiting_status(&self, uid: &Uid) -> Option<WaitingStatus> {
         self.pending_entry(uid).map(|entry| self.describe(entry))
     }
@@ -37,7 +38,7 @@ impl Admissions {
         let need = pods(entry.workload.need);
         let max = |count: Option<usize>| count.unwrap_or_default();
         let message = match reason {
-            Reason::NoPods => format!("takes no place at JobLimit {limit} while spec.parallelism is 0"),
+            Reason::NoPods => format!("is not admitted by JobLimit {limit} while spec.parallelism is 0"),
             Reason::TooLarge => format!(
                 "needs {need}, but JobLimit {limit} allows {}: lower spec.parallelism, or raise spec.maxActivePods of the limit",
                 max(self.limit(at).view.pods)
@@ -52,7 +53,7 @@ impl Admissions {
                     None => format!("{}, but the limit allows {}", pods(all.pods), max(view.pods)),
                 };
                 let group = entry.workload.group.as_deref().unwrap_or_default();
-                format!("{text}. The Jobs of {group} may wait for each other for ever: they need {exceeded}")
+                format!("{text}. The Jobs of {group} may wait for each other forever: they need {exceeded}")
             }
         };
         WaitingStatus { limit, position, reason, message }

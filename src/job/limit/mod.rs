@@ -1,8 +1,9 @@
-//! JobLimit: the maximum number of Jobs of a namespace, or of their pods, that are active; the other Jobs wait
+//! JobLimit: the maximum number of active Jobs in a namespace, or of their pods. The other Jobs wait
 //! (kubernetes/kubernetes issue 75821).
 //!
-//! [`types`] is the resource. [`workload`] says what a Job claims (pure), [`admission`] which Jobs are admitted (pure and
-//! incremental), [`message`] why a Job waits. [`registry`] keeps the admissions of each namespace for the Job controller.
+//! [`types`] defines the resource. [`workload`] computes the reservation of a Job (pure). [`admission`] decides which
+//! Jobs are admitted (pure and incremental). [`message`] describes why a Job waits. [`registry`] holds the admissions
+//! of each namespace for the Job controller.
 
 pub mod admission;
 #[cfg(test)]
@@ -16,23 +17,24 @@ pub mod workload;
 
 use serde::{Deserialize, Serialize};
 
-/// The annotation of a Job that waits, in JSON: for which limit and why, and its position when that was written.
+/// Annotation of a waiting Job, in JSON: the limit, the reason, and the queue position at the time of the write.
 pub const WAITING_ANNOTATION: &str = "jobwright.dev/waiting";
-/// The annotation with the priority of a Job: a whole number, 0 without it. The highest is admitted first.
+/// Annotation with the priority of a Job: a whole number, 0 by default. The Job with the highest priority is admitted
+/// first.
 pub const PRIORITY_ANNOTATION: &str = "jobwright.dev/priority";
-/// The label by which a JobSet marks its Jobs.
+/// Label of a Job that holds the name of its JobSet.
 pub const JOBSET_LABEL: &str = "jobset.sigs.k8s.io/jobset-name";
 
 /// Maximum length of the name of a Kubernetes object.
 const MAX_NAME: usize = 253;
 
-/// Why a Job waits.
+/// Reason why a Job waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
-    /// The limit has no room, or another Job is ahead.
+    /// The limit has no capacity for the Job, or another Job is ahead in the queue.
     #[default]
     Queue,
-    /// The same, and the Jobs of its owner need more room than the limit has.
+    /// As for [`Self::Queue`]; in addition, the Jobs of the same group together need more than the limit allows.
     Group,
     /// The Job needs more pods than the limit allows.
     TooLarge,
@@ -40,52 +42,52 @@ pub enum Reason {
     NoPods,
 }
 
-/// What a Job waits for.
+/// Limit and reason for which a Job waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WaitingStatus {
-    /// The name of the JobLimit.
+    /// Name of the JobLimit.
     pub limit: String,
-    /// The position among the Jobs that wait for it, from 1; 0 for a Job outside of the queue.
+    /// Position among the Jobs that wait for the JobLimit, from 1. It is 0 for a Job that is not in the queue.
     pub position: usize,
-    /// Why the Job waits.
+    /// Reason why the Job waits.
     pub reason: Reason,
-    /// The same in a sentence.
+    /// Message for users that describes the reason.
     pub message: String,
 }
 
-/// Whether a Job may start pods.
+/// Whether a Job is allowed to start pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// No limit concerns it.
+    /// No limit applies to the Job.
     Unlimited,
-    /// Its limits have room for it.
+    /// The limits have capacity for the Job.
     Admitted,
-    /// It waits.
+    /// The Job waits.
     Pending(WaitingStatus),
 }
 
 impl Admission {
-    /// Whether the Job waits.
+    /// Returns whether the Job waits.
     pub fn is_pending(&self) -> bool {
         matches!(self, Self::Pending(_))
     }
 }
 
-/// What the annotation of a Job says that it waits for, as far as decisions need it.
+/// Content of the annotation of a waiting Job, reduced to the data that decisions need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PublishedWaiting {
-    /// The name of the JobLimit.
+    /// Name of the JobLimit.
     pub limit: String,
-    /// The position when the annotation was written.
+    /// Queue position at the time of the write.
     pub position: usize,
-    /// Why the Job waits.
+    /// Reason why the Job waits.
     pub reason: Reason,
 }
 
 impl PublishedWaiting {
-    /// Parses the annotation. One that cannot be read, or names no possible limit, says nothing.
+    /// Parses the annotation. A malformed annotation, or a limit name that is too long, gives the default value.
     pub fn parse(text: &str) -> Self {
         let published: Self = serde_json::from_str(text).unwrap_or_default();
         if published.limit.len() > MAX_NAME { Self::default() } else { published }
@@ -93,9 +95,9 @@ impl PublishedWaiting {
 }
 
 impl WaitingStatus {
-    /// Whether the annotation has to be written, given what it says now. A position is written when the Job starts to wait, when
-    /// it becomes the first, and when another Job displaces it from there: each Job that ends then costs a bounded number of
-    /// writes, however many wait.
+    /// Returns whether the annotation has to be written, given its current content. A position is written when the Job
+    /// starts to wait, when it becomes the first, and when another Job displaces it from the first position. The number
+    /// of writes for each Job that ends is therefore bounded, independent of the number of waiting Jobs.
     pub fn should_publish(&self, published: Option<&PublishedWaiting>) -> bool {
         published.is_none_or(|published| {
             published.limit != self.limit
@@ -104,7 +106,8 @@ impl WaitingStatus {
         })
     }
 
-    /// Whether the reason differs from what the annotation says, which is worth an event; a changed position is not.
+    /// Returns whether the limit or the reason differs from the annotation, so that an event is recorded. A changed
+    /// position alone records no event.
     pub fn is_new_reason(&self, published: Option<&PublishedWaiting>) -> bool {
         published.is_none_or(|published| published.limit != self.limit || published.reason != self.reason)
     }
@@ -121,7 +124,8 @@ mod tests {
     #[test]
     fn annotation_is_written_for_a_new_reason_and_for_the_first_position_only() {
         let published = |position| Some(PublishedWaiting { limit: "a".to_owned(), position, reason: Reason::Queue });
-        // What is true now, what the annotation says, whether that is news, and whether it is worth an event.
+        // Current status, content of the annotation, whether the annotation is written, and whether an event is
+        // recorded.
         let cases = [
             (waiting("a", 8, Reason::Queue), None, true, true),
             (waiting("a", 7, Reason::Queue), published(8), false, false),
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn annotation_is_read_back_and_a_hostile_one_says_nothing() {
+    fn annotation_is_parsed_and_a_malformed_one_gives_the_default() {
         let text = serde_json::to_string(&waiting("a", 3, Reason::TooLarge)).unwrap();
         assert_eq!(
             PublishedWaiting::parse(&text),

@@ -1,5 +1,5 @@
-//! The admissions of every namespace with limits, for the Job controller. Each namespace has a lock of its own, which is held for
-//! the evaluation of one event and never across a wait.
+//! Admissions of all namespaces with limits, for the Job controller. Each namespace has its own lock, which is held for
+//! the evaluation of one event and never across an `await`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,31 +13,32 @@ use crate::job::view::JobView;
 use crate::runtime::cache::Cache;
 use crate::runtime::identity::Uid;
 
-/// The admissions of every namespace with limits.
+/// Admissions of all namespaces with limits.
 #[derive(Default)]
 pub struct AdmissionRegistry {
-    /// All limits.
+    /// Cache of all limits.
     pub limits: Cache<LimitView>,
-    /// Only namespaces that have, or had, limits.
+    /// Admissions by namespace, for namespaces that have or had limits.
     namespaces: Mutex<HashMap<Arc<str>, Arc<Mutex<Admissions>>>>,
-    /// This replica works, or has worked. What was evaluated stays until the next term: a worker that ends late may ask.
+    /// Whether this replica is or was the leader. The admissions stay until its next term, because a worker that ends
+    /// late may read them.
     open: AtomicBool,
 }
 
-/// Where the registry finds Jobs.
+/// Access of the registry to the cached Jobs.
 pub trait JobLookup {
-    /// The newest version of a Job that is known.
+    /// Returns the newest cached version of a Job.
     fn newest(&self, uid: &Uid) -> Option<Arc<JobView>>;
 
-    /// The Jobs of these namespaces that limits apply to.
+    /// Returns the Jobs of the selected namespaces to which limits apply.
     fn workloads(&self, is_selected: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Workload)>;
 
-    /// A Job as limits see it; none if limits do not apply to it.
+    /// Returns the data of a Job that limits need; none if limits do not apply to the Job.
     fn workload(&self, job: &JobView) -> Option<Workload>;
 }
 
 impl AdmissionRegistry {
-    /// Evaluates all namespaces from what is stored, and follows each change from now on.
+    /// Evaluates all namespaces from the cache, and accepts changes from now on.
     pub fn open(&self, jobs: &impl JobLookup) {
         lock(&self.namespaces).clear();
         self.open.store(true, Ordering::SeqCst);
@@ -55,7 +56,7 @@ impl AdmissionRegistry {
         }
     }
 
-    /// Takes in that a limit of this namespace was created, changed or deleted. Returns the Jobs to sync.
+    /// Handles the creation, change or deletion of a limit in this namespace. Returns the Jobs to sync.
     pub fn limits_changed(&self, namespace: &Arc<str>, jobs: &impl JobLookup) -> Vec<Uid> {
         if !self.open.load(Ordering::SeqCst) {
             return Vec::new();
@@ -71,16 +72,16 @@ impl AdmissionRegistry {
         }
     }
 
-    /// Takes in that a Job was created, changed or deleted. Returns the Jobs to sync.
+    /// Handles the creation, change or deletion of a Job. Returns the Jobs to sync.
     pub fn job_changed(&self, namespace: &str, uid: &Uid, jobs: &impl JobLookup) -> Vec<Uid> {
         let Some(admissions) = self.admissions_of(namespace) else { return Vec::new() };
-        // The newest version is looked up under the lock, so that no older one is taken in after it.
+        // The newest version is read under the lock, so that no older version can overwrite it.
         let mut admissions = lock(&admissions);
         update(&mut admissions, uid, jobs.newest(uid).as_deref(), jobs)
     }
 
-    /// The newest version of a Job, whether that version may start pods, and the other Jobs to sync. No version of a Job gets
-    /// past a limit unevaluated, whoever put it into the cache.
+    /// Returns the newest version of a Job, whether that version is allowed to start pods, and the other Jobs to sync.
+    /// The Job is evaluated in this call, so that no version starts pods unevaluated, whatever put it into the cache.
     pub fn admission(
         &self,
         namespace: &str,

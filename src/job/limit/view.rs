@@ -1,4 +1,4 @@
-//! A JobLimit, parsed.
+//! JobLimits as decisions use them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -12,34 +12,35 @@ use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
 
-/// A JobLimit as it comes over the wire; its spec is read later, so that one that cannot be read keeps none of the others
-/// from being listed.
+/// JobLimit as the API server sends it. Its spec is parsed later, so that a malformed JobLimit does not prevent the
+/// others from being listed.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = JobLimit)]
 pub struct WireJobLimit {
-    /// Its metadata, in part.
+    /// Part of the metadata.
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
-    /// Its spec.
+    /// Spec as unparsed JSON.
     #[serde(default)]
     pub spec: Value,
 }
 
-/// A JobLimit, as decisions see it.
+/// JobLimit, reduced to the data that decisions need.
 #[derive(Clone, Debug)]
 pub struct LimitView {
-    /// Its identity.
+    /// Namespace, name, UID and resource version.
     pub identity: Identity,
-    /// The selector of Jobs; none selects no Job, as for a limit that cannot be read or is being deleted.
+    /// Selector of Jobs. None selects no Job, which is the case for a malformed limit and for a limit that is being
+    /// deleted.
     pub selector: Option<Selector>,
-    /// Maximum number of active Jobs.
+    /// Maximum number of active Jobs; none for no maximum.
     pub jobs: Option<usize>,
-    /// Maximum number of pods of all active Jobs.
+    /// Maximum number of pods of all active Jobs; none for no maximum.
     pub pods: Option<usize>,
 }
 
 impl LimitView {
-    /// Parses one; none if it lacks what every stored object has.
+    /// Parses a JobLimit; none if it lacks metadata that every stored object has.
     pub fn parse(wire: WireJobLimit) -> Option<Self> {
         let identity = identity(&wire.metadata)?;
         let spec: Option<JobLimitSpec> = serde_json::from_value(wire.spec).ok();
@@ -57,19 +58,19 @@ impl LimitView {
         })
     }
 
-    /// Whether it selects a Job with these labels.
+    /// Returns whether the limit selects a Job with these labels.
     pub fn covers(&self, labels: &Labels) -> bool {
         self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
     }
 }
 
 impl LimitView {
-    /// Whether both limit the same Jobs in the same way.
+    /// Returns whether both limits have the same name, selector and maximums.
     pub fn limits_as(&self, other: &Self) -> bool {
         self.selects_as(other) && (self.jobs, self.pods) == (other.jobs, other.pods)
     }
 
-    /// Whether both are the limit of one name, and select the same Jobs.
+    /// Returns whether both limits have the same name and the same selector.
     pub fn selects_as(&self, other: &Self) -> bool {
         self.identity.name == other.identity.name && self.selector == other.selector
     }
@@ -88,7 +89,7 @@ impl Cached for LimitView {
         false
     }
 
-    /// Nothing of it has to be let go, so none is ever read live.
+    /// A JobLimit has no finalizers of this controller to remove, so it is never read live.
     fn has_finalizers(&self) -> bool {
         false
     }

@@ -1,9 +1,9 @@
-//! Which place a Job claims under the limits that select it: a pure rule over what the API server stores.
+//! Reservation of a Job under the limits that select it: a pure rule over the data that the API server stores.
 //!
-//! Admission is stored before the first pod is created: the status write that sets `startTime` also removes the annotation
-//! [`super::WAITING_ANNOTATION`]. A release is stored before the room is given to another Job: suspending a Job stores the
-//! condition `Suspended`, and scaling a Job to zero stores the annotation. So a restart or another leader finds the same
-//! admissions, and none of them exceeds a limit.
+//! An admission is stored before the first pod is created: the status write that sets `startTime` also removes the
+//! annotation [`super::WAITING_ANNOTATION`]. A release is stored before another Job gets the capacity: the suspension
+//! of a Job stores the condition `Suspended`, and scaling a Job to zero stores the annotation. After a restart or a
+//! change of the leader, the controller therefore finds the same admissions, and these do not exceed a limit.
 
 use std::sync::Arc;
 
@@ -14,50 +14,51 @@ use crate::job::status::SUSPENDED;
 use crate::job::view::{JobLabels, JobView};
 use crate::runtime::identity::Uid;
 
-/// What a Job claims under the limits that select it.
+/// Reservation of a Job under the limits that select it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reservation {
-    /// No place: it is suspended or ending, and starts no pods.
+    /// No reservation: the Job is suspended or ending, and starts no pods.
     None,
-    /// No place while `spec.parallelism` is 0. `reserved` says that its release is not stored yet.
+    /// No reservation, because `spec.parallelism` is 0.
     Zero {
-        /// It still holds the place that it had.
+        /// Whether the Job still has its earlier reservation, because the release is not stored yet.
         reserved: bool,
     },
-    /// A place that is stored: it was admitted, and has not been released.
+    /// Stored reservation: the Job was admitted and has not released it.
     Reserved,
-    /// A place that it does not have yet.
+    /// Request for a reservation that the Job does not have yet.
     Requested,
 }
 
-/// A Job, as limits see it.
+/// Job, reduced to the data that limits need.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// The UID of the Job.
+    /// UID of the Job.
     pub uid: Uid,
-    /// The name of the Job.
+    /// Name of the Job.
     pub name: Arc<str>,
-    /// Its labels.
+    /// Labels of the Job.
     pub labels: JobLabels,
-    /// Its priority; the highest is admitted first.
+    /// Priority of the Job. The Job with the highest priority is admitted first.
     pub priority: i32,
-    /// When it was created; among equal priorities the oldest is admitted first.
+    /// Creation time of the Job. Among equal priorities, the oldest Job is admitted first.
     pub created: Timestamp,
-    /// The group whose Jobs may need each other, such as a JobSet.
+    /// Group whose Jobs may depend on each other, such as a JobSet.
     pub group: Option<Arc<str>>,
-    /// What it claims.
+    /// Reservation of the Job.
     pub reservation: Reservation,
-    /// How many pods it may have concurrently once admitted.
+    /// Maximum number of concurrent pods of the Job once it is admitted.
     pub need: usize,
-    /// How many of its pods exist and have not ended, terminating ones included. They use room, admitted or not.
+    /// Number of existing pods that have not ended, including terminating pods. They use capacity even if the Job is
+    /// not admitted.
     pub live: usize,
-    /// What its annotation says that it waits for.
+    /// Content of the annotation of the waiting Job.
     pub published: Option<PublishedWaiting>,
 }
 
 impl Workload {
-    /// Returns the Job as limits see it, or none if no limit applies: it is finished, or Kueue manages it. `active_pods`
-    /// counts its active pods; the count is asked for only if the status does not say that the Job has started.
+    /// Returns the data of a Job that limits need; none if limits do not apply because the Job is finished or Kueue
+    /// manages it. `active_pods` counts the active pods of the Job. It is called only if the status has no start time.
     pub fn of(job: &JobView, active_pods: impl FnOnce() -> usize) -> Option<Self> {
         if job.status.is_finished() || job.is_managed_by_kueue() {
             return None;
@@ -84,18 +85,20 @@ impl Workload {
     }
 }
 
-/// The claim of an unfinished Job that is `started`, has `live` pods and `left` completions to go.
+/// Returns the reservation of an unfinished Job that has `live` pods and `left` remaining completions. `started` states
+/// whether the Job has a start time or an active pod.
 ///
-/// | | place stored | not stored |
+/// | | reservation stored | not stored |
 /// |---|---|---|
-/// | to be deleted, or its outcome is decided | holds until its pods have ended | nothing |
-/// | suspended | holds until `Suspended` is stored | nothing |
-/// | parallelism 0 | holds until the annotation is stored | nothing |
-/// | no completion left | holds | nothing |
-/// | otherwise | holds | wants |
+/// | being deleted, or its outcome is decided | kept until its pods have ended | none |
+/// | suspended | kept until `Suspended` is stored | none |
+/// | parallelism 0 | kept until the annotation is stored | none |
+/// | no completion left | kept | none |
+/// | otherwise | kept | requested |
 ///
-/// A place is stored if the Job has a start time or an active pod, and neither the condition `Suspended` nor the annotation.
-/// Pods of a Job without a place, active or terminating, use room but give no right to a place.
+/// A reservation is stored if the Job has a start time or an active pod, and neither the condition `Suspended` nor the
+/// annotation. The pods of a Job without a reservation, active or terminating, use capacity but do not imply a
+/// reservation.
 fn reservation(job: &JobView, started: bool, live: usize, left: usize) -> Reservation {
     let released = job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some();
     let reserved = started && !released;
@@ -112,7 +115,7 @@ fn reservation(job: &JobView, started: bool, live: usize, left: usize) -> Reserv
     }
 }
 
-/// How many more pods have to end before the Job has an outcome, at most.
+/// Returns the maximum number of pods that still have to succeed or fail before the Job has an outcome.
 fn left(job: &JobView) -> usize {
     let Some(completions) = job.spec.completions else { return usize::MAX };
     let failed = job.status.failed_indexes.as_ref().map_or(0, |indexes| indexes.set.len());
@@ -149,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_held_from_the_stored_start_to_the_stored_release() {
+    fn reservation_lasts_from_the_stored_start_to_the_stored_release() {
         let job = || Job::new().completions(5).parallelism(2);
         let started = || job().started(1);
         let live = |job: Job, active, terminating| {
             change(job, |job| (job.status.active, job.status.terminating) = (active, Some(terminating)))
         };
         let annotated = |job: Job| change(job, |job| job.admission_info.published_waiting = Some(published()));
-        // The Job, its active pods in the cache, and what it claims: claim, pods that it may have, pods that exist.
+        // Description, Job, active pods in the cache, and the expected reservation, needed pods and existing pods.
         let cases = [
             ("new", job(), 0, (Reservation::Requested, 2, 0)),
             ("waiting", annotated(job()), 0, (Reservation::Requested, 2, 0)),
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn finished_jobs_and_jobs_of_kueue_are_no_candidates() {
+    fn finished_jobs_and_jobs_of_kueue_are_not_subject_to_limits() {
         let finished = change(Job::new(), |job| {
             job.status.set_condition(Condition::new("Complete", true, "", "", time(1)));
         });

@@ -1,4 +1,4 @@
-//! Jobs and pods that are deleted, adopted, let go.
+//! Scenarios of Jobs that are deleted, and of pods that are deleted, adopted or released.
 
 use serde_json::json;
 
@@ -15,12 +15,12 @@ pub fn all() -> Vec<Scenario> {
     };
     vec![
         scenario(
-            "a job deleted in the background leaves nothing tracked",
+            "background deletion of a job leaves no pod with the tracking finalizer",
             json!({"completions": 3, "parallelism": 2}),
             [ready(0), succeed(1), Step::DeleteJob("Background"), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a job deleted in the foreground waits for its pods",
+            "foreground deletion of a job waits for its pods",
             json!({"completions": 3, "parallelism": 2}),
             [
                 ready(0),
@@ -30,12 +30,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "pods of a job deleted alone live on untracked",
+            "pods of a job deleted with Orphan keep running without the tracking finalizer",
             json!({"completions": 3, "parallelism": 2}),
             [ready(0), succeed(1), Step::DeleteJob("Orphan")],
         ),
         scenario(
-            "a job of the same name begins from nothing",
+            "a new job of the same name starts with empty counters",
             json!({"backoffLimit": 1}),
             [
                 fail(0, 1),
@@ -53,22 +53,22 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 1), Step::DeleteJob("Foreground")],
         ),
         scenario(
-            "a pod that somebody deletes counts as failed and is replaced",
+            "a pod that a user deletes counts as failed and is replaced",
             json!({"backoffLimit": 3}),
             [ready(0), delete_pod(0), terminated(terminating(0), 143), Step::AwaitActive(1), succeed(0)],
         ),
         scenario(
-            "a pending pod that somebody deletes counts as failed",
+            "a pending pod that a user deletes counts as failed",
             json!({"backoffLimit": 3}),
             [delete_pod(0), terminated(terminating(0), 143), Step::AwaitActive(1)],
         ),
         scenario(
-            "a pod deleted one time too often fails the job",
+            "a deleted pod that exceeds the limit fails the job",
             json!({"backoffLimit": 0}),
             [ready(0), delete_pod(0), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a pod that vanishes counts as failed",
+            "a pod that is deleted without its kubelet counts as failed",
             json!({"backoffLimit": 3}),
             [Step::Vanish(Pick::Active(0)), Step::AwaitActive(1), succeed(0)],
         ),
@@ -78,12 +78,12 @@ pub fn all() -> Vec<Scenario> {
             [succeed(0), Step::Vanish(Pick::Ended(0)), succeed(0)],
         ),
         scenario(
-            "a pod deleted while its job has all it wants delays the end",
+            "a terminating pod delays the end of a job with enough completions",
             json!({"completions": 2, "parallelism": 2}),
             [delete_pod(0), succeed(0), Step::AwaitActive(1), succeed(0), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a pod that loses its labels is let go and replaced",
+            "a pod that loses its labels is released and replaced",
             json!({}),
             [
                 Step::ChangePod(
@@ -107,12 +107,12 @@ pub fn all() -> Vec<Scenario> {
             [Step::ChangePod(Pick::Active(0), json!({"metadata": {"ownerReferences": null}})), succeed(0)],
         ),
         scenario(
-            "a pod of another finalizer keeps it",
+            "a pod keeps a finalizer of another owner",
             json!({"template": {"metadata": {"finalizers": ["example.com/mine"]}}}),
             [succeed(0)],
         ),
         scenario(
-            "an orphan that a selector of the user's matches is adopted",
+            "an orphaned pod that a manual selector matches is adopted",
             {
                 let mut spec = manual(2);
                 spec["suspend"] = json!(true);
@@ -120,21 +120,21 @@ pub fn all() -> Vec<Scenario> {
             },
             [
                 Step::AddPod(json!({"metadata": {"name": "by-hand", "labels": {"app": "mine"}}})),
-                Step::AddPod(json!({"metadata": {"name": "stranger", "labels": {"app": "other"}}})),
+                Step::AddPod(json!({"metadata": {"name": "unrelated", "labels": {"app": "other"}}})),
             ],
         ),
         scenario(
-            "an adopted pod counts",
+            "an adopted pod is counted",
             manual(1),
             [succeed(0), Step::AddPod(json!({"metadata": {"name": "late", "labels": {"app": "mine"}}}))],
         ),
         scenario(
-            "an adopted pod too many is deleted",
+            "a surplus adopted pod is deleted",
             manual(1),
             [ready(0), Step::AddPod(json!({"metadata": {"name": "extra", "labels": {"app": "mine"}}}))],
         ),
         scenario(
-            "a selector with expressions finds its pods",
+            "a selector with expressions matches its pods",
             json!({
                 "manualSelector": true,
                 "selector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]},
@@ -143,10 +143,10 @@ pub fn all() -> Vec<Scenario> {
             [ready(0), succeed(0)],
         ),
         scenario(
-            "a stray pod with the tracking finalizer is let go",
+            "the tracking finalizer of an orphaned pod is removed",
             json!({}),
             [Step::AddPod(json!({"metadata": {
-                "name": "stray", "finalizers": [TRACKING],
+                "name": "orphaned", "finalizers": [TRACKING],
                 "labels": {"batch.kubernetes.io/controller-uid": "0b1c", "batch.kubernetes.io/job-name": "gone"},
             }}))],
         ),

@@ -1,4 +1,4 @@
-//! `podFailurePolicy`.
+//! Scenarios of `podFailurePolicy`.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ pub fn all() -> Vec<Scenario> {
             [ready(1), fail(0, 42), together([terminated(terminating(0), 143), terminated(terminating(1), 0)])],
         ),
         scenario(
-            "an exit code that no rule is about counts as usual",
+            "an exit code that matches no rule counts toward the limit",
             policy(&[codes("FailJob", "In", &[42])], json!({"backoffLimit": 1})),
             [fail(0, 1), Step::AwaitActive(1), fail(0, 1)],
         ),
@@ -49,17 +49,17 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 42), Step::AwaitActive(1), fail(0, 1)],
         ),
         scenario(
-            "a rule can be about all codes but some",
+            "a rule can exclude exit codes",
             policy(&[codes("FailJob", "NotIn", &[1, 2])], json!({"backoffLimit": 3})),
             [fail(0, 2), Step::AwaitActive(1), fail(0, 3)],
         ),
         scenario(
-            "the first rule that matches says it",
+            "the first matching rule decides",
             policy(&[codes("Ignore", "In", &[42]), codes("FailJob", "In", &[42, 43])], json!({"backoffLimit": 0})),
             [fail(0, 42), Step::AwaitActive(1), fail(0, 43)],
         ),
         scenario(
-            "a rule can say count and keep later ones out",
+            "a matching Count rule skips later rules",
             policy(&[codes("Count", "In", &[42]), codes("FailJob", "NotIn", &[1])], json!({"backoffLimit": 1})),
             [fail(0, 42), Step::AwaitActive(1), succeed(0)],
         ),
@@ -74,7 +74,7 @@ pub fn all() -> Vec<Scenario> {
             [fail_as(0, 1, "ConfigIssue")],
         ),
         scenario(
-            "a condition that does not hold matches nothing",
+            "a condition that is False does not match a rule",
             policy(&[conditions("FailJob", "ConfigIssue")], json!({"backoffLimit": 1})),
             [
                 Step::Status(Pick::Active(0), json!({"conditions": [{"type": "ConfigIssue", "status": "False"}]})),
@@ -83,7 +83,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a rule about one container leaves the others alone",
+            "a rule for one container ignores the other containers",
             policy(
                 &[
                     json!({"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [42]}}),
@@ -96,7 +96,7 @@ pub fn all() -> Vec<Scenario> {
             )],
         ),
         scenario(
-            "a rule about one container finds it",
+            "a rule for one container matches that container",
             policy(
                 &[
                     json!({"action": "FailJob", "onExitCodes": {"containerName": "side", "operator": "In", "values": [42]}}),
@@ -114,7 +114,7 @@ pub fn all() -> Vec<Scenario> {
             [Step::Status(Pick::Active(0), json!({"phase": "Failed", "initContainerStatuses": exits(&[("init", 5)])}))],
         ),
         scenario(
-            "app containers are looked at before init containers",
+            "the exit codes of app containers are evaluated before those of init containers",
             policy(&[codes("FailJob", "In", &[5, 6])], json!({"template": init})),
             [Step::Status(
                 Pick::Active(0),
@@ -124,17 +124,17 @@ pub fn all() -> Vec<Scenario> {
             )],
         ),
         scenario(
-            "a deleted pod is judged when it has ended",
+            "the policy is applied to a deleted pod when it has terminated",
             policy(&[codes("FailJob", "In", &[42])], json!({"backoffLimit": 3})),
             [ready(0), delete_pod(0), terminated(terminating(0), 42)],
         ),
         scenario(
-            "a deleted pod that ends well is a success",
+            "a deleted pod that exits with zero counts as succeeded",
             policy(&[codes("FailJob", "In", &[42])], json!({})),
             [ready(0), delete_pod(0), terminated(terminating(0), 0)],
         ),
         scenario(
-            "an index can be failed by an exit code",
+            "an exit code can fail an index",
             policy(
                 &[codes("FailIndex", "In", &[42])],
                 json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimitPerIndex": 5}),
@@ -142,7 +142,7 @@ pub fn all() -> Vec<Scenario> {
             [fail(index(1), 42), succeed(index(0)), succeed(index(2))],
         ),
         scenario(
-            "ignored failures of an index are noted and do not count",
+            "ignored failures of an index are recorded and not counted",
             policy(
                 &[conditions("Ignore", "DisruptionTarget")],
                 json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimitPerIndex": 0}),
@@ -150,7 +150,7 @@ pub fn all() -> Vec<Scenario> {
             [fail_as(index(0), 137, "DisruptionTarget"), Step::AwaitActive(2), fail(index(0), 1), succeed(index(1))],
         ),
         scenario(
-            "counted and ignored failures of an index are noted side by side",
+            "counted and ignored failures of an index are recorded separately",
             policy(
                 &[codes("Ignore", "In", &[42])],
                 json!({"completionMode": "Indexed", "completions": 1, "parallelism": 1, "backoffLimitPerIndex": 2}),
@@ -158,7 +158,7 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 42), Step::AwaitActive(1), fail(0, 1), Step::AwaitActive(1), succeed(0)],
         ),
         scenario(
-            "a job can be failed by one index",
+            "one index can fail the job",
             policy(
                 &[codes("FailJob", "In", &[42])],
                 json!({"completionMode": "Indexed", "completions": 3, "parallelism": 2, "backoffLimitPerIndex": 1}),

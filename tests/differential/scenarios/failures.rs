@@ -1,4 +1,4 @@
-//! `backoffLimit`, pod back-off, `activeDeadlineSeconds`.
+//! Scenarios of `backoffLimit`, the pod back-off and `activeDeadlineSeconds`.
 
 use serde_json::json;
 
@@ -7,9 +7,13 @@ use crate::scenario::*;
 pub fn all() -> Vec<Scenario> {
     let on_failure = |limit: i32| json!({"backoffLimit": limit, "template": {"spec": {"restartPolicy": "OnFailure"}}});
     vec![
-        scenario("with a limit of none the first failure fails the job", json!({"backoffLimit": 0}), [fail(0, 1)]),
         scenario(
-            "a failure within the limit is borne after its back-off",
+            "with a backoffLimit of zero the first failure fails the job",
+            json!({"backoffLimit": 0}),
+            [fail(0, 1)],
+        ),
+        scenario(
+            "a failure within the limit is retried after the back-off",
             json!({"backoffLimit": 1}),
             [fail(0, 1), Step::AwaitActive(1), succeed(0)],
         ),
@@ -19,7 +23,7 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 1), Step::AwaitActive(1), fail(0, 1)],
         ),
         scenario(
-            "two failures at once can exceed the limit",
+            "two concurrent failures can exceed the limit",
             json!({"backoffLimit": 1, "completions": 3, "parallelism": 3}),
             [together([fail(0, 1), fail(1, 1)]), terminated(terminating(0), 143)],
         ),
@@ -34,7 +38,7 @@ pub fn all() -> Vec<Scenario> {
             [succeed(0), fail(0, 1), terminated(terminating(0), 1)],
         ),
         scenario(
-            "a success ends the back-off",
+            "a success resets the back-off",
             json!({"backoffLimit": 5, "completions": 4, "parallelism": 2}),
             [fail(0, 1), succeed(0), Step::AwaitActive(2), succeed(0), together([succeed(0), succeed(1)])],
         ),
@@ -44,7 +48,7 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 1), Step::AwaitActive(1), fail(0, 1), Step::AwaitActive(1), succeed(0)],
         ),
         scenario(
-            "the limit raised in time saves the job",
+            "a raised backoffLimit applies to later failures",
             json!({"backoffLimit": 0, "parallelism": 0}),
             [
                 change(json!({"backoffLimit": 2})),
@@ -54,19 +58,23 @@ pub fn all() -> Vec<Scenario> {
                 succeed(0),
             ],
         ),
-        scenario("restarts in place below the limit do not fail the job", on_failure(3), [restarted(0, 2), succeed(0)]),
         scenario(
-            "as many restarts in place as the limit fail the job",
+            "container restarts below the limit do not fail the job",
+            on_failure(3),
+            [restarted(0, 2), succeed(0)],
+        ),
+        scenario(
+            "container restarts that reach the limit fail the job",
             on_failure(3),
             [restarted(0, 3), terminated(terminating(0), 1)],
         ),
         scenario(
-            "with a limit of none the first restart fails the job",
+            "with a backoffLimit of zero the first container restart fails the job",
             on_failure(0),
             [restarted(0, 1), terminated(terminating(0), 1)],
         ),
         scenario(
-            "restarts of all pods count together",
+            "container restarts of all pods are added up",
             json!({"backoffLimit": 4, "completions": 2, "parallelism": 2, "template": {"spec": {"restartPolicy": "OnFailure"}}}),
             [restarted(0, 2), restarted(1, 2), terminated(terminating(0), 1), terminated(terminating(0), 1)],
         ),
@@ -87,12 +95,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "under the policy never restarts do not count",
+            "with restart policy Never container restarts are not counted",
             json!({"backoffLimit": 1}),
             [restarted(0, 5), succeed(0)],
         ),
         scenario(
-            "under the policy on failure a failed pod counts once",
+            "with restart policy OnFailure a failed pod counts once",
             on_failure(1),
             [fail(0, 1), Step::AwaitActive(1), fail(0, 1)],
         ),
@@ -101,31 +109,35 @@ pub fn all() -> Vec<Scenario> {
             json!({"activeDeadlineSeconds": 9, "completions": 2, "parallelism": 2}),
             [run(0), Step::Await("FailureTarget"), terminated(terminating(0), 143), terminated(terminating(0), 143)],
         ),
-        scenario("a job done before its deadline is complete", json!({"activeDeadlineSeconds": 30}), [succeed(0)]),
         scenario(
-            "a deadline set while the job runs is heeded",
+            "a job that finishes before its deadline is complete",
+            json!({"activeDeadlineSeconds": 30}),
+            [succeed(0)],
+        ),
+        scenario(
+            "a deadline that is set while the job runs takes effect",
             json!({}),
             [run(0), change(json!({"activeDeadlineSeconds": 1})), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a deadline moved away in time saves the job",
+            "a deadline that is extended in time does not fail the job",
             json!({"activeDeadlineSeconds": 12}),
             [change(json!({"activeDeadlineSeconds": 600})), Step::Wait(9), succeed(0)],
         ),
         scenario(
-            "a deadline without pods fails the job all the same",
+            "a deadline fails a job without pods",
             json!({"activeDeadlineSeconds": 3, "parallelism": 0}),
             [Step::Await("Failed")],
         ),
         scenario(
-            "a pod that ends well after the job has failed counts as failed",
+            "a pod that succeeds after the job has failed counts as failed",
             json!({
                 "backoffLimit": 0, "completions": 2, "parallelism": 2,
             }),
             [fail(0, 1), terminated(terminating(0), 0)],
         ),
         scenario(
-            "sidecars that end last say when the pod ended",
+            "a sidecar that terminates last determines the finish time of its pod",
             json!({"backoffLimit": 2, "template": {"spec": {
                 "initContainers": [{"name": "side", "image": "i", "restartPolicy": "Always"}],
             }}}),

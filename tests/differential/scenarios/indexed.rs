@@ -1,4 +1,4 @@
-//! `completionMode: Indexed`.
+//! Scenarios of `completionMode: Indexed`.
 
 use serde_json::{Value, json};
 
@@ -25,9 +25,9 @@ pub fn all() -> Vec<Scenario> {
     };
     vec![
         scenario("an indexed job of one index completes", plain(1, 1), [run(0), succeed(0)]),
-        scenario("indexes are worked off in order", plain(3, 1), [succeed(0), succeed(0), succeed(0)]),
+        scenario("indexes run in order", plain(3, 1), [succeed(0), succeed(0), succeed(0)]),
         scenario(
-            "indexes that succeed out of order are listed as runs",
+            "indexes that succeed out of order are listed as intervals",
             plain(8, 8),
             [
                 succeed(index(5)),
@@ -39,12 +39,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "the lowest free index comes next",
+            "the lowest free index runs next",
             plain(6, 2),
             [succeed(index(1)), succeed(index(0)), succeed(index(3))],
         ),
         scenario(
-            "an index that fails is tried again",
+            "a failed index is retried",
             indexed(3, 3, json!({"backoffLimit": 3})),
             [
                 fail(index(1), 1),
@@ -53,13 +53,13 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "failures of all indexes count against one limit",
+            "failures of all indexes count toward one backoffLimit",
             indexed(3, 3, json!({"backoffLimit": 1})),
             [together([fail(index(0), 1), fail(index(1), 1)]), terminated(terminating(0), 1)],
         ),
-        scenario("no completions of an indexed job are complete at once", plain(0, 1), []),
+        scenario("an indexed job with zero completions completes immediately", plain(0, 1), []),
         scenario(
-            "every container is told its index",
+            "every container gets its index as an environment variable",
             indexed(
                 2,
                 2,
@@ -75,10 +75,10 @@ pub fn all() -> Vec<Scenario> {
         ),
         Scenario {
             job: "j".repeat(59),
-            ..scenario("a long name leaves room for the index", plain(12, 2), [succeed(0), succeed(0)])
+            ..scenario("pod names of a job with a long name contain the index", plain(12, 2), [succeed(0), succeed(0)])
         },
         scenario(
-            "a hostname of the template gives way to the index",
+            "the hostname with the index replaces the hostname of the template",
             indexed(
                 1,
                 1,
@@ -89,7 +89,7 @@ pub fn all() -> Vec<Scenario> {
             [],
         ),
         scenario(
-            "an annotation of the template gives way to the index",
+            "the index annotation replaces the annotation of the template",
             indexed(
                 1,
                 1,
@@ -100,33 +100,37 @@ pub fn all() -> Vec<Scenario> {
             [],
         ),
         scenario(
-            "a pod whose index is corrupt is replaced uncounted",
+            "a pod with an invalid index is replaced without being counted",
             plain(2, 2),
             [index_of(0, json!("none")), terminated(terminating(0), 1)],
         ),
         scenario(
-            "a pod whose index is taken away is replaced uncounted",
+            "a pod whose index is removed is replaced without being counted",
             plain(2, 2),
             [index_of(0, Value::Null), terminated(terminating(0), 1)],
         ),
-        scenario("a pod whose index is negative is replaced uncounted", plain(2, 2), [index_of(1, json!("-1"))]),
         scenario(
-            "a pod whose index is beyond the last is replaced uncounted",
+            "a pod with a negative index is replaced without being counted",
+            plain(2, 2),
+            [index_of(1, json!("-1"))],
+        ),
+        scenario(
+            "a pod with an index beyond the last is replaced without being counted",
             plain(2, 2),
             [index_of(0, json!("2")), terminated(terminating(0), 1)],
         ),
         scenario(
-            "of two pods of an index one goes",
+            "one of two pods with the same index is deleted",
             plain(3, 3),
             [ready(index(1)), index_of(0, json!("1")), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a pod that ended with no valid index does not count",
+            "a finished pod without a valid index is not counted",
             plain(2, 1),
             [together([index_of(0, json!("7"))]), succeed(0)],
         ),
         scenario(
-            "a deleted pod of an index is replaced at once",
+            "a deleted pod of an index is replaced immediately",
             indexed(2, 2, json!({"backoffLimit": 4})),
             [
                 delete_pod(index(0)),
@@ -136,7 +140,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "an index that succeeded stays so when its pod is deleted",
+            "a succeeded index stays completed when its pod is deleted",
             plain(3, 1),
             [succeed(index(0)), Step::Vanish(Pick::Ended(0)), succeed(index(1)), succeed(index(2))],
         ),
@@ -149,7 +153,11 @@ pub fn all() -> Vec<Scenario> {
                 together([terminated(terminating(0), 143), terminated(terminating(1), 143)]),
             ],
         ),
-        scenario("many indexes succeed together", plain(20, 20), [together((0..20).map(|at| succeed(index(at))))]),
+        scenario(
+            "many indexes succeed at the same time",
+            plain(20, 20),
+            [together((0..20).map(|at| succeed(index(at))))],
+        ),
         scenario(
             "an indexed job is deleted",
             plain(3, 2),

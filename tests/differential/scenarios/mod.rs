@@ -1,4 +1,4 @@
-//! The scenarios written by hand, one file a theme.
+//! Scenarios that are written by hand, one file for each API field or theme.
 
 mod completion_modes;
 mod deletion;
@@ -14,7 +14,7 @@ mod suspension;
 
 use crate::scenario::Scenario;
 
-/// All of them.
+/// Returns all scenarios.
 pub fn all() -> Vec<Scenario> {
     [
         completion_modes::all(),

@@ -1,4 +1,4 @@
-//! Things that should not happen and do.
+//! Scenarios of unusual events: statuses that a user changed, quotas, and changes of finished Jobs.
 
 use serde_json::json;
 
@@ -7,55 +7,55 @@ use crate::scenario::*;
 pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
-            "numbers changed by hand are put right",
+            "pod counts changed by a user are corrected",
             json!({"completions": 3, "parallelism": 2}),
             [Step::Tamper(json!({"active": 77, "ready": 5, "terminating": 9})), succeed(0)],
         ),
         scenario(
-            "successes added by hand are believed",
+            "a number of successes added by a user is accepted",
             json!({"completions": 3, "parallelism": 2}),
             [Step::Tamper(json!({"succeeded": 2})), succeed(0)],
         ),
         scenario(
-            "failures added by hand are believed",
+            "a number of failures added by a user is accepted",
             json!({"backoffLimit": 3}),
             [Step::Tamper(json!({"failed": 4})), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a uid of nobody is counted",
+            "a uid without a pod is counted",
             json!({"completions": 3, "parallelism": 1}),
             [
-                Step::Tamper(json!({"uncountedTerminatedPods": {"succeeded": ["nobody"]}})),
-                Step::Tamper(json!({"uncountedTerminatedPods": {"failed": ["no-one"]}})),
+                Step::Tamper(json!({"uncountedTerminatedPods": {"succeeded": ["unknown"]}})),
+                Step::Tamper(json!({"uncountedTerminatedPods": {"failed": ["missing"]}})),
             ],
         ),
         scenario(
-            "indexes added by hand are believed",
+            "completed indexes added by a user are accepted",
             json!({"completionMode": "Indexed", "completions": 4, "parallelism": 1}),
             [Step::Tamper(json!({"completedIndexes": "1,3", "succeeded": 2})), succeed(index(0)), succeed(index(2))],
         ),
         scenario(
-            "an outcome set by hand stands",
+            "a FailureTarget condition set by a user is kept",
             json!({"completions": 3, "parallelism": 2}),
             [
                 Step::Tamper(json!({"conditions": [{
-                    "type": "FailureTarget", "status": "True", "reason": "ByHand", "message": "somebody said so",
+                    "type": "FailureTarget", "status": "True", "reason": "ByHand", "message": "set by a user",
                 }]})),
                 together([terminated(terminating(0), 143), terminated(terminating(1), 143)]),
             ],
         ),
         scenario(
-            "a success set by hand stands",
+            "a SuccessCriteriaMet condition set by a user is kept",
             json!({"completions": 3, "parallelism": 2}),
             [
                 Step::Tamper(json!({"conditions": [{
-                    "type": "SuccessCriteriaMet", "status": "True", "reason": "ByHand", "message": "somebody said so",
+                    "type": "SuccessCriteriaMet", "status": "True", "reason": "ByHand", "message": "set by a user",
                 }]})),
                 together([terminated(terminating(0), 143), terminated(terminating(1), 143)]),
             ],
         ),
         scenario(
-            "a condition of somebody else's is left alone",
+            "a condition of another controller is left unchanged",
             json!({}),
             [
                 Step::Tamper(
@@ -65,22 +65,22 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a quota that refuses pods is told",
+            "a quota that refuses pods is reported in an event",
             json!({"completions": 3, "parallelism": 3, "suspend": true}),
             [Step::Quota(0), resume()],
         ),
         scenario(
-            "a quota lets as many pods through as it has room for",
+            "a quota admits pods up to its limit",
             json!({"completions": 3, "parallelism": 3, "suspend": true}),
             [Step::Quota(2), resume(), Step::AwaitActive(2), Step::NoQuota, Step::AwaitActive(3)],
         ),
         scenario(
-            "a finished job is not woken by its spec",
+            "a finished job is not restarted by a change of its spec",
             json!({"completions": 1}),
             [succeed(0), change(json!({"parallelism": 5})), change(json!({"suspend": true}))],
         ),
         scenario(
-            "a pod that fails after it succeeded counts once",
+            "a succeeded pod whose status changes again counts once",
             json!({"completions": 2}),
             [succeed(0), Step::Status(Pick::Ended(0), json!({"reason": "Odd"})), succeed(0)],
         ),

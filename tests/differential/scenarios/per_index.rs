@@ -1,4 +1,4 @@
-//! `backoffLimitPerIndex` and `maxFailedIndexes`.
+//! Scenarios of `backoffLimitPerIndex` and `maxFailedIndexes`.
 
 use serde_json::{Value, json};
 
@@ -27,28 +27,28 @@ pub fn all() -> Vec<Scenario> {
     };
     vec![
         scenario(
-            "with limits for each index and no failure the job completes",
+            "a job with backoffLimitPerIndex and no failure completes",
             plain(2, 2, 1),
             [succeed(index(0)), succeed(index(1))],
         ),
         scenario(
-            "an index without a limit fails at its first failure and the others go on",
+            "with a backoffLimitPerIndex of zero a failed index does not stop the others",
             plain(3, 2, 0),
             [fail(index(0), 1), succeed(index(1)), succeed(index(2))],
         ),
-        scenario("all indexes failed is a failed job", plain(2, 2, 0), [fail(index(0), 1), fail(index(1), 1)]),
+        scenario("a job whose indexes all failed fails", plain(2, 2, 0), [fail(index(0), 1), fail(index(1), 1)]),
         scenario(
-            "a failed index is tried again up to its limit",
+            "a failed index is retried up to its limit",
             plain(2, 2, 1),
             [fail(index(0), 1), Step::AwaitActive(2), fail(index(0), 1), succeed(index(1))],
         ),
         scenario(
-            "a failed index that succeeds later is a success",
+            "an index that fails and then succeeds is completed",
             plain(2, 2, 1),
             [fail(index(0), 1), Step::AwaitActive(2), succeed(index(0)), succeed(index(1))],
         ),
         scenario(
-            "the wait of one index does not hold the others",
+            "the back-off of one index does not delay the others",
             plain(4, 2, 2),
             [
                 fail(index(0), 1),
@@ -60,7 +60,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "each index waits for itself",
+            "each index has its own back-off",
             plain(3, 3, 2),
             [
                 fail(index(0), 1),
@@ -71,7 +71,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "more failed indexes than may be fail the job at once",
+            "more failed indexes than maxFailedIndexes fail the job immediately",
             per_index(4, 3, 0, json!({"maxFailedIndexes": 1})),
             [
                 fail(index(0), 1),
@@ -80,37 +80,37 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "no failed index may be",
+            "with maxFailedIndexes of zero the first failed index fails the job",
             per_index(3, 2, 0, json!({"maxFailedIndexes": 0})),
             [fail(index(1), 1), terminated(terminating(0), 1)],
         ),
         scenario(
-            "as many failed indexes as may be do not stop the others",
+            "as many failed indexes as maxFailedIndexes do not stop the others",
             per_index(3, 3, 0, json!({"maxFailedIndexes": 2})),
             [fail(index(0), 1), fail(index(1), 1), succeed(index(2))],
         ),
         scenario(
-            "a global limit beside those of the indexes is heeded",
+            "backoffLimit applies in addition to backoffLimitPerIndex",
             per_index(3, 3, 3, json!({"backoffLimit": 1})),
             [fail(index(0), 1), fail(index(1), 1), terminated(terminating(0), 1)],
         ),
         scenario(
-            "a corrupt failure count counts as none",
+            "an invalid failure count annotation counts as zero",
             plain(2, 1, 1),
             [count_of(0, json!("many")), fail(index(0), 1), Step::AwaitActive(1)],
         ),
         scenario(
-            "a failure count that was taken away counts as none",
+            "a removed failure count annotation counts as zero",
             plain(2, 1, 0),
             [count_of(0, Value::Null), fail(index(0), 1), succeed(index(1))],
         ),
         scenario(
-            "a failure count set high by hand fails its index",
+            "a failure count annotation above the limit fails the index",
             plain(2, 2, 3),
             [count_of(0, json!("7")), fail(index(0), 1), succeed(index(1))],
         ),
         scenario(
-            "a pod of an index deleted by somebody waits and carries on",
+            "a deleted pod of an index is replaced after the back-off",
             plain(2, 2, 2),
             [
                 delete_pod(index(0)),
@@ -121,7 +121,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a suspended job with failed indexes goes on",
+            "a resumed job with failed indexes continues",
             plain(3, 3, 0),
             [
                 fail(index(0), 1),
@@ -133,7 +133,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a suspended job's index that waits goes on waiting",
+            "the back-off of an index continues after the job is resumed",
             plain(2, 2, 3),
             [
                 fail(index(0), 1),
@@ -145,12 +145,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "an index that waits is let go when the job is deleted",
+            "a failed pod of an index in back-off is released when the job is deleted",
             plain(2, 1, 3),
             [fail(index(0), 1), Step::DeleteJob("Background")],
         ),
         scenario(
-            "an index that waits is counted when the job fails",
+            "a failed pod of an index in back-off is counted when the job fails",
             per_index(3, 3, 3, json!({"activeDeadlineSeconds": 9})),
             [
                 fail(index(0), 1),
@@ -159,12 +159,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "parallelism beyond the indexes left makes no more pods",
+            "parallelism above the remaining indexes adds no pods",
             plain(3, 3, 0),
             [fail(index(0), 1), change(json!({"parallelism": 1})), change(json!({"parallelism": 5}))],
         ),
         scenario(
-            "an elastic job loses failed indexes beyond its last",
+            "an elastic job removes failed indexes beyond its last index",
             per_index(3, 3, 0, json!({})),
             [
                 fail(index(2), 1),

@@ -1,4 +1,4 @@
-//! `podReplacementPolicy`.
+//! Scenarios of `podReplacementPolicy`.
 
 use serde_json::{Value, json};
 
@@ -15,24 +15,24 @@ fn waits(more: Value) -> Value {
 pub fn all() -> Vec<Scenario> {
     vec![
         scenario(
-            "a terminating pod is replaced only when it has ended",
+            "a terminating pod is replaced only when it has terminated",
             waits(json!({})),
             [ready(0), delete_pod(0), terminated(terminating(0), 143), Step::AwaitActive(1), succeed(0)],
         ),
         scenario(
-            "a terminating pod that ends well is a success",
+            "a terminating pod that exits with zero counts as succeeded",
             waits(json!({})),
             [ready(0), delete_pod(0), terminated(terminating(0), 0)],
         ),
         scenario(
-            "a terminating pod is replaced at once under the other policy",
+            "with TerminatingOrFailed a terminating pod is replaced immediately",
             json!({
                 "podReplacementPolicy": "TerminatingOrFailed", "backoffLimit": 4,
             }),
             [ready(0), delete_pod(0), Step::AwaitActive(1), terminated(terminating(0), 143), succeed(0)],
         ),
         scenario(
-            "other pods go on while one is terminating",
+            "other pods continue while one pod is terminating",
             waits(json!({"completions": 3, "parallelism": 2})),
             [
                 delete_pod(0),
@@ -43,7 +43,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "an index is not tried again before its pod has ended",
+            "an index is not retried before its pod has terminated",
             waits(json!({"completionMode": "Indexed", "completions": 3, "parallelism": 2})),
             [
                 delete_pod(index(0)),
@@ -54,7 +54,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "an index with a limit of its own waits for its pod's end",
+            "an index with backoffLimitPerIndex waits until its pod has terminated",
             waits(json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2, "backoffLimitPerIndex": 1})),
             [
                 delete_pod(index(0)),
@@ -72,17 +72,17 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 1), terminated(terminating(0), 0)],
         ),
         scenario(
-            "a resumed job waits for pods that are still ending",
+            "a resumed job with policy Failed waits for terminating pods",
             waits(json!({"completions": 2, "parallelism": 2})),
             [suspend(), resume(), terminated(terminating(0), 143), terminated(terminating(0), 143)],
         ),
         scenario(
-            "more parallelism waits for pods that are still ending",
+            "raised parallelism waits for terminating pods",
             waits(json!({"completions": 4, "parallelism": 2})),
             [change(json!({"parallelism": 1})), change(json!({"parallelism": 3})), terminated(terminating(0), 143)],
         ),
         scenario(
-            "a pod that vanishes while terminating is gone uncounted or not as the built-in one has it",
+            "a terminating pod that is deleted without its kubelet is counted as by the built-in controller",
             waits(json!({})),
             [ready(0), delete_pod(0), Step::Vanish(Pick::Terminating(0)), Step::Wait(2)],
         ),

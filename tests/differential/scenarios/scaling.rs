@@ -1,4 +1,4 @@
-//! `parallelism` changed, and which pods go first.
+//! Scenarios of changes of `parallelism`, and of the order in which pods are deleted.
 
 use serde_json::json;
 
@@ -10,9 +10,9 @@ fn parallelism(count: i32) -> Step {
 
 pub fn all() -> Vec<Scenario> {
     vec![
-        scenario("more parallelism adds pods", json!({"completions": 6}), [parallelism(3), parallelism(9)]),
+        scenario("higher parallelism adds pods", json!({"completions": 6}), [parallelism(3), parallelism(9)]),
         scenario(
-            "less parallelism takes pods away uncounted",
+            "lower parallelism deletes pods without counting them",
             json!({"completions": 6, "parallelism": 4}),
             [
                 parallelism(2),
@@ -21,32 +21,32 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "no parallelism any more takes all pods away",
+            "parallelism of zero deletes all pods",
             json!({"completions": 3, "parallelism": 3}),
             [parallelism(0), parallelism(1)],
         ),
         scenario(
-            "pending pods go before running ones and those before ready ones",
+            "pending pods are deleted before running pods and running pods before ready pods",
             json!({"completions": 6, "parallelism": 4}),
             [ready(0), run(1), ready(2), parallelism(3), parallelism(2), parallelism(1)],
         ),
         scenario(
-            "pods whose phase is unknown go between",
+            "pods of unknown phase are deleted between pending and running pods",
             json!({"completions": 6, "parallelism": 3}),
             [run(0), phase(1, "Unknown"), parallelism(2), parallelism(1)],
         ),
         scenario(
-            "of equals the one restarted more often goes",
+            "of equal pods the one with more restarts is deleted",
             json!({"completions": 6, "parallelism": 3, "backoffLimit": 20, "template": {"spec": {"restartPolicy": "OnFailure"}}}),
             [restarted(0, 2), restarted(1, 5), restarted(2, 1), parallelism(2), parallelism(1)],
         ),
         scenario(
-            "of equals the newer one goes",
+            "of equal pods the newer one is deleted",
             json!({"completions": 6, "parallelism": 1}),
             [run(0), Step::Wait(1), parallelism(2), run(1), parallelism(1)],
         ),
         scenario(
-            "parallelism past what is missing changes nothing",
+            "parallelism above the missing completions changes nothing",
             json!({"completions": 2, "parallelism": 2}),
             [parallelism(5), succeed(0), parallelism(1), succeed(0)],
         ),
@@ -61,7 +61,7 @@ pub fn all() -> Vec<Scenario> {
             [succeed(0), parallelism(5), succeed(0)],
         ),
         scenario(
-            "an indexed job with less parallelism keeps what is done",
+            "an indexed job with lower parallelism keeps its completed indexes",
             json!({
                 "completionMode": "Indexed", "completions": 5, "parallelism": 4,
             }),
@@ -88,7 +88,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "an elastic indexed job that shrinks to what is done is complete",
+            "an elastic indexed job that shrinks to its completed indexes is complete",
             json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3}),
             [
                 together([succeed(index(0)), succeed(index(1))]),

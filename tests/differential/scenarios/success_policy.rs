@@ -1,4 +1,4 @@
-//! `successPolicy`.
+//! Scenarios of `successPolicy`.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub fn all() -> Vec<Scenario> {
     let count = |count: i32| json!([{"succeededCount": count}]);
     vec![
         scenario(
-            "a number of successes is enough",
+            "a number of successes fulfils the policy",
             policy(4, 3, count(2), json!({})),
             [
                 succeed(index(1)),
@@ -27,12 +27,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "the success of a leader is enough",
+            "the success of a leader index fulfils the policy",
             policy(3, 3, json!([{"succeededIndexes": "0"}]), json!({})),
             [succeed(index(2)), succeed(index(0)), terminated(terminating(0), 0)],
         ),
         scenario(
-            "a number of certain indexes is enough",
+            "a number of successes among certain indexes fulfils the policy",
             policy(6, 6, json!([{"succeededIndexes": "0-2,5", "succeededCount": 2}]), json!({})),
             [
                 succeed(index(3)),
@@ -46,12 +46,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "all of certain indexes are needed where no number is given",
+            "without a number all of certain indexes have to succeed",
             policy(4, 4, json!([{"succeededIndexes": "1,3"}]), json!({})),
             [succeed(index(1)), succeed(index(0)), succeed(index(3)), terminated(terminating(0), 1)],
         ),
         scenario(
-            "the first rule fulfilled is named",
+            "the message names the first fulfilled rule",
             policy(
                 4,
                 4,
@@ -69,12 +69,12 @@ pub fn all() -> Vec<Scenario> {
             [succeed(index(0)), succeed(index(1))],
         ),
         scenario(
-            "a failed job does not succeed by its policy",
+            "a failed job does not succeed through its policy",
             policy(3, 3, count(2), json!({"backoffLimit": 0})),
             [succeed(index(0)), together([fail(index(1), 1)]), terminated(terminating(0), 0)],
         ),
         scenario(
-            "pods that were ready are given up",
+            "ready pods are deleted after the policy is fulfilled",
             policy(3, 3, count(1), json!({})),
             [
                 ready(index(1)),
@@ -84,22 +84,22 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a success after the outcome still counts as one",
+            "a success after the outcome is still counted",
             policy(3, 3, count(1), json!({})),
             [succeed(index(0)), together([terminated(terminating(0), 0), terminated(terminating(1), 143)])],
         ),
         scenario(
-            "with limits for each index a policy can make up for failed ones",
+            "with backoffLimitPerIndex a policy can be fulfilled despite failed indexes",
             policy(4, 4, count(2), json!({"backoffLimitPerIndex": 0})),
             [fail(index(0), 1), succeed(index(1)), succeed(index(2)), terminated(terminating(0), 143)],
         ),
         scenario(
-            "with limits for each index failure of all the rest comes first",
+            "with backoffLimitPerIndex a job fails if the index of its policy failed",
             policy(2, 2, json!([{"succeededIndexes": "0"}]), json!({"backoffLimitPerIndex": 0})),
             [fail(index(0), 1), succeed(index(1))],
         ),
         scenario(
-            "an index that waits is given up with an early success",
+            "a failed pod of an index in back-off is released at an early success",
             policy(3, 3, count(1), json!({"backoffLimitPerIndex": 3})),
             [fail(index(0), 1), succeed(index(1)), terminated(terminating(0), 143)],
         ),

@@ -1,4 +1,4 @@
-//! `suspend`.
+//! Scenarios of `suspend`.
 
 use serde_json::json;
 
@@ -6,16 +6,20 @@ use crate::scenario::*;
 
 pub fn all() -> Vec<Scenario> {
     vec![
-        scenario("a job created suspended makes no pods", json!({"suspend": true}), []),
+        scenario("a job created suspended gets no pods", json!({"suspend": true}), []),
         scenario("a job created suspended starts when it is resumed", json!({"suspend": true}), [resume(), succeed(0)]),
-        scenario("a job created unsuspended on purpose gets no condition", json!({"suspend": false}), [succeed(0)]),
         scenario(
-            "a suspended job gives up its pods without counting them",
+            "a job created with suspend false gets no Suspended condition",
+            json!({"suspend": false}),
+            [succeed(0)],
+        ),
+        scenario(
+            "the pods of a suspended job are deleted without being counted",
             json!({"completions": 3, "parallelism": 2}),
             [ready(0), suspend(), terminated(terminating(0), 143), terminated(terminating(0), 0)],
         ),
         scenario(
-            "a resumed job goes on where it was",
+            "a resumed job continues with its remaining completions",
             json!({"completions": 3, "parallelism": 2}),
             [
                 succeed(0),
@@ -26,7 +30,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a job can be suspended and resumed again and again",
+            "a job can be suspended and resumed repeatedly",
             json!({}),
             [
                 suspend(),
@@ -39,7 +43,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a resumed job does not wait for pods that are still ending",
+            "a resumed job does not wait for terminating pods",
             json!({"completions": 2, "parallelism": 2}),
             [
                 suspend(),
@@ -49,12 +53,12 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a suspended job's clock stands",
+            "the deadline of a suspended job does not expire",
             json!({"suspend": true, "activeDeadlineSeconds": 12}),
             [Step::Wait(13), resume(), succeed(0)],
         ),
         scenario(
-            "a resumed job's clock begins anew",
+            "the deadline of a resumed job starts again",
             json!({"activeDeadlineSeconds": 9}),
             [
                 suspend(),
@@ -71,12 +75,12 @@ pub fn all() -> Vec<Scenario> {
             [fail(0, 1), suspend(), terminated(terminating(0), 143), resume()],
         ),
         scenario(
-            "a suspended job's template may change and new pods follow it",
+            "the template of a suspended job can change and new pods use it",
             json!({"suspend": true}),
             [change(json!({"template": {"spec": {"nodeSelector": {"disk": "fast"}}}})), resume()],
         ),
         scenario(
-            "a suspended job's pods may get other resources",
+            "the resources in the template of a suspended job can change",
             json!({"suspend": true}),
             [
                 change(json!({"template": {"spec": {"containers": [{
@@ -87,7 +91,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "a suspended job's labels and annotations for pods may change",
+            "the labels and annotations in the template of a suspended job can change",
             json!({"suspend": true}),
             [change(json!({"template": {"metadata": {"annotations": {"queue": "fast"}}}})), resume()],
         ),
@@ -104,7 +108,7 @@ pub fn all() -> Vec<Scenario> {
             ],
         ),
         scenario(
-            "parallelism changed while suspended counts after resuming",
+            "parallelism that changes during suspension applies after resuming",
             json!({"completions": 4, "suspend": true}),
             [change(json!({"parallelism": 3})), resume()],
         ),

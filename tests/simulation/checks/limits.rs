@@ -1,4 +1,4 @@
-//! JobLimits: no controller starts a Job where a limit has no room for it.
+//! Checks of JobLimits: no controller starts a Job that exceeds a limit.
 
 use std::collections::BTreeMap;
 
@@ -7,22 +7,22 @@ use serde_json::Value;
 use crate::objects::{has_condition, indexes, is_decided, is_deleting, number};
 use crate::store::{Happened, Store};
 
-/// The label by which Kueue takes charge of a Job.
+/// Label that gives a Job to Kueue.
 pub const KUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
 
-/// A limit's specs, each with the second since when it holds; none where the limit did not exist.
+/// Specs of a limit, each with the second since when it has been in force; none while the limit did not exist.
 type Specs = Vec<(i64, Option<Value>)>;
 
-/// What is true of limits and of the Jobs that they are for.
+/// Facts about limits and the Jobs that they apply to.
 #[derive(Default)]
 pub struct Limits {
-    /// How many seconds it may take until a change is known to the controller.
-    news: i64,
+    /// Maximum time, in seconds, until a controller has observed a change.
+    observation_delay: i64,
     limits: BTreeMap<String, Specs>,
     jobs: BTreeMap<String, Admitted>,
 }
 
-/// Whether a Job was started, and when a user last changed what limits look at.
+/// Whether a Job was started, and when a user last changed a field that limits depend on.
 #[derive(Default)]
 struct Admitted {
     started: bool,
@@ -30,12 +30,13 @@ struct Admitted {
 }
 
 impl Limits {
-    /// `news`: how many seconds it may take until a change is known to the controller.
-    pub fn new(news: i64) -> Self {
-        Self { news, ..Self::default() }
+    /// Returns the checks. `observation_delay` is the maximum time, in seconds, until a controller has observed a
+    /// change.
+    pub fn new(observation_delay: i64) -> Self {
+        Self { observation_delay, ..Self::default() }
     }
 
-    /// Takes in a change of a limit or of a Job.
+    /// Records a change of a limit or of a Job.
     pub fn observe(&mut self, happened: &Happened) {
         let now = happened.at;
         let object = &happened.object;
@@ -57,7 +58,7 @@ impl Limits {
         }
     }
 
-    /// A controller wrote the status of a Job.
+    /// Records a status of a Job that a controller wrote.
     pub fn status_written(&mut self, after: &Value) {
         let uid = after["metadata"]["uid"].as_str().unwrap_or_default();
         if has_condition(after, "Suspended")
@@ -68,10 +69,10 @@ impl Limits {
         }
     }
 
-    /// A controller starts a Job, or goes on with it.
+    /// Checks that a controller may start or continue a Job.
     ///
     /// # Errors
-    /// A limit has no room for it.
+    /// Returns the limit that the Job exceeds.
     pub fn starts(&mut self, store: &Store, job: &Value) -> Result<(), String> {
         let now = store.seconds();
         let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
@@ -83,10 +84,10 @@ impl Limits {
         }
         let stable = |job: &Value| {
             let known = self.jobs.get(job["metadata"]["uid"].as_str().unwrap_or_default());
-            known.is_some_and(|known| known.started && known.changed.is_none_or(|at| now - at > self.news))
+            known.is_some_and(|known| known.started && known.changed.is_none_or(|at| now - at > self.observation_delay))
         };
         for specs in self.limits.values() {
-            let most = |field: &str| self.most(specs, field, now);
+            let max = |field: &str| self.max_recent(specs, field, now);
             let Some((_, Some(spec))) = specs.last() else { continue };
             if !covers(spec, job) {
                 continue;
@@ -103,34 +104,36 @@ impl Limits {
             });
             let others: Vec<&Value> = others.collect();
             let name = &job["metadata"]["name"];
-            if let Some(most) = most("maxActiveJobs").filter(|most| others.len() as i64 + 1 > *most) {
-                return Err(format!("{name} is started beside {} active Jobs, {most} are allowed", others.len()));
+            if let Some(max) = max("maxActiveJobs").filter(|max| others.len() as i64 + 1 > *max) {
+                return Err(format!("{name} is started beside {} active Jobs, {max} are allowed", others.len()));
             }
             let taken: i64 = others.iter().map(|other| pods(other)).sum();
             let own = pods(job);
-            let settled = self.jobs.get(uid).is_none_or(|job| job.changed.is_none_or(|at| now - at > self.news));
-            if let Some(most) = most("maxActivePods").filter(|most| settled && taken + own > *most) {
-                return Err(format!("{name} is started with {own} pods beside {taken}, {most} are allowed"));
+            let settled =
+                self.jobs.get(uid).is_none_or(|job| job.changed.is_none_or(|at| now - at > self.observation_delay));
+            if let Some(max) = max("maxActivePods").filter(|max| settled && taken + own > *max) {
+                return Err(format!("{name} is started with {own} pods beside {taken}, {max} are allowed"));
             }
         }
         Ok(())
     }
 
-    /// The largest number that was allowed in the time that news takes; none if there was no limit.
-    fn most(&self, specs: &Specs, field: &str, now: i64) -> Option<i64> {
+    /// Returns the largest value of a field within the observation delay; none if there was no limit at some time
+    /// within it.
+    fn max_recent(&self, specs: &Specs, field: &str, now: i64) -> Option<i64> {
         let ends = specs.iter().skip(1).map(|(at, _)| *at).chain([i64::MAX]);
-        let recent = specs.iter().zip(ends).filter(|(_, end)| *end >= now - self.news);
-        recent.map(|((_, spec), _)| spec.as_ref()?[field].as_i64()).try_fold(0, |most, number| Some(most.max(number?)))
+        let recent = specs.iter().zip(ends).filter(|(_, end)| *end >= now - self.observation_delay);
+        recent.map(|((_, spec), _)| spec.as_ref()?[field].as_i64()).try_fold(0, |max, number| Some(max.max(number?)))
     }
 }
 
-/// Whether a limit's selector picks a Job.
+/// Returns whether the selector of a limit matches a Job.
 fn covers(spec: &Value, job: &Value) -> bool {
     let labels = spec["selector"]["matchLabels"].as_object();
     labels.into_iter().flatten().all(|(key, value)| job["metadata"]["labels"][key] == *value)
 }
 
-/// The maximum number of pods that a Job may have at the same time.
+/// Returns the maximum number of pods that a Job may have concurrently.
 fn pods(job: &Value) -> i64 {
     let parallelism = number(job, "/spec/parallelism");
     let ended = number(job, "/status/succeeded") + indexes(&job["status"]["failedIndexes"]).len() as i64;
@@ -138,7 +141,8 @@ fn pods(job: &Value) -> i64 {
     parallelism.min(left.unwrap_or(i64::MAX)).max(0)
 }
 
-/// Whether a Job can never have all its pods under the limits that there are, or none may run at all.
+/// Returns whether a Job can never start under the present limits: it has more pods than a limit allows, or a limit
+/// allows no Jobs.
 pub fn can_never_fit(store: &Store, job: &Value) -> bool {
     let own = pods(job);
     let applies = job["metadata"]["labels"][KUEUE_LABEL].is_null() && own > 0;
@@ -146,6 +150,6 @@ pub fn can_never_fit(store: &Store, job: &Value) -> bool {
         && store.of("joblimits").any(|(_, limit)| {
             let spec = &limit["spec"];
             covers(spec, job)
-                && (spec["maxActiveJobs"] == 0 || spec["maxActivePods"].as_i64().is_some_and(|most| own > most))
+                && (spec["maxActiveJobs"] == 0 || spec["maxActivePods"].as_i64().is_some_and(|max| own > max))
         })
 }

@@ -1,4 +1,5 @@
-//! Whether a replica that the API server asks to wait (429, Retry-After) begins no write until then.
+//! Checks of Retry-After: after a response 429, a replica begins no write before the time that the API server asked
+//! for.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +9,32 @@ use tokio::time::{Duration, Instant};
 
 use crate::api::Answer;
 
-/// Until when each replica was asked to wait.
+/// For each replica, the time of the last 429 and the time until which the replica has to wait.
 #[derive(Default)]
 pub struct Pauses(BTreeMap<String, (Instant, Instant)>);
 
-/// Whether a request is a write that goes through the gate: not a Lease, not an event.
+/// Returns whether a request is a write that passes the write gate, which excludes Leases and events.
 pub fn is_gated(request: &Request<Body>) -> bool {
     let path = request.uri().path();
     request.method() != Method::GET && !path.contains("/leases") && !path.contains("/events")
 }
 
 impl Pauses {
-    /// A replica begins a write.
+    /// Checks that a replica may begin a write.
     ///
     /// # Errors
-    /// It was asked to wait.
+    /// Returns the remaining time if the replica has to wait.
     pub fn sent(&self, who: &str) -> Result<(), String> {
         let now = Instant::now();
         match self.0.get(who) {
             Some((asked, until)) if *asked < now && now < *until => {
-                Err(format!("{who} writes {:?} before the API server takes writes again", *until - now))
+                Err(format!("{who} begins a write {:?} before its Retry-After has passed", *until - now))
             }
             _ => Ok(()),
         }
     }
 
-    /// A write of a replica was answered.
+    /// Records the response to a write of a replica.
     pub fn answered(&mut self, who: &str, answer: &Answer) {
         let seconds = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let Some(seconds) = seconds else { return };

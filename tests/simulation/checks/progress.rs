@@ -1,5 +1,5 @@
-//! Whether work goes on: a Job that nothing stands in the way of gets its first pods within a bound, and no Job gets pods
-//! without end.
+//! Checks of progress: a Job that nothing blocks gets its first pods within a bound, and no Job gets an unlimited
+//! number of pods.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,46 +9,50 @@ use tokio::time::{Duration, Instant};
 use crate::objects::{controller, is_decided, is_deleting, is_finished, is_over};
 use crate::store::Store;
 
-/// The maximum number of pods that a Job gets in a minute.
+/// Maximum number of pods that a Job may get in one minute.
 const PODS_A_MINUTE: usize = 40;
 
-/// When something last stood in the way of all work, and how many pods each Job got.
+/// Obstacles to all work, waiting Jobs, and recent pods of each Job.
 pub struct Progress {
-    /// How long a Job may wait for its first pods.
+    /// Maximum time that a Job may wait for its first pods.
     bound: Duration,
-    free_since: Instant,
-    /// What stands in the way until it is taken away.
+    /// Time since which no timed obstacle has blocked all work.
+    unblocked_since: Instant,
+    /// 1 while an obstacle without a fixed end blocks all work, otherwise 0.
     obstacles: i32,
+    /// Jobs that wait for their first pods, by UID, with the time at which the wait began.
     waiting: BTreeMap<String, Instant>,
+    /// Times, in seconds, of the pods that each Job got in the last minute.
     created: BTreeMap<String, VecDeque<i64>>,
-    /// How long a Job whose pods were all lost to ignored disruptions may be without a pod; none if faults delay pods.
+    /// Maximum time that a Job may be without pods after ignored disruptions; none if other faults delay pods.
     replaced_within: Option<Duration>,
+    /// Jobs without pods, by UID, with the time since which they have none.
     podless: BTreeMap<String, Instant>,
 }
 
 impl Progress {
-    /// `bound`: how long a Job may wait for its first pods. `replaced_within`: how long a Job whose pods were all lost to
-    /// ignored disruptions may be without a pod; none if faults delay pods.
+    /// Returns the checks. `bound`: maximum time that a Job may wait for its first pods. `replaced_within`: maximum
+    /// time that a Job may be without pods after ignored disruptions; none if other faults delay pods.
     pub fn new(bound: Duration, replaced_within: Option<Duration>) -> Self {
         let (waiting, created, podless) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { bound, free_since: Instant::now(), obstacles: 0, waiting, created, replaced_within, podless }
+        Self { bound, unblocked_since: Instant::now(), obstacles: 0, waiting, created, replaced_within, podless }
     }
 
-    /// Something stands in the way of all work until then.
-    pub fn is_free_from(&mut self, when: Instant) {
-        self.free_since = self.free_since.max(when);
+    /// Records that all work is blocked until a time.
+    pub fn block_until(&mut self, when: Instant) {
+        self.unblocked_since = self.unblocked_since.max(when);
     }
 
-    /// Something begins or ceases to stand in the way.
+    /// Records that an obstacle to all work begins or ends.
     pub fn obstacle(&mut self, begins: bool) {
         self.obstacles = if begins { 1 } else { 0 };
-        self.is_free_from(Instant::now());
+        self.block_until(Instant::now());
     }
 
-    /// A pod was created for a Job.
+    /// Records a pod that was created for a Job.
     ///
     /// # Errors
-    /// It gets too many.
+    /// Returns the number of pods if the Job got too many in one minute.
     pub fn created(&mut self, job: &str, now: i64) -> Result<(), String> {
         let created = self.created.entry(job.to_owned()).or_default();
         created.push_back(now);
@@ -56,12 +60,14 @@ impl Progress {
             created.pop_front();
         }
         match created.len() {
-            count if count > PODS_A_MINUTE => Err(format!("{job} gets {count} pods in a minute")),
+            count if count > PODS_A_MINUTE => {
+                Err(format!("{job} got {count} pods in one minute, {PODS_A_MINUTE} are allowed"))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Says which Job has waited for too long.
+    /// Returns a description of the first Job that has waited too long, if any.
     pub fn stuck(&mut self, store: &Store) -> Option<String> {
         let now = Instant::now();
         let free = self.obstacles == 0 && store.of("joblimits").next().is_none();
@@ -74,15 +80,15 @@ impl Progress {
         self.waiting.retain(|uid, _| uids.contains(uid));
         for (key, job) in waits {
             let since = *self.waiting.entry(uid(job)).or_insert(now);
-            if now - since.max(self.free_since).min(now) > self.bound {
-                return Some(format!("{} has waited for its first pods for {:?}", key.2, self.bound));
+            if now - since.max(self.unblocked_since).min(now) > self.bound {
+                return Some(format!("{} has been waiting for its first pods for more than {:?}", key.2, self.bound));
             }
         }
         self.unreplaced(store, now)
     }
 
-    /// Says which Job has been without pods for too long after disruptions that its policy ignores: they cause no back-off that
-    /// grows.
+    /// Returns a description of the first Job that has been without pods for too long after disruptions that its policy
+    /// ignores. Ignored disruptions must not increase the back-off.
     fn unreplaced(&mut self, store: &Store, now: Instant) -> Option<String> {
         let bound = self.replaced_within?;
         for (key, job) in store.of("jobs") {
@@ -94,7 +100,7 @@ impl Progress {
             }
             let since = *self.podless.entry(uid.to_owned()).or_insert(now);
             if now - since > bound {
-                return Some(format!("{} has had no pod for {bound:?}: its disruptions are ignored", key.2));
+                return Some(format!("{} has had no pod for {bound:?}, although its disruptions are ignored", key.2));
             }
         }
         None

@@ -1,4 +1,4 @@
-//! Refused writes: how often they are repeated, and whether an event tells of each policy that refused one.
+//! Checks of refused writes: they are not repeated too often, and an event reports each policy that refused a write.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,15 +7,16 @@ use serde_json::Value;
 use crate::admission::{Policy, Target};
 use crate::objects::controller;
 
-/// The maximum number of refused writes of one kind for one object, and the window in milliseconds.
+/// Maximum number of refused writes of one kind for one object within a window, and the window in milliseconds.
 const WINDOWS: [(usize, i64); 2] = [(10, 10_000), (24, 120_000)];
 
 /// A write that a policy refused.
 struct Refused {
-    /// The UIDs of the objects that an event may regard.
+    /// UIDs of the objects that the event may regard.
     about: Vec<String>,
     target: Target,
-    words: String,
+    /// Text that the event has to contain.
+    message: String,
 }
 
 /// An event that was recorded.
@@ -30,19 +31,20 @@ struct Recorded {
 pub struct Refusals {
     refused: Vec<Refused>,
     attempts: BTreeMap<(String, Target), VecDeque<i64>>,
-    /// By their names.
+    /// Recorded events, by name.
     events: BTreeMap<String, Recorded>,
-    /// Events may have been lost.
+    /// Whether events may have been lost.
     pub lost: bool,
     /// A policy refused events. Those count for the limit of events of one object, so later ones may be dropped.
     events_refused: bool,
 }
 
 impl Refusals {
-    /// A policy refused a write at this millisecond. `object` is the object as it is, or the one to be created.
+    /// Records a write that a policy refused at the time `now`, in milliseconds. `object` is the stored version of the
+    /// object, or the object to create.
     ///
     /// # Errors
-    /// Such writes are repeated too often.
+    /// Returns the number of refused writes if they are repeated too often.
     pub fn refused(&mut self, policy: &Policy, object: &Value, now: i64) -> Result<(), String> {
         let (verb, resource, sub) = policy.target;
         if resource == "events" {
@@ -58,9 +60,9 @@ impl Refusals {
         while attempts.front().is_some_and(|at| now - at > 120_000) {
             attempts.pop_front();
         }
-        for (most, window) in WINDOWS {
+        for (max, window) in WINDOWS {
             let count = attempts.iter().filter(|at| now - **at < window).count();
-            if count > most {
+            if count > max {
                 let name = &object["metadata"]["name"];
                 return Err(format!(
                     "{count} refused requests to {verb} {resource} {sub} ({name}) in {} s",
@@ -68,15 +70,15 @@ impl Refusals {
                 ));
             }
         }
-        let words = policy.words();
-        let known = |refused: &Refused| refused.words == words && refused.about == about;
+        let message = policy.message();
+        let known = |refused: &Refused| refused.message == message && refused.about == about;
         if !self.refused.iter().any(known) {
-            self.refused.push(Refused { about, target: policy.target, words });
+            self.refused.push(Refused { about, target: policy.target, message });
         }
         Ok(())
     }
 
-    /// An event was created, or one of this name was changed.
+    /// Records a new event, or a change of the event with this name.
     pub fn event(&mut self, name: Option<&str>, body: &Value) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         match name {
@@ -97,39 +99,40 @@ impl Refusals {
         }
     }
 
-    /// Events may have been lost: a crash, or a fault of a request that carried one.
+    /// Records that events may have been lost, by a crash or by a fault of a request that created an event. No event is
+    /// expected for earlier refusals.
     pub fn lose_events(&mut self) {
         self.refused.clear();
         self.lost = true;
     }
 
-    /// A Warning event has to tell of this.
-    pub fn expect(&mut self, uid: &str, words: &str) {
+    /// Requires a Warning event regarding this object that contains `message`.
+    pub fn expect(&mut self, uid: &str, message: &str) {
         let target = ("run", "schedule", "");
-        self.refused.push(Refused { about: vec![uid.to_owned()], target, words: words.to_owned() });
+        self.refused.push(Refused { about: vec![uid.to_owned()], target, message: message.to_owned() });
     }
 
-    /// A controller started anew, or a user changed something: back-offs begin again.
-    pub fn begin_again(&mut self) {
+    /// Forgets earlier attempts, because a controller was restarted or a policy was deleted and back-offs begin again.
+    pub fn reset_attempts(&mut self) {
         self.attempts.clear();
     }
 
-    /// Whether a Warning event regarding this object contains this text.
+    /// Returns whether a Warning event regarding this object contains this text.
     pub fn has_warning(&self, uid: &str, text: &str) -> bool {
         self.events.values().any(|event| event.warning && event.regarding == uid && event.message.contains(text))
     }
 
-    /// Says which refusal no event tells of.
-    pub fn untold(&self) -> Option<String> {
+    /// Returns a description of the first refusal that no event reports, if any.
+    pub fn missing_event(&self) -> Option<String> {
         if self.events_refused {
             return None;
         }
-        let told = |refused: &Refused| refused.about.iter().any(|uid| self.has_warning(uid, &refused.words));
-        let refused = self.refused.iter().find(|refused| !told(refused))?;
+        let has_event = |refused: &Refused| refused.about.iter().any(|uid| self.has_warning(uid, &refused.message));
+        let refused = self.refused.iter().find(|refused| !has_event(refused))?;
         let (verb, resource, sub) = refused.target;
         Some(format!(
-            "no event says that {verb} {resource} {sub} was refused for {}: {}",
-            refused.about[0], refused.words
+            "no event reports that {verb} {resource} {sub} was refused for {}: {}",
+            refused.about[0], refused.message
         ))
     }
 }

@@ -1,4 +1,5 @@
-//! Retention: a finished Job is deleted when its time is up by what holds at that moment, and not before.
+//! Checks of retention: a finished Job is deleted when its TTL, as configured at that moment, has expired, and not
+//! before.
 
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use serde_json::Value;
@@ -6,17 +7,17 @@ use serde_json::Value;
 use crate::objects::{controller, has_condition, is_over};
 use crate::store::{Happened, Store};
 
-/// When what says how long Jobs are kept last changed, by namespace or Job UID.
+/// Times of the last change of a retention setting, by namespace name or Job UID, in seconds.
 #[derive(Default)]
 pub struct Retention {
     changed: std::collections::BTreeMap<String, i64>,
 }
 
-/// How long after a change a deletion that was decided before it may still be on its way, in seconds.
-const ON_ITS_WAY: i64 = 40;
+/// Maximum time, in seconds, after a change in which a deletion that was decided before the change may still arrive.
+const IN_FLIGHT: i64 = 40;
 
 impl Retention {
-    /// Takes in a change.
+    /// Records a change of a retention setting.
     pub fn observe(&mut self, happened: &Happened) {
         let now = happened.at;
         let object = &happened.object;
@@ -32,10 +33,10 @@ impl Retention {
         }
     }
 
-    /// A controller deletes a Job because its time is up.
+    /// Checks the deletion of a Job whose TTL has expired according to the controller.
     ///
     /// # Errors
-    /// It is not.
+    /// Returns the expiry if it has not been reached.
     pub fn deletes(&self, store: &Store, job: &Value) -> Result<(), String> {
         let now = store.seconds();
         if expiry(store, job).is_some_and(|at| at <= now) {
@@ -43,17 +44,17 @@ impl Retention {
         }
         let recent = |value: &Value| {
             let changed = value.as_str().and_then(|key| self.changed.get(key));
-            changed.is_some_and(|at| now - at <= ON_ITS_WAY)
+            changed.is_some_and(|at| now - at <= IN_FLIGHT)
         };
         let metadata = &job["metadata"];
         if recent(&metadata["uid"]) || recent(&metadata["namespace"]) {
             return Ok(());
         }
-        Err(format!("{} is deleted before its time: {:?}, now {now}", metadata["name"], expiry(store, job)))
+        Err(format!("{} is deleted before its TTL expires: at {:?}, now {now}", metadata["name"], expiry(store, job)))
     }
 }
 
-/// When a finished Job is to be deleted, in seconds; none if it is kept.
+/// Returns the time at which a finished Job has to be deleted, in seconds; none if the Job is kept.
 pub fn expiry(store: &Store, job: &Value) -> Option<i64> {
     if !is_over(job) {
         return None;

@@ -1,4 +1,5 @@
-//! CronJobs and JobSchedules: each due time is run once, in order, or passed over as the policy says.
+//! Checks of CronJobs and JobSchedules: each scheduled time is run once and in order, or skipped according to the
+//! policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,46 +10,48 @@ use serde_json::Value;
 use crate::objects::{controller, is_over};
 use crate::store::{Happened, Store};
 
-/// How late a run may be where nothing stands in its way, in seconds.
+/// Maximum delay of a run that nothing blocks, in seconds.
 const LATE: i64 = 90;
 
-/// What is true of the objects that start Jobs when they are due, by UID.
+/// Facts about all CronJobs and JobSchedules.
 #[derive(Default)]
 pub struct Schedules {
-    /// How many seconds it may take until a change is known to the controller.
-    news: i64,
+    /// Maximum time, in seconds, until a controller has observed a change.
+    observation_delay: i64,
+    /// Facts by UID.
     truths: BTreeMap<String, Truth>,
 }
 
-/// What is true of one of them.
+/// Facts about one CronJob or JobSchedule. Times are in seconds.
 #[derive(Default)]
 struct Truth {
-    /// When it was created, in seconds.
+    /// Time of its creation.
     created: i64,
-    /// When its times were last changed, and what they were before.
-    changed: Option<(i64, Value)>,
+    /// Times at which its schedule was changed, each with the schedule before.
+    changes: Vec<(i64, Value)>,
     suspended_since: Option<i64>,
-    /// When a user stored a last schedule time ahead of the clock.
-    foretold: Option<i64>,
-    /// A user suspended it or changed its times: not every due time has to be run.
+    /// Time at which a user stored a `lastScheduleTime` in the future.
+    future_time_stored: Option<i64>,
+    /// Whether a user suspended it or changed its schedule, so that not every scheduled time has to be run.
     disturbed: bool,
-    /// The last time that a Job was started for.
+    /// Latest scheduled time for which a Job was started.
     last: Option<i64>,
-    /// How many Jobs it started.
+    /// Number of Jobs that it started.
     started: usize,
-    /// Times for which foreign Jobs have every name of the run, and the names of these Jobs.
+    /// Scheduled times of the runs whose names are all taken by foreign Jobs, with these names.
     taken: BTreeMap<i64, Vec<String>>,
-    /// Those of them for which such a Job was deleted again.
+    /// Those of these times for which a foreign Job was deleted again.
     freed: BTreeSet<i64>,
 }
 
 impl Schedules {
-    /// `news`: how many seconds it may take until a change is known to the controller.
-    pub fn new(news: i64) -> Self {
-        Self { news, ..Self::default() }
+    /// Returns the checks. `observation_delay` is the maximum time, in seconds, until a controller has observed a
+    /// change.
+    pub fn new(observation_delay: i64) -> Self {
+        Self { observation_delay, ..Self::default() }
     }
 
-    /// Takes in a change of a CronJob or JobSchedule.
+    /// Records a change of a CronJob or JobSchedule, or the deletion of a foreign Job.
     pub fn observe(&mut self, happened: &Happened) {
         let now = happened.at;
         if happened.resource == "jobs" && happened.gone {
@@ -72,60 +75,62 @@ impl Schedules {
         if let Some(before) = &happened.before
             && times(before) != times(object)
         {
-            truth.changed = Some((now, times(before).clone()));
+            truth.changes.push((now, times(before).clone()));
             truth.disturbed = true;
         }
         if served(object).is_some_and(|time| time > now) {
-            truth.foretold.get_or_insert(now);
+            truth.future_time_stored.get_or_insert(now);
         }
     }
 
-    /// Foreign Jobs have every name of the run of this time.
+    /// Records that foreign Jobs have all names of the run at this time.
     pub fn take_names(&mut self, schedule: &Value, time: i64, names: Vec<String>) {
         self.truths.entry(uid(schedule)).or_default().taken.insert(time, names);
     }
 
-    /// A Job is started for its owner.
+    /// Checks a Job that a controller starts for its owner.
     ///
     /// # Errors
-    /// It is not due, or is for the second time, or not in its turn.
+    /// Returns the reason why the Job must not be started: its time is not due, was already run, or is out of order.
     pub fn started(&mut self, store: &Store, job: &Value, owner: &Value) -> Result<(), String> {
         let now = store.seconds();
         let name = &job["metadata"]["name"];
         let text = job["metadata"]["annotations"][SCHEDULED_ANNOTATION].as_str().unwrap_or_default();
         let time: Timestamp = text.parse().map_err(|_| format!("{name} has no scheduled time: {text:?}"))?;
         let time = time.as_second();
-        let news = self.news;
+        let observation_delay = self.observation_delay;
         let truth = self.truths.entry(uid(owner)).or_default();
         truth.started += 1;
         if time > now {
             return Err(format!("{name} is started {} s before its time", time - now));
         }
-        if truth.suspended_since.is_some_and(|since| now - since > news) {
-            return Err(format!("{name} is started for a schedule that has long been suspended"));
+        if truth.suspended_since.is_some_and(|since| now - since > observation_delay) {
+            return Err(format!(
+                "{name} is started for a schedule that has been suspended for more than {observation_delay} s"
+            ));
         }
-        if let Some((at, before)) = &truth.changed
+        if let Some((at, _)) = truth.changes.last()
             && time < *at
             // A controller that did not see the first version does not know of the change.
-            && at - truth.created > news
-            && (now - at > news || !is_due(before, time))
+            && at - truth.created > observation_delay
+            && !truth.changes.iter().any(|(at, before)| now - at <= observation_delay && is_due(before, time))
         {
             return Err(format!("{name} is started for a time {} s before the schedule was changed", at - time));
         }
         if time < truth.created {
             return Err(format!("{name} is started for a time before the schedule was created"));
         }
-        let unknown = truth.foretold.is_some_and(|at| now - at <= news);
+        let unknown = truth.future_time_stored.is_some_and(|at| now - at <= observation_delay);
         if served(owner).is_some_and(|served| served >= time) && !unknown {
-            return Err(format!("{name} is started for a time that the status says is served"));
+            return Err(format!("{name} is started for a time that lastScheduleTime includes"));
         }
-        let twin = store.of("jobs").map(|(_, other)| other).find(|other| {
+        let duplicate = store.of("jobs").map(|(_, other)| other).find(|other| {
             other["metadata"]["uid"] != job["metadata"]["uid"]
                 && controller(other) == Some(&uid(owner))
                 && other["metadata"]["annotations"][SCHEDULED_ANNOTATION] == *text
         });
-        if let Some(twin) = twin {
-            return Err(format!("{name} is the second Job of its time, beside {}", twin["metadata"]["name"]));
+        if let Some(duplicate) = duplicate {
+            return Err(format!("{name} is the second Job for its time, beside {}", duplicate["metadata"]["name"]));
         }
         let in_order = is_in_order(owner);
         let expected = next_due(times(owner), truth.last.unwrap_or(truth.created));
@@ -136,30 +141,30 @@ impl Schedules {
                 expected = next_due(times(owner), expected);
             }
             if expected != time {
-                return Err(format!("{name} is started for {time}, and {expected} was not served"));
+                return Err(format!("{name} is started for {time}, but {expected} was skipped"));
             }
         }
         truth.last = truth.last.max(Some(time));
         if owner["kind"] == "JobSchedule" {
             let running = store.of("jobs").filter(|(_, job)| controller(job) == Some(&uid(owner)) && !is_over(job));
             let running = running.count() as i64;
-            if room(owner).is_some_and(|room| running > room) {
-                return Err(format!("{name} is one of {running} active Jobs, {:?} are allowed", room(owner)));
+            if max_active(owner).is_some_and(|max| running > max) {
+                return Err(format!("{name} is one of {running} active Jobs, {:?} are allowed", max_active(owner)));
             }
         }
         Ok(())
     }
 
-    /// A controller wrote the status of a JobSchedule.
+    /// Checks a status of a JobSchedule that a controller writes.
     ///
     /// # Errors
-    /// The history is too long or holds a run twice, or a time is taken back.
+    /// Returns the problem: the history is too long or holds a run twice, or `lastScheduleTime` decreases.
     pub fn status_written(&self, before: &Value, after: &Value) -> Result<(), String> {
         let name = &after["metadata"]["name"];
         let history = after["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
         let limit = after["spec"]["historyLimit"].as_u64().unwrap_or(10);
         if history.len() as u64 > limit {
-            return Err(format!("{} runs in the history of {name}, {limit} are to be kept", history.len()));
+            return Err(format!("{} runs in the history of {name}, historyLimit is {limit}", history.len()));
         }
         let runs: BTreeSet<(String, String)> =
             history.iter().map(|run| (run["job"].to_string(), run["started"].to_string())).collect();
@@ -170,12 +175,12 @@ impl Schedules {
         if let (Some(was), Some(is)) = (was.as_str(), is.as_str().or(Some("")))
             && is < was
         {
-            return Err(format!("lastScheduleTime of {name} goes back from {was} to {is:?}"));
+            return Err(format!("lastScheduleTime of {name} decreases from {was} to {is:?}"));
         }
         Ok(())
     }
 
-    /// Says which schedule is behind although nothing stands in its way.
+    /// Returns a description of the first schedule that is late although nothing blocks it, if any.
     pub fn behind(&self, store: &Store) -> Option<String> {
         let now = store.seconds();
         for resource in ["cronjobs", "jobschedules"] {
@@ -187,7 +192,7 @@ impl Schedules {
                 }
                 let runs = store.of("jobs").any(|(_, job)| controller(job) == Some(&uid(object)) && !is_over(job));
                 let free = spec["concurrencyPolicy"] == "Allow" && spec["maxActive"].is_null();
-                let since = truth.changed.as_ref().map_or(truth.created, |(at, _)| *at);
+                let since = truth.changes.last().map_or(truth.created, |(at, _)| *at);
                 let mut next = next_due(times(object), truth.last.unwrap_or(since).max(since));
                 while truth.taken.contains_key(&next) {
                     next = next_due(times(object), next);
@@ -200,35 +205,42 @@ impl Schedules {
         None
     }
 
-    /// Says what is wrong with the history of a JobSchedule whose Jobs have all ended.
+    /// Checks the histories of all JobSchedules, whose Jobs must all be finished.
+    ///
+    /// # Errors
+    /// Returns the JobSchedule whose history has too many or too few runs.
     pub fn history(&self, store: &Store) -> Result<(), String> {
         for (key, object) in store.of("jobschedules") {
             let started = self.truths.get(&uid(object)).map_or(0, |truth| truth.started);
             let limit = object["spec"]["historyLimit"].as_u64().unwrap_or(10) as usize;
             let kept = object["status"]["history"].as_array().map_or(0, Vec::len);
             if kept != started.min(limit) {
-                return Err(format!("the history of {} holds {kept} runs of {started}, {limit} are to be kept", key.2));
+                return Err(format!(
+                    "the history of {} holds {kept} runs of {started}, historyLimit is {limit}",
+                    key.2
+                ));
             }
         }
         Ok(())
     }
 
-    /// Says for which of the times that were taken by a foreign Job there is no event.
-    pub fn untold(&self, store: &Store, told: impl Fn(&str) -> bool) -> Option<String> {
+    /// Returns a description of the first JobSchedule with a skipped run, whose names foreign Jobs had taken, and
+    /// without an event. `has_event` reports whether an object has an event.
+    pub fn missing_event(&self, store: &Store, has_event: impl Fn(&str) -> bool) -> Option<String> {
         let mut all =
             store.of("jobschedules").filter_map(|(key, object)| Some((key, self.truths.get(&uid(object))?, object)));
         all.find(|(_, truth, object)| {
-            // What was due before a change of the times is not run.
-            let begin = truth.changed.as_ref().map_or(truth.created, |(at, _)| *at);
+            // Times before a change of the schedule are not run.
+            let begin = truth.changes.last().map_or(truth.created, |(at, _)| *at);
             let run = |time: i64| time > begin && is_due(times(object), time) && !truth.freed.contains(&time);
             let mut taken = truth.taken.keys().filter(|time| run(**time));
-            taken.any(|time| truth.last.is_some_and(|last| last > *time)) && !told(&uid(object))
+            taken.any(|time| truth.last.is_some_and(|last| last > *time)) && !has_event(&uid(object))
         })
-        .map(|(key, ..)| format!("no event says that a foreign Job has the name of a run of {}", key.2))
+        .map(|(key, ..)| format!("no event reports that a foreign Job has the name of a run of {}", key.2))
     }
 }
 
-/// Whether each time is served, the oldest first, and not the newest alone.
+/// Returns whether each scheduled time is run, the oldest first, and not only the latest.
 fn is_in_order(owner: &Value) -> bool {
     let spec = &owner["spec"];
     owner["kind"] == "JobSchedule"
@@ -236,23 +248,23 @@ fn is_in_order(owner: &Value) -> bool {
         && spec["maxCatchUp"].as_i64() == Some(1000)
 }
 
-/// How many Jobs may be active.
-fn room(schedule: &Value) -> Option<i64> {
-    let most = schedule["spec"]["maxActive"].as_i64();
+/// Returns the maximum number of active Jobs of a JobSchedule; none if there is no limit.
+fn max_active(schedule: &Value) -> Option<i64> {
+    let max = schedule["spec"]["maxActive"].as_i64();
     match schedule["spec"]["concurrencyPolicy"].as_str() {
-        Some("Queue") => most.or(Some(1)),
+        Some("Queue") => max.or(Some(1)),
         Some("Forbid" | "Replace") => Some(1),
-        _ => most,
+        _ => max,
     }
 }
 
-/// The last schedule time of a status, in seconds.
+/// Returns `lastScheduleTime`, in seconds.
 fn served(object: &Value) -> Option<i64> {
     let text = object["status"]["lastScheduleTime"].as_str()?;
     text.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
-/// The schedule of an object; all are of minutes: `*/2 * * * *`, `0-5 * * * *`.
+/// Returns the schedule of an object. All schedules differ only in their minutes: `*/2 * * * *`, `0-5 * * * *`.
 fn times(object: &Value) -> &Value {
     match &object["spec"]["schedule"] {
         Value::Null => &object["spec"]["schedules"][0],
@@ -260,7 +272,7 @@ fn times(object: &Value) -> &Value {
     }
 }
 
-/// Whether a time is due by a schedule.
+/// Returns whether a schedule includes a time.
 fn is_due(schedule: &Value, time: i64) -> bool {
     let minute = time.div_euclid(60).rem_euclid(60);
     let fits = match schedule.as_str().and_then(|text| text.split(' ').next()) {
@@ -273,7 +285,7 @@ fn is_due(schedule: &Value, time: i64) -> bool {
     time.rem_euclid(60) == 0 && fits
 }
 
-/// The first due time after another.
+/// Returns the first scheduled time after another time.
 fn next_due(schedule: &Value, after: i64) -> i64 {
     let mut time = (after.div_euclid(60) + 1) * 60;
     while !is_due(schedule, time) {
@@ -282,7 +294,7 @@ fn next_due(schedule: &Value, after: i64) -> i64 {
     time
 }
 
-/// The longest jitter, in seconds.
+/// Returns the maximum jitter, in seconds.
 fn jitter(schedule: &Value) -> i64 {
     let text = schedule["spec"]["jitter"].as_str().unwrap_or("0s");
     let (number, unit) = text.split_at(text.len() - 1);

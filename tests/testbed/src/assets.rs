@@ -1,7 +1,7 @@
-//! The programs a testbed runs: found in `KUBEBUILDER_ASSETS`, or built once from the Go modules in `go/`.
+//! The programs that a testbed runs: found in `KUBEBUILDER_ASSETS`, or built once from the Go modules in `go/`.
 //!
-//! One way in: [`ensure`]. A built program lies in a cache folder named after the hash of the module
-//! that built it, so it is rebuilt only when that module changes, and `cargo clean` leaves it alone.
+//! The entry point is [`ensure`]. A built program is in a cache folder that is named after the hash of its module. It
+//! is rebuilt only when that module changes, and `cargo clean` does not delete it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-/// The Kubernetes version the testbed runs, as in `go/kubernetes/go.mod`.
+/// Kubernetes version of the testbed, the same as in `go/kubernetes/go.mod`.
 pub const KUBERNETES_VERSION: &str = "v1.37.2";
 
-/// A program of the testbed.
+/// A program that the testbed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
     /// File name of the binary.
     pub name: &'static str,
     /// Folder below `go/` of the module that builds it.
     module: &'static str,
-    /// The Go package it is built from.
+    /// Go package of the program.
     package: &'static str,
 }
 
@@ -29,49 +29,49 @@ const fn program(name: &'static str, module: &'static str, package: &'static str
     Program { name, module, package }
 }
 
-/// The store of the control plane.
+/// etcd, the store of the control plane.
 pub const ETCD: Program = program("etcd", "etcd", "go.etcd.io/etcd/server/v3");
-/// The API server.
+/// kube-apiserver, the API server.
 pub const KUBE_APISERVER: Program = program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver");
-/// The built-in controllers.
+/// kube-controller-manager, which runs the built-in controllers.
 pub const KUBE_CONTROLLER_MANAGER: Program =
     program("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager");
-/// The scheduler.
+/// kube-scheduler, which assigns pods to nodes.
 pub const KUBE_SCHEDULER: Program = program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler");
-/// The command line.
+/// kubectl, the command line of Kubernetes.
 pub const KUBECTL: Program = program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl");
-/// The node agent.
+/// kubelet, the agent of a real node.
 pub const KUBELET: Program = program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet");
-/// The simulator of nodes.
+/// kwok, which simulates nodes.
 pub const KWOK: Program = program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok");
-/// The container runtime.
+/// containerd, the container runtime of a real node.
 pub const CONTAINERD: Program =
     program("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd");
-/// Renders and installs charts.
+/// helm, which renders and installs charts.
 pub const HELM: Program = program("helm", "helm", "helm.sh/helm/v4/cmd/helm");
-/// The process containerd puts between itself and runc.
+/// The shim process between containerd and runc.
 pub const CONTAINERD_SHIM: Program =
     program("containerd-shim-runc-v2", "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2");
-/// containerd's command line, to import images.
+/// ctr, the command line of containerd, which imports images.
 pub const CTR: Program = program("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr");
-/// The program of a pod's sandbox.
+/// pause, the program of a pod's sandbox container.
 pub const PAUSE: Program = program("pause", "pause", "jobwright.dev/testbed/pause");
 
-/// Everything a control plane needs, the command line included.
+/// Programs of a control plane, including kubectl.
 pub const CONTROL_PLANE: &[Program] = &[ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
-/// Everything a real node needs besides what Debian's packages bring.
+/// Programs of a real node that no Debian package provides.
 pub const REAL_NODE: &[Program] = &[KUBELET, CONTAINERD, CONTAINERD_SHIM, CTR, PAUSE];
 
-/// The folder built programs are kept in: `JOBWRIGHT_CACHE`, else `jobwright` in the user's cache folder.
+/// Returns the folder of built programs: `JOBWRIGHT_CACHE`, or else `jobwright` in the user's cache folder.
 pub fn cache_dir() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("JOBWRIGHT_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("jobwright")))
         .or_else(|| set("HOME").map(|dir| dir.join(".cache/jobwright")))
-        .context("no folder to keep built programs in: set JOBWRIGHT_CACHE or HOME")
+        .context("no cache folder for built programs: set JOBWRIGHT_CACHE or HOME")
 }
 
-/// Makes sure these programs exist; builds what is missing. Takes minutes the first time and says so.
+/// Builds those of these programs that are missing. The first build takes minutes, and prints its progress.
 pub fn ensure(programs: &[Program]) -> Result<()> {
     let mut modules: Vec<&str> = programs.iter().map(|program| program.module).collect();
     modules.dedup();
@@ -80,7 +80,8 @@ pub fn ensure(programs: &[Program]) -> Result<()> {
         if programs.iter().any(|program| missing(&program)) {
             let cache = cache_dir()?;
             fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-            // Several test processes may come here at once; one builds, the others wait and find it done.
+            // Several test processes can arrive here concurrently. One of them builds, and the others wait for the
+            // lock.
             let lock = File::create(cache.join(format!("{module}.lock")))?;
             lock.lock().context("waiting for another build")?;
             let missing: Vec<&Program> = programs.iter().filter(missing).collect();
@@ -93,7 +94,7 @@ pub fn ensure(programs: &[Program]) -> Result<()> {
 }
 
 impl Program {
-    /// Where the program is, or will be once [`ensure`]d.
+    /// Returns the path of the program, which exists after [`ensure`].
     pub fn path(&self) -> Result<PathBuf> {
         if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
             let given = Path::new(&assets).join(self.name);
@@ -109,12 +110,12 @@ impl Program {
     }
 }
 
-/// The Go module's folder in the source tree.
+/// Returns the folder of a Go module in the source tree.
 fn module_dir(module: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(module)
 }
 
-/// The cache folder of a module: its name and the hash of what defines its build.
+/// Returns the cache folder of a module, named after the module and the hash of the files that define its build.
 fn module_cache(module: &str) -> Result<PathBuf> {
     let mut hash = Sha256::new();
     for file in ["go.mod", "go.sum", "main.go"] {
@@ -136,7 +137,8 @@ fn build(module: &str, programs: &[&Program]) -> Result<()> {
     eprintln!("testbed: building {} (once; the Kubernetes components take minutes)", names.join(", "));
     let started = Instant::now();
     for program in programs {
-        // Each is built under another name and then renamed, so that an interrupted build leaves nothing half made.
+        // Each program is built under another name and then renamed, so that an interrupted build leaves no partial
+        // file.
         let unfinished = target.join(format!("{}.unfinished", program.name));
         let mut child = Command::new("go")
             .current_dir(module_dir(module))
@@ -146,15 +148,15 @@ fn build(module: &str, programs: &[&Program]) -> Result<()> {
             .args([unfinished.as_os_str(), program.package.as_ref()])
             .stdin(Stdio::null())
             .spawn()
-            .context("the testbed builds its programs with Go, and `go` did not start: install Go 1.26 or newer, or set KUBEBUILDER_ASSETS")?;
-        let mut told = Instant::now();
+            .context("cannot start `go`, which builds the programs of the testbed: install Go 1.26 or newer, or set KUBEBUILDER_ASSETS")?;
+        let mut reported = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
-            if told.elapsed() > Duration::from_secs(10) {
+            if reported.elapsed() > Duration::from_secs(10) {
                 eprintln!("testbed: still building {}, {} s so far", program.name, started.elapsed().as_secs());
-                told = Instant::now();
+                reported = Instant::now();
             }
             std::thread::sleep(Duration::from_millis(100));
         };
@@ -167,7 +169,7 @@ fn build(module: &str, programs: &[&Program]) -> Result<()> {
     Ok(())
 }
 
-/// Strips symbols, and gives the Kubernetes programs the version that clients ask them for.
+/// Returns linker flags that strip symbols and set the version that the Kubernetes programs report.
 fn ldflags(module: &str) -> String {
     if module != "kubernetes" {
         return "-s -w".to_owned();
@@ -182,13 +184,13 @@ fn ldflags(module: &str) -> String {
     )
 }
 
-/// kwok's stages (what a simulated node and its pods do, and when), from its own Go module.
+/// Returns the stages of kwok, which define what simulated nodes and pods do and when, from kwok's Go module.
 pub fn kwok_stages() -> Result<String> {
     let output = Command::new("go")
         .current_dir(module_dir("kwok"))
         .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"])
         .output()
-        .context("asking go where kwok's module is")?;
+        .context("finding the module of kwok with go list")?;
     let dir = PathBuf::from(String::from_utf8(output.stdout)?.trim());
     let files = [
         "node/fast/node-initialize.yaml",

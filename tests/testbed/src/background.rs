@@ -1,4 +1,5 @@
-//! The cluster that `testbed up` leaves running: a process in the background and a file that says where it is.
+//! The cluster that `testbed up` leaves running: a process in the background, and a file with its process id and
+//! kubeconfig.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use testbed::{Cluster, Options, assets};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Where the cluster in the background is.
+/// Process id and paths of the cluster in the background.
 #[derive(Serialize, Deserialize)]
 struct Running {
     pid: i32,
@@ -23,7 +24,7 @@ fn state_file() -> PathBuf {
     std::env::temp_dir().join("jobwright-testbed-up.json")
 }
 
-/// The cluster `up` started, if it still runs.
+/// Returns the cluster that `up` has started, if it is still running.
 fn running() -> Option<Running> {
     let text = fs::read(state_file()).ok()?;
     let running: Running = serde_json::from_slice(&text).ok()?;
@@ -33,19 +34,19 @@ fn running() -> Option<Running> {
 
 fn print_running(running: &Running) {
     println!("export KUBECONFIG={}", running.kubeconfig.display());
-    eprintln!("testbed: up; logs in {}", running.logs.display());
+    eprintln!("testbed: running; logs in {}", running.logs.display());
     if let Ok(kubectl) = assets::KUBECTL.path() {
-        eprintln!("testbed: kubectl of its version: {}", kubectl.display());
+        eprintln!("testbed: kubectl of the same version: {}", kubectl.display());
     }
 }
 
-/// Starts a cluster in the background.
+/// Starts a cluster in the background, unless one is running, and prints its kubeconfig.
 pub async fn up(flags: &[String]) -> Result<()> {
     if let Some(running) = running() {
         print_running(&running);
         return Ok(());
     }
-    // Built here, where the progress can be seen.
+    // The build runs in the foreground, so that its progress is visible.
     assets::ensure(assets::CONTROL_PLANE)?;
     let _ = fs::remove_file(state_file());
     let log_path = std::env::temp_dir().join("jobwright-testbed-up.log");
@@ -73,40 +74,40 @@ pub async fn up(flags: &[String]) -> Result<()> {
     }
 }
 
-/// Stops the cluster in the background.
+/// Stops the cluster in the background, and waits until its process has ended.
 pub async fn down() -> Result<()> {
     let Some(running) = running() else {
-        eprintln!("testbed: nothing is up");
+        eprintln!("testbed: no cluster is running");
         return Ok(());
     };
-    let pid = Pid::from_raw(running.pid).context("a process id of 0")?;
+    let pid = Pid::from_raw(running.pid).context("the process id is 0")?;
     kill_process(pid, Signal::TERM)?;
     while test_kill_process(pid).is_ok() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    eprintln!("testbed: down");
+    eprintln!("testbed: stopped");
     Ok(())
 }
 
-/// Says where the cluster is; fails if there is none.
+/// Prints the kubeconfig of the cluster. Returns a failure code if no cluster is running.
 pub fn status() -> Result<ExitCode> {
     if let Some(running) = running() {
         print_running(&running);
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("testbed: nothing is up");
+    eprintln!("testbed: no cluster is running");
     Ok(ExitCode::FAILURE)
 }
 
-/// Keeps a cluster up until a signal says stop or a part of it ends.
+/// Starts a cluster, and keeps it running until SIGTERM, SIGINT or the end of one of its processes.
 pub async fn serve(options: &Options) -> Result<()> {
     let mut cluster = Cluster::start(options).await?;
     let running = Running {
         pid: i32::try_from(std::process::id())?,
         kubeconfig: cluster.kubeconfig.clone(),
-        logs: cluster.dir().context("a cluster of our own has a folder")?.to_owned(),
+        logs: cluster.dir().context("the cluster has no folder")?.to_owned(),
     };
-    // Written whole or not at all: a reader must not see half of it.
+    // The file is renamed into place, so that a reader never sees a partial file.
     let unfinished = state_file().with_extension("unfinished");
     fs::write(&unfinished, serde_json::to_vec(&running)?)?;
     fs::rename(&unfinished, state_file())?;

@@ -1,4 +1,4 @@
-//! The cluster's certificate authority, certificates and kubeconfigs, made in Rust.
+//! The certificate authority of a cluster, its certificates and kubeconfigs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// A certificate authority that writes what it issues into one folder.
+/// A certificate authority that writes its certificates and keys to one folder.
 pub struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -18,14 +18,14 @@ pub struct Authority {
 
 /// The files of an issued certificate.
 pub struct Issued {
-    /// PEM certificate.
+    /// Path of the certificate in PEM format.
     pub certificate: PathBuf,
-    /// PEM (PKCS #8) private key.
+    /// Path of the private key in PEM format (PKCS #8).
     pub key: PathBuf,
 }
 
 impl Authority {
-    /// Makes a new authority; its certificate is `ca.crt` in `dir`.
+    /// Creates an authority. Its certificate is `ca.crt` in `dir`.
     pub fn new(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let mut params = CertificateParams::new(Vec::new())?;
@@ -38,12 +38,12 @@ impl Authority {
         Ok(Self { dir: dir.to_owned(), issuer: Issuer::new(params, key) })
     }
 
-    /// The authority's own certificate.
+    /// Returns the path of the authority's own certificate.
     pub fn certificate(&self) -> PathBuf {
         self.dir.join("ca.crt")
     }
 
-    /// Issues a certificate for a server under these names and addresses.
+    /// Issues a certificate for a server with these names and addresses.
     pub fn server(&self, file: &str, names: &[&str]) -> Result<Issued> {
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
         params.distinguished_name = name(file, &[]);
@@ -51,7 +51,8 @@ impl Authority {
         self.issue(file, params)
     }
 
-    /// Issues a certificate for a client: Kubernetes takes the user from the common name and the groups from the organizations.
+    /// Issues a certificate for a client: Kubernetes takes the user from the common name and the groups from the
+    /// organizations.
     pub fn client(&self, file: &str, user: &str, groups: &[&str]) -> Result<Issued> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.distinguished_name = name(user, groups);
@@ -68,7 +69,7 @@ impl Authority {
         self.issue(file, params)
     }
 
-    /// A key pair for service account tokens: the private and the public key's file.
+    /// Creates a key pair for service account tokens, and returns the paths of the private and of the public key.
     pub fn service_account_key(&self) -> Result<(PathBuf, PathBuf)> {
         let pair = KeyPair::generate()?;
         let (private, public) = (self.dir.join("service-account.key"), self.dir.join("service-account.pub"));
@@ -94,7 +95,7 @@ impl Authority {
     }
 
     fn issue(&self, file: &str, mut params: CertificateParams) -> Result<Issued> {
-        // rustls takes X.509 v3 certificates only; an authority key identifier makes it one.
+        // rustls accepts X.509 v3 certificates only. The extension makes the certificate one of version 3.
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         let key = KeyPair::generate()?;

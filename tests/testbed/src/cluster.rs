@@ -1,7 +1,7 @@
-//! A cluster for tests: our own control plane on loopback, or the one a given `KUBECONFIG` names.
+//! A cluster for tests: a control plane on loopback, or the cluster that `KUBECONFIG` names.
 //!
-//! Two ways in: [`Cluster::shared`], one a process, for tests that keep to a namespace of their own; and
-//! [`Cluster::start`], for tests that need nodes, other flags, or to harm the control plane.
+//! There are two entry points: [`Cluster::shared`], one per process, for tests that stay in a namespace of their own,
+//! and [`Cluster::start`], for tests that need nodes or other flags, or that stop parts of the control plane.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,42 +20,43 @@ use crate::kwok;
 use crate::node::{self, RealNode};
 use crate::process::Process;
 
-/// Which nodes a cluster gets.
+/// Selection of the nodes of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Nodes {
-    /// None: pods wait, and tests play the kubelet.
+    /// No nodes: pods stay pending, and tests set the status of pods.
     #[default]
     None,
-    /// One real node.
+    /// One real node, on which pods run.
     Real,
-    /// Simulated nodes.
+    /// Simulated nodes, on which pods succeed immediately.
     Simulated,
-    /// A real node where one can run, else simulated ones.
+    /// A real node if this machine can run one, or else simulated nodes.
     Auto,
 }
 
-/// What a cluster is started with.
+/// Options for the start of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The control plane's settings.
+    /// Options of the control plane.
     pub control_plane: control_plane::Options,
-    /// Its nodes.
+    /// Nodes of the cluster.
     pub nodes: Nodes,
 }
 
-/// A running cluster. Dropped, it is gone.
+/// A running cluster. Dropping the value stops the cluster and deletes its folder.
 pub struct Cluster {
-    /// A kubeconfig of an administrator.
+    /// Kubeconfig of an administrator.
     pub kubeconfig: PathBuf,
-    /// Our own control plane; none where `KUBECONFIG` names somebody's cluster.
+    /// Control plane that this process runs. `None` for a cluster that `KUBECONFIG` names.
     pub control: Option<ControlPlane>,
-    /// The real node, if it has one.
+    /// Real node of the cluster, if there is one.
     pub node: Option<RealNode>,
     kwok: Option<Process>,
     home: Option<Home>,
 }
 
-/// The folder of a testbed, locked while it lives, so that the next one can clear away what a killed one left.
+/// The folder of a testbed. A lock marks the folder as in use, so that a later testbed can delete the folders of killed
+/// ones.
 struct Home {
     dir: PathBuf,
     _lock: File,
@@ -81,8 +82,8 @@ impl Home {
 static SHARED: OnceCell<Cluster> = OnceCell::const_new();
 
 impl Cluster {
-    /// The cluster all tests of a process share: the one `KUBECONFIG` names if it is set, else a control plane
-    /// without nodes, started at first use.
+    /// Returns the cluster that all tests of a process share: the one that `KUBECONFIG` names, or else a control plane
+    /// without nodes, which the first call starts.
     pub async fn shared() -> Result<&'static Self> {
         SHARED
             .get_or_try_init(|| async {
@@ -98,18 +99,18 @@ impl Cluster {
             .await
     }
 
-    /// A cluster somebody else runs.
+    /// Returns a given cluster, which this process does not run.
     pub fn given(kubeconfig: PathBuf) -> Self {
         Self { kubeconfig, control: None, node: None, kwok: None, home: None }
     }
 
-    /// Starts a cluster of our own and waits until it takes pods.
+    /// Starts a cluster, and waits until it accepts pods.
     pub async fn start(options: &Options) -> Result<Self> {
         assets::ensure(assets::CONTROL_PLANE)?;
         let mut tries = 0;
         loop {
             tries += 1;
-            // Ports are picked, let go and taken again; another process may be quicker.
+            // A free port is found, released and bound again. Another process can bind the port in between.
             match Self::try_start(options).await {
                 Err(error) if tries < 3 && format!("{error:#}").contains("address already in use") => {}
                 result => return result,
@@ -121,7 +122,9 @@ impl Cluster {
         let nodes = match (options.nodes, node::obstacle()) {
             (Nodes::Auto, None) => Nodes::Real,
             (Nodes::Auto, Some(obstacle)) => {
-                eprintln!("testbed: {obstacle}; using simulated nodes, whose pods succeed at once and have no logs");
+                eprintln!(
+                    "testbed: {obstacle}; using simulated nodes, whose pods succeed immediately and have no logs"
+                );
                 Nodes::Simulated
             }
             (Nodes::Real, Some(obstacle)) => anyhow::bail!("{obstacle}; simulated nodes run anywhere"),
@@ -144,12 +147,12 @@ impl Cluster {
         Ok(Self { kubeconfig: control.kubeconfig.clone(), control: Some(control), node, kwok, home: Some(home) })
     }
 
-    /// A new client; each test takes its own, since a client lives in the runtime that made it.
+    /// Returns a new client. Each test needs its own, because a client is bound to the runtime that created it.
     pub async fn client(&self) -> Result<Client> {
         control_plane::client(&self.kubeconfig).await
     }
 
-    /// The cluster's folder: logs, certificates, kubeconfigs. None for a given cluster.
+    /// Returns the folder of the cluster with logs, certificates and kubeconfigs. Returns `None` for a given cluster.
     pub fn dir(&self) -> Option<&Path> {
         self.home.as_ref().map(|home| home.dir.as_path())
     }
@@ -162,7 +165,7 @@ impl Cluster {
         self.kwok.as_mut().map_or(Ok(()), Process::check)
     }
 
-    /// A fresh namespace, ready for pods, with a name that starts with `prefix`.
+    /// Creates a namespace whose name starts with `prefix`, waits until it accepts pods, and returns its name.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
         let client = self.client().await?;
         let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -170,12 +173,12 @@ impl Cluster {
             "metadata": {"generateName": format!("{prefix}-"), "labels": {"jobwright.dev/test": "true"}},
         }))?;
         let made = namespaces.create(&PostParams::default(), &wanted).await?;
-        let name = made.metadata.name.context("a namespace without a name")?;
+        let name = made.metadata.name.context("the namespace has no name")?;
         wait_for_account(&client, &name).await?;
         Ok(name)
     }
 
-    /// Deletes a namespace; does not wait until it is gone.
+    /// Deletes a namespace, without waiting for the end of the deletion.
     pub async fn delete_namespace(&self, name: &str) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.client().await?);
         namespaces.delete(name, &DeleteParams::default()).await?;
@@ -194,14 +197,14 @@ impl Drop for Cluster {
     }
 }
 
-/// For a control plane that many tests share: the garbage collector's usual 20 requests a second would make them wait for
-/// each other.
+/// Returns options for a control plane that many tests share. The default limit of 20 requests per second of the
+/// garbage collector would delay these tests.
 pub fn unthrottled() -> control_plane::Options {
     let flags = ["--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-gc-syncs=20"].map(str::to_owned);
     control_plane::Options { controller_manager_flags: flags.to_vec(), ..control_plane::Options::default() }
 }
 
-/// Pods are refused until the namespace has its default service account.
+/// Waits for the default service account of a namespace, because the API server refuses pods without it.
 async fn wait_for_account(client: &Client, namespace: &str) -> Result<()> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     for _ in 0..600 {
@@ -210,5 +213,7 @@ async fn wait_for_account(client: &Client, namespace: &str) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("namespace {namespace} got no default service account in 30 s: is kube-controller-manager running?")
+    anyhow::bail!(
+        "namespace {namespace} has no default service account after 30 s: check that kube-controller-manager is running"
+    )
 }

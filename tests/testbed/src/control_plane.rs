@@ -1,6 +1,6 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback.
 //!
-//! One way in: [`ControlPlane::start`]. It returns when the API server says it is ready.
+//! The entry point is [`ControlPlane::start`], which returns when the API server is ready.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,32 +15,32 @@ use crate::assets;
 use crate::certs::Authority;
 use crate::process::Process;
 
-/// What a control plane is started with.
+/// Options for the start of a control plane.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Leaves the built-in Job, CronJob and TTL controllers on. Off by default: Jobwright takes their place.
+    /// Whether the built-in Job, CronJob and TTL controllers run. Off by default, because Jobwright replaces them.
     pub builtin_job_controllers: bool,
-    /// More flags for kube-controller-manager.
+    /// Additional flags of kube-controller-manager.
     pub controller_manager_flags: Vec<String>,
-    /// More flags for kube-apiserver.
+    /// Additional flags of kube-apiserver.
     pub apiserver_flags: Vec<String>,
-    /// Starts kube-scheduler. Without nodes there is nothing to schedule on.
+    /// Whether kube-scheduler runs. A cluster without nodes needs no scheduler.
     pub scheduler: bool,
 }
 
-/// A running control plane.
+/// A running control plane. Dropping the value stops its processes.
 pub struct ControlPlane {
-    // In the order they are stopped: the API server before the store it writes to.
-    /// kube-scheduler, where asked for.
+    // The fields are dropped in this order, so that the API server stops before etcd, to which it writes.
+    /// kube-scheduler, if [`Options::scheduler`] is set.
     pub scheduler: Option<Process>,
     controller_manager: Mutex<Process>,
     apiserver: Mutex<Process>,
     etcd: Mutex<Process>,
-    /// The API server's address, `https://127.0.0.1:PORT`.
+    /// URL of the API server, `https://127.0.0.1:PORT`.
     pub server: String,
-    /// A kubeconfig of a cluster administrator.
+    /// Kubeconfig of a cluster administrator.
     pub kubeconfig: PathBuf,
-    /// The cluster's certificate authority.
+    /// Certificate authority of the cluster.
     pub authority: Authority,
     etcd_args: Vec<String>,
     apiserver_args: Vec<String>,
@@ -48,13 +48,14 @@ pub struct ControlPlane {
     dir: PathBuf,
 }
 
-/// What switches the controllers off that Jobwright replaces, in kube-controller-manager's list.
+/// Suffix of `--controllers` that switches off the controllers of kube-controller-manager that Jobwright replaces.
 pub const REPLACED: &str = ",-job-controller,-cronjob-controller,-ttl-after-finished-controller";
-/// Where no pod is ever scheduled, this one ends those that are deleted, every 20 s and whatever a test plays with them.
+/// Suffix of `--controllers` that switches off the pod garbage collector. It deletes terminating pods without a node
+/// every 20 s, which would interfere with tests that set the status of such pods.
 const POD_GARBAGE_COLLECTOR: &str = ",-pod-garbage-collector-controller";
 
 impl ControlPlane {
-    /// Starts everything below `dir` and waits until the API server is ready.
+    /// Starts all processes with their files below `dir`, and waits until the API server is ready.
     pub async fn start(dir: &Path, options: &Options) -> Result<Self> {
         let authority = Authority::new(&dir.join("pki"))?;
         let server_certificate = authority.server(
@@ -78,9 +79,9 @@ impl ControlPlane {
 
         let etcd_args = vec![
             format!("--data-dir={}", dir.join("etcd/data").display()),
-            // Tests outlive no machine; not waiting for the disk makes them several times faster.
+            // The data need not survive a crash of the machine. Without fsync, tests are several times faster.
             "--unsafe-no-fsync".to_owned(),
-            // Room for the largest work of the bench.
+            // The quota has room for the largest load of the benchmark.
             "--quota-backend-bytes=8589934592".to_owned(),
             format!("--listen-client-urls={etcd_url}"),
             format!("--advertise-client-urls={etcd_url}"),
@@ -94,7 +95,7 @@ impl ControlPlane {
             format!("--etcd-servers={etcd_url}"),
             format!("--secure-port={secure_port}"),
             "--bind-address=127.0.0.1".to_owned(),
-            // A loopback address may not be published as an endpoint.
+            // The API server rejects a loopback address as an endpoint.
             "--endpoint-reconciler-type=none".to_owned(),
             format!("--cert-dir={}", dir.join("apiserver/certs").display()),
             format!("--tls-cert-file={}", server_certificate.certificate.display()),
@@ -145,7 +146,7 @@ impl ControlPlane {
         let mut apiserver = apiserver;
         let client = client(&kubeconfig).await?;
         wait_ready(&client, &mut etcd, &mut apiserver).await?;
-        // These give up when they find no API server, so they start after it.
+        // These processes exit when no API server responds, so they start after the API server.
         let controller_manager = start_controller_manager(dir, &manager_args, options.builtin_job_controllers)?;
         let scheduler = if options.scheduler {
             let path = assets::KUBE_SCHEDULER.path()?;
@@ -168,17 +169,17 @@ impl ControlPlane {
         })
     }
 
-    /// The API server's process id.
+    /// Returns the process id of the API server.
     pub async fn apiserver_id(&self) -> u32 {
         self.apiserver.lock().await.id()
     }
 
-    /// Kills the API server, as a crash would; [`ControlPlane::restart_apiserver`] brings it back.
+    /// Kills the API server, which simulates a crash. [`ControlPlane::restart_apiserver`] starts it again.
     pub async fn kill_apiserver(&self) {
         self.apiserver.lock().await.kill();
     }
 
-    /// Starts the API server again on its port and waits until it is ready.
+    /// Starts the API server again on its port, and waits until it is ready.
     pub async fn restart_apiserver(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut apiserver = self.apiserver.lock().await;
@@ -188,19 +189,19 @@ impl ControlPlane {
             let client = client(&self.kubeconfig).await?;
             match wait_ready(&client, &mut etcd, &mut apiserver).await {
                 Ok(()) => return Ok(()),
-                // The port of the one that was killed may take a moment to become free.
+                // The kernel can take a moment to release the port of the killed process.
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(500)).await,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Kills etcd, as a crash would; [`ControlPlane::restart_etcd`] brings it back.
+    /// Kills etcd, which simulates a crash. [`ControlPlane::restart_etcd`] starts it again.
     pub async fn kill_etcd(&self) {
         self.etcd.lock().await.kill();
     }
 
-    /// Starts etcd again on what it had stored, and waits until the API server is ready.
+    /// Starts etcd again with its stored data, and waits until the API server is ready.
     pub async fn restart_etcd(&self) -> Result<()> {
         let mut etcd = self.etcd.lock().await;
         *etcd = start_etcd(&self.dir, &self.etcd_args)?;
@@ -208,7 +209,7 @@ impl ControlPlane {
         wait_ready(&client, &mut etcd, &mut *self.apiserver.lock().await).await
     }
 
-    /// Stops kube-controller-manager and starts it again with the Job, CronJob and TTL controllers on or off.
+    /// Restarts kube-controller-manager with the Job, CronJob and TTL controllers on or off.
     pub async fn switch_builtin_job_controllers(&self, on: bool) -> Result<()> {
         let mut manager = self.controller_manager.lock().await;
         manager.stop(Duration::from_secs(10))?;
@@ -216,7 +217,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Fails if any part has ended.
+    /// Fails if a process of the control plane has ended.
     pub fn check(&mut self) -> Result<()> {
         self.etcd.get_mut().check()?;
         self.apiserver.get_mut().check()?;
@@ -227,7 +228,7 @@ impl ControlPlane {
 
 fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) -> Result<Process> {
     let mut args = args.to_vec();
-    // The first of them is the list of controllers that are on anyway.
+    // The first argument is --controllers, the list of the other controllers.
     if !job_controllers && let Some(controllers) = args.first_mut() {
         controllers.push_str(REPLACED);
     }
@@ -247,7 +248,7 @@ fn start_apiserver(dir: &Path, args: &[String]) -> Result<Process> {
     Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path()?, args)
 }
 
-/// A client for a kubeconfig file.
+/// Returns a client for a kubeconfig file.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
     let config = Kubeconfig::read_from(kubeconfig).with_context(|| format!("reading {}", kubeconfig.display()))?;
     let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
@@ -263,15 +264,15 @@ async fn wait_ready(client: &Client, etcd: &mut Process, apiserver: &mut Process
         match client.request_text(request).await {
             Ok(_) => return Ok(()),
             Err(error) if Instant::now() > deadline => {
-                bail!("kube-apiserver was not ready after 60 s ({error}); its log ends:\n{}", apiserver.log_tail(15))
+                bail!("kube-apiserver was not ready after 60 s ({error}); end of its log:\n{}", apiserver.log_tail(15))
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-/// The address of the Service `kubernetes`, at which pods find the API server. Real nodes of several testbeds live side by
-/// side, so each process takes a network of its own.
+/// Returns the address of the Service `kubernetes`, at which pods reach the API server. Each process has a network of
+/// its own, because real nodes of several testbeds run concurrently.
 pub fn service_address() -> Ipv4Addr {
     let own = u8::try_from(std::process::id() % 250).unwrap_or_default();
     Ipv4Addr::new(10, 96, own, 1)
@@ -282,7 +283,8 @@ fn network_of(address: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::new(a, b, c, 0)
 }
 
-/// Ports nobody listens on now. Another process may take one before we do; whoever starts a testbed tries again then.
+/// Returns ports on which no process listens now. Another process can bind one of them first, so the start of a testbed
+/// is retried.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut held = Vec::with_capacity(N);
     let mut ports = [0; N];

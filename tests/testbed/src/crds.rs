@@ -1,4 +1,4 @@
-//! Jobwright's own resources, put into a cluster as a user would.
+//! Installation of Jobwright's CustomResourceDefinitions in a cluster.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::Value;
 
-/// How long the API server may take to serve a resource.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time until the API server serves a resource.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Applies the manifests in `crds/`, and waits until the API server serves them.
 pub async fn install(client: &Client) -> Result<()> {
@@ -19,16 +19,16 @@ pub async fn install(client: &Client) -> Result<()> {
     apply(client, &text).await
 }
 
-/// Applies these manifests of resources, and waits until the API server serves them.
+/// Applies these manifests of CustomResourceDefinitions, and waits until the API server serves them.
 pub async fn apply(client: &Client, text: &str) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for document in text.split("---\n").filter(|document| !document.trim().is_empty()) {
         let crd: Value = serde_saphyr::from_str(document).context("reading a manifest")?;
-        let name = crd["metadata"]["name"].as_str().context("a name")?.to_owned();
+        let name = crd["metadata"]["name"].as_str().context("missing name")?.to_owned();
         api.patch(&name, &PatchParams::apply("testbed").force(), &Patch::Apply(&crd)).await?;
         let begun = tokio::time::Instant::now();
         while !is_served(&api.get(&name).await?) {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 bail!("the API server does not serve {name}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

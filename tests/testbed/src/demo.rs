@@ -1,6 +1,6 @@
-//! `testbed demo`: Jobwright at work, as a user sees it through kubectl.
+//! `testbed demo`: shows Jobwright at work, as a user sees Jobs and pods through kubectl.
 //!
-//! It runs on a cluster of its own, or, where `KUBECONFIG` is set, on that one, in a namespace that it makes and removes.
+//! The demo runs on a cluster of its own, or on the one that `KUBECONFIG` names. It creates a namespace and removes it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,15 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::live::Live;
 use testbed::Kubectl;
 
-/// How long one part of the demo may take, pulling images on a given cluster included.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// Maximum time of one part of the demo, including the pull of images on a given cluster.
+const TIMEOUT: Duration = Duration::from_secs(100);
 
-/// The Jobs the demo shows first; each is a file in `examples/`.
+/// Jobs that the demo shows first. Each is a file in `examples/`.
 const SHOWN: &[&str] = &["hello", "completions", "parallel", "work-queue", "backoff-limit", "restart-on-failure"];
-/// The Job that is suspended half-way and resumed.
+/// Job that the demo suspends half-way and resumes.
 const PAUSED: &str = "suspend-and-resume";
 
-/// Shows it all; whatever happens, what it made is removed.
+/// Runs the demo, and removes its objects even after a failure or an interruption.
 pub async fn run(jobwright: &Path, nodes: Nodes) -> Result<()> {
     let jobwright = std::path::absolute(jobwright)?;
     if !jobwright.is_file() {
@@ -30,58 +30,58 @@ pub async fn run(jobwright: &Path, nodes: Nodes) -> Result<()> {
     let started = Instant::now();
     let cluster = match std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
         Some(path) => {
-            say("Using the cluster that KUBECONFIG names; only Jobs of one new namespace are touched.");
+            announce("Using the cluster that KUBECONFIG names; only Jobs of one new namespace are touched.");
             Cluster::given(PathBuf::from(path))
         }
         None => {
-            say("Starting a Kubernetes 1.37 cluster on loopback, its built-in Job controller switched off …");
+            announce("Starting a Kubernetes 1.37 cluster on loopback, its built-in Job controller switched off …");
             Cluster::start(&Options { nodes, ..Options::default() }).await?
         }
     };
-    say(&format!("The cluster is ready after {:.0} s.", started.elapsed().as_secs_f64()));
+    announce(&format!("The cluster is ready after {:.0} s.", started.elapsed().as_secs_f64()));
     let kubectl = Kubectl::new(&cluster, cluster.namespace("jobwright-demo").await?)?;
     let shown = tokio::select! {
         shown = show(&jobwright, &kubectl, cluster.control.is_none() || cluster.node.is_some()) => shown,
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
-    say("Cleaning up …");
+    announce("Cleaning up …");
     let cleaned = clean_up(&cluster, &kubectl).await;
     shown.and(cleaned)?;
-    say(&format!("Done in {:.0} s.", started.elapsed().as_secs_f64()));
+    announce(&format!("Done in {:.0} s.", started.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// The demo itself. `real`: pods really run, so that they have logs and take their time.
+/// Shows the Jobs. `real` states that pods run on a real node, so that they have logs, take time and can fail.
 async fn show(jobwright: &Path, kubectl: &Kubectl, real: bool) -> Result<()> {
     let home = tempfile::tempdir()?;
     let flags = [
         format!("--namespace={}", kubectl.namespace),
         "--claim=managed-by".to_owned(),
-        // Failures are shown, not waited for.
+        // A short back-off keeps the demo short.
         "--pod-failure-backoff=1s".to_owned(),
     ];
     let mut controller =
         testbed::jobwright::start(jobwright, home.path(), &kubectl.kubeconfig, &flags, "info,kube=error").await?;
-    say("jobwright run says: controller ready");
+    announce("jobwright run has logged: controller ready");
 
     let mut files: Vec<String> = vec!["apply".to_owned()];
-    // Simulated pods cannot fail, so these two would show nothing there.
+    // Simulated pods cannot fail, so these two Jobs would show nothing on simulated nodes.
     let failing = ["backoff-limit", "restart-on-failure"];
     let shown: Vec<&str> = SHOWN.iter().copied().filter(|name| real || !failing.contains(name)).collect();
     files.extend(shown.iter().flat_map(|name| ["-f".to_owned(), example(name)]));
-    say(&format!("$ kubectl apply -f examples/{{{}}}.yaml", shown.join(",")));
+    announce(&format!("$ kubectl apply -f examples/{{{}}}.yaml", shown.join(",")));
     kubectl.run(&files).await?;
     let ended = |table: &str| shown.iter().all(|name| state(table, name).is_some_and(|state| is_end(&state)));
     watch(&mut controller, kubectl, ended).await?;
 
     if real {
-        say("$ kubectl logs job/hello");
+        announce("$ kubectl logs job/hello");
         println!("{}", kubectl.run(&["logs", "job/hello"]).await?.trim_end());
         suspend_and_resume(&mut controller, kubectl).await?;
     } else {
         resume(&mut controller, kubectl).await?;
     }
-    say("$ kubectl get jobs");
+    announce("$ kubectl get jobs");
     println!("{}", kubectl.run(&["get", "jobs"]).await?.trim_end());
     let status = controller.stop(Duration::from_secs(10))?;
     if !status.success() {
@@ -90,11 +90,11 @@ async fn show(jobwright: &Path, kubectl: &Kubectl, real: bool) -> Result<()> {
     Ok(())
 }
 
-/// A Job is suspended while its pods run, and resumed.
+/// Suspends a Job while its pods run, and resumes the Job.
 async fn suspend_and_resume(controller: &mut Process, kubectl: &Kubectl) -> Result<()> {
-    say(&format!("$ kubectl apply -f examples/{PAUSED}.yaml"));
+    announce(&format!("$ kubectl apply -f examples/{PAUSED}.yaml"));
     kubectl.run(&["apply".to_owned(), "-f".to_owned(), example(PAUSED)]).await?;
-    // One pair of pods done, the next at work.
+    // Two pods have succeeded, and the next two are running.
     watch(controller, kubectl, |table| {
         state(table, PAUSED).is_some_and(|state| state.ends_with("2/4")) && running(table, PAUSED) == 2
     })
@@ -108,9 +108,9 @@ async fn suspend_and_resume(controller: &mut Process, kubectl: &Kubectl) -> Resu
     watch(controller, kubectl, |table| state(table, PAUSED).is_some_and(|state| is_end(&state))).await
 }
 
-/// A Job that was created suspended is resumed.
+/// Resumes a Job that was created suspended.
 async fn resume(controller: &mut Process, kubectl: &Kubectl) -> Result<()> {
-    say("$ kubectl apply -f examples/suspended.yaml");
+    announce("$ kubectl apply -f examples/suspended.yaml");
     kubectl.run(&["apply".to_owned(), "-f".to_owned(), example("suspended")]).await?;
     watch(controller, kubectl, |table| state(table, "suspended").is_some_and(|state| state.starts_with("Suspended")))
         .await?;
@@ -120,16 +120,16 @@ async fn resume(controller: &mut Process, kubectl: &Kubectl) -> Result<()> {
 
 async fn patch(kubectl: &Kubectl, job: &str, suspend: bool) -> Result<()> {
     let patch = format!(r#"{{"spec":{{"suspend":{suspend}}}}}"#);
-    say(&format!("$ kubectl patch job {job} --type=merge -p '{patch}'"));
+    announce(&format!("$ kubectl patch job {job} --type=merge -p '{patch}'"));
     kubectl.run(&["patch", "job", job, "--type=merge", "-p", &patch]).await?;
     Ok(())
 }
 
-/// Shows Jobs and pods as they move, until they are as wanted.
+/// Shows Jobs and pods as they change, until the table of kubectl satisfies `wanted`.
 async fn watch(controller: &mut Process, kubectl: &Kubectl, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    say("$ kubectl get jobs,pods");
+    announce("$ kubectl get jobs,pods");
     let mut live = Live::new();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         controller.check()?;
         let table = kubectl.run(&["get", "jobs,pods"]).await?;
@@ -142,8 +142,8 @@ async fn watch(controller: &mut Process, kubectl: &Kubectl, wanted: impl Fn(&str
         if Instant::now() > deadline {
             live.end(&table);
             bail!(
-                "the Jobs did not get there in {} s; the controller's log ends:\n{}",
-                PATIENCE.as_secs(),
+                "the Jobs did not reach the expected state in {} s; end of the controller's log:\n{}",
+                TIMEOUT.as_secs(),
                 controller.log_tail(30)
             );
         }
@@ -151,16 +151,17 @@ async fn watch(controller: &mut Process, kubectl: &Kubectl, wanted: impl Fn(&str
     }
 }
 
-/// Removes the namespace and waits until it is gone. A cluster of our own goes with the demo, so there is no need to wait.
+/// Deletes the namespace on a given cluster, and waits until it is deleted. A cluster of the demo ends with the demo,
+/// so nothing is deleted there.
 async fn clean_up(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
     if cluster.control.is_some() {
         return Ok(());
     }
-    // The controller has stopped; without it, nobody else takes the finalizers off pods of Jobs that did not finish.
+    // The controller has stopped. No other controller removes the finalizers from pods of unfinished Jobs.
     let pods = kubectl.run(&["get", "pods", "-o", "name"]).await?;
     for pod in pods.lines() {
         let patch = r#"{"metadata":{"$deleteFromPrimitiveList/finalizers":["batch.kubernetes.io/job-tracking"]}}"#;
-        // Another controller may have been quicker.
+        // Another controller may already have removed the finalizer.
         let _ = kubectl.run(&["patch", pod, "-p", patch]).await;
     }
     kubectl
@@ -170,7 +171,7 @@ async fn clean_up(cluster: &Cluster, kubectl: &Kubectl) -> Result<()> {
     Ok(())
 }
 
-/// The status and completions columns of a Job's row.
+/// Returns the columns STATUS and COMPLETIONS of a Job's row.
 fn state(table: &str, job: &str) -> Option<String> {
     let row = table.lines().find_map(|line| line.strip_prefix(&format!("job.batch/{job} ")))?;
     let mut columns = row.split_whitespace();
@@ -181,7 +182,7 @@ fn is_end(state: &str) -> bool {
     state.starts_with("Complete ") || state.starts_with("Failed ")
 }
 
-/// How many pods of this Job are running.
+/// Returns the number of this Job's pods that are running.
 fn running(table: &str, job: &str) -> usize {
     let pods = table.lines().filter(|line| line.starts_with(&format!("pod/{job}-")));
     pods.filter(|line| line.split_whitespace().nth(2) == Some("Running")).count()
@@ -192,7 +193,7 @@ fn example(name: &str) -> String {
     root.join("examples").join(format!("{name}.yaml")).display().to_string()
 }
 
-fn say(text: &str) {
+fn announce(text: &str) {
     println!("\n▶ {text}");
 }
 
@@ -220,7 +221,7 @@ mod tests {
                          pod/slow-aaaaa    1/1     Running     0          2s\n";
 
     #[test]
-    fn kubectls_table_is_read_by_its_columns() {
+    fn table_of_kubectl_is_parsed_by_its_columns() {
         assert_eq!(state(TABLE, "hello").as_deref(), Some("Complete 1/1"));
         assert_eq!(state(TABLE, "slow").as_deref(), Some("Suspended 2/4"));
         assert_eq!(state(TABLE, "hell"), None);

@@ -1,4 +1,5 @@
-//! Jobwright's own image, made without a Docker engine: the same static binary, user and entry point as the Dockerfile's.
+//! The image of Jobwright, built without a Docker engine, with the static binary, user and entry point of the
+//! Dockerfile.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,15 @@ use tar::Builder;
 
 use crate::images;
 
-/// The image's name without its tag, as in the chart's values.
+/// Name of the image without its tag, as in the values of the chart.
 pub const REPOSITORY: &str = "docker.io/library/jobwright";
 
-/// The source tree.
+/// Returns the root of the source tree.
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The image's configuration; the Dockerfile's last stage says the same.
+/// Returns the configuration of the image, which equals that of the last stage of the Dockerfile.
 pub fn config() -> Value {
     json!({
         "User": "65532:65532",
@@ -31,17 +32,17 @@ pub fn config() -> Value {
     })
 }
 
-/// The profile of a binary for users.
+/// Cargo profile of a binary for users.
 pub const RELEASE: &str = "release";
-/// The profile of one for tests: the same code, compiled faster.
+/// Cargo profile of a binary for tests, which compiles faster.
 pub const TEST: &str = "test-image";
 
-/// Builds the static binary where it is not up to date; tells where it is.
+/// Builds the static binary with this profile unless it is up to date, and returns its path.
 pub fn binary(profile: &str) -> Result<PathBuf> {
     let mut build = Command::new(root().join("deploy/image/build"));
     build.arg(profile);
-    // What cargo tells a program that it runs would look to build scripts like a change; the commit is git's.
-    let told = [
+    // Build scripts would take the variables that cargo sets for its programs for a change. The commit comes from git.
+    let set_by_cargo = [
         "CARGO_PKG_",
         "CARGO_MANIFEST_",
         "CARGO_BIN_",
@@ -50,7 +51,7 @@ pub fn binary(profile: &str) -> Result<PathBuf> {
         "OUT_DIR",
         "JOBWRIGHT_COMMIT",
     ];
-    for (name, _) in std::env::vars().filter(|(name, _)| told.iter().any(|prefix| name.starts_with(prefix))) {
+    for (name, _) in std::env::vars().filter(|(name, _)| set_by_cargo.iter().any(|prefix| name.starts_with(prefix))) {
         build.env_remove(name);
     }
     let output = build.env_remove("CARGO").output().context("starting deploy/image/build")?;
@@ -60,7 +61,7 @@ pub fn binary(profile: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-/// Makes the image's OCI tarball, with these tags, of a binary of this profile.
+/// Writes the image with these tags as an OCI tarball, with a binary of this profile.
 pub fn make<T: std::fmt::Display>(target: &Path, tags: &[T], profile: &str) -> Result<()> {
     let binary = binary(profile)?;
     let mut layer = Builder::new(Vec::new());
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dockerfile_says_the_same() {
+    fn configuration_equals_that_of_the_dockerfile() {
         let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
         let last = dockerfile.rsplit("FROM ").next().unwrap();
         let config = config();
@@ -92,6 +93,6 @@ mod tests {
             let line = format!("{name}={value}");
             assert!(last.contains(&line), "{line} is not in\n{last}");
         }
-        assert!(dockerfile.contains("RUN deploy/image/build"), "both are built by one script");
+        assert!(dockerfile.contains("RUN deploy/image/build"), "the Dockerfile does not build with deploy/image/build");
     }
 }

@@ -1,6 +1,7 @@
-//! Container images made on the spot, as OCI layout tarballs that `ctr images import` takes.
+//! Container images as OCI layout tarballs, which `ctr images import` reads.
 //!
-//! Two of them: a pause image of one static program, and a busybox image of Debian's busybox-static.
+//! There are two images of the testbed: a pause image with one static program, and a busybox image with Debian's
+//! busybox-static.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,23 +13,23 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
-/// The name pod sandboxes use.
+/// Name of the image of pod sandboxes.
 pub const PAUSE_IMAGE: &str = "jobwright.dev/testbed/pause:1";
-/// The names the busybox image goes by; manifests say `busybox:1.36` or `busybox`.
+/// Names of the busybox image. Manifests use `busybox:1.36` or `busybox`.
 pub const BUSYBOX_IMAGES: &[&str] =
     &["docker.io/library/busybox:1.36", "docker.io/library/busybox:1.28", "docker.io/library/busybox:latest"];
 
-/// Writes the pause image's tarball.
+/// Writes the tarball of the pause image.
 pub fn pause(program: &Path, target: &Path) -> Result<()> {
     let mut layer = Builder::new(Vec::new());
     file(&mut layer, "pause", &fs::read(program)?, 0o755)?;
     write(target, &[PAUSE_IMAGE], &layer.into_inner()?, &json!({"Cmd": ["/pause"]}))
 }
 
-/// Writes the busybox image's tarball: the static binary and a link for each of its applets.
+/// Writes the tarball of the busybox image: the static binary, and a link for each of its applets.
 pub fn busybox(target: &Path) -> Result<()> {
     let binary = busybox_binary()?;
-    let applets = Command::new(&binary).arg("--list").output().context("asking busybox for its applets")?;
+    let applets = Command::new(&binary).arg("--list").output().context("listing the applets of busybox")?;
     let mut layer = Builder::new(Vec::new());
     for dir in ["bin", "etc", "root", "var", "dev", "proc", "sys"] {
         directory(&mut layer, dir, 0o755)?;
@@ -53,7 +54,7 @@ pub fn busybox(target: &Path) -> Result<()> {
     write(target, BUSYBOX_IMAGES, &layer.into_inner()?, &json!({"Env": [path], "Cmd": ["sh"], "WorkingDir": "/"}))
 }
 
-/// Debian's static busybox.
+/// Returns the path of Debian's static busybox.
 fn busybox_binary() -> Result<PathBuf> {
     ["/bin/busybox", "/usr/bin/busybox"]
         .iter()
@@ -78,7 +79,7 @@ fn directory(layer: &mut Builder<Vec<u8>>, path: &str, mode: u32) -> Result<()> 
     Ok(layer.append_data(&mut header, format!("{path}/"), std::io::empty())?)
 }
 
-/// Writes an OCI image layout of one layer under these names. The same input gives the same bytes.
+/// Writes an OCI image layout with one layer and these names. The same input gives the same bytes.
 pub fn write(target: &Path, names: &[&str], layer: &[u8], config: &Value) -> Result<()> {
     let mut blobs: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     let mut add = |content: Vec<u8>| -> (String, usize) {

@@ -1,4 +1,4 @@
-//! Starts a jobwright binary on a cluster.
+//! Start of a jobwright binary on a cluster.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use anyhow::{Result, bail};
 
 use crate::process::Process;
 
-/// How long it may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time until the controller is ready.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs `jobwright run` with these flags in the folder `dir` and waits until it says that it is ready. `log` is what
-/// `JOBWRIGHT_LOG` is set to. It works without a Lease unless the flags say otherwise: a test that kills it would have to
-/// wait until the Lease runs out.
+/// Runs `jobwright run` with these flags in the folder `dir`, and waits until its log reports that the controller is
+/// ready. `log` is the value of `JOBWRIGHT_LOG`. Unless the flags enable it, leader election is off, because a test
+/// that kills the controller would have to wait until the Lease expires.
 pub async fn start(binary: &Path, dir: &Path, kubeconfig: &Path, flags: &[String], log: &str) -> Result<Process> {
     let mut args = vec!["run".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
     args.extend(flags.iter().cloned());
     let env = [("JOBWRIGHT_LOG", log.to_owned()), ("JOBWRIGHT_LEADER_ELECT", "false".to_owned())];
     let mut process = Process::start_with("jobwright", dir, binary, &args, &env)?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !process.log_tail(1000).contains("controller ready") {
         process.check()?;
         if Instant::now() > deadline {

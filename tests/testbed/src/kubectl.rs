@@ -1,4 +1,4 @@
-//! kubectl in one namespace: the testbed's own, or on a given cluster the user's.
+//! kubectl in one namespace: the kubectl of the testbed, or on a given cluster that of the user.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use crate::{Cluster, assets};
 /// Runs kubectl in one namespace.
 pub struct Kubectl {
     program: PathBuf,
-    /// The cluster's kubeconfig.
+    /// Kubeconfig of the cluster.
     pub kubeconfig: PathBuf,
-    /// The namespace; the kubeconfig's if empty.
+    /// Namespace of the commands. If empty, kubectl uses the namespace of the kubeconfig.
     pub namespace: String,
 }
 
 impl Kubectl {
-    /// For this namespace of this cluster.
+    /// Returns kubectl for this namespace of this cluster. Builds kubectl first if it is missing.
     pub fn new(cluster: &Cluster, namespace: String) -> Result<Self> {
-        // Whoever brings a cluster has a kubectl that fits it, and need not wait until one is built.
+        // The user of a given cluster has a kubectl that fits its version, so no build is needed.
         let given = cluster.control.is_none().then(on_path).flatten();
         let program = match given {
             Some(program) => program,
@@ -33,12 +33,12 @@ impl Kubectl {
         Ok(Self { program, kubeconfig: cluster.kubeconfig.clone(), namespace })
     }
 
-    /// Runs it and returns what it prints; what it complains of is the error.
+    /// Runs kubectl and returns its stdout. The error of a failure contains its stderr.
     pub async fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<String> {
         self.run_with(args, "").await
     }
 
-    /// Applies these manifests.
+    /// Applies these manifests, and returns the stdout of kubectl.
     pub async fn apply(&self, manifests: &str) -> Result<String> {
         self.run_with(&["apply", "-f", "-"], manifests).await
     }
@@ -58,7 +58,7 @@ impl Kubectl {
             .spawn()
             .with_context(starting)?;
         let mut stdin = child.stdin.take().with_context(starting)?;
-        // It may not want its input, and end before it has read it.
+        // kubectl can exit before it has read its stdin, which is no error.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = child.wait_with_output().await.with_context(starting)?;

@@ -1,4 +1,4 @@
-//! Plays the kubelet: sets a pod's status through the API as a kubelet would, for tests without a node.
+//! A stand-in for the kubelet in tests without a node: sets the status of pods through the API as a kubelet would.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -14,44 +14,44 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// For the pods of this namespace.
+    /// Returns a stand-in for the pods of this namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { pods: Api::namespaced(client, namespace) }
     }
 
-    /// The pods' API.
+    /// Returns the client for the pods.
     pub fn pods(&self) -> &Api<Pod> {
         &self.pods
     }
 
-    /// Running; ready or not.
+    /// Sets the phase Running, and the condition Ready to this value.
     pub async fn run(&self, pod: &str, ready: bool) -> Result<Pod> {
         let ready = if ready { "True" } else { "False" };
         self.patch(pod, json!({"phase": "Running", "conditions": [condition("Ready", ready)]})).await
     }
 
-    /// Succeeded: every container ended with exit code 0.
+    /// Sets the phase Succeeded, and ends every container with exit code 0.
     pub async fn succeed(&self, pod: &str) -> Result<Pod> {
         self.end(pod, "Succeeded", 0).await
     }
 
-    /// Failed: every container ended with this exit code.
+    /// Sets the phase Failed, and ends every container with this exit code.
     pub async fn fail(&self, pod: &str, exit_code: i32) -> Result<Pod> {
         self.end(pod, "Failed", exit_code).await
     }
 
-    /// Running, its containers restarted this often (restartPolicy OnFailure).
+    /// Sets the phase Running, and the restart count of every container, as under restartPolicy OnFailure.
     pub async fn restarted(&self, pod: &str, restarts: i32) -> Result<Pod> {
         let statuses = self.container_statuses(pod, restarts, &json!({"running": {}})).await?;
         self.patch(pod, json!({"phase": "Running", "containerStatuses": statuses})).await
     }
 
-    /// Sets one condition.
+    /// Sets one condition of a pod.
     pub async fn condition(&self, pod: &str, type_: &str, status: &str) -> Result<Pod> {
         self.patch(pod, json!({"conditions": [condition(type_, status)]})).await
     }
 
-    /// Sets any status, by strategic merge.
+    /// Merges `status` into the status of a pod by a strategic merge patch.
     pub async fn patch(&self, pod: &str, status: Value) -> Result<Pod> {
         let patch = json!({"status": status});
         Ok(self.pods.patch_status(pod, &PatchParams::default(), &Patch::Strategic(&patch)).await?)
@@ -90,7 +90,7 @@ impl Kubelet {
             .collect())
     }
 
-    /// The names of all pods whose name starts with `prefix`, oldest first.
+    /// Returns the names of all pods whose name starts with `prefix`, the oldest first.
     pub async fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let mut pods = self.pods.list(&Default::default()).await?.items;
         pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
@@ -102,7 +102,7 @@ fn condition(type_: &str, status: &str) -> Value {
     json!({"type": type_, "status": status, "lastTransitionTime": seconds(Timestamp::now())})
 }
 
-/// Kubernetes writes times to the second.
+/// Formats a time with a precision of one second, as Kubernetes does.
 fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -1,4 +1,4 @@
-//! Simulated nodes: kwok answers for them, and a Job's pods on them succeed at once. For thousands of pods.
+//! Simulated nodes, for thousands of pods: kwok acts as their kubelets, and the pods of a Job succeed immediately.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::assets;
 use crate::control_plane::ControlPlane;
 use crate::process::Process;
 
-/// The first simulated node; a pod with this `nodeName` needs no scheduler.
+/// Name of the first simulated node. A pod with this `nodeName` needs no scheduler.
 pub const NODE_NAME: &str = "simulated-0";
 
-/// Starts kwok and adds `nodes` simulated nodes, `simulated-0` and on.
+/// Starts kwok and creates `nodes` simulated nodes, named `simulated-0`, `simulated-1`, ….
 pub async fn start(dir: &Path, control: &ControlPlane, client: &Client, nodes: usize) -> Result<Process> {
     assets::ensure(&[assets::KWOK])?;
     fs::create_dir_all(dir)?;

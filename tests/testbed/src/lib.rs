@@ -1,8 +1,9 @@
 //! A real Kubernetes control plane on loopback, for tests, benchmarks and the demo.
 //!
-//! It runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of Kubernetes 1.37, by default with
-//! the built-in Job, CronJob and TTL controllers switched off, and on request a real node (kubelet, containerd, runc)
-//! or simulated ones (kwok). Everything is a child of this process and dies with it. Start at [`Cluster`].
+//! The testbed runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of Kubernetes 1.37, by default
+//! with the built-in Job, CronJob and TTL controllers switched off. Optionally it runs a real node (kubelet,
+//! containerd, runc) or simulated nodes (kwok). All processes are children of this process, and the kernel kills them
+//! when it ends. The entry point is [`Cluster`].
 
 pub mod assets;
 pub mod certs;

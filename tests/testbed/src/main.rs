@@ -1,4 +1,4 @@
-//! `testbed up|down|status|run|demo|image`: a real Kubernetes cluster on loopback, by hand.
+//! `testbed up|down|status|run|demo|image`: the command line for a real Kubernetes cluster on loopback.
 
 mod background;
 mod demo;
@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(clap::Args, Clone)]
 struct ClusterArguments {
-    /// Which nodes the cluster gets
+    /// Nodes of the cluster
     #[arg(long, value_enum, default_value = "auto")]
     nodes: Nodes,
     /// Leave the built-in Job, CronJob and TTL controllers on
@@ -32,29 +32,29 @@ struct ClusterArguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a cluster in the background and say how to reach it
+    /// Start a cluster in the background and print its kubeconfig
     Up(ClusterArguments),
     /// Stop the cluster that `up` started
     Down,
-    /// Say whether a cluster is up, and where
+    /// Print the kubeconfig of the running cluster, or fail if none is running
     Status,
     /// Build or find all programs of the testbed, and start nothing
     Build,
-    /// Make Jobwright's image, as an OCI tarball that containerd, docker, podman and kind load
+    /// Build Jobwright's image as an OCI tarball, which containerd, docker, podman and kind load
     Image {
-        /// Where to
+        /// Path of the tarball
         #[arg(long, default_value = "target/image/jobwright.tar")]
         output: PathBuf,
-        /// Its tags
+        /// Tag of the image (can be repeated)
         #[arg(long = "tag", default_value = env!("CARGO_PKG_VERSION"))]
         tags: Vec<String>,
     },
-    /// Print where a program of the testbed is, building it if it is missing
+    /// Print the path of a program of the testbed, and build the program if it is missing
     Path {
-        /// Its name, such as etcd or kubectl
+        /// Name of the program, such as etcd or kubectl
         program: String,
     },
-    /// Run a command with a cluster of its own and KUBECONFIG set, and stop the cluster when it ends
+    /// Run a command with a cluster of its own and KUBECONFIG set, and stop the cluster when the command ends
     Run {
         #[command(flatten)]
         cluster: ClusterArguments,
@@ -62,16 +62,16 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<String>,
     },
-    /// Show Jobwright at work: Jobs are applied, run to completion, print, are suspended and resumed
+    /// Show Jobwright at work: apply Jobs, run them to completion, print a log, suspend and resume a Job
     Demo {
         /// The jobwright binary to show
         #[arg(long, env = "JOBWRIGHT_BINARY", default_value = "target/debug/jobwright")]
         jobwright: PathBuf,
-        /// Which nodes the cluster gets, where KUBECONFIG does not name one
+        /// Nodes of the cluster, unless KUBECONFIG names a cluster
         #[arg(long, value_enum, default_value = "auto")]
         nodes: Nodes,
     },
-    /// Keep a cluster up until told to stop (what `up` runs in the background)
+    /// Keep a cluster running until a signal stops it (`up` runs this command in the background)
     #[command(hide = true)]
     Serve(ClusterArguments),
 }
@@ -137,7 +137,8 @@ fn path_of(name: &str) -> Result<PathBuf> {
 async fn with_cluster(arguments: &ClusterArguments, command: &[String]) -> Result<ExitCode> {
     let cluster = Cluster::start(&arguments.options()).await?;
     let program = command.first().context("no command")?;
-    // Killed, the testbed takes the command with it; this is the main thread, so it ends with the process.
+    // The kernel kills the command when the thread that started it ends. This is the main thread, which ends with the
+    // process.
     let status = tokio::process::Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "--"])
         .args(command)

@@ -1,8 +1,8 @@
-//! Manifests as JSON.
+//! Manifests as JSON values.
 
 use serde_json::Value;
 
-/// Lays the fields of `over` over those of `base`, objects within objects; what is no object is replaced.
+/// Overlays the fields of `over` on those of `base`. Nested objects are merged, and all other values are replaced.
 pub fn lay_over(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {

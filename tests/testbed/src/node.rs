@@ -1,7 +1,7 @@
 //! A real node: kubelet, containerd and runc, whose pods are real processes.
 //!
-//! One way in: [`RealNode::start`]. Everything of the node runs in a process namespace of its own, so that the
-//! kernel ends kubelet, containerd, its shims and all pods together when the testbed goes, however it goes.
+//! The entry point is [`RealNode::start`]. All processes of the node run in a PID namespace of their own, so that the
+//! kernel ends kubelet, containerd, its shims and all pods together when the testbed ends, even after a crash.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,11 @@ use crate::images;
 use crate::process::Process;
 use crate::service::ServiceAddress;
 
-/// The node's name. The API server reaches the kubelet under it, so it must resolve to loopback on any machine.
+/// Name of the node. The API server connects to the kubelet by this name, so it must resolve to loopback on any
+/// machine.
 pub const NODE_NAME: &str = "localhost";
 
-/// Debian's packages of a real node, and a file that shows each is there.
+/// Debian packages of a real node, and for each package the files of which one must exist.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("runc", &["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"]),
     ("containernetworking-plugins", &["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"]),
@@ -30,7 +31,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("conntrack", &["/usr/sbin/conntrack"]),
 ];
 
-/// A running node.
+/// A running node. Dropping the value stops the node and deletes its bridge and cgroups.
 pub struct RealNode {
     process: Process,
     cgroups: Vec<PathBuf>,
@@ -39,7 +40,7 @@ pub struct RealNode {
     _service: ServiceAddress,
 }
 
-/// Says why a real node cannot run here, or nothing if it can. Installs nothing.
+/// Returns the reason why a real node cannot run on this machine, or `None` if one can. Installs no packages.
 pub fn obstacle() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return Some("a real node needs Linux".to_owned());
@@ -87,7 +88,7 @@ fn install_packages() -> Result<()> {
 }
 
 impl RealNode {
-    /// Starts the node below `dir`, registers it and waits until it is ready for pods.
+    /// Starts the node with its files below `dir`, and waits until the node is registered and Ready.
     pub async fn start(dir: &Path, control: &ControlPlane, client: &Client) -> Result<Self> {
         install_packages()?;
         assets::ensure(assets::REAL_NODE)?;
@@ -105,7 +106,7 @@ impl RealNode {
             format!(
                 "{containerd} --config {dir}/containerd.toml >containerd.log 2>&1 &\n\
                  while [ ! -S {dir}/containerd.sock ]; do sleep 0.05; done\n\
-                 # A kubelet that finds containerd not quite ready ends at once, so it is started again, as an init system would.\n\
+                 # A kubelet that starts before containerd is ready exits, so the loop restarts it like an init system.\n\
                  while :; do {kubelet} --config={dir}/kubelet.yaml --kubeconfig={dir}/kubelet.kubeconfig \
                  --root-dir={dir}/kubelet --hostname-override={NODE_NAME} \
                  --node-labels=kubernetes.io/hostname={NODE_NAME} >>kubelet.log 2>&1; sleep 0.2; done &\n\
@@ -133,7 +134,7 @@ impl RealNode {
         Ok(node)
     }
 
-    /// Gives containerd the images of a tarball, once it answers.
+    /// Imports the images of a tarball into containerd. Retries for 30 s until containerd responds.
     pub async fn import(&mut self, tarball: &Path) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -149,7 +150,7 @@ impl RealNode {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("containerd did not take an image: {}", String::from_utf8_lossy(&output.stderr));
+                bail!("containerd did not import an image: {}", String::from_utf8_lossy(&output.stderr));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -172,7 +173,7 @@ impl RealNode {
                 let log = fs::read_to_string(dir.join("kubelet.log")).unwrap_or_default();
                 let tail: Vec<&str> = log.lines().rev().take(15).collect();
                 bail!(
-                    "the node was not ready after 90 s; kubelet's log ends:\n{}",
+                    "the node was not ready after 90 s; end of the kubelet's log:\n{}",
                     tail.into_iter().rev().collect::<Vec<_>>().join("\n")
                 );
             }
@@ -191,7 +192,7 @@ impl Drop for RealNode {
     }
 }
 
-/// A cgroup of our own in each hierarchy: two kubelets under one root would end each other's pods.
+/// Creates a cgroup in each hierarchy. Two kubelets with the same root cgroup would end each other's pods.
 fn make_cgroups(name: &str) -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     let mut made = Vec::new();
@@ -249,7 +250,7 @@ state = "{dir}/containerd/state"
 fn write_cni_config(dir: &Path, bridge: &str) -> Result<()> {
     let conf = dir.join("cni");
     fs::create_dir_all(&conf)?;
-    // Bridges of several testbeds live side by side, so each takes a subnet from its process id.
+    // Bridges of several testbeds exist concurrently, so each derives its subnet from its process id.
     let subnet = std::process::id() % 200 + 20;
     let text = serde_json::json!({
         "cniVersion": "1.0.0",
@@ -261,7 +262,7 @@ fn write_cni_config(dir: &Path, bridge: &str) -> Result<()> {
                     "type": "host-local",
                     "dataDir": dir.join("cni-data"),
                     "ranges": [[{"subnet": format!("10.{subnet}.0.0/16")}]],
-                    // Where pods find the API server.
+                    // The network of the Service `kubernetes`, through which pods reach the API server.
                     "routes": [{"dst": "10.96.0.0/16"}],
                 },
             },
@@ -287,7 +288,7 @@ cgroupRoot: /{cgroup}
 enforceNodeAllocatable: []
 containerRuntimeEndpoint: unix://{shown}/containerd.sock
 resolvConf: ""
-# Nobody answers there, but without an address every pod gets a warning.
+# No DNS server listens at this address. Without an address, every pod gets a warning.
 clusterDNS: [10.96.255.10]
 clusterDomain: cluster.local
 syncFrequency: 1s

@@ -1,4 +1,4 @@
-//! The permissions that Jobwright ships with, so that tests run it with those and no others.
+//! The permissions that the chart grants, so that tests run Jobwright with exactly these permissions.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,31 @@ use serde_json::{Value, json};
 
 use crate::{Cluster, assets};
 
-/// Stands for the namespace in what is rendered once and used for many.
+/// Placeholder for the namespace in rendered objects, which are cached for all namespaces.
 const PLACE: &str = "the-namespace";
 
-/// What the chart's RBAC templates render, by the values they were rendered with.
+/// Rendered RBAC templates of the chart, by the values of the chart.
 static RENDERED: LazyLock<Mutex<HashMap<Vec<String>, String>>> = LazyLock::new(Mutex::default);
 
-/// Where and with which claim an installation works.
+/// Scope and settings of an installation that determine its permissions.
 #[derive(Clone, Debug)]
 pub struct Permissions {
-    /// The namespace it works in and has its Lease in; all, and kube-system, if none.
+    /// Namespace of the Jobs and of the Lease. `None` means all namespaces, with the Lease in kube-system.
     pub namespace: Option<String>,
-    /// `--claim`.
+    /// Value of `--claim`.
     pub claim: String,
-    /// It keeps the ends of logs.
+    /// Whether the controller reads the ends of pod logs.
     pub logs: bool,
 }
 
 impl Permissions {
-    /// The objects that grant them, as the chart renders them.
+    /// Returns the RBAC objects that the chart renders for these settings.
     pub fn objects(&self) -> Result<Vec<Value>> {
         let mut values = vec![format!("claim={}", self.claim)];
         values.extend(self.namespace.as_ref().map(|_| format!("namespace={PLACE}")));
         values.extend(self.logs.then(|| "settings.logTail=10".to_owned()));
-        let mut rendered = RENDERED.lock().map_err(|_| anyhow::anyhow!("rendering has panicked"))?;
+        let mut rendered =
+            RENDERED.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it rendered the chart"))?;
         let text = match rendered.get(&values) {
             Some(text) => text.clone(),
             None => {
@@ -51,8 +52,8 @@ impl Permissions {
         documents.map(|part| serde_saphyr::from_str(part).with_context(|| format!("reading {part}"))).collect()
     }
 
-    /// Grants them to a user of this name, changed as `change` changes each rule, and writes a kubeconfig of that user.
-    /// On a cluster somebody else runs, it is the given one.
+    /// Grants the permissions to a user after `change` has changed each rule, and writes a kubeconfig of that user to
+    /// `dir`. Returns its path. On a given cluster, grants nothing and returns the given kubeconfig.
     pub async fn grant(
         &self,
         cluster: &Cluster,
@@ -63,12 +64,12 @@ impl Permissions {
         let Some(control) = &cluster.control else { return Ok(cluster.kubeconfig.clone()) };
         let client = cluster.client().await?;
         for mut object in self.objects()? {
-            // Names are made unlike those of others who work in the same place.
-            let name = object["metadata"]["name"].as_str().context("a name")?.to_owned();
+            // The user is part of the names, because several users have permissions in one namespace.
+            let name = object["metadata"]["name"].as_str().context("missing name")?.to_owned();
             object["metadata"]["name"] = json!(format!("{name}-{user}"));
             if let Some(subjects) = object.get_mut("subjects") {
                 *subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]);
-                let role = object["roleRef"]["name"].as_str().context("a role")?.to_owned();
+                let role = object["roleRef"]["name"].as_str().context("missing role")?.to_owned();
                 object["roleRef"]["name"] = json!(format!("{role}-{user}"));
             }
             create(&client, object, &change).await?;
@@ -114,7 +115,7 @@ async fn create(client: &Client, object: Value, change: &impl Fn(&mut PolicyRule
         "RoleBinding" => {
             Api::<RoleBinding>::namespaced(client.clone(), &namespace).create(&params, &typed(object)?).await?;
         }
-        kind => bail!("the chart's RBAC has a {kind}, which tests do not know"),
+        kind => bail!("the RBAC template of the chart has an unknown kind {kind}"),
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The address at which pods find the API server, in place of what kube-proxy does on other nodes: it is this machine's
-//! own for as long as the node lives, and who connects to it is passed on to the API server.
+//! The address at which pods reach the API server, in place of kube-proxy. The address belongs to this machine for the
+//! life of the node, and a forwarder connects its clients to the API server.
 
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -8,17 +8,18 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-/// The port of the Service `kubernetes`.
+/// Port of the Service `kubernetes`.
 const PORT: u16 = 443;
 
-/// A forwarded address, this machine's until dropped.
+/// A forwarded address of this machine. Dropping the value removes the address.
 pub struct ServiceAddress(Ipv4Addr);
 
 impl ServiceAddress {
-    /// Passes on what comes to `address` to `server` (`https://HOST:PORT`), from threads that live as long as the process.
+    /// Adds `address` to this machine and forwards its connections to `server` (`https://HOST:PORT`). The forwarding
+    /// threads live as long as the process.
     pub fn forward(address: Ipv4Addr, server: &str) -> Result<Self> {
         let target = server.trim_start_matches("https://").to_owned();
-        // One that a killed testbed left behind serves as well.
+        // `replace` also accepts an address that a killed testbed has left behind.
         ip("replace", address)?;
         let own = Self(address);
         let listener = TcpListener::bind((address, PORT)).with_context(|| format!("listening on {address}:{PORT}"))?;
@@ -40,9 +41,9 @@ impl Drop for ServiceAddress {
     }
 }
 
-/// Passes on until one side ends; then both end.
+/// Copies data until one side closes its connection, and then closes both connections.
 fn pass_on(mut from: TcpStream, mut to: TcpStream) {
-    // A broken connection is an ended one.
+    // A broken connection is treated like a closed one.
     let _ = io::copy(&mut from, &mut to);
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }

@@ -1,6 +1,6 @@
-//! A TCP proxy whose connections can go silent: nothing passes any more, in either direction, and nothing is closed.
+//! A TCP proxy whose connections can become silent: no data passes in either direction, and no connection is closed.
 //!
-//! The kernel goes on acknowledging what the client sends, so keep-alive of TCP alone does not notice.
+//! The kernel still acknowledges the data of the client, so TCP keep-alive alone does not detect the silence.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,23 +14,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A connection without data for this long is idle.
+/// Time without data after which a connection is idle.
 const IDLE: Duration = Duration::from_millis(300);
 
-/// Which connections go silent.
+/// Selection of the connections that become silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
-    /// All there are; new ones work.
+    /// All existing connections. New connections work.
     All,
-    /// One of them.
+    /// The newest connection.
     One,
-    /// Those that are idle: half-open ones, as after the expiry of a NAT entry.
+    /// All idle connections. They stand for half-open ones, as after the expiry of a NAT entry.
     Idle,
 }
 
 /// A proxy that listens until it is dropped.
 pub struct Wire {
-    /// Where it listens.
+    /// Address on which the proxy listens.
     pub address: SocketAddr,
     connections: Arc<Mutex<Vec<Weak<Connection>>>>,
     task: JoinHandle<()>,
@@ -52,7 +52,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Wire {
-    /// Listens, and connects each client to `server`.
+    /// Starts a proxy that connects each client to `server`.
     pub async fn start(server: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -71,7 +71,7 @@ impl Wire {
         Ok(Self { address, connections, task })
     }
 
-    /// Starts one in front of a control plane and writes a copy of a kubeconfig that leads through it.
+    /// Starts a proxy in front of a control plane, and writes a copy of a kubeconfig that connects through the proxy.
     pub async fn before(server: &str, kubeconfig: &Path) -> Result<(Self, PathBuf)> {
         let address = server.rsplit('/').next().unwrap_or_default().parse().context("the server's address")?;
         let wire = Self::start(address).await?;
@@ -81,7 +81,7 @@ impl Wire {
         Ok((wire, path))
     }
 
-    /// Makes connections silent for good; returns how many.
+    /// Makes the selected connections silent for the rest of their life, and returns their number.
     pub fn silence(&self, which: Silence) -> usize {
         let connections: Vec<Arc<Connection>> = locked(&self.connections).iter().filter_map(Weak::upgrade).collect();
         let speaking = connections.into_iter().filter(|connection| !*connection.silent.borrow());
@@ -90,7 +90,7 @@ impl Wire {
             Silence::All | Silence::One => speaking.collect(),
         };
         if which == Silence::One {
-            // The newest: what runs now is in the most need of it.
+            // The newest connection is the one that current requests most likely use.
             chosen.drain(..chosen.len().saturating_sub(1));
         }
         chosen.iter().for_each(|connection| {

@@ -1,4 +1,4 @@
-//! The demo on a cluster that somebody else gives: it ends well and leaves nothing behind.
+//! The demo on a given cluster succeeds and leaves no namespace behind.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,11 +10,15 @@ use kube::{Api, ResourceExt};
 use testbed::{Cluster, Nodes, Options};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_given_cluster_it_ends_well_and_removes_what_it_made() -> Result<()> {
+async fn demo_on_a_given_cluster_succeeds_and_removes_its_objects() -> Result<()> {
     let cluster = Cluster::start(&Options { nodes: Nodes::Auto, ..Options::default() }).await?;
     let testbed = Path::new(env!("CARGO_BIN_EXE_testbed"));
-    let jobwright = testbed.parent().context("a folder")?.join("jobwright");
-    assert!(jobwright.is_file(), "no jobwright beside {}: run `cargo build --workspace` first", testbed.display());
+    let jobwright = testbed.parent().context("missing folder")?.join("jobwright");
+    assert!(
+        jobwright.is_file(),
+        "there is no jobwright binary beside {}: run `cargo build --workspace` first",
+        testbed.display()
+    );
     let mut command = Command::new(testbed);
     command.args(["demo", "--jobwright"]).arg(&jobwright).env("KUBECONFIG", &cluster.kubeconfig);
     let output = tokio::task::spawn_blocking(move || command.output()).await??;

@@ -1,4 +1,4 @@
-//! Testbeds live side by side, and nothing of them outlives them.
+//! Testbeds run concurrently, and no process or folder of a testbed outlives it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use testbed::{Cluster, Options};
 
-/// The processes that have this text in their command line.
+/// Returns the command lines of the processes that contain this text.
 fn processes(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -26,7 +26,7 @@ async fn until_gone(dir: &Path) -> Result<()> {
     let text = dir.display().to_string();
     while !processes(&text).is_empty() {
         if Instant::now() > deadline {
-            bail!("still there: {:#?}", processes(&text));
+            bail!("processes are still running: {:#?}", processes(&text));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -34,7 +34,7 @@ async fn until_gone(dir: &Path) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_run_at_once_and_leave_nothing() -> Result<()> {
+async fn two_concurrent_testbeds_leave_nothing_behind() -> Result<()> {
     let options = Options::default();
     let start = Instant::now();
     let (first, second) = tokio::join!(Cluster::start(&options), Cluster::start(&options));
@@ -42,7 +42,7 @@ async fn two_run_at_once_and_leave_nothing() -> Result<()> {
     let (first, second) = (first?, second?);
     let namespace = first.namespace("only-here").await?;
     let elsewhere: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(second.client().await?);
-    assert!(elsewhere.get_opt(&namespace).await?.is_none(), "they are two");
+    assert!(elsewhere.get_opt(&namespace).await?.is_none(), "both testbeds use the same cluster");
     for cluster in [first, second] {
         let dir = cluster.dir().map(Path::to_owned).expect("a cluster of our own");
         assert!(processes(&dir.display().to_string()).len() >= 3);
@@ -54,9 +54,9 @@ async fn two_run_at_once_and_leave_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_it_takes_everything_with_it() -> Result<()> {
+async fn killed_testbed_takes_its_processes_with_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let told = dir.path().join("kubeconfig-is");
+    let marker = dir.path().join("kubeconfig-is");
     let mut testbed = Command::new(env!("CARGO_BIN_EXE_testbed"))
         .args([
             "run",
@@ -64,19 +64,19 @@ async fn killed_it_takes_everything_with_it() -> Result<()> {
             "--",
             "sh",
             "-c",
-            &format!("echo $KUBECONFIG > {0}.new; mv {0}.new {0}; exec sleep 600", told.display()),
+            &format!("echo $KUBECONFIG > {0}.new; mv {0}.new {0}; exec sleep 600", marker.display()),
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()?;
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !told.exists() {
+    while !marker.exists() {
         if Instant::now() > deadline {
-            bail!("it did not come up");
+            bail!("the testbed did not start in 60 s");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let kubeconfig = std::fs::read_to_string(&told)?;
+    let kubeconfig = std::fs::read_to_string(&marker)?;
     let home = Path::new(kubeconfig.trim()).parent().expect("a folder").to_owned();
     assert!(processes(&home.display().to_string()).len() >= 3);
     testbed.kill()?;

@@ -1,5 +1,5 @@
-// Command pause holds a pod's namespaces open: it waits for a signal to end, and reaps
-// the processes that are handed to it as process 1 of the pod.
+// Command pause keeps the namespaces of a pod open. It waits for SIGINT or SIGTERM, and as process 1 of the pod
+// it reaps orphaned processes.
 package main
 
 import (

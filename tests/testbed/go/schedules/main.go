@@ -1,5 +1,6 @@
-// Prints what robfig/cron makes of schedules: one JSON object a line, with the times that follow `from` in `zone`, or
-// `refused` for a text that it does not take. The API server and the built-in CronJob controller use this library.
+// Command schedules prints how robfig/cron interprets schedules: one JSON object per line, with the times that follow
+// `from` in `zone`, or `refused` for a text that the library rejects. The API server and the built-in CronJob
+// controller use this library.
 //
 //	go run . > ../../../schedules.jsonl
 package main
@@ -31,7 +32,7 @@ var zones = []string{
 	"Africa/Cairo", "Europe/Lisbon", "Atlantic/Azores", "Asia/Beirut", "Antarctica/Troll",
 }
 
-// Where something happens, or just before.
+// moments are times at or shortly before special dates, such as clock changes and leap days.
 var moments = []string{
 	"1990-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "2000-02-28T12:00:00Z", "2007-12-08T00:00:00Z", "2011-12-28T00:00:00Z",
 	"2015-08-13T00:00:00Z", "2016-04-30T00:00:00Z", "2023-11-05T04:30:00Z", "2024-02-28T23:00:00Z", "2026-03-28T20:00:00Z",
@@ -54,7 +55,7 @@ var schedules = []string{
 	"TZ= 0 5 * * *", "TZ=Local 0 5 * * *",
 }
 
-// Most of these are refused; the library takes some that look no better.
+// odd are unusual texts. The library rejects most of them, and accepts some that look equally invalid.
 var odd = []string{
 	"", " ", "*", "* *", "* * *", "* * * *", "* * * * * *", "* * * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *",
 	"* * * 0 *", "* * * 13 *", "* * * * 7", "* * * * 8", "-1 * * * *", "* -1 * * *", "5-3 * * * *", "* 23-22 * * *", "* * 31-1 * *",
@@ -85,7 +86,7 @@ func main() {
 			add(emit, text, zones[chance.Intn(len(zones))], moments[chance.Intn(len(moments))])
 		}
 	}
-	// Every zone through every moment, in the hours where clocks are moved.
+	// Every zone at every moment, in the hours of clock changes.
 	for _, zone := range zones {
 		for _, from := range moments {
 			text := fmt.Sprintf("%d %d * * *", chance.Intn(4)*15, chance.Intn(4))
@@ -101,7 +102,7 @@ func main() {
 	}
 }
 
-// parse guards against texts that the library falls over; the API server refuses them too.
+// parse returns an error for texts on which the library panics. The API server refuses these texts too.
 func parse(text string) (schedule cron.Schedule, err error) {
 	defer func() {
 		if fallen := recover(); fallen != nil {
@@ -136,7 +137,7 @@ func add(emit func(row), text, zone, from string) {
 	emit(r)
 }
 
-// random makes a text that is most often taken.
+// random returns a text that the library accepts in most cases.
 func random(chance *rand.Rand) string {
 	field := func(min, max int) string {
 		value := func() int { return min + chance.Intn(max-min+1) }
