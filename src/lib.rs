@@ -12,3 +12,6 @@ pub mod job;
 pub mod jobschedule;
 pub mod runtime;
 pub mod ttl;
+
+/// Field manager and name under which Jobwright writes.
+pub const FIELD_MANAGER: &str = "jobwright";

@@ -16,8 +16,8 @@ use super::decide::pod_replacement_policy::is_failed;
 use super::decide::{CreationReason, Step};
 use super::status::{COMPLETE, JobStatus};
 use super::view::{JobView, PodView};
+use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::runtime::cache::Change;
-use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
 
 type MetricLabels = Vec<(&'static str, Cow<'static, str>)>;
 type Counters = Family<MetricLabels, Counter>;

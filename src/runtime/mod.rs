@@ -4,7 +4,6 @@
 
 pub mod cache;
 pub mod clock;
-pub mod config;
 pub mod context;
 pub mod correlate;
 pub mod election;

@@ -19,9 +19,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::Deadline;
-use super::config::FIELD_MANAGER;
 use super::errors::WriteError;
 use super::identity::Uid;
+use crate::FIELD_MANAGER;
 
 /// The gate writes go through.
 pub struct WriteGate {

@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
+use crate::job::managed_by::Claim;
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
 use crate::job::wire::WireJob;
 use crate::job::write_kinds::EXPIRE;
 use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
-use crate::runtime::config::Claim;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::{EventText, Regarding};

@@ -18,6 +18,7 @@ use kube::api::ListParams;
 use serde::Serialize;
 
 use super::cluster::{ClusterContext, ClusterReadError, NamespaceArguments, exit_with};
+use crate::job::config::SyncConfig;
 use crate::job::limit::Admission;
 use crate::job::limit::admission::{AdmissionState, Admissions};
 use crate::job::limit::view::{LimitView, WireJobLimit};
@@ -25,7 +26,6 @@ use crate::job::limit::workload::Workload;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::jobschedule::view::{JobScheduleView, WireJobSchedule};
-use crate::runtime::config::SyncConfig;
 use crate::runtime::identity::Uid;
 
 /// The flags of `jobwright explain`.

@@ -4,10 +4,10 @@ use super::Controller;
 use crate::job::CONTROLLER_UID_LABEL;
 use crate::job::conflicting_controller::ConflictingController;
 use crate::job::key::Key;
+use crate::job::managed_by::Claim;
 use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::wire::{WireJob, WirePod};
 use crate::runtime::cache::Change;
-use crate::runtime::config::Claim;
 use crate::runtime::events::EventText;
 use crate::runtime::watch::{CacheEvent, Watch, WatchMetrics};
 

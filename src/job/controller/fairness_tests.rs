@@ -11,13 +11,14 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use super::{Config, Controller, Key, MAX_FINALIZER_REMOVALS_PER_SYNC};
+use crate::job::config::SyncConfig;
 use crate::job::decide::fixtures::pod;
+use crate::job::managed_by::Claim;
 use crate::job::metrics::JobMetrics;
 use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use crate::runtime::cache::Source;
 use crate::runtime::clock::Clock;
-use crate::runtime::config::{Claim, SyncConfig};
 use crate::runtime::context::ControllerContext;
 use crate::runtime::events;
 use crate::runtime::worker::SyncMetrics;
