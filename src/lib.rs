@@ -10,6 +10,7 @@ pub mod cli;
 pub mod cronjob;
 pub mod job;
 pub mod jobschedule;
+pub mod limit;
 pub mod runtime;
 pub mod ttl;
 

@@ -1,7 +1,7 @@
 //! Wires the parts together: watches feed the caches, changes become keys, workers sync them.
 
+pub mod admission_control;
 mod event_handlers;
-mod limits;
 mod unlabelled_pods;
 
 use std::collections::{HashMap, HashSet};
@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use self::admission_control::{AdmissionControl, JobsHandle};
+use super::admission::Admission;
 use super::conflicting_controller::ConflictingController;
 use super::decide::backoff::Backoff;
 use super::decide::{DecisionInput, Step, decide, failure_report};
 use super::execute::{FailedWrite, StepError, StepExecutor};
 use super::key::Key;
-use super::limit::registry::AdmissionRegistry;
 use super::metrics::{JobMetrics, Sync};
 use super::view::{JobView, PodView};
 use super::wire::WirePod;
@@ -80,11 +81,8 @@ pub struct Controller {
     pods_watched: WatchMetrics,
     /// Whether the cache holds all pods, not only those with the label of a generated selector.
     all_pods_synced: Synced,
-    /// Which Jobs are admitted, where Jobs are limited.
-    admissions: AdmissionRegistry,
-    job_limits_enabled: OnceLock<()>,
-    limits_synced: Synced,
-    limits_watched: WatchMetrics,
+    /// Rules that admit Jobs. Without them, every Job is allowed to start pods.
+    admission_control: OnceLock<Arc<dyn AdmissionControl>>,
     /// Where another controller was seen to work on our Jobs.
     conflicting_controller: watch::Sender<Option<ConflictingController>>,
 }
@@ -141,10 +139,10 @@ impl Controller {
             metrics,
             uncounted_deletions: Mutex::default(),
             jobs: Arc::default(),
-            pods: Cache::default(),
+            pods: Arc::default(),
             all_pods: watch::Sender::new(false),
             // Orphaned pods come one by one, and one user's may be thousands.
-            queue: Queue::closed_with_minor(|key| matches!(key, Key::Orphan(_))),
+            queue: Arc::new(Queue::closed_with_minor(|key| matches!(key, Key::Orphan(_)))),
         };
         Self {
             executor,
@@ -157,21 +155,28 @@ impl Controller {
             pods_synced: Synced::default(),
             pods_watched: WatchMetrics::default(),
             all_pods_synced: Synced::default(),
-            admissions: AdmissionRegistry::default(),
-            job_limits_enabled: OnceLock::new(),
-            limits_synced: Synced::default(),
-            limits_watched: WatchMetrics::default(),
+            admission_control: OnceLock::new(),
             conflicting_controller: watch::Sender::new(None),
         }
     }
 
-    /// There may be JobLimits. To be said before it watches; without it there are none.
-    pub fn enable_job_limits(&self) {
-        self.job_limits_enabled.get_or_init(|| ());
+    /// Sets the rules that admit Jobs, before the controller begins to work.
+    pub fn set_admission_control(&self, admission_control: Arc<dyn AdmissionControl>) {
+        self.admission_control.get_or_init(|| admission_control);
     }
 
-    fn job_limits_enabled(&self) -> bool {
-        self.job_limits_enabled.get().is_some()
+    /// Returns the objects that an admission control reads.
+    pub fn handle(&self) -> JobsHandle {
+        let StepExecutor { jobs, pods, queue, .. } = &self.executor;
+        JobsHandle { claim: self.config.claim, jobs: jobs.clone(), pods: pods.clone(), queue: queue.clone() }
+    }
+
+    /// Returns the newest version of a Job, and whether that version is allowed to start pods; none if the Job is gone.
+    fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
+        match self.admission_control.get() {
+            Some(admission_control) => admission_control.admission(job),
+            None => Some((self.executor.jobs.get(&job.identity.uid)?, Admission::Unlimited)),
+        }
     }
 
     /// Begins to keep the caches in step with the API server.
@@ -181,10 +186,6 @@ impl Controller {
         if self.config.drives_pods {
             let controller = self.clone();
             tasks.spawn(async move { controller.watch_pods().await });
-            if self.job_limits_enabled() {
-                let controller = self.clone();
-                tasks.spawn(async move { controller.watch_limits().await });
-            }
         }
     }
 
@@ -194,10 +195,8 @@ impl Controller {
             return;
         }
         self.forget_all();
-        if self.job_limits_enabled() {
-            let changes = self.start_admission();
-            let controller = self.clone();
-            tasks.spawn(async move { controller.run_admission(changes).await });
+        if let Some(admission_control) = self.admission_control.get() {
+            admission_control.clone().begin(tasks);
         }
         self.executor.queue.open();
         self.enqueue_all();
@@ -248,10 +247,6 @@ impl Controller {
         if self.config.drives_pods {
             let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
             caches.push(("pods", CacheState::of(&self.executor.pods, known, &self.pods_watched)));
-            if self.job_limits_enabled() {
-                let state = CacheState::of(&self.admissions.limits, self.limits_synced.is_done(), &self.limits_watched);
-                caches.push(("joblimits", state));
-            }
         }
         caches
     }
@@ -270,15 +265,12 @@ impl Controller {
                 () = self.pods_synced.wait() => {}
                 () = self.all_pods_synced.wait() => {}
             }
-            if self.job_limits_enabled() {
-                self.limits_synced.wait().await;
-            }
         }
     }
 
     /// Wants the caches to know all that had happened by `since`; [`Self::ready`] waits for it.
     pub fn require_since(&self, since: Instant) {
-        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced, &self.limits_synced] {
+        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
             synced.require_since(since);
         }
     }

@@ -12,11 +12,11 @@ use kube::core::Request;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::admission::WAITING_ANNOTATION;
 use super::creation::{self, Altered};
 use super::decide::failure_report::FailureReport;
 use super::decide::{CreationReason, NewPod, Step};
 use super::key::Key;
-use super::limit::WAITING_ANNOTATION;
 use super::metrics::JobMetrics;
 use super::pod::PodBuilder;
 use super::status::JobStatus;
@@ -51,11 +51,11 @@ pub struct StepExecutor {
     /// All Jobs.
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that may be a Job's.
-    pub pods: Cache<PodView>,
+    pub pods: Arc<Cache<PodView>>,
     /// Whether all pods are watched, not only those with the label of a generated selector.
     pub all_pods: watch::Sender<bool>,
     /// What is to be looked at; here, whom an answer concerns besides the Job at hand.
-    pub queue: Queue<Key>,
+    pub queue: Arc<Queue<Key>>,
 }
 
 /// What of a step did not succeed.

@@ -13,6 +13,7 @@ use jobwright::job::config::{Config, SyncConfig};
 use jobwright::job::controller::Controller;
 use jobwright::job::managed_by::Claim;
 use jobwright::job::metrics::JobMetrics;
+use jobwright::limit;
 use jobwright::runtime::clock::Clock;
 use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::events;
@@ -144,12 +145,16 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
         concurrency: 8,
         sync: SyncConfig { pod_failure_backoff: Duration::from_millis(50), ..SyncConfig::default() },
     };
-    let controller = Arc::new(Controller::new(context, config, metrics));
-    controller.enable_job_limits();
+    let controller = Arc::new(Controller::new(context.clone(), config, metrics));
+    let limits = Arc::new(limit::controller::Controller::new(context, controller.handle()));
+    controller.set_admission_control(limits.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run());
     controller.watch(&mut tasks);
+    let watching = limits.clone();
+    tasks.spawn(async move { watching.watch().await });
     controller.ready().await;
+    limits.ready().await;
     controller.begin(&mut tasks);
     tasks
 }

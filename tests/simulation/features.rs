@@ -2,7 +2,7 @@
 //!
 //! A chapter adds acts and faults to a story, drawn from random numbers of its own, so that the rest of the story stays.
 
-use jobwright::job::limit::PRIORITY_ANNOTATION;
+use jobwright::job::admission::PRIORITY_ANNOTATION;
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use serde_json::{Value, json};
 

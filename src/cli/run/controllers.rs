@@ -16,6 +16,7 @@ use crate::job::conflicting_controller::ConflictingController;
 use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
 use crate::jobschedule::view::JobScheduleView;
+use crate::limit::controller as limit;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::election::lease::Handover;
 use crate::runtime::election::record::{CaughtUp, LastWrites};
@@ -46,6 +47,7 @@ pub struct WorkEnd<T> {
 pub struct Controllers {
     write_gate: Arc<WriteGate>,
     job: Arc<job::Controller>,
+    job_limit: Option<Arc<limit::Controller>>,
     cron_job: Option<Arc<cronjob::Controller<CronJobView>>>,
     job_schedule: Option<Arc<cronjob::Controller<JobScheduleView>>>,
     ttl: Option<Arc<ttl::Controller>>,
@@ -56,6 +58,9 @@ impl Controllers {
     /// The controllers that the arguments name, doing nothing yet.
     pub fn new(arguments: &Arguments, context: &ControllerContext, registry: &mut Registry) -> Self {
         let job = Arc::new(job::Controller::new(context.clone(), arguments.config(), JobMetrics::new(registry)));
+        let job_limit = arguments
+            .runs(ControllerName::Job)
+            .then(|| Arc::new(limit::Controller::new(context.clone(), job.handle())));
         let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
             Arc::new(cronjob::Controller::new(
                 context.clone(),
@@ -71,15 +76,29 @@ impl Controllers {
             let metrics = TtlMetrics::new(registry);
             Arc::new(ttl::Controller::new(context.clone(), job.jobs(), metrics, arguments.claim, arguments.retention()))
         });
-        Self { write_gate: context.write_gate.clone(), job, cron_job, job_schedule, ttl, installed: OnceLock::new() }
+        Self {
+            write_gate: context.write_gate.clone(),
+            job,
+            job_limit,
+            cron_job,
+            job_schedule,
+            ttl,
+            installed: OnceLock::new(),
+        }
     }
 
     /// Says which of our own resources there are; until then, and where there are none, they are not worked on.
     pub fn set_installed(&self, installed: InstalledResources) {
         let installed = self.installed.get_or_init(|| installed);
-        if installed.job_limits {
-            self.job.enable_job_limits();
+        if let Some(job_limit) = self.job_limit.as_ref().filter(|_| installed.job_limits) {
+            self.job.set_admission_control(job_limit.clone());
         }
+    }
+
+    /// Returns the controller of JobLimits, if there can be any.
+    fn job_limit(&self) -> Option<&Arc<limit::Controller>> {
+        let there = self.installed.get().is_some_and(|installed| installed.job_limits);
+        self.job_limit.as_ref().filter(|_| there)
     }
 
     /// The controller of JobSchedules, if there can be any.
@@ -92,6 +111,9 @@ impl Controllers {
     pub fn watch(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         self.job.watch(&mut tasks);
+        if let Some(job_limit) = self.job_limit().cloned() {
+            tasks.spawn(async move { job_limit.watch().await });
+        }
         if let Some(cron_job) = self.cron_job.clone() {
             tasks.spawn(async move { cron_job.watch().await });
         }
@@ -107,6 +129,9 @@ impl Controllers {
     /// Returns once all caches hold all there is.
     pub async fn ready(&self) {
         self.job.ready().await;
+        if let Some(job_limit) = self.job_limit() {
+            job_limit.ready().await;
+        }
         if let Some(cron_job) = &self.cron_job {
             cron_job.ready().await;
         }
@@ -130,6 +155,9 @@ impl Controllers {
             return CaughtUp { listed: false, known: self.known() };
         }
         self.job.require_since(since);
+        if let Some(job_limit) = self.job_limit() {
+            job_limit.require_since(since);
+        }
         if let Some(cron_job) = &self.cron_job {
             cron_job.require_since(since);
         }
@@ -215,6 +243,7 @@ impl Controllers {
     /// What the caches hold, by resource.
     pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
         let mut caches = self.job.caches();
+        caches.extend(self.job_limit().map(|job_limit| ("joblimits", job_limit.cache())));
         caches.extend(self.cron_job.as_ref().map(|cron_job| ("cronjobs", cron_job.cache())));
         caches.extend(self.job_schedule().map(|job_schedule| ("jobschedules", job_schedule.cache())));
         caches.extend(self.ttl.as_ref().and_then(|ttl| ttl.cache()).map(|cache| ("namespaces", cache)));

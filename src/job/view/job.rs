@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::admission_info::AdmissionInfo;
+use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
 use super::{Labels, PodView, identity};
 use crate::job::index::CompletionIndex;
-use crate::job::limit::kueue;
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
 use crate::job::wire::WireJob;

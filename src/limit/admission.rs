@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Reason;
 use super::view::LimitView;
 use super::workload::{Reservation, Workload};
+use crate::job::admission::Reason;
 use crate::runtime::identity::Uid;
 
 /// The order of admission.

@@ -1,7 +1,7 @@
 //! Why a Job waits, in words: for its annotation, its event and `jobwright explain`.
 
 use super::admission::{AdmissionState, Admissions, Entry};
-use super::{PublishedWaiting, Reason, WaitingStatus};
+use crate::job::admission::{PublishedWaiting, Reason, WaitingStatus};
 use crate::runtime::identity::Uid;
 
 /// Maximum number of Jobs that a message names.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::admission::{AdmissionState, Admissions};
 use super::view::{LimitView, WireJobLimit};
 use super::workload::{Reservation, Workload};
-use super::{PublishedWaiting, Reason};
+use crate::job::admission::{PublishedWaiting, Reason};
 use crate::job::view::Labels;
 use crate::runtime::identity::Uid;
 

@@ -3,7 +3,7 @@
 //! Kueue manages a Job with its queue label directly. The child Jobs of an object that Kueue manages, such as a JobSet, carry no
 //! queue label; on admission Kueue marks their pod templates instead (`podset.Merge` in Kueue's reconciler).
 
-use crate::job::view::Labels;
+use super::Labels;
 
 /// The label that assigns a Job to a queue of Kueue.
 pub const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";

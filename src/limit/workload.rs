@@ -1,7 +1,7 @@
 //! Which place a Job claims under the limits that select it: a pure rule over what the API server stores.
 //!
 //! Admission is stored before the first pod is created: the status write that sets `startTime` also removes the annotation
-//! [`super::WAITING_ANNOTATION`]. A release is stored before the room is given to another Job: suspending a Job stores the
+//! [`crate::job::admission::WAITING_ANNOTATION`]. A release is stored before the room is given to another Job: suspending a Job stores the
 //! condition `Suspended`, and scaling a Job to zero stores the annotation. So a restart or another leader finds the same
 //! admissions, and none of them exceeds a limit.
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::PublishedWaiting;
+use crate::job::admission::PublishedWaiting;
 use crate::job::status::SUSPENDED;
 use crate::job::view::{JobLabels, JobView};
 use crate::runtime::identity::Uid;
@@ -127,8 +127,8 @@ fn count(number: i32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::admission::Reason;
     use crate::job::decide::fixtures::{Job, time};
-    use crate::job::limit::Reason;
     use crate::job::status::Condition;
 
     fn published() -> Box<PublishedWaiting> {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Admission;
 use super::admission::{AdmissionState, Admissions};
 use super::view::LimitView;
 use super::workload::Workload;
+use crate::job::admission::Admission;
 use crate::job::view::JobView;
 use crate::runtime::cache::Cache;
 use crate::runtime::identity::Uid;

@@ -1,18 +1,6 @@
-//! JobLimit: the maximum number of Jobs of a namespace, or of their pods, that are active; the other Jobs wait
-//! (kubernetes/kubernetes issue 75821).
+//! Whether a Job is allowed to start pods, and what the annotation of a Job says that it waits for.
 //!
-//! [`types`] is the resource. [`workload`] says what a Job claims (pure), [`admission`] which Jobs are admitted (pure and
-//! incremental), [`message`] why a Job waits. [`registry`] keeps the admissions of each namespace for the Job controller.
-
-pub mod admission;
-#[cfg(test)]
-mod admission_tests;
-pub mod kueue;
-pub mod message;
-pub mod registry;
-pub mod types;
-pub mod view;
-pub mod workload;
+//! The rules that decide this are those of [`crate::limit`]. Views and decisions need only these values.
 
 use serde::{Deserialize, Serialize};
 
