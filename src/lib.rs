@@ -7,11 +7,10 @@
 #![warn(missing_docs)]
 
 pub mod cli;
-pub mod cronjob;
 pub mod job;
-pub mod jobschedule;
 pub mod limit;
 pub mod runtime;
+pub mod schedule;
 pub mod ttl;
 
 /// Field manager and name under which Jobwright writes.

@@ -8,8 +8,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::cluster::print_result;
-use crate::jobschedule::types::JobSchedule;
 use crate::limit::types::JobLimit;
+use crate::schedule::job_schedule::types::JobSchedule;
 
 /// The version before: still served, with the same fields, so that what is stored in it is read on.
 const BEFORE: &str = "v1alpha1";

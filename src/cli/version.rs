@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::cronjob::zones;
+use crate::schedule::zones;
 
 /// The Kubernetes API the types are of.
 const KUBERNETES_API: &str = "1.37";

@@ -8,9 +8,9 @@ use kube::ResourceExt;
 
 use super::super::cluster::end;
 use super::{Explanation, span, warnings};
-use crate::cronjob::decide::time_in_future;
-use crate::cronjob::schedule::Schedule;
-use crate::cronjob::zones;
+use crate::schedule::cron_job::decide::time_in_future;
+use crate::schedule::expression::Schedule;
+use crate::schedule::zones;
 
 /// So many of its last Jobs are told of.
 const MAX_JOBS_SHOWN: usize = 3;

@@ -22,11 +22,11 @@ use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
-use crate::jobschedule::view::{JobScheduleView, WireJobSchedule};
 use crate::limit::admission::{AdmissionState, Admissions};
 use crate::limit::view::{LimitView, WireJobLimit};
 use crate::limit::workload::Workload;
 use crate::runtime::identity::Uid;
+use crate::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 
 /// The flags of `jobwright explain`.
 #[derive(Clone, Debug, clap::Args)]

@@ -9,13 +9,9 @@ use tokio::time::Instant;
 
 use super::discovery::InstalledResources;
 use super::{Arguments, ControllerName};
-use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
-use crate::cronjob::schedule_source::ScheduleSource;
-use crate::cronjob::view::CronJobView;
 use crate::job::conflicting_controller::ConflictingController;
 use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
-use crate::jobschedule::view::JobScheduleView;
 use crate::limit::controller as limit;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::election::lease::Handover;
@@ -23,6 +19,10 @@ use crate::runtime::election::record::{CaughtUp, LastWrites};
 use crate::runtime::liveness::Signs;
 use crate::runtime::watch::CacheState;
 use crate::runtime::write_gate::WriteGate;
+use crate::schedule::controller::{self as schedule, ScheduleMetrics};
+use crate::schedule::cron_job::view::CronJobView;
+use crate::schedule::job_schedule::view::JobScheduleView;
+use crate::schedule::source::ScheduleSource;
 use crate::ttl::controller::{self as ttl, TtlMetrics};
 
 /// How long the watches may take to bring the last writes of a leader that let go; after that they are listed.
@@ -48,8 +48,8 @@ pub struct Controllers {
     write_gate: Arc<WriteGate>,
     job: Arc<job::Controller>,
     job_limit: Option<Arc<limit::Controller>>,
-    cron_job: Option<Arc<cronjob::Controller<CronJobView>>>,
-    job_schedule: Option<Arc<cronjob::Controller<JobScheduleView>>>,
+    cron_job: Option<Arc<schedule::Controller<CronJobView>>>,
+    job_schedule: Option<Arc<schedule::Controller<JobScheduleView>>>,
     ttl: Option<Arc<ttl::Controller>>,
     installed: OnceLock<InstalledResources>,
 }
@@ -62,15 +62,15 @@ impl Controllers {
             .runs(ControllerName::Job)
             .then(|| Arc::new(limit::Controller::new(context.clone(), job.handle())));
         let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
-            Arc::new(cronjob::Controller::new(
+            Arc::new(schedule::Controller::new(
                 context.clone(),
                 job.jobs(),
-                CronJobMetrics::new(registry, CronJobView::NAME),
+                ScheduleMetrics::new(registry, CronJobView::NAME),
             ))
         });
         let job_schedule = arguments.runs(ControllerName::JobSchedule).then(|| {
-            let metrics = CronJobMetrics::new(registry, JobScheduleView::NAME);
-            Arc::new(cronjob::Controller::new(context.clone(), job.jobs(), metrics))
+            let metrics = ScheduleMetrics::new(registry, JobScheduleView::NAME);
+            Arc::new(schedule::Controller::new(context.clone(), job.jobs(), metrics))
         });
         let ttl = arguments.runs(ControllerName::Ttl).then(|| {
             let metrics = TtlMetrics::new(registry);
@@ -102,7 +102,7 @@ impl Controllers {
     }
 
     /// The controller of JobSchedules, if there can be any.
-    fn job_schedule(&self) -> Option<&Arc<cronjob::Controller<JobScheduleView>>> {
+    fn job_schedule(&self) -> Option<&Arc<schedule::Controller<JobScheduleView>>> {
         let there = self.installed.get().is_some_and(|installed| installed.job_schedules);
         self.job_schedule.as_ref().filter(|_| there)
     }

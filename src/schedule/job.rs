@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
-use super::view::CronJobView;
+use super::cron_job::view::CronJobView;
 use super::{SCHEDULED_ANNOTATION, zones};
 use crate::job::{API_VERSION, KIND};
 
@@ -87,7 +87,7 @@ pub fn stamp(cron_job: &CronJobView, scheduled: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cronjob::fixtures::cron_job;
+    use crate::schedule::fixtures::cron_job;
 
     fn made(zone: Option<&str>) -> Value {
         let mut cron_job = cron_job("* * * * *");

@@ -116,8 +116,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cronjob::view::CronJobView;
-    use crate::cronjob::wire::WireCronJob;
+    use crate::schedule::cron_job::view::CronJobView;
+    use crate::schedule::cron_job::wire::WireCronJob;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-01-05T{text}Z").parse().unwrap()

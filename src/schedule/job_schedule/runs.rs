@@ -4,13 +4,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::types::Run;
-use crate::cronjob::SCHEDULED_ANNOTATION;
-use crate::cronjob::schedule_source::EndedRun;
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::status::{COMPLETE, FAILED};
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::text::beginning;
+use crate::schedule::SCHEDULED_ANNOTATION;
+use crate::schedule::source::EndedRun;
 
 /// As much of a message is kept.
 const MAX_MESSAGE_BYTES: usize = 512;
@@ -74,9 +74,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cronjob::fixtures;
-    use crate::cronjob::view::ActiveJob;
     use crate::job::wire::WireJob;
+    use crate::schedule::cron_job::view::ActiveJob;
+    use crate::schedule::fixtures;
 
     fn now() -> Timestamp {
         "2026-01-05T12:00:00.5Z".parse().unwrap()

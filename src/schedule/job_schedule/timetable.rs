@@ -5,8 +5,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::instants::Clock;
-use crate::cronjob::schedule::Schedule;
 use crate::runtime::hash::hash;
+use crate::schedule::expression::Schedule;
 
 /// What becomes of local times that clocks skip or show twice. It concerns schedules with certain hours; one for every hour
 /// goes on with the time that passes, whatever clocks show.
@@ -266,8 +266,8 @@ fn tomorrow(local: DateTime) -> DateTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cronjob::civil::searches;
-    use crate::cronjob::zones;
+    use crate::schedule::civil::searches;
+    use crate::schedule::zones;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()

@@ -13,16 +13,16 @@ use super::hashed;
 use super::names;
 use super::timetable::{self, Excluded, Timetable};
 use super::types::{CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run};
-use crate::cronjob::schedule::Schedule;
-use crate::cronjob::schedule_changes::ScheduleChanges;
-use crate::cronjob::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
-use crate::cronjob::{job, zones};
 use crate::job::view::identity;
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
+use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
+use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
+use crate::schedule::expression::Schedule;
+use crate::schedule::{job, zones};
 
 /// As many missed times are caught up on where nothing is said.
 const CATCH_UP: usize = 10;

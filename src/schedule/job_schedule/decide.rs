@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::timetable::Timetable;
 use super::types::{CatchUp, ConcurrencyPolicy};
 use super::view::JobScheduleView;
-use crate::cronjob::decide::{Due, WAKE_MARGIN, schedule_time_in_future};
-use crate::cronjob::view::CronJobStatus;
 use crate::runtime::events::EventText;
+use crate::schedule::cron_job::decide::{Due, WAKE_MARGIN, schedule_time_in_future};
+use crate::schedule::cron_job::view::CronJobStatus;
 
 /// Decides whether a Job is due, with this status.
 pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
@@ -151,9 +151,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cronjob::fixtures::job;
-    use crate::cronjob::view::ActiveJob;
-    use crate::jobschedule::view::WireJobSchedule;
+    use crate::schedule::cron_job::view::ActiveJob;
+    use crate::schedule::fixtures::job;
+    use crate::schedule::job_schedule::view::WireJobSchedule;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-01-05T{text}Z").parse().unwrap()

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::missed::{self, Missed};
-use super::once::SCHEDULE_TIME_IN_FUTURE;
-use super::schedule::Schedule;
 use super::view::{ActiveJob, ConcurrencyPolicy, CronJobStatus, CronJobView};
-use super::zones;
 use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::events::EventText;
+use crate::schedule::expression::Schedule;
+use crate::schedule::missed::{self, Missed};
+use crate::schedule::once::SCHEDULE_TIME_IN_FUTURE;
+use crate::schedule::zones;
 
 /// A look just at the time could come just before it, by another clock.
 pub const WAKE_MARGIN: SignedDuration = SignedDuration::from_millis(100);
@@ -212,8 +212,8 @@ fn served(cron_job: &CronJobView, status: &CronJobStatus) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cronjob::fixtures::{cron_job, job};
-    use crate::cronjob::schedule_changes::ScheduleChanges;
+    use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
+    use crate::schedule::fixtures::{cron_job, job};
 
     fn at(text: &str) -> Timestamp {
         format!("2026-01-05T{text}Z").parse().unwrap()
@@ -287,7 +287,7 @@ mod tests {
     fn of_several_missed_times_the_most_recent_is_served() {
         let cron_job = cron_job("*/10 * * * *");
         assert_eq!(decided(&cron_job, "10:59:00").start, Some(at("10:50:00")));
-        let mut minutely = super::super::fixtures::cron_job("* * * * *");
+        let mut minutely = crate::schedule::fixtures::cron_job("* * * * *");
         let late = decided(&minutely, "12:00:30");
         assert_eq!((late.start, reasons(&late)), (Some(at("12:00:00")), vec!["TooManyMissedTimes"]));
         minutely.spec.starting_deadline = Some(SignedDuration::from_secs(600));

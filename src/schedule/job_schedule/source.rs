@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::view::{JobScheduleView, Stored, WireJobSchedule};
 use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, names, runs};
-use crate::cronjob::decide::Due;
-use crate::cronjob::job;
-use crate::cronjob::schedule_source::{EndedRun, ScheduleSource};
-use crate::cronjob::view::{CronJobStatus, CronJobView};
+use crate::schedule::cron_job::decide::Due;
+use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
+use crate::schedule::job;
+use crate::schedule::source::{EndedRun, ScheduleSource};
 
 impl ScheduleSource for JobScheduleView {
     type Wire = WireJobSchedule;

@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::schedule::Schedule;
+use super::expression::Schedule;
 
 /// Clocks are moved, and a schedule has times there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn between(schedule: &Schedule, zone: &TimeZone, after: Timestamp, until: Ti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cronjob::zones;
+    use crate::schedule::zones;
 
     fn changes(text: &str, zone: &str, after: &str, until: &str) -> Vec<(bool, String)> {
         let schedule = Schedule::parse(text).unwrap();

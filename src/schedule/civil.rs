@@ -167,7 +167,7 @@ pub(crate) mod searches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cronjob::schedule::Schedule;
+    use crate::schedule::expression::Schedule;
 
     fn local(text: &str) -> DateTime {
         text.parse().unwrap()

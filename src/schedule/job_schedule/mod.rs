@@ -1,7 +1,7 @@
 //! JobSchedule: a CronJob's spec and what its users have asked for, run by the CronJob controller's core. It works beside the
 //! built-in CronJob controller, where that cannot be switched off.
 //!
-//! [`types`] is the resource, [`timetable`] says when one is due, [`decide`] what to do (pure); [`crate::cronjob::controller`]
+//! [`types`] is the resource, [`timetable`] says when one is due, [`decide`] what to do (pure); [`crate::schedule::controller`]
 //! waits and does it.
 
 pub mod decide;
@@ -9,7 +9,7 @@ pub mod hashed;
 pub mod instants;
 pub mod names;
 pub mod runs;
-pub mod schedule_source;
+pub mod source;
 pub mod timetable;
 pub mod types;
 pub mod view;

@@ -5,14 +5,14 @@
 //! See <https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/#schedule-syntax>.
 //!
 //! ```
-//! use jobwright::cronjob::{schedule::Schedule, zones};
+//! use jobwright::schedule::{expression::Schedule, zones};
 //!
 //! let schedule = Schedule::parse("30 2 * * *")?;
 //! let paris = zones::zone("Europe/Paris").unwrap();
 //! let next = schedule.next("2026-03-28T02:00:00Z".parse().unwrap(), &paris);
 //! // On the 29th, clocks go from 02:00 to 03:00, and there is no 02:30.
 //! assert_eq!(next.unwrap().to_string(), "2026-03-30T00:30:00Z");
-//! # Ok::<(), jobwright::cronjob::schedule::ScheduleError>(())
+//! # Ok::<(), jobwright::schedule::expression::ScheduleError>(())
 //! ```
 
 use jiff::civil::{Date, DateTime};

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::timetable::Dst;
-use crate::cronjob::schedule::Schedule;
+use crate::schedule::expression::Schedule;
 
 /// The smallest step of a timestamp.
 const STEP: SignedDuration = SignedDuration::from_nanos(1);

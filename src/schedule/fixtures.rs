@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::view::CronJobView;
-use super::wire::WireCronJob;
+use super::cron_job::view::CronJobView;
+use super::cron_job::wire::WireCronJob;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;

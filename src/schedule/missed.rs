@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::schedule::Schedule;
+use super::expression::Schedule;
 
 /// More missed times than this are worth a warning.
 const MANY: usize = 100;

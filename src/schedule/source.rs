@@ -7,12 +7,10 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::decide::{self, Due};
-use super::view::{ActiveJob, CronJobStatus, CronJobView};
-use super::wire::WireCronJob;
-use super::{job, schedule_changes};
+use super::cron_job::decide::Due;
+use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::Cached;
@@ -70,48 +68,4 @@ pub struct EndedRun {
     pub end: Option<(JobView, WireJob)>,
     /// It was deleted to make room for another.
     pub replaced: bool,
-}
-
-impl ScheduleSource for CronJobView {
-    type Wire = WireCronJob;
-
-    const API_VERSION: &'static str = crate::job::API_VERSION;
-    const KIND: &'static str = super::KIND;
-    const NAME: &'static str = "cronjob";
-    const RECORDS_HISTORY: bool = false;
-
-    fn parse(wire: WireCronJob) -> Option<Self> {
-        Self::parse(wire)
-    }
-
-    fn base(&self) -> &CronJobView {
-        self
-    }
-
-    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
-        decide::due(self, status, now)
-    }
-
-    fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
-        vec![decide::job_name(self, scheduled)]
-    }
-
-    fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
-        let minutes = job.strip_prefix(&*self.identity.name)?.strip_prefix('-')?;
-        Timestamp::from_second(minutes.parse::<i64>().ok()?.checked_mul(60)?).ok()
-    }
-
-    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
-        let owner = job::OwnerKind { api_version: Self::API_VERSION, kind: Self::KIND };
-        job::from_template(self, owner, name, scheduled, None)
-    }
-
-    fn status_patch(&self, status: &CronJobStatus, _: &[EndedRun], _: Timestamp) -> Option<Value> {
-        (*status != self.status).then(|| status.to_patch())
-    }
-
-    fn annotations(&self, now: Timestamp) -> Option<Value> {
-        let record = self.changes.to_record(&self.spec, self.created, now).filter(|_| !self.deleting)?;
-        Some(json!({schedule_changes::ANNOTATION: record}))
-    }
 }

@@ -16,10 +16,10 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::decide::{history, reconcile_active_list};
+use super::cron_job::decide::{history, reconcile_active_list};
+use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
-use super::schedule_source::{EndedRun, ScheduleSource};
-use super::view::{ActiveJob, CronJobStatus};
+use super::source::{EndedRun, ScheduleSource};
 use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
@@ -45,7 +45,7 @@ pub struct Controller<S: ScheduleSource> {
     context: ControllerContext,
     /// All Jobs, fed by the Job controller.
     jobs: Arc<Cache<JobView>>,
-    metrics: CronJobMetrics,
+    metrics: ScheduleMetrics,
     cron_jobs: Cache<S>,
     synced: Synced,
     watched: WatchMetrics,
@@ -61,11 +61,11 @@ pub struct Controller<S: ScheduleSource> {
 
 /// The controller's metrics; those of CronJobs under the built-in one's names.
 #[derive(Clone)]
-pub struct CronJobMetrics {
+pub struct ScheduleMetrics {
     skew: Histogram,
 }
 
-impl CronJobMetrics {
+impl ScheduleMetrics {
     /// Registers them.
     pub fn new(registry: &mut Registry, name: &str) -> Self {
         let skew = Histogram::new(exponential_buckets(1.0, 2.0, 10));
@@ -80,7 +80,7 @@ impl CronJobMetrics {
 
 impl<S: ScheduleSource> Controller<S> {
     /// A controller that neither watches nor works yet. `jobs` is fed by the Job controller.
-    pub fn new(context: ControllerContext, jobs: Arc<Cache<JobView>>, metrics: CronJobMetrics) -> Self {
+    pub fn new(context: ControllerContext, jobs: Arc<Cache<JobView>>, metrics: ScheduleMetrics) -> Self {
         Self {
             context,
             jobs,

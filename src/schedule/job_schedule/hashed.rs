@@ -78,7 +78,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::cronjob::schedule::Schedule;
+    use crate::schedule::expression::Schedule;
 
     #[test]
     fn every_object_has_a_value_of_its_own_and_keeps_it() {
