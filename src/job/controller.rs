@@ -5,10 +5,11 @@ mod event_handlers;
 mod unlabelled_pods;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -540,15 +541,15 @@ impl Controller {
     }
 
     fn orphan_refusals(&self) -> MutexGuard<'_, Refusals> {
-        self.orphan_refusals.lock().unwrap_or_else(PoisonError::into_inner)
+        self.orphan_refusals.lock()
     }
 
     fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     fn untracked_deletions(&self) -> MutexGuard<'_, HashMap<Uid, Timestamp>> {
-        self.untracked_deletions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.untracked_deletions.lock()
     }
 
     fn recall(&self, uid: &Uid) -> Memory {
@@ -575,7 +576,7 @@ impl Controller {
     /// How many entries it remembers between syncs, by what they are; of pods given up, those that are gone. All are 0 when
     /// every Job is finished or gone.
     pub fn remembered(&self) -> [(&'static str, usize); 4] {
-        let uncounted_deletions = self.executor.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner);
+        let uncounted_deletions = self.executor.uncounted_deletions.lock();
         let uncounted_deletions =
             uncounted_deletions.iter().filter(|pod| self.executor.pods.get(pod).is_none()).count();
         [

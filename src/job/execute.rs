@@ -1,14 +1,14 @@
 //! Carries out one step. It decides nothing; what the API server answers goes into the cache.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use either::Either;
 use futures::future::join_all;
 use kube::Api;
 use kube::api::{LogParams, Patch};
-use kube::core::Request;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -27,11 +27,11 @@ use super::{API_VERSION, CONTROLLER_UID_LABEL, FAILURE_ANNOTATION, KIND, TRACKIN
 use crate::runtime::cache::{Cache, Change, Source};
 use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::{WriteError, message};
-use crate::runtime::events::{EventText, Regarding};
+use crate::runtime::events::EventText;
 use crate::runtime::identity::{ResourceVersion, Uid};
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, WriteKind};
-use crate::runtime::write_gate::{delete_params, patch_params, post_params};
+use crate::runtime::write_gate::{delete_params, patch_params};
 
 /// How long a node may take to give a log away: its Job's end waits for it.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -172,8 +172,8 @@ impl StepExecutor {
         let identity = &pod.identity;
         if !error.is_gate_closed() && !error.is_namespace_terminating() {
             if error.is_refusal() {
-                let regarding = Regarding { api_version: "v1", kind: "Pod", identity: identity.clone() };
-                self.context.recorder.publish(regarding, refusals::event(kind, Some(&identity.name), &error));
+                let event = refusals::event(kind, Some(&identity.name), &error);
+                self.context.record_event("v1", "Pod", identity, event);
             }
             tracing::warn!(namespace = %identity.namespace, pod = %identity.name, reason = kind.reason, %error, "a write failed");
         }
@@ -183,7 +183,7 @@ impl StepExecutor {
     /// Reads from the API server itself which pods of this Job there are: a creation may have succeeded unheard.
     pub async fn relist_pods(&self, job: &JobView) -> kube::Result<()> {
         let Some(selector) = &job.spec.selector else { return Ok(()) };
-        let pods: Api<WirePod> = self.namespaced(job);
+        let pods: Api<WirePod> = self.context.namespaced(&job.identity.namespace);
         let list = kube::api::ListParams::default().labels(&selector.to_string());
         for pod in pods.list(&list).await?.items {
             self.apply_pod(pod);
@@ -194,7 +194,7 @@ impl StepExecutor {
     /// The Job with this UID as the API server has it now; none if it is gone. It is not put into the cache: of a Job that
     /// is new to us the watch has to tell.
     pub async fn read(&self, namespace: &str, name: &str, uid: &Uid) -> kube::Result<Option<JobView>> {
-        let jobs: Api<WireJob> = Api::namespaced(self.context.client.clone(), namespace);
+        let jobs: Api<WireJob> = self.context.namespaced(namespace);
         let found = jobs.get_opt(name).await?.and_then(JobView::parse);
         Ok(found.filter(|found| found.identity.uid == *uid))
     }
@@ -212,7 +212,7 @@ impl StepExecutor {
     /// The last lines of the log of the container to blame, if they are wanted and can be had soon.
     async fn last_lines(&self, job: &JobView, report: &FailureReport) -> Vec<String> {
         let Some(container) = report.cause.container.clone().filter(|_| self.log_tail > 0) else { return Vec::new() };
-        let pods: Api<k8s_openapi::api::core::v1::Pod> = self.namespaced(job);
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = self.context.namespaced(&job.identity.namespace);
         let lines = LogParams {
             container: Some(container),
             tail_lines: Some(self.log_tail.into()),
@@ -237,15 +237,7 @@ impl StepExecutor {
 
     /// Tells people of something about this Job.
     pub fn record_event(&self, job: &JobView, event: EventText) {
-        let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
-        self.context.recorder.publish(regarding, event);
-    }
-
-    fn namespaced<K>(&self, job: &JobView) -> Api<K>
-    where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
-        Api::namespaced(self.context.client.clone(), &job.identity.namespace)
+        self.context.record_event(API_VERSION, KIND, &job.identity, event);
     }
 
     /// Slow start: 1, 2, 4, … at once, and none after a batch in which one was refused, so that a quota that is used
@@ -270,12 +262,7 @@ impl StepExecutor {
     }
 
     async fn create_pod(&self, job: &JobView, new: &NewPod, body: Vec<u8>) -> Result<(), WriteError> {
-        let path = format!("/api/v1/namespaces/{}/pods", job.identity.namespace);
-        let create = async {
-            let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.context.client.request::<WirePod>(request).await
-        };
-        match self.context.write_gate.run(create).await {
+        match self.context.create::<WirePod>(&job.identity.namespace, body).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
                 let altered = creation::altered(job, new, &created);
@@ -319,7 +306,7 @@ impl StepExecutor {
             return self.request_deletion(job, pod).await;
         }
         let uid = &pod.identity.uid;
-        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.clone());
+        self.uncounted_deletions.lock().insert(uid.clone());
         let untracked = if pod.tracked { self.untrack_of(job, pod).await } else { Ok(()) };
         let result = match untracked {
             Ok(()) => self.request_deletion(job, pod).await,
@@ -334,7 +321,7 @@ impl StepExecutor {
 
     async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.namespaced(job);
+        let pods: Api<WirePod> = self.context.namespaced(&job.identity.namespace);
         let params = delete_params(&identity.uid, None);
         match self.context.write_gate.run(pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.apply_pod(deleted),
@@ -377,7 +364,7 @@ impl StepExecutor {
         took_effect: impl Fn(&WirePod) -> bool,
     ) -> Result<(), WriteError> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = Api::namespaced(self.context.client.clone(), &identity.namespace);
+        let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
         let patch = Patch::Strategic(patch);
         match self.context.write_gate.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
@@ -398,7 +385,7 @@ impl StepExecutor {
             return false;
         }
         let identity = &pod.identity;
-        let pods: Api<WirePod> = Api::namespaced(self.context.client.clone(), &identity.namespace);
+        let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
         let Ok(found) = pods.get_opt(&identity.name).await else { return false };
         let found = found.filter(|found| found.metadata.uid.as_deref() == Some(identity.uid.as_str()));
         let Some(found) = found else {
@@ -460,17 +447,17 @@ impl StepExecutor {
 
     /// Forgets which pods we were deleting.
     pub fn clear_uncounted_deletions(&self) {
-        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.uncounted_deletions.lock().clear();
     }
 
     /// Whether we are deleting this pod uncounted.
     pub fn is_deleted_uncounted(&self, pod: &Uid) -> bool {
-        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).contains(pod)
+        self.uncounted_deletions.lock().contains(pod)
     }
 
     /// Forgets that we were deleting a pod.
     pub fn forget_uncounted_deletion(&self, pod: &Uid) {
-        self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);
+        self.uncounted_deletions.lock().remove(pod);
     }
 
     /// Takes note that a pod is gone.
@@ -555,7 +542,7 @@ impl StepExecutor {
         let identity = &job.identity;
         patch["metadata"]["uid"] = json!(identity.uid);
         patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
-        let jobs: Api<WireJob> = self.namespaced(job);
+        let jobs: Api<WireJob> = self.context.namespaced(&job.identity.namespace);
         let patch = Patch::Merge(&patch);
         let params = patch_params();
         match self.context.write_gate.run(jobs.patch_status(&identity.name, &params, &patch)).await {

@@ -2,8 +2,10 @@
 //! the evaluation of one event and never across a wait.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::admission::{AdmissionState, Admissions};
 use super::view::LimitView;
@@ -39,7 +41,7 @@ pub trait JobLookup {
 impl AdmissionRegistry {
     /// Evaluates all namespaces from what is stored, and follows each change from now on.
     pub fn open(&self, jobs: &impl JobLookup) {
-        lock(&self.namespaces).clear();
+        self.namespaces.lock().clear();
         self.open.store(true, Ordering::SeqCst);
         let mut limits: HashMap<Arc<str>, Vec<Arc<LimitView>>> = HashMap::new();
         for limit in self.limits.all(|_| true) {
@@ -51,7 +53,7 @@ impl AdmissionRegistry {
         }
         for (namespace, limits) in limits {
             let jobs = workloads.remove(&namespace).unwrap_or_default();
-            lock(&self.entry(&namespace)).load(limits, jobs);
+            self.entry(&namespace).lock().load(limits, jobs);
         }
     }
 
@@ -61,7 +63,7 @@ impl AdmissionRegistry {
             return Vec::new();
         }
         let admissions = self.entry(namespace);
-        let mut admissions = lock(&admissions);
+        let mut admissions = admissions.lock();
         let limits = self.limits.all(|limit| limit.identity.namespace == *namespace);
         if admissions.is_unlimited() || limits.is_empty() {
             let workloads = if limits.is_empty() { Vec::new() } else { jobs.workloads(&|other| other == &**namespace) };
@@ -75,7 +77,7 @@ impl AdmissionRegistry {
     pub fn job_changed(&self, namespace: &str, uid: &Uid, jobs: &impl JobLookup) -> Vec<Uid> {
         let Some(admissions) = self.admissions_of(namespace) else { return Vec::new() };
         // The newest version is looked up under the lock, so that no older one is taken in after it.
-        let mut admissions = lock(&admissions);
+        let mut admissions = admissions.lock();
         update(&mut admissions, uid, jobs.newest(uid).as_deref(), jobs)
     }
 
@@ -90,7 +92,7 @@ impl AdmissionRegistry {
         let Some(admissions) = self.admissions_of(namespace) else {
             return (jobs.newest(uid), Admission::Unlimited, Vec::new());
         };
-        let mut admissions = lock(&admissions);
+        let mut admissions = admissions.lock();
         let job = jobs.newest(uid);
         let mut changed = update(&mut admissions, uid, job.as_deref(), jobs);
         changed.retain(|other| other != uid);
@@ -103,11 +105,11 @@ impl AdmissionRegistry {
     }
 
     fn admissions_of(&self, namespace: &str) -> Option<Arc<Mutex<Admissions>>> {
-        lock(&self.namespaces).get(namespace).cloned()
+        self.namespaces.lock().get(namespace).cloned()
     }
 
     fn entry(&self, namespace: &Arc<str>) -> Arc<Mutex<Admissions>> {
-        lock(&self.namespaces).entry(namespace.clone()).or_default().clone()
+        self.namespaces.lock().entry(namespace.clone()).or_default().clone()
     }
 }
 
@@ -116,8 +118,4 @@ fn update(admissions: &mut Admissions, uid: &Uid, job: Option<&JobView>, jobs: &
         Some(job) => admissions.set_job(job),
         None => admissions.remove_job(uid),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::{Patch, PropagationPolicy};
-use kube::core::Request;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -27,13 +26,13 @@ use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Source};
 use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::{EventText, Regarding};
+use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals, Refusals, WriteKind};
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
 use crate::runtime::worker::run_workers;
-use crate::runtime::write_gate::{delete_params, is_gone, patch_params, post_params};
+use crate::runtime::write_gate::{delete_params, is_gone, patch_params};
 
 /// So many CronJobs are worked on at once.
 const MAX_CONCURRENT_SYNCS: usize = 1000;
@@ -342,12 +341,7 @@ impl<S: ScheduleSource> Controller<S> {
         scheduled: Timestamp,
     ) -> Result<Option<JobView>, WriteError> {
         let body = cron_job.job(name, scheduled).map_err(kube::Error::SerdeError)?;
-        let path = format!("/apis/batch/v1/namespaces/{}/jobs", cron_job.identity().namespace);
-        let create = async {
-            let request = Request::new(path).create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.context.client.request::<WireJob>(request).await
-        };
-        match self.context.write_gate.run(create).await {
+        match self.context.create::<WireJob>(&cron_job.identity().namespace, body).await {
             Ok(made) => {
                 self.succeeded(cron_job, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
@@ -371,7 +365,7 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     async fn delete(&self, cron_job: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
-        let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), &cron_job.identity().namespace);
+        let jobs: Api<Job> = self.context.namespaced(&cron_job.identity().namespace);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
@@ -475,18 +469,17 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     fn wire_jobs(&self, cron_job: &S) -> Api<WireJob> {
-        Api::namespaced(self.context.client.clone(), &cron_job.identity().namespace)
+        self.context.namespaced(&cron_job.identity().namespace)
     }
 
     fn wire_cron_jobs(&self, cron_job: &S) -> Api<S::Wire> {
-        Api::namespaced(self.context.client.clone(), &cron_job.identity().namespace)
+        self.context.namespaced(&cron_job.identity().namespace)
     }
 
     fn record_event(&self, cron_job: &S, event: EventText) {
         if !self.once.is_new(&cron_job.identity().uid, &event) {
             return;
         }
-        let regarding = Regarding { api_version: S::API_VERSION, kind: S::KIND, identity: cron_job.identity().clone() };
-        self.context.recorder.publish(regarding, event);
+        self.context.record_event(S::API_VERSION, S::KIND, cron_job.identity(), event);
     }
 }

@@ -1,7 +1,8 @@
 //! Events that are recorded once and not at each sync.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
@@ -24,14 +25,14 @@ impl Once {
     /// of a kind that is recorded each time.
     pub fn is_new(&self, uid: &Uid, event: &EventText) -> bool {
         let Some(reason) = ONCE.into_iter().find(|reason| *reason == event.reason) else { return true };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         let before = last.entry(uid.clone()).or_default().insert(reason, event.message.clone());
         before.as_ref() != Some(&event.message)
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &Uid) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.last.lock().remove(uid);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::{EventText, Regarding};
+use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals};
@@ -172,7 +172,7 @@ impl Controller {
             return Ok(());
         }
         // The TTL may have been changed since, on the Job and on its namespace.
-        let wire: Api<WireJob> = Api::namespaced(self.context.client.clone(), namespace);
+        let wire: Api<WireJob> = self.context.namespaced(namespace);
         let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let of_namespace = match &self.namespaces {
@@ -190,7 +190,7 @@ impl Controller {
         };
         let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
-        let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
+        let jobs: Api<Job> = self.context.namespaced(namespace);
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
                 tracing::info!(%namespace, job = %name, %uid, "deleted: its time after the end was up");
@@ -217,8 +217,8 @@ impl Controller {
             return error;
         }
         let identity = &job.identity;
-        let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: identity.clone() };
-        self.context.recorder.publish(regarding, refusals::event(EXPIRE, Some(&identity.name), &error));
+        let event = refusals::event(EXPIRE, Some(&identity.name), &error);
+        self.context.record_event(API_VERSION, KIND, identity, event);
         tracing::warn!(namespace = %identity.namespace, job = %identity.name, reason = EXPIRE.reason, %error, "a write failed");
         let now = self.context.clock.now();
         let wait = self.refusals.of(&identity.uid, |refusals| {
@@ -257,8 +257,8 @@ impl Controller {
         };
         if job.status.is_finished() && !job.deleting {
             let message = format!("{whose}{parse_error}; the Job is kept until that is mended");
-            let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
-            self.context.recorder.publish(regarding, EventText::warning("InvalidRetention", message));
+            let event = EventText::warning("InvalidRetention", message);
+            self.context.record_event(API_VERSION, KIND, &job.identity, event);
         }
     }
 }

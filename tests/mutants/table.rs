@@ -270,8 +270,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a pod that is given up is remembered for ever",
         "src/job/execute.rs",
-        "self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);",
-        "if !MUTANT { self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod); }",
+        "self.uncounted_deletions.lock().remove(pod);",
+        "if !MUTANT { self.uncounted_deletions.lock().remove(pod); }",
     ),
     bug(
         "a limit does not count the active Jobs",

@@ -1,12 +1,13 @@
 //! One Job's work, however much, does not hold up another Job's first write, and what is refused is not repeated without end.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ fn client(log: &Log, answer: Server) -> Client {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let (code, answer) = answer(&method, &path);
             if method != Method::GET {
-                log.lock().unwrap().push((method, path));
+                log.lock().push((method, path));
             }
             let body = answer.to_string().into_bytes();
             Ok::<_, std::io::Error>(Response::builder().status(code).body(Body::from(body)).unwrap())
@@ -131,7 +132,7 @@ async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usi
     let worker = tokio::spawn(async move { working.work().await });
     let first = loop {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let position = log.lock().unwrap().iter().position(|(method, _)| *method == Method::POST);
+        let position = log.lock().iter().position(|(method, _)| *method == Method::POST);
         if let Some(position) = position {
             break position;
         }
@@ -189,5 +190,5 @@ async fn refused_finalizer_removals_of_a_deleted_job_come_further_and_further_ap
     tokio::time::sleep(Duration::from_secs(60)).await;
     worker.abort();
     // After 0, 1, 3, 7, 15 and 31 s.
-    assert_eq!(log.lock().unwrap().len(), 6, "attempts in a minute");
+    assert_eq!(log.lock().len(), 6, "attempts in a minute");
 }
