@@ -125,13 +125,13 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a pod is adopted without the finalizer",
-        "src/job/execute.rs",
+        "src/job/execute/pods.rs",
         "\"finalizers\": [TRACKING_FINALIZER],",
         "\"finalizers\": if MUTANT { json!([]) } else { json!([TRACKING_FINALIZER]) },",
     ),
     bug(
         "a status is written on whatever version there is",
-        "src/job/execute.rs",
+        "src/job/execute/status.rs",
         "patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string());",
         "if !MUTANT { patch[\"metadata\"][\"resourceVersion\"] = json!(identity.resource_version.to_string()); }",
     ),
@@ -143,13 +143,13 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "the answer to a creation is not kept",
-        "src/job/execute.rs",
+        "src/job/execute/pods.rs",
         "self.apply_pod(created);",
         "if !MUTANT { self.apply_pod(created); }",
     ),
     bug(
         "what the watch tells no more of stays in the cache",
-        "src/job/execute.rs",
+        "src/job/execute/intake.rs",
         "            if is_final_update {\n",
         "            if is_final_update && !MUTANT {\n",
     ),
@@ -269,7 +269,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a pod that is given up is remembered for ever",
-        "src/job/execute.rs",
+        "src/job/execute/intake.rs",
         "self.uncounted_deletions.lock().remove(pod);",
         "if !MUTANT { self.uncounted_deletions.lock().remove(pod); }",
     ),
@@ -419,13 +419,13 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a refused write has no event",
-        "src/job/execute.rs",
+        "src/job/execute/mod.rs",
         "if error.is_refusal() || kind == CREATE || kind == DELETE {",
         "if !MUTANT && error.is_refusal() || kind == CREATE || kind == DELETE {",
     ),
     bug(
         "a webhook's 409 for a status is taken for a conflict",
-        "src/job/execute.rs",
+        "src/job/execute/status.rs",
         "if fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {",
         "if MUTANT || fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {",
     ),
