@@ -137,7 +137,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a refused creation is taken for success",
-        "src/job/controller.rs",
+        "src/job/controller/sync.rs",
         "            memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());\n",
         "            if MUTANT && !failed.is_empty() { return Ok(()); }\n            memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());\n",
     ),
@@ -155,31 +155,31 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a creation without an answer is taken for none",
-        "src/job/controller.rs",
+        "src/job/controller/memory.rs",
         "self.needs_pod_relist |= *kind == CREATE && error.is_ambiguous();",
         "self.needs_pod_relist |= *kind == CREATE && error.is_ambiguous() && !MUTANT;",
     ),
     bug(
         "the pods of a Job that is gone are not let go",
-        "src/job/controller.rs",
+        "src/job/controller/orphans.rs",
         "let failed = self.executor.untrack(&left).await;",
         "let failed = if MUTANT { Vec::new() } else { self.executor.untrack(&left).await };",
     ),
     bug(
         "pods that nobody controls are not let go",
-        "src/job/controller.rs",
+        "src/job/controller/orphans.rs",
         "Some(pod) if pod.tracked && !self.is_controlled(&pod) => self",
         "Some(pod) if !MUTANT && pod.tracked && !self.is_controlled(&pod) => self",
     ),
     bug(
         "pods whose labels went unseen are not looked for",
-        "src/job/controller.rs",
+        "src/job/controller/mod.rs",
         "tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await });",
         "if !MUTANT { tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await }); }",
     ),
     bug(
         "nothing that was there at the start is looked at",
-        "src/job/controller.rs",
+        "src/job/controller/mod.rs",
         "        self.enqueue_all();\n",
         "        if !MUTANT { self.enqueue_all(); }\n",
     ),
@@ -215,7 +215,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "what has to wait is not looked at again",
-        "src/job/controller.rs",
+        "src/job/controller/sync.rs",
         "if let Some(wake) = decision.wake {",
         "if let Some(wake) = decision.wake.filter(|_| !MUTANT) {",
     ),
@@ -263,7 +263,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "the time at which a Job is looked at again outlives the Job",
-        "src/job/controller.rs",
+        "src/job/controller/memory.rs",
         "self.executor.queue.cancel(&Key::Job(uid.clone()));",
         "if !MUTANT { self.executor.queue.cancel(&Key::Job(uid.clone())); }",
     ),
