@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,6 +16,7 @@ use crate::job::controller::admission_control::{AdmissionControl, JobsHandle};
 use crate::job::view::JobView;
 use crate::runtime::cache::ChangedKey;
 use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
 use crate::runtime::identity::Uid;
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
 
@@ -40,7 +43,7 @@ impl Controller {
     }
 
     /// Keeps the limits in step with the API server for as long as the future is polled.
-    pub async fn watch(&self) {
+    async fn watch_limits(&self) {
         let api = self.context.watched_api(&self.watched);
         let watch: Watch<WireJobLimit, LimitView> =
             Watch { api, label: None, parse: LimitView::parse, metrics: self.watched.clone() };
@@ -53,26 +56,42 @@ impl Controller {
         watch.feed(&self.admissions.limits, &self.synced, on_event).await;
     }
 
-    /// Returns the state of the cache of limits.
-    pub fn cache(&self) -> CacheState {
-        CacheState::of(&self.admissions.limits, self.synced.is_done(), &self.watched)
-    }
-
-    /// Returns once all limits are known.
-    pub async fn ready(&self) {
-        self.synced.wait().await;
-    }
-
-    /// Requires that the cache knows all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn require_since(&self, since: Instant) {
-        self.synced.require_since(since);
-    }
-
     /// Evaluates the limits of a namespace whenever one of its Jobs changes.
     async fn run_admission(&self, mut changes: UnboundedReceiver<ChangedKey>) {
         while let Some(ChangedKey { uid, namespace, .. }) = changes.recv().await {
             self.jobs.sync_all(self.admissions.job_changed(&namespace, &uid, self));
         }
+    }
+}
+
+impl controller::Controller for Controller {
+    fn name(&self) -> &'static str {
+        "joblimit"
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.watch_limits().await });
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.synced.wait().boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        self.synced.require_since(since);
+    }
+
+    /// Does nothing: the Job controller begins the admission before its first sync.
+    fn begin(self: Arc<Self>, _: &mut JoinSet<()>) {}
+
+    fn end(&self) {}
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        vec![("joblimits", CacheState::of(&self.admissions.limits, self.synced.is_done(), &self.watched))]
+    }
+
+    fn queue_depth(&self) -> Option<usize> {
+        None
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod clock;
 pub mod context;
+pub mod controller;
 pub mod correlate;
 pub mod election;
 pub mod errors;

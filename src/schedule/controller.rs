@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
@@ -13,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::cron_job::decide::{history, reconcile_active_list};
@@ -25,6 +28,7 @@ use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Source};
 use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
@@ -45,7 +49,7 @@ pub struct Controller<S: ScheduleSource> {
     /// All Jobs, fed by the Job controller.
     jobs: Arc<Cache<JobView>>,
     metrics: ScheduleMetrics,
-    cron_jobs: Cache<S>,
+    objects: Cache<S>,
     synced: Synced,
     watched: WatchMetrics,
     queue: Queue<Uid>,
@@ -84,7 +88,7 @@ impl<S: ScheduleSource> Controller<S> {
             context,
             jobs,
             metrics,
-            cron_jobs: Cache::default(),
+            objects: Cache::default(),
             synced: Synced::default(),
             watched: WatchMetrics::default(),
             queue: Queue::closed(),
@@ -95,22 +99,22 @@ impl<S: ScheduleSource> Controller<S> {
         }
     }
 
-    /// Keeps the cache in step with the API server for as long as it is polled.
-    pub async fn watch(&self) {
+    /// Keeps the cache in step with the API server for as long as the future is polled.
+    async fn watch_objects(&self) {
         let api = self.context.watched_api(&self.watched);
         let watch: Watch<S::Wire, S> = Watch { api, label: None, parse: S::parse, metrics: self.watched.clone() };
-        watch.feed(&self.cron_jobs, &self.synced, |event| self.on_event(event)).await;
+        watch.feed(&self.objects, &self.synced, |event| self.on_event(event)).await;
     }
 
-    /// Works, on everything there is, until it is dropped. All Jobs and CronJobs must be known: one that is not would
-    /// look as if it were missing.
-    pub async fn work(&self) {
+    /// Syncs all objects until the future is dropped. The caches hold all Jobs: a Job that is not in its cache would count
+    /// as missing.
+    async fn work(&self) {
         self.queue.open();
         // An earlier term may have ended in the midst of it.
         self.starting.store(0, Ordering::SeqCst);
         self.refusals.clear();
         let mut changes = self.jobs.subscribe();
-        self.cron_jobs.all(|_| true).iter().for_each(|cron_job| self.queue.add(cron_job.identity().uid.clone()));
+        self.objects.all(|_| true).iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
         let listen = async {
             while let Some(change) = changes.recv().await {
                 if let Some(owner) = change.controller {
@@ -121,31 +125,6 @@ impl<S: ScheduleSource> Controller<S> {
         let sync = |uid| async move { self.sync(&uid).await };
         let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, sync);
         tokio::join!(listen, syncs);
-    }
-
-    /// Begins no more work.
-    pub fn end(&self) {
-        self.queue.close();
-    }
-
-    /// What the cache of CronJobs holds.
-    pub fn cache(&self) -> CacheState {
-        CacheState::of(&self.cron_jobs, self.synced.is_done(), &self.watched)
-    }
-
-    /// How many CronJobs wait to be looked at.
-    pub fn queue_depth(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Returns once all CronJobs are known.
-    pub async fn ready(&self) {
-        self.synced.wait().await;
-    }
-
-    /// Wants the cache to know all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn require_since(&self, since: Instant) {
-        self.synced.require_since(since);
     }
 
     fn on_event(&self, event: CacheEvent<S>) {
@@ -163,13 +142,13 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
-        let Some(cron_job) = self.cron_jobs.get(uid) else {
+        let Some(object) = self.objects.get(uid) else {
             self.refusals.forget(uid);
             self.queue.cancel(uid);
             return Ok(());
         };
-        self.refusals.of(uid, |refusals| refusals.seen(cron_job.base().generation));
-        let result = self.sync_known(uid, &cron_job).await;
+        self.refusals.of(uid, |refusals| refusals.seen(object.base().generation));
+        let result = self.sync_known(uid, &object).await;
         let next_retry = self.refusals.of(uid, |refusals| refusals.next(self.context.clock.now()));
         if let Some(next_retry) = next_retry {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(next_retry));
@@ -177,30 +156,29 @@ impl<S: ScheduleSource> Controller<S> {
         result
     }
 
-    async fn sync_known(&self, uid: &Uid, cron_job: &S) -> Result<(), WriteError> {
-        let base = cron_job.base();
+    async fn sync_known(&self, uid: &Uid, object: &S) -> Result<(), WriteError> {
+        let base = object.base();
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();
-        let mut ended = self.ended(cron_job, &jobs).await?;
+        let mut ended = self.ended(object, &jobs).await?;
         for job in history(base, &jobs) {
-            if self.is_backed_off(cron_job, DELETE, Some(&job.identity.uid)) {
+            if self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
                 continue;
             }
-            if self.delete(cron_job, &job.identity.name, &job.identity.uid).await.is_ok() {
+            if self.delete(object, &job.identity.name, &job.identity.uid).await.is_ok() {
                 status.drop_active(&job.identity.uid);
             }
         }
         // What a Job that goes now came to still counts.
         let update = reconcile_active_list(&status, &jobs);
         let mut status = update.status;
-        update.events.into_iter().for_each(|event| self.record_event(cron_job, event));
-        if !update.unexpected.is_empty() && self.is_outdated(cron_job).await? {
+        update.events.into_iter().for_each(|event| self.record_event(object, event));
+        if !update.unexpected.is_empty() && self.is_outdated(object).await? {
             self.queue.add(uid.clone());
             return Ok(());
         }
         for job in &update.unexpected {
-            let scheduled =
-                cron_job.scheduled_time(&job.identity.name).filter(|time| *time <= self.context.clock.now());
+            let scheduled = object.scheduled_time(&job.identity.name).filter(|time| *time <= self.context.clock.now());
             if S::RECORDS_HISTORY || scheduled.is_some() {
                 // The status could not be stored after the Job was created. Without the Job in the list, Forbid and Replace
                 // would start another one beside it.
@@ -209,22 +187,22 @@ impl<S: ScheduleSource> Controller<S> {
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
-            self.record_event(cron_job, EventText::warning("UnexpectedJob", message));
+            self.record_event(object, EventText::warning("UnexpectedJob", message));
         }
         for active in &update.missing {
-            if self.wire_jobs(cron_job).get_opt(&active.name).await?.is_none() {
+            if self.wire_jobs(object).get_opt(&active.name).await?.is_none() {
                 status.drop_active(&active.uid);
                 ended.push(EndedRun { job: active.clone(), end: None, replaced: false });
                 self.record_event(
-                    cron_job,
+                    object,
                     EventText::normal("MissingJob", format!("Active job went missing: {}", active.name)),
                 );
             }
         }
         // What is stored follows from the same time as what is decided.
         let now = self.context.clock.now();
-        let due = cron_job.due(&status, now);
-        due.events.into_iter().for_each(|event| self.record_event(cron_job, event));
+        let due = object.due(&status, now);
+        due.events.into_iter().for_each(|event| self.record_event(object, event));
         let started = match due.start {
             Some(scheduled) => {
                 self.starting.fetch_add(1, Ordering::SeqCst);
@@ -232,7 +210,7 @@ impl<S: ScheduleSource> Controller<S> {
                     let replaced = status.active.iter().cloned();
                     ended.extend(replaced.map(|job| EndedRun { job, end: None, replaced: true }));
                 }
-                let started = self.start(cron_job, &mut status, &jobs, scheduled, due.replace).await;
+                let started = self.start(object, &mut status, &jobs, scheduled, due.replace).await;
                 self.yield_to_pending_starts().await;
                 started
             }
@@ -241,7 +219,7 @@ impl<S: ScheduleSource> Controller<S> {
         // What is still there was not replaced after all.
         ended.retain(|ended| !status.is_active(&ended.job.uid));
         // What was found is stored, whether or not a Job could be started.
-        self.write_status(cron_job, &status, &ended, now).await?;
+        self.write_status(object, &status, &ended, now).await?;
         started?;
         if let Some(wake) = due.wake {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(wake));
@@ -250,15 +228,15 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     /// The Jobs of the active list that have ended, as the API server has them now: they may be deleted in a moment.
-    async fn ended(&self, cron_job: &S, jobs: &[Arc<JobView>]) -> Result<Vec<EndedRun>, WriteError> {
+    async fn ended(&self, object: &S, jobs: &[Arc<JobView>]) -> Result<Vec<EndedRun>, WriteError> {
         let mut ended = Vec::new();
         if !S::RECORDS_HISTORY {
             return Ok(ended);
         }
-        for active in &cron_job.base().status.active {
+        for active in &object.base().status.active {
             let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
             let Some(finished) = finished else { continue };
-            let found = self.wire_jobs(cron_job).get_opt(&active.name).await?;
+            let found = self.wire_jobs(object).get_opt(&active.name).await?;
             let found = found.filter(|found| found.metadata.uid.as_deref() == Some(active.uid.as_str()));
             let end = found.map(|found| ((**finished).clone(), found));
             ended.push(EndedRun { job: active.clone(), end, replaced: false });
@@ -279,29 +257,29 @@ impl<S: ScheduleSource> Controller<S> {
     /// Starts the Job of this time, the active ones first deleted where they are to be replaced.
     async fn start(
         &self,
-        cron_job: &S,
+        object: &S,
         status: &mut CronJobStatus,
         jobs: &[Arc<JobView>],
         scheduled: Timestamp,
         replace: bool,
     ) -> Result<(), WriteError> {
         let is_deletion_backed_off =
-            |active: &ActiveJob| replace && self.is_backed_off(cron_job, DELETE, Some(&active.uid));
-        if self.is_backed_off(cron_job, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
+            |active: &ActiveJob| replace && self.is_backed_off(object, DELETE, Some(&active.uid));
+        if self.is_backed_off(object, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
             return Ok(());
         }
         if replace {
             for active in status.active.clone() {
-                self.delete(cron_job, &active.name, &active.uid).await?;
+                self.delete(object, &active.name, &active.uid).await?;
                 status.drop_active(&active.uid);
             }
         }
         // Only its first name keeps the API server from creating a Job again.
         let is_of_this_time =
-            |job: &&Arc<JobView>| S::RECORDS_HISTORY && cron_job.scheduled_time(&job.identity.name) == Some(scheduled);
+            |job: &&Arc<JobView>| S::RECORDS_HISTORY && object.scheduled_time(&job.identity.name) == Some(scheduled);
         let made = match jobs.iter().find(is_of_this_time) {
             Some(job) => Some((**job).clone()),
-            None => self.create(cron_job, scheduled).await?,
+            None => self.create(object, scheduled).await?,
         };
         match made {
             Some(made) if !status.is_active(&made.identity.uid) => status.active.push(ActiveJob::new(&made)),
@@ -315,10 +293,10 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     /// Creates the Job of this time; none if Jobs of other owners have all its names.
-    async fn create(&self, cron_job: &S, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
-        let names = cron_job.job_names(scheduled);
+    async fn create(&self, object: &S, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
+        let names = object.job_names(scheduled);
         for (place, name) in names.iter().enumerate() {
-            match self.create_named(cron_job, name, scheduled).await? {
+            match self.create_named(object, name, scheduled).await? {
                 Some(made) => return Ok(Some(made)),
                 None => {
                     let instead = match names.get(place + 1) {
@@ -326,7 +304,7 @@ impl<S: ScheduleSource> Controller<S> {
                         None => format!("skipping the run of {scheduled}"),
                     };
                     let message = format!("Job {name} exists and belongs to another owner: {instead}");
-                    self.record_event(cron_job, EventText::warning(NAME_TAKEN, message));
+                    self.record_event(object, EventText::warning(NAME_TAKEN, message));
                 }
             }
         }
@@ -334,73 +312,68 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     /// Creates the Job of this name, or returns our own that has the name; none if it belongs to another owner.
-    async fn create_named(
-        &self,
-        cron_job: &S,
-        name: &str,
-        scheduled: Timestamp,
-    ) -> Result<Option<JobView>, WriteError> {
-        let body = cron_job.job(name, scheduled).map_err(kube::Error::SerdeError)?;
-        match self.context.create::<WireJob>(&cron_job.identity().namespace, body).await {
+    async fn create_named(&self, object: &S, name: &str, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
+        let body = object.job(name, scheduled).map_err(kube::Error::SerdeError)?;
+        match self.context.create::<WireJob>(&object.identity().namespace, body).await {
             Ok(made) => {
-                self.succeeded(cron_job, CREATE, None);
+                self.succeeded(object, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
                 self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
                 let name = made.metadata.name.as_deref().unwrap_or_default();
-                self.record_event(cron_job, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
+                self.record_event(object, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
                 Ok(JobView::parse(made))
             }
             Err(error) if error.is_namespace_terminating() => Err(error),
             Err(error) if error.is_conflict() => {
                 // There is a Job of this name: ours, from before a crash, or somebody else's, which is left alone.
-                let found = self.wire_jobs(cron_job).get_opt(name).await?;
+                let found = self.wire_jobs(object).get_opt(name).await?;
                 let Some(found) = found.and_then(JobView::parse) else {
                     // Then it was no conflict: a webhook may answer with any code.
-                    return Err(self.failed(cron_job, CREATE, None, error));
+                    return Err(self.failed(object, CREATE, None, error));
                 };
-                Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&cron_job.identity().uid)))
+                Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&object.identity().uid)))
             }
-            Err(error) => Err(self.failed(cron_job, CREATE, None, error)),
+            Err(error) => Err(self.failed(object, CREATE, None, error)),
         }
     }
 
-    async fn delete(&self, cron_job: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
-        let jobs: Api<Job> = self.context.namespaced(&cron_job.identity().namespace);
+    async fn delete(&self, object: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
+        let jobs: Api<Job> = self.context.namespaced(&object.identity().namespace);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
-                self.succeeded(cron_job, DELETE, Some(uid));
-                self.record_event(cron_job, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
+                self.succeeded(object, DELETE, Some(uid));
+                self.record_event(object, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
                 Ok(())
             }
             Err(error) => {
-                if is_gone(&self.wire_jobs(cron_job), name, uid, &error).await? {
-                    self.succeeded(cron_job, DELETE, Some(uid));
+                if is_gone(&self.wire_jobs(object), name, uid, &error).await? {
+                    self.succeeded(object, DELETE, Some(uid));
                     return Ok(());
                 }
-                Err(self.failed(cron_job, DELETE, Some((uid, name)), error))
+                Err(self.failed(object, DELETE, Some((uid, name)), error))
             }
         }
     }
 
-    fn is_backed_off(&self, cron_job: &S, kind: WriteKind, job: Option<&Uid>) -> bool {
+    fn is_backed_off(&self, object: &S, kind: WriteKind, job: Option<&Uid>) -> bool {
         let now = self.context.clock.now();
-        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.is_backed_off(kind, job, now))
+        self.refusals.of(&object.identity().uid, |refusals| refusals.is_backed_off(kind, job, now))
     }
 
-    fn succeeded(&self, cron_job: &S, kind: WriteKind, job: Option<&Uid>) {
-        self.refusals.of(&cron_job.identity().uid, |refusals| refusals.succeed(kind, job));
+    fn succeeded(&self, object: &S, kind: WriteKind, job: Option<&Uid>) {
+        self.refusals.of(&object.identity().uid, |refusals| refusals.succeed(kind, job));
     }
 
     /// Records that a write failed, in an event and in the log; returns what the sync fails with. A refused write gets a
     /// back-off of its own, which no other event shortens.
-    fn failed(&self, cron_job: &S, kind: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
+    fn failed(&self, object: &S, kind: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
         if error.is_gate_closed() || error.is_namespace_terminating() {
             return error;
         }
-        let identity = cron_job.identity();
+        let identity = object.identity();
         if error.is_refusal() || kind != STATUS {
-            self.record_event(cron_job, refusals::event(kind, job.map(|(_, name)| name), &error));
+            self.record_event(object, refusals::event(kind, job.map(|(_, name)| name), &error));
         }
         tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = kind.reason, %error, "a write failed");
         if !error.is_refusal() {
@@ -409,7 +382,7 @@ impl<S: ScheduleSource> Controller<S> {
         let now = self.context.clock.now();
         let refuse = |refusals: &mut Refusals| {
             // What was remembered of another generation is forgotten before.
-            refusals.seen(cron_job.base().generation);
+            refusals.seen(object.base().generation);
             refusals.refuse(kind, job.map(|(uid, _)| uid), &error, now)
         };
         self.refusals.of(&identity.uid, refuse);
@@ -417,27 +390,27 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     /// Whether the API server holds a newer version than we know; it is then known too.
-    async fn is_outdated(&self, cron_job: &S) -> Result<bool, WriteError> {
-        let found = self.wire_cron_jobs(cron_job).get_opt(&cron_job.identity().name).await?.and_then(S::parse);
+    async fn is_outdated(&self, object: &S) -> Result<bool, WriteError> {
+        let found = self.wire_objects(object).get_opt(&object.identity().name).await?.and_then(S::parse);
         let Some(found) = found else { return Ok(true) };
-        let outdated = found.identity().resource_version > cron_job.identity().resource_version;
-        self.cron_jobs.apply(found, Source::Answer);
+        let outdated = found.identity().resource_version > object.identity().resource_version;
+        self.objects.apply(found, Source::Answer);
         Ok(outdated)
     }
 
     /// Stores a status, if it is another, on the version of the CronJob that it was decided from.
     async fn write_status(
         &self,
-        cron_job: &S,
+        object: &S,
         status: &CronJobStatus,
         ended: &[EndedRun],
         now: Timestamp,
     ) -> Result<(), WriteError> {
-        let (status, annotations) = (cron_job.status_patch(status, ended, now), cron_job.annotations(now));
-        if status.is_none() && annotations.is_none() || self.is_backed_off(cron_job, STATUS, None) {
+        let (status, annotations) = (object.status_patch(status, ended, now), object.annotations(now));
+        if status.is_none() && annotations.is_none() || self.is_backed_off(object, STATUS, None) {
             return Ok(());
         }
-        let identity = cron_job.identity();
+        let identity = object.identity();
         let mut patch = json!({
             "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
             "status": status.unwrap_or_else(|| json!({})),
@@ -445,41 +418,75 @@ impl<S: ScheduleSource> Controller<S> {
         if let Some(annotations) = annotations {
             patch["metadata"]["annotations"] = annotations;
         }
-        let cron_jobs = self.wire_cron_jobs(cron_job);
+        let objects = self.wire_objects(object);
         let patch = Patch::Merge(&patch);
-        match self.context.write_gate.run(cron_jobs.patch_status(&identity.name, &patch_params(), &patch)).await {
+        match self.context.write_gate.run(objects.patch_status(&identity.name, &patch_params(), &patch)).await {
             Ok(written) => {
                 let Some(written) = S::parse(written) else { return Ok(()) };
                 let took_effect = written.identity().resource_version != identity.resource_version;
-                self.cron_jobs.apply(written, Source::Answer);
+                self.objects.apply(written, Source::Answer);
                 if !took_effect {
-                    return Err(self.failed(cron_job, STATUS, None, WriteError::Altered(REVERTED)));
+                    return Err(self.failed(object, STATUS, None, WriteError::Altered(REVERTED)));
                 }
-                self.succeeded(cron_job, STATUS, None);
+                self.succeeded(object, STATUS, None);
                 Ok(())
             }
             Err(error) => {
                 // The next try decides from what there is now. If that is the same, it was no conflict.
-                if (error.is_conflict() || error.is_not_found()) && self.is_outdated(cron_job).await? {
+                if (error.is_conflict() || error.is_not_found()) && self.is_outdated(object).await? {
                     return Err(error);
                 }
-                Err(self.failed(cron_job, STATUS, None, error))
+                Err(self.failed(object, STATUS, None, error))
             }
         }
     }
 
-    fn wire_jobs(&self, cron_job: &S) -> Api<WireJob> {
-        self.context.namespaced(&cron_job.identity().namespace)
+    fn wire_jobs(&self, object: &S) -> Api<WireJob> {
+        self.context.namespaced(&object.identity().namespace)
     }
 
-    fn wire_cron_jobs(&self, cron_job: &S) -> Api<S::Wire> {
-        self.context.namespaced(&cron_job.identity().namespace)
+    fn wire_objects(&self, object: &S) -> Api<S::Wire> {
+        self.context.namespaced(&object.identity().namespace)
     }
 
-    fn record_event(&self, cron_job: &S, event: EventText) {
-        if !self.once.is_new(&cron_job.identity().uid, &event) {
+    fn record_event(&self, object: &S, event: EventText) {
+        if !self.once.is_new(&object.identity().uid, &event) {
             return;
         }
-        self.context.record_event(S::API_VERSION, S::KIND, cron_job.identity(), event);
+        self.context.record_event(S::API_VERSION, S::KIND, object.identity(), event);
+    }
+}
+
+impl<S: ScheduleSource> controller::Controller for Controller<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.watch_objects().await });
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.synced.wait().boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        self.synced.require_since(since);
+    }
+
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.work().await });
+    }
+
+    fn end(&self) {
+        self.queue.close();
+    }
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        vec![(S::RESOURCE, CacheState::of(&self.objects, self.synced.is_done(), &self.watched))]
+    }
+
+    fn queue_depth(&self) -> Option<usize> {
+        Some(self.queue.len())
     }
 }

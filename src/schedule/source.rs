@@ -30,6 +30,8 @@ pub trait ScheduleSource: Cached + Sized {
     const API_VERSION: &'static str;
     /// Its kind.
     const KIND: &'static str;
+    /// Name of the resource in metrics and in the record of the last writes.
+    const RESOURCE: &'static str;
     /// The controller's name, in metrics and logs.
     const NAME: &'static str;
     /// What its Jobs came to is kept; those that others start for it are as good as its own.

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::PropagationPolicy;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
@@ -19,6 +22,7 @@ use crate::job::write_kinds::EXPIRE;
 use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
 use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
@@ -28,7 +32,9 @@ use crate::runtime::watch::CacheState;
 use crate::runtime::worker::work;
 use crate::runtime::write_gate::{delete_params, is_gone};
 
-/// So many Jobs are deleted at once.
+/// Name of the controller in metrics and logs.
+const NAME: &str = "ttl";
+/// Maximum number of Jobs that are deleted concurrently.
 const WORKERS: usize = 8;
 
 /// The TTL controller.
@@ -88,30 +94,11 @@ impl Controller {
         }
     }
 
-    /// Keeps the cache of namespaces in step with the API server for as long as it is polled.
-    pub async fn watch(&self) {
+    /// Keeps the cache of namespaces in step with the API server for as long as the future is polled.
+    async fn watch_namespaces(&self) {
         if let Some(namespaces) = &self.namespaces {
             namespaces.watch(self.context.client.clone(), |name| self.requeue(name)).await;
         }
-    }
-
-    /// Returns once all namespaces are known.
-    pub async fn ready(&self) {
-        if let Some(namespaces) = &self.namespaces {
-            namespaces.ready().await;
-        }
-    }
-
-    /// Requires that the cache of namespaces knows all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn require_since(&self, since: Instant) {
-        if let Some(namespaces) = &self.namespaces {
-            namespaces.require_since(since);
-        }
-    }
-
-    /// Returns the state of the cache of namespaces, where there is one.
-    pub fn cache(&self) -> Option<CacheState> {
-        self.namespaces.as_ref().map(Namespaces::cache)
     }
 
     /// Queues all Jobs of a namespace whose retention changed.
@@ -120,8 +107,8 @@ impl Controller {
         concerned.iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
     }
 
-    /// Works, on every Job there is, until it is dropped.
-    pub async fn work(&self) {
+    /// Syncs all Jobs until the future is dropped.
+    async fn work(&self) {
         self.refusals.clear();
         self.queue.open();
         let mut changes = self.jobs.subscribe();
@@ -133,24 +120,9 @@ impl Controller {
         };
         let workers =
             futures::future::join_all((0..WORKERS).map(|_| {
-                work(&self.queue, "ttl", &self.context.syncs, move |uid| async move { self.sync(&uid).await })
+                work(&self.queue, NAME, &self.context.syncs, move |uid| async move { self.sync(&uid).await })
             }));
         tokio::join!(listen, workers);
-    }
-
-    /// Begins no more work.
-    pub fn end(&self) {
-        self.queue.close();
-    }
-
-    /// How many Jobs wait to be looked at; not those whose time is not up yet.
-    pub fn queue_depth(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// How many Jobs are to be looked at when their time is up.
-    pub fn timers(&self) -> usize {
-        self.queue.timers()
     }
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
@@ -260,5 +232,51 @@ impl Controller {
             let event = EventText::warning("InvalidRetention", message);
             self.context.record_event(API_VERSION, KIND, &job.identity, event);
         }
+    }
+}
+
+impl controller::Controller for Controller {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.watch_namespaces().await });
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        let ready = async {
+            if let Some(namespaces) = &self.namespaces {
+                namespaces.ready().await;
+            }
+        };
+        ready.boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.require_since(since);
+        }
+    }
+
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.work().await });
+    }
+
+    fn end(&self) {
+        self.queue.close();
+    }
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        self.namespaces.iter().map(|namespaces| ("namespaces", namespaces.cache())).collect()
+    }
+
+    /// Jobs whose time has not come are not counted.
+    fn queue_depth(&self) -> Option<usize> {
+        Some(self.queue.len())
+    }
+
+    fn remembered(&self) -> Vec<(&'static str, usize)> {
+        vec![("times to live", self.queue.timers())]
     }
 }

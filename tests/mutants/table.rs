@@ -234,8 +234,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a new leader begins with what it happens to know",
         "src/cli/run/controllers.rs",
-        "        self.job.require_since(since);\n",
-        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.job.require_since(since);\n",
+        "        self.controllers().for_each(|controller| controller.require_since(since));\n",
+        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.controllers().for_each(|controller| controller.require_since(since));\n",
     ),
     bug(
         "the history of a CronJob is kept for ever",

@@ -60,14 +60,6 @@ pub(super) fn merge_failure(failure: Option<WriteError>, error: WriteError) -> O
 }
 
 impl Controller {
-    /// Forgets everything that it remembers between syncs. The caller ensures that no sync is running.
-    pub fn forget_all(&self) {
-        self.memory().clear();
-        self.untracked_deletions().clear();
-        *self.orphan_refusals() = Refusals::default();
-        self.executor.clear_uncounted_deletions();
-    }
-
     /// Ends the back-offs of writes that failed for want of a response.
     pub(super) fn outage_over(&self) {
         self.orphan_refusals().outage_over();
@@ -83,7 +75,7 @@ impl Controller {
         self.orphan_refusals.lock()
     }
 
-    fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
         self.memory.lock()
     }
 
@@ -112,19 +104,5 @@ impl Controller {
         self.memory().remove(uid);
         self.untracked_deletions().remove(uid);
         self.executor.queue.cancel(&Key::Job(uid.clone()));
-    }
-
-    /// Returns the number of entries that are remembered between syncs, by kind. Of the pods that are deleted uncounted,
-    /// only those that are gone are counted. All numbers are 0 when every Job is finished or gone.
-    pub fn remembered(&self) -> [(&'static str, usize); 4] {
-        let uncounted_deletions = self.executor.uncounted_deletions.lock();
-        let uncounted_deletions =
-            uncounted_deletions.iter().filter(|pod| self.executor.pods.get(pod).is_none()).count();
-        [
-            ("memory", self.memory().len()),
-            ("untracked_deletions", self.untracked_deletions().len()),
-            ("uncounted_deletions", uncounted_deletions),
-            ("timers", self.executor.queue.timers()),
-        ]
     }
 }

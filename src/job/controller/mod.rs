@@ -16,6 +16,8 @@ mod unlabelled_pods;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -33,11 +35,15 @@ use super::metrics::JobMetrics;
 use super::view::JobView;
 use crate::runtime::cache::{Cache, Change};
 use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::Refusals;
 use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
 use crate::runtime::worker::work;
+
+/// Name of the controller in metrics and logs.
+const NAME: &str = "job";
 
 /// The Job controller.
 pub struct Controller {
@@ -109,40 +115,6 @@ impl Controller {
         }
     }
 
-    /// Starts to keep the caches in step with the API server.
-    pub fn watch(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let controller = self.clone();
-        tasks.spawn(async move { controller.watch_jobs().await });
-        if self.config.drives_pods {
-            let controller = self.clone();
-            tasks.spawn(async move { controller.watch_pods().await });
-        }
-    }
-
-    /// Starts to sync all objects. Nothing is remembered of an earlier term, because another replica may have worked since.
-    pub fn begin(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        if !self.config.drives_pods {
-            return;
-        }
-        self.forget_all();
-        if let Some(admission_control) = self.admission_control.get() {
-            admission_control.clone().begin(tasks);
-        }
-        self.executor.queue.open();
-        self.enqueue_all();
-        let controller = self.clone();
-        tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await });
-        for _ in 0..self.config.concurrency.max(1) {
-            let controller = self.clone();
-            tasks.spawn(async move { controller.work().await });
-        }
-    }
-
-    /// Starts no more syncs.
-    pub fn end(&self) {
-        self.executor.queue.close();
-    }
-
     /// Resolves when a conflicting controller is detected on the Jobs of this controller.
     pub async fn conflicting_controller(&self) -> ConflictingController {
         let mut conflicting_controller = self.conflicting_controller.subscribe();
@@ -160,41 +132,6 @@ impl Controller {
     /// Returns the cache of all Jobs, for the other controllers that read Jobs.
     pub fn jobs(&self) -> Arc<Cache<JobView>> {
         self.executor.jobs.clone()
-    }
-
-    /// Returns the states of the caches, by resource.
-    pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
-        let jobs = CacheState::of(&self.executor.jobs, self.jobs_synced.is_done(), &self.jobs_watched);
-        let mut caches = vec![("jobs", jobs)];
-        if self.config.drives_pods {
-            let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
-            caches.push(("pods", CacheState::of(&self.executor.pods, known, &self.pods_watched)));
-        }
-        caches
-    }
-
-    /// Returns the number of keys that wait for a sync.
-    pub fn queue_depth(&self) -> usize {
-        self.executor.queue.len()
-    }
-
-    /// Returns once the caches hold all objects.
-    pub async fn ready(&self) {
-        self.jobs_synced.wait().await;
-        if self.config.drives_pods {
-            tokio::select! {
-                biased;
-                () = self.pods_synced.wait() => {}
-                () = self.all_pods_synced.wait() => {}
-            }
-        }
-    }
-
-    /// Requires that the caches know all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn require_since(&self, since: Instant) {
-        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
-            synced.require_since(since);
-        }
     }
 
     /// Queues every Job, and every pod whose finalizer has to be removed.
@@ -229,6 +166,98 @@ impl Controller {
                 Key::Orphan(uid) => self.sync_orphan(uid).await,
             }
         };
-        work(&self.executor.queue, "job", &self.executor.context.syncs, sync).await;
+        work(&self.executor.queue, NAME, &self.executor.context.syncs, sync).await;
+    }
+}
+
+impl controller::Controller for Controller {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        let controller = self.clone();
+        tasks.spawn(async move { controller.watch_jobs().await });
+        if self.config.drives_pods {
+            tasks.spawn(async move { self.watch_pods().await });
+        }
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        let ready = async {
+            self.jobs_synced.wait().await;
+            if self.config.drives_pods {
+                tokio::select! {
+                    biased;
+                    () = self.pods_synced.wait() => {}
+                    () = self.all_pods_synced.wait() => {}
+                }
+            }
+        };
+        ready.boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
+            synced.require_since(since);
+        }
+    }
+
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        if !self.config.drives_pods {
+            return;
+        }
+        // Another replica may have worked since the last term of this one.
+        self.forget_all();
+        if let Some(admission_control) = self.admission_control.get() {
+            admission_control.clone().begin(tasks);
+        }
+        self.executor.queue.open();
+        self.enqueue_all();
+        let controller = self.clone();
+        tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await });
+        for _ in 0..self.config.concurrency.max(1) {
+            let controller = self.clone();
+            tasks.spawn(async move { controller.work().await });
+        }
+    }
+
+    fn end(&self) {
+        self.executor.queue.close();
+    }
+
+    fn forget_all(&self) {
+        self.memory().clear();
+        self.untracked_deletions().clear();
+        *self.orphan_refusals() = Refusals::default();
+        self.executor.clear_uncounted_deletions();
+    }
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        let jobs = CacheState::of(&self.executor.jobs, self.jobs_synced.is_done(), &self.jobs_watched);
+        let mut caches = vec![("jobs", jobs)];
+        if self.config.drives_pods {
+            let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
+            caches.push(("pods", CacheState::of(&self.executor.pods, known, &self.pods_watched)));
+        }
+        caches
+    }
+
+    fn queue_depth(&self) -> Option<usize> {
+        Some(self.executor.queue.len())
+    }
+
+    /// Of the pods that are deleted uncounted, only those that are gone are counted. All numbers are 0 when every Job is
+    /// finished or gone.
+    fn remembered(&self) -> Vec<(&'static str, usize)> {
+        let uncounted_deletions = self.executor.uncounted_deletions.lock();
+        let uncounted_deletions =
+            uncounted_deletions.iter().filter(|pod| self.executor.pods.get(pod).is_none()).count();
+        vec![
+            ("memory", self.memory().len()),
+            ("untracked_deletions", self.untracked_deletions().len()),
+            ("uncounted_deletions", uncounted_deletions),
+            ("timers", self.executor.queue.timers()),
+        ]
     }
 }

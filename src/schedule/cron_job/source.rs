@@ -15,6 +15,7 @@ impl ScheduleSource for CronJobView {
 
     const API_VERSION: &'static str = crate::job::API_VERSION;
     const KIND: &'static str = super::KIND;
+    const RESOURCE: &'static str = "cronjobs";
     const NAME: &'static str = "cronjob";
     const RECORDS_HISTORY: bool = false;
 

@@ -16,6 +16,7 @@ impl ScheduleSource for JobScheduleView {
 
     const API_VERSION: &'static str = API_VERSION;
     const KIND: &'static str = KIND;
+    const RESOURCE: &'static str = "jobschedules";
     const NAME: &'static str = "jobschedule";
     const RECORDS_HISTORY: bool = true;
 
