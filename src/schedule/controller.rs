@@ -1,5 +1,8 @@
-//! Watches CronJobs, or other objects that start Jobs, waits until they are due, and starts their Jobs. One queue holds all
-//! the times.
+//! Controller of objects that start Jobs at scheduled times: watches the objects of one kind, waits until they are due, and
+//! starts their Jobs.
+//!
+//! [`Controller`] is the entry point. One queue holds the objects to sync and their timers. The decisions are those of
+//! [`ScheduleSource`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,15 +41,15 @@ use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics}
 use crate::runtime::worker::run_workers;
 use crate::runtime::write_gate::{delete_params, is_gone, patch_params};
 
-/// So many CronJobs are worked on at once.
+/// Maximum number of objects that are synced concurrently.
 const MAX_CONCURRENT_SYNCS: usize = 1000;
-/// How long a status waits for the Jobs of other CronJobs to be started.
+/// Maximum time for which a status write waits for the Jobs of other objects to be started.
 const START_PRIORITY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The controller of CronJobs, or of what else is [`ScheduleSource`].
+/// Controller of the objects of one kind: CronJobs or JobSchedules.
 pub struct Controller<S: ScheduleSource> {
     context: ControllerContext,
-    /// All Jobs, fed by the Job controller.
+    /// Cache of all Jobs, which the Job controller feeds.
     jobs: Arc<Cache<JobView>>,
     metrics: ScheduleMetrics,
     objects: Cache<S>,
@@ -55,26 +58,26 @@ pub struct Controller<S: ScheduleSource> {
     queue: Queue<Uid>,
     /// Writes that the API server refused.
     refusals: ObjectRefusals,
-    /// How many Jobs are being started.
+    /// Number of Jobs that are being started.
     starting: AtomicUsize,
-    /// None is being started any more.
+    /// Notified when that number falls to 0.
     started: Notify,
     once: Once,
 }
 
-/// The controller's metrics; those of CronJobs under the built-in one's names.
+/// Metrics of the controller; those of CronJobs have the names of the built-in controller.
 #[derive(Clone)]
 pub struct ScheduleMetrics {
     skew: Histogram,
 }
 
 impl ScheduleMetrics {
-    /// Registers them.
+    /// Registers the metrics with this prefix.
     pub fn new(registry: &mut Registry, name: &str) -> Self {
         let skew = Histogram::new(exponential_buckets(1.0, 2.0, 10));
         registry.sub_registry_with_prefix(format!("{name}_controller")).register(
             "job_creation_skew_duration_seconds",
-            "How long after it was due a Job was created",
+            "Time between the scheduled time and the creation of a Job",
             skew.clone(),
         );
         Self { skew }
@@ -82,7 +85,7 @@ impl ScheduleMetrics {
 }
 
 impl<S: ScheduleSource> Controller<S> {
-    /// A controller that neither watches nor works yet. `jobs` is fed by the Job controller.
+    /// Creates a controller that neither watches nor works yet. The Job controller feeds `jobs`.
     pub fn new(context: ControllerContext, jobs: Arc<Cache<JobView>>, metrics: ScheduleMetrics) -> Self {
         Self {
             context,
@@ -110,7 +113,7 @@ impl<S: ScheduleSource> Controller<S> {
     /// as missing.
     async fn work(&self) {
         self.queue.open();
-        // An earlier term may have ended in the midst of it.
+        // An earlier term may have ended while Jobs were being started.
         self.starting.store(0, Ordering::SeqCst);
         self.refusals.clear();
         let mut changes = self.jobs.subscribe();
@@ -169,7 +172,7 @@ impl<S: ScheduleSource> Controller<S> {
                 status.drop_active(&job.identity.uid);
             }
         }
-        // What a Job that goes now came to still counts.
+        // The result of a Job that was just deleted still counts.
         let update = reconcile_active_list(&status, &jobs);
         let mut status = update.status;
         update.events.into_iter().for_each(|event| self.record_event(object, event));
@@ -180,8 +183,8 @@ impl<S: ScheduleSource> Controller<S> {
         for job in &update.unexpected {
             let scheduled = object.scheduled_time(&job.identity.name).filter(|time| *time <= self.context.clock.now());
             if S::RECORDS_HISTORY || scheduled.is_some() {
-                // The status could not be stored after the Job was created. Without the Job in the list, Forbid and Replace
-                // would start another one beside it.
+                // The status was not stored after the Job was created. If the list did not contain the Job, Forbid and
+                // Replace would start another Job beside it.
                 status.active.push(ActiveJob::new(job));
                 status.last_schedule = status.last_schedule.max(scheduled);
                 continue;
@@ -199,7 +202,7 @@ impl<S: ScheduleSource> Controller<S> {
                 );
             }
         }
-        // What is stored follows from the same time as what is decided.
+        // The stored status and the decision use the same time.
         let now = self.context.clock.now();
         let due = object.due(&status, now);
         due.events.into_iter().for_each(|event| self.record_event(object, event));
@@ -216,9 +219,9 @@ impl<S: ScheduleSource> Controller<S> {
             }
             None => Ok(()),
         };
-        // What is still there was not replaced after all.
+        // A Job that is still active was not replaced.
         ended.retain(|ended| !status.is_active(&ended.job.uid));
-        // What was found is stored, whether or not a Job could be started.
+        // The status is stored whether or not a Job was started.
         self.write_status(object, &status, &ended, now).await?;
         started?;
         if let Some(wake) = due.wake {
@@ -227,7 +230,7 @@ impl<S: ScheduleSource> Controller<S> {
         Ok(())
     }
 
-    /// The Jobs of the active list that have ended, as the API server has them now: they may be deleted in a moment.
+    /// Returns the Jobs of the active list that have ended, as the API server has them now: their deletion can follow.
     async fn ended(&self, object: &S, jobs: &[Arc<JobView>]) -> Result<Vec<EndedRun>, WriteError> {
         let mut ended = Vec::new();
         if !S::RECORDS_HISTORY {
@@ -244,7 +247,8 @@ impl<S: ScheduleSource> Controller<S> {
         Ok(ended)
     }
 
-    /// Where many are due at once, no Job waits for the status of another's CronJob to be written.
+    /// Waits until no Job is being started. If many objects are due concurrently, their Jobs start before the first status
+    /// is written.
     async fn yield_to_pending_starts(&self) {
         let started = self.started.notified();
         if self.starting.fetch_sub(1, Ordering::SeqCst) == 1 {
@@ -254,7 +258,7 @@ impl<S: ScheduleSource> Controller<S> {
         let _ = tokio::time::timeout(START_PRIORITY_TIMEOUT, started).await;
     }
 
-    /// Starts the Job of this time, the active ones first deleted where they are to be replaced.
+    /// Starts the Job of this time. If it replaces the active Jobs, these are deleted first.
     async fn start(
         &self,
         object: &S,
@@ -274,7 +278,7 @@ impl<S: ScheduleSource> Controller<S> {
                 status.drop_active(&active.uid);
             }
         }
-        // Only its first name keeps the API server from creating a Job again.
+        // A Job can have its second name, so its name alone does not prevent another creation.
         let is_of_this_time =
             |job: &&Arc<JobView>| S::RECORDS_HISTORY && object.scheduled_time(&job.identity.name) == Some(scheduled);
         let made = match jobs.iter().find(is_of_this_time) {
@@ -283,16 +287,16 @@ impl<S: ScheduleSource> Controller<S> {
         };
         match made {
             Some(made) if !status.is_active(&made.identity.uid) => status.active.push(ActiveJob::new(&made)),
-            // A CronJob has no other name to try, and goes on with its next time as the built-in controller does.
+            // A CronJob has no second name. It continues with its next time, as with the built-in controller.
             None if !S::RECORDS_HISTORY => return Ok(()),
             _ => {}
         }
         status.last_schedule = Some(scheduled);
-        // The Job goes into the cache by its watch alone, which wakes the Job controller.
+        // The Job enters the cache only by the watch, whose event queues it for the Job controller.
         Ok(())
     }
 
-    /// Creates the Job of this time; none if Jobs of other owners have all its names.
+    /// Creates the Job of this time and returns it; none if Jobs of other owners have all its names.
     async fn create(&self, object: &S, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
         let names = object.job_names(scheduled);
         for (place, name) in names.iter().enumerate() {
@@ -311,7 +315,8 @@ impl<S: ScheduleSource> Controller<S> {
         Ok(None)
     }
 
-    /// Creates the Job of this name, or returns our own that has the name; none if it belongs to another owner.
+    /// Creates the Job of this name, or returns the Job of this object that has the name; none if that Job belongs to another
+    /// owner.
     async fn create_named(&self, object: &S, name: &str, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
         let body = object.job(name, scheduled).map_err(kube::Error::SerdeError)?;
         match self.context.create::<WireJob>(&object.identity().namespace, body).await {
@@ -325,10 +330,10 @@ impl<S: ScheduleSource> Controller<S> {
             }
             Err(error) if error.is_namespace_terminating() => Err(error),
             Err(error) if error.is_conflict() => {
-                // There is a Job of this name: ours, from before a crash, or somebody else's, which is left alone.
+                // A Job has this name: either it was created before a crash, or it belongs to another owner and stays unchanged.
                 let found = self.wire_jobs(object).get_opt(name).await?;
                 let Some(found) = found.and_then(JobView::parse) else {
-                    // Then it was no conflict: a webhook may answer with any code.
+                    // No Job has the name, so there is no conflict: a webhook can answer with any code.
                     return Err(self.failed(object, CREATE, None, error));
                 };
                 Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&object.identity().uid)))
@@ -365,8 +370,8 @@ impl<S: ScheduleSource> Controller<S> {
         self.refusals.of(&object.identity().uid, |refusals| refusals.succeed(kind, job));
     }
 
-    /// Records that a write failed, in an event and in the log; returns what the sync fails with. A refused write gets a
-    /// back-off of its own, which no other event shortens.
+    /// Records that a write failed, in an event and in the log, and returns the error of the sync. A refused write has its
+    /// own back-off, which no other event shortens.
     fn failed(&self, object: &S, kind: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
         if error.is_gate_closed() || error.is_namespace_terminating() {
             return error;
@@ -381,7 +386,7 @@ impl<S: ScheduleSource> Controller<S> {
         }
         let now = self.context.clock.now();
         let refuse = |refusals: &mut Refusals| {
-            // What was remembered of another generation is forgotten before.
+            // The refusals of another generation are forgotten first.
             refusals.seen(object.base().generation);
             refusals.refuse(kind, job.map(|(uid, _)| uid), &error, now)
         };
@@ -389,7 +394,7 @@ impl<S: ScheduleSource> Controller<S> {
         WriteError::Deferred
     }
 
-    /// Whether the API server holds a newer version than we know; it is then known too.
+    /// Returns whether the API server has a newer version than the cache. The cache then holds the newer version.
     async fn is_outdated(&self, object: &S) -> Result<bool, WriteError> {
         let found = self.wire_objects(object).get_opt(&object.identity().name).await?.and_then(S::parse);
         let Some(found) = found else { return Ok(true) };
@@ -398,7 +403,7 @@ impl<S: ScheduleSource> Controller<S> {
         Ok(outdated)
     }
 
-    /// Stores a status, if it is another, on the version of the CronJob that it was decided from.
+    /// Stores a changed status on the version of the object that it was decided from.
     async fn write_status(
         &self,
         object: &S,
@@ -432,7 +437,7 @@ impl<S: ScheduleSource> Controller<S> {
                 Ok(())
             }
             Err(error) => {
-                // The next try decides from what there is now. If that is the same, it was no conflict.
+                // The next sync decides from the newer version. Without a newer version there is no conflict.
                 if (error.is_conflict() || error.is_not_found()) && self.is_outdated(object).await? {
                     return Err(error);
                 }

@@ -1,4 +1,7 @@
-//! Waits for the time of each finished Job and deletes it.
+//! Waits until the retention of each finished Job has passed, and deletes the Job.
+//!
+//! [`Controller`] is the entry point. The rules are in [`super::decide`]. Before a deletion, the Job and its namespace are
+//! read from the API server.
 
 use std::sync::Arc;
 
@@ -40,32 +43,32 @@ const WORKERS: usize = 8;
 /// The TTL controller.
 pub struct Controller {
     context: ControllerContext,
-    /// All Jobs, fed by the Job controller.
+    /// Cache of all Jobs, which the Job controller feeds.
     jobs: Arc<Cache<JobView>>,
     metrics: TtlMetrics,
     claim: Claim,
-    /// What goes for Jobs of which nothing is said.
+    /// Retention of Jobs for which neither the Job nor its namespace sets one.
     default: Retention,
-    /// None where only one namespace is worked in: whoever works there may not read namespaces.
+    /// None if the controllers work in one namespace: their permissions then do not include namespaces.
     namespaces: Option<Namespaces>,
     queue: Queue<Uid>,
     /// Deletions that the API server refused.
     refusals: ObjectRefusals,
 }
 
-/// The TTL controller's metrics, under the built-in one's names.
+/// Metrics of the TTL controller, with the names of the built-in controller.
 #[derive(Clone)]
 pub struct TtlMetrics {
     deletion: Histogram,
 }
 
 impl TtlMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(registry: &mut Registry) -> Self {
         let deletion = Histogram::new(exponential_buckets(0.1, 2.0, 14));
         registry.sub_registry_with_prefix("ttl_after_finished_controller").register(
             "job_deletion_duration_seconds",
-            "How long after its time was up a Job was deleted",
+            "Time between the end of the retention and the deletion of a Job",
             deletion.clone(),
         );
         Self { deletion }
@@ -73,7 +76,7 @@ impl TtlMetrics {
 }
 
 impl Controller {
-    /// A controller that does not work yet. `jobs` is fed by the Job controller.
+    /// Creates a controller that neither watches nor works yet. The Job controller feeds `jobs`.
     pub fn new(
         context: ControllerContext,
         jobs: Arc<Cache<JobView>>,
@@ -143,17 +146,17 @@ impl Controller {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(until));
             return Ok(());
         }
-        // The TTL may have been changed since, on the Job and on its namespace.
+        // The Job and its namespace may have changed since: both can set the retention.
         let wire: Api<WireJob> = self.context.namespaced(namespace);
         let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let of_namespace = match &self.namespaces {
             Some(namespaces) if depends_on_namespace(&fresh) => {
                 let live = namespaces.read_live(self.context.client.clone(), namespace).await?;
-                // Where the namespace is gone, its Jobs are too.
+                // The Jobs of a deleted namespace are deleted with it.
                 let Some((live, changed)) = live else { return Ok(()) };
                 if changed {
-                    // The watch reports this change no more.
+                    // The cache holds this change now, so the watch will not report it.
                     self.requeue(namespace);
                 }
                 live
@@ -165,7 +168,7 @@ impl Controller {
         let jobs: Api<Job> = self.context.namespaced(namespace);
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
-                tracing::info!(%namespace, job = %name, %uid, "deleted: its time after the end was up");
+                tracing::info!(%namespace, job = %name, %uid, "deleted a finished Job");
                 self.metrics.deletion.observe(self.context.clock.now().duration_since(expired).as_secs_f64());
                 Ok(())
             }
@@ -178,12 +181,12 @@ impl Controller {
         }
     }
 
-    /// Returns the retention of a namespace as the cache has it.
+    /// Returns the retention of a namespace from the cache.
     fn known_retention(&self, namespace: &str) -> Retention {
         self.namespaces.as_ref().map(|namespaces| namespaces.of(namespace)).unwrap_or_default()
     }
 
-    /// Records that a deletion failed, in an event on the Job and in the log. A refused deletion gets a back-off of its own.
+    /// Records that a deletion failed, in an event on the Job and in the log. A refused deletion has its own back-off.
     fn failed(&self, job: &JobView, error: WriteError) -> WriteError {
         if error.is_gate_closed() || !error.is_refusal() {
             return error;
@@ -201,13 +204,13 @@ impl Controller {
         WriteError::Deferred
     }
 
-    /// When the Job's time was up, if it was; if it will be, the queue brings the Job back then.
+    /// Returns when the retention of a Job ended. If it ends later, the Job is queued for that time.
     fn expired(&self, job: &JobView, namespace: &Retention) -> Option<jiff::Timestamp> {
         if self.claim == Claim::ManagedBy && !self.claim.covers(job.spec.managed_by.as_deref()) {
             return None;
         }
         let rules = Rules { spec: self.claim == Claim::All, namespace, controller: &self.default };
-        self.complain(job, namespace);
+        self.record_parse_error(job, namespace);
         match decide(job, rules, self.context.clock.now()) {
             TtlDecision::Keep => None,
             TtlDecision::Wait(at) => {
@@ -218,8 +221,8 @@ impl Controller {
         }
     }
 
-    /// Says that a Job is kept because what was to say for how long cannot be read.
-    fn complain(&self, job: &JobView, namespace: &Retention) {
+    /// Records an event on a Job that is kept because its retention cannot be parsed.
+    fn record_parse_error(&self, job: &JobView, namespace: &Retention) {
         let of_namespace =
             namespace.parse_error.as_ref().filter(|_| job.retention.is_empty() && job.spec.ttl.is_none());
         let (whose, parse_error) = match (&job.retention.parse_error, of_namespace) {
@@ -228,7 +231,7 @@ impl Controller {
             (None, None) => return,
         };
         if job.status.is_finished() && !job.deleting {
-            let message = format!("{whose}{parse_error}; the Job is kept until that is mended");
+            let message = format!("{whose}{parse_error}; the Job is kept until this is fixed");
             let event = EventText::warning("InvalidRetention", message);
             self.context.record_event(API_VERSION, KIND, &job.identity, event);
         }
