@@ -7,8 +7,11 @@
 #![warn(missing_docs)]
 
 pub mod cli;
-pub mod cronjob;
 pub mod job;
-pub mod jobschedule;
+pub mod limit;
 pub mod runtime;
+pub mod schedule;
 pub mod ttl;
+
+/// Field manager and name under which Jobwright writes.
+pub const FIELD_MANAGER: &str = "jobwright";

@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
-use jobwright::cronjob::missed::{self, Missed};
-use jobwright::cronjob::schedule::Schedule;
-use jobwright::cronjob::zones;
-use jobwright::jobschedule::timetable::{Dst, Excluded, Timetable};
+use jobwright::schedule::expression::Schedule;
+use jobwright::schedule::job_schedule::timetable::{Dst, Excluded, Timetable};
+use jobwright::schedule::missed::{self, Missed};
+use jobwright::schedule::zones;
 use proptest::prelude::*;
 use serde::Deserialize;
 

@@ -9,8 +9,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 use super::cluster::print_result;
-use crate::job::limit::types::JobLimit;
-use crate::jobschedule::types::JobSchedule;
+use crate::limit::types::JobLimit;
+use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Deprecated version. It is still served, with the same fields, so that objects stored in this version remain
 /// readable.

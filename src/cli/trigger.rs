@@ -12,8 +12,8 @@ use kube::{Api, ResourceExt};
 use thiserror::Error;
 
 use super::cluster::{ClusterReadError, NamespaceArguments, ScheduleRef, end, exit_with};
-use crate::jobschedule::types::JobSchedule;
 use crate::runtime::errors::{is_ambiguous, message};
+use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Annotation of the started Job, with its value. `kubectl create job --from` sets the same one.
 const INSTANTIATE_ANNOTATION: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
@@ -119,7 +119,7 @@ fn of_cron_job(cron_job: &CronJob) -> Template {
     let template = &cron_job.spec.job_template;
     let given = template.metadata.clone().unwrap_or_default();
     Template {
-        owner: owner(crate::job::API_VERSION, crate::cronjob::KIND, cron_job),
+        owner: owner(crate::job::API_VERSION, crate::schedule::cron_job::KIND, cron_job),
         annotations: given.annotations.unwrap_or_default(),
         labels: given.labels,
         spec: template.spec.clone(),
@@ -130,7 +130,7 @@ fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
     let template = &schedule.spec.job_template;
     let given = template.metadata.clone().unwrap_or_default();
     Ok(Template {
-        owner: owner(crate::jobschedule::API_VERSION, crate::jobschedule::KIND, schedule),
+        owner: owner(crate::schedule::job_schedule::API_VERSION, crate::schedule::job_schedule::KIND, schedule),
         annotations: given.annotations,
         labels: Some(given.labels),
         spec: Some(serde_json::from_value(template.spec.clone())?),

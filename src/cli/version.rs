@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::cronjob::zones;
+use crate::schedule::zones;
 
 /// Version of the Kubernetes API whose types this binary uses.
 const KUBERNETES_API: &str = "1.37";

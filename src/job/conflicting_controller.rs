@@ -1,6 +1,6 @@
 //! Another controller at work on our Jobs.
 
-use crate::runtime::config::BUILTIN_FIELD_MANAGER;
+use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 
 /// Another controller works on the same Jobs. Each would create its own pods, so this one gives way.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -16,8 +17,8 @@ use super::decide::pod_replacement_policy::is_failed;
 use super::decide::{CreationReason, Step};
 use super::status::{COMPLETE, JobStatus};
 use super::view::{JobView, PodView};
+use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::runtime::cache::Change;
-use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
 
 type MetricLabels = Vec<(&'static str, Cow<'static, str>)>;
 type Counters = Family<MetricLabels, Counter>;
@@ -219,7 +220,7 @@ impl JobMetrics {
 
     /// A controller's name as a label: users write it, and each new one would take memory for ever.
     fn external_name(&self, name: &str) -> Cow<'static, str> {
-        let mut names = self.external_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.external_names.lock();
         if !names.contains(name) {
             if names.len() >= EXTERNAL_NAMES {
                 return OTHER.into();

@@ -3,6 +3,8 @@
 //! One sync is a straight line: [`view`] says what is known, [`decide`] what to do next (pure), [`execute`] does it, and
 //! what the API server answers goes into the cache, from which the next step is decided.
 
+pub mod admission;
+pub mod config;
 pub mod conflicting_controller;
 pub mod controller;
 pub mod creation;
@@ -10,7 +12,7 @@ pub mod decide;
 pub mod execute;
 pub mod index;
 pub mod key;
-pub mod limit;
+pub mod managed_by;
 pub mod metrics;
 pub mod pod;
 pub mod status;

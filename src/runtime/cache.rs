@@ -7,9 +7,10 @@
 //! It never calls the API. What a relist leaves in doubt, it hands back for a live read.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
@@ -158,7 +159,7 @@ impl<T: Cached> Cache<T> {
     /// Tells of every object that changes from now on, whoever brings the news.
     pub fn subscribe(&self) -> UnboundedReceiver<ChangedKey> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        self.listeners.lock().push(sender);
         receiver
     }
 
@@ -166,7 +167,7 @@ impl<T: Cached> Cache<T> {
         let Identity { uid, namespace, .. } = object.identity();
         let (uid, namespace) = (uid.clone(), namespace.clone());
         let changed = ChangedKey { uid, namespace, controller: object.controller().cloned() };
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = self.listeners.lock();
         listeners.retain(|listener| listener.send(changed.clone()).is_ok());
     }
 
@@ -274,7 +275,7 @@ impl<T: Cached> Cache<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // No code panics while it holds the lock halfway through a change.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -1,35 +1,40 @@
-//! What every controller is built with.
+//! Context that every controller is built with: client, write gate, events, clock and metrics.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
+use kube::core::Request;
 use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 
 use super::clock::Clock;
-use super::events::Recorder;
+use super::errors::WriteError;
+use super::events::{EventText, Recorder, Regarding};
+use super::identity::Identity;
 use super::watch::WatchMetrics;
 use super::worker::SyncMetrics;
-use super::write_gate::WriteGate;
+use super::write_gate::{WriteGate, post_params};
 
-/// What every controller is built with.
+/// Context that every controller is built with.
 #[derive(Clone)]
 pub struct ControllerContext {
-    /// The client of the API server. Its requests have deadlines, as in [`super::transport`].
+    /// Client of the API server. Its requests have deadlines, as in [`super::transport`].
     pub client: Client,
-    /// The namespace to work in; none for all.
+    /// Namespace in which the controllers work; none for all namespaces.
     pub namespace: Option<String>,
-    /// The gate all writes go through.
+    /// Gate that all writes pass.
     pub write_gate: Arc<WriteGate>,
-    /// Where events go.
+    /// Recorder of Kubernetes Events.
     pub recorder: Recorder,
-    /// The time of day.
+    /// Source of the time of day.
     pub clock: Clock,
-    /// Where syncs are counted.
+    /// Metrics of the syncs of all controllers.
     pub syncs: SyncMetrics,
 }
 
 impl ControllerContext {
-    /// A resource, in the namespace to work in or in all.
+    /// Returns the API of a resource in the namespace of the controllers, or in all namespaces.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -37,12 +42,20 @@ impl ControllerContext {
         self.api_of(self.client.clone())
     }
 
-    /// The same resource for its watch: each answer is recorded among what is counted of the watch.
+    /// Returns the same API for the watch of a resource. The metrics of the watch record each response.
     pub fn watched_api<K>(&self, metrics: &WatchMetrics) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
     {
         self.api_of(metrics.pulse.recorded_by(self.client.clone()))
+    }
+
+    /// Returns the API of a resource in the namespace of an object.
+    pub fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
     }
 
     fn api_of<K>(&self, client: Client) -> Api<K>
@@ -53,5 +66,26 @@ impl ControllerContext {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::all(client),
         }
+    }
+
+    /// Creates an object from its JSON, through the write gate, and returns the object that the API server stored.
+    ///
+    /// # Errors
+    /// The API server refused the object or did not answer, or the write gate is closed.
+    pub async fn create<K>(&self, namespace: &str, body: Vec<u8>) -> Result<K, WriteError>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let create = async {
+            let request = Request::new(K::url_path(&(), Some(namespace)));
+            let request = request.create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
+            self.client.request::<K>(request).await
+        };
+        self.write_gate.run(create).await
+    }
+
+    /// Records an event about an object. The event is written in the background.
+    pub fn record_event(&self, api_version: &'static str, kind: &'static str, identity: &Identity, event: EventText) {
+        self.recorder.publish(Regarding { api_version, kind, identity: identity.clone() }, event);
     }
 }

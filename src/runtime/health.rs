@@ -1,7 +1,8 @@
 //! What keeps this process from being ready, part by part, in words for people; and who else hears of the API server.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::liveness::Pulse;
 
@@ -15,7 +16,7 @@ pub struct Health {
 impl Health {
     /// Says what is amiss with a part; nothing if all is well.
     pub fn set(&self, part: &'static str, problem: Option<String>) {
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut problems = self.problems.lock();
         match problem {
             Some(problem) => problems.insert(part, problem),
             None => problems.remove(part),
@@ -29,7 +30,7 @@ impl Health {
 
     /// All that is amiss, one sentence a part.
     pub fn problems(&self) -> Vec<String> {
-        let problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = self.problems.lock();
         problems.iter().map(|(part, problem)| format!("{part}: {problem}")).collect()
     }
 }

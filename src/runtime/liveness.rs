@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// How often the task of a watch records that it runs, even if nothing happens.
@@ -91,11 +92,11 @@ impl Pulse {
 
     /// The signs of life so far.
     pub fn signs(&self) -> Signs {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     fn change(&self, change: impl FnOnce(&mut Signs)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.lock());
     }
 }
 
@@ -151,7 +152,7 @@ impl Syncs {
     pub async fn observe<T>(&self, controller: &'static str, sync: impl Future<Output = T>) -> T {
         let polled = Arc::new(AtomicU64::new(self.now()));
         let number = {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = self.running.lock();
             running.next += 1;
             let number = running.next;
             running.syncs.insert(number, (controller, polled.clone()));
@@ -169,7 +170,7 @@ impl Syncs {
     /// The controllers of which syncs are stuck.
     pub fn stuck(&self) -> Vec<String> {
         let now = self.now();
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         let age = |polled: &AtomicU64| Duration::from_millis(now.saturating_sub(polled.load(Ordering::Relaxed)));
         let mut worst: BTreeMap<&'static str, Duration> = BTreeMap::new();
         for (controller, polled) in running.syncs.values().filter(|(_, polled)| age(polled) > SYNC) {
@@ -196,7 +197,7 @@ struct Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.syncs.running.lock().unwrap_or_else(PoisonError::into_inner).syncs.remove(&self.number);
+            self.syncs.running.lock().syncs.remove(&self.number);
         }
     }
 }

@@ -4,8 +4,8 @@
 
 pub mod cache;
 pub mod clock;
-pub mod config;
 pub mod context;
+pub mod controller;
 pub mod correlate;
 pub mod election;
 pub mod errors;

@@ -5,10 +5,10 @@
 //! a write that succeeds ends its own.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::errors::WriteError;
 use super::events::EventText;
@@ -188,7 +188,7 @@ impl ObjectRefusals {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uid, Refusals>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

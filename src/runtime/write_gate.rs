@@ -8,20 +8,20 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::{Api, Resource};
+use parking_lot::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::Deadline;
-use super::config::FIELD_MANAGER;
 use super::errors::WriteError;
 use super::identity::Uid;
+use crate::FIELD_MANAGER;
 
 /// The gate writes go through.
 pub struct WriteGate {
@@ -211,7 +211,7 @@ impl WriteGate {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -306,12 +306,12 @@ mod tests {
                 tokio::spawn(async move {
                     let write = async {
                         {
-                            let mut counts = under_way.lock().unwrap();
+                            let mut counts = under_way.lock();
                             counts.0 += 1;
                             counts.1 = counts.1.max(counts.0);
                         }
                         tokio::time::sleep(Duration::from_millis(10)).await;
-                        under_way.lock().unwrap().0 -= 1;
+                        under_way.lock().0 -= 1;
                         Ok(())
                     };
                     write_gate.run(write).await
@@ -321,7 +321,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap().unwrap();
         }
-        assert_eq!(under_way.lock().unwrap().1, 3);
+        assert_eq!(under_way.lock().1, 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -400,7 +400,7 @@ mod tests {
         // While the machine sleeps, tokio's clock stands still.
         let slept = Arc::new(Mutex::new(Duration::ZERO));
         let moment = slept.clone();
-        let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(*moment.lock().unwrap()));
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(*moment.lock()));
         let write_gate = Arc::new(WriteGate::new(2));
         write_gate.open_until(after(&clock, 10));
         let (wake, woken) = tokio::sync::oneshot::channel::<()>();
@@ -411,18 +411,18 @@ mod tests {
                 write_gate
                     .run(async {
                         let _ = woken.await;
-                        *sent.lock().unwrap() = true;
+                        *sent.lock() = true;
                         Ok(())
                     })
                     .await
             })
         };
         tokio::task::yield_now().await;
-        *slept.lock().unwrap() = Duration::from_secs(3600);
+        *slept.lock() = Duration::from_secs(3600);
         assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
         wake.send(()).unwrap();
         assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Aborted)));
-        assert!(!*sent.lock().unwrap(), "it was sent after the Lease had run out");
+        assert!(!*sent.lock(), "it was sent after the Lease had run out");
     }
 
     #[tokio::test(start_paused = true)]

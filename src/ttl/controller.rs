@@ -1,26 +1,33 @@
-//! Waits for the time of each finished Job and deletes it.
+//! Waits until the retention of each finished Job has passed, and deletes the Job.
+//!
+//! [`Controller`] is the entry point. The rules are in [`super::decide`]. Before a deletion, the Job and its namespace are
+//! read from the API server.
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::PropagationPolicy;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
+use crate::job::managed_by::Claim;
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
 use crate::job::wire::WireJob;
 use crate::job::write_kinds::EXPIRE;
 use crate::job::{API_VERSION, KIND};
 use crate::runtime::cache::Cache;
-use crate::runtime::config::Claim;
 use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
 use crate::runtime::errors::WriteError;
-use crate::runtime::events::{EventText, Regarding};
+use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals};
@@ -28,38 +35,40 @@ use crate::runtime::watch::CacheState;
 use crate::runtime::worker::{Target, work};
 use crate::runtime::write_gate::{delete_params, is_gone};
 
-/// So many Jobs are deleted at once.
+/// Name of the controller in metrics and logs.
+const NAME: &str = "ttl";
+/// Maximum number of Jobs that are deleted concurrently.
 const WORKERS: usize = 8;
 
 /// The TTL controller.
 pub struct Controller {
     context: ControllerContext,
-    /// All Jobs, fed by the Job controller.
+    /// Cache of all Jobs, which the Job controller feeds.
     jobs: Arc<Cache<JobView>>,
     metrics: TtlMetrics,
     claim: Claim,
-    /// What goes for Jobs of which nothing is said.
+    /// Retention of Jobs for which neither the Job nor its namespace sets one.
     default: Retention,
-    /// None where only one namespace is worked in: whoever works there may not read namespaces.
+    /// None if the controllers work in one namespace: their permissions then do not include namespaces.
     namespaces: Option<Namespaces>,
     queue: Queue<Uid>,
     /// Deletions that the API server refused.
     refusals: ObjectRefusals,
 }
 
-/// The TTL controller's metrics, under the built-in one's names.
+/// Metrics of the TTL controller, with the names of the built-in controller.
 #[derive(Clone)]
 pub struct TtlMetrics {
     deletion: Histogram,
 }
 
 impl TtlMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(registry: &mut Registry) -> Self {
         let deletion = Histogram::new(exponential_buckets(0.1, 2.0, 14));
         registry.sub_registry_with_prefix("ttl_after_finished_controller").register(
             "job_deletion_duration_seconds",
-            "How long after its time was up a Job was deleted",
+            "Time between the end of the retention and the deletion of a Job",
             deletion.clone(),
         );
         Self { deletion }
@@ -67,7 +76,7 @@ impl TtlMetrics {
 }
 
 impl Controller {
-    /// A controller that does not work yet. `jobs` is fed by the Job controller.
+    /// Creates a controller that neither watches nor works yet. The Job controller feeds `jobs`.
     pub fn new(
         context: ControllerContext,
         jobs: Arc<Cache<JobView>>,
@@ -88,30 +97,11 @@ impl Controller {
         }
     }
 
-    /// Keeps the cache of namespaces in step with the API server for as long as it is polled.
-    pub async fn watch(&self) {
+    /// Keeps the cache of namespaces in step with the API server for as long as the future is polled.
+    async fn watch_namespaces(&self) {
         if let Some(namespaces) = &self.namespaces {
             namespaces.watch(self.context.client.clone(), |name| self.requeue(name)).await;
         }
-    }
-
-    /// Returns once all namespaces are known.
-    pub async fn ready(&self) {
-        if let Some(namespaces) = &self.namespaces {
-            namespaces.ready().await;
-        }
-    }
-
-    /// Requires that the cache of namespaces knows all that had happened by `since`; [`Self::ready`] waits for it.
-    pub fn require_since(&self, since: Instant) {
-        if let Some(namespaces) = &self.namespaces {
-            namespaces.require_since(since);
-        }
-    }
-
-    /// Returns the state of the cache of namespaces, where there is one.
-    pub fn cache(&self) -> Option<CacheState> {
-        self.namespaces.as_ref().map(Namespaces::cache)
     }
 
     /// Queues all Jobs of a namespace whose retention changed.
@@ -120,8 +110,8 @@ impl Controller {
         concerned.iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
     }
 
-    /// Works, on every Job there is, until it is dropped.
-    pub async fn work(&self) {
+    /// Syncs all Jobs until the future is dropped.
+    async fn work(&self) {
         self.refusals.clear();
         self.queue.open();
         let mut changes = self.jobs.subscribe();
@@ -137,24 +127,9 @@ impl Controller {
             identity: self.jobs.get(uid).map(|job| job.identity.clone()),
         };
         let sync = move |uid| async move { self.sync(&uid).await };
-        let workers = (0..WORKERS).map(|_| work(&self.queue, "ttl", &self.context.syncs, target, sync));
+        let workers = (0..WORKERS).map(|_| work(&self.queue, NAME, &self.context.syncs, target, sync));
         let workers = futures::future::join_all(workers);
         tokio::join!(listen, workers);
-    }
-
-    /// Begins no more work.
-    pub fn end(&self) {
-        self.queue.close();
-    }
-
-    /// How many Jobs wait to be looked at; not those whose time is not up yet.
-    pub fn queue_depth(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// How many Jobs are to be looked at when their time is up.
-    pub fn timers(&self) -> usize {
-        self.queue.timers()
     }
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
@@ -175,17 +150,17 @@ impl Controller {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(until));
             return Ok(());
         }
-        // The TTL may have been changed since, on the Job and on its namespace.
-        let wire: Api<WireJob> = Api::namespaced(self.context.client.clone(), namespace);
+        // The Job and its namespace may have changed since: both can set the retention.
+        let wire: Api<WireJob> = self.context.namespaced(namespace);
         let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let of_namespace = match &self.namespaces {
             Some(namespaces) if depends_on_namespace(&fresh) => {
                 let live = namespaces.read_live(self.context.client.clone(), namespace).await?;
-                // Where the namespace is gone, its Jobs are too.
+                // The Jobs of a deleted namespace are deleted with it.
                 let Some((live, changed)) = live else { return Ok(()) };
                 if changed {
-                    // The watch reports this change no more.
+                    // The cache holds this change now, so the watch will not report it.
                     self.requeue(namespace);
                 }
                 live
@@ -194,10 +169,10 @@ impl Controller {
         };
         let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
-        let jobs: Api<Job> = Api::namespaced(self.context.client.clone(), namespace);
+        let jobs: Api<Job> = self.context.namespaced(namespace);
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
-                tracing::info!(%namespace, job = %name, %uid, "deleted: its time after the end was up");
+                tracing::info!(%namespace, job = %name, %uid, "deleted a finished Job");
                 self.metrics.deletion.observe(self.context.clock.now().duration_since(expired).as_secs_f64());
                 Ok(())
             }
@@ -210,19 +185,19 @@ impl Controller {
         }
     }
 
-    /// Returns the retention of a namespace as the cache has it.
+    /// Returns the retention of a namespace from the cache.
     fn known_retention(&self, namespace: &str) -> Retention {
         self.namespaces.as_ref().map(|namespaces| namespaces.of(namespace)).unwrap_or_default()
     }
 
-    /// Records that a deletion failed, in an event on the Job and in the log. A refused deletion gets a back-off of its own.
+    /// Records that a deletion failed, in an event on the Job and in the log. A refused deletion has its own back-off.
     fn failed(&self, job: &JobView, error: WriteError) -> WriteError {
         if error.is_gate_closed() || !error.is_refusal() {
             return error;
         }
         let identity = &job.identity;
-        let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: identity.clone() };
-        self.context.recorder.publish(regarding, refusals::event(EXPIRE, Some(&identity.name), &error));
+        let event = refusals::event(EXPIRE, Some(&identity.name), &error);
+        self.context.record_event(API_VERSION, KIND, identity, event);
         tracing::warn!(namespace = %identity.namespace, job = %identity.name, reason = EXPIRE.reason, %error, "a write failed");
         let now = self.context.clock.now();
         let wait = self.refusals.of(&identity.uid, |refusals| {
@@ -233,13 +208,13 @@ impl Controller {
         WriteError::Deferred
     }
 
-    /// When the Job's time was up, if it was; if it will be, the queue brings the Job back then.
+    /// Returns when the retention of a Job ended. If it ends later, the Job is queued for that time.
     fn expired(&self, job: &JobView, namespace: &Retention) -> Option<jiff::Timestamp> {
         if self.claim == Claim::ManagedBy && !self.claim.covers(job.spec.managed_by.as_deref()) {
             return None;
         }
         let rules = Rules { spec: self.claim == Claim::All, namespace, controller: &self.default };
-        self.complain(job, namespace);
+        self.record_parse_error(job, namespace);
         match decide(job, rules, self.context.clock.now()) {
             TtlDecision::Keep => None,
             TtlDecision::Wait(at) => {
@@ -250,8 +225,8 @@ impl Controller {
         }
     }
 
-    /// Says that a Job is kept because what was to say for how long cannot be read.
-    fn complain(&self, job: &JobView, namespace: &Retention) {
+    /// Records an event on a Job that is kept because its retention cannot be parsed.
+    fn record_parse_error(&self, job: &JobView, namespace: &Retention) {
         let of_namespace =
             namespace.parse_error.as_ref().filter(|_| job.retention.is_empty() && job.spec.ttl.is_none());
         let (whose, parse_error) = match (&job.retention.parse_error, of_namespace) {
@@ -260,9 +235,55 @@ impl Controller {
             (None, None) => return,
         };
         if job.status.is_finished() && !job.deleting {
-            let message = format!("{whose}{parse_error}; the Job is kept until that is mended");
-            let regarding = Regarding { api_version: API_VERSION, kind: KIND, identity: job.identity.clone() };
-            self.context.recorder.publish(regarding, EventText::warning("InvalidRetention", message));
+            let message = format!("{whose}{parse_error}; the Job is kept until this is fixed");
+            let event = EventText::warning("InvalidRetention", message);
+            self.context.record_event(API_VERSION, KIND, &job.identity, event);
         }
+    }
+}
+
+impl controller::Controller for Controller {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.watch_namespaces().await });
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        let ready = async {
+            if let Some(namespaces) = &self.namespaces {
+                namespaces.ready().await;
+            }
+        };
+        ready.boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.require_since(since);
+        }
+    }
+
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.work().await });
+    }
+
+    fn end(&self) {
+        self.queue.close();
+    }
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        self.namespaces.iter().map(|namespaces| ("namespaces", namespaces.cache())).collect()
+    }
+
+    /// Jobs whose time has not come are not counted.
+    fn queue_depth(&self) -> Option<usize> {
+        Some(self.queue.len())
+    }
+
+    fn remembered(&self) -> Vec<(&'static str, usize)> {
+        vec![("times to live", self.queue.timers())]
     }
 }

@@ -1,11 +1,12 @@
 //! Retention annotations of namespaces: the watched cache, and the live read that precedes a deletion.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::job::view::retention::Retention;
@@ -135,7 +136,7 @@ impl Namespaces {
     }
 
     fn by_name(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<NamespaceView>>> {
-        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_name.lock()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result};
-use jobwright::jobschedule::types::JobSchedule;
+use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;

@@ -10,11 +10,14 @@ use std::time::Duration;
 use anyhow::Result;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
+use jobwright::job::config::{Config, SyncConfig};
 use jobwright::job::controller::Controller;
+use jobwright::job::managed_by::Claim;
 use jobwright::job::metrics::JobMetrics;
+use jobwright::limit;
 use jobwright::runtime::clock::Clock;
-use jobwright::runtime::config::{Claim, Config, SyncConfig};
 use jobwright::runtime::context::ControllerContext;
+use jobwright::runtime::controller::Controller as _;
 use jobwright::runtime::events;
 use jobwright::runtime::worker::SyncMetrics;
 use jobwright::runtime::write_gate::WriteGate;
@@ -144,12 +147,15 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
         concurrency: 8,
         sync: SyncConfig { pod_failure_backoff: Duration::from_millis(50), ..SyncConfig::default() },
     };
-    let controller = Arc::new(Controller::new(context, config, metrics));
-    controller.enable_job_limits();
+    let controller = Arc::new(Controller::new(context.clone(), config, metrics));
+    let limits = Arc::new(limit::controller::Controller::new(context, controller.handle()));
+    controller.set_admission_control(limits.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(writer.run());
-    controller.watch(&mut tasks);
+    controller.clone().watch(&mut tasks);
+    limits.clone().watch(&mut tasks);
     controller.ready().await;
+    limits.ready().await;
     controller.begin(&mut tasks);
     tasks
 }

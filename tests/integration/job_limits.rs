@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use http::{Method, Request};
-use jobwright::job::limit::types::JobLimit;
+use jobwright::limit::types::JobLimit;
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::client::Body;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use jobwright::jobschedule::types::JobSchedule;
+use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use http::{Request, Response};
-use jobwright::jobschedule::types::JobSchedule;
+use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};

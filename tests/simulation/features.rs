@@ -3,7 +3,7 @@
 //! A feature adds actions and faults to a scenario. They are drawn from a random number generator of their own, so that
 //! the rest of the scenario stays the same.
 
-use jobwright::job::limit::PRIORITY_ANNOTATION;
+use jobwright::job::admission::PRIORITY_ANNOTATION;
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use serde_json::{Value, json};
 

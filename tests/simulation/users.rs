@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobwright::cronjob::schedule_source::ScheduleSource;
-use jobwright::jobschedule::view::{JobScheduleView, WireJobSchedule};
+use jobwright::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
+use jobwright::schedule::source::ScheduleSource;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -7,13 +7,13 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
 use serde::Serialize;
 
-use crate::cronjob::clock_changes;
-use crate::cronjob::schedule::Schedule;
-use crate::cronjob::zones;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
-use crate::jobschedule::timetable::Timetable;
-use crate::jobschedule::types::{ConcurrencyPolicy, JobScheduleSpec};
-use crate::jobschedule::view::timetable;
+use crate::schedule::clock_changes;
+use crate::schedule::expression::Schedule;
+use crate::schedule::job_schedule::timetable::Timetable;
+use crate::schedule::job_schedule::types::{ConcurrencyPolicy, JobScheduleSpec};
+use crate::schedule::job_schedule::view::timetable;
+use crate::schedule::zones;
 
 /// Severity of a finding, in ascending order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]

@@ -8,9 +8,9 @@ use kube::ResourceExt;
 
 use super::super::cluster::end;
 use super::{Explanation, span, warnings};
-use crate::cronjob::decide::time_in_future;
-use crate::cronjob::schedule::Schedule;
-use crate::cronjob::zones;
+use crate::schedule::cron_job::decide::time_in_future;
+use crate::schedule::expression::Schedule;
+use crate::schedule::zones;
 
 /// Maximum number of finished Jobs that an explanation lists, the newest first.
 const MAX_JOBS_SHOWN: usize = 3;

@@ -11,14 +11,15 @@ use kube::ResourceExt;
 use super::super::cluster::{condition, end};
 use super::{Explanation, hint, pod, refusal, span, warnings};
 use crate::job::FAILURE_ANNOTATION;
+use crate::job::admission::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatus};
+use crate::job::config::SyncConfig;
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::decide::{DecisionInput, Step, decide};
-use crate::job::limit::kueue::QUEUE_LABEL;
-use crate::job::limit::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatus};
+use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
+use crate::job::view::kueue::QUEUE_LABEL;
 use crate::job::view::{JobView, PodView};
 use crate::job::write_kinds::{DELETE, EXPIRE, STATUS, UNTRACK};
-use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY, SyncConfig};
 use crate::runtime::refusals::Refusals;
 
 /// Maximum number of pods that an explanation lists individually.

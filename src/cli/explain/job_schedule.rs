@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use super::{Explanation, span, warnings};
-use crate::cronjob::decide::time_in_future;
-use crate::jobschedule::decide;
-use crate::jobschedule::types::Run;
-use crate::jobschedule::view::JobScheduleView;
+use crate::schedule::cron_job::decide::time_in_future;
+use crate::schedule::job_schedule::decide;
+use crate::schedule::job_schedule::types::Run;
+use crate::schedule::job_schedule::view::JobScheduleView;
 
 /// Maximum number of finished runs that an explanation lists, the newest first.
 const MAX_RUNS_SHOWN: usize = 3;

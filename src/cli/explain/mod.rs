@@ -18,15 +18,15 @@ use kube::api::ListParams;
 use serde::Serialize;
 
 use super::cluster::{ClusterContext, ClusterReadError, NamespaceArguments, exit_with};
-use crate::job::limit::Admission;
-use crate::job::limit::admission::{AdmissionState, Admissions};
-use crate::job::limit::view::{LimitView, WireJobLimit};
-use crate::job::limit::workload::Workload;
+use crate::job::admission::Admission;
+use crate::job::config::SyncConfig;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
-use crate::jobschedule::view::{JobScheduleView, WireJobSchedule};
-use crate::runtime::config::SyncConfig;
+use crate::limit::admission::{AdmissionState, Admissions};
+use crate::limit::view::{LimitView, WireJobLimit};
+use crate::limit::workload::Workload;
 use crate::runtime::identity::Uid;
+use crate::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 
 /// The flags of `jobwright explain`.
 #[derive(Clone, Debug, clap::Args)]

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use self::scheduled_object::{Due, ScheduledObject, ScheduledObjectError};
 use super::cluster::{ClusterContext, ClusterReadError, ScheduleRef, print_result};
 use super::connect::ClusterArguments;
-use crate::cronjob::clock_changes::{self, ClockChange};
-use crate::cronjob::decide::time_in_future;
-use crate::jobschedule::timetable::Dst;
+use crate::schedule::clock_changes::{self, ClockChange};
+use crate::schedule::cron_job::decide::time_in_future;
+use crate::schedule::job_schedule::timetable::Dst;
 
 /// The flags of `jobwright next`.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,11 +10,11 @@ use kube::ResourceExt;
 use thiserror::Error;
 
 use crate::cli::cluster::{ClusterContext, ClusterReadError, ScheduleRef};
-use crate::cronjob::schedule::{Schedule, ScheduleError};
-use crate::cronjob::zones;
-use crate::jobschedule::timetable::Timetable;
-use crate::jobschedule::types::JobSchedule;
-use crate::jobschedule::view;
+use crate::schedule::expression::{Schedule, ScheduleError};
+use crate::schedule::job_schedule::timetable::Timetable;
+use crate::schedule::job_schedule::types::JobSchedule;
+use crate::schedule::job_schedule::view;
+use crate::schedule::zones;
 
 /// Namespace of manifests that name none, without `--namespace`.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -163,9 +163,9 @@ pub fn of_file(
     let mut subjects = Vec::new();
     for document in documents {
         let wrong = |error: serde_json::Error| unreadable(error.to_string());
-        if document["kind"] == crate::cronjob::KIND {
+        if document["kind"] == crate::schedule::cron_job::KIND {
             subjects.push(ScheduledObject::of_cron_job(&serde_json::from_value(document).map_err(wrong)?)?);
-        } else if document["kind"] == crate::jobschedule::KIND {
+        } else if document["kind"] == crate::schedule::job_schedule::KIND {
             let schedule = serde_json::from_value(document).map_err(wrong)?;
             subjects.push(ScheduledObject::of_job_schedule(&schedule, namespace.unwrap_or(DEFAULT_NAMESPACE), from)?);
         }

@@ -1,4 +1,4 @@
-//! The controllers that a run consists of, and their life: watching always, working only while this process leads.
+//! The controllers of a run: they watch always, and work only while this replica leads.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,116 +9,121 @@ use tokio::time::Instant;
 
 use super::discovery::InstalledResources;
 use super::{Arguments, ControllerName};
-use crate::cronjob::controller::{self as cronjob, CronJobMetrics};
-use crate::cronjob::schedule_source::ScheduleSource;
-use crate::cronjob::view::CronJobView;
 use crate::job::conflicting_controller::ConflictingController;
 use crate::job::controller as job;
 use crate::job::metrics::JobMetrics;
-use crate::jobschedule::view::JobScheduleView;
+use crate::limit::controller as limit;
 use crate::runtime::context::ControllerContext;
+use crate::runtime::controller::Controller;
 use crate::runtime::election::lease::Handover;
 use crate::runtime::election::record::{CaughtUp, LastWrites};
 use crate::runtime::liveness::Signs;
 use crate::runtime::watch::CacheState;
 use crate::runtime::write_gate::WriteGate;
+use crate::schedule::controller::{self as schedule, ScheduleMetrics};
+use crate::schedule::cron_job::view::CronJobView;
+use crate::schedule::job_schedule::view::JobScheduleView;
+use crate::schedule::source::ScheduleSource;
 use crate::ttl::controller::{self as ttl, TtlMetrics};
 
-/// How long the watches may take to bring the last writes of a leader that let go; after that they are listed.
+/// Maximum time until the watches have delivered the last writes of a leader that released its Lease. After that, all
+/// objects are listed.
 const OBSERVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often it is looked whether they have.
+/// Interval of the checks whether the watches have delivered these writes.
 const OBSERVE_POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// How long the writes in flight may take to end when work ends; after that they are abandoned.
+/// Maximum time for the writes in flight to end when a term ends. After that, they are abandoned.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long the tasks of the controllers may take to end after that. They end at their next wait.
+/// Maximum time for the tasks of the controllers to end after that. A task ends at its next wait.
 const TASK_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How work ended.
+/// End of a term.
 #[derive(Debug)]
 pub struct WorkEnd<T> {
-    /// What ended it: what was waited for, or another controller that works on our Jobs.
+    /// Cause of the end: the awaited event, or a conflicting controller.
     pub by: Result<T, ConflictingController>,
-    /// Each write was answered. Otherwise one may take effect later.
+    /// Whether each write was answered. Otherwise, a write can still take effect later.
     pub settled: bool,
+}
+
+/// A controller, and the condition for it to run.
+struct Member {
+    controller: Arc<dyn Controller>,
+    is_installed: fn(InstalledResources) -> bool,
 }
 
 /// The controllers of this run.
 pub struct Controllers {
     write_gate: Arc<WriteGate>,
     job: Arc<job::Controller>,
-    cron_job: Option<Arc<cronjob::Controller<CronJobView>>>,
-    job_schedule: Option<Arc<cronjob::Controller<JobScheduleView>>>,
-    ttl: Option<Arc<ttl::Controller>>,
+    job_limit: Option<Arc<limit::Controller>>,
+    /// All controllers, in the order in which they start. The Job controller, on whose caches the others depend, is the
+    /// first.
+    members: Vec<Member>,
     installed: OnceLock<InstalledResources>,
 }
 
 impl Controllers {
-    /// The controllers that the arguments name, doing nothing yet.
+    /// Creates the controllers that the arguments name. They neither watch nor work yet.
     pub fn new(arguments: &Arguments, context: &ControllerContext, registry: &mut Registry) -> Self {
         let job = Arc::new(job::Controller::new(context.clone(), arguments.config(), JobMetrics::new(registry)));
-        let cron_job = arguments.runs(ControllerName::CronJob).then(|| {
-            Arc::new(cronjob::Controller::new(
-                context.clone(),
-                job.jobs(),
-                CronJobMetrics::new(registry, CronJobView::NAME),
-            ))
-        });
-        let job_schedule = arguments.runs(ControllerName::JobSchedule).then(|| {
-            let metrics = CronJobMetrics::new(registry, JobScheduleView::NAME);
-            Arc::new(cronjob::Controller::new(context.clone(), job.jobs(), metrics))
-        });
-        let ttl = arguments.runs(ControllerName::Ttl).then(|| {
+        let mut members = vec![Member { controller: job.clone(), is_installed: |_| true }];
+        let job_limit = arguments
+            .runs(ControllerName::Job)
+            .then(|| Arc::new(limit::Controller::new(context.clone(), job.handle())));
+        if let Some(job_limit) = job_limit.clone() {
+            members.push(Member { controller: job_limit, is_installed: |installed| installed.job_limits });
+        }
+        if arguments.runs(ControllerName::CronJob) {
+            let metrics = ScheduleMetrics::new(registry, CronJobView::NAME);
+            let cron_job = schedule::Controller::<CronJobView>::new(context.clone(), job.jobs(), metrics);
+            members.push(Member { controller: Arc::new(cron_job), is_installed: |_| true });
+        }
+        if arguments.runs(ControllerName::JobSchedule) {
+            let metrics = ScheduleMetrics::new(registry, JobScheduleView::NAME);
+            let job_schedule = schedule::Controller::<JobScheduleView>::new(context.clone(), job.jobs(), metrics);
+            let is_installed = |installed: InstalledResources| installed.job_schedules;
+            members.push(Member { controller: Arc::new(job_schedule), is_installed });
+        }
+        if arguments.runs(ControllerName::Ttl) {
             let metrics = TtlMetrics::new(registry);
-            Arc::new(ttl::Controller::new(context.clone(), job.jobs(), metrics, arguments.claim, arguments.retention()))
-        });
-        Self { write_gate: context.write_gate.clone(), job, cron_job, job_schedule, ttl, installed: OnceLock::new() }
+            let (claim, retention) = (arguments.claim, arguments.retention());
+            let ttl = ttl::Controller::new(context.clone(), job.jobs(), metrics, claim, retention);
+            members.push(Member { controller: Arc::new(ttl), is_installed: |_| true });
+        }
+        Self { write_gate: context.write_gate.clone(), job, job_limit, members, installed: OnceLock::new() }
     }
 
-    /// Says which of our own resources there are; until then, and where there are none, they are not worked on.
+    /// Sets which resources of Jobwright the cluster has. Without this call, and for a resource that is not installed, the
+    /// controller of the resource does not run.
     pub fn set_installed(&self, installed: InstalledResources) {
         let installed = self.installed.get_or_init(|| installed);
-        if installed.job_limits {
-            self.job.enable_job_limits();
+        if let Some(job_limit) = self.job_limit.as_ref().filter(|_| installed.job_limits) {
+            self.job.set_admission_control(job_limit.clone());
         }
     }
 
-    /// The controller of JobSchedules, if there can be any.
-    fn job_schedule(&self) -> Option<&Arc<cronjob::Controller<JobScheduleView>>> {
-        let there = self.installed.get().is_some_and(|installed| installed.job_schedules);
-        self.job_schedule.as_ref().filter(|_| there)
+    /// Returns the controllers whose resources are installed, in the order in which they start.
+    fn controllers(&self) -> impl Iterator<Item = &Arc<dyn Controller>> {
+        let installed = self.installed.get().copied().unwrap_or_default();
+        let members = self.members.iter().filter(move |member| (member.is_installed)(installed));
+        members.map(|member| &member.controller)
     }
 
-    /// Begins to keep the caches in step with the API server; ends when the tasks are dropped.
+    /// Starts to keep the caches in step with the API server. The watches end when the tasks are dropped.
     pub fn watch(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        self.job.watch(&mut tasks);
-        if let Some(cron_job) = self.cron_job.clone() {
-            tasks.spawn(async move { cron_job.watch().await });
-        }
-        if let Some(job_schedule) = self.job_schedule().cloned() {
-            tasks.spawn(async move { job_schedule.watch().await });
-        }
-        if let Some(ttl) = self.ttl.clone() {
-            tasks.spawn(async move { ttl.watch().await });
-        }
+        self.controllers().for_each(|controller| controller.clone().watch(&mut tasks));
         tasks
     }
 
-    /// Returns once all caches hold all there is.
+    /// Returns once all caches hold all objects.
     pub async fn ready(&self) {
-        self.job.ready().await;
-        if let Some(cron_job) = &self.cron_job {
-            cron_job.ready().await;
-        }
-        if let Some(job_schedule) = self.job_schedule() {
-            job_schedule.ready().await;
-        }
-        if let Some(ttl) = &self.ttl {
-            ttl.ready().await;
+        for controller in self.controllers() {
+            controller.ready().await;
         }
     }
 
-    /// Brings the caches to where they hold all that had happened by `since`, when the Lease became ours.
+    /// Waits until the caches hold all that had happened by `since`, when this replica acquired the Lease.
     pub async fn catch_up(&self, handover: &Handover, since: Instant) -> CaughtUp {
         let caches = self.caches();
         let warm = caches.iter().all(|(_, cache)| cache.synced);
@@ -129,16 +134,7 @@ impl Controllers {
         {
             return CaughtUp { listed: false, known: self.known() };
         }
-        self.job.require_since(since);
-        if let Some(cron_job) = &self.cron_job {
-            cron_job.require_since(since);
-        }
-        if let Some(job_schedule) = self.job_schedule() {
-            job_schedule.require_since(since);
-        }
-        if let Some(ttl) = &self.ttl {
-            ttl.require_since(since);
-        }
+        self.controllers().for_each(|controller| controller.require_since(since));
         self.ready().await;
         CaughtUp { listed: true, known: self.known() }
     }
@@ -151,12 +147,12 @@ impl Controllers {
         }
     }
 
-    /// The newest version of each resource that this process wrote; zero of what it never wrote.
+    /// Returns the newest version of each resource that this process wrote; 0 for a resource that it never wrote.
     pub fn last_writes(&self) -> LastWrites {
         self.versions(|cache| cache.written_version.0)
     }
 
-    /// The newest version of each resource that the watches brought.
+    /// Returns the newest version of each resource that the watches delivered.
     fn known(&self) -> LastWrites {
         self.versions(|cache| cache.observed_version.0)
     }
@@ -166,35 +162,17 @@ impl Controllers {
         LastWrites(caches.map(|(resource, cache)| (resource.to_owned(), version(&cache))).collect())
     }
 
-    /// Works until `end` resolves, or until another controller is seen to work on our Jobs; then begins no new write, lets
-    /// those in flight end, and returns.
+    /// Works until `end` resolves or a conflicting controller is detected. Then starts no new write, waits for the writes in
+    /// flight, and returns.
     pub async fn work<T>(&self, end: impl Future<Output = T>) -> WorkEnd<T> {
         let mut tasks = JoinSet::new();
-        self.job.begin(&mut tasks);
-        if let Some(cron_job) = self.cron_job.clone() {
-            tasks.spawn(async move { cron_job.work().await });
-        }
-        if let Some(job_schedule) = self.job_schedule().cloned() {
-            tasks.spawn(async move { job_schedule.work().await });
-        }
-        if let Some(ttl) = self.ttl.clone() {
-            tasks.spawn(async move { ttl.work().await });
-        }
+        self.controllers().for_each(|controller| controller.clone().begin(&mut tasks));
         let by = tokio::select! {
             biased;
             end = end => Ok(end),
             conflict = self.job.conflicting_controller() => Err(conflict),
         };
-        self.job.end();
-        if let Some(cron_job) = &self.cron_job {
-            cron_job.end();
-        }
-        if let Some(job_schedule) = self.job_schedule() {
-            job_schedule.end();
-        }
-        if let Some(ttl) = &self.ttl {
-            ttl.end();
-        }
+        self.controllers().for_each(|controller| controller.end());
         let settled = self.write_gate.close_within(DRAIN_TIMEOUT).await;
         if !settled {
             tracing::warn!(waited = ?DRAIN_TIMEOUT, "some writes in flight were not answered; they are abandoned");
@@ -202,37 +180,29 @@ impl Controllers {
         if tokio::time::timeout(TASK_SHUTDOWN_TIMEOUT, tasks.shutdown()).await.is_err() {
             tracing::warn!(waited = ?TASK_SHUTDOWN_TIMEOUT, "some tasks of the controllers have not ended; they write no more");
         }
-        // A replica that stands by may do so for months.
-        self.job.forget_all();
+        // A replica can stand by for months.
+        self.controllers().for_each(|controller| controller.forget_all());
         WorkEnd { by, settled }
     }
 
-    /// The signs of life of the watches, by resource.
+    /// Returns the signs of life of the watches, by resource.
     pub fn signs(&self) -> Vec<(&'static str, Signs)> {
         self.caches().into_iter().map(|(resource, cache)| (resource, cache.watched.pulse.signs())).collect()
     }
 
-    /// What the caches hold, by resource.
+    /// Returns the states of the caches, by resource.
     pub fn caches(&self) -> Vec<(&'static str, CacheState)> {
-        let mut caches = self.job.caches();
-        caches.extend(self.cron_job.as_ref().map(|cron_job| ("cronjobs", cron_job.cache())));
-        caches.extend(self.job_schedule().map(|job_schedule| ("jobschedules", job_schedule.cache())));
-        caches.extend(self.ttl.as_ref().and_then(|ttl| ttl.cache()).map(|cache| ("namespaces", cache)));
-        caches
+        self.controllers().flat_map(|controller| controller.caches()).collect()
     }
 
-    /// How many entries are remembered of Jobs between syncs, by what they are. All are 0 when every Job is finished, or gone
-    /// if it has a time to live.
+    /// Returns the number of entries that are remembered of Jobs between syncs, by kind. All numbers are 0 when every Job is
+    /// finished, or gone if it has a time to live.
     pub fn remembered(&self) -> Vec<(&'static str, usize)> {
-        let ttl = self.ttl.as_ref().map(|ttl| ("times to live", ttl.timers()));
-        self.job.remembered().into_iter().chain(ttl).collect()
+        self.controllers().flat_map(|controller| controller.remembered()).collect()
     }
 
-    /// How many objects wait to be looked at, by controller.
+    /// Returns the number of keys that wait for a sync, by controller.
     pub fn queue_depths(&self) -> Vec<(&'static str, usize)> {
-        let cron_job = self.cron_job.as_ref().map(|cron_job| ("cronjob", cron_job.queue_depth()));
-        let ttl = self.ttl.as_ref().map(|ttl| ("ttl", ttl.queue_depth()));
-        let job_schedule = self.job_schedule().map(|schedule| (JobScheduleView::NAME, schedule.queue_depth()));
-        [Some(("job", self.job.queue_depth())), cron_job, job_schedule, ttl].into_iter().flatten().collect()
+        self.controllers().filter_map(|controller| Some((controller.name(), controller.queue_depth()?))).collect()
     }
 }

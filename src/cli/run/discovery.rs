@@ -5,9 +5,9 @@ use std::time::Duration;
 use kube::Client;
 
 use super::ControllerName;
-use crate::jobschedule::API_VERSION;
 use crate::runtime::errors::message;
 use crate::runtime::health::Health;
+use crate::schedule::job_schedule::API_VERSION;
 
 /// Name of this check in `/readyz`.
 const PART: &str = "resources";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::duration;
-use crate::runtime::config::Claim;
+use crate::job::managed_by::Claim;
 use crate::runtime::election::Settings;
 use crate::runtime::election::lease::ReplicaIdentity;
 

@@ -46,7 +46,9 @@ impl<W: Write> Write for LogSanitizer<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -56,7 +58,7 @@ mod tests {
 
     impl Write for Written {
         fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(text)
+            self.0.lock().write(text)
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -77,7 +79,7 @@ mod tests {
             tracing::warn!(error = %forged, name = ?forged, "plainly");
             tracing::warn!("{forged}");
         });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(written.0.lock().clone()).unwrap();
         assert_eq!(text.lines().count(), 2, "{text}");
         assert!(text.lines().all(|line| line.trim_start().starts_with("WARN")), "{text}");
         assert!(text.contains(r"refused\n2026") && !text.contains('\r') && !text.contains('\u{1b}'), "{text}");

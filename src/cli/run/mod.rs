@@ -16,8 +16,9 @@ use std::time::Duration;
 use self::discovery::InstalledResources;
 use super::connect::ClusterArguments;
 use super::permissions::{self, Permission};
+use crate::job::config::{Config, SyncConfig};
+use crate::job::managed_by::Claim;
 use crate::job::view::retention::Retention;
-use crate::runtime::config::{Claim, Config, SyncConfig};
 
 /// The flags of `jobwright run`.
 #[derive(Clone, Debug, clap::Args)]

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::cluster::NamespaceArguments;
 use super::connect::ConnectError;
-use crate::runtime::config::Claim;
+use crate::job::managed_by::Claim;
 
 /// Maximum number of Jobs that a message names.
 const NAMED: usize = 20;

@@ -12,9 +12,9 @@ use serde::Deserialize;
 
 use super::UninstallError;
 use super::select::{JobFacts, PodOwner, Selection, TrackedPod, select};
+use crate::job::managed_by::Claim;
 use crate::job::wire::WireJob;
 use crate::job::{API_VERSION, KIND, TRACKING_FINALIZER};
-use crate::runtime::config::Claim;
 use crate::runtime::errors::message;
 
 /// Maximum number of objects in one response.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::runtime::config::Claim;
+use crate::job::managed_by::Claim;
 
 /// A pod that carries the tracking finalizer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +155,7 @@ pub fn by_job<'a>(pods: impl IntoIterator<Item = &'a Selected>) -> BTreeMap<(Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::config::{BUILTIN_MANAGED_BY, MANAGED_BY};
+    use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 
     fn pod(name: &str, owner: PodOwner) -> TrackedPod {
         TrackedPod {

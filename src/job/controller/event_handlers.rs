@@ -1,13 +1,13 @@
-//! What the watches tell: they feed the caches, and what changed becomes keys of what is to be looked at.
+//! Event handlers of the watches: they feed the caches and turn changes into keys.
 
 use super::Controller;
 use crate::job::CONTROLLER_UID_LABEL;
 use crate::job::conflicting_controller::ConflictingController;
 use crate::job::key::Key;
+use crate::job::managed_by::Claim;
 use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::wire::{WireJob, WirePod};
 use crate::runtime::cache::Change;
-use crate::runtime::config::Claim;
 use crate::runtime::events::EventText;
 use crate::runtime::watch::{CacheEvent, Watch, WatchMetrics};
 
@@ -17,7 +17,7 @@ impl Controller {
         watch.feed(&self.executor.jobs, &self.jobs_synced, |event| self.on_event(event, Self::job_changed)).await;
     }
 
-    /// Watches only pods that can be a Job's, unless a Job picks its own by a selector of the user's.
+    /// Watches only pods with the label of a generated selector, unless a Job has a selector that a user wrote.
     pub(super) async fn watch_pods(&self) {
         let mut all_pods = self.executor.all_pods.subscribe();
         loop {
@@ -34,7 +34,7 @@ impl Controller {
         }
     }
 
-    /// Once all pods are known, Jobs that pick their own can be worked on. Never returns.
+    /// Queues the Jobs with a selector that a user wrote, once all pods are known. Never returns.
     async fn know_all_pods(&self) {
         self.all_pods_synced.wait().await;
         for job in self.executor.jobs.all(|job| !job.template.labelled) {
@@ -74,14 +74,15 @@ impl Controller {
             self.executor.metrics.job_added(job);
         }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
-            // A Job whose pods lack the label: from now on all pods are watched.
+            // The pods of this Job lack the label: all pods are watched from now on.
             self.executor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
         self.executor.queue.add(Key::Job(job.identity.uid.clone()));
     }
 
-    /// The owner of a pod that somebody else took away so that it cannot be counted: its finalizer first. Only a Job of ours
-    /// in the pod's namespace that is not finished, since the Job's end is when that is forgotten.
+    /// Returns the owner of a pod that another client deleted after it removed the finalizer, so that the end of the pod
+    /// is not counted. The owner is an unfinished Job of the same namespace on which the controller works: the time of the
+    /// deletion is remembered until the Job is finished.
     fn owner_of_untracked_deletion<'a>(&self, change: &'a Change<PodView>) -> Option<&'a ControllerRef> {
         let before = change.before.as_ref().filter(|before| before.is_active())?;
         let uncounted = change.after.as_ref().is_none_or(|after| after.is_terminating() && !after.tracked);
@@ -93,7 +94,7 @@ impl Controller {
 
     fn pod_changed(&self, change: &Change<PodView>) {
         if !self.executor.queue.is_open() {
-            // Whoever works now sees to it. Of a pod that the watch does not show nothing more would be heard.
+            // The leader handles the change. The watch sends no further event of a pod without the label.
             if let Some(pod) = change.after.as_ref().filter(|pod| !self.executor.is_watched(pod)) {
                 self.executor.pods.forget(&pod.identity.uid);
             }
@@ -114,7 +115,7 @@ impl Controller {
         }
         let Some(pod) = change.after.as_ref() else { return };
         if !pod.tracked && !self.executor.is_watched(pod) {
-            // Somebody else's finalizer holds it, and the watch tells no more of it.
+            // Only another finalizer keeps the pod, and the watch sends no further event of it.
             self.executor.forget_pod(&pod.identity.uid);
         } else if pod.owner.is_none() {
             if pod.tracked {
@@ -128,8 +129,9 @@ impl Controller {
         }
     }
 
-    /// Whether kube-controller-manager works on this Job too: it wrote the status while we watched. If so, that is the end
-    /// of the run. Who wrote what is in managed fields, which whoever may change the Job can forge; but not its status.
+    /// Returns whether kube-controller-manager works on the same Job: it wrote the status while this controller watched.
+    /// The run then ends. The writer is read from the managed fields. A user who is allowed to change the Job can forge
+    /// them, but not the status.
     fn detect_conflicting_controller(&self, change: &Change<JobView>) -> bool {
         let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
         if self.config.claim != Claim::All

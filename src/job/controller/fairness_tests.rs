@@ -1,38 +1,41 @@
-//! One Job's work, however much, does not hold up another Job's first write, and what is refused is not repeated without end.
+//! Fairness: a large Job does not delay the first write of another Job, and refused writes back off.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
 use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::{Config, Controller, Key, MAX_FINALIZER_REMOVALS_PER_SYNC};
+use super::orphans::MAX_FINALIZER_REMOVALS_PER_SYNC;
+use super::{Config, Controller, Key};
+use crate::job::config::SyncConfig;
 use crate::job::decide::fixtures::pod;
+use crate::job::managed_by::Claim;
 use crate::job::metrics::JobMetrics;
 use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use crate::runtime::cache::Source;
 use crate::runtime::clock::Clock;
-use crate::runtime::config::{Claim, SyncConfig};
 use crate::runtime::context::ControllerContext;
 use crate::runtime::events;
 use crate::runtime::worker::SyncMetrics;
 use crate::runtime::write_gate::WriteGate;
 
-/// How many pods the Job has whose work comes first.
+/// Number of pods of the Job that is synced first.
 const PODS: usize = 10_000;
 
-/// The requests that write, in order.
+/// Write requests, in order.
 type Log = Arc<Mutex<Vec<(Method, String)>>>;
 
-/// An API server's code and body for a method and a path.
+/// Response of an API server, as code and body, to a method and a path.
 type Server = fn(&Method, &str) -> (u16, Value);
 
-/// An API server whose answers take 5 ms each.
+/// Client of an API server that answers after 5 ms.
 fn client(log: &Log, answer: Server) -> Client {
     let log = log.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -42,7 +45,7 @@ fn client(log: &Log, answer: Server) -> Client {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let (code, answer) = answer(&method, &path);
             if method != Method::GET {
-                log.lock().unwrap().push((method, path));
+                log.lock().push((method, path));
             }
             let body = answer.to_string().into_bytes();
             Ok::<_, std::io::Error>(Response::builder().status(code).body(Body::from(body)).unwrap())
@@ -51,7 +54,7 @@ fn client(log: &Log, answer: Server) -> Client {
     Client::new(service, "default")
 }
 
-/// Knows no Job, takes finalizers off pods and creates pods.
+/// Response of an API server that has no Job, removes finalizers from pods and creates pods.
 fn answer(method: &Method, path: &str) -> (u16, Value) {
     let name = path.rsplit('/').next().unwrap_or_default();
     let made = *method == Method::POST;
@@ -74,7 +77,7 @@ fn answer(method: &Method, path: &str) -> (u16, Value) {
     )
 }
 
-/// Knows no Job, and refuses every write.
+/// Response of an API server that has no Job and refuses every write.
 fn refuse(method: &Method, _: &str) -> (u16, Value) {
     let (code, reason) = if *method == Method::GET { (404, "NotFound") } else { (403, "Forbidden") };
     (
@@ -91,7 +94,7 @@ fn controller(log: &Log, answer: Server) -> Arc<Controller> {
     let syncs = SyncMetrics::new(&mut registry);
     let context =
         ControllerContext { client, namespace: None, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
-    // The worst case: a single worker.
+    // A single worker is the worst case.
     let config =
         Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, sync: SyncConfig::default() };
     let controller = Arc::new(Controller::new(context, config, JobMetrics::new(&mut registry)));
@@ -112,7 +115,7 @@ fn job(name: &str, status: &Value) -> JobView {
     JobView::parse(serde_json::from_str(&wire.to_string()).unwrap()).unwrap()
 }
 
-/// This many pods that ended and carry our finalizer; of this owner, if of one.
+/// Adds this number of finished pods with the tracking finalizer to the cache, with this owner, if any.
 fn fill(controller: &Controller, count: usize, owner: Option<&str>) {
     for n in 0..count {
         let mut view: PodView = pod(&n.to_string()).succeeded(5).view;
@@ -122,7 +125,7 @@ fn fill(controller: &Controller, count: usize, owner: Option<&str>) {
     }
 }
 
-/// How many writes come before the first pod of the other Job, whose key comes last.
+/// Returns the number of writes before the first pod of the other Job, whose key was queued last.
 async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usize {
     controller.executor.jobs.apply(job("other", &json!({})), Source::Watch);
     controller.executor.queue.add(Key::Job("other".into()));
@@ -130,12 +133,12 @@ async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usi
     let worker = tokio::spawn(async move { working.work().await });
     let first = loop {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let position = log.lock().unwrap().iter().position(|(method, _)| *method == Method::POST);
+        let position = log.lock().iter().position(|(method, _)| *method == Method::POST);
         if let Some(position) = position {
             break position;
         }
     };
-    // The rest is done all the same.
+    // The remaining work is done afterwards.
     while controller.executor.pods.all(|pod| pod.tracked).len() > 1 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -144,7 +147,7 @@ async fn writes_before_the_other(controller: &Arc<Controller>, log: &Log) -> usi
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_pods_of_a_deleted_job_hold_up_no_other_job() {
+async fn pods_of_a_deleted_job_do_not_delay_another_job() {
     let log = Log::default();
     let controller = controller(&log, answer);
     fill(&controller, PODS, Some("gone"));
@@ -154,7 +157,7 @@ async fn ten_thousand_pods_of_a_deleted_job_hold_up_no_other_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_pods_of_a_finished_job_hold_up_no_other_job() {
+async fn pods_of_a_finished_job_do_not_delay_another_job() {
     let log = Log::default();
     let controller = controller(&log, answer);
     let conditions = json!([{"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "True"}]);
@@ -166,7 +169,7 @@ async fn ten_thousand_pods_of_a_finished_job_hold_up_no_other_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_orphaned_pods_hold_up_no_job() {
+async fn orphaned_pods_do_not_delay_a_job() {
     let log = Log::default();
     let controller = controller(&log, answer);
     fill(&controller, PODS, None);
@@ -178,7 +181,7 @@ async fn ten_thousand_orphaned_pods_hold_up_no_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_finalizer_removals_of_a_deleted_job_come_further_and_further_apart() {
+async fn refused_finalizer_removals_of_a_deleted_job_back_off() {
     let log = Log::default();
     let controller = controller(&log, refuse);
     fill(&controller, 1, Some("gone"));
@@ -188,5 +191,5 @@ async fn refused_finalizer_removals_of_a_deleted_job_come_further_and_further_ap
     tokio::time::sleep(Duration::from_secs(60)).await;
     worker.abort();
     // After 0, 1, 3, 7, 15 and 31 s.
-    assert_eq!(log.lock().unwrap().len(), 6, "attempts in a minute");
+    assert_eq!(log.lock().len(), 6, "attempts in a minute");
 }

@@ -1,53 +1,56 @@
-//! Pods of Jobs that the watch does not show: somebody took the label off that it selects by, while nobody watched.
+//! Unlabelled pods: pods of Jobs that lost the label of the watch while no controller watched.
 //!
-//! They still have our finalizer, so nobody could ever delete them. They are looked for once, when work begins; while a
-//! watch runs, it tells of a label that goes.
+//! They still have the tracking finalizer, so they could never be deleted. The controller searches for them once per term.
+//! A running watch reports a label that is removed.
 
 use std::time::Duration;
 
 use kube::api::ListParams;
 
-use super::{Controller, Key, PodView, WirePod};
+use super::Controller;
 use crate::job::CONTROLLER_UID_LABEL;
+use crate::job::key::Key;
+use crate::job::view::PodView;
+use crate::job::wire::WirePod;
 use crate::runtime::cache::Source;
 use crate::runtime::errors::WriteError;
 
-/// A Job's pods never have the restart policy that all other pods have, so the API server need not send those.
+/// Field selector that leaves out most pods of other owners: a pod of a Job never has the restart policy Always.
 const FIELDS: &str = "spec.restartPolicy!=Always";
-/// So many pods come with one answer.
+/// Maximum number of pods of one page of the list.
 const PAGE: u32 = 500;
-/// How soon it is looked again, at first, whether any are left; and at most.
+/// Delay before the first repetition of the search, which doubles up to the maximum.
 const RECHECK_DELAY: Duration = Duration::from_secs(1);
 const MAX_RECHECK_DELAY: Duration = Duration::from_secs(60);
 
 impl Controller {
-    /// Looks until there are none.
+    /// Repeats the search until it finds no pod.
     pub(super) async fn keep_releasing_unlabelled_pods(&self) {
         let mut delay = RECHECK_DELAY;
         loop {
             match self.release_unlabelled_pods().await {
                 Ok(0) | Err(WriteError::Closed | WriteError::Aborted) => return,
-                Ok(count) => tracing::info!(count, "pods with our finalizer lack the label of their Job"),
-                Err(error) => tracing::warn!(%error, "cannot look for pods that lack the label of their Job"),
+                Ok(count) => tracing::info!(count, "found tracked pods that lack the label of their Job"),
+                Err(error) => tracing::warn!(%error, "cannot list pods that lack the label of their Job"),
             }
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(MAX_RECHECK_DELAY);
         }
     }
 
-    /// Lets go what it finds; tells how many there were.
+    /// Removes the finalizers of the pods that it finds, and returns their number.
     async fn release_unlabelled_pods(&self) -> Result<usize, WriteError> {
         let mut params = ListParams::default().labels(&format!("!{CONTROLLER_UID_LABEL}")).fields(FIELDS).limit(PAGE);
         let mut count = 0;
         loop {
             if *self.executor.all_pods.borrow() {
-                // The watch shows them.
+                // The watch delivers these pods.
                 return Ok(0);
             }
             let page = self.executor.context.api::<WirePod>().list(&params).await?;
             for pod in page.items.into_iter().filter_map(PodView::parse).filter(|pod| pod.tracked) {
                 count += match self.release_unlabelled_pod(pod).await {
-                    // One pod that a policy keeps is no reason to keep the others.
+                    // A policy that keeps one pod does not keep the other pods.
                     Err(error) if error.is_refusal() => 1,
                     released => usize::from(released?),
                 };
@@ -59,7 +62,7 @@ impl Controller {
         }
     }
 
-    /// Lets one go, unless it is none of our business.
+    /// Removes the finalizer of one pod, unless another controller manages its Job. Returns whether the pod was handled.
     async fn release_unlabelled_pod(&self, pod: PodView) -> Result<bool, WriteError> {
         if let Some(owner) = &pod.owner {
             if !owner.is_job {
@@ -73,7 +76,7 @@ impl Controller {
                 return Ok(false);
             }
             if job.is_some_and(|job| !job.deleting && !job.status.is_finished()) {
-                // The Job knows it from now on, and lets it go.
+                // The next sync of the Job counts the pod and removes the finalizer.
                 let job = owner.uid.clone();
                 self.executor.pods.apply(pod, Source::Answer);
                 self.executor.queue.add(Key::Job(job));

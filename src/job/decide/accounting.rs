@@ -16,11 +16,11 @@ use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use super::tally::Tally;
 use super::{Step, completions, suspend};
+use crate::job::config::SyncConfig;
 use crate::job::index::CompletionIndex;
 use crate::job::status::{COMPLETE, Condition, FAILED, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::clock::whole_seconds;
-use crate::runtime::config::SyncConfig;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 

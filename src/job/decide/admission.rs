@@ -1,7 +1,7 @@
 //! Limits: what a Job that waits may do, and that its admission is stored before its first pod is created.
 
 use super::{DecisionInput, Step};
-use crate::job::limit::{Admission, Reason, WaitingStatus};
+use crate::job::admission::{Admission, Reason, WaitingStatus};
 use crate::job::status::SUSPENDED;
 use crate::job::view::JobView;
 use crate::runtime::events::EventText;
@@ -60,7 +60,7 @@ pub fn publish(input: &DecisionInput<'_>, waiting: &WaitingStatus) -> Option<Ste
 mod tests {
     use super::super::fixtures::*;
     use super::*;
-    use crate::job::limit::PublishedWaiting;
+    use crate::job::admission::PublishedWaiting;
     use crate::job::status::Condition;
 
     fn waits(reason: Reason) -> Admission {

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::pod_failure_policy::is_ignored_disruption;
+use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::SyncConfig;
 use crate::runtime::identity::Uid;
 
 /// The pod failures of a Job since its last success. Kept in memory only, as the built-in controller does.

@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use super::pod_failure_policy::{PolicyDecision, ignores_disruptions_alone, is_ignored_disruption, policy_decision};
 use super::pod_replacement_policy::is_failed;
 use super::{NewPod, backoff};
+use crate::job::config::SyncConfig;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{IndexFailures, JobView, PodView};
-use crate::runtime::config::SyncConfig;
 
 /// The indexes that failed: those stored, and those with a pod whose failure is one too many or that a policy says
 /// fails its index; unless they succeeded. Empty where there is no limit for each index.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Step;
+use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::SyncConfig;
 
 /// The pods that the Job controls and selects.
 pub fn owned<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {

@@ -44,12 +44,12 @@ use self::failure_report::FailureReport;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::tally::Tally;
+use super::admission::{Admission, WAITING_ANNOTATION, WaitingStatus};
 use super::index::CompletionIndex;
-use super::limit::{Admission, WAITING_ANNOTATION, WaitingStatus};
 use super::status::JobStatus;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use super::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
-use crate::runtime::config::SyncConfig;
+use crate::job::config::SyncConfig;
 use crate::runtime::events::EventText;
 use crate::runtime::refusals::Refusals;
 

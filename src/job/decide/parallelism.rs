@@ -8,8 +8,8 @@ use super::backoff::Backoff;
 use super::deletion_order::deletion_priority;
 use super::tally::Tally;
 use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_replacement_policy};
+use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
-use crate::runtime::config::SyncConfig;
 
 /// What to do about the number of active pods. One step creates or deletes, never both.
 #[derive(Debug)]

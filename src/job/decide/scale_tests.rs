@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
 use super::{DecisionInput, Step, decide};
+use crate::job::admission::Admission;
+use crate::job::config::SyncConfig;
 use crate::job::index::IndexSet;
-use crate::job::limit::Admission;
 use crate::job::status::JobStatus;
 use crate::job::view::{Phase, PodView};
-use crate::runtime::config::SyncConfig;
 use crate::runtime::identity::Uid;
 use crate::runtime::refusals::Refusals;
 

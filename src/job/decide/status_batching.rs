@@ -5,9 +5,9 @@
 use jiff::Timestamp;
 
 use super::Step;
+use crate::job::config::SyncConfig;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
-use crate::runtime::config::SyncConfig;
 
 /// Until when a step can wait, if it can. `since` is when there was first a change of numbers to put off.
 pub fn defer_until(
@@ -42,9 +42,9 @@ fn differ_in_counters_only(one: &JobStatus, other: &JobStatus) -> bool {
 mod tests {
     use std::time::Duration;
 
+    use crate::job::config::SyncConfig;
     use crate::job::decide::fixtures::{Job, Pod, pod, time};
     use crate::job::decide::{Decision, Step};
-    use crate::runtime::config::SyncConfig;
 
     fn config() -> SyncConfig {
         SyncConfig { counter_write_delay: Duration::from_secs(1), counter_batch_size: 3, ..SyncConfig::default() }

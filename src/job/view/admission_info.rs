@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::job::limit::{JOBSET_LABEL, PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION, kueue};
+use super::kueue;
+use crate::job::admission::{JOBSET_LABEL, PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION};
 
 /// Labels that the API server generates; no limit selects by them, and each Job has others.
 const GENERATED: &[&str] =

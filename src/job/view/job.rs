@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::admission_info::AdmissionInfo;
+use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
 use super::{Labels, PodView, identity};
 use crate::job::index::CompletionIndex;
-use crate::job::limit::kueue;
+use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
 use crate::job::wire::WireJob;
 use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
-use crate::runtime::config::BUILTIN_FIELD_MANAGER;
 use crate::runtime::identity::{Identity, Uid};
 
 /// A Job, as decisions see it.

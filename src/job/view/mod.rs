@@ -3,6 +3,7 @@
 pub mod admission_info;
 pub mod cause;
 mod job;
+pub mod kueue;
 mod pod;
 pub mod policies;
 pub mod retention;

@@ -1,7 +1,6 @@
 //! What the holder of the Lease does with it: it renews the Lease, and releases it in the end.
 
 use std::future::Future;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -76,7 +75,7 @@ impl Election {
             };
             if self.write_gate.in_flight() > 0 {
                 let expiry = self.renewed_at() + self.settings.lease_duration;
-                *self.abandoned_until.lock().unwrap_or_else(PoisonError::into_inner) = expiry;
+                *self.abandoned_until.lock() = expiry;
             }
             self.write_gate.abort_in_flight();
             tracing::error!(lease = %self.settings.name, reason = %lost, "no longer leading: writes stop until the Lease is ours again");

@@ -13,8 +13,8 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -22,6 +22,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_stream};
 use kube::{Api, Client};
+use parking_lot::Mutex;
 
 use self::lease::{Handover, ObservedLease, ReplicaIdentity};
 use super::clock::{Clock, Moment};
@@ -159,16 +160,16 @@ impl Election {
     }
 
     fn observed(&self) -> ObservedLease {
-        self.observed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.observed.lock().clone()
     }
 
     /// When the Lease was last renewed, or first seen so.
     fn renewed_at(&self) -> Moment {
-        self.observed.lock().unwrap_or_else(PoisonError::into_inner).at
+        self.observed.lock().at
     }
 
     fn abandoned_until(&self) -> Moment {
-        *self.abandoned_until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.abandoned_until.lock()
     }
 
     fn note(&self, lease: Option<Lease>) {
@@ -176,7 +177,7 @@ impl Election {
     }
 
     fn note_at(&self, lease: Option<Lease>, at: Moment) {
-        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut observed = self.observed.lock();
         if !observed.is_same(lease.as_ref()) {
             *observed = ObservedLease { lease, at };
         }

@@ -83,7 +83,7 @@ fn client(server: &Shared) -> Client {
             let body = body.collect().await.expect("a body").to_bytes();
             let body = serde_json::from_slice(&body).unwrap_or_default();
             let (delivery, (code, answer)) = {
-                let mut server = server.lock().unwrap();
+                let mut server = server.lock();
                 let delivery = server.deliveries.pop_front().unwrap_or(Delivery::Answered);
                 server.requests.push(parts.method.clone());
                 let answer = match delivery {
@@ -129,7 +129,7 @@ fn election(server: &Shared) -> (Election, Arc<WriteGate>) {
 }
 
 fn deliveries(server: &Shared, deliveries: &[Delivery]) {
-    server.lock().unwrap().deliveries = deliveries.iter().copied().collect();
+    server.lock().deliveries = deliveries.iter().copied().collect();
 }
 
 async fn can_write(write_gate: &WriteGate) -> bool {
@@ -161,7 +161,7 @@ async fn candidate_whose_requests_are_not_answered_goes_on_asking() {
     deliveries(&server, &[Delivery::Lost, Delivery::Lost, Delivery::Lost]);
     let taken = tokio::time::timeout(Duration::from_secs(60), election.acquire()).await;
     assert!(taken.is_ok(), "it waits for an answer that never comes");
-    assert_eq!(server.lock().unwrap().holder(), "me");
+    assert_eq!(server.lock().holder(), "me");
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +175,7 @@ async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
         election.acquire_if_available().await.expect("nobody holds it");
         {
             // A renewal whose answer was not heard.
-            let mut server = server.lock().unwrap();
+            let mut server = server.lock();
             let lease = server.lease.clone().unwrap();
             server.put(lease);
         }
@@ -184,7 +184,7 @@ async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
         election.release(Some(&record)).await;
         assert!(begun.elapsed() <= hold::RELEASE, "{case:?}: {:?}", begun.elapsed());
         let lease = {
-            let server = server.lock().unwrap();
+            let server = server.lock();
             assert_eq!(server.holder(), "", "{case:?}");
             server.lease.clone().unwrap()
         };
@@ -204,13 +204,13 @@ async fn release_ends_at_its_bound_and_leaves_the_lease_of_another_alone() {
     assert!(begun.elapsed() <= hold::RELEASE, "{:?}", begun.elapsed());
     deliveries(&server, &[]);
     {
-        let mut server = server.lock().unwrap();
+        let mut server = server.lock();
         let mut lease = server.lease.clone().unwrap();
         lease["spec"]["holderIdentity"] = "other".into();
         server.put(lease);
     }
     election.release(None).await;
-    assert_eq!(server.lock().unwrap().holder(), "other");
+    assert_eq!(server.lock().holder(), "other");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,13 +219,13 @@ async fn lease_that_was_taken_unheard_is_released_too() {
     let (election, _) = election(&server);
     deliveries(&server, &[Delivery::Answered, Delivery::Unheard]);
     let taken = tokio::time::timeout(Duration::from_secs(1), election.acquire_if_available()).await;
-    assert!(taken.is_err() && server.lock().unwrap().holder() == "me");
+    assert!(taken.is_err() && server.lock().holder() == "me");
     election.release(None).await;
-    assert_eq!(server.lock().unwrap().holder(), "");
+    assert_eq!(server.lock().holder(), "");
     deliveries(&server, &[Delivery::Answered, Delivery::TimedOut]);
-    assert!(election.acquire_if_available().await.is_none() && server.lock().unwrap().holder() == "me");
+    assert!(election.acquire_if_available().await.is_none() && server.lock().holder() == "me");
     election.release(None).await;
-    assert_eq!(server.lock().unwrap().holder(), "", "taken, and answered 408");
+    assert_eq!(server.lock().holder(), "", "taken, and answered 408");
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +252,7 @@ async fn holder_whose_renewals_fail_stops_at_the_deadline_and_asks_no_more() {
     let begun = Instant::now();
     election.keep(std::future::pending()).await;
     assert_eq!(begun.elapsed().as_secs(), 10);
-    assert_eq!(server.lock().unwrap().deliveries.len(), 17, "requests after 3, 6 and 9 s alone");
+    assert_eq!(server.lock().deliveries.len(), 17, "requests after 3, 6 and 9 s alone");
     assert!(!can_write(&write_gate).await);
 }
 
@@ -270,7 +270,7 @@ async fn replica_that_abandoned_a_write_waits_like_any_other_before_it_leads_aga
         }
         deliveries(&server, &[Delivery::Failed; 10]);
         election.keep(std::future::pending()).await;
-        server.lock().unwrap().deliveries.clear();
+        server.lock().deliveries.clear();
         election.acquire().await;
         let expected = if in_flight { 15 } else { 10 };
         assert_eq!(begun.elapsed().as_secs(), expected, "a write was in flight: {in_flight}");
@@ -282,7 +282,7 @@ fn sleeping_clock() -> (Clock, Arc<Mutex<Duration>>) {
     let slept = Arc::new(Mutex::new(Duration::ZERO));
     let origin = Instant::now();
     let moment = slept.clone();
-    let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(origin.elapsed() + *moment.lock().unwrap()));
+    let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(origin.elapsed() + *moment.lock()));
     (clock, slept)
 }
 
@@ -295,7 +295,7 @@ async fn renewal_that_is_answered_after_the_deadline_does_not_keep_the_lease() {
     deliveries(&server, &[Delivery::Late]);
     let sleeps = async {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
-        *slept.lock().unwrap() = Duration::from_secs(60);
+        *slept.lock() = Duration::from_secs(60);
     };
     let kept = tokio::time::timeout(Duration::from_secs(30), election.keep(std::future::pending()));
     let (kept, ()) = tokio::join!(kept, sleeps);
@@ -312,6 +312,6 @@ async fn holder_that_slept_past_its_deadline_leads_no_more() {
     let (election, write_gate) = election_on(&server, clock);
     election.acquire_if_available().await.expect("nobody holds it");
     assert!(can_write(&write_gate).await);
-    *slept.lock().unwrap() = Duration::from_secs(11);
+    *slept.lock() = Duration::from_secs(11);
     assert!(!can_write(&write_gate).await, "another replica may hold the Lease by now");
 }

@@ -5,7 +5,7 @@
 //! fresh connection instead of trying idle ones that may be just as dead. Requests in flight keep theirs.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use kube::client::Body;
+use parking_lot::{Mutex, MutexGuard};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service};
 use tracing::Instrument;
@@ -57,7 +58,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, Http)> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream;
@@ -13,6 +13,7 @@ use hyper::body::Frame;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::client::Body;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::Layer;
@@ -120,7 +121,7 @@ impl Stage {
         let server = Arc::new(Mutex::new(server));
         let answering = server.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let answer = answering.lock().unwrap().answer(&request);
+            let answer = answering.lock().answer(&request);
             async move {
                 match answer {
                     Some(answer) => Ok::<_, Infallible>(answer),
@@ -148,7 +149,7 @@ impl Stage {
     }
 
     fn reads(&self) -> usize {
-        self.server.lock().unwrap().asked.iter().filter(|path| path.contains("/namespaces/")).count()
+        self.server.lock().asked.iter().filter(|path| path.contains("/namespaces/")).count()
     }
 }
 
@@ -170,7 +171,7 @@ async fn live_read_without_an_answer_does_not_hold_up_the_watch() {
     assert!(stage.synced.is_done());
     assert!(stage.reads() > 1 && stage.reads() < 99, "a bounded number of reads is in flight: {}", stage.reads());
     // Each read ends at its deadline, and is repeated.
-    stage.server.lock().unwrap().reads = (0..99).map(|_| None).collect();
+    stage.server.lock().reads = (0..99).map(|_| None).collect();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(stage.names().await, ["b"]);
 }
@@ -191,7 +192,7 @@ async fn list_is_complete_when_all_that_it_leaves_in_doubt_is_read() {
     // One left the selection and is still held, one is gone.
     let mut left = object("a", 50, true);
     left["metadata"]["labels"] = json!({});
-    stage.server.lock().unwrap().reads = [Some(left), None].into();
+    stage.server.lock().reads = [Some(left), None].into();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(stage.synced.is_done());
     assert_eq!(stage.names().await.len(), 1);
@@ -217,11 +218,11 @@ async fn list_and_watch_without_an_answer_are_asked_for_again() {
     let stage = Stage::new(Server::default(), None);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(!stage.synced.is_done());
-    stage.server.lock().unwrap().lists = [vec![object("a", 1, false)]].into();
+    stage.server.lock().lists = [vec![object("a", 1, false)]].into();
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(stage.synced.is_done(), "the list was not asked for again");
     let (events, watch) = mpsc::unbounded_channel();
-    stage.server.lock().unwrap().watches = [watch].into();
+    stage.server.lock().watches = [watch].into();
     tokio::time::sleep(Duration::from_secs(60)).await;
     events.send(event("ADDED", object("b", 101, false))).unwrap();
     assert_eq!(stage.names().await, ["a", "b"], "the watch was not asked for again");
@@ -239,7 +240,7 @@ async fn older_answer_does_not_undo_what_the_watch_brought_meanwhile() {
     // The read was answered when it had no label and no finalizer.
     let mut left = object("a", 102, false);
     left["metadata"]["labels"] = json!({});
-    stage.server.lock().unwrap().reads = [Some(left)].into();
+    stage.server.lock().reads = [Some(left)].into();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(stage.names().await, ["a"]);
     assert_eq!(stage.cache.get(&"a".into()).unwrap().identity.resource_version, ResourceVersion(103));

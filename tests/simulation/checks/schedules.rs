@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use jobwright::cronjob::SCHEDULED_ANNOTATION;
+use jobwright::schedule::SCHEDULED_ANNOTATION;
 use serde_json::Value;
 
 use crate::objects::{controller, is_over};

@@ -1,0 +1,272 @@
+//! The Job controller: watches feed the caches, changes become keys, and workers sync these keys.
+//!
+//! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, `orphans` handles
+//! pods without a Job, `memory` is what the controller remembers between syncs, and [`admission_control`] is the interface
+//! to the rules that limit the active Jobs.
+
+pub mod admission_control;
+mod event_handlers;
+#[cfg(test)]
+mod fairness_tests;
+mod memory;
+mod orphans;
+mod sync;
+mod unlabelled_pods;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::admission_control::{AdmissionControl, JobsHandle};
+use self::memory::Memory;
+use super::admission::Admission;
+use super::config::Config;
+use super::conflicting_controller::ConflictingController;
+use super::execute::StepExecutor;
+use super::key::Key;
+use super::metrics::JobMetrics;
+use super::view::JobView;
+use crate::runtime::cache::{Cache, Change};
+use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
+use crate::runtime::identity::Uid;
+use crate::runtime::queue::Queue;
+use crate::runtime::refusals::Refusals;
+use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
+use crate::runtime::worker::{Target, work};
+
+/// Name of the controller in metrics and logs.
+const NAME: &str = "job";
+
+/// The Job controller.
+pub struct Controller {
+    executor: StepExecutor,
+    config: Config,
+    memory: Mutex<HashMap<Uid, Memory>>,
+    /// Time when a pod of a Job was last removed without being counted.
+    untracked_deletions: Mutex<HashMap<Uid, Timestamp>>,
+    /// Refused writes to pods that no Job controls.
+    orphan_refusals: Mutex<Refusals>,
+    jobs_synced: Synced,
+    jobs_watched: WatchMetrics,
+    pods_synced: Synced,
+    pods_watched: WatchMetrics,
+    /// Whether the cache holds all pods, not only those with the label of a generated selector.
+    all_pods_synced: Synced,
+    /// Rules that admit Jobs. Without them, every Job is allowed to start pods.
+    admission_control: OnceLock<Arc<dyn AdmissionControl>>,
+    /// Conflicting controller, once it was detected.
+    conflicting_controller: watch::Sender<Option<ConflictingController>>,
+}
+
+impl Controller {
+    /// Creates a controller that neither watches nor works yet.
+    pub fn new(context: ControllerContext, config: Config, metrics: JobMetrics) -> Self {
+        let executor = StepExecutor {
+            log_tail: config.log_tail,
+            context,
+            metrics,
+            uncounted_deletions: Mutex::default(),
+            jobs: Arc::default(),
+            pods: Arc::default(),
+            all_pods: watch::Sender::new(false),
+            // Each orphaned pod is a key of its own, and one user can have thousands.
+            queue: Arc::new(Queue::closed_with_minor(|key| matches!(key, Key::Orphan(_)))),
+        };
+        Self {
+            executor,
+            config,
+            memory: Mutex::default(),
+            untracked_deletions: Mutex::default(),
+            orphan_refusals: Mutex::default(),
+            jobs_synced: Synced::default(),
+            jobs_watched: WatchMetrics::default(),
+            pods_synced: Synced::default(),
+            pods_watched: WatchMetrics::default(),
+            all_pods_synced: Synced::default(),
+            admission_control: OnceLock::new(),
+            conflicting_controller: watch::Sender::new(None),
+        }
+    }
+
+    /// Sets the rules that admit Jobs. The caller sets them before the controller begins to work.
+    pub fn set_admission_control(&self, admission_control: Arc<dyn AdmissionControl>) {
+        self.admission_control.get_or_init(|| admission_control);
+    }
+
+    /// Returns the objects that an admission control reads.
+    pub fn handle(&self) -> JobsHandle {
+        let StepExecutor { jobs, pods, queue, .. } = &self.executor;
+        JobsHandle { claim: self.config.claim, jobs: jobs.clone(), pods: pods.clone(), queue: queue.clone() }
+    }
+
+    /// Returns the newest version of a Job, and whether that version is allowed to start pods; none if the Job is gone.
+    fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
+        match self.admission_control.get() {
+            Some(admission_control) => admission_control.admission(job),
+            None => Some((self.executor.jobs.get(&job.identity.uid)?, Admission::Unlimited)),
+        }
+    }
+
+    /// Resolves when a conflicting controller is detected on the Jobs of this controller.
+    pub async fn conflicting_controller(&self) -> ConflictingController {
+        let mut conflicting_controller = self.conflicting_controller.subscribe();
+        let seen = conflicting_controller
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|conflicting_controller| conflicting_controller.clone());
+        match seen {
+            Some(conflicting_controller) => conflicting_controller,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns the cache of all Jobs, for the other controllers that read Jobs.
+    pub fn jobs(&self) -> Arc<Cache<JobView>> {
+        self.executor.jobs.clone()
+    }
+
+    /// Queues every Job, and every pod whose finalizer has to be removed.
+    fn enqueue_all(&self) {
+        let mut jobs = self.executor.jobs.all(|_| true);
+        // Jobs without their first pods come before running Jobs, and finished Jobs come last.
+        jobs.sort_by_key(|job| (job.status.is_finished(), job.status.start_time.is_some()));
+        for job in jobs {
+            self.executor.metrics.job_added(&job);
+            self.executor.queue.add(Key::Job(job.identity.uid.clone()));
+        }
+        for pod in self.executor.pods.all(|pod| pod.tracked) {
+            match &pod.owner {
+                Some(owner) if owner.is_job => self.executor.queue.add(Key::Job(owner.uid.clone())),
+                Some(_) => {}
+                None => self.executor.queue.add(Key::Orphan(pod.identity.uid.clone())),
+            }
+            self.executor.metrics.pod_changed(&Change { before: None, after: Some(pod) });
+        }
+    }
+
+    /// Returns whether the controller works on a Job.
+    fn claims(&self, job: &JobView) -> bool {
+        self.config.claim.covers(job.spec.managed_by.as_deref())
+    }
+
+    /// Returns the object that a key stands for.
+    fn target(&self, key: &Key) -> Target {
+        let (kind, uid, identity) = match key {
+            Key::Job(uid) => (super::KIND, uid, self.executor.jobs.get(uid).map(|job| job.identity.clone())),
+            Key::Orphan(uid) => ("Pod", uid, self.executor.pods.get(uid).map(|pod| pod.identity.clone())),
+        };
+        Target { kind, uid: uid.to_string(), identity }
+    }
+
+    /// Runs one worker until the queue is closed.
+    async fn work(&self) {
+        let sync = |key| async move {
+            match &key {
+                Key::Job(uid) => self.sync(uid).await,
+                Key::Orphan(uid) => self.sync_orphan(uid).await,
+            }
+        };
+        work(&self.executor.queue, NAME, &self.executor.context.syncs, |key| self.target(key), sync).await;
+    }
+}
+
+impl controller::Controller for Controller {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        let controller = self.clone();
+        tasks.spawn(async move { controller.watch_jobs().await });
+        if self.config.drives_pods {
+            tasks.spawn(async move { self.watch_pods().await });
+        }
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        let ready = async {
+            self.jobs_synced.wait().await;
+            if self.config.drives_pods {
+                tokio::select! {
+                    biased;
+                    () = self.pods_synced.wait() => {}
+                    () = self.all_pods_synced.wait() => {}
+                }
+            }
+        };
+        ready.boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
+            synced.require_since(since);
+        }
+    }
+
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        if !self.config.drives_pods {
+            return;
+        }
+        // Another replica may have worked since the last term of this one.
+        self.forget_all();
+        if let Some(admission_control) = self.admission_control.get() {
+            admission_control.clone().begin(tasks);
+        }
+        self.executor.queue.open();
+        self.enqueue_all();
+        let controller = self.clone();
+        tasks.spawn(async move { controller.keep_releasing_unlabelled_pods().await });
+        for _ in 0..self.config.concurrency.max(1) {
+            let controller = self.clone();
+            tasks.spawn(async move { controller.work().await });
+        }
+    }
+
+    fn end(&self) {
+        self.executor.queue.close();
+    }
+
+    fn forget_all(&self) {
+        self.memory().clear();
+        self.untracked_deletions().clear();
+        *self.orphan_refusals() = Refusals::default();
+        self.executor.clear_uncounted_deletions();
+    }
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        let jobs = CacheState::of(&self.executor.jobs, self.jobs_synced.is_done(), &self.jobs_watched);
+        let mut caches = vec![("jobs", jobs)];
+        if self.config.drives_pods {
+            let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
+            caches.push(("pods", CacheState::of(&self.executor.pods, known, &self.pods_watched)));
+        }
+        caches
+    }
+
+    fn queue_depth(&self) -> Option<usize> {
+        Some(self.executor.queue.len())
+    }
+
+    /// Of the pods that are deleted uncounted, only those that are gone are counted. All numbers are 0 when every Job is
+    /// finished or gone.
+    fn remembered(&self) -> Vec<(&'static str, usize)> {
+        let uncounted_deletions = self.executor.uncounted_deletions.lock();
+        let uncounted_deletions =
+            uncounted_deletions.iter().filter(|pod| self.executor.pods.get(pod).is_none()).count();
+        vec![
+            ("memory", self.memory().len()),
+            ("untracked_deletions", self.untracked_deletions().len()),
+            ("uncounted_deletions", uncounted_deletions),
+            ("timers", self.executor.queue.timers()),
+        ]
+    }
+}

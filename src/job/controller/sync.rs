@@ -1,0 +1,174 @@
+//! Sync of one Job: decides and executes steps until there is nothing to do.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Controller;
+use super::memory::merge_failure;
+use crate::job::decide::{DecisionInput, Step, decide, failure_report};
+use crate::job::execute::{FailedWrite, StepError};
+use crate::job::key::Key;
+use crate::job::metrics::Sync;
+use crate::job::view::{JobView, PodView};
+use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
+use crate::runtime::cache::Cached;
+use crate::runtime::errors::WriteError;
+use crate::runtime::identity::Uid;
+use crate::runtime::refusals::{Refusals, WriteKind};
+
+/// Maximum number of steps of one sync of a Job. A sync also ends after as many writes as one step is allowed to make.
+const MAX_STEPS_PER_SYNC: usize = 16;
+
+/// Kind of a write of a step, and the pod that the write changes, if it changes a pod.
+pub(super) type Write = (WriteKind, Option<Uid>);
+
+/// Returns the writes of one kind to these pods.
+pub(super) fn on_pods(kind: WriteKind, pods: &[Arc<PodView>]) -> Vec<Write> {
+    pods.iter().map(|pod| (kind, Some(pod.identity.uid.clone()))).collect()
+}
+
+/// Returns the writes of a step.
+fn writes_of(step: &Step) -> Vec<Write> {
+    match step {
+        Step::None | Step::RejectInvalid(_) => Vec::new(),
+        Step::ClaimPods { adopt, release } => [on_pods(ADOPT, adopt), on_pods(RELEASE, release)].concat(),
+        Step::CreatePods { .. } => vec![(CREATE, None)],
+        Step::DeletePods { pods, uncounted: false } => on_pods(DELETE, pods),
+        Step::DeletePods { pods, uncounted: true } => [on_pods(DELETE, pods), on_pods(UNTRACK, pods)].concat(),
+        Step::RemoveFinalizers(pods) => on_pods(UNTRACK, pods),
+        Step::WriteStatus { .. } => vec![(STATUS, None)],
+        Step::PublishWaiting { .. } | Step::RemoveWaiting => vec![(WAITING, None)],
+    }
+}
+
+impl Controller {
+    /// Syncs one Job.
+    pub(super) async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
+        let Some(job) = self.executor.jobs.get(uid) else {
+            self.forget(uid);
+            return self.release_pods_of_deleted_job(uid).await;
+        };
+        if !self.claims(&job) {
+            self.forget(uid);
+            return Ok(());
+        }
+        if !job.template.labelled && !self.all_pods_synced.is_done() {
+            // The Job may have to adopt pods that are not in the cache. It is queued again when all pods are known.
+            return Ok(());
+        }
+        let start = Instant::now();
+        let mut sync = Sync::default();
+        let result = self.sync_claimed(uid, &mut sync).await;
+        if !job.status.is_finished() {
+            self.executor.metrics.synced(&job, sync, result.is_ok(), start.elapsed());
+        }
+        result
+    }
+
+    /// Executes steps for a Job that the controller works on, as far as possible now.
+    async fn sync_claimed(&self, uid: &Uid, sync: &mut Sync) -> Result<(), WriteError> {
+        let mut memory = self.recall(uid);
+        let mut failure: Option<WriteError> = None;
+        let mut writes = 0;
+        for _ in 0..MAX_STEPS_PER_SYNC {
+            let Some(job) = self.executor.jobs.get(uid) else { break };
+            if memory.needs_pod_relist {
+                self.executor.relist_pods(&job).await?;
+                memory.needs_pod_relist = false;
+            }
+            // Each version of the Job is evaluated before a decision, whichever event brought it into the cache.
+            let Some((job, admission)) = self.admission(&job) else { break };
+            let pods = self.pods_for_job(&job);
+            self.update_refusals(&mut memory.refusals, &job, &pods);
+            let last_untracked_deletion = self.untracked_deletions().get(uid).copied();
+            let input = DecisionInput {
+                admission: &admission,
+                job: &job,
+                pods: &pods,
+                backoff: &memory.backoff,
+                last_untracked_deletion,
+                counters_dirty_since: memory.counters_dirty_since,
+                refusals: &memory.refusals,
+            };
+            let now = self.executor.context.clock.now();
+            let decision = decide(&input, now, &self.config.sync);
+            let next_retry = memory.refusals.next(now);
+            memory.backoff = decision.backoff;
+            memory.counters_dirty_since = decision.counters_dirty_since;
+            self.remember(&job, &memory);
+            if let Some(wake) = decision.wake {
+                self.executor.queue.add_at(Key::Job(uid.clone()), self.executor.context.clock.instant_of(wake));
+            }
+            if let Some(next_retry) = next_retry {
+                self.executor.queue.add_at(Key::Job(uid.clone()), self.executor.context.clock.instant_of(next_retry));
+            }
+            if matches!(decision.step, Step::None) {
+                return failure.map_or(Ok(()), Err);
+            }
+            tracing::debug!(step = ?decision.step.summary(), "next step");
+            sync.note(&job, &decision.step);
+            writes += decision.step.writes();
+            let last = matches!(decision.step, Step::RejectInvalid(_));
+            let mut step = decision.step;
+            failure_report::attach(&job, &mut step, || self.executor.pods.all(|pod| pod.controller() == Some(uid)));
+            let attempted = writes_of(&step);
+            let failed = match self.executor.execute(&job, step).await {
+                Ok(()) if last => return Ok(()),
+                Ok(()) => Vec::new(),
+                Err(StepError::Changed) => continue,
+                Err(StepError::Writes(failed)) => failed,
+                Err(StepError::Other(error)) => return Err(failure.unwrap_or(error)),
+            };
+            memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());
+            self.remember(&job, &memory);
+            for FailedWrite { error, .. } in failed {
+                if error.is_gate_closed() {
+                    return Err(error);
+                }
+                failure = merge_failure(failure, error);
+            }
+            if writes >= self.config.sync.max_pods_per_sync && failure.as_ref().is_none_or(WriteError::is_refusal) {
+                break;
+            }
+        }
+        if let Some(next_retry) = memory.refusals.next(self.executor.context.clock.now()) {
+            self.executor.queue.add_at(Key::Job(uid.clone()), self.executor.context.clock.instant_of(next_retry));
+        }
+        if failure.as_ref().is_none_or(WriteError::is_refusal) {
+            // The Job is not done, and the other Jobs come first. After another failure, the retry continues.
+            self.executor.queue.add(Key::Job(uid.clone()));
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Updates what is remembered of the refused writes of a Job.
+    fn update_refusals(&self, refusals: &mut Refusals, job: &JobView, pods: &[Arc<PodView>]) {
+        refusals.seen(job.generation);
+        if !refusals.is_empty() {
+            let known: HashSet<&Uid> = pods.iter().map(|pod| &pod.identity.uid).collect();
+            refusals.retain(|pod| known.contains(pod));
+            refusals.room_made(CREATE, self.live(job));
+        }
+    }
+
+    /// Returns the number of pods of a Job that have not ended.
+    fn live(&self, job: &JobView) -> usize {
+        let pods = self.executor.pods.owned(&job.identity.uid, &job.identity.namespace);
+        pods.iter().filter(|pod| !pod.is_ended()).count()
+    }
+
+    /// Returns the pods that a decision about a Job reads: its own, and those that it can adopt.
+    fn pods_for_job(&self, job: &JobView) -> Vec<Arc<PodView>> {
+        let referencing = self.executor.pods.referencing(&job.identity.uid);
+        let (mut pods, pretenders): (Vec<_>, Vec<_>) =
+            referencing.into_iter().partition(|pod| pod.identity.namespace == job.identity.namespace);
+        for pod in pretenders.iter().filter(|pod| pod.tracked) {
+            self.executor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+        }
+        let may_adopt = |pod: &PodView| pod.identity.namespace == job.identity.namespace && job.selects(&pod.labels);
+        pods.extend(self.executor.pods.orphans(may_adopt));
+        pods
+    }
+}

@@ -1,0 +1,162 @@
+//! Executes one step. It decides nothing; the responses of the API server go into the cache.
+//!
+//! [`StepExecutor::execute`] is the entry point. `pods` writes pods, `status` writes the Job, and `intake` stores the
+//! responses.
+
+mod intake;
+mod pods;
+mod status;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::decide::Step;
+use super::key::Key;
+use super::metrics::JobMetrics;
+use super::view::{JobView, PodView};
+use super::write_kinds::{CREATE, DELETE};
+use super::{API_VERSION, KIND};
+use crate::runtime::cache::Cache;
+use crate::runtime::context::ControllerContext;
+use crate::runtime::errors::WriteError;
+use crate::runtime::events::EventText;
+use crate::runtime::identity::Uid;
+use crate::runtime::queue::Queue;
+use crate::runtime::refusals::{self, WriteKind};
+
+/// Dependencies of the execution of a step.
+pub struct StepExecutor {
+    /// Client, write gate and events.
+    pub context: ControllerContext,
+    /// Metrics of the Job controller.
+    pub metrics: JobMetrics,
+    /// Number of last lines of a log that are stored with a Job that fails.
+    pub log_tail: u32,
+    /// Pods that the controller is deleting uncounted.
+    pub uncounted_deletions: Mutex<HashSet<Uid>>,
+    /// All Jobs.
+    pub jobs: Arc<Cache<JobView>>,
+    /// All pods that can belong to a Job.
+    pub pods: Arc<Cache<PodView>>,
+    /// Whether all pods are watched, not only those with the label of a generated selector.
+    pub all_pods: watch::Sender<bool>,
+    /// Keys to sync. The executor adds those that a response concerns besides the Job at hand.
+    pub queue: Arc<Queue<Key>>,
+}
+
+/// Failure of a step.
+#[derive(Debug)]
+pub enum StepError {
+    /// These writes failed; the other writes of the step succeeded.
+    Writes(Vec<FailedWrite>),
+    /// The Job has changed since it was read; the cache holds the present version.
+    Changed,
+    /// Any other error.
+    Other(WriteError),
+}
+
+/// A write that failed.
+#[derive(Debug)]
+pub struct FailedWrite {
+    /// Kind of the write.
+    pub kind: WriteKind,
+    /// Pod of the write; none for a creation, and for a write to the Job.
+    pub pod: Option<Uid>,
+    /// Cause of the failure.
+    pub error: WriteError,
+}
+
+impl FailedWrite {
+    fn new(kind: WriteKind, pod: &PodView, error: WriteError) -> Self {
+        Self { kind, pod: Some(pod.identity.uid.clone()), error }
+    }
+}
+
+/// Collects the failures of several writes.
+fn all(results: impl IntoIterator<Item = Result<(), FailedWrite>>) -> Result<(), StepError> {
+    let failed: Vec<FailedWrite> = results.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(StepError::Writes(failed)) }
+}
+
+impl StepExecutor {
+    /// Executes a step for a Job.
+    pub async fn execute(&self, job: &JobView, step: Step) -> Result<(), StepError> {
+        match step {
+            Step::None => Ok(()),
+            Step::RejectInvalid(event) => {
+                self.record_event(job, event);
+                Ok(())
+            }
+            Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
+            Step::CreatePods { pods, reason } => {
+                let failed = |error| StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error }]);
+                self.create_pods(job, &pods, reason).await.map_err(failed)
+            }
+            Step::DeletePods { pods, uncounted } => {
+                let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
+                all(join_all(deletions).await)
+            }
+            Step::RemoveFinalizers(pods) => {
+                let removals = pods.iter().map(|pod| async {
+                    self.untrack_of(job, pod).await?;
+                    self.metrics.untracked(job, pod);
+                    Ok(())
+                });
+                all(join_all(removals).await)
+            }
+            Step::PublishWaiting { waiting, event } => {
+                self.publish_waiting(job, &waiting).await?;
+                event.into_iter().for_each(|event| self.record_event(job, event));
+                Ok(())
+            }
+            Step::RemoveWaiting => self.remove_waiting(job).await,
+            Step::WriteStatus { status, events, mut report } => {
+                if let Some(report) = &mut report {
+                    report.log = self.last_lines(job, report).await;
+                }
+                self.write_status(job, &status, report.as_deref()).await?;
+                events
+                    .into_iter()
+                    .chain(report.map(|report| report.event()))
+                    .for_each(|event| self.record_event(job, event));
+                Ok(())
+            }
+        }
+    }
+
+    /// Records that a write failed: in the log, and in an event on the Job if a policy refused the write.
+    fn failed(&self, job: &JobView, kind: WriteKind, pod: Option<&PodView>, error: WriteError) -> FailedWrite {
+        let identity = &job.identity;
+        let name = pod.map(|pod| &*pod.identity.name);
+        if !error.is_gate_closed() && !error.is_namespace_terminating() {
+            // The built-in controller records an event of every failed creation and deletion, whatever the cause.
+            if error.is_refusal() || kind == CREATE || kind == DELETE {
+                self.record_event(job, refusals::event(kind, name, &error));
+            }
+            tracing::warn!(namespace = %identity.namespace, job = %identity.name, pod = name, reason = kind.reason, %error, "a write failed");
+        }
+        FailedWrite { kind, pod: pod.map(|pod| pod.identity.uid.clone()), error }
+    }
+
+    /// Records that a write to a pod without a Job failed: in the log, and in an event on the pod.
+    fn failed_on_pod(&self, kind: WriteKind, pod: &PodView, error: WriteError) -> FailedWrite {
+        let identity = &pod.identity;
+        if !error.is_gate_closed() && !error.is_namespace_terminating() {
+            if error.is_refusal() {
+                let event = refusals::event(kind, Some(&identity.name), &error);
+                self.context.record_event("v1", "Pod", identity, event);
+            }
+            tracing::warn!(namespace = %identity.namespace, pod = %identity.name, reason = kind.reason, %error, "a write failed");
+        }
+        FailedWrite::new(kind, pod, error)
+    }
+
+    /// Records an event about a Job.
+    pub fn record_event(&self, job: &JobView, event: EventText) {
+        self.context.record_event(API_VERSION, KIND, &job.identity, event);
+    }
+}

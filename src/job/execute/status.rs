@@ -1,0 +1,132 @@
+//! Patches the status and the annotations of a Job.
+
+use std::time::Duration;
+
+use kube::Api;
+use kube::api::{LogParams, Patch};
+use serde_json::{Value, json};
+
+use super::{StepError, StepExecutor};
+use crate::job::FAILURE_ANNOTATION;
+use crate::job::admission::{WAITING_ANNOTATION, WaitingStatus};
+use crate::job::creation;
+use crate::job::decide::failure_report::FailureReport;
+use crate::job::status::JobStatus;
+use crate::job::transitions::{Transition, transitions};
+use crate::job::view::JobView;
+use crate::job::wire::WireJob;
+use crate::job::write_kinds::{STATUS, WAITING};
+use crate::runtime::cache::Source;
+use crate::runtime::errors::{WriteError, message};
+use crate::runtime::refusals::WriteKind;
+use crate::runtime::write_gate::patch_params;
+
+/// Maximum time to wait for a node to send a log. The end of the Job waits for it.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of bytes of a log that are read. More does not fit into the annotation.
+const MAX_LOG_BYTES: i64 = 64 * 1024;
+
+impl StepExecutor {
+    /// Writes the annotation that states which limit a Job waits for.
+    pub(super) async fn publish_waiting(&self, job: &JobView, waiting: &WaitingStatus) -> Result<(), StepError> {
+        let text = serde_json::to_string(waiting).unwrap_or_default();
+        let patch = json!({"metadata": {"annotations": {WAITING_ANNOTATION: text}}});
+        self.patch_status(job, WAITING, patch, |written| written.admission_info.published_waiting.is_some()).await
+    }
+
+    /// Removes that annotation.
+    pub(super) async fn remove_waiting(&self, job: &JobView) -> Result<(), StepError> {
+        let patch = json!({"metadata": {"annotations": {WAITING_ANNOTATION: null}}});
+        self.patch_status(job, WAITING, patch, |written| written.admission_info.published_waiting.is_none()).await
+    }
+
+    /// Returns the last lines of the log of the container that failed, if the settings ask for them and the node sends
+    /// them in time.
+    pub(super) async fn last_lines(&self, job: &JobView, report: &FailureReport) -> Vec<String> {
+        let Some(container) = report.cause.container.clone().filter(|_| self.log_tail > 0) else { return Vec::new() };
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = self.context.namespaced(&job.identity.namespace);
+        let lines = LogParams {
+            container: Some(container),
+            tail_lines: Some(self.log_tail.into()),
+            limit_bytes: Some(MAX_LOG_BYTES),
+            // If a container was restarted, the previous container failed.
+            previous: report.unfinished && report.cause.exit_code.is_some(),
+            ..LogParams::default()
+        };
+        let log = tokio::time::timeout(LOG_TIMEOUT, pods.logs(&report.pod, &lines)).await;
+        match log {
+            Ok(Ok(log)) => log.lines().map(str::to_owned).collect(),
+            Ok(Err(error)) => {
+                tracing::warn!(pod = %report.pod, error = %message(&error), "no log to store");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::warn!(pod = %report.pod, "no log to store: the node of the pod does not answer");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Stores a status.
+    pub(super) async fn write_status(
+        &self,
+        job: &JobView,
+        status: &JobStatus,
+        report: Option<&FailureReport>,
+    ) -> Result<(), StepError> {
+        let mut patch = json!({"status": status.to_patch()});
+        // In the patch of the status, the annotation needs neither a request nor a permission of its own.
+        if let Some(report) = report {
+            patch["metadata"]["annotations"][FAILURE_ANNOTATION] = json!(report.to_text());
+        }
+        // On a started Job, the annotation states that the Job is not admitted. It stays until the Job is admitted again.
+        let starts = status.start_time.is_some() && job.status.start_time.is_none();
+        if job.admission_info.published_waiting.is_some() && (starts || status.has_outcome()) {
+            patch["metadata"]["annotations"][WAITING_ANNOTATION] = Value::Null;
+        }
+        let is_stored = |written: &JobView| written.status != job.status || *status == job.status;
+        self.patch_status(job, STATUS, patch, is_stored).await?;
+        self.metrics.status_written(job, status);
+        transitions(&job.status, status).iter().for_each(Transition::log);
+        Ok(())
+    }
+
+    /// Patches the status and the annotations of the version of the Job that the step was decided from. A patch that is
+    /// accepted without effect has failed.
+    async fn patch_status(
+        &self,
+        job: &JobView,
+        kind: WriteKind,
+        mut patch: Value,
+        took_effect: impl Fn(&JobView) -> bool,
+    ) -> Result<(), StepError> {
+        let identity = &job.identity;
+        patch["metadata"]["uid"] = json!(identity.uid);
+        patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
+        let jobs: Api<WireJob> = self.context.namespaced(&job.identity.namespace);
+        let patch = Patch::Merge(&patch);
+        let params = patch_params();
+        match self.context.write_gate.run(jobs.patch_status(&identity.name, &params, &patch)).await {
+            Ok(written) => {
+                let Some(written) = JobView::parse(written) else { return Ok(()) };
+                let took_effect = took_effect(&written);
+                self.jobs.apply(written, Source::Answer);
+                if took_effect {
+                    return Ok(());
+                }
+                Err(StepError::Writes(vec![self.failed(job, kind, None, WriteError::Altered(creation::REVERTED))]))
+            }
+            Err(error) => {
+                if error.is_conflict() || error.is_not_found() {
+                    let fresh = self.refresh_job(job).await.map_err(|error| StepError::Other(error.into()))?;
+                    let known = identity.resource_version;
+                    // A webhook can answer with any code: only another version of the Job, or its absence, is a conflict.
+                    if fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {
+                        return Err(StepError::Changed);
+                    }
+                }
+                Err(StepError::Writes(vec![self.failed(job, kind, None, error)]))
+            }
+        }
+    }
+}

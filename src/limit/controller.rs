@@ -1,0 +1,130 @@
+//! Watches JobLimits, and evaluates which Jobs are admitted whenever a Job or a limit changes.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::registry::{AdmissionRegistry, JobLookup};
+use super::view::{LimitView, WireJobLimit};
+use super::workload::Workload;
+use crate::job::admission::Admission;
+use crate::job::controller::admission_control::{AdmissionControl, JobsHandle};
+use crate::job::view::JobView;
+use crate::runtime::cache::ChangedKey;
+use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
+use crate::runtime::identity::Uid;
+use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
+
+/// The controller of JobLimits.
+pub struct Controller {
+    context: ControllerContext,
+    /// The objects of the Job controller.
+    jobs: JobsHandle,
+    admissions: AdmissionRegistry,
+    synced: Synced,
+    watched: WatchMetrics,
+}
+
+impl Controller {
+    /// Creates a controller that neither watches nor evaluates yet.
+    pub fn new(context: ControllerContext, jobs: JobsHandle) -> Self {
+        Self {
+            context,
+            jobs,
+            admissions: AdmissionRegistry::default(),
+            synced: Synced::default(),
+            watched: WatchMetrics::default(),
+        }
+    }
+
+    /// Keeps the limits in step with the API server for as long as the future is polled.
+    async fn watch_limits(&self) {
+        let api = self.context.watched_api(&self.watched);
+        let watch: Watch<WireJobLimit, LimitView> =
+            Watch { api, label: None, parse: LimitView::parse, metrics: self.watched.clone() };
+        let on_event = |event: CacheEvent<LimitView>| {
+            let CacheEvent::Changed(change) = event else { return };
+            if let Some(limit) = change.after.as_ref().or(change.before.as_ref()) {
+                self.jobs.sync_all(self.admissions.limits_changed(&limit.identity.namespace, self));
+            }
+        };
+        watch.feed(&self.admissions.limits, &self.synced, on_event).await;
+    }
+
+    /// Evaluates the limits of a namespace whenever one of its Jobs changes.
+    async fn run_admission(&self, mut changes: UnboundedReceiver<ChangedKey>) {
+        while let Some(ChangedKey { uid, namespace, .. }) = changes.recv().await {
+            self.jobs.sync_all(self.admissions.job_changed(&namespace, &uid, self));
+        }
+    }
+}
+
+impl controller::Controller for Controller {
+    fn name(&self) -> &'static str {
+        "joblimit"
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.watch_limits().await });
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.synced.wait().boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        self.synced.require_since(since);
+    }
+
+    /// Does nothing: the Job controller begins the admission before its first sync.
+    fn begin(self: Arc<Self>, _: &mut JoinSet<()>) {}
+
+    fn end(&self) {}
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        vec![("joblimits", CacheState::of(&self.admissions.limits, self.synced.is_done(), &self.watched))]
+    }
+
+    fn queue_depth(&self) -> Option<usize> {
+        None
+    }
+}
+
+impl AdmissionControl for Controller {
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        // The subscription comes first: each change from now on is evaluated again.
+        let changes = self.jobs.jobs.subscribe();
+        self.admissions.open(&*self);
+        tasks.spawn(async move { self.run_admission(changes).await });
+    }
+
+    fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
+        let (job, admission, changed) = self.admissions.admission(&job.identity.namespace, &job.identity.uid, self);
+        self.jobs.sync_all(changed);
+        Some((job?, admission))
+    }
+}
+
+impl JobLookup for Controller {
+    fn newest(&self, uid: &Uid) -> Option<Arc<JobView>> {
+        self.jobs.jobs.get(uid)
+    }
+
+    fn workloads(&self, is_selected: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Workload)> {
+        let jobs = self.jobs.jobs.all(|job| is_selected(&job.identity.namespace));
+        jobs.iter().filter_map(|job| Some((job.identity.namespace.clone(), self.workload(job)?))).collect()
+    }
+
+    fn workload(&self, job: &JobView) -> Option<Workload> {
+        let active = || {
+            let pods = self.jobs.pods.owned(&job.identity.uid, &job.identity.namespace);
+            pods.iter().filter(|pod| pod.is_active()).count()
+        };
+        Workload::of(job, active).filter(|_| self.jobs.claims(job))
+    }
+}

@@ -1,0 +1,502 @@
+//! Controller of objects that start Jobs at scheduled times: watches the objects of one kind, waits until they are due, and
+//! starts their Jobs.
+//!
+//! [`Controller`] is the entry point. One queue holds the objects to sync and their timers. The decisions are those of
+//! [`ScheduleSource`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
+use kube::api::{Patch, PropagationPolicy};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::cron_job::decide::{history, reconcile_active_list};
+use super::cron_job::view::{ActiveJob, CronJobStatus};
+use super::once::{NAME_TAKEN, Once};
+use super::source::{EndedRun, ScheduleSource};
+use super::write_kinds::{CREATE, DELETE, STATUS};
+use crate::job::creation::REVERTED;
+use crate::job::view::JobView;
+use crate::job::wire::WireJob;
+use crate::runtime::cache::{Cache, Source};
+use crate::runtime::context::ControllerContext;
+use crate::runtime::controller;
+use crate::runtime::errors::WriteError;
+use crate::runtime::events::EventText;
+use crate::runtime::identity::Uid;
+use crate::runtime::queue::Queue;
+use crate::runtime::refusals::{self, ObjectRefusals, Refusals, WriteKind};
+use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
+use crate::runtime::worker::{Target, run_workers};
+use crate::runtime::write_gate::{delete_params, is_gone, patch_params};
+
+/// Maximum number of objects that are synced concurrently.
+const MAX_CONCURRENT_SYNCS: usize = 1000;
+/// Maximum time for which a status write waits for the Jobs of other objects to be started.
+const START_PRIORITY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Controller of the objects of one kind: CronJobs or JobSchedules.
+pub struct Controller<S: ScheduleSource> {
+    context: ControllerContext,
+    /// Cache of all Jobs, which the Job controller feeds.
+    jobs: Arc<Cache<JobView>>,
+    metrics: ScheduleMetrics,
+    objects: Cache<S>,
+    synced: Synced,
+    watched: WatchMetrics,
+    queue: Queue<Uid>,
+    /// Writes that the API server refused.
+    refusals: ObjectRefusals,
+    /// Number of Jobs that are being started.
+    starting: AtomicUsize,
+    /// Notified when that number falls to 0.
+    started: Notify,
+    once: Once,
+}
+
+/// Metrics of the controller; those of CronJobs have the names of the built-in controller.
+#[derive(Clone)]
+pub struct ScheduleMetrics {
+    skew: Histogram,
+}
+
+impl ScheduleMetrics {
+    /// Registers the metrics with this prefix.
+    pub fn new(registry: &mut Registry, name: &str) -> Self {
+        let skew = Histogram::new(exponential_buckets(1.0, 2.0, 10));
+        registry.sub_registry_with_prefix(format!("{name}_controller")).register(
+            "job_creation_skew_duration_seconds",
+            "Time between the scheduled time and the creation of a Job",
+            skew.clone(),
+        );
+        Self { skew }
+    }
+}
+
+impl<S: ScheduleSource> Controller<S> {
+    /// Creates a controller that neither watches nor works yet. The Job controller feeds `jobs`.
+    pub fn new(context: ControllerContext, jobs: Arc<Cache<JobView>>, metrics: ScheduleMetrics) -> Self {
+        Self {
+            context,
+            jobs,
+            metrics,
+            objects: Cache::default(),
+            synced: Synced::default(),
+            watched: WatchMetrics::default(),
+            queue: Queue::closed(),
+            refusals: ObjectRefusals::default(),
+            starting: AtomicUsize::new(0),
+            started: Notify::new(),
+            once: Once::default(),
+        }
+    }
+
+    /// Keeps the cache in step with the API server for as long as the future is polled.
+    async fn watch_objects(&self) {
+        let api = self.context.watched_api(&self.watched);
+        let watch: Watch<S::Wire, S> = Watch { api, label: None, parse: S::parse, metrics: self.watched.clone() };
+        watch.feed(&self.objects, &self.synced, |event| self.on_event(event)).await;
+    }
+
+    /// Syncs all objects until the future is dropped. The caches hold all Jobs: a Job that is not in its cache would count
+    /// as missing.
+    async fn work(&self) {
+        self.queue.open();
+        // An earlier term may have ended while Jobs were being started.
+        self.starting.store(0, Ordering::SeqCst);
+        self.refusals.clear();
+        let mut changes = self.jobs.subscribe();
+        self.objects.all(|_| true).iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
+        let listen = async {
+            while let Some(change) = changes.recv().await {
+                if let Some(owner) = change.controller {
+                    self.queue.add(owner);
+                }
+            }
+        };
+        let sync = |uid| async move { self.sync(&uid).await };
+        let target = |uid: &Uid| Target {
+            kind: S::KIND,
+            uid: uid.to_string(),
+            identity: self.objects.get(uid).map(|object| object.identity().clone()),
+        };
+        let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, target, sync);
+        tokio::join!(listen, syncs);
+    }
+
+    fn on_event(&self, event: CacheEvent<S>) {
+        let change = match event {
+            CacheEvent::Changed(change) => change,
+            CacheEvent::WatchRecovered => return self.queue.retry_now(),
+        };
+        let Some(now) = change.after.as_ref() else {
+            if let Some(before) = &change.before {
+                self.once.forget(&before.identity().uid);
+            }
+            return;
+        };
+        self.queue.add(now.identity().uid.clone());
+    }
+
+    async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
+        let Some(object) = self.objects.get(uid) else {
+            self.refusals.forget(uid);
+            self.queue.cancel(uid);
+            return Ok(());
+        };
+        self.refusals.of(uid, |refusals| refusals.seen(object.base().generation));
+        let result = self.sync_known(uid, &object).await;
+        let next_retry = self.refusals.of(uid, |refusals| refusals.next(self.context.clock.now()));
+        if let Some(next_retry) = next_retry {
+            self.queue.add_at(uid.clone(), self.context.clock.instant_of(next_retry));
+        }
+        result
+    }
+
+    async fn sync_known(&self, uid: &Uid, object: &S) -> Result<(), WriteError> {
+        let base = object.base();
+        let jobs = self.jobs.owned(uid, &base.identity.namespace);
+        let mut status = base.status.clone();
+        let mut ended = self.ended(object, &jobs).await?;
+        for job in history(base, &jobs) {
+            if self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
+                continue;
+            }
+            if self.delete(object, &job.identity.name, &job.identity.uid).await.is_ok() {
+                status.drop_active(&job.identity.uid);
+            }
+        }
+        // The result of a Job that was just deleted still counts.
+        let update = reconcile_active_list(&status, &jobs);
+        let mut status = update.status;
+        update.events.into_iter().for_each(|event| self.record_event(object, event));
+        if !update.unexpected.is_empty() && self.is_outdated(object).await? {
+            self.queue.add(uid.clone());
+            return Ok(());
+        }
+        for job in &update.unexpected {
+            let scheduled = object.scheduled_time(&job.identity.name).filter(|time| *time <= self.context.clock.now());
+            if S::RECORDS_HISTORY || scheduled.is_some() {
+                // The status was not stored after the Job was created. If the list did not contain the Job, Forbid and
+                // Replace would start another Job beside it.
+                status.active.push(ActiveJob::new(job));
+                status.last_schedule = status.last_schedule.max(scheduled);
+                continue;
+            }
+            let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
+            self.record_event(object, EventText::warning("UnexpectedJob", message));
+        }
+        for active in &update.missing {
+            if self.wire_jobs(object).get_opt(&active.name).await?.is_none() {
+                status.drop_active(&active.uid);
+                ended.push(EndedRun { job: active.clone(), end: None, replaced: false });
+                self.record_event(
+                    object,
+                    EventText::normal("MissingJob", format!("Active job went missing: {}", active.name)),
+                );
+            }
+        }
+        // The stored status and the decision use the same time.
+        let now = self.context.clock.now();
+        let due = object.due(&status, now);
+        due.events.into_iter().for_each(|event| self.record_event(object, event));
+        let started = match due.start {
+            Some(scheduled) => {
+                self.starting.fetch_add(1, Ordering::SeqCst);
+                if due.replace {
+                    let replaced = status.active.iter().cloned();
+                    ended.extend(replaced.map(|job| EndedRun { job, end: None, replaced: true }));
+                }
+                let started = self.start(object, &mut status, &jobs, scheduled, due.replace).await;
+                self.yield_to_pending_starts().await;
+                started
+            }
+            None => Ok(()),
+        };
+        // A Job that is still active was not replaced.
+        ended.retain(|ended| !status.is_active(&ended.job.uid));
+        // The status is stored whether or not a Job was started.
+        self.write_status(object, &status, &ended, now).await?;
+        started?;
+        if let Some(wake) = due.wake {
+            self.queue.add_at(uid.clone(), self.context.clock.instant_of(wake));
+        }
+        Ok(())
+    }
+
+    /// Returns the Jobs of the active list that have ended, as the API server has them now: their deletion can follow.
+    async fn ended(&self, object: &S, jobs: &[Arc<JobView>]) -> Result<Vec<EndedRun>, WriteError> {
+        let mut ended = Vec::new();
+        if !S::RECORDS_HISTORY {
+            return Ok(ended);
+        }
+        for active in &object.base().status.active {
+            let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
+            let Some(finished) = finished else { continue };
+            let found = self.wire_jobs(object).get_opt(&active.name).await?;
+            let found = found.filter(|found| found.metadata.uid.as_deref() == Some(active.uid.as_str()));
+            let end = found.map(|found| ((**finished).clone(), found));
+            ended.push(EndedRun { job: active.clone(), end, replaced: false });
+        }
+        Ok(ended)
+    }
+
+    /// Waits until no Job is being started. If many objects are due concurrently, their Jobs start before the first status
+    /// is written.
+    async fn yield_to_pending_starts(&self) {
+        let started = self.started.notified();
+        if self.starting.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.started.notify_waiters();
+            return;
+        }
+        let _ = tokio::time::timeout(START_PRIORITY_TIMEOUT, started).await;
+    }
+
+    /// Starts the Job of this time. If it replaces the active Jobs, these are deleted first.
+    async fn start(
+        &self,
+        object: &S,
+        status: &mut CronJobStatus,
+        jobs: &[Arc<JobView>],
+        scheduled: Timestamp,
+        replace: bool,
+    ) -> Result<(), WriteError> {
+        let is_deletion_backed_off =
+            |active: &ActiveJob| replace && self.is_backed_off(object, DELETE, Some(&active.uid));
+        if self.is_backed_off(object, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
+            return Ok(());
+        }
+        if replace {
+            for active in status.active.clone() {
+                self.delete(object, &active.name, &active.uid).await?;
+                status.drop_active(&active.uid);
+            }
+        }
+        // A Job can have its second name, so its name alone does not prevent another creation.
+        let is_of_this_time =
+            |job: &&Arc<JobView>| S::RECORDS_HISTORY && object.scheduled_time(&job.identity.name) == Some(scheduled);
+        let made = match jobs.iter().find(is_of_this_time) {
+            Some(job) => Some((**job).clone()),
+            None => self.create(object, scheduled).await?,
+        };
+        match made {
+            Some(made) if !status.is_active(&made.identity.uid) => status.active.push(ActiveJob::new(&made)),
+            // A CronJob has no second name. It continues with its next time, as with the built-in controller.
+            None if !S::RECORDS_HISTORY => return Ok(()),
+            _ => {}
+        }
+        status.last_schedule = Some(scheduled);
+        // The Job enters the cache only by the watch, whose event queues it for the Job controller.
+        Ok(())
+    }
+
+    /// Creates the Job of this time and returns it; none if Jobs of other owners have all its names.
+    async fn create(&self, object: &S, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
+        let names = object.job_names(scheduled);
+        for (place, name) in names.iter().enumerate() {
+            match self.create_named(object, name, scheduled).await? {
+                Some(made) => return Ok(Some(made)),
+                None => {
+                    let instead = match names.get(place + 1) {
+                        Some(next) => format!("creating job {next} instead"),
+                        None => format!("skipping the run of {scheduled}"),
+                    };
+                    let message = format!("Job {name} exists and belongs to another owner: {instead}");
+                    self.record_event(object, EventText::warning(NAME_TAKEN, message));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates the Job of this name, or returns the Job of this object that has the name; none if that Job belongs to another
+    /// owner.
+    async fn create_named(&self, object: &S, name: &str, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
+        let body = object.job(name, scheduled).map_err(kube::Error::SerdeError)?;
+        match self.context.create::<WireJob>(&object.identity().namespace, body).await {
+            Ok(made) => {
+                self.succeeded(object, CREATE, None);
+                let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
+                self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
+                let name = made.metadata.name.as_deref().unwrap_or_default();
+                self.record_event(object, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
+                Ok(JobView::parse(made))
+            }
+            Err(error) if error.is_namespace_terminating() => Err(error),
+            Err(error) if error.is_conflict() => {
+                // A Job has this name: either it was created before a crash, or it belongs to another owner and stays unchanged.
+                let found = self.wire_jobs(object).get_opt(name).await?;
+                let Some(found) = found.and_then(JobView::parse) else {
+                    // No Job has the name, so there is no conflict: a webhook can answer with any code.
+                    return Err(self.failed(object, CREATE, None, error));
+                };
+                Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&object.identity().uid)))
+            }
+            Err(error) => Err(self.failed(object, CREATE, None, error)),
+        }
+    }
+
+    async fn delete(&self, object: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
+        let jobs: Api<Job> = self.context.namespaced(&object.identity().namespace);
+        let params = delete_params(uid, Some(PropagationPolicy::Background));
+        match self.context.write_gate.run(jobs.delete(name, &params)).await {
+            Ok(_) => {
+                self.succeeded(object, DELETE, Some(uid));
+                self.record_event(object, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
+                Ok(())
+            }
+            Err(error) => {
+                if is_gone(&self.wire_jobs(object), name, uid, &error).await? {
+                    self.succeeded(object, DELETE, Some(uid));
+                    return Ok(());
+                }
+                Err(self.failed(object, DELETE, Some((uid, name)), error))
+            }
+        }
+    }
+
+    fn is_backed_off(&self, object: &S, kind: WriteKind, job: Option<&Uid>) -> bool {
+        let now = self.context.clock.now();
+        self.refusals.of(&object.identity().uid, |refusals| refusals.is_backed_off(kind, job, now))
+    }
+
+    fn succeeded(&self, object: &S, kind: WriteKind, job: Option<&Uid>) {
+        self.refusals.of(&object.identity().uid, |refusals| refusals.succeed(kind, job));
+    }
+
+    /// Records that a write failed, in an event and in the log, and returns the error of the sync. A refused write has its
+    /// own back-off, which no other event shortens.
+    fn failed(&self, object: &S, kind: WriteKind, job: Option<(&Uid, &str)>, error: WriteError) -> WriteError {
+        if error.is_gate_closed() || error.is_namespace_terminating() {
+            return error;
+        }
+        let identity = object.identity();
+        if error.is_refusal() || kind != STATUS {
+            self.record_event(object, refusals::event(kind, job.map(|(_, name)| name), &error));
+        }
+        tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = kind.reason, %error, "a write failed");
+        if !error.is_refusal() {
+            return error;
+        }
+        let now = self.context.clock.now();
+        let refuse = |refusals: &mut Refusals| {
+            // The refusals of another generation are forgotten first.
+            refusals.seen(object.base().generation);
+            refusals.refuse(kind, job.map(|(uid, _)| uid), &error, now)
+        };
+        self.refusals.of(&identity.uid, refuse);
+        WriteError::Deferred
+    }
+
+    /// Returns whether the API server has a newer version than the cache. The cache then holds the newer version.
+    async fn is_outdated(&self, object: &S) -> Result<bool, WriteError> {
+        let found = self.wire_objects(object).get_opt(&object.identity().name).await?.and_then(S::parse);
+        let Some(found) = found else { return Ok(true) };
+        let outdated = found.identity().resource_version > object.identity().resource_version;
+        self.objects.apply(found, Source::Answer);
+        Ok(outdated)
+    }
+
+    /// Stores a changed status on the version of the object that it was decided from.
+    async fn write_status(
+        &self,
+        object: &S,
+        status: &CronJobStatus,
+        ended: &[EndedRun],
+        now: Timestamp,
+    ) -> Result<(), WriteError> {
+        let (status, annotations) = (object.status_patch(status, ended, now), object.annotations(now));
+        if status.is_none() && annotations.is_none() || self.is_backed_off(object, STATUS, None) {
+            return Ok(());
+        }
+        let identity = object.identity();
+        let mut patch = json!({
+            "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
+            "status": status.unwrap_or_else(|| json!({})),
+        });
+        if let Some(annotations) = annotations {
+            patch["metadata"]["annotations"] = annotations;
+        }
+        let objects = self.wire_objects(object);
+        let patch = Patch::Merge(&patch);
+        match self.context.write_gate.run(objects.patch_status(&identity.name, &patch_params(), &patch)).await {
+            Ok(written) => {
+                let Some(written) = S::parse(written) else { return Ok(()) };
+                let took_effect = written.identity().resource_version != identity.resource_version;
+                self.objects.apply(written, Source::Answer);
+                if !took_effect {
+                    return Err(self.failed(object, STATUS, None, WriteError::Altered(REVERTED)));
+                }
+                self.succeeded(object, STATUS, None);
+                Ok(())
+            }
+            Err(error) => {
+                // The next sync decides from the newer version. Without a newer version there is no conflict.
+                if (error.is_conflict() || error.is_not_found()) && self.is_outdated(object).await? {
+                    return Err(error);
+                }
+                Err(self.failed(object, STATUS, None, error))
+            }
+        }
+    }
+
+    fn wire_jobs(&self, object: &S) -> Api<WireJob> {
+        self.context.namespaced(&object.identity().namespace)
+    }
+
+    fn wire_objects(&self, object: &S) -> Api<S::Wire> {
+        self.context.namespaced(&object.identity().namespace)
+    }
+
+    fn record_event(&self, object: &S, event: EventText) {
+        if !self.once.is_new(&object.identity().uid, &event) {
+            return;
+        }
+        self.context.record_event(S::API_VERSION, S::KIND, object.identity(), event);
+    }
+}
+
+impl<S: ScheduleSource> controller::Controller for Controller<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.watch_objects().await });
+    }
+
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        self.synced.wait().boxed()
+    }
+
+    fn require_since(&self, since: Instant) {
+        self.synced.require_since(since);
+    }
+
+    fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(async move { self.work().await });
+    }
+
+    fn end(&self) {
+        self.queue.close();
+    }
+
+    fn caches(&self) -> Vec<(&'static str, CacheState)> {
+        vec![(S::RESOURCE, CacheState::of(&self.objects, self.synced.is_done(), &self.watched))]
+    }
+
+    fn queue_depth(&self) -> Option<usize> {
+        Some(self.queue.len())
+    }
+}

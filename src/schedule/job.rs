@@ -1,0 +1,149 @@
+//! Jobs made from the template of a CronJob.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use super::cron_job::view::CronJobView;
+use super::{SCHEDULED_ANNOTATION, zones};
+use crate::job::{API_VERSION, KIND};
+
+/// Kind of the object that owns the Job, for the owner reference.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnerKind {
+    /// API version of the kind, such as `batch/v1`.
+    pub api_version: &'static str,
+    /// Name of the kind, such as `CronJob`.
+    pub kind: &'static str,
+}
+
+/// Returns the JSON of the Job to create for a scheduled time. `variable` is the name of the environment variable that
+/// holds the scheduled time in the containers of the Job.
+///
+/// # Errors
+/// Returns an error if the template is not a JSON object. The API server stores no such CronJob.
+pub fn from_template(
+    cron_job: &CronJobView,
+    owner: OwnerKind,
+    name: &str,
+    scheduled: Timestamp,
+    variable: Option<&str>,
+) -> serde_json::Result<Vec<u8>> {
+    let mut template: Map<String, Value> = serde_json::from_str(cron_job.spec.job_template.get())?;
+    let mut given = match template.remove("metadata") {
+        Some(Value::Object(metadata)) => metadata,
+        _ => Map::new(),
+    };
+    let mut annotations = match given.remove("annotations") {
+        Some(Value::Object(annotations)) => annotations,
+        _ => Map::new(),
+    };
+    let time = stamp(cron_job, scheduled);
+    annotations.insert(SCHEDULED_ANNOTATION.to_owned(), json!(time));
+    let identity = &cron_job.identity;
+    let mut metadata = json!({
+        "name": name,
+        "annotations": annotations,
+        "ownerReferences": [{
+            "apiVersion": owner.api_version, "kind": owner.kind, "name": &*identity.name, "uid": identity.uid,
+            "controller": true, "blockOwnerDeletion": true,
+        }],
+    });
+    if let Some(labels) = given.remove("labels") {
+        metadata["labels"] = labels;
+    }
+    let mut spec = template.remove("spec").unwrap_or_default();
+    if let Some(variable) = variable {
+        inject_env(&mut spec, variable, &time);
+    }
+    serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}))
+}
+
+/// Sets an environment variable in all containers that do not define a variable of this name.
+fn inject_env(job: &mut Value, variable: &str, value: &str) {
+    for list in ["initContainers", "containers"] {
+        let containers = job.pointer_mut(&format!("/template/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let variables = container.entry("env").or_insert_with(|| json!([]));
+            if variables.is_null() {
+                *variables = json!([]);
+            }
+            let Some(variables) = variables.as_array_mut() else { continue };
+            if !variables.iter().any(|known| known["name"] == variable) {
+                // The variable comes first, so that the following variables can refer to it.
+                variables.insert(0, json!({"name": variable, "value": value}));
+            }
+        }
+    }
+}
+
+/// Formats a scheduled time in the time zone of the CronJob, or in UTC if the CronJob names no zone.
+pub fn stamp(cron_job: &CronJobView, scheduled: Timestamp) -> String {
+    let zone = cron_job.spec.time_zone.as_deref().and_then(zones::zone).unwrap_or(TimeZone::UTC);
+    let local = scheduled.to_zoned(zone);
+    let offset = if local.offset().seconds() == 0 { "Z".to_owned() } else { local.strftime("%:z").to_string() };
+    format!("{}{offset}", local.strftime("%Y-%m-%dT%H:%M:%S"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::fixtures::cron_job;
+
+    fn made(zone: Option<&str>) -> Value {
+        let mut cron_job = cron_job("* * * * *");
+        cron_job.spec.time_zone = zone.map(str::to_owned);
+        made_of(&cron_job, None)
+    }
+
+    fn made_of(cron_job: &CronJobView, variable: Option<&str>) -> Value {
+        let owner = OwnerKind { api_version: "batch/v1", kind: "CronJob" };
+        let scheduled = "2026-01-05T10:30:00Z".parse().unwrap();
+        let job = from_template(cron_job, owner, "nightly-29460150", scheduled, variable).unwrap();
+        serde_json::from_slice(&job).unwrap()
+    }
+
+    #[test]
+    fn scheduled_time_is_injected_into_containers_that_do_not_define_the_variable() {
+        let mut cron_job = cron_job("* * * * *");
+        let containers =
+            json!([{"name": "a"}, {"name": "b", "env": [{"name": "T", "value": "mine"}]}, {"name": "c", "env": null}]);
+        let template =
+            json!({"spec": {"template": {"spec": {"containers": containers, "initContainers": [{"name": "i"}]}}}});
+        cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
+        let pod = &made_of(&cron_job, Some("T"))["spec"]["template"]["spec"];
+        let injected = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
+        assert_eq!(
+            (&pod["containers"][0]["env"], &pod["containers"][2]["env"], &pod["initContainers"][0]["env"]),
+            (&injected, &injected, &injected)
+        );
+        assert_eq!(pod["containers"][1]["env"], json!([{"name": "T", "value": "mine"}]));
+        assert_eq!(made_of(&cron_job, None)["spec"], template["spec"]);
+    }
+
+    #[test]
+    fn job_is_named_after_its_time_and_owned_by_its_cron_job() {
+        let job = made(None);
+        assert_eq!(
+            job["metadata"],
+            json!({
+                "name": "nightly-29460150",
+                "labels": {"app": "a"},
+                "annotations": {"note": "kept", SCHEDULED_ANNOTATION: "2026-01-05T10:30:00Z"},
+                "ownerReferences": [{
+                    "apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "cron-uid",
+                    "controller": true, "blockOwnerDeletion": true,
+                }],
+            })
+        );
+        assert_eq!(job["spec"]["fieldOfTheFuture"], 1);
+    }
+
+    #[test]
+    fn scheduled_time_is_written_in_the_zone_of_the_cron_job() {
+        let stamp = |zone| made(Some(zone))["metadata"]["annotations"][SCHEDULED_ANNOTATION].clone();
+        assert_eq!(stamp("Asia/Kolkata"), "2026-01-05T16:00:00+05:30");
+        assert_eq!(stamp("Europe/London"), "2026-01-05T10:30:00Z");
+        assert_eq!(stamp("America/St_Johns"), "2026-01-05T07:00:00-03:30");
+    }
+}

@@ -1,0 +1,73 @@
+//! Implementation of [`ScheduleSource`] for JobSchedules, which use the controller of CronJobs.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::view::{JobScheduleView, Stored, WireJobSchedule};
+use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, names, runs};
+use crate::schedule::cron_job::decide::Due;
+use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
+use crate::schedule::job;
+use crate::schedule::source::{EndedRun, ScheduleSource};
+
+impl ScheduleSource for JobScheduleView {
+    type Wire = WireJobSchedule;
+
+    const API_VERSION: &'static str = API_VERSION;
+    const KIND: &'static str = KIND;
+    const RESOURCE: &'static str = "jobschedules";
+    const NAME: &'static str = "jobschedule";
+    const RECORDS_HISTORY: bool = true;
+
+    fn parse(wire: WireJobSchedule) -> Option<Self> {
+        Self::parse(wire)
+    }
+
+    fn base(&self) -> &CronJobView {
+        &self.base
+    }
+
+    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
+        decide::due(self, status, now)
+    }
+
+    fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
+        let identity = &self.base.identity;
+        names::names(&identity.name, identity.uid.as_str(), scheduled).into()
+    }
+
+    fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
+        self.scheduled_time(job)
+    }
+
+    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+        let owner = job::OwnerKind { api_version: API_VERSION, kind: KIND };
+        job::from_template(&self.base, owner, name, scheduled, Some(SCHEDULED_VARIABLE))
+    }
+
+    fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value> {
+        let next = decide::next(self, status, now).map(|next| self.format_time(next));
+        let history = runs::added(&self.stored.history, ended, self.history_limit, now);
+        let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);
+        let stored = Stored {
+            active_count: i32::try_from(status.active.len()).unwrap_or(i32::MAX),
+            next,
+            last_outcome: newest.or_else(|| self.stored.last_outcome.clone()),
+            history,
+            times: Some(self.times.clone()),
+            times_since: Some(self.times_since(now)),
+        };
+        if stored == self.stored && *status == self.base.status {
+            return None;
+        }
+        let mut patch = status.to_patch();
+        patch["activeCount"] = json!(stored.active_count);
+        patch["nextScheduleTime"] = json!(stored.next);
+        patch["lastOutcome"] = json!(stored.last_outcome);
+        patch["history"] = json!(stored.history);
+        patch["timesHash"] = json!(stored.times);
+        patch["timesSince"] = json!(stored.times_since.map(Time));
+        Some(patch)
+    }
+}

@@ -1,0 +1,267 @@
+//! JobSchedules as decisions use them: the part that they have in common with CronJobs, and the additional fields.
+
+use std::str::FromStr;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::hashed;
+use super::names;
+use super::timetable::{self, Excluded, Timetable};
+use super::types::{CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run};
+use crate::job::view::identity;
+use crate::job::wire::metadata;
+use crate::runtime::cache::Cached;
+use crate::runtime::clock::whole_seconds;
+use crate::runtime::hash::hash;
+use crate::runtime::identity::{Identity, Uid};
+use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
+use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
+use crate::schedule::expression::Schedule;
+use crate::schedule::{job, zones};
+
+/// Default maximum number of missed runs that are started.
+const CATCH_UP: usize = 10;
+/// Upper bound of `spec.maxCatchUp`, because each sync computes all these times. It applies even if an earlier version
+/// of the resource admitted a higher value.
+const MAX_CATCH_UP: usize = 1000;
+/// Upper bound of `spec.historyLimit`, because the status stores all these runs. It applies even if an earlier version
+/// of the resource admitted a higher value.
+const MAX_HISTORY: usize = 100;
+
+/// JobSchedule as the API server sends it. Its spec and status are parsed later, so that a malformed JobSchedule does
+/// not prevent the others from being listed.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = JobSchedule)]
+pub struct WireJobSchedule {
+    /// Part of the metadata.
+    #[serde(deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Spec as unparsed JSON.
+    #[serde(default)]
+    pub spec: Value,
+    /// Status as unparsed JSON.
+    #[serde(default)]
+    pub status: Value,
+}
+
+/// JobSchedule, reduced to the data that decisions need.
+#[derive(Clone, Debug)]
+pub struct JobScheduleView {
+    /// Part that the JobSchedule has in common with a CronJob. The schedule and the policy in this part are not used.
+    pub base: CronJobView,
+    /// Scheduled times, or an error about an invalid field.
+    pub timetable: Result<Timetable, String>,
+    /// Hash of the fields that define the timetable, to detect changes.
+    pub times: String,
+    /// Handling of missed runs.
+    pub catch_up: CatchUp,
+    /// Maximum number of missed runs that are started.
+    pub max_catch_up: usize,
+    /// Policy for a run that is due while an earlier Job is active.
+    pub policy: ConcurrencyPolicy,
+    /// Maximum number of active Jobs.
+    pub max_active: Option<usize>,
+    /// Maximum number of runs in the history.
+    pub history_limit: usize,
+    /// Stored status fields that a CronJob does not have.
+    pub stored: Stored,
+}
+
+/// Status fields of a JobSchedule that a CronJob does not have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// Number of active Jobs.
+    pub active_count: i32,
+    /// Scheduled time of the next run.
+    pub next: Option<String>,
+    /// Outcome of the last run that ended.
+    pub last_outcome: Option<String>,
+    /// Last runs that ended, the newest first.
+    pub history: Vec<Run>,
+    /// Hash of the fields that define the timetable.
+    pub times: Option<String>,
+    /// Time from which the current timetable applies.
+    pub times_since: Option<Timestamp>,
+}
+
+impl JobScheduleView {
+    /// Returns the time from which the current timetable applies. Times before it are not caught up on.
+    pub fn times_since(&self, now: Timestamp) -> Timestamp {
+        match &self.stored.times {
+            None => self.base.created,
+            Some(times) if *times == self.times => self.stored.times_since.unwrap_or(self.base.created),
+            Some(_) => whole_seconds(now),
+        }
+    }
+
+    /// Parses a JobSchedule; none if it lacks metadata that every stored object has.
+    pub fn parse(wire: WireJobSchedule) -> Option<Self> {
+        let identity = identity(&wire.metadata)?;
+        let created = wire.metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default();
+        let status: JobScheduleStatus = serde_json::from_value(wire.status.clone()).unwrap_or_default();
+        let template = wire.spec.get("jobTemplate").cloned().unwrap_or_default();
+        let times = times(&wire.spec);
+        let (spec, wrong) = match serde_json::from_value::<JobScheduleSpec>(wire.spec) {
+            Ok(spec) => (Some(spec), None),
+            Err(error) => (None, Some(format!("spec: {error}"))),
+        };
+        let who = format!("{}/{}", identity.namespace, identity.name);
+        let timetable = match (&spec, wrong) {
+            (Some(spec), None) => timetable(spec, &who, created),
+            (_, wrong) => Err(wrong.unwrap_or_default()),
+        };
+        let text = serde_json::value::to_raw_value(&template).ok()?;
+        let finalizers = wire.metadata.finalizers.as_ref();
+        let of = spec.as_ref();
+        let positive = |number: i32| usize::try_from(number).unwrap_or_default();
+        let references = wire.status.get("active").and_then(Value::as_array);
+        Some(Self {
+            base: CronJobView {
+                generation: wire.metadata.generation,
+                deleting: wire.metadata.deletion_timestamp.is_some(),
+                has_finalizers: finalizers.is_some_and(|finalizers| !finalizers.is_empty()),
+                created,
+                spec: CronJobSpec {
+                    schedule: String::new(),
+                    time_zone: of.and_then(|spec| spec.time_zone.clone()),
+                    starting_deadline: of
+                        .and_then(|spec| spec.starting_deadline_seconds)
+                        .map(SignedDuration::from_secs),
+                    concurrency_policy: view::ConcurrencyPolicy::Allow,
+                    suspend: of.is_some_and(|spec| spec.suspend),
+                    successful_limit: of.map(|spec| spec.successful_jobs_history_limit),
+                    failed_limit: of.map(|spec| spec.failed_jobs_history_limit),
+                    job_template: text.into(),
+                },
+                status: CronJobStatus {
+                    active: references.into_iter().flatten().cloned().filter_map(ActiveJob::parse).collect(),
+                    last_schedule: status.last_schedule_time.map(|time| time.0),
+                    last_successful: status.last_successful_time.map(|time| time.0),
+                },
+                changes: ScheduleChanges::default(),
+                identity,
+            },
+            timetable,
+            times,
+            catch_up: of.map(|spec| spec.catch_up).unwrap_or_default(),
+            max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive).min(MAX_CATCH_UP),
+            policy: of.map(|spec| spec.concurrency_policy).unwrap_or_default(),
+            max_active: of.and_then(|spec| spec.max_active).map(positive),
+            history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(MAX_HISTORY),
+            stored: Stored {
+                active_count: status.active_count,
+                next: status.next_schedule_time,
+                last_outcome: status.last_outcome,
+                history: status.history,
+                times: status.times_hash,
+                times_since: status.times_since.map(|time| time.0),
+            },
+        })
+    }
+
+    /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
+    pub fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
+        let identity = &self.base.identity;
+        names::scheduled_time(&identity.name, identity.uid.as_str(), job)
+    }
+
+    /// Formats a time in the time zone of the JobSchedule.
+    pub fn format_time(&self, time: Timestamp) -> String {
+        job::stamp(&self.base, time)
+    }
+}
+
+/// Returns a hash of the fields of the spec that define the timetable.
+fn times(spec: &Value) -> String {
+    let fields = ["schedules", "timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude"];
+    let values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
+    format!("{:016x}", hash([json!(values).to_string().as_bytes()]))
+}
+
+/// Returns a schedule with a value in place of each `H`. `who` is the `namespace/name` of the JobSchedule. `place` is
+/// the index in `spec.schedules`.
+///
+/// # Errors
+/// Returns an error if an `H` has invalid syntax or bounds. The error names the field and how to fix it.
+pub fn resolved(schedule: &str, who: &str, place: usize) -> Result<String, String> {
+    hashed::resolve(schedule.trim(), who, place).map_err(|error| format!("spec.schedules[{place}]: {error}"))
+}
+
+/// Returns the timetable of a JobSchedule with this spec. `who` is its `namespace/name`.
+///
+/// # Errors
+/// Returns an error if a field is invalid. The error names the field and how to fix it.
+pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Result<Timetable, String> {
+    let zone = match &spec.time_zone {
+        None => TimeZone::UTC,
+        Some(name) => zones::zone(name)
+            .ok_or_else(|| format!("spec.timeZone: {name:?} is not an IANA time zone such as Europe/Paris"))?,
+    };
+    let schedule = |(place, text): (usize, &String)| {
+        Schedule::parse(&resolved(text, who, place)?).map_err(|error| format!("spec.schedules[{place}]: {error}"))
+    };
+    let exclude = |(place, exclusion): (usize, &Exclusion)| {
+        excluded(exclusion).ok_or_else(|| {
+            format!("spec.exclude[{place}]: this day or time does not exist; set date as in 2026-12-25 or 12-25, or from and to as in 2026-12-24T18:00")
+        })
+    };
+    let jitter = spec.jitter.as_deref().map(|text| {
+        SignedDuration::from_str(text).map_err(|_| format!("spec.jitter: {text:?} is not a duration such as 90s or 5m"))
+    });
+    let time = |time: &Option<Time>| time.as_ref().map(|time| time.0);
+    Ok(Timetable {
+        schedules: spec.schedules.iter().enumerate().map(schedule).collect::<Result<_, _>>()?,
+        zone,
+        dst: match spec.dst {
+            Dst::Once => timetable::Dst::Once,
+            Dst::Shift => timetable::Dst::Shift,
+            Dst::Skip => timetable::Dst::Skip,
+        },
+        exclude: spec.exclude.iter().enumerate().map(exclude).collect::<Result<_, _>>()?,
+        not_before: time(&spec.not_before),
+        not_after: time(&spec.not_after),
+        anchor: created,
+        jitter: jitter.transpose()?.unwrap_or_default(),
+        who: who.to_owned(),
+    })
+}
+
+fn excluded(exclusion: &Exclusion) -> Option<Excluded> {
+    match exclusion {
+        Exclusion { date: Some(date), from: None, to: None } => match date.len() {
+            // The leap year 2024 accepts every day that exists in any year.
+            5 => {
+                let day = jiff::civil::Date::from_str(&format!("2024-{date}")).ok()?;
+                Some(Excluded::Yearly(day.month(), day.day()))
+            }
+            _ => Some(Excluded::Day(date.parse().ok()?)),
+        },
+        Exclusion { date: None, from: Some(from), to: Some(to) } => {
+            Some(Excluded::Window(from.parse().ok()?, to.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+impl Cached for JobScheduleView {
+    fn identity(&self) -> &Identity {
+        &self.base.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+
+    fn is_accounted(&self) -> bool {
+        false
+    }
+
+    fn has_finalizers(&self) -> bool {
+        self.base.has_finalizers
+    }
+}

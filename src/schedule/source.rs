@@ -1,0 +1,76 @@
+//! Abstraction over the kinds of objects that start Jobs at scheduled times: CronJob and JobSchedule. Both use the same
+//! controller.
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::cron_job::decide::Due;
+use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
+use crate::job::view::JobView;
+use crate::job::wire::WireJob;
+use crate::runtime::cache::Cached;
+
+/// Object that starts Jobs at scheduled times.
+pub trait ScheduleSource: Cached + Sized {
+    /// Type of the object as the API server sends it.
+    type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static;
+
+    /// API version of the kind.
+    const API_VERSION: &'static str;
+    /// Name of the kind.
+    const KIND: &'static str;
+    /// Name of the resource in metrics and in the record of the last writes.
+    const RESOURCE: &'static str;
+    /// Name of the controller in metrics and logs.
+    const NAME: &'static str;
+    /// Whether the status records a run history. If so, a Job with this owner that was created manually also joins the
+    /// list of active Jobs.
+    const RECORDS_HISTORY: bool;
+
+    /// Parses an object; none if it lacks metadata that every stored object has.
+    fn parse(wire: Self::Wire) -> Option<Self>;
+    /// Returns the part that the object has in common with a CronJob.
+    fn base(&self) -> &CronJobView;
+    /// Decides whether a Job is due at `now`, given the status `status`.
+    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due;
+    /// Returns the possible names of the Job for a scheduled time. A name is derived from the time, so that the API
+    /// server rejects a second Job for the same time. Each further name is tried only if a Job of another owner has the
+    /// previous one.
+    fn job_names(&self, scheduled: Timestamp) -> Vec<String>;
+    /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
+    fn scheduled_time(&self, job: &str) -> Option<Timestamp>;
+    /// Returns the JSON of the Job to create with this name for a scheduled time.
+    ///
+    /// # Errors
+    /// Returns an error if the template is not a JSON object. The API server stores no such object.
+    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
+    /// Returns the JSON merge patch that changes the stored status to `status` and adds the ended runs to the history;
+    /// none if nothing changes.
+    fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value>;
+    /// Returns the annotations to store together with the status; none if they are stored already.
+    fn annotations(&self, _now: Timestamp) -> Option<Value> {
+        None
+    }
+}
+
+/// Run whose Job is in the list of active Jobs but is no longer active.
+#[derive(Clone, Debug)]
+pub struct EndedRun {
+    /// Entry of the Job in the list.
+    pub job: ActiveJob,
+    /// Finished Job, and the same Job as the API server sent it (with annotations); none if the Job was deleted.
+    pub end: Option<(JobView, WireJob)>,
+    /// Whether the controller deleted the Job to replace it with another one.
+    pub replaced: bool,
+}
