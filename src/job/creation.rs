@@ -1,5 +1,5 @@
-//! What comes back from the creation of a pod, compared with what was to be created. Admission may change an object
-//! on its way, and a pod without what the Job's accounting depends on would be replaced without end.
+//! Comparison of a created pod, as the API server returns it, with the pod that was requested. Admission may change an
+//! object, and a pod that lacks what the Job's accounting depends on would be replaced endlessly.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -10,51 +10,51 @@ use super::wire::WirePod;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
 
-/// Message of the event about a pod that came back without the finalizer, which the controller could add.
-pub const REPAIRED: &str = "Created pods come back without the finalizer batch.kubernetes.io/job-tracking, so a mutating \
-     admission policy or webhook removes it; the controller adds it with another write";
-/// Why a patch that was accepted has failed.
+/// Message of the event about a created pod that lacked the finalizer and to which the controller could add it.
+pub const REPAIRED: &str = "Created pods lack the finalizer batch.kubernetes.io/job-tracking because a mutating \
+     admission policy or webhook removes it; the controller adds the finalizer with another write";
+/// Error text for a patch that the API server accepted and that changed nothing.
 pub const REVERTED: &str = "the API server accepted the write and stored the object without the change: a mutating admission \
-     policy or webhook reverts it";
+     policy or webhook reverts the change";
 
-/// What a created pod lacks.
+/// The part that a created pod lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Altered {
-    /// The Job as its controlling owner.
+    /// The owner reference that makes the Job the controlling owner.
     Owner,
-    /// Labels that the Job's selector matches.
+    /// The labels that the Job's selector matches.
     Labels,
-    /// The completion index.
+    /// The annotation with the completion index.
     Index,
-    /// The tracking finalizer, and nothing else.
+    /// The tracking finalizer. The pod has all the other parts.
     Finalizer,
 }
 
 impl Altered {
-    /// Returns why the creation has failed.
+    /// Returns the error text for a creation whose pod lacks this part.
     pub fn message(self) -> &'static str {
         match self {
             Self::Owner => {
-                "the pod came back without its owner reference, which a mutating admission policy or webhook removes; the \
-                 controller deleted the pod"
+                "the created pod lacks its owner reference because a mutating admission policy or webhook removes it; \
+                 the controller deleted the pod"
             }
             Self::Labels => {
-                "the pod came back without the labels that the Job's selector matches, which a mutating admission policy or \
-                 webhook removes; the controller deleted the pod"
+                "the created pod lacks the labels that the Job's selector matches because a mutating admission policy \
+                 or webhook removes them; the controller deleted the pod"
             }
             Self::Index => {
-                "the pod came back without the annotation batch.kubernetes.io/job-completion-index, which a mutating \
-                 admission policy or webhook removes; the controller deleted the pod"
+                "the created pod lacks the annotation batch.kubernetes.io/job-completion-index because a mutating \
+                 admission policy or webhook removes it; the controller deleted the pod"
             }
             Self::Finalizer => {
-                "the pod came back without the finalizer batch.kubernetes.io/job-tracking, which a mutating admission policy \
-                 or webhook removes; the pod's end could not be counted, so the controller deleted the pod"
+                "the created pod lacks the finalizer batch.kubernetes.io/job-tracking because a mutating admission \
+                 policy or webhook removes it; the controller deleted the pod because it could not count its end"
             }
         }
     }
 }
 
-/// Returns what a created pod lacks of what the Job's accounting depends on.
+/// Returns the first part that a created pod lacks and that the Job's accounting depends on.
 pub fn altered(job: &JobView, new: &NewPod, created: &WirePod) -> Option<Altered> {
     let metadata = &created.metadata;
     let labels = metadata.labels.clone().unwrap_or_default();
@@ -71,19 +71,19 @@ pub fn altered(job: &JobView, new: &NewPod, created: &WirePod) -> Option<Altered
     }
 }
 
-/// Returns whether a pod carries the tracking finalizer.
+/// Returns whether a pod has the tracking finalizer.
 pub fn is_tracked(metadata: &ObjectMeta) -> bool {
     metadata.finalizers.iter().flatten().any(|finalizer| finalizer == TRACKING_FINALIZER)
 }
 
-/// Returns whether the owner of this UID controls a pod.
+/// Returns whether the owner with this UID controls a pod.
 pub fn is_owned(metadata: &ObjectMeta, owner: &Uid) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
     owners.any(|reference| reference.controller == Some(true) && reference.uid == owner.as_str())
 }
 
-/// Removes the random end of the name that the API server made for a refused pod, so that the refusals of one Job have
-/// one text, and are recorded in one event.
+/// Removes the random suffix of the name that the API server generated for a refused pod. The refusals of one Job then
+/// have one text and are recorded in one event.
 pub fn without_name(error: WriteError, job: &str) -> WriteError {
     let WriteError::Request(request) = error else { return error };
     let kube::Error::Api(mut status) = *request else { return WriteError::Request(request) };
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_accounting_depends_on_is_missed() {
+    fn created_pod_that_lacks_a_part_is_reported_with_that_part() {
         let (job, indexed) = (Job::new().view, Job::new().indexed(5).view);
         let (new, of_index) = (NewPod::default(), NewPod { index: Some(3), failures: None });
         let check = |field: &'static str, value: Value| {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_of_pods_with_random_names_have_one_text() {
+    fn refusals_of_pods_with_generated_names_have_one_text() {
         let text = |message: &str| {
             let error = kube::Error::Api(Box::new(Status { code: 403, ..Status::failure(message, "Forbidden") }));
             without_name(error.into(), "job").to_string()

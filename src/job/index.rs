@@ -1,6 +1,6 @@
-//! Completion indexes, and sets of them as runs: what `status.completedIndexes` and `status.failedIndexes` say.
+//! Completion indexes, and index sets stored as runs: `status.completedIndexes` and `status.failedIndexes`.
 //!
-//! A set of 100,000 indexes that are all done is one run, so memory and text stay small where the API's do.
+//! A set of 100,000 consecutive indexes is one run, so memory use is as small as the text in the API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ pub type CompletionIndex = u32;
 /// A set of completion indexes. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexSet {
-    /// Runs from first to last, in order, with a gap between each and the next.
+    /// Runs as pairs of first and last index, in ascending order, with a gap between each run and the next.
     runs: Arc<Vec<(CompletionIndex, CompletionIndex)>>,
 }
 
 impl IndexSet {
-    /// Reads the text of an index set, such as `1,3-5,7`. What lies at or beyond `completions` is left out, and so is
-    /// what cannot be read: a status may have been changed by hand.
+    /// Parses the text of an index set, such as `1,3-5,7`. Indexes at or beyond `completions` are left out. Parts that
+    /// are not valid are left out too, because a user may have edited the status.
     pub fn parse(text: &str, completions: u32) -> Self {
         let runs = text.split(',').filter_map(|run| {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
@@ -30,7 +30,7 @@ impl IndexSet {
         Self { runs: Arc::new(join(runs)) }
     }
 
-    /// With these indexes too, in whatever order they come.
+    /// Returns the union of this set and these indexes, which may be in any order.
     #[must_use]
     pub fn with(&self, indexes: impl IntoIterator<Item = CompletionIndex>) -> Self {
         let mut added: Vec<_> = indexes.into_iter().filter(|index| !self.contains(*index)).collect();
@@ -42,7 +42,7 @@ impl IndexSet {
         self.union(&added)
     }
 
-    /// With what is in the other.
+    /// Returns the union of both sets.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         if other.is_empty() {
@@ -51,29 +51,29 @@ impl IndexSet {
         if self.is_empty() {
             return other.clone();
         }
-        // Both are in order, which the sort makes use of.
+        // The sort is fast because both lists are sorted already.
         let mut runs: Vec<_> = self.runs.iter().chain(other.runs.iter()).copied().collect();
         runs.sort();
         Self { runs: Arc::new(join(runs)) }
     }
 
-    /// Whether this index is in it.
+    /// Returns whether the set contains this index.
     pub fn contains(&self, index: CompletionIndex) -> bool {
         let after = self.runs.partition_point(|(first, _)| *first <= index);
         after.checked_sub(1).is_some_and(|at| self.runs[at].1 >= index)
     }
 
-    /// How many indexes are in it.
+    /// Returns the number of indexes in the set.
     pub fn len(&self) -> u64 {
         self.runs.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
     }
 
-    /// Whether there are none.
+    /// Returns whether the set contains no index.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// How many indexes are in both.
+    /// Returns the number of indexes that both sets contain.
     pub fn overlap(&self, other: &Self) -> u64 {
         let (mut mine, mut theirs) = (self.runs.iter().peekable(), other.runs.iter().peekable());
         let mut count = 0;
@@ -91,7 +91,7 @@ impl IndexSet {
         count
     }
 
-    /// The lowest index from `from` to before `completions` that is not in it.
+    /// Returns the lowest index that is at least `from`, lower than `completions`, and not in the set.
     pub fn first_missing(&self, from: CompletionIndex, completions: u32) -> Option<CompletionIndex> {
         let after = self.runs.partition_point(|(first, _)| *first <= from);
         let run = after.checked_sub(1).map(|at| self.runs[at]).filter(|(_, last)| *last >= from);
@@ -118,7 +118,7 @@ fn join(
 }
 
 impl fmt::Display for IndexSet {
-    /// The API's text: a run of two is written as two indexes.
+    /// Writes the set in the format of the API. A run of two is written as two indexes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (first, last)) in self.runs.iter().enumerate() {
             if number > 0 {
@@ -134,17 +134,18 @@ impl fmt::Display for IndexSet {
     }
 }
 
-/// An index set of a status: what it says, and whether its text is the one we would write.
+/// An index set of a stored status, together with whether its text is the one that this controller would write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIndexes {
     /// The indexes, without those at or beyond `completions`.
     pub set: IndexSet,
-    /// Another text says the same, or the stored one says more than counts; it is to be written anew.
+    /// Whether the stored text equals the text of `set`. If not, the status has to be written again: the stored text
+    /// is a different spelling of the set, or contains indexes that do not count.
     as_we_write: bool,
 }
 
 impl StoredIndexes {
-    /// What a status says.
+    /// Parses the index set of a status.
     pub fn parse(text: &str, completions: u32) -> Self {
         let set = IndexSet::parse(text, completions);
         Self { as_we_write: set.to_string() == text, set }
@@ -158,7 +159,7 @@ impl Default for StoredIndexes {
 }
 
 impl From<IndexSet> for StoredIndexes {
-    /// What is to be written.
+    /// Wraps a set that is about to be written.
     fn from(set: IndexSet) -> Self {
         Self { set, as_we_write: true }
     }
@@ -173,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_is_the_apis() {
+    fn index_set_is_written_in_the_format_of_the_api() {
         let cases: &[(&[u32], &str)] = &[
             (&[], ""),
             (&[0], "0"),
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_read_with_tolerance_and_clipped() {
+    fn invalid_parts_and_indexes_beyond_completions_are_left_out() {
         let cases = [
             ("1,3-5,7", 100, "1,3-5,7"),
             ("1,3-5,7", 5, "1,3,4"),
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_text_that_is_not_ours_differs_from_what_we_would_write() {
+    fn stored_text_in_another_format_differs_from_the_written_one() {
         let ours = StoredIndexes::from(IndexSet::default().with([3, 4]));
         assert_eq!(StoredIndexes::parse("3,4", 9), ours);
         assert_ne!(StoredIndexes::parse("3-4", 9), ours);
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_indexes_come_lowest_first() {
+    fn missing_indexes_are_returned_lowest_first() {
         let set = IndexSet::parse("1,3-5,7", 100);
         assert_eq!(missing(&set, 10), [0, 2, 6, 8, 9]);
         assert_eq!(missing(&set, 4), [0, 2]);
@@ -229,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_set(a in prop::collection::btree_set(0_u32..60, 0..40), b in prop::collection::btree_set(0_u32..60, 0..40)) {
+        fn index_set_behaves_as_a_set(a in prop::collection::btree_set(0_u32..60, 0..40), b in prop::collection::btree_set(0_u32..60, 0..40)) {
             let (left, right) = (IndexSet::default().with(a.iter().copied()), IndexSet::default().with(b.iter().copied()));
             let both: BTreeSet<u32> = a.union(&b).copied().collect();
             let union = left.union(&right);

@@ -1,12 +1,12 @@
-//! What the Job controller's queue holds.
+//! Keys of the Job controller's work queue.
 
 use crate::runtime::identity::Uid;
 
-/// What is looked at.
+/// An object that a worker syncs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
-    /// A Job; perhaps one that is gone and left pods behind.
+    /// The UID of a Job. The Job may be deleted already and have left pods behind.
     Job(Uid),
-    /// A pod with our finalizer that no Job of its namespace controls.
+    /// The UID of a pod that has the tracking finalizer and that no Job of its namespace controls.
     Orphan(Uid),
 }

@@ -1,5 +1,5 @@
-//! The Job controller's metrics, under the names, labels and buckets of the built-in one, so that dashboards go on to
-//! work. Reads what happened; decides nothing.
+//! The Job controller's metrics. They have the names, labels and buckets of the built-in controller's metrics, so that
+//! existing dashboards continue to work. This module records what happened and takes part in no decision.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -24,11 +24,11 @@ type MetricLabels = Vec<(&'static str, Cow<'static, str>)>;
 type Counters = Family<MetricLabels, Counter>;
 type Histograms = Family<MetricLabels, Histogram, fn() -> Histogram>;
 
-/// What stands for any other value of a label whose values others write.
+/// The value that replaces unknown values of a label whose values users or other controllers write.
 const OTHER: &str = "other";
-/// Maximum number of controllers that are counted by name.
+/// Maximum number of external controllers that are counted by name.
 const EXTERNAL_NAMES: usize = 100;
-/// The reasons with which Jobs finish.
+/// The condition reasons with which Jobs finish.
 const REASONS: [&str; 7] = [
     "CompletionsReached",
     "SuccessPolicy",
@@ -55,7 +55,7 @@ pub struct JobMetrics {
     stale_skips: Counters,
 }
 
-/// What one sync came to.
+/// The result of one sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sync {
     created: bool,
@@ -64,7 +64,7 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Takes note of a step.
+    /// Records a step of the sync.
     pub fn note(&mut self, job: &JobView, step: &Step) {
         match step {
             Step::CreatePods { .. } => self.created = true,
@@ -85,7 +85,7 @@ impl Sync {
 }
 
 impl JobMetrics {
-    /// Registers all of them.
+    /// Creates the metrics and registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let durations: fn() -> Histogram = || Histogram::new(exponential_buckets(0.004, 2.0, 15));
         let metrics = Self {
@@ -106,27 +106,27 @@ impl JobMetrics {
         }
         let registry = registry.sub_registry_with_prefix("job_controller");
         let m = metrics.clone();
-        registry.register("job_sync_duration_seconds", "How long the sync of a Job took", m.sync_duration);
+        registry.register("job_sync_duration_seconds", "Duration of the sync of a Job", m.sync_duration);
         let counters = [
-            ("job_syncs", "Syncs of Jobs", m.syncs),
-            ("jobs_finished", "Jobs that finished", m.finished),
-            ("job_pods_finished", "Pods that ended and are fully accounted for", m.pods_finished),
+            ("job_syncs", "Number of syncs of Jobs", m.syncs),
+            ("jobs_finished", "Number of Jobs that finished", m.finished),
+            ("job_pods_finished", "Number of finished pods that are fully accounted for", m.pods_finished),
             (
                 "pod_failures_handled_by_failure_policy",
-                "Failed pods, by the action of the rule of podFailurePolicy that matched",
+                "Number of failed pods, by the action of the matching rule of podFailurePolicy",
                 m.failures_by_policy,
             ),
             (
                 "terminated_pods_tracking_finalizer",
-                "Pods that ended and carry the tracking finalizer: how many came to be so (add) and no longer are (delete)",
+                "Number of pods that finished with the tracking finalizer on them (add) or lost it after that (delete)",
                 m.terminated_tracked,
             ),
-            ("job_finished_indexes", "Indexes that ended", m.finished_indexes),
-            ("job_pods_creation", "Pods that were to be created, by why and with what result", m.pods_created),
-            ("jobs_by_external_controller", "Jobs that another controller manages", m.external),
+            ("job_finished_indexes", "Number of indexes that succeeded or failed", m.finished_indexes),
+            ("job_pods_creation", "Number of pod creations, by reason and result", m.pods_created),
+            ("jobs_by_external_controller", "Number of Jobs that another controller manages", m.external),
             (
                 "stale_sync_skips",
-                "Syncs put off because the cache was behind our own writes; it never is, since answers go into it",
+                "Number of syncs skipped because of a stale cache; always 0, since responses to writes update the cache",
                 m.stale_skips,
             ),
         ];
@@ -136,7 +136,7 @@ impl JobMetrics {
         metrics
     }
 
-    /// A sync has ended.
+    /// Records a sync that has ended after this duration.
     pub fn synced(&self, job: &JobView, sync: Sync, well: bool, took: Duration) {
         let labels: MetricLabels = vec![
             ("completion_mode", mode(job)),
@@ -147,7 +147,7 @@ impl JobMetrics {
         self.syncs.get_or_create(&labels).inc();
     }
 
-    /// A status was stored in place of the Job's.
+    /// Records that a new status was stored in place of the Job's current one.
     pub fn status_written(&self, job: &JobView, new: &JobStatus) {
         let old = &job.status;
         let count = |counters: &Counters, labels: MetricLabels, more: i64| {
@@ -178,7 +178,7 @@ impl JobMetrics {
         }
     }
 
-    /// The tracking finalizer of a pod came off.
+    /// Records that the controller removed the tracking finalizer of a pod.
     pub fn untracked(&self, job: &JobView, pod: &PodView) {
         let action = is_failed(job, pod).then(|| policy_decision(job, pod).action()).flatten();
         if let Some(action) = action {
@@ -186,7 +186,7 @@ impl JobMetrics {
         }
     }
 
-    /// A pod changed, by whomever.
+    /// Records a change of a pod, whether this controller or another client made it.
     pub fn pod_changed(&self, change: &Change<PodView>) {
         let counts = |pod: &PodView| pod.tracked && pod.is_ended();
         let was = change.before.as_deref().is_some_and(counts);
@@ -197,7 +197,7 @@ impl JobMetrics {
         }
     }
 
-    /// A pod was, or was not, created.
+    /// Records an attempt to create a pod.
     pub fn pod_created(&self, reason: CreationReason, well: bool) {
         let reason = match reason {
             CreationReason::New => "new",
@@ -208,7 +208,7 @@ impl JobMetrics {
         self.pods_created.get_or_create(&vec![("reason", reason.into()), ("status", status.into())]).inc();
     }
 
-    /// A Job appeared.
+    /// Records a Job that is new to the cache.
     pub fn job_added(&self, job: &JobView) {
         if let Some(name) =
             job.spec.managed_by.as_deref().filter(|name| ![MANAGED_BY, BUILTIN_MANAGED_BY].contains(name))
@@ -218,7 +218,8 @@ impl JobMetrics {
         }
     }
 
-    /// A controller's name as a label: users write it, and each new one would take memory for ever.
+    /// Returns the label value for a controller's name. The number of names is bounded: users write them, and the
+    /// memory for a label value is never released.
     fn external_name(&self, name: &str) -> Cow<'static, str> {
         let mut names = self.external_names.lock();
         if !names.contains(name) {
@@ -231,7 +232,8 @@ impl JobMetrics {
     }
 }
 
-/// A condition's reason as a label. Those of this controller and of the built-in one are known; others may write any.
+/// Returns the label value for a condition's reason. The reasons of this controller and of the built-in one are known,
+/// but another client can write any text.
 fn known_reason(reason: &str) -> &'static str {
     REASONS.iter().copied().find(|known| *known == reason).unwrap_or(OTHER)
 }
@@ -249,11 +251,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_that_others_write_take_a_bounded_number_of_values() {
+    fn labels_with_values_of_users_have_a_bounded_number_of_values() {
         let metrics = JobMetrics::new(&mut Registry::default());
         let names: BTreeSet<_> = (0..1000).map(|n| metrics.external_name(&format!("example.com/{n}"))).collect();
         assert_eq!(names.len(), EXTERNAL_NAMES + 1);
-        assert_eq!(metrics.external_name("example.com/0"), "example.com/0", "a known one keeps its name");
+        assert_eq!(metrics.external_name("example.com/0"), "example.com/0", "a known controller keeps its name");
         assert_eq!(metrics.external_name("example.com/999"), OTHER);
         assert_eq!((known_reason("DeadlineExceeded"), known_reason("Forged")), ("DeadlineExceeded", OTHER));
     }

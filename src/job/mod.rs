@@ -1,7 +1,8 @@
-//! The Job controller: watches `batch/v1` Jobs and drives their Pods to the number of completions asked for.
+//! The Job controller: watches `batch/v1` Jobs and drives their Pods to the requested number of completions.
 //!
-//! One sync is a straight line: [`view`] says what is known, [`decide`] what to do next (pure), [`execute`] does it, and
-//! what the API server answers goes into the cache, from which the next step is decided.
+//! One sync repeats three stages: [`view`] holds what is known, the pure function in [`decide`] returns the next step,
+//! and [`execute`] carries that step out. The API server's responses go into the cache, from which the next step is
+//! decided.
 
 pub mod admission;
 pub mod config;
@@ -21,7 +22,7 @@ pub mod view;
 pub mod wire;
 pub mod write_kinds;
 
-/// Where a Job is ours to finish: its API version and kind.
+/// The API version of the objects this controller reconciles.
 pub const API_VERSION: &str = "batch/v1";
 /// The kind of the objects this controller reconciles.
 pub const KIND: &str = "Job";
@@ -33,12 +34,12 @@ pub const CONTROLLER_UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 /// The annotation and label that hold a pod's completion index
 /// ([KEP-2214](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2214-indexed-job)).
 pub const INDEX_ANNOTATION: &str = "batch.kubernetes.io/job-completion-index";
-/// The annotation that holds the failures of a pod's index before it
+/// The annotation that holds the number of counted failures of a pod's index before that pod
 /// ([KEP-3850](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3850-backoff-limits-per-index-for-indexed-jobs)).
 pub const INDEX_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-failure-count";
-/// The same for failures that a policy says to ignore.
+/// The annotation that holds the number of failures before a pod that `spec.podFailurePolicy` ignores.
 pub const IGNORED_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
-/// The annotation that says, in JSON, why a Job failed ([`decide::failure_report`]).
+/// The annotation that holds, as JSON, the reason why a Job failed ([`decide::failure_report`]).
 pub const FAILURE_ANNOTATION: &str = "jobwright.dev/failure";
-/// The environment variable that tells a container the index of its pod.
+/// The environment variable that holds the completion index of a container's pod.
 pub const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";

@@ -1,4 +1,4 @@
-//! Pods from a Job's template.
+//! Construction of Pods from a Job's template.
 
 use serde_json::{Map, Value, json};
 
@@ -9,21 +9,22 @@ use super::{
     TRACKING_FINALIZER,
 };
 
-/// The longest prefix the API server makes a name of; a longer one loses its end, and with it the index.
+/// Maximum length of `generateName` that the API server keeps. The API server cuts the end of a longer prefix, where
+/// the index is.
 const LONGEST_PREFIX: usize = 58;
 
-/// What all pods of a Job have in common: the template's labels, annotations, finalizers and spec, with the tracking
-/// finalizer and the Job as controlling owner.
+/// The part that all pods of a Job share: the labels, annotations, finalizers and spec of the template, the tracking
+/// finalizer, and the Job as controlling owner.
 pub struct PodBuilder {
     job_name: String,
     pod: Value,
 }
 
 impl PodBuilder {
-    /// From the Job's template.
+    /// Builds the shared part from the Job's template.
     ///
     /// # Errors
-    /// The template is not a JSON object; the API server stores no such Job.
+    /// Returns an error if the template is not a JSON object. The API server stores no such Job.
     pub fn new(job: &JobView) -> serde_json::Result<Self> {
         let mut template: Map<String, Value> = serde_json::from_str(job.template.json.get())?;
         let mut given = match template.remove("metadata") {
@@ -54,10 +55,10 @@ impl PodBuilder {
         Ok(Self { job_name: job.identity.name.to_string(), pod })
     }
 
-    /// The pod to create, as the API server takes it.
+    /// Returns the body of the request that creates a pod.
     ///
     /// # Errors
-    /// None that a parsed template can cause.
+    /// Returns an error if serialization fails, which no parsed template can cause.
     pub fn pod(&self, new: &NewPod) -> serde_json::Result<Vec<u8>> {
         let Some(index) = new.index else { return serde_json::to_vec(&self.pod) };
         let mut pod = self.pod.clone();
@@ -77,7 +78,7 @@ impl PodBuilder {
     }
 }
 
-/// Gives every container that does not define it the variable that holds its pod's index.
+/// Adds the variable that holds the pod's index to every container that does not define that variable.
 fn inject_index_env(spec: &mut Value) {
     let variable = json!({
         "name": INDEX_VARIABLE,
@@ -98,19 +99,19 @@ fn inject_index_env(spec: &mut Value) {
     }
 }
 
-/// The Job's name, cut so that the index stays in the name that is made of this.
+/// Returns `generateName` for an index. The Job's name is cut where the API server would cut the index otherwise.
 fn indexed_prefix(job: &str, index: &str) -> String {
     let end = format!("-{index}-");
     let room = job.floor_char_boundary(LONGEST_PREFIX.saturating_sub(end.len()).min(job.len()));
     format!("{}{end}", &job[..room])
 }
 
-/// The patch that removes the tracking finalizer from the pod of this UID.
+/// Returns the patch that removes the tracking finalizer from the pod with this UID.
 pub fn untracking(uid: &str) -> Value {
     json!({"metadata": {"uid": uid, "$deleteFromPrimitiveList/finalizers": [TRACKING_FINALIZER]}})
 }
 
-/// The reference that makes a Job the controlling owner.
+/// Returns the owner reference that makes a Job the controlling owner.
 pub fn owner_reference(job: &JobView) -> Value {
     json!({
         "apiVersion": API_VERSION,
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_takes_from_the_template_what_pods_may_have() {
+    fn pod_takes_labels_annotations_finalizers_and_spec_from_the_template() {
         let template = json!({
             "metadata": {
                 "name": "ignored", "labels": {"app": "a"}, "annotations": {"note": "b"}, "finalizers": ["example.com/mine"],
@@ -174,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn the_tracking_finalizer_is_there_once() {
+    fn tracking_finalizer_of_the_template_is_not_added_twice() {
         let template = json!({"metadata": {"finalizers": [TRACKING_FINALIZER]}, "spec": {}});
         let pod = pod(&job(&template), &NewPod::default());
         assert_eq!(pod["metadata"]["finalizers"], json!([TRACKING_FINALIZER]));
     }
 
     #[test]
-    fn a_pod_of_an_index_says_so_everywhere() {
+    fn pod_of_an_index_has_it_in_name_hostname_metadata_and_environment() {
         let template = json!({
             "metadata": {"labels": {"app": "a"}, "annotations": {INDEX_ANNOTATION: "overwritten"}},
             "spec": {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn ignored_failures_are_noted_only_where_there_are_any() {
+    fn annotation_of_ignored_failures_is_added_only_if_there_are_any() {
         let failures = Some(IndexFailures { counted: 0, ignored: 3 });
         let pod = pod(&indexed(&json!({"spec": {}})), &NewPod { index: Some(0), failures });
         assert_eq!(
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_cut_before_the_index() {
+    fn long_job_name_is_cut_so_that_the_index_stays() {
         assert_eq!(indexed_prefix("short", "12"), "short-12-");
         let long = "j".repeat(63);
         assert_eq!(indexed_prefix(&long, "12"), format!("{}-12-", "j".repeat(54)));

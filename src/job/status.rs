@@ -1,4 +1,4 @@
-//! A Job's status as a value: what is stored, what should be, and the patch between the two.
+//! A Job's status as a value, parsed from the stored object, and the patch that writes it.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,61 +9,62 @@ use super::wire::{WireCondition, WireJobStatus};
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::identity::Uid;
 
-/// Condition: finished with success.
+/// Condition type: the Job finished and succeeded.
 pub const COMPLETE: &str = "Complete";
-/// Condition: finished with failure.
+/// Condition type: the Job finished and failed.
 pub const FAILED: &str = "Failed";
-/// Condition: going to be [`COMPLETE`] once its pods are gone.
+/// Condition type: the Job will be [`COMPLETE`] as soon as its pods have ended.
 pub const SUCCESS_CRITERIA_MET: &str = "SuccessCriteriaMet";
-/// Condition: going to be [`FAILED`] once its pods are gone.
+/// Condition type: the Job will be [`FAILED`] as soon as its pods have ended.
 pub const FAILURE_TARGET: &str = "FailureTarget";
-/// Condition: suspended by the user.
+/// Condition type: the user suspended the Job.
 pub const SUSPENDED: &str = "Suspended";
 
-/// The status of a Job, as far as this controller writes it
+/// The fields of a Job's status that this controller writes
 /// ([API](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/#JobStatus)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobStatus {
-    /// When it was first worked on, or last resumed.
+    /// Time at which the controller first worked on the Job, or at which the Job was last resumed.
     pub start_time: Option<Timestamp>,
-    /// When it completed.
+    /// Time at which the Job completed.
     pub completion_time: Option<Timestamp>,
-    /// Pods pending or running that are not being deleted.
+    /// Number of pods that have not ended and are not being deleted.
     pub active: i32,
-    /// Those of them that are ready.
+    /// Number of active pods that are ready.
     pub ready: Option<i32>,
-    /// Pods being deleted that have not ended.
+    /// Number of pods that are being deleted and have not ended.
     pub terminating: Option<i32>,
-    /// Pods that succeeded and are counted.
+    /// Number of succeeded pods that are counted. For an Indexed Job, the number of completed indexes.
     pub succeeded: i32,
-    /// Pods that failed and are counted.
+    /// Number of failed pods that are counted.
     pub failed: i32,
-    /// The indexes that succeeded; empty unless the Job is Indexed.
+    /// Indexes that succeeded. Empty unless the Job is Indexed.
     pub completed_indexes: StoredIndexes,
-    /// The indexes that failed; only with a limit for each index.
+    /// Indexes that failed. `None` unless the Job has `spec.backoffLimitPerIndex`.
     pub failed_indexes: Option<StoredIndexes>,
-    /// Pods that ended and still carry the tracking finalizer.
+    /// UIDs of pods that are not yet in the counters.
     pub uncounted: Uncounted,
-    /// Its conditions, in the order they came.
+    /// Conditions, in the order in which they were added.
     pub conditions: Vec<Condition>,
 }
 
-/// The UIDs of pods that ended but are not in the counters yet.
+/// The UIDs of pods that are listed as succeeded or failed and are not yet in the counters
+/// (`status.uncountedTerminatedPods`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
-    /// Of succeeded pods.
+    /// UIDs of succeeded pods.
     pub succeeded: Vec<Uid>,
-    /// Of failed pods.
+    /// UIDs of failed pods.
     pub failed: Vec<Uid>,
 }
 
 impl Uncounted {
-    /// How many there are.
+    /// Returns the number of UIDs in both lists.
     pub fn len(&self) -> usize {
         self.succeeded.len() + self.failed.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether both lists are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -72,22 +73,22 @@ impl Uncounted {
 /// A condition of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Its type.
+    /// Type of the condition, such as [`COMPLETE`].
     pub type_: String,
-    /// `True`, `False` or `Unknown`.
+    /// Status of the condition: `True`, `False` or `Unknown`.
     pub status: String,
-    /// A word for programs.
+    /// Machine-readable reason, one word in CamelCase.
     pub reason: String,
-    /// A sentence for people.
+    /// Human-readable message.
     pub message: String,
-    /// When it was last looked at.
+    /// Time at which the condition was last checked.
     pub last_probe_time: Option<Timestamp>,
-    /// When its status last changed.
+    /// Time at which the condition's status last changed.
     pub last_transition_time: Option<Timestamp>,
 }
 
 impl Condition {
-    /// A condition that became so now.
+    /// Creates a condition whose status changed at `now`, which is cut to whole seconds.
     pub fn new(type_: &str, status: bool, reason: &str, message: &str, now: Timestamp) -> Self {
         let now = Some(whole_seconds(now));
         let status = if status { "True" } else { "False" };
@@ -101,36 +102,37 @@ impl Condition {
         }
     }
 
-    /// Whether it holds.
+    /// Returns whether the condition's status is `True`.
     pub fn is_true(&self) -> bool {
         self.status == "True"
     }
 }
 
 impl JobStatus {
-    /// The condition of this type, if there is one.
+    /// Returns the condition of this type, if the status has one.
     pub fn condition(&self, type_: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// The condition of this type, if it holds.
+    /// Returns the condition of this type, if its status is `True`.
     pub fn true_condition(&self, type_: &str) -> Option<&Condition> {
         self.condition(type_).filter(|condition| condition.is_true())
     }
 
-    /// Whether its end is decided, and how is stored.
+    /// Returns whether the status contains the outcome of the Job, that is, one of the interim conditions.
     pub fn has_outcome(&self) -> bool {
         self.true_condition(SUCCESS_CRITERIA_MET).is_some() || self.true_condition(FAILURE_TARGET).is_some()
     }
 
-    /// Whether the Job is finished: nothing about it changes any more.
+    /// Returns whether the Job is finished. The status of a finished Job does not change any more.
     pub fn is_finished(&self) -> bool {
         self.true_condition(COMPLETE).is_some() || self.true_condition(FAILED).is_some()
     }
 
-    /// Sets a condition, in place of one of its type if there is one. Tells whether anything but its times changed.
+    /// Adds a condition, or replaces the condition of the same type. Returns whether anything but the times changed.
     ///
-    /// A condition that does not hold is not added where there was none: from nothing to False says nothing.
+    /// A condition that is not true is not added if there is none of its type: the change from absent to `False`
+    /// carries no information.
     pub fn set_condition(&mut self, condition: Condition) -> bool {
         match self.conditions.iter_mut().find(|present| present.type_ == condition.type_) {
             Some(present) => {
@@ -150,8 +152,8 @@ impl JobStatus {
         }
     }
 
-    /// The JSON merge patch that makes a stored status this one. Every field this controller owns is named, so that
-    /// one that is now empty is removed.
+    /// Returns the JSON merge patch that turns a stored status into this one. The patch names every field that this
+    /// controller owns, so that fields that are now empty are removed.
     pub fn to_patch(&self) -> Value {
         let list = |uids: &[Uid]| if uids.is_empty() { Value::Null } else { json!(uids) };
         let indexes = |set: &IndexSet| if set.is_empty() { Value::Null } else { json!(set.to_string()) };
@@ -191,7 +193,7 @@ fn condition_json(condition: &Condition) -> Value {
 }
 
 impl JobStatus {
-    /// What is stored of a Job of so many completions.
+    /// Parses the stored status of a Job with this number of completions.
     pub fn parse(wire: WireJobStatus, completions: u32) -> Self {
         let uids = |texts: Option<Vec<String>>| texts.unwrap_or_default().into_iter().map(Uid::from).collect();
         let uncounted = wire.uncounted_terminated_pods.unwrap_or_default();
@@ -233,10 +235,10 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_added_changed_or_left_alone() {
+    fn condition_is_added_replaced_or_left_unchanged() {
         let mut status = JobStatus::default();
         assert!(!status.set_condition(Condition::new(SUSPENDED, false, "JobResumed", "Job resumed", now())));
-        assert!(status.conditions.is_empty(), "from nothing to False says nothing");
+        assert!(status.conditions.is_empty(), "a false condition is not added");
         assert!(status.set_condition(Condition::new(SUSPENDED, true, "JobSuspended", "Job suspended", now())));
         assert!(!status.set_condition(Condition::new(SUSPENDED, true, "JobSuspended", "Job suspended", now())));
         assert!(status.set_condition(Condition::new(SUSPENDED, false, "JobResumed", "Job resumed", now())));
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patch_names_every_field_so_that_emptied_ones_go() {
+    fn patch_names_every_field_so_that_empty_ones_are_removed() {
         let patch = JobStatus { succeeded: 3, ..JobStatus::default() }.to_patch();
         assert_eq!(patch["succeeded"], 3);
         assert_eq!(patch["startTime"], Value::Null);
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_back_equals_what_was_written() {
+    fn parsed_status_equals_the_written_one() {
         let mut status = JobStatus {
             start_time: Some(whole_seconds(now())),
             active: 2,
@@ -269,7 +271,7 @@ mod tests {
         assert_eq!(
             wire.failed_indexes.as_deref(),
             Some(""),
-            "no index has failed is another thing than none is counted"
+            "an empty list of failed indexes differs from an absent one"
         );
         assert_eq!(JobStatus::parse(wire, 10), status);
     }

@@ -1,7 +1,7 @@
-//! Jobs and Pods as they come over the wire, cut down to the fields that decisions need.
+//! Jobs and Pods as the API server sends them, reduced to the fields that decisions need.
 //!
-//! Everything else (managed fields, most of the spec) is skipped while parsing, so a large cluster costs little.
-//! [`super::view`] turns them into what the cache holds.
+//! The parser skips all other fields (managed fields, most of the spec), so that a large cluster costs little memory.
+//! [`super::view`] converts these types into the views that the cache holds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,21 +16,21 @@ use kube::Resource;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A `batch/v1` Job.
+/// A `batch/v1` Job, reduced to the fields that decisions need.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Job)]
 pub struct WireJob {
-    /// Its metadata, in part.
+    /// Metadata, reduced to the fields that are read.
     #[serde(deserialize_with = "metadata_with_writers")]
     pub metadata: ObjectMeta,
-    /// Its spec.
+    /// Spec, reduced to the fields that are read.
     pub spec: WireJobSpec,
-    /// Its status.
+    /// Status, reduced to the fields that are read.
     #[serde(default)]
     pub status: WireJobStatus,
 }
 
-/// A Job's spec.
+/// The `spec` of a Job.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -49,11 +49,11 @@ pub struct WireJobSpec {
     pub managed_by: Option<String>,
     pub ttl_seconds_after_finished: Option<i32>,
     pub selector: Option<LabelSelector>,
-    /// Kept as it came, so that fields newer than our types reach the pods.
+    /// The template as unparsed JSON, so that fields unknown to this version's types reach the pods.
     pub template: Box<RawValue>,
 }
 
-/// A Job's status.
+/// The `status` of a Job.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -73,7 +73,7 @@ pub struct WireJobStatus {
     pub uncounted_terminated_pods: Option<WireUncounted>,
 }
 
-/// `status.uncountedTerminatedPods`.
+/// The field `status.uncountedTerminatedPods` of a Job.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -98,21 +98,21 @@ pub struct WireCondition {
     pub last_transition_time: Option<Timestamp>,
 }
 
-/// A Pod.
+/// A Pod, reduced to the fields that decisions need.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
 pub struct WirePod {
-    /// Its metadata, in part.
+    /// Metadata, reduced to the fields that are read.
     #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
-    /// Its spec.
+    /// Spec, reduced to the fields that are read.
     pub spec: WirePodSpec,
-    /// Its status.
+    /// Status, reduced to the fields that are read.
     #[serde(default)]
     pub status: WirePodStatus,
 }
 
-/// A Pod's spec.
+/// The `spec` of a Pod.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -131,7 +131,7 @@ pub struct WireContainer {
     pub restart_policy: Option<String>,
 }
 
-/// A Pod's status.
+/// The `status` of a Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -154,7 +154,7 @@ pub struct WireContainerStatus {
     pub restart_count: i32,
     #[serde(default)]
     pub state: WireContainerState,
-    /// Before it was started again.
+    /// State before the kubelet last restarted the container.
     #[serde(default)]
     pub last_state: WireContainerState,
 }
@@ -167,7 +167,7 @@ pub struct WireContainerState {
     pub terminated: Option<WireTerminated>,
 }
 
-/// What a container waits for.
+/// The state of a container that waits.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -176,7 +176,7 @@ pub struct WireWaiting {
     pub message: Option<String>,
 }
 
-/// How a container ended.
+/// The state of a container that has ended.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the names of the API's fields")]
@@ -190,8 +190,8 @@ pub struct WireTerminated {
     pub finished_at: Option<Timestamp>,
 }
 
-/// The part of `metadata` that is read. What is not named here is skipped without being built, the fields of managed
-/// fields above all.
+/// The fields of `metadata` that are read. The parser skips all others without allocating them. The largest of these is
+/// `fieldsV1` of the managed fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SlimMetadata {
@@ -209,7 +209,7 @@ pub(crate) struct SlimMetadata {
     finalizers: Option<Vec<String>>,
 }
 
-/// Who wrote an object, and when; not what.
+/// The writer and the time of a managed fields entry, without the set of fields.
 #[derive(Deserialize)]
 struct SlimManagedFields {
     manager: Option<String>,
@@ -218,7 +218,7 @@ struct SlimManagedFields {
     time: Option<Timestamp>,
 }
 
-/// Metadata, and who wrote the object.
+/// Metadata with the writers of the object.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct MetadataWithWriters {
@@ -227,8 +227,8 @@ struct MetadataWithWriters {
     managed_fields: Option<Vec<SlimManagedFields>>,
 }
 
-/// A time; one that cannot be read is none, so that what one object holds cannot keep all the others from being listed. The
-/// API server takes times that come out in a year before 0, and writes those in no standard form.
+/// Parses a time. A time that is not valid yields `None`, so that the value of one object cannot prevent the listing of
+/// all others. The API server accepts times that amount to a year before 0, and writes these in no standard format.
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
     Ok(text.and_then(|text| text.parse().ok()))
@@ -252,7 +252,7 @@ fn metadata_with_writers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
     Ok(ObjectMeta { managed_fields: writers, ..ObjectMeta::from(metadata) })
 }
 
-/// kube needs an `ObjectMeta`; only part of it is filled.
+/// Fills the part of an `ObjectMeta` that is read, because kube requires that type.
 impl From<SlimMetadata> for ObjectMeta {
     fn from(slim: SlimMetadata) -> Self {
         Self {
@@ -279,7 +279,7 @@ mod tests {
     use kube::core::WatchEvent;
 
     #[test]
-    fn a_watch_event_keeps_the_template_as_it_came() {
+    fn watch_event_keeps_the_template_unparsed_and_skips_managed_fields() {
         let line = r#"{"type":"ADDED","object":{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":"a","managedFields":[{"manager":"kubectl","fieldsV1":{"f:spec":{}}}]},
             "spec":{"template":{"spec":{"containers":[],"fieldOfTheFuture": 7}}},"status":{}}}"#;
         let event: WatchEvent<WireJob> = serde_json::from_str(line).unwrap();

@@ -1,4 +1,4 @@
-//! The kinds of writes of the Job controller, each of which has a back-off of its own when it is refused.
+//! The kinds of writes of the Job controller. Each kind has its own back-off after the API server refuses a write.
 
 use crate::runtime::refusals::WriteKind;
 
@@ -17,7 +17,7 @@ pub const UNTRACK: WriteKind = WriteKind {
 };
 /// Update of the Job's status.
 pub const STATUS: WriteKind = WriteKind { reason: "FailedStatusUpdate", failed: "Error updating status" };
-/// Update of the annotation that says which limit the Job waits for.
+/// Update of the annotation that names the limit the Job waits for.
 pub const WAITING: WriteKind =
     WriteKind { reason: "FailedAnnotationUpdate", failed: "Error updating the annotation jobwright.dev/waiting" };
 /// Deletion of a finished Job after its time to live.

@@ -1,10 +1,11 @@
-//! What we know of the cluster: the newest version seen of each object, found by UID and by controlling owner.
+//! Cache of cluster objects: the newest known version of each object, indexed by UID and by controlling owner.
 //!
-//! Two sources feed it, in any order: the watch, and the answers to our own writes ([`Cache::apply`] takes both).
-//! The newer resourceVersion wins, and what is known to be deleted does not come back, so a decision made from the
-//! cache is never older than our own last write. This takes the place of client-go's expectations.
+//! Two sources feed the cache, in any order: the watch, and the responses to the requests of this process
+//! ([`Cache::apply`] accepts both). The newer resourceVersion wins, and a deleted object does not come back. A decision
+//! made from the cache is therefore never older than the last write of this process. This replaces the expectations of
+//! client-go.
 //!
-//! It never calls the API. What a relist leaves in doubt, it hands back for a live read.
+//! The cache never calls the API. It returns the objects that a relist leaves in doubt, and the caller reads them live.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,35 +17,37 @@ use tokio::time::Instant;
 
 use super::identity::{Identity, ResourceVersion, Uid};
 
-/// How long a deleted object's UID is remembered. Any answer about it that is still on its way comes sooner.
+/// Time for which the UID of a deleted object is remembered. Any response about the object that is still in flight
+/// arrives earlier.
 const REMEMBER_DELETED: Duration = Duration::from_secs(600);
 
-/// An object the cache can hold.
+/// Object that the cache can hold.
 pub trait Cached: Send + Sync + 'static {
-    /// Which object it is, and which version of it.
+    /// Returns the identity of the object, with its version.
     fn identity(&self) -> &Identity;
 
-    /// The UID of its controlling owner.
+    /// Returns the UID of the controlling owner of the object.
     fn controller(&self) -> Option<&Uid>;
 
-    /// Nothing about it can matter to its owner's decisions any more; [`Cache::owned`] leaves it out, so that a
-    /// Job's finished pods cost its syncs nothing.
+    /// Returns whether the object can no longer affect the decisions of its owner. [`Cache::owned`] excludes such
+    /// objects, so that the finished pods of a Job add no cost to its syncs.
     fn is_accounted(&self) -> bool;
 
-    /// A vanished object that cannot simply have been deleted: it has to be read live.
+    /// Returns whether the object has finalizers. Such an object may only have left the selection of the watch, and is
+    /// read live before it is treated as deleted.
     fn has_finalizers(&self) -> bool;
 }
 
-/// What an event did to one object.
+/// Effect of an event on one object.
 #[derive(Debug)]
 pub struct Change<T> {
-    /// The version before, if we knew one.
+    /// Version before the event, if the cache held one.
     pub before: Option<Arc<T>>,
-    /// The version now; none if it is gone.
+    /// Version after the event; `None` if the object was removed from the cache.
     pub after: Option<Arc<T>>,
 }
 
-/// The newest version seen of each object of one type.
+/// Newest known version of each object of one type.
 pub struct Cache<T> {
     state: Mutex<State<T>>,
     listeners: Mutex<Vec<UnboundedSender<ChangedKey>>>,
@@ -52,52 +55,53 @@ pub struct Cache<T> {
 
 struct State<T> {
     objects: HashMap<Uid, Arc<T>>,
-    /// Unsettled objects by their controlling owner; those without one under none. Ordered, so that equal states give equal decisions.
+    /// Objects that are not accounted, by controlling owner. All objects without a controlling owner are under `None`.
+    /// The order is fixed, so that equal states give equal decisions.
     by_owner: HashMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
     deleted: Tombstones,
     listing: Option<Listing>,
-    /// The newest version that the API server told us of by itself.
+    /// Newest version that arrived in a list or a watch.
     observed_version: ResourceVersion,
-    /// The newest version that the answer to a request of ours held.
+    /// Newest version in a response to a write or a live read of this process.
     written_version: ResourceVersion,
 }
 
-/// A list under way.
+/// State of a list that is in progress.
 #[derive(Default)]
 struct Listing {
     seen: HashSet<Uid>,
-    /// Written by us since the list was asked for, so perhaps too new to be in it.
+    /// Objects in responses to this process since the list was requested. They may be too new to be in the list.
     written: HashSet<Uid>,
 }
 
-/// An object that changed.
+/// Key of an object that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedKey {
-    /// Which.
+    /// UID of the object.
     pub uid: Uid,
-    /// Its namespace.
+    /// Namespace of the object.
     pub namespace: Arc<str>,
-    /// The UID of its controlling owner.
+    /// UID of the controlling owner of the object.
     pub controller: Option<Uid>,
 }
 
-/// Where a version of an object comes from.
+/// Source of a version of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A watch event.
+    /// Watch event.
     Watch,
-    /// An item of the list that a watch starts with.
+    /// Item of the list that a watch starts with.
     List,
-    /// The answer to a write or a live read of ours.
+    /// Response to a write or a live read of this process.
     Answer,
 }
 
-/// What a finished list says about the objects it does not hold.
+/// Cached objects that a finished list does not contain.
 #[derive(Debug)]
 pub struct MissingFromList<T> {
-    /// Deleted while we did not watch; gone from the cache.
+    /// Objects that were deleted while the watch was interrupted. They are removed from the cache.
     pub deleted: Vec<Change<T>>,
-    /// Perhaps deleted: to be read live.
+    /// Objects that may have been deleted. The caller reads them live.
     pub doubtful: Vec<Arc<T>>,
 }
 
@@ -116,7 +120,8 @@ impl<T: Cached> Default for Cache<T> {
 }
 
 impl<T: Cached> Cache<T> {
-    /// Takes in a version of an object. Nothing changes if a newer one is known, or its deletion.
+    /// Applies a version of an object, and returns the change. Returns `None` and changes no object if the cache holds
+    /// this version or a newer one, or if the object is known to be deleted.
     pub fn apply(&self, object: T, source: Source) -> Option<Change<T>> {
         let mut state = self.lock();
         let uid = object.identity().uid.clone();
@@ -144,7 +149,8 @@ impl<T: Cached> Cache<T> {
         Some(Change { before, after: Some(after) })
     }
 
-    /// Takes note that an object is gone for good.
+    /// Records that an object was deleted, and removes it from the cache. No later version of its UID is applied for
+    /// the next ten minutes.
     pub fn remove(&self, uid: &Uid) -> Option<Change<T>> {
         let mut state = self.lock();
         state.deleted.add(uid, Instant::now());
@@ -156,7 +162,8 @@ impl<T: Cached> Cache<T> {
         change
     }
 
-    /// Tells of every object that changes from now on, whoever brings the news.
+    /// Returns a channel that receives the key of every object that [`Self::apply`] or [`Self::remove`] changes from
+    /// now on, whatever the source of the change.
     pub fn subscribe(&self) -> UnboundedReceiver<ChangedKey> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.listeners.lock().push(sender);
@@ -171,25 +178,26 @@ impl<T: Cached> Cache<T> {
         listeners.retain(|listener| listener.send(changed.clone()).is_ok());
     }
 
-    /// Forgets an object that exists but is none of our business; it may come back.
+    /// Removes an object that exists but is outside the selection of this cache. A later version of it can be applied.
     pub fn forget(&self, uid: &Uid) -> Option<Change<T>> {
         self.lock().take(uid)
     }
 
-    /// Forgets an object that is none of our business in this version, unless a newer one is known.
+    /// Removes an object that is outside the selection in this version, unless the cache holds a newer version.
     pub fn forget_version(&self, uid: &Uid, version: ResourceVersion) -> Option<Change<T>> {
         let mut state = self.lock();
         let known = state.objects.get(uid)?.identity().resource_version;
         if known > version { None } else { state.take(uid) }
     }
 
-    /// A consistent list is about to be asked for.
+    /// Records that a consistent list is about to be requested.
     pub fn list_begins(&self) {
         self.lock().listing = Some(Listing::default());
     }
 
-    /// The list is complete: returns what it did not hold. If it was a list of a `selection`, an object with finalizers may
-    /// only have left the selection; a list of all objects holds all that existed when it was asked for.
+    /// Records that the list is complete, and returns the cached objects that it did not contain. In a list of a
+    /// `selection`, a missing object with finalizers may only have left the selection. A list without a selection
+    /// contains all objects that existed when it was requested.
     pub fn list_ends(&self, selection: bool) -> MissingFromList<T> {
         let mut state = self.lock();
         let listing = state.listing.take().unwrap_or_default();
@@ -208,83 +216,86 @@ impl<T: Cached> Cache<T> {
         MissingFromList { deleted, doubtful }
     }
 
-    /// The object of this UID.
+    /// Returns the object with this UID.
     pub fn get(&self, uid: &Uid) -> Option<Arc<T>> {
         self.lock().objects.get(uid).cloned()
     }
 
-    /// Whether this object is known to have been deleted.
+    /// Returns whether this object is known to have been deleted.
     pub fn is_deleted(&self, uid: &Uid) -> bool {
         self.lock().deleted.contains(uid)
     }
 
-    /// The unsettled objects that this owner controls, in order of UID. `namespace` is the owner's own: whoever can create
-    /// objects elsewhere can name any owner there.
+    /// Returns the objects that this owner controls and that are not accounted, ordered by UID. Only objects in
+    /// `namespace`, the namespace of the owner, count: a user of another namespace can put any UID into an owner
+    /// reference there.
     pub fn owned(&self, owner: &Uid, namespace: &str) -> Vec<Arc<T>> {
         let mut owned = self.referencing(owner);
         owned.retain(|object| *object.identity().namespace == *namespace);
         owned
     }
 
-    /// The unsettled objects that name this controlling owner, in order of UID, in its namespace or elsewhere.
+    /// Returns the objects in any namespace that reference this controlling owner and that are not accounted, ordered
+    /// by UID.
     pub fn referencing(&self, owner: &Uid) -> Vec<Arc<T>> {
-        // The key is an Option, which cannot be borrowed in parts; cloning a UID counts a reference up.
+        // The key is an Option, so a lookup needs an owned UID. Cloning a UID only increments a reference count.
         let key = Some(owner.clone());
         self.lock().by_owner.get(&key).map(|owned| owned.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// The objects without a controlling owner that `predicate` picks.
+    /// Returns the objects without a controlling owner that match `predicate`.
     pub fn orphans(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let state = self.lock();
         let orphans = state.by_owner.get(&None).into_iter().flat_map(BTreeMap::values);
         orphans.filter(|object| predicate(object)).cloned().collect()
     }
 
-    /// All objects that `predicate` picks, the oldest version first: what was not written for the longest time.
+    /// Returns all objects that match `predicate`, the least recently written first.
     pub fn all(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let mut all: Vec<_> = self.lock().objects.values().filter(|object| predicate(object)).cloned().collect();
         all.sort_unstable_by_key(|object| object.identity().resource_version);
         all
     }
 
-    /// The newest version that a write of ours was answered with; whoever has heard of it knows all our writes.
+    /// Returns the newest version in a response to a write or a live read of this process. A cache that has observed
+    /// this version contains all writes of this process.
     pub fn written_version(&self) -> ResourceVersion {
         self.lock().written_version
     }
 
-    /// The newest version that came from the API server by itself, in a list or a watch.
+    /// Returns the newest version that arrived in a list or a watch.
     pub fn observed_version(&self) -> ResourceVersion {
         self.lock().observed_version
     }
 
-    /// Takes note that the API server told of something that happened at this version.
+    /// Records that the list or watch has reached this version.
     pub fn note_observed(&self, version: ResourceVersion) {
         let mut state = self.lock();
         state.observed_version = state.observed_version.max(version);
     }
 
-    /// How many objects it holds.
+    /// Returns the number of objects in the cache.
     pub fn len(&self) -> usize {
         self.lock().objects.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No code panics while it holds the lock halfway through a change.
+        // No code that holds the lock panics in the middle of a change.
         self.state.lock()
     }
 }
 
-/// The UIDs of deleted objects, for [`REMEMBER_DELETED`]. Each is added once and expires once, so that a deletion costs the
-/// same however many there were.
+/// UIDs of deleted objects, kept for [`REMEMBER_DELETED`]. Each UID is added once and expires once, so that the cost of
+/// a deletion does not depend on the number of earlier deletions.
 #[derive(Default)]
 struct Tombstones {
     uids: HashSet<Uid>,
-    /// The same UIDs, the earliest deletion first.
+    /// The same UIDs, in the order of deletion.
     by_age: VecDeque<(Instant, Uid)>,
 }
 
@@ -381,10 +392,10 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_version_wins_whoever_brings_it() {
+    fn newest_version_wins_whatever_its_source() {
         let cache = Cache::default();
         assert!(cache.apply(thing("a", 5), Source::Answer).is_some());
-        assert!(cache.apply(thing("a", 4), Source::Watch).is_none(), "the watch is behind our own write");
+        assert!(cache.apply(thing("a", 4), Source::Watch).is_none(), "the watch is behind the write");
         assert!(cache.apply(thing("a", 5), Source::Watch).is_none());
         assert_eq!(version(&cache, "a"), Some(5));
         assert!(cache.apply(thing("a", 6), Source::Watch).is_some());
@@ -392,21 +403,21 @@ mod tests {
     }
 
     #[test]
-    fn listeners_hear_of_what_changes_and_of_nothing_else() {
+    fn listeners_receive_changes_and_nothing_else() {
         let cache = Cache::default();
         let mut changes = cache.subscribe();
         cache.apply(thing("a", 5), Source::Answer);
         cache.apply(thing("a", 5), Source::Watch);
         cache.apply(thing("b", 6), Source::List);
         cache.remove(&"a".into());
-        let observed_version = std::iter::from_fn(|| changes.try_recv().ok());
-        let observed_version: Vec<_> = observed_version.map(|change| (change.uid, change.controller)).collect();
+        let received = std::iter::from_fn(|| changes.try_recv().ok());
+        let received: Vec<_> = received.map(|change| (change.uid, change.controller)).collect();
         let owner = || Some("job".into());
-        assert_eq!(observed_version, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
+        assert_eq!(received, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
     }
 
     #[test]
-    fn what_we_wrote_and_what_we_were_told_are_kept_apart() {
+    fn written_and_observed_versions_are_tracked_separately() {
         let cache = Cache::default();
         cache.apply(thing("a", 5), Source::Answer);
         assert_eq!((cache.written_version(), cache.observed_version()), (ResourceVersion(5), ResourceVersion(0)));
@@ -416,13 +427,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_object_does_not_come_back_with_a_late_answer() {
+    fn late_answer_does_not_restore_a_deleted_object() {
         let cache = Cache::default();
         cache.apply(thing("a", 5), Source::Watch);
         assert!(cache.remove(&"a".into()).is_some());
         assert!(cache.apply(thing("a", 9), Source::Answer).is_none());
         assert!(cache.is_deleted(&"a".into()));
-        // Even if its deletion was seen before anything else of it.
+        // This holds even if the deletion was the first event of the object.
         assert!(cache.remove(&"b".into()).is_none());
         assert!(cache.apply(thing("b", 7), Source::Answer).is_none());
         assert!(cache.is_empty());
@@ -433,24 +444,24 @@ mod tests {
         let mut tombstones = Tombstones::default();
         let begin = Instant::now();
         let uid = |n: u64| Uid::from(n.to_string());
-        // 100 deletions a second for an hour, and each is told of twice.
+        // 100 deletions per second for an hour. Each deletion is reported twice.
         for n in 0..360_000 {
             let now = begin + Duration::from_millis(10 * n);
             let before = tombstones.by_age.len();
             tombstones.add(&uid(n), now);
             tombstones.add(&uid(n), now);
-            assert!(tombstones.by_age.len().abs_diff(before) <= 1, "one is added, and one expires");
+            assert!(tombstones.by_age.len().abs_diff(before) <= 1, "at most one UID is added or expires");
             assert_eq!(tombstones.by_age.len(), tombstones.uids.len());
             assert!(tombstones.uids.len() <= 60_000);
         }
         assert!(tombstones.contains(&uid(359_999)) && tombstones.contains(&uid(300_001)));
         assert!(!tombstones.contains(&uid(299_999)));
         tombstones.expire(begin + Duration::from_secs(4_300));
-        assert!(tombstones.uids.is_empty() && tombstones.by_age.is_empty(), "all expire in time");
+        assert!(tombstones.uids.is_empty() && tombstones.by_age.is_empty(), "all UIDs have expired");
     }
 
     #[test]
-    fn owned_follows_the_owner_and_leaves_settled_objects_out() {
+    fn owned_follows_the_owner_and_excludes_accounted_objects() {
         let cache = Cache::default();
         cache.apply(thing("b", 1), Source::Watch);
         cache.apply(thing("a", 2), Source::Watch);
@@ -470,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relist_finds_what_was_deleted_in_between() {
+    fn relist_finds_objects_deleted_since_the_last_list() {
         let cache = Cache::default();
         cache.apply(thing("kept", 1), Source::Watch);
         cache.apply(thing("gone", 2), Source::Watch);
@@ -479,11 +490,11 @@ mod tests {
         cache.apply(thing("kept", 1), Source::List);
         cache.apply(thing("new", 8), Source::List);
         cache.apply(thing("written", 9), Source::Answer);
-        let vanished = cache.list_ends(true);
-        let deleted: Vec<_> = vanished.deleted.iter().filter_map(|change| change.before.as_ref()).collect();
+        let missing = cache.list_ends(true);
+        let deleted: Vec<_> = missing.deleted.iter().filter_map(|change| change.before.as_ref()).collect();
         assert_eq!(deleted.len(), 1);
         assert_eq!(&*deleted[0].identity.name, "gone");
-        let mut doubtful: Vec<_> = vanished.doubtful.iter().map(|thing| thing.identity.name.to_string()).collect();
+        let mut doubtful: Vec<_> = missing.doubtful.iter().map(|thing| thing.identity.name.to_string()).collect();
         doubtful.sort();
         assert_eq!(doubtful, ["held", "written"]);
         assert!(version(&cache, "gone").is_none() && version(&cache, "written").is_some());

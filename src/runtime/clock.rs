@@ -1,5 +1,5 @@
-//! The one source of time, so that tests and simulations can own it: the time of day, and a clock for deadlines that
-//! another process counts too.
+//! The only source of time, so that tests and simulations can control it: the time of day, and a clock for deadlines
+//! that another process measures too.
 
 use std::ops::Add;
 use std::sync::Arc;
@@ -8,25 +8,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Tells the time of day, and the moment on a clock that does not stop while the machine sleeps.
+/// Source of the time of day, and of moments on a clock that does not stop while the machine sleeps.
 #[derive(Clone)]
 pub struct Clock {
     time: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     moment: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
 
-/// A moment on the clock of one [`Clock`]. Unlike tokio's [`Instant`], it goes on while the machine sleeps: another replica
-/// does not wait for this machine to wake up.
+/// Moment on the monotonic clock of one [`Clock`]. Unlike the [`Instant`] of tokio, this clock advances while the
+/// machine sleeps, because another replica does not wait for this machine to wake up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
 
 impl Moment {
-    /// The moment this long after the clock began.
+    /// Returns the moment at this time after the origin of the clock.
     pub fn new(since_begin: Duration) -> Self {
         Self(since_begin)
     }
 
-    /// The time from `earlier` to this moment; zero if `earlier` is later.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -41,18 +41,18 @@ impl Add<Duration> for Moment {
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// Creates a clock that reads the clocks of the machine.
     pub fn system() -> Self {
         Self::new(Timestamp::now, boot_time)
     }
 
-    /// A clock that starts at `start` and goes as tokio's does: stopped and moved with it in tests.
+    /// Creates a clock that starts at `start` and follows the clock of tokio, which tests pause and advance.
     pub fn following_tokio(start: Timestamp) -> Self {
         let origin = Instant::now();
         Self::new(move || start + origin.elapsed(), move || Moment(origin.elapsed()))
     }
 
-    /// A clock that reads the time of day and the moment from these functions.
+    /// Creates a clock that reads the time of day and the moment from these functions.
     pub fn new(
         time: impl Fn() -> Timestamp + Send + Sync + 'static,
         moment: impl Fn() -> Moment + Send + Sync + 'static,
@@ -60,28 +60,29 @@ impl Clock {
         Self { time: Arc::new(time), moment: Arc::new(moment) }
     }
 
-    /// Now.
+    /// Returns the current time of day.
     pub fn now(&self) -> Timestamp {
         (self.time)()
     }
 
-    /// Now, on the clock that does not stop while the machine sleeps.
+    /// Returns the current moment, on the clock that does not stop while the machine sleeps.
     pub fn moment(&self) -> Moment {
         (self.moment)()
     }
 
-    /// A deadline at this moment of this clock.
+    /// Returns a deadline at this moment of this clock.
     pub fn deadline(&self, at: Moment) -> Deadline {
         Deadline { clock: self.clone(), at }
     }
 
-    /// The moment on tokio's clock at which this one will show `time`; now, if that has passed.
+    /// Returns the instant on the clock of tokio at which this clock will show `time`, or the current instant if `time`
+    /// has passed.
     pub fn instant_of(&self, time: Timestamp) -> Instant {
         let wait = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
         Instant::now() + wait
     }
 
-    /// Sleeps until this moment. A machine that sleeps meanwhile makes the wait longer, never shorter.
+    /// Sleeps until this moment. If the machine sleeps in the meantime, the wait becomes longer, never shorter.
     pub async fn sleep_until(&self, moment: Moment) {
         tokio::time::sleep(moment.saturating_duration_since(self.moment())).await;
     }
@@ -93,7 +94,7 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-/// A moment, with the clock that shows whether it has passed.
+/// Moment, with the clock that shows whether the moment has passed.
 #[derive(Clone, Debug)]
 pub struct Deadline {
     clock: Clock,
@@ -101,13 +102,13 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Whether it has passed.
+    /// Returns whether the deadline has passed.
     pub fn is_past(&self) -> bool {
         self.clock.moment() >= self.at
     }
 }
 
-/// The time since the machine was started, sleep included.
+/// Returns the time since the machine was started. On Linux it includes the time that the machine slept.
 fn boot_time() -> Moment {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -120,7 +121,7 @@ fn boot_time() -> Moment {
     ))
 }
 
-/// The time as the Kubernetes API keeps it: whole seconds, the rest cut off.
+/// Returns the time as the Kubernetes API stores it, truncated to whole seconds.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn system_clock_counts_the_time_since_boot() {
+    fn system_clock_measures_the_time_since_boot() {
         let clock = Clock::system();
         let before = clock.moment();
         assert!(before > Moment::default());
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clock_of_tests_moves_with_tokio() {
+    async fn test_clock_advances_with_tokio() {
         let clock = Clock::following_tokio(Timestamp::UNIX_EPOCH);
         let deadline = clock.deadline(clock.moment() + Duration::from_secs(5));
         clock.sleep_until(clock.moment() + Duration::from_secs(4)).await;

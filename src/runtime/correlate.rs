@@ -1,9 +1,9 @@
-//! Aggregation of events: which Event object records what happened, and whether it is written at all.
+//! Aggregation of events: which Event object records an event, and whether the event is written at all.
 //!
 //! The rules are those of client-go's `EventCorrelator`: identical events increment the count of one object; once ten
 //! different messages with one reason about one object arrive within ten minutes of each other, further ones are
 //! combined into one object; and each object has a budget of 25 writes, refilled by one every five minutes. The budget
-//! here is one for each reason, so that a Job with many pods cannot use up the budget for its own end.
+//! here is one for each reason, so that the events of many pods cannot use up the budget for the end of their Job.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -16,20 +16,20 @@ use super::events::{EventText, EventType};
 use super::identity::Uid;
 use super::lru::Lru;
 
-/// Number of objects and messages that are remembered.
+/// Maximum number of entries in each of the three memories: groups, series and budgets.
 pub const REMEMBERED: usize = 4096;
-/// Messages further apart than this are not combined.
+/// Maximum time between two messages that are combined.
 const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
-/// Number of different messages from which on they are combined.
+/// Number of different messages in a group from which on further ones are combined.
 const SIMILAR: usize = 10;
-/// Number of writes for one reason about one object without a pause.
+/// Maximum number of writes for one reason about one object in quick succession.
 const BURST: f64 = 25.0;
-/// Time after which one more write is allowed.
+/// Time after which the budget allows one more write.
 const REFILL: Duration = Duration::from_secs(300);
 /// Prefix of the message of a combined event.
 const COMBINED: &str = "(combined from similar events): ";
 
-/// One reason about one object.
+/// Group of events about one object with one type and one reason.
 type Group = (Uid, EventType, Cow<'static, str>);
 
 /// Events that one Event object records: one message of a group, by its hash, or all combined ones.
@@ -39,20 +39,20 @@ pub struct Series {
     message: Option<u64>,
 }
 
-/// An event to write.
+/// Event to write.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// Which Event object records it.
+    /// Series of the event, which determines the Event object.
     pub series: Series,
     /// Message to store.
     pub message: String,
-    /// Number of times that it was observed.
+    /// Number of events observed in the series.
     pub count: u64,
-    /// Name of the Event object, if it was created already.
+    /// Name of the Event object, if it was created before.
     pub name: Option<String>,
 }
 
-/// Different messages of one group.
+/// Different messages of one group, by their hashes.
 struct Similar {
     messages: HashSet<u64>,
     last: Instant,
@@ -89,7 +89,7 @@ impl Default for Correlator {
 }
 
 impl Correlator {
-    /// Takes note of an event; returns what to write, unless the budget is used up.
+    /// Records an event and returns what to write, or `None` if the budget is used up.
     pub fn observe(&mut self, about: &Uid, text: &EventText, now: Instant) -> Option<Observed> {
         let group: Group = (about.clone(), text.type_, text.reason.clone());
         let hash = self.hasher.hash_one(&text.message);
@@ -117,7 +117,7 @@ impl Correlator {
         Some(Observed { series, message, count, name })
     }
 
-    /// Takes note of the name of the Event object that records a series.
+    /// Stores the name of the Event object that records a series.
     pub fn created(&mut self, series: &Series, name: String) {
         if let Some(recorded) = self.recorded.peek_mut(series) {
             recorded.name = Some(name);
@@ -135,7 +135,7 @@ mod tests {
         EventText::warning("FailedCreate", message)
     }
 
-    /// Observes an event and writes it, as the API server would.
+    /// Observes an event and records its Event object, as after a successful write to the API server.
     fn write(correlator: &mut Correlator, about: &str, text: &EventText, now: Instant) -> Option<(String, u64, bool)> {
         let observed = correlator.observe(&about.into(), text, now)?;
         let is_new = observed.name.is_none();
@@ -153,11 +153,11 @@ mod tests {
             assert_eq!(written, Some(("refused".to_owned(), count, count == 1)));
         }
         let other = write(&mut correlator, "other", &text("refused"), now);
-        assert_eq!(other, Some(("refused".to_owned(), 1, true)), "another object has an event of its own");
+        assert_eq!(other, Some(("refused".to_owned(), 1, true)), "another object has its own Event object");
     }
 
     #[test]
-    fn from_the_tenth_message_on_similar_events_are_combined() {
+    fn similar_events_are_combined_from_the_tenth_message_on() {
         let (mut correlator, now) = (Correlator::default(), Instant::now());
         let mut next = |number: usize, now| write(&mut correlator, "job", &text(&format!("pod {number}")), now);
         for number in 1..10 {
@@ -167,13 +167,13 @@ mod tests {
             let message = format!("(combined from similar events): pod {number}");
             assert_eq!(next(number, now), Some((message, count as u64 + 1, count == 0)));
         }
-        assert_eq!(next(3, now), Some(("pod 3".to_owned(), 2, false)), "a message that has an object keeps it");
+        assert_eq!(next(3, now), Some(("pod 3".to_owned(), 2, false)), "a message that has an Event object keeps it");
         let later = now + SIMILAR_WITHIN + Duration::from_secs(1);
         assert_eq!(next(99, later), Some(("pod 99".to_owned(), 1, true)));
     }
 
     #[test]
-    fn after_25_writes_one_is_left_every_five_minutes_and_the_count_stays_right() {
+    fn after_25_writes_one_is_allowed_every_five_minutes_and_the_count_stays_correct() {
         let (mut correlator, now) = (Correlator::default(), Instant::now());
         let written = (0..500).filter(|_| write(&mut correlator, "job", &text("refused"), now).is_some()).count();
         assert_eq!(written, 25);
@@ -181,18 +181,18 @@ mod tests {
         assert_eq!(write(&mut correlator, "job", &text("refused"), later), Some(("refused".to_owned(), 501, false)));
         assert_eq!(write(&mut correlator, "job", &text("refused"), later), None);
         let end = EventText::normal("Completed", "Job completed");
-        assert!(write(&mut correlator, "job", &end, later).is_some(), "another reason has a budget of its own");
+        assert!(write(&mut correlator, "job", &end, later).is_some(), "another reason has its own budget");
     }
 
     proptest! {
-        /// Whatever happens in whatever order: memory and objects stay bounded, and no more is written than the budget allows.
+        /// For any sequence of events, the number of Event objects is bounded and the writes stay within the budget.
         #[test]
         fn any_sequence_of_events_stays_within_bounds(events in prop::collection::vec((0_u32..3, 0_u32..30, 0_u64..400), 1..400)) {
             let mut correlator = Correlator::default();
             let start = Instant::now();
             let (mut elapsed, mut created, mut writes) = (0, [0_u32; 3], [0_u32; 3]);
             for (about, message, wait) in events {
-                // Most events come in quick succession.
+                // Most events follow each other in quick succession.
                 elapsed += if wait > 390 { wait } else { 0 };
                 let now = start + Duration::from_secs(elapsed);
                 let written = write(&mut correlator, &format!("job-{about}"), &text(&format!("pod {message}")), now);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_is_observed() {
+    fn memory_is_bounded_for_any_number_of_objects() {
         let (mut correlator, now) = (Correlator::default(), Instant::now());
         for number in 0..3 * REMEMBERED {
             write(&mut correlator, &format!("job-{number}"), &text("refused"), now);

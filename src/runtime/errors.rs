@@ -1,4 +1,4 @@
-//! What can go wrong with one request, sorted by what to do about it.
+//! Errors of one request to the API server, classified by how the caller handles them.
 
 use kube::client::AuthError;
 use kube::core::Status;
@@ -6,25 +6,25 @@ use thiserror::Error;
 
 use super::text::beginning;
 
-/// Maximum number of bytes of what a failed credential plugin printed.
+/// Maximum number of bytes that an error quotes from the output of a failed credential plugin.
 const LONGEST_OUTPUT: usize = 500;
 
-/// A write that did not happen, or may not have.
+/// Error of a write that did not take effect, or whose outcome is unknown.
 #[derive(Debug, Error)]
 pub enum WriteError {
-    /// The process is stopping or no longer leads; no new writes begin.
+    /// The write was not sent, because the process is stopping or no longer leads.
     #[error("not sent: this process is stopping or no longer leads")]
     Closed,
-    /// The process no longer leads; it did not wait for the answer.
-    #[error("given up half done: this process no longer leads")]
+    /// The write was abandoned before its answer arrived, because the process no longer leads.
+    #[error("abandoned in flight, outcome unknown: this process no longer leads")]
     Aborted,
-    /// The API server accepted the write and stored something else; the text says what is wrong.
+    /// The API server accepted the write and stored something else. The text names the difference.
     #[error("{0}")]
     Altered(&'static str),
-    /// Writes were refused, recorded and logged; each is repeated after a back-off of its own.
+    /// The API server refused writes, which were recorded and logged. Each is repeated after its own back-off.
     #[error("refused; each refused write is repeated after its own back-off")]
     Deferred,
-    /// The API server answered, or the request failed on its way.
+    /// The API server answered with an error, or the request failed in transit.
     #[error("{}", message(.0))]
     Request(#[from] Box<kube::Error>),
 }
@@ -46,34 +46,35 @@ impl WriteError {
         }
     }
 
-    /// The HTTP status code, if the API server answered.
+    /// Returns the HTTP status code, if the API server answered.
     pub fn code(&self) -> Option<u16> {
         self.status().map(|status| status.code)
     }
 
-    /// The object is gone.
+    /// Returns whether the object does not exist (404).
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)
     }
 
-    /// The object changed since it was read, or is another of the same name.
+    /// Returns whether the write conflicts (409): the object changed since it was read, or another object has its name.
     pub fn is_conflict(&self) -> bool {
         self.code() == Some(409)
     }
 
-    /// The API server finds the object invalid and will go on doing so.
+    /// Returns whether the API server rejected the object as invalid (422). A repeated write fails in the same way.
     pub fn is_invalid(&self) -> bool {
         self.code() == Some(422)
     }
 
-    /// The namespace is being deleted, so nothing can be created in it.
+    /// Returns whether the namespace is being deleted, so that no object can be created in it.
     pub fn is_namespace_terminating(&self) -> bool {
         self.status()
             .and_then(|status| status.details.as_ref())
             .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
     }
 
-    /// The write may have taken effect although no answer says so: the connection broke, or the server gave up on it.
+    /// Returns whether the outcome of the write is unknown, so that it may have taken effect: the connection broke, the
+    /// process abandoned the write, or the API server answered with an error that leaves the outcome open.
     pub fn is_ambiguous(&self) -> bool {
         match self {
             Self::Closed | Self::Altered(_) | Self::Deferred => false,
@@ -82,13 +83,13 @@ impl WriteError {
         }
     }
 
-    /// Returns whether the process that leads now, if any, makes the write: this one stops.
+    /// Returns whether the gate for writes is closed. This process stops writing, and the next leader makes the write.
     pub fn is_gate_closed(&self) -> bool {
         matches!(self, Self::Closed | Self::Aborted)
     }
 
-    /// Returns whether the write will be refused again: by validation, permissions, an admission policy, a quota, or a
-    /// webhook, which may also be out of order. An overloaded API server refuses nothing.
+    /// Returns whether the API server would refuse the write again: because of validation, permissions, an admission
+    /// policy, a quota or a webhook, including a webhook that is broken. An overloaded API server is not a refusal.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Altered(_) | Self::Deferred => true,
@@ -107,15 +108,16 @@ impl WriteError {
         self.status().is_some_and(|status| status.code == 403 && status.message.contains("exceeded quota"))
     }
 
-    /// How long the API server asks us to wait, in seconds, if it says so (429 and 503 do).
+    /// Returns the number of seconds that the API server asks the client to wait (with 429 and 503), if it sent one.
     pub fn retry_after_seconds(&self) -> Option<u32> {
         let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
         (seconds > 0).then_some(seconds)
     }
 }
 
-/// Whether a write that failed so may have taken effect. Any 5xx leaves that open, as does no complete answer. So does
-/// 408: the API server sends none, but proxies do for a server behind them that is late. 425 says that nothing was done.
+/// Returns whether a write that failed with this error may have taken effect. Any 5xx and an incomplete answer leave
+/// the outcome open. So does 408: the API server does not send it, but a proxy sends it when the server behind it is
+/// late. 425 means that the server did not process the request.
 pub fn is_ambiguous(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code >= 500 || status.code == 408,
@@ -123,10 +125,11 @@ pub fn is_ambiguous(error: &kube::Error) -> bool {
     }
 }
 
-/// Longest text of an error, in bytes.
+/// Maximum length of the text of an error, in bytes.
 const LONGEST: usize = 4096;
 
-/// The text for people: the API server's own message where it sent one. Webhooks choose its length, so that is bounded.
+/// Returns the text of an error: the message of the API server, if it sent one. The length is limited, because webhooks
+/// choose it.
 pub fn message(error: &kube::Error) -> String {
     let mut text = unbounded(error);
     if text.len() > LONGEST {
@@ -158,8 +161,8 @@ fn unbounded(error: &kube::Error) -> String {
     }
 }
 
-/// The text for a credential plugin that failed, if that is the cause. kube's text has the environment that the kubeconfig
-/// gives the plugin, and all that the plugin printed; both may hold credentials.
+/// Returns the text for a failed credential plugin, if that is the cause. The text of kube contains the environment
+/// that the kubeconfig gives to the plugin, and everything that the plugin printed. Both may contain credentials.
 fn plugin_failure(error: &kube::Error) -> Option<String> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_without_a_definite_answer_may_have_taken_effect() {
+    fn write_without_a_definite_answer_is_ambiguous() {
         let answered = |code: u16| kube::Error::Api(Status::failure("", "").with_code(code).boxed());
         for code in [408, 500, 502, 503, 504] {
             assert!(is_ambiguous(&answered(code)), "{code}");
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_from_outages() {
+    fn refusals_and_outages_are_distinguished() {
         for (code, message) in [(400, ""), (403, ""), (404, ""), (409, ""), (413, ""), (422, "")] {
             assert!(answer(code, message).is_refusal(), "{code}");
         }
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_an_error_is_bounded() {
+    fn text_of_an_error_is_bounded() {
         let text = answer(403, &"ü".repeat(1 << 20)).to_string();
         assert!(text.len() <= LONGEST + 3 && text.ends_with("ü..."), "{}", text.len());
     }

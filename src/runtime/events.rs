@@ -1,7 +1,8 @@
-//! Kubernetes Events: what happened to an object, for people.
+//! Kubernetes Events: records for users of what happened to an object.
 //!
-//! Publishing never waits: events go to one task that writes them. [`super::correlate`] decides which Event object
-//! records an event. An event that the API server refuses is logged and not retried, and causes no further event.
+//! [`Recorder::publish`] never waits: it sends events to one task, which writes them. The Event object that records an
+//! event is chosen by [`super::correlate`]. An event that the API server refuses is logged, is not retried, and causes
+//! no further event.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -22,68 +23,68 @@ use super::errors::message;
 use super::identity::Identity;
 use super::text::beginning;
 
-/// The component that events name as their source.
+/// Component that events contain as their source.
 pub const COMPONENT: &str = "jobwright";
-/// The longest message the API server takes.
+/// Maximum number of bytes of a message that the API server accepts.
 const LONGEST_MESSAGE: usize = 1024;
-/// Maximum number of bytes of a message that waits to be written.
+/// Maximum number of bytes of a message in the queue of events.
 const LONGEST_KEPT: usize = 2 * LONGEST_MESSAGE;
 /// Maximum number of bytes of a reason.
 const LONGEST_REASON: usize = 128;
-/// So many events wait to be written at most; what comes on top of that is dropped.
+/// Maximum number of events in the queue. Further events are dropped.
 const WAITING: usize = 4096;
 
-/// Whether an event tells of something amiss.
+/// Type of an event, as in the Kubernetes API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventType {
-    /// All is as it should be.
+    /// Information: the object behaves as expected.
     Normal,
-    /// Somebody should look.
+    /// Problem that a user should examine.
     Warning,
 }
 
-/// What an event says, without whom it is about.
+/// Content of an event, without the object that it regards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventText {
-    /// Normal or Warning.
+    /// Type of the event, Normal or Warning.
     pub type_: EventType,
-    /// A word for programs.
+    /// Reason: one word in CamelCase, for programs.
     pub reason: Cow<'static, str>,
-    /// A sentence for people.
+    /// Message: a sentence, for users.
     pub message: String,
 }
 
 impl EventText {
-    /// A Normal event.
+    /// Creates the content of a Normal event.
     pub fn normal(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { type_: EventType::Normal, reason: reason.into(), message: message.into() }
     }
 
-    /// A Warning event.
+    /// Creates the content of a Warning event.
     pub fn warning(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self { type_: EventType::Warning, reason: reason.into(), message: message.into() }
     }
 }
 
-/// The object an event is about.
+/// Object that an event regards.
 #[derive(Clone, Debug)]
 pub struct Regarding {
-    /// `apiVersion`, such as `batch/v1`.
+    /// `apiVersion` of the object, such as `batch/v1`.
     pub api_version: &'static str,
-    /// `kind`, such as `Job`.
+    /// `kind` of the object, such as `Job`.
     pub kind: &'static str,
-    /// Which one.
+    /// Identity of the object.
     pub identity: Identity,
 }
 
-/// Takes events and writes them in the background.
+/// Handle that accepts events, which a [`Writer`] writes in the background.
 #[derive(Clone)]
 pub struct Recorder {
     sender: mpsc::Sender<(Regarding, EventText)>,
     dropped: Arc<AtomicU64>,
 }
 
-/// Writes the events that its [`Recorder`]s took.
+/// Task that writes the events that its [`Recorder`]s accepted.
 pub struct Writer {
     client: Client,
     clock: Clock,
@@ -92,7 +93,7 @@ pub struct Writer {
     sequence: u64,
 }
 
-/// A recorder and the writer that must be run for it.
+/// Creates a recorder, and the writer that must run for it.
 pub fn recorder(client: Client, clock: Clock) -> (Recorder, Writer) {
     let (sender, inbox) = mpsc::channel(WAITING);
     let recorder = Recorder { sender, dropped: Arc::default() };
@@ -100,9 +101,10 @@ pub fn recorder(client: Client, clock: Clock) -> (Recorder, Writer) {
 }
 
 impl Recorder {
-    /// Takes an event; never waits. An event too many is dropped, and that is logged.
+    /// Accepts an event without waiting. If the queue is full, the event is dropped; the first drop is logged.
     pub fn publish(&self, regarding: Regarding, mut text: EventText) {
-        // What waits takes memory, and others write parts of it.
+        // Queued events use memory, and parts of their texts come from users and webhooks, so the length is limited
+        // here.
         if text.message.len() > LONGEST_KEPT {
             text.message = beginning(&text.message, LONGEST_KEPT).to_owned();
         }
@@ -110,7 +112,7 @@ impl Recorder {
             text.reason = beginning(&text.reason, LONGEST_REASON).to_owned().into();
         }
         if self.sender.try_send((regarding, text)).is_err() && self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!("more events than can be written; some are dropped");
+            tracing::warn!("queue of events is full; dropping events");
         }
     }
 }
@@ -123,7 +125,12 @@ impl Writer {
             let observed = self.correlator.observe(&regarding.identity.uid, &text, Instant::now());
             let Some(observed) = observed else {
                 let Regarding { identity, .. } = &regarding;
-                tracing::debug!(namespace = %identity.namespace, name = %identity.name, reason = %text.reason, "an event was not written: too many of its kind");
+                tracing::debug!(
+                    namespace = %identity.namespace,
+                    name = %identity.name,
+                    reason = %text.reason,
+                    "dropped an event: the budget of its object and reason is used up"
+                );
                 continue;
             };
             let text = EventText { message: shorten(&observed.message), ..text };
@@ -195,19 +202,31 @@ impl Writer {
     }
 }
 
-/// An event that cannot be written is not worth a retry, but worth a line, since it is all that is left of it.
+/// Logs an event that cannot be written. The event is not retried, so the log line is its only trace.
 fn report(regarding: &Regarding, text: &EventText, error: &kube::Error) {
     let refused_by_namespace = matches!(error, kube::Error::Api(status)
         if matches!(status.code, 403 | 404) && (status.message.contains("being terminated") || status.message.contains("not found")));
     let (name, namespace) = (&regarding.identity.name, &regarding.identity.namespace);
     if refused_by_namespace {
-        tracing::debug!(%namespace, %name, reason = %text.reason, "an event was not written: its namespace is going");
+        tracing::debug!(
+            %namespace,
+            %name,
+            reason = %text.reason,
+            "cannot write an event: its namespace is being deleted"
+        );
     } else {
-        tracing::warn!(%namespace, %name, reason = %text.reason, message = %text.message, error = %message(error), "an event was not written");
+        tracing::warn!(
+            %namespace,
+            %name,
+            reason = %text.reason,
+            event_message = %text.message,
+            error = %message(error),
+            "cannot write an event"
+        );
     }
 }
 
-/// Cuts a message to what the API server takes, at a character's boundary.
+/// Returns a message cut to the length that the API server accepts, between two characters.
 fn shorten(message: &str) -> String {
     if message.len() <= LONGEST_MESSAGE {
         return message.to_owned();
@@ -215,8 +234,8 @@ fn shorten(message: &str) -> String {
     format!("{}...", beginning(message, LONGEST_MESSAGE - 3))
 }
 
-/// Returns a text with its control characters, and those that change the direction of writing, escaped: webhooks and
-/// users choose what they contain.
+/// Returns a text in which control characters and characters that change the writing direction are escaped, because
+/// webhooks and users choose parts of the text.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -237,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_message_is_cut_between_characters() {
+    fn long_message_is_cut_between_characters() {
         let short = shorten(&"ü".repeat(2000));
         assert!(short.len() <= LONGEST_MESSAGE && short.ends_with("ü..."), "{}", short.len());
         assert_eq!(shorten("as it is"), "as it is");

@@ -1,6 +1,7 @@
-//! A hash that is the same on every machine and in every version.
+//! Hash function whose results are the same on every machine and in every version.
 
-/// Returns FNV-1a of these bytes, 64 bits, mixed once more so that texts that differ in their end only are far apart.
+/// Returns the 64-bit FNV-1a hash of these bytes, with a final mixing step that spreads texts that differ only at the
+/// end.
 pub fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in parts.into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! What keeps this process from being ready, part by part, in words for people; and who else hears of the API server.
+//! Readiness of this process: the problems of each part, and the responses to the requests for the Lease.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::liveness::Pulse;
 
-/// What is amiss, by part.
+/// Problems that keep this process from being ready, by part.
 #[derive(Default)]
 pub struct Health {
     problems: Mutex<BTreeMap<&'static str, String>>,
@@ -14,7 +14,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Says what is amiss with a part; nothing if all is well.
+    /// Sets the problem of a part, or clears it with `None`.
     pub fn set(&self, part: &'static str, problem: Option<String>) {
         let mut problems = self.problems.lock();
         match problem {
@@ -23,12 +23,12 @@ impl Health {
         };
     }
 
-    /// The signs of life of the requests for the Lease: they prove that the API server answers this process.
+    /// Returns the signs of life of the requests for the Lease. They prove that the API server answers this process.
     pub fn pulse(&self) -> Pulse {
         self.lease.clone()
     }
 
-    /// All that is amiss, one sentence a part.
+    /// Returns one line `part: problem` for each part that has a problem.
     pub fn problems(&self) -> Vec<String> {
         let problems = self.problems.lock();
         problems.iter().map(|(part, problem)| format!("{part}: {problem}")).collect()
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_part_speaks_for_itself() {
+    fn problems_are_reported_by_part() {
         let health = Health::default();
         health.set("caches", Some("pods not listed yet".into()));
         health.set("permissions", Some("get pods is missing".into()));

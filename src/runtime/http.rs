@@ -1,4 +1,4 @@
-//! Health and metrics, on one port: `/livez`, `/readyz`, `/metrics`.
+//! HTTP server for health and metrics on one port: `/livez`, `/readyz`, `/metrics`.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-/// Returns what is amiss, a sentence each; nothing as long as all is well.
+/// Health check: returns the current problems, one sentence each. An empty list means healthy.
 pub type Check = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
-/// Serves until `stop` resolves.
+/// Binds `address` and serves in the background until `stop` resolves.
 ///
 /// # Errors
-/// The address cannot be listened on; said in a sentence.
+/// The server cannot listen on the address. The error is a sentence that names the address and the cause.
 pub async fn serve(
     address: SocketAddr,
     registry: Registry,
@@ -24,7 +24,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
     let unusable =
-        |error: std::io::Error| format!("cannot listen on {address}: {error}; give --listen another address");
+        |error: std::io::Error| format!("cannot listen on {address}: {error}; choose another address with --listen");
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     tracing::info!(address = %listener.local_addr().map_err(unusable)?, "serving /livez, /readyz and /metrics");
     let registry = Arc::new(registry);
@@ -34,7 +34,7 @@ pub async fn serve(
         .route("/metrics", get(move || async move { metrics(&registry) }));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop).await {
-            tracing::error!(%error, "health and metrics are no longer served");
+            tracing::error!(%error, "server for health and metrics failed");
         }
     });
     Ok(())
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readiness_says_what_is_missing() {
+    fn failed_readiness_lists_the_problems() {
         assert_eq!(answer(&[]).0, StatusCode::OK);
         let (code, text) = answer(&["caches: not synced: pods".into(), "permissions: none".into()]);
         assert_eq!(

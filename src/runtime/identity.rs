@@ -1,4 +1,4 @@
-//! Names of objects, as types: a UID is not a name, and a Pod's UID is compared with nothing but UIDs.
+//! Types for the identity of objects, so that the compiler rejects a comparison of a UID with a name.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The UID of an object: unique over time, never reused, opaque.
+/// UID of an object: unique over time, never reused, opaque.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Uid(Arc<str>);
 
 impl Uid {
-    /// The UID as the API writes it.
+    /// Returns the UID as the API writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -42,27 +42,27 @@ impl fmt::Display for Uid {
     }
 }
 
-/// The identity of one version of one namespaced object.
+/// Identity of one version of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its namespace.
+    /// Namespace of the object; empty for a cluster-scoped object.
     pub namespace: Arc<str>,
-    /// Its name; another object may get it once this one is gone.
+    /// Name of the object. Another object may get this name after this object is deleted.
     pub name: Arc<str>,
-    /// Its UID.
+    /// UID of the object.
     pub uid: Uid,
-    /// Its version. Versions of one resource are comparable (KEP-5504): a greater one is newer.
+    /// Version of the object. Versions of one resource are comparable (KEP-5504): a greater one is newer.
     pub resource_version: ResourceVersion,
 }
 
-/// A `metadata.resourceVersion`, comparable within one resource type.
+/// Value of `metadata.resourceVersion`, comparable within one resource type.
 ///
 /// See <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceVersion(pub u64);
 
 impl ResourceVersion {
-    /// Reads the API's text; nothing if it is not a number.
+    /// Parses the text of the API; returns `None` if the text is not a number.
     pub fn parse(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
     }

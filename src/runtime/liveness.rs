@@ -1,7 +1,9 @@
-//! What has to move for this process to be alive, and the rule that says when it is stuck and has to be restarted.
+//! Liveness of this process: the signs of life of its watches and syncs, and the rules for when they are stuck, so that
+//! the process has to be restarted.
 //!
-//! An API server that does not answer is no reason to restart: a new process would not reach it either. A restart helps
-//! where a task of this process no longer runs, and where this process alone does not hear what the API server sends.
+//! An API server that does not answer is no reason for a restart: a new process would not reach it either. A restart
+//! helps if a task of this process no longer runs, or if one watch no longer receives data although the API server
+//! answers.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,35 +18,35 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How often the task of a watch records that it runs, even if nothing happens.
+/// Interval at which the task of a watch records that it runs, even if nothing happens.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
-/// Longest time for which the task of a watch may not run.
+/// Longest time without a run of the task of a watch. After this time, the task is stuck.
 const TASK: Duration = Duration::from_secs(300);
-/// Longest time for which one sync may not advance. Each of its requests has a deadline of at most 120 s, and a
-/// sync that waits for the gate of writes is woken every minute.
+/// Longest time for which a sync may not advance. Each of its requests has a deadline of at most 120 s, and the write
+/// gate wakes a waiting sync every minute.
 const SYNC: Duration = Duration::from_secs(300);
-/// Longest time for which a watch may hear nothing, while this process hears something else from the API server. The API
-/// server ends each watch within five minutes, because that is what the watch asks for.
+/// Longest time for which a watch may receive nothing while this process receives other responses from the API server.
+/// The API server ends each watch within five minutes, because the watch requests this timeout.
 const SILENCE: Duration = Duration::from_secs(720);
-/// Longest pause between two signs of an API server that is there the whole time: more than one watch lasts.
+/// Longest pause between two responses of an API server that is available the whole time: longer than one watch lasts.
 const PAUSE: Duration = Duration::from_secs(360);
-/// The API server is there if it answered something within this time.
+/// Age of the last response up to which the API server counts as available.
 const ANSWERED: Duration = Duration::from_secs(60);
 
 /// Signs of life of one watch, or of another task that talks to the API server.
 #[derive(Clone, Debug, Default)]
 pub struct Pulse(Arc<Mutex<Signs>>);
 
-/// When there were signs of life.
+/// Times of the signs of life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Signs {
-    /// When the task of the watch first ran.
+    /// Time of the first run of the task of the watch.
     pub begun: Option<Instant>,
-    /// When the task of the watch last ran.
+    /// Time of the last run of the task of the watch.
     pub ran: Option<Instant>,
-    /// When the API server last answered, or sent an event or a bookmark.
+    /// Time of the last response of the API server, or of its last event or bookmark.
     pub last_response: Option<Instant>,
-    /// When the API server first did so after it had been silent for longer than any watch lasts.
+    /// Time of the first response after the API server had been silent for longer than any watch lasts.
     pub answering: Option<Instant>,
 }
 
@@ -69,7 +71,7 @@ impl Pulse {
         });
     }
 
-    /// Returns the same client. It records each response, and each part of its body that arrives, as a sign of life.
+    /// Wraps a client so that each response, and each part of its body that arrives, is recorded as a sign of life.
     #[must_use]
     pub fn recorded_by(&self, client: Client) -> Client {
         let namespace = client.default_namespace().to_owned();
@@ -90,7 +92,7 @@ impl Pulse {
         Client::new(service, namespace)
     }
 
-    /// The signs of life so far.
+    /// Returns the signs of life so far.
     pub fn signs(&self) -> Signs {
         *self.0.lock()
     }
@@ -100,24 +102,25 @@ impl Pulse {
     }
 }
 
-/// The watches that are stuck, and why. `watches` have names; `others` prove no more than that the API server answers.
+/// Returns one sentence for each stuck watch, with the cause. `watches` are checked; `others` only prove that the API
+/// server answers.
 pub fn stuck_watches(now: Instant, watches: &[(&'static str, Signs)], others: &[Signs]) -> Vec<String> {
     let since = |at: Instant| now.saturating_duration_since(at);
-    // After an outage, each watch gets as long as any to hear something again.
+    // After an outage, each watch has the full time again to receive something.
     let has_answered = |signs: &Signs| {
         signs.last_response.is_some_and(|last_response| since(last_response) <= ANSWERED)
             && signs.answering.is_some_and(|at| since(at) > SILENCE)
     };
     let answers = watches.iter().map(|(_, signs)| signs).chain(others).any(has_answered);
     let problem = |&(name, signs): &(&'static str, Signs)| {
-        // A watch that has not begun is not expected to move.
+        // A watch that has not started is not expected to show signs of life.
         let (begun, ran) = (signs.begun?, signs.ran?);
         let silence = since(signs.last_response.unwrap_or(begun).max(begun));
         if since(ran) > TASK {
             Some(format!("the watch of {name} has not run for {} s", since(ran).as_secs()))
         } else if answers && silence > SILENCE {
             Some(format!(
-                "the watch of {name} has heard nothing for {} s, but the API server answers",
+                "the watch of {name} has received nothing for {} s, although the API server answers",
                 silence.as_secs()
             ))
         } else {
@@ -127,7 +130,7 @@ pub fn stuck_watches(now: Instant, watches: &[(&'static str, Signs)], others: &[
     watches.iter().filter_map(problem).collect()
 }
 
-/// The syncs that run, and when each last advanced.
+/// Running syncs, and the time at which each last advanced.
 #[derive(Clone, Debug)]
 pub struct Syncs {
     origin: Instant,
@@ -137,7 +140,8 @@ pub struct Syncs {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    /// By number: whose sync it is, and the time at which it was last polled, in milliseconds since the origin.
+    /// Controller of each running sync, and the time at which the sync was last polled in milliseconds since the
+    /// origin, by number.
     syncs: BTreeMap<u64, (&'static str, Arc<AtomicU64>)>,
 }
 
@@ -148,7 +152,7 @@ impl Default for Syncs {
 }
 
 impl Syncs {
-    /// Runs a sync of this controller, and records each time it advances.
+    /// Runs a sync of this controller, and records the time whenever the sync advances.
     pub async fn observe<T>(&self, controller: &'static str, sync: impl Future<Output = T>) -> T {
         let polled = Arc::new(AtomicU64::new(self.now()));
         let number = {
@@ -167,7 +171,7 @@ impl Syncs {
         .await
     }
 
-    /// The controllers of which syncs are stuck.
+    /// Returns one sentence for each controller that has a stuck sync.
     pub fn stuck(&self) -> Vec<String> {
         let now = self.now();
         let running = self.running.lock();
@@ -188,7 +192,8 @@ impl Syncs {
     }
 }
 
-/// The entry of one sync. A sync that panics leaves its entry, because its worker is lost with it.
+/// Guard that removes the entry of a sync when it is dropped. The entry of a sync that panicked remains, because the
+/// panic also ended the worker.
 struct Entry<'a> {
     syncs: &'a Syncs,
     number: u64,
@@ -207,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn watch_is_stuck_when_its_task_does_not_run_or_it_alone_hears_nothing() {
+    fn watch_is_stuck_when_its_task_does_not_run_or_it_alone_receives_nothing() {
         let start = Instant::now();
         let at = |seconds: u64| Some(start + Duration::from_secs(seconds));
         let now = start + Duration::from_secs(10_000);
@@ -215,17 +220,22 @@ mod tests {
         let fresh = signs(at(0), at(9_990), at(9_990));
         let recovered = |since| Signs { answering: at(since), ..fresh };
         let cases = [
-            ("all is well", fresh, fresh, false),
-            ("it has not begun", Signs::default(), fresh, false),
-            ("its task stands still", signs(at(0), at(9_600), at(9_600)), fresh, true),
-            ("its task stands still, and nothing answers", signs(at(0), at(9_600), None), Signs::default(), true),
-            ("it alone hears nothing", signs(at(0), at(9_990), at(9_000)), fresh, true),
-            ("it never heard anything", signs(at(0), at(9_990), None), fresh, true),
-            ("it has just begun", signs(at(9_500), at(9_990), None), fresh, false),
-            ("it is quiet for less than a server holds a watch", signs(at(0), at(9_990), at(9_500)), fresh, false),
+            ("healthy", fresh, fresh, false),
+            ("the watch has not started", Signs::default(), fresh, false),
+            ("the task does not run", signs(at(0), at(9_600), at(9_600)), fresh, true),
+            ("the task does not run, and nothing answers", signs(at(0), at(9_600), None), Signs::default(), true),
+            ("this watch alone receives nothing", signs(at(0), at(9_990), at(9_000)), fresh, true),
+            ("this watch never received anything", signs(at(0), at(9_990), None), fresh, true),
+            ("the watch has just started", signs(at(9_500), at(9_990), None), fresh, false),
+            ("the silence is shorter than one watch may last", signs(at(0), at(9_990), at(9_500)), fresh, false),
             ("nothing answers", signs(at(0), at(9_990), at(9_000)), signs(None, None, at(9_000)), false),
-            ("the API server is back after an hour", signs(at(0), at(9_990), at(6_000)), recovered(9_950), false),
-            ("it alone heard nothing since then", signs(at(0), at(9_990), at(4_000)), recovered(9_200), true),
+            ("the API server answers again after an hour", signs(at(0), at(9_990), at(6_000)), recovered(9_950), false),
+            (
+                "this watch alone received nothing since then",
+                signs(at(0), at(9_990), at(4_000)),
+                recovered(9_200),
+                true,
+            ),
             ("nothing ever answered", signs(at(0), at(9_990), None), Signs::default(), false),
         ];
         for (case, watch, other, stuck) in cases {
@@ -235,14 +245,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn api_server_answers_since_the_end_of_its_last_outage() {
+    async fn answering_starts_at_the_end_of_the_last_outage() {
         let pulse = Pulse::default();
         let begun = Instant::now();
         for _ in 0..10 {
             pulse.record_response();
             tokio::time::advance(Duration::from_secs(290)).await;
         }
-        assert_eq!(pulse.signs().answering, Some(begun), "it answered each request for a watch");
+        assert_eq!(pulse.signs().answering, Some(begun), "pauses shorter than a watch are no outage");
         tokio::time::advance(Duration::from_secs(3600)).await;
         let back = Instant::now();
         pulse.record_response();
@@ -260,11 +270,11 @@ mod tests {
         let first = pulse.signs().last_response.expect("the response is a sign");
         tokio::time::sleep(Duration::from_millis(2)).await;
         response.into_body().collect().await.expect("a body");
-        assert!(pulse.signs().last_response > Some(first), "the body is another one");
+        assert!(pulse.signs().last_response > Some(first), "the body is a later sign of life");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sync_that_does_not_advance_is_stuck_and_one_that_waits_in_steps_is_not() {
+    async fn sync_that_does_not_advance_is_stuck_and_one_that_is_polled_is_not() {
         let syncs = Syncs::default();
         let observed = syncs.clone();
         let stuck = tokio::spawn(async move { observed.observe("stuck", std::future::pending::<()>()).await });

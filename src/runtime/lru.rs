@@ -1,9 +1,9 @@
-//! A map of bounded size: an entry too many replaces the one that was used the longest time ago.
+//! Map of bounded size: a new entry in a full map replaces the least recently used entry.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-/// Map that holds a limited number of entries.
+/// Map that holds a limited number of entries and evicts the least recently used one.
 pub struct Lru<K, V> {
     entries: HashMap<K, (u64, V)>,
     by_age: BTreeMap<u64, K>,
@@ -17,7 +17,8 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         Self { entries: HashMap::new(), by_age: BTreeMap::new(), uses: 0, capacity: capacity.max(1) }
     }
 
-    /// Returns the value of a key and makes it the most recently used; inserts what `make` returns if there is none.
+    /// Returns the value of a key and marks the key as the most recently used. Inserts the result of `make` if the map
+    /// does not contain the key.
     pub fn entry(&mut self, key: &K, make: impl FnOnce() -> V) -> &mut V {
         if !self.entries.contains_key(key)
             && self.entries.len() >= self.capacity
@@ -33,7 +34,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         value
     }
 
-    /// Returns the value of a key, if there is one, without using it.
+    /// Returns the value of a key, if there is one, without marking the key as used.
     pub fn peek_mut(&mut self, key: &K) -> Option<&mut V> {
         self.entries.get_mut(key).map(|(_, value)| value)
     }
@@ -43,7 +44,7 @@ impl<K: Hash + Eq + Clone, V> Lru<K, V> {
         self.entries.len()
     }
 
-    /// Returns whether there are no entries.
+    /// Returns whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_recently_used_entry_is_replaced() {
+    fn least_recently_used_entry_is_replaced() {
         let mut map = Lru::new(2);
         *map.entry(&"a", || 0) += 1;
         *map.entry(&"b", || 0) += 1;

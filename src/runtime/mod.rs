@@ -1,6 +1,7 @@
-//! What all controllers share: cache, watches, queue, writes, events, leader election, health, time and settings.
+//! Infrastructure that all controllers share: cache, watches, queue, writes, events, leader election, health, time and
+//! settings.
 //!
-//! Nothing here knows what a Job is for; the rules are in the controllers' `decide` modules.
+//! These modules contain no rules about Jobs. The rules are in the `decide` modules of the controllers.
 
 pub mod cache;
 pub mod clock;

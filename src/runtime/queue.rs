@@ -1,8 +1,8 @@
-//! A fair queue of keys: what to look at next, and when.
+//! Fair work queue: the keys to sync next, and the times of later syncs.
 //!
-//! A key waits in it at most once. It is never handed out twice at the same time: what comes in for it while it is
-//! worked on is taken together when that ends, so that batches grow by themselves under load. First come, first served,
-//! but for minor keys: those wait in a lane of their own, so that thousands of them do not hold the others up.
+//! The queue contains a key at most once, and never hands out a key twice concurrently. All additions of a key during
+//! its sync cause one further sync, so that batches grow automatically under load. Keys are handed out in the order of
+//! arrival. Minor keys have a lane of their own, so that thousands of them do not delay the other keys.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -12,15 +12,15 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The first wait after a failure; doubled by each further one.
+/// Wait after the first failure of a key. Each further failure doubles the wait.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The longest wait after a failure.
+/// Longest wait after a failure.
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
-/// While both lanes hold keys, one key of this many is a minor one.
+/// Interval of minor keys: while both lanes contain keys, every eighth key that is handed out is a minor one.
 const MINOR_EVERY: u32 = 8;
 
-/// A fair queue of keys.
+/// Fair work queue of keys.
 pub struct Queue<K> {
     state: Mutex<State<K>>,
     changed: Notify,
@@ -28,14 +28,14 @@ pub struct Queue<K> {
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// Ready too, and minor.
+    /// Ready keys that are minor.
     minor: VecDeque<K>,
     is_minor: fn(&K) -> bool,
-    /// How many keys were handed out while both lanes held some.
+    /// Number of keys that were handed out while both lanes contained keys.
     handed_out: u32,
     waiting: HashSet<K>,
     running: HashSet<K>,
-    /// Came in while it was running.
+    /// Keys that were added while they were running.
     dirty: HashSet<K>,
     later: BTreeMap<(Instant, u64), K>,
     due: HashMap<K, (Instant, u64)>,
@@ -70,34 +70,34 @@ impl<K> State<K> {
 }
 
 impl<K: Hash + Eq + Clone> Queue<K> {
-    /// A queue that takes no keys until it is opened.
+    /// Creates a queue that accepts no keys until it is opened.
     pub fn closed() -> Self {
         Self::closed_with_minor(|_| false)
     }
 
-    /// The same, where some keys are minor.
+    /// Creates a closed queue in which the keys that match `is_minor` are minor.
     pub fn closed_with_minor(is_minor: fn(&K) -> bool) -> Self {
         Self { state: Mutex::new(State::new(true, is_minor)), changed: Notify::new() }
     }
 
-    /// Begins anew, with nothing in it: takes keys and hands them out.
+    /// Empties the queue and opens it: from now on it accepts keys and hands them out.
     pub fn open(&self) {
         let mut state = self.lock();
         *state = State::new(false, state.is_minor);
     }
 
-    /// Whether it takes keys.
+    /// Returns whether the queue accepts keys.
     pub fn is_open(&self) -> bool {
         !self.lock().closed
     }
 
-    /// Puts a key at the end, unless it waits already.
+    /// Adds a key to the end of the queue, unless the queue contains it.
     pub fn add(&self, key: K) {
         self.lock().make_ready(key);
         self.changed.notify_one();
     }
 
-    /// Puts a key at the end at `when`; an earlier time for it stands.
+    /// Schedules a key to be added at `when`. An earlier scheduled time of the key is kept.
     pub fn add_at(&self, key: K, when: Instant) {
         let mut state = self.lock();
         if state.closed {
@@ -117,7 +117,7 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// Takes back the time at which a key was to be put at the end.
+    /// Cancels the scheduled time of a key.
     pub fn cancel(&self, key: &K) {
         let mut state = self.lock();
         if let Some(due) = state.due.remove(key) {
@@ -125,7 +125,7 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         }
     }
 
-    /// Puts a key back after a failure, later each time. Tells how long it waits.
+    /// Schedules a key again after a failure, with a wait that doubles each time, and returns the wait.
     pub fn retry(&self, key: K) -> Duration {
         let mut state = self.lock();
         let failures = state.failures.entry(key.clone()).or_default();
@@ -136,15 +136,15 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         wait
     }
 
-    /// Forgets a key's failures: it went well.
+    /// Clears the failures of a key after a successful sync.
     pub fn succeeded(&self, key: &K) {
         self.lock().failures.remove(key);
     }
 
-    /// Makes every key that waits after a failure ready now: what they failed at may work again.
+    /// Makes every key that waits after a failure ready now, because its sync may succeed again.
     pub fn retry_now(&self) {
         let mut state = self.lock();
-        // In the order in which they would have come.
+        // Keeps the order of their scheduled times.
         let failures = std::mem::take(&mut state.failures);
         let failed: Vec<_> = state
             .later
@@ -161,7 +161,8 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         self.changed.notify_one();
     }
 
-    /// The next key, once there is one; none once the queue is closed. [`Queue::done`] must follow.
+    /// Returns the next key as soon as one is ready, or `None` if the queue is closed. The caller must call
+    /// [`Queue::done`] after the work on the key.
     pub async fn next(&self) -> Option<K> {
         loop {
             let notified = self.changed.notified();
@@ -194,7 +195,7 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         }
     }
 
-    /// The work on a key has ended; if it came in meanwhile, it is put at the end.
+    /// Records that the work on a key has ended. A key that was added during the work goes to the end of the queue.
     pub fn done(&self, key: &K) {
         let mut state = self.lock();
         state.running.remove(key);
@@ -205,27 +206,27 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         }
     }
 
-    /// Forgets its keys, hands out no more and takes none, so that it does not grow while nobody works.
+    /// Closes the queue: it drops all keys, hands out none and accepts none, so that it does not grow without workers.
     pub fn close(&self) {
         let mut state = self.lock();
         *state = State::new(true, state.is_minor);
         drop(state);
         self.changed.notify_waiters();
-        // One that is between its look and its wait finds this.
+        // Wakes a caller that has checked the state but does not wait yet.
         self.changed.notify_one();
     }
 
-    /// How many keys are ready to be handed out.
+    /// Returns the number of keys that are ready to be handed out.
     pub fn len(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// How many keys are to become ready at some time.
+    /// Returns the number of keys that are scheduled for a later time.
     pub fn timers(&self) -> usize {
         self.lock().later.len()
     }
 
-    /// Whether no key is ready.
+    /// Returns whether no key is ready.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_waits_once_and_runs_once_at_a_time() {
+    async fn key_is_queued_once_and_never_runs_concurrently() {
         let queue = Queue::default();
         queue.add("a");
         queue.add("b");
@@ -282,16 +283,16 @@ mod tests {
         assert_eq!(queue.next().await, Some("a"));
         queue.add("a");
         queue.add("a");
-        assert_eq!(queue.next().await, Some("b"), "a runs, so it must wait");
+        assert_eq!(queue.next().await, Some("b"), "key a is running, so it is not handed out");
         assert!(queue.is_empty());
         queue.done(&"a");
-        assert_eq!(queue.next().await, Some("a"), "what came in meanwhile is taken together");
+        assert_eq!(queue.next().await, Some("a"), "additions during the run cause one further run");
         queue.done(&"a");
         assert!(queue.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_busy_key_goes_behind_the_others() {
+    async fn key_added_while_it_runs_is_queued_behind_the_others() {
         let queue = Queue::default();
         for key in ["busy", "quiet", "idle"] {
             queue.add(key);
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn minor_keys_do_not_hold_up_the_others_and_have_their_share() {
+    async fn minor_keys_get_their_share_without_delaying_the_others() {
         let queue = Queue::closed_with_minor(|key: &u32| *key >= 100);
         queue.open();
         (100..10_100).for_each(|key| queue.add(key));
@@ -316,18 +317,18 @@ mod tests {
             order.push(key);
         }
         let major: Vec<u32> = order.iter().copied().filter(|key| *key < 100).collect();
-        assert_eq!(major, (0..16).collect::<Vec<_>>(), "in their order");
+        assert_eq!(major, (0..16).collect::<Vec<_>>(), "major keys keep their order");
         assert!(order[..18].iter().filter(|key| **key < 100).count() == 16, "{order:?}");
-        assert!(order[..8].contains(&100), "a minor key has its share: {order:?}");
+        assert!(order[..8].contains(&100), "a minor key is among the first eight: {order:?}");
         queue.close();
         queue.open();
         queue.add(100);
         queue.add(1);
-        assert_eq!(queue.next().await, Some(1), "after a new beginning too");
+        assert_eq!(queue.next().await, Some(1), "minor keys are still minor after the queue was reopened");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn cancelled_time_is_forgotten() {
+    async fn cancelled_key_is_not_handed_out() {
         let queue = Queue::default();
         queue.add_at("a", Instant::now() + Duration::from_secs(30));
         queue.cancel(&"a");
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_earliest_of_several_times_stands() {
+    async fn earliest_of_several_scheduled_times_is_kept() {
         let queue = Queue::default();
         let start = Instant::now();
         queue.add_at("a", start + Duration::from_secs(30));
@@ -346,11 +347,11 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 10);
         queue.done(&"a");
         let more = tokio::time::timeout(Duration::from_secs(60), queue.next()).await;
-        assert!(more.is_err(), "the later times were taken back");
+        assert!(more.is_err(), "the later times were cancelled");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_wait_longer_each_time_up_to_a_minute() {
+    async fn each_failure_doubles_the_wait_up_to_a_minute() {
         let queue = Queue::default();
         let waits: Vec<u64> = (0..8).map(|_| queue.retry("a").as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failed_keys_can_be_had_at_once() {
+    async fn retry_now_makes_failed_keys_ready_immediately() {
         let queue = Queue::default();
         let start = Instant::now();
         for _ in 0..5 {
@@ -370,7 +371,7 @@ mod tests {
         assert_eq!(queue.next().await, Some("failed"));
         assert_eq!(start.elapsed().as_secs(), 0);
         queue.done(&"failed");
-        assert_eq!(queue.next().await, Some("later"), "what waits for its own time goes on waiting");
+        assert_eq!(queue.next().await, Some("later"), "a key without failures keeps its scheduled time");
         assert_eq!(start.elapsed().as_secs(), 100);
     }
 

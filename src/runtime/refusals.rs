@@ -1,8 +1,8 @@
-//! Writes that the API server refused: what is remembered of each, and how it is reported.
+//! Writes that the API server refused: the back-off of each, and the event that reports it.
 //!
-//! One object has one back-off for each cause, a kind of write, so that whatever else happens to the object neither
-//! repeats a refused write early nor lengthens its back-off. A change of the object's spec ends all its back-offs, and
-//! a write that succeeds ends its own.
+//! An object has one back-off for each kind of write, so that other changes of the object neither repeat a refused
+//! write early nor lengthen its back-off. A change of the spec of the object ends all its back-offs. A successful write
+//! ends the back-off of its own kind.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ const FIRST: Duration = Duration::from_secs(1);
 /// Longest back-off after a refusal.
 pub const LONGEST: Duration = Duration::from_secs(60);
 
-/// A kind of write.
+/// Kind of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WriteKind {
     /// Reason of the Warning event about a refusal.
@@ -28,27 +28,27 @@ pub struct WriteKind {
     pub failed: &'static str,
 }
 
-/// What the API server refused for one object, and until when each write waits.
+/// Refused writes of one object, with the back-off of each.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals {
     generation: Option<i64>,
     backoffs: BTreeMap<(WriteKind, Option<Uid>), WriteBackoff>,
 }
 
-/// One refused write.
+/// Back-off of one refused write.
 #[derive(Clone, Debug)]
 struct WriteBackoff {
     refusals: u32,
     since: Timestamp,
     wait: Duration,
-    /// The API server was unavailable or overloaded, and refused nothing.
+    /// Whether the write failed because the API server was unavailable or overloaded, and not because of a refusal.
     is_outage: bool,
-    /// Number of the object's live pods at the refusal, if a quota refused: fewer pods make room.
+    /// Number of live pods of the object at the refusal, if a quota refused the write. Fewer pods free quota.
     occupied: Option<usize>,
 }
 
 impl WriteBackoff {
-    /// The end of the back-off, if it has not passed. A clock that was set back ends the back-off too.
+    /// Returns the end of the back-off, if it has not passed. A clock that was set back ends the back-off too.
     fn until(&self, now: Timestamp) -> Option<Timestamp> {
         let end = self.since.checked_add(self.wait).unwrap_or(self.since);
         (self.since <= now && now < end).then_some(end)
@@ -56,7 +56,7 @@ impl WriteBackoff {
 }
 
 impl Refusals {
-    /// Takes note of the object's generation. Another generation than before ends all back-offs.
+    /// Records the generation of the object. A changed generation ends all back-offs.
     pub fn seen(&mut self, generation: Option<i64>) {
         if self.generation != generation {
             self.backoffs.clear();
@@ -64,7 +64,7 @@ impl Refusals {
         }
     }
 
-    /// Takes note of a refusal of a write to the object itself, or to one of its parts; returns the back-off.
+    /// Records a refused write to the object itself or to one of its parts, and returns the back-off.
     pub fn refuse(&mut self, kind: WriteKind, part: Option<&Uid>, error: &WriteError, now: Timestamp) -> Duration {
         let key = (kind, part.cloned());
         let refusals = self.backoffs.get(&key).map_or(0, |backoff| backoff.refusals).saturating_add(1);
@@ -74,14 +74,15 @@ impl Refusals {
         wait
     }
 
-    /// Takes note that a quota caused the refusal while the object had this number of live pods.
+    /// Records that a quota caused the refusal while the object had this number of live pods.
     pub fn mark_quota(&mut self, kind: WriteKind, occupied: usize) {
         if let Some(backoff) = self.backoffs.get_mut(&(kind, None)) {
             backoff.occupied = Some(occupied);
         }
     }
 
-    /// Ends a write's wait, but not its back-off, if the object has fewer live pods than when a quota refused.
+    /// Ends the current wait of a write, but keeps its number of refusals, if the object has fewer live pods than when
+    /// a quota refused the write.
     pub fn room_made(&mut self, kind: WriteKind, occupied: usize) {
         if let Some(backoff) = self.backoffs.get_mut(&(kind, None))
             && backoff.occupied.is_some_and(|before| occupied < before)
@@ -90,14 +91,14 @@ impl Refusals {
         }
     }
 
-    /// Takes note that a write succeeded.
+    /// Records that a write succeeded, which ends its back-off.
     pub fn succeed(&mut self, kind: WriteKind, part: Option<&Uid>) {
         if !self.backoffs.is_empty() {
             self.backoffs.remove(&(kind, part.cloned()));
         }
     }
 
-    /// Returns until when a write has to wait.
+    /// Returns the time until which a write has to wait, if it has to.
     pub fn until(&self, kind: WriteKind, part: Option<&Uid>, now: Timestamp) -> Option<Timestamp> {
         if self.backoffs.is_empty() {
             return None;
@@ -112,29 +113,29 @@ impl Refusals {
         self.until(kind, part, now).is_some()
     }
 
-    /// Returns when the next write may be repeated.
+    /// Returns the earliest time at which a refused write may be repeated.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         self.backoffs.values().filter_map(|backoff| backoff.until(now)).min()
     }
 
-    /// Returns whether a write to a part that `predicate` picks was refused.
+    /// Returns whether a write to a part that matches `predicate` was refused.
     pub fn any_part(&self, predicate: impl Fn(WriteKind, &Uid) -> bool) -> bool {
         self.backoffs.keys().any(|(kind, part)| part.as_ref().is_some_and(|part| predicate(*kind, part)))
     }
 
-    /// Forgets the parts that `keep` does not pick: they no longer exist.
+    /// Drops the back-offs of the parts that do not match `keep`, because these parts no longer exist.
     pub fn retain(&mut self, keep: impl Fn(&Uid) -> bool) {
         self.backoffs.retain(|(_, part), _| part.as_ref().is_none_or(&keep));
     }
 
-    /// Ends the back-offs of writes that failed for want of an answer; returns whether there were any.
+    /// Ends the back-offs of writes that failed because of an outage, and returns whether there were any.
     pub fn outage_over(&mut self) -> bool {
         let before = self.backoffs.len();
         self.backoffs.retain(|_, backoff| !backoff.is_outage);
         self.backoffs.len() < before
     }
 
-    /// Forgets back-offs that ended long ago, of objects that nothing else is remembered of.
+    /// Drops back-offs that ended long ago, of objects for which nothing else is stored.
     pub fn forget_old(&mut self, now: Timestamp) {
         let is_recent = |backoff: &WriteBackoff| {
             let age = now.duration_since(backoff.since);
@@ -143,23 +144,23 @@ impl Refusals {
         self.backoffs.retain(|_, backoff| is_recent(backoff));
     }
 
-    /// Number of writes that were refused and have not succeeded since.
+    /// Returns the number of writes that were refused and have not succeeded since.
     pub fn len(&self) -> usize {
         self.backoffs.len()
     }
 
-    /// Whether nothing was refused.
+    /// Returns whether no write is refused.
     pub fn is_empty(&self) -> bool {
         self.backoffs.is_empty()
     }
 }
 
-/// The refusals of many objects.
+/// Refused writes of many objects, by UID.
 #[derive(Debug, Default)]
 pub struct ObjectRefusals(Mutex<HashMap<Uid, Refusals>>);
 
 impl ObjectRefusals {
-    /// Reads or changes what is remembered of one object. An object without refusals takes no room.
+    /// Reads or changes the refusals of one object. An object without refusals uses no memory.
     pub fn of<R>(&self, object: &Uid, access: impl FnOnce(&mut Refusals) -> R) -> R {
         let mut object_refusals = self.lock();
         let Some(known) = object_refusals.get_mut(object) else {
@@ -177,12 +178,12 @@ impl ObjectRefusals {
         result
     }
 
-    /// Forgets an object that is gone.
+    /// Drops the refusals of a deleted object.
     pub fn forget(&self, object: &Uid) {
         self.lock().remove(object);
     }
 
-    /// Forgets all objects.
+    /// Drops the refusals of all objects.
     pub fn clear(&self) {
         self.lock().clear();
     }
@@ -192,13 +193,13 @@ impl ObjectRefusals {
     }
 }
 
-/// The Warning event about a refused write: what failed, on which object, and the words of whoever refused.
+/// Returns the Warning event about a refused write: what failed, on which object, and the text of the refusal.
 pub fn event(kind: WriteKind, object: Option<&str>, error: &WriteError) -> EventText {
-    let words = error.to_string();
-    // The API server's own messages name the object; those of webhooks need not.
-    let object = object.filter(|object| !words.contains(*object));
+    let text = error.to_string();
+    // Messages of the API server contain the name of the object. Messages of webhooks may not.
+    let object = object.filter(|object| !text.contains(*object));
     let object = object.map_or_else(String::new, |object| format!(" {object}"));
-    EventText::warning(kind.reason, format!("{}{object}: {words}", kind.failed))
+    EventText::warning(kind.reason, format!("{}{object}: {text}", kind.failed))
 }
 
 #[cfg(test)]
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_and_parts_wait_for_themselves() {
+    fn each_kind_of_write_and_each_part_has_its_own_back_off() {
         let (mut refusals, denied) = (Refusals::default(), answer(403, "denied"));
         let (a, b) = (Uid::from("a"), Uid::from("b"));
         refusals.refuse(UNTRACK, Some(&a), &denied, at(0));
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_book_has_room_for_refusals_alone() {
+    fn object_without_refusals_is_not_stored() {
         let (object_refusals, job) = (ObjectRefusals::default(), Uid::from("job"));
         object_refusals.of(&job, |refusals| refusals.seen(Some(1)));
         assert_eq!(object_refusals.lock().len(), 0);
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_spec_ends_all_back_offs() {
+    fn changed_spec_ends_all_back_offs() {
         let mut refusals = Refusals::default();
         refusals.seen(Some(1));
         refusals.refuse(CREATE, None, &answer(422, "invalid"), at(0));
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_outage_ends_the_back_offs_of_what_was_not_refused() {
+    fn end_of_an_outage_keeps_the_back_offs_of_refused_writes() {
         let mut refusals = Refusals::default();
         refusals.refuse(CREATE, None, &answer(503, "unavailable"), at(0));
         refusals.refuse(UNTRACK, Some(&"a".into()), &answer(403, "denied"), at(0));
@@ -278,12 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_ends_makes_room_in_a_quota_and_the_back_off_grows_on() {
+    fn pod_that_ends_frees_quota_and_the_back_off_keeps_growing() {
         let (mut refusals, denied) = (Refusals::default(), answer(403, "exceeded quota: pods"));
         refusals.refuse(CREATE, None, &denied, at(0));
         refusals.refuse(CREATE, None, &denied, at(1));
         refusals.room_made(CREATE, 2);
-        assert!(refusals.is_backed_off(CREATE, None, at(1)), "no quota refused");
+        assert!(refusals.is_backed_off(CREATE, None, at(1)), "the refusal is not marked as a quota refusal");
         refusals.mark_quota(CREATE, 3);
         refusals.room_made(CREATE, 3);
         assert!(refusals.is_backed_off(CREATE, None, at(1)));
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_names_the_object_once_and_repeats_the_words() {
+    fn event_names_the_object_once_and_quotes_the_refusal() {
         let kube_names = event(UNTRACK, Some("job-x"), &answer(403, "pods \"job-x\" is forbidden: policy 'p'"));
         assert_eq!(
             kube_names.message,
@@ -307,13 +308,13 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever else happens to the object, the attempts at a refused write are 1, 2, 4, … s apart.
+        /// The attempts of a refused write are 1, 2, 4, … s apart, regardless of other events of the object.
         #[test]
-        fn refused_writes_are_as_far_apart_as_their_back_off_says(gaps in prop::collection::vec(0_i64..900, 1..300), other in any::<u64>()) {
+        fn attempts_of_a_refused_write_keep_its_back_off(gaps in prop::collection::vec(0_i64..900, 1..300), other in any::<u64>()) {
             let (mut refusals, denied) = (Refusals::default(), answer(403, "denied"));
             let (mut now, mut attempts) = (0_i64, Vec::new());
             for (number, gap) in gaps.into_iter().enumerate() {
-                // Each is a pod event that starts a sync, in milliseconds.
+                // Each gap, in milliseconds, ends with a pod event that starts a sync.
                 now += gap;
                 let time = Timestamp::from_millisecond(1_700_000_000_000 + now).unwrap();
                 if other >> (number % 64) & 1 == 1 {

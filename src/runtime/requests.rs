@@ -1,4 +1,4 @@
-//! Counts and times every request to the API server, whoever makes it: a layer around the HTTP client.
+//! Metrics of all requests to the API server: a layer around the HTTP client that counts and times each request.
 
 use std::borrow::Cow;
 use std::task::{Context, Poll};
@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 type MetricLabels = Vec<(&'static str, Cow<'static, str>)>;
 
-/// What requests came to.
+/// Number, results and durations of the requests to the API server.
 #[derive(Clone)]
 pub struct RequestMetrics {
     total: Family<MetricLabels, Counter>,
@@ -23,18 +23,18 @@ pub struct RequestMetrics {
 }
 
 impl RequestMetrics {
-    /// Registers them.
+    /// Creates the metrics and registers them.
     pub fn new(registry: &mut Registry) -> Self {
         let durations: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 15));
         let metrics = Self { total: Family::default(), duration: Family::new_with_constructor(durations) };
         registry.register(
             "api_requests",
-            "Requests to the API server, by verb, resource and HTTP status code (<error> where none came back)",
+            "Requests to the API server, by verb, resource and HTTP status code (<error> if no response arrived)",
             metrics.total.clone(),
         );
         registry.register(
             "api_request_duration_seconds",
-            "How long the API server took to answer; of a watch, to begin its answer",
+            "Time from a request until the response of the API server began",
             metrics.duration.clone(),
         );
         metrics
@@ -48,21 +48,21 @@ impl RequestMetrics {
     }
 }
 
-/// What a request asks for, in the words of RBAC.
+/// Operation that a request asks for, in the terms of RBAC.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct What {
     verb: &'static str,
-    /// `pods`, `jobs/status`; empty for a path that names none.
+    /// Resource, such as `pods` or `jobs/status`; empty for a path that contains no resource.
     resource: String,
 }
 
 impl What {
-    /// The verb of RBAC.
+    /// Returns the RBAC verb.
     pub(super) fn verb(&self) -> &'static str {
         self.verb
     }
 
-    /// The resource, with the subresource if there is one.
+    /// Returns the resource, with the subresource if there is one.
     pub(super) fn resource(&self) -> &str {
         &self.resource
     }
@@ -108,7 +108,7 @@ impl<S> Layer<S> for RequestMetrics {
     }
 }
 
-/// A client whose requests are counted.
+/// Client whose requests are counted.
 #[derive(Clone)]
 pub struct Counted<S> {
     inner: S,
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// Counts a request when dropped, so that one that is given up is counted too.
+/// Guard that counts a request when it is dropped, so that an abandoned request is counted too.
 struct Count {
     what: What,
     metrics: RequestMetrics,
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_named_as_rbac_names_it() {
+    fn request_is_labelled_with_its_rbac_verb_and_resource() {
         let cases = [
             (Method::GET, "/apis/batch/v1/jobs", "", "list", "jobs"),
             (Method::GET, "/apis/batch/v1/jobs", "watch=true&resourceVersion=5", "watch", "jobs"),

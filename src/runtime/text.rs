@@ -1,6 +1,6 @@
-//! Bounds for texts that others write: cut to a number of bytes, between two characters.
+//! Length limits for texts from users, webhooks and pods: a text is cut to a number of bytes, between two characters.
 
-/// Returns the beginning of a text, of at most `max_bytes` bytes.
+/// Returns the beginning of a text: at most `max_bytes` bytes, cut between two characters.
 pub fn beginning(text: &str, max_bytes: usize) -> &str {
     let mut end = text.len().min(max_bytes);
     while !text.is_char_boundary(end) {
@@ -9,7 +9,7 @@ pub fn beginning(text: &str, max_bytes: usize) -> &str {
     &text[..end]
 }
 
-/// Returns the end of a text, of at most `max_bytes` bytes.
+/// Returns the end of a text: at most `max_bytes` bytes, cut between two characters.
 pub fn ending(text: &str, max_bytes: usize) -> &str {
     let mut start = text.len().saturating_sub(max_bytes);
     while !text.is_char_boundary(start) {
@@ -28,7 +28,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn any_text_is_cut_between_two_characters_and_loses_no_more_than_it_must(text in "\\PC{0,40}", max_bytes in 0_usize..80) {
+        fn text_is_cut_between_two_characters_and_as_long_as_the_limit_allows(text in "\\PC{0,40}", max_bytes in 0_usize..80) {
             let (beginning, ending) = (beginning(&text, max_bytes), ending(&text, max_bytes));
             prop_assert!(text.starts_with(beginning) && text.ends_with(ending));
             for part in [beginning, ending] {

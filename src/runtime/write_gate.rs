@@ -1,10 +1,10 @@
-//! The one gate all writes to the API server go through.
+//! Gate that all writes to the API server pass.
 //!
-//! It bounds how many are on their way at once. The bound yields when the API server says it is overloaded (429, 503:
-//! half of it, and a pause if one was asked for) and grows back with each success, so no fixed rate has to be guessed.
-//! Closed, it lets no write begin and waits for those under way. Where a Lease says who may write, it is open only
-//! until the time the Lease was last renewed for, whatever else the process is busy with, and whether or not the machine
-//! slept meanwhile. The client gives each write its deadline.
+//! The gate limits the number of writes in flight. When the API server reports overload (429 or 503), the limit is
+//! halved, and writes pause if the API server sent a delay. Each success raises the limit again, so that no fixed rate
+//! has to be guessed. A closed gate admits no write and waits for the writes in flight. With leader election, the gate
+//! is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if the
+//! machine slept in the meantime. The client gives each write its deadline.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -23,22 +23,22 @@ use super::errors::WriteError;
 use super::identity::Uid;
 use crate::FIELD_MANAGER;
 
-/// The gate writes go through.
+/// Gate that limits and admits writes.
 pub struct WriteGate {
     state: Mutex<State>,
     changed: Notify,
-    /// Ends the writes under way.
+    /// Signal that aborts the writes in flight.
     abort: Notify,
     max_in_flight: f64,
 }
 
 struct State {
     in_flight: usize,
-    /// How many may be in flight now, from 1 to `max_in_flight`.
+    /// Current limit of writes in flight, from 1 to `max_in_flight`.
     window: f64,
     paused_until: Option<Instant>,
     closed: bool,
-    /// No write begins after this, and none that has begun goes on.
+    /// Deadline after which no write begins and no write in flight continues.
     open_until: Option<Deadline>,
 }
 
@@ -52,18 +52,18 @@ impl State {
     }
 }
 
-/// How often a write that waits for its place checks again, so that whoever watches over syncs sees that this one goes on.
+/// Interval at which a pending write wakes up, so that the liveness check sees that its sync advances.
 const CHECK: Duration = Duration::from_secs(60);
 
 impl WriteGate {
-    /// A gate that lets at most `max_in_flight` writes be on their way at once.
+    /// Creates an open gate that admits at most `max_in_flight` concurrent writes.
     pub fn new(max_in_flight: usize) -> Self {
         let max_in_flight = max_in_flight.max(1) as f64;
         let state = State { in_flight: 0, window: max_in_flight, paused_until: None, closed: false, open_until: None };
         Self { state: Mutex::new(state), changed: Notify::new(), abort: Notify::new(), max_in_flight }
     }
 
-    /// Makes one write when there is room for it.
+    /// Makes one write as soon as the limit allows it.
     pub async fn run<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         let aborted = self.abort.notified();
         tokio::pin!(aborted);
@@ -79,20 +79,20 @@ impl WriteGate {
         result
     }
 
-    /// Lets writes begin, until it is closed.
+    /// Opens the gate until it is closed.
     pub fn open(&self) {
         let mut state = self.lock();
         (state.closed, state.open_until) = (false, None);
     }
 
-    /// Lets writes begin, until `until` at the latest.
+    /// Opens the gate until it is closed, but at most until `until`.
     pub fn open_until(&self, until: Deadline) {
         let mut state = self.lock();
         (state.closed, state.open_until) = (false, Some(until));
     }
 
-    /// Moves the time until which writes may begin; a closed gate stays closed. Returns false, and moves nothing, if that time
-    /// has passed: writes may have been refused since then, and another replica may have written.
+    /// Moves the deadline until which the gate is open; a closed gate stays closed. Returns false and keeps the
+    /// deadline if it has passed: writes may have been refused since then, and another replica may have written.
     #[must_use]
     pub fn extend(&self, until: Deadline) -> bool {
         let mut state = self.lock();
@@ -103,15 +103,15 @@ impl WriteGate {
         true
     }
 
-    /// Lets no more writes begin and gives up those under way: somebody else may be writing from now on.
+    /// Closes the gate and aborts the writes in flight, because another replica may write from now on.
     pub fn abort_in_flight(&self) {
         self.lock().closed = true;
         self.changed.notify_waiters();
         self.abort.notify_waiters();
     }
 
-    /// Lets no more writes begin, and returns when those in flight have ended. After `timeout` it abandons them; then their
-    /// outcome is unknown. Returns whether all ended by themselves.
+    /// Closes the gate and waits until the writes in flight have ended. After `timeout`, the gate aborts them, and
+    /// their outcome is unknown. Returns whether all writes ended before the timeout.
     pub async fn close_within(&self, timeout: Duration) -> bool {
         let ended = tokio::time::timeout(timeout, self.close()).await.is_ok();
         if !ended {
@@ -120,7 +120,7 @@ impl WriteGate {
         ended
     }
 
-    /// Lets no more writes begin, and returns when those under way have ended.
+    /// Closes the gate and waits until the writes in flight have ended.
     async fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_waiters();
@@ -135,17 +135,18 @@ impl WriteGate {
         }
     }
 
-    /// How many writes are on their way.
+    /// Returns the number of writes in flight.
     pub fn in_flight(&self) -> usize {
         self.lock().in_flight
     }
 
-    /// How many writes may be on their way at once just now.
+    /// Returns the current limit of concurrent writes.
     pub fn window(&self) -> usize {
         self.lock().window as usize
     }
 
-    /// Advances a write only as long as the gate is open by time: a machine that wakes up sends nothing any more.
+    /// Advances a write only until the deadline of the gate, so that a machine that slept past the deadline sends
+    /// nothing.
     async fn while_open<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         let mut write = std::pin::pin!(write);
         std::future::poll_fn(|context| {
@@ -171,7 +172,7 @@ impl WriteGate {
                 if paused_until.is_none() && state.in_flight < state.window as usize {
                     state.in_flight += 1;
                     if state.in_flight < state.window as usize {
-                        // Each end of a write wakes one waiter; a window that grew has room for more.
+                        // The end of a write wakes only one waiter, but a window that grew admits more.
                         self.changed.notify_one();
                     }
                     return Ok(Permit(self));
@@ -199,9 +200,9 @@ impl WriteGate {
             Some(error) if matches!(error.code(), Some(429 | 503)) => {
                 state.window = (state.window / 2.0).max(1.0);
                 if let Some(seconds) = error.retry_after_seconds() {
-                    // A server that asks for more than this would have us look dead.
+                    // A longer pause would make this process appear stuck.
                     let pause = Duration::from_secs(u64::from(seconds.min(30)));
-                    // Another write in flight may have been asked to wait for longer.
+                    // The answer to another write in flight may have asked for a longer pause.
                     state.paused_until = state.paused_until.max(Some(Instant::now() + pause));
                 }
             }
@@ -215,22 +216,24 @@ impl WriteGate {
     }
 }
 
-/// Parameters of a patch of ours.
+/// Returns the parameters of a patch by this controller.
 pub fn patch_params() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// Parameters of a deletion of ours: of the object of this UID, and of no other that may have its name by now.
+/// Returns the parameters of a deletion by this controller. The UID is a precondition, because another object may have
+/// the name by now.
 pub fn delete_params(uid: &Uid, propagation_policy: Option<PropagationPolicy>) -> DeleteParams {
     let preconditions = Some(Preconditions { uid: Some(uid.to_string()), resource_version: None });
     DeleteParams { preconditions, propagation_policy, ..DeleteParams::default() }
 }
 
-/// Returns whether a deletion failed with this error because the object of this UID is gone. Another object may have its name
-/// now, another client may have deleted it, and a webhook may answer with any code, so the API server is asked.
+/// Returns whether a deletion failed with this error because no object with this UID exists. The error alone does not
+/// prove it: another object may have the name now, another client may have deleted the object, and a webhook may answer
+/// with any code. This function therefore reads the object from the API server.
 ///
 /// # Errors
-/// The API server does not answer.
+/// The error of the read, if the read fails.
 pub async fn is_gone<K>(api: &Api<K>, name: &str, uid: &Uid, error: &WriteError) -> kube::Result<bool>
 where
     K: Clone + Debug + DeserializeOwned + Resource,
@@ -242,12 +245,12 @@ where
     Ok(found.is_none_or(|found| found.meta().uid.as_deref() != Some(uid.as_str())))
 }
 
-/// Parameters of a creation of ours.
+/// Returns the parameters of a creation by this controller.
 pub fn post_params() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
-/// A place among the writes under way, given back when dropped.
+/// Permit for one write in flight, returned to the gate when it is dropped.
 struct Permit<'a>(&'a WriteGate);
 
 impl Drop for Permit<'_> {
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_pause_that_the_server_asked_for_is_kept() {
+    async fn longest_pause_requested_by_the_server_is_kept() {
         let (write_gate, begun) = (WriteGate::new(2), Instant::now());
         for seconds in [20, 5] {
             write_gate.record_result(Some(&WriteError::from(answer(429, seconds))));
@@ -297,21 +300,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_writes_than_allowed_are_under_way_at_once() {
+    async fn writes_in_flight_never_exceed_the_limit() {
         let write_gate = Arc::new(WriteGate::new(3));
-        let under_way = Arc::new(Mutex::new((0, 0)));
+        let in_flight = Arc::new(Mutex::new((0, 0)));
         let tasks: Vec<_> = (0..20)
             .map(|_| {
-                let (write_gate, under_way) = (write_gate.clone(), under_way.clone());
+                let (write_gate, in_flight) = (write_gate.clone(), in_flight.clone());
                 tokio::spawn(async move {
                     let write = async {
                         {
-                            let mut counts = under_way.lock();
+                            let mut counts = in_flight.lock();
                             counts.0 += 1;
                             counts.1 = counts.1.max(counts.0);
                         }
                         tokio::time::sleep(Duration::from_millis(10)).await;
-                        under_way.lock().0 -= 1;
+                        in_flight.lock().0 -= 1;
                         Ok(())
                     };
                     write_gate.run(write).await
@@ -321,11 +324,11 @@ mod tests {
         for task in tasks {
             task.await.unwrap().unwrap();
         }
-        assert_eq!(under_way.lock().1, 3);
+        assert_eq!(in_flight.lock().1, 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_overloaded_server_halves_the_window_and_gets_its_pause() {
+    async fn overload_halves_the_window_and_pauses_writes() {
         let write_gate = WriteGate::new(8);
         let refused: Result<(), _> = write_gate.run(async { Err(answer(429, 2)) }).await;
         assert!(refused.is_err());
@@ -336,14 +339,14 @@ mod tests {
         for _ in 0..100 {
             write_gate.run(async { Ok(()) }).await.unwrap();
         }
-        assert_eq!(write_gate.window(), 8, "it grows back, and not past what was set");
+        assert_eq!(write_gate.window(), 8, "the window grows back to the configured maximum");
         let refused: Result<(), _> = write_gate.run(async { Err(answer(409, 0)) }).await;
         assert!(refused.is_err());
-        assert_eq!(write_gate.window(), 8, "a conflict says nothing about load");
+        assert_eq!(write_gate.window(), 8, "a conflict does not change the window");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn closing_lets_writes_end_and_none_begin() {
+    async fn close_awaits_writes_in_flight_and_admits_none() {
         let write_gate = Arc::new(WriteGate::new(1));
         let slow = {
             let write_gate = write_gate.clone();
@@ -373,13 +376,13 @@ mod tests {
         Clock::following_tokio(Timestamp::UNIX_EPOCH)
     }
 
-    /// A deadline so many seconds from now.
+    /// Returns a deadline at this number of seconds from now.
     fn after(clock: &Clock, seconds: u64) -> Deadline {
         clock.deadline(clock.moment() + Duration::from_secs(seconds))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_lease_that_is_not_renewed_closes_the_gate_by_itself() {
+    async fn gate_closes_automatically_when_the_lease_is_not_renewed() {
         let (write_gate, clock) = (WriteGate::new(1), clock());
         write_gate.open_until(after(&clock, 10));
         assert!(write_gate.run(async { Ok(()) }).await.is_ok());
@@ -392,12 +395,12 @@ mod tests {
         assert!(!write_gate.extend(after(&clock, 10)), "renewed too late");
         assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
         write_gate.open_until(after(&clock, 10));
-        assert!(write_gate.run(async { Ok(()) }).await.is_ok(), "won again");
+        assert!(write_gate.run(async { Ok(()) }).await.is_ok(), "the Lease was acquired again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn machine_that_slept_past_its_lease_neither_begins_nor_continues_a_write() {
-        // While the machine sleeps, tokio's clock stands still.
+        // The clock of tokio stops while the machine sleeps.
         let slept = Arc::new(Mutex::new(Duration::ZERO));
         let moment = slept.clone();
         let clock = Clock::new(|| Timestamp::UNIX_EPOCH, move || Moment::new(*moment.lock()));
@@ -422,7 +425,7 @@ mod tests {
         assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
         wake.send(()).unwrap();
         assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Aborted)));
-        assert!(!*sent.lock(), "it was sent after the Lease had run out");
+        assert!(!*sent.lock(), "the write was sent after the Lease had expired");
     }
 
     #[tokio::test(start_paused = true)]
@@ -436,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn closing_abandons_what_does_not_end_in_time() {
+    async fn close_aborts_writes_that_do_not_end_before_the_timeout() {
         let write_gate = Arc::new(WriteGate::new(1));
         let slow = {
             let write_gate = write_gate.clone();
@@ -445,20 +448,20 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!write_gate.close_within(Duration::from_secs(5)).await);
         assert!(matches!(slow.await.unwrap(), Err(WriteError::Aborted)));
-        assert!(write_gate.close_within(Duration::from_secs(5)).await, "nothing is in flight any more");
+        assert!(write_gate.close_within(Duration::from_secs(5)).await, "no write is in flight any more");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn cutting_gives_up_what_is_under_way() {
+    async fn abort_ends_writes_in_flight_and_closes_the_gate() {
         let write_gate = Arc::new(WriteGate::new(1));
         let begin = || {
             let write_gate = write_gate.clone();
             tokio::spawn(async move { write_gate.run(std::future::pending::<kube::Result<()>>()).await })
         };
-        let (under_way, waiting) = (begin(), begin());
+        let (in_flight, waiting) = (begin(), begin());
         tokio::time::sleep(Duration::from_millis(1)).await;
         write_gate.abort_in_flight();
-        assert!(matches!(under_way.await.unwrap(), Err(WriteError::Aborted)));
+        assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Aborted)));
         assert!(matches!(waiting.await.unwrap(), Err(WriteError::Closed)));
         assert_eq!(write_gate.in_flight(), 0);
     }

@@ -1,5 +1,5 @@
-//! When a finished Job's time is up: by its annotations, by `spec.ttlSecondsAfterFinished`, by its namespace, by the
-//! controller's default; the first that says something.
+//! Expiry time of a finished Job. The first of these rules that is set applies: the annotations of the Job,
+//! `spec.ttlSecondsAfterFinished`, the annotations of its namespace, the default of the controller.
 
 use jiff::Timestamp;
 
@@ -7,29 +7,31 @@ use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
 
-/// What to do about a Job.
+/// Decision about a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlDecision {
-    /// Nothing: it is not finished, or being deleted, or is to be kept.
+    /// Keep the Job: it is unfinished or being deleted, or no rule expires it.
     Keep,
-    /// Look again then.
+    /// Evaluate the Job again at this time.
     Wait(Timestamp),
-    /// Its time was up then.
+    /// Delete the Job, which expired at this time.
     Delete(Timestamp),
 }
 
-/// What goes for Jobs that do not say themselves how long they are kept.
+/// Rules that apply in addition to the annotations of the Job.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
-    /// `spec.ttlSecondsAfterFinished` is ours to see to; beside the built-in TTL controller it is not.
+    /// Whether this controller handles `spec.ttlSecondsAfterFinished`. It does not while the built-in TTL controller
+    /// runs.
     pub spec: bool,
-    /// What the Job's namespace says.
+    /// Retention that the annotations of the namespace of the Job set.
     pub namespace: &'a Retention,
-    /// What the controller was started with.
+    /// Default retention that the flags of the controller set.
     pub controller: &'a Retention,
 }
 
-/// What to do about this Job now. An end that lies in the future, by the clock of whoever wrote it, just waits.
+/// Returns the decision about this Job at `now`. The end of a Job can be in the future, because another controller
+/// wrote it by another clock; then the wait is longer.
 pub fn decide(job: &JobView, rules: Rules<'_>, now: Timestamp) -> TtlDecision {
     match expiry(job, rules) {
         None => TtlDecision::Keep,
@@ -38,8 +40,8 @@ pub fn decide(job: &JobView, rules: Rules<'_>, now: Timestamp) -> TtlDecision {
     }
 }
 
-/// Whether the retention annotations of the Job's namespace, or their absence, can decide when this Job expires. These
-/// annotations are then read live before the Job is deleted.
+/// Returns whether the retention annotations of the namespace, or their absence, can decide when this Job expires. If
+/// so, the controller reads the annotations live before it deletes the Job.
 pub fn depends_on_namespace(job: &JobView) -> bool {
     let own = job.retention.of(job.status.true_condition(COMPLETE).is_some());
     own.is_none() && job.spec.ttl.is_none() && job.owner.is_none()
@@ -55,7 +57,7 @@ fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
     let ttl = match (kept(&job.retention), job.spec.ttl) {
         (Some(ttl), _) => ttl,
         (None, Some(ttl)) => rules.spec.then_some(ttl)?,
-        // What somebody else controls, he cleans up: a CronJob by its history limits.
+        // The owner of a Job cleans it up, for example a CronJob by its history limits.
         (None, None) if job.owner.is_some() => return None,
         (None, None) if rules.namespace.parse_error.is_some() => return None,
         (None, None) => kept(rules.namespace).or_else(|| kept(rules.controller))?,
@@ -85,20 +87,20 @@ mod tests {
     }
 
     #[test]
-    fn the_time_counts_from_the_end() {
+    fn ttl_counts_from_the_end_of_the_job() {
         for end in [COMPLETE, FAILED] {
-            // Conditions of test Jobs became true at time 0.
+            // The conditions of test Jobs became true at time 0.
             let finished = job(Some(30)).condition(end).view;
             assert_eq!(decided(&finished, 29), TtlDecision::Wait(time(30)));
             assert_eq!(decided(&finished, 30), TtlDecision::Delete(time(30)));
-            assert_eq!(decided(&finished, -500), TtlDecision::Wait(time(30)), "our clock is behind");
+            assert_eq!(decided(&finished, -500), TtlDecision::Wait(time(30)), "the clock of the controller is behind");
         }
         assert_eq!(decided(&job(Some(0)).condition(COMPLETE).view, 0), TtlDecision::Delete(time(0)));
         assert_eq!(decided(&job(Some(u64::MAX / 4)).condition(COMPLETE).view, 0), TtlDecision::Wait(Timestamp::MAX));
     }
 
     #[test]
-    fn what_is_unfinished_without_ttl_or_being_deleted_is_left() {
+    fn unfinished_job_job_without_ttl_and_job_being_deleted_are_kept() {
         assert_eq!(decided(&job(Some(0)).view, 99), TtlDecision::Keep);
         assert_eq!(decided(&job(Some(0)).condition("FailureTarget").view, 99), TtlDecision::Keep);
         assert_eq!(decided(&job(None).condition(COMPLETE).view, 99), TtlDecision::Keep);
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_rule_says_how_long() {
+    fn most_specific_rule_sets_the_expiry_time() {
         let (namespace, controller) = (retention(Some(20), None), retention(Some(40), Some(50)));
         let until = |job: &JobView, spec| match decide(
             job,
@@ -117,21 +119,25 @@ mod tests {
             _ => None,
         };
         let mut own = job(Some(10)).condition(COMPLETE).view;
-        assert_eq!((until(&own, true), until(&own, false)), (Some(10), None), "the built-in controller sees to it");
+        assert_eq!(
+            (until(&own, true), until(&own, false)),
+            (Some(10), None),
+            "the built-in controller handles the spec"
+        );
         own.retention = retention(Some(5), Some(6));
         assert_eq!((until(&own, true), until(&own, false)), (Some(5), Some(5)));
         own.retention = retention(None, Some(6));
-        assert_eq!(until(&own, true), Some(10), "it succeeded");
-        let (good, mut bad) = (job(None).condition(COMPLETE).view, job(None).condition(FAILED).view);
-        assert_eq!((until(&good, true), until(&bad, true)), (Some(20), Some(50)));
-        bad.owner = Some("cron-uid".into());
-        assert_eq!(until(&bad, true), None, "its owner cleans up");
-        bad.retention = retention(None, Some(6));
-        assert_eq!(until(&bad, true), Some(6));
+        assert_eq!(until(&own, true), Some(10), "the annotation is for failures, and the Job succeeded");
+        let (succeeded, mut failed) = (job(None).condition(COMPLETE).view, job(None).condition(FAILED).view);
+        assert_eq!((until(&succeeded, true), until(&failed, true)), (Some(20), Some(50)));
+        failed.owner = Some("cron-uid".into());
+        assert_eq!(until(&failed, true), None, "the owner cleans up");
+        failed.retention = retention(None, Some(6));
+        assert_eq!(until(&failed, true), Some(6));
     }
 
     #[test]
-    fn where_a_rule_cannot_be_read_nothing_is_deleted() {
+    fn unreadable_rule_keeps_the_job() {
         let mut parse_error = job(Some(10)).condition(COMPLETE).view;
         parse_error.retention.parse_error = Some("annotation".into());
         assert_eq!(decided(&parse_error, 99), TtlDecision::Keep);
@@ -146,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_jobs_without_a_rule_of_their_own_depend_on_their_namespace() {
+    fn only_jobs_without_their_own_rule_depend_on_the_namespace() {
         let silent = Retention::default();
         let own_rule = |after_success, after_failure| {
             let mut view = job(None).condition(COMPLETE).view;
@@ -156,7 +162,7 @@ mod tests {
         let mut owned = job(None).condition(COMPLETE).view;
         owned.owner = Some("cron-uid".into());
         let cases = [
-            ("nothing", job(None).condition(COMPLETE).view, true),
+            ("no rule", job(None).condition(COMPLETE).view, true),
             ("a rule for the other outcome", own_rule(None, Some(1)), true),
             ("a rule for its outcome", own_rule(Some(1), None), false),
             ("a TTL", job(Some(1)).condition(FAILED).view, false),
@@ -164,7 +170,7 @@ mod tests {
         ];
         for (case, job, depends) in cases {
             assert_eq!(depends_on_namespace(&job), depends, "{case}");
-            // What does not depend on it is decided alike, whatever the namespace says.
+            // The decision about a Job that does not depend on its namespace is the same for all namespace rules.
             let decided = [retention(Some(1), Some(1)), retention(Some(9), Some(9))].map(|namespace| {
                 decide(&job, Rules { spec: true, namespace: &namespace, controller: &silent }, time(0))
             });

@@ -1,8 +1,9 @@
-//! The TTL controller: deletes finished Jobs some time after their end (`spec.ttlSecondsAfterFinished`, and annotations
-//! that tell success and failure apart).
+//! TTL controller: deletes finished Jobs when their time to live is over (`spec.ttlSecondsAfterFinished`, and
+//! annotations with separate values for success and failure).
 //!
-//! [`decide`] says when (pure), [`controller`] waits for it and deletes. It looks at the Jobs the Job controller watches, and
-//! at what [`namespaces`] say. See <https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>.
+//! [`decide`] computes the expiry time (pure). [`controller`] waits for that time and deletes the Job. The controller
+//! uses the Jobs that the Job controller watches, and the annotations of [`namespaces`]. See
+//! <https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>.
 
 pub mod controller;
 pub mod decide;

@@ -1,4 +1,4 @@
-//! Retention annotations of namespaces: the watched cache, and the live read that precedes a deletion.
+//! Retention annotations of namespaces: the watched cache, and the live read before a deletion.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics}
 /// Metadata of a namespace, as the API server sends it.
 type WireNamespace = PartialObjectMeta<Namespace>;
 
-/// A namespace and its retention annotations.
+/// Namespace with its retention annotations.
 #[derive(Debug)]
 struct NamespaceView {
     identity: Identity,
@@ -60,18 +60,19 @@ pub struct Namespaces {
     cache: Cache<NamespaceView>,
     synced: Synced,
     watched: WatchMetrics,
-    /// The namespaces in the cache, by name.
+    /// Namespaces in the cache, by name.
     by_name: Mutex<HashMap<Arc<str>, Arc<NamespaceView>>>,
 }
 
 impl Namespaces {
-    /// Returns the retention of a namespace as the cache has it. A namespace that is not in the cache has none.
+    /// Returns the retention of a namespace from the cache, or an empty retention if the cache does not contain the
+    /// namespace.
     pub fn of(&self, name: &str) -> Retention {
         self.by_name().get(name).map(|namespace| namespace.retention.clone()).unwrap_or_default()
     }
 
-    /// Keeps the cache in step with the API server for as long as it is polled, and calls `changed` with the name of each
-    /// namespace whose retention changed.
+    /// Keeps the cache in sync with the API server while the future is polled, and calls `changed` with the name of
+    /// each namespace whose retention changed.
     pub async fn watch(&self, client: Client, changed: impl Fn(&str)) {
         let (api, metrics) = (Api::all(self.watched.pulse.recorded_by(client)), self.watched.clone());
         let watch: Watch<WireNamespace, NamespaceView> =
@@ -86,11 +87,11 @@ impl Namespaces {
         watch.feed(&self.cache, &self.synced, on_event).await;
     }
 
-    /// Reads a namespace from the API server and returns its retention, and whether that differs from what the cache had;
-    /// none if the namespace is gone.
+    /// Reads a namespace from the API server. Returns its retention and whether the retention differs from the cached
+    /// one, or `None` if the namespace does not exist.
     ///
     /// # Errors
-    /// The API server does not answer.
+    /// The error of the request.
     pub async fn read_live(&self, client: Client, name: &str) -> kube::Result<Option<(Retention, bool)>> {
         let api: Api<WireNamespace> = Api::all(client);
         let Some(found) = api.get_opt(name).await?.and_then(NamespaceView::parse) else { return Ok(None) };
@@ -100,12 +101,12 @@ impl Namespaces {
         Ok(Some((retention, changed)))
     }
 
-    /// Returns once the cache holds all namespaces.
+    /// Waits until the cache contains all namespaces.
     pub async fn ready(&self) {
         self.synced.wait().await;
     }
 
-    /// Requires that the cache knows all that had happened by `since`; [`Self::ready`] waits for it.
+    /// Requires the cache to reflect everything up to `since`. [`Self::ready`] waits for that.
     pub fn require_since(&self, since: Instant) {
         self.synced.require_since(since);
     }
@@ -115,16 +116,16 @@ impl Namespaces {
         CacheState::of(&self.cache, self.synced.is_done(), &self.watched)
     }
 
-    /// Brings `by_name` in step with the cache; returns the name of the namespace if its retention changed.
+    /// Updates `by_name` from the cache, and returns the name of the namespace if its retention changed.
     fn note(&self, change: &Change<NamespaceView>) -> Option<Arc<str>> {
         let identity = &change.after.as_ref().or(change.before.as_ref())?.identity;
         let mut by_name = self.by_name();
-        // Two changes may be noted in any order, so the cache decides.
+        // Changes may arrive here in any order, so the current state of the cache is used.
         match self.cache.get(&identity.uid) {
             Some(now) => {
                 by_name.insert(identity.name.clone(), now);
             }
-            // Another namespace may have the name by now.
+            // Another namespace may have this name by now.
             None if by_name.get(&identity.name).is_some_and(|known| known.identity.uid == identity.uid) => {
                 by_name.remove(&identity.name);
             }
@@ -167,18 +168,18 @@ mod tests {
         };
         let success = |name: &str| namespaces.of(name).after_success.map(|ttl| ttl.as_secs());
         assert_eq!(apply("a", "1", 10, Some("5")), Some("a".to_owned()));
-        assert_eq!(apply("b", "2", 11, None), None, "silence is no change");
+        assert_eq!(apply("b", "2", 11, None), None, "a namespace without an annotation is no change");
         assert_eq!((success("a"), success("b"), success("unknown")), (Some(5), None, None));
         assert_eq!(apply("b", "2", 12, Some("7")), Some("b".to_owned()));
         assert_eq!(apply("b", "2", 13, Some("7")), None);
-        assert_eq!(apply("b", "2", 12, Some("9")), None, "an older version");
+        assert_eq!(apply("b", "2", 12, Some("9")), None, "an older version is ignored");
         assert_eq!(success("b"), Some(7));
         assert_eq!(apply("a", "1", 14, None), Some("a".to_owned()));
         assert_eq!(success("a"), None);
     }
 
     #[test]
-    fn name_of_a_deleted_namespace_may_belong_to_another() {
+    fn deletion_of_a_namespace_keeps_a_new_one_with_the_same_name() {
         let namespaces = Namespaces::default();
         let note = |change: Option<Change<NamespaceView>>| change.and_then(|change| namespaces.note(&change));
         note(namespaces.cache.apply(namespace("a", "old", 10, Some("5")), Source::Watch));

@@ -1,9 +1,9 @@
-//! Counting finished pods exactly once, whatever crashes where
+//! Accounting that counts each finished pod exactly once, wherever the controller crashes
 //! ([KEP-2307](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2307-job-tracking-without-lingering-pods)).
 //!
-//! A finished pod's UID is stored in `status.uncountedTerminatedPods`; only then does its tracking finalizer come off;
-//! only when it is off does the UID move into a counter, in one write that does both. So at any moment a pod is in
-//! exactly one place: on its finalizer, in the list, or in a counter.
+//! The controller stores the UID of a finished pod in `status.uncountedTerminatedPods`, and only then removes the pod's
+//! tracking finalizer. After that, one write removes the UID from the list and increments a counter. Therefore a pod is
+//! at any time in exactly one of three states: tracked by its finalizer alone, in the list, or in a counter.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,18 +24,18 @@ use crate::runtime::clock::whole_seconds;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 
-/// What is to become of a tracked pod.
+/// The disposition of a tracked pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disposition {
-    /// It is not done.
+    /// The pod keeps its finalizer.
     Keep,
-    /// It counts as succeeded, by its UID.
+    /// The pod counts as succeeded, by its UID.
     Succeeded,
-    /// It counts as succeeded, by its index.
+    /// The pod counts as succeeded, by its index.
     IndexSucceeded(CompletionIndex),
-    /// It counts as failed.
+    /// The pod counts as failed.
     Failed,
-    /// It is let go uncounted.
+    /// The pod loses its finalizer without being counted.
     ReleaseUncounted,
 }
 
@@ -48,10 +48,10 @@ fn disposition(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Out
             _ => Disposition::ReleaseUncounted,
         };
     }
-    // Once the success is stored, what is being deleted is so because of it.
+    // Once the success is stored, a terminating pod is being deleted because of the success.
     let of_no_use = pod.is_terminating() && job.status.true_condition(SUCCESS_CRITERIA_MET).is_some();
     let failed = is_failed(job, pod) && !of_no_use;
-    // When the Job fails, every pod that has not succeeded has failed with it.
+    // When the Job fails, every pod that has not succeeded counts as failed.
     if !failed && !outcome.is_some_and(Outcome::is_failure) {
         return if over { Disposition::ReleaseUncounted } else { Disposition::Keep };
     }
@@ -64,8 +64,9 @@ fn disposition(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Out
     }
 }
 
-/// The pods whose tracking finalizer may come off, by what is stored; not too many at once. An active pod keeps it: it
-/// is to be deleted first. Those `backed_off` by a back-off are left out.
+/// Returns the pods whose tracking finalizer can be removed because the stored status accounts for them, at most
+/// `max_uncounted_pods`. An active pod keeps its finalizer because it has to be deleted first. Pods for which
+/// `backed_off` returns true are left out.
 pub fn accounted(
     job: &JobView,
     tally: &Tally,
@@ -88,13 +89,15 @@ pub fn accounted(
     ended.filter(may_go).filter(|pod| !backed_off(pod)).take(config.max_uncounted_pods).cloned().collect()
 }
 
-/// Whether so many pods have ended that they must be counted before anything else is done.
+/// Returns whether the number of uncounted ended pods has reached the limit, so that they must be counted before any
+/// other step.
 pub fn is_pressing(job: &JobView, tally: &Tally, config: &SyncConfig) -> bool {
     let uncounted = tally.new_succeeded.len() + tally.new_failed.len() + job.status.uncounted.len();
     uncounted >= config.max_uncounted_pods
 }
 
-/// The status as it should be, if it is not so already. A Job that `pending` has not started, or not been resumed.
+/// Returns the step that writes the status that the Job should have, or [`Step::None`] if that status is stored
+/// already. If `pending` is true, the Job waits for a limit and gets no start time and no resumption.
 pub fn write_status(
     job: &JobView,
     tally: &Tally,
@@ -132,7 +135,7 @@ pub fn write_status(
     if status == job.status { Step::None } else { Step::WriteStatus { status: Box::new(status), events, report: None } }
 }
 
-/// Listed pods whose finalizer is off move into the counters.
+/// Moves listed pods that no longer have the finalizer from the lists into the counters.
 fn count_untracked(status: &mut JobStatus, tally: &Tally) {
     let tracked: HashSet<&Uid> = tally.tracked.iter().map(|pod| &pod.identity.uid).collect();
     let settle = |list: &mut Vec<Uid>| -> i32 {
@@ -144,7 +147,7 @@ fn count_untracked(status: &mut JobStatus, tally: &Tally) {
     status.failed = status.failed.saturating_add(settle(&mut status.uncounted.failed));
 }
 
-/// Pods that ended join the lists, until these are full.
+/// Adds pods that count to the lists, until the lists are full.
 fn list_uncounted(
     status: &mut JobStatus,
     job: &JobView,
@@ -169,7 +172,8 @@ fn list_uncounted(
     }
 }
 
-/// The interim condition first; the terminal one last, in a write of its own, when nothing is left to count or to end.
+/// Sets the interim condition first. A later, separate write sets the terminal condition, when all pods have ended and
+/// are counted.
 fn conclude(
     status: &mut JobStatus,
     events: &mut Vec<EventText>,
@@ -194,12 +198,12 @@ fn conclude(
     let finished = Condition::new(terminal, true, reason, message, now);
     let had_nothing_to_do = job.spec.suspend && job.spec.completions == Some(0);
     if status.start_time.is_none() && !had_nothing_to_do {
-        // It ended while it was suspended. The API server takes no end without a start.
+        // The Job ended while it was suspended. The API server accepts no finished Job without a start time.
         status.start_time = finished.last_transition_time;
     }
     match outcome {
         Outcome::Complete { .. } => {
-            // A start that another clock wrote may lie ahead; the API server refuses an end before the start.
+            // A start time from another clock can be in the future. The API server rejects an end before the start.
             status.completion_time = finished.last_transition_time.max(status.start_time);
             if job.spec.completions.is_some_and(|completions| status.succeeded > completions) {
                 let message = "Too many succeeded pods running after completion count reached";
@@ -225,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_pod_is_listed_then_untracked_then_counted() {
+    fn finished_pod_is_listed_then_untracked_then_counted() {
         let job = Job::new().completions(3).parallelism(1).started(0);
         let running = pod("b").running(2);
         let listed = status(&job, &[pod("a").succeeded(5), running.clone()]);
@@ -245,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn counting_one_batch_and_listing_the_next_is_one_write() {
+    fn one_write_counts_one_batch_and_lists_the_next() {
         let job = Job::new().completions(9).parallelism(1).started(0).uncounted(&["uid-a"], &[]);
         let pods = [pod("a").succeeded(5).untracked(), pod("b").succeeded(6), pod("c").running(7)];
         let next = status(&job, &pods);
@@ -253,20 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_pod_that_is_gone_is_counted() {
+    fn listed_pod_that_is_gone_is_counted() {
         let job = Job::new().completions(1).started(0).uncounted(&["uid-gone"], &[]);
         assert_eq!(status(&job, &[]).succeeded, 1);
     }
 
     #[test]
-    fn the_lists_hold_only_so_many() {
+    fn lists_of_uncounted_pods_are_bounded() {
         let job = Job::new().completions(1000).parallelism(1000).started(0).refused();
         let pods: Vec<_> = (0..700).map(|n| pod(&format!("{n:03}")).succeeded(5)).collect();
         assert_eq!(status(&job, &pods).uncounted.len(), 500);
     }
 
     #[test]
-    fn the_interim_condition_comes_first_and_the_terminal_one_last() {
+    fn interim_condition_is_written_first_and_terminal_condition_last() {
         let job = Job::new().completions(1).started(0);
         let first = status(&job, &[pod("a").succeeded(5)]);
         assert!(first.true_condition(SUCCESS_CRITERIA_MET).is_some());
@@ -284,14 +288,14 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_not_finished_while_a_pod_is_terminating() {
+    fn job_is_not_finished_while_a_pod_is_terminating() {
         let job = Job::new().completions(1).started(0).condition(SUCCESS_CRITERIA_MET).counted(1, 0);
         assert!(!status(&job, &[pod("a").running(1).untracked().deleting(5)]).is_finished());
         assert!(status(&job, &[]).is_finished());
     }
 
     #[test]
-    fn when_the_job_fails_its_unfinished_pods_fail_with_it() {
+    fn unfinished_pods_of_a_failed_job_count_as_failed() {
         let job = Job::new().completions(2).parallelism(2).backoff_limit(0).started(0);
         let pods = [pod("a").failed(5), pod("b").running(1)];
         let failing = status(&job, &pods);
@@ -299,8 +303,8 @@ mod tests {
         let target = failing.true_condition(FAILURE_TARGET).unwrap();
         assert_eq!(target.message, "Job has reached the specified backoff limit");
         let job = job.with_status(failing);
-        let Step::DeletePods { pods: doomed, uncounted } = job.decide(&pods).step else { panic!() };
-        assert_eq!((names(&doomed), uncounted), (vec!["b".to_owned()], false));
+        let Step::DeletePods { pods: deleted, uncounted } = job.decide(&pods).step else { panic!() };
+        assert_eq!((names(&deleted), uncounted), (vec!["b".to_owned()], false));
         let backed_off = job.clone().refused();
         let Step::RemoveFinalizers(released) = backed_off.decide(&pods).step else { panic!() };
         assert_eq!(names(&released), ["a"], "a pod that could not be deleted keeps its finalizer");
@@ -325,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_job_tells_why_in_an_event() {
+    fn failed_job_records_its_reason_as_an_event() {
         let job = Job::new().completions(1).started(0).condition(FAILURE_TARGET);
         let Step::WriteStatus { status, events, .. } = job.decide(&[]).step else { panic!() };
         assert!(status.true_condition(FAILED).is_some() && status.completion_time.is_none());
@@ -333,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_succeeded_is_stored_then_its_pod_is_untracked() {
+    fn succeeded_index_is_stored_then_its_pod_is_untracked() {
         let job = Job::new().indexed(5).parallelism(2).started(0);
         let pods = [
             pod("b").index(3).succeeded(5),
@@ -343,13 +347,13 @@ mod tests {
         ];
         let first = status(&job, &pods);
         assert_eq!((first.succeeded, first.completed_indexes.set.to_string().as_str()), (2, "1,3"));
-        assert!(first.uncounted.is_empty(), "the indexes are record enough");
+        assert!(first.uncounted.is_empty(), "completed indexes record the successes");
         let Step::RemoveFinalizers(released) = job.with_status(first).decide(&pods).step else { panic!() };
         assert_eq!(names(&released), ["a", "b"], "in order of their indexes");
     }
 
     #[test]
-    fn pods_of_no_index_of_the_job_are_let_go_uncounted() {
+    fn pods_without_a_valid_index_lose_their_finalizers_uncounted() {
         let job = Job::new().indexed(1).parallelism(1).started(0).refused();
         let pods = [pod("a").index(1).succeeded(5), pod("b").failed(5), pod("c").index(0)];
         let Step::RemoveFinalizers(released) = job.decide(&pods).step else { panic!() };
@@ -357,14 +361,14 @@ mod tests {
     }
 
     #[test]
-    fn indexes_beyond_the_last_drop_out_when_the_job_is_scaled_down() {
+    fn indexes_beyond_completions_are_dropped_when_the_job_is_scaled_down() {
         let job = Job::new().indexed(3).parallelism(3).started(0).completed("0,2-5").counted(5, 0);
         let scaled = status(&job, &[pod("a").index(1)]);
         assert_eq!((scaled.succeeded, scaled.completed_indexes.set.to_string().as_str()), (2, "0,2"));
     }
 
     #[test]
-    fn the_record_of_an_index_keeps_its_finalizer_until_there_is_a_new_pod() {
+    fn failure_record_of_an_index_keeps_its_finalizer_until_there_is_a_new_pod() {
         let job = Job::new().indexed(1).per_index(3).started(0).refused();
         let record = pod("a").index(0).failed(NOW);
         let waiting = status(&job, std::slice::from_ref(&record));
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_that_a_policy_ignores_is_let_go_uncounted() {
+    fn ignored_failure_loses_its_finalizer_uncounted() {
         let job = Job::new().completions(1).backoff_limit(0).started(0).rule("Ignore", 42).refused();
         let job = job.with_status(status(&job, &[]));
         let Step::RemoveFinalizers(released) = job.decide(&[pod("a").failed(NOW).exit("main", 42)]).step else {
@@ -385,14 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn after_an_early_success_the_rest_is_deleted_and_counts_neither_way() {
+    fn pods_deleted_after_an_early_success_are_not_counted() {
         let rules = serde_json::json!([{"succeededCount": 1}]);
         let job = Job::new().indexed(3).parallelism(3).started(0).success_rules(rules);
         let (done, gone) = (pod("a").index(0).succeeded(5), pod("b").index(1).running(1).deleting(2));
         let pods = [done.clone(), gone.clone(), pod("c").index(2).running(1)];
         let met = status(&job, &pods);
         assert_eq!(met.true_condition(SUCCESS_CRITERIA_MET).unwrap().message, "Matched rules at index 0");
-        assert_eq!(met.uncounted.failed, ["uid-b".into()], "somebody else deleted it before");
+        assert_eq!(met.uncounted.failed, ["uid-b".into()], "another client deleted the pod before the success");
         let job = job.with_status(met);
         let Step::DeletePods { pods: rest, uncounted } = job.decide(&pods).step else { panic!() };
         assert_eq!((names(&rest), uncounted), (vec!["c".to_owned()], false));
@@ -402,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_successes_are_complete_with_a_warning() {
+    fn job_with_too_many_successes_completes_with_a_warning() {
         let job = Job::new().completions(1).started(0).condition(SUCCESS_CRITERIA_MET).counted(2, 0);
         let Step::WriteStatus { events, .. } = job.decide(&[]).step else { panic!() };
         let reasons: Vec<_> = events.iter().map(|event| &*event.reason).collect();
@@ -410,17 +414,17 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_while_it_is_suspended_gets_its_start_with_its_end() {
+    fn job_that_ends_while_suspended_gets_its_start_time_with_its_end() {
         let ending = Job::new().completions(1).suspend(true).condition(SUCCESS_CRITERIA_MET).counted(1, 0);
         let ended = status(&ending, &[]);
         assert!(ended.is_finished());
         assert_eq!((ended.start_time, ended.completion_time), (Some(time(NOW)), Some(time(NOW))));
         let idle = Job::new().completions(0).suspend(true).condition(SUCCESS_CRITERIA_MET);
-        assert_eq!(status(&idle, &[]).start_time, None, "it has never begun");
+        assert_eq!(status(&idle, &[]).start_time, None, "the Job has never started");
     }
 
     #[test]
-    fn a_new_job_gets_its_start_time_unless_it_is_suspended() {
+    fn new_job_gets_its_start_time_unless_it_is_suspended() {
         let backed_off = Job::new().completions(1).refused();
         assert_eq!(status(&backed_off, &[]).start_time, Some(time(NOW)));
         let suspended = status(&Job::new().completions(1).suspend(true), &[]);

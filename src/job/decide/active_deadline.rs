@@ -1,10 +1,11 @@
-//! `spec.activeDeadlineSeconds`: how long a Job may be active, counted from its start or its last resumption.
+//! `spec.activeDeadlineSeconds`: the maximum time for which a Job may be active since its start or its last resumption.
 
 use jiff::Timestamp;
 
 use crate::job::view::JobView;
 
-/// When the Job's time is up. A suspended Job's clock stands; a Job that has not started starts now.
+/// Returns the time of the Job's deadline. A suspended Job has no deadline. For a Job that has not started, the time
+/// counts from `now`.
 pub fn deadline(job: &JobView, now: Timestamp) -> Option<Timestamp> {
     if job.spec.suspend {
         return None;
@@ -20,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_counts_from_the_start() {
+    fn deadline_counts_from_the_start() {
         let job = Job::new().active_deadline(30).started(5);
         assert_eq!(deadline(&job.view, time(20)), Some(time(35)));
         assert_eq!(deadline(&Job::new().active_deadline(30).view, time(20)), Some(time(50)));
@@ -28,13 +29,13 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_job_has_none() {
+    fn suspended_job_has_no_deadline() {
         let job = Job::new().active_deadline(30).started(5).suspend(true);
         assert_eq!(deadline(&job.view, time(500)), None);
     }
 
     #[test]
-    fn a_deadline_beyond_the_end_of_time_is_never_reached() {
+    fn deadline_beyond_the_maximum_timestamp_is_never_reached() {
         let job = Job::new().active_deadline(u64::MAX / 2).started(5);
         assert_eq!(deadline(&job.view, time(20)), Some(Timestamp::MAX));
     }

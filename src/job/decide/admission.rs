@@ -1,4 +1,4 @@
-//! Limits: what a Job that waits may do, and that its admission is stored before its first pod is created.
+//! Limits: the steps that a waiting Job may take. The admission of a Job is stored before its first pod is created.
 
 use super::{DecisionInput, Step};
 use crate::job::admission::{Admission, Reason, WaitingStatus};
@@ -6,7 +6,7 @@ use crate::job::status::SUSPENDED;
 use crate::job::view::JobView;
 use crate::runtime::events::EventText;
 
-/// What the Job waits for, if it may start no pods.
+/// Returns what the Job waits for, if a limit keeps the Job from starting pods.
 pub fn waiting_status<'a>(input: &DecisionInput<'a>) -> Option<&'a WaitingStatus> {
     let job = input.job;
     match input.admission {
@@ -15,15 +15,17 @@ pub fn waiting_status<'a>(input: &DecisionInput<'a>) -> Option<&'a WaitingStatus
     }
 }
 
-/// Whether nothing is stored of pods of this Job, so that a status write has nothing to say while it waits.
+/// Returns whether the status contains nothing about pods of this Job. If so, no status write is needed while the Job
+/// waits.
 pub fn has_never_run(job: &JobView) -> bool {
     let status = &job.status;
     let counted = status.active != 0 || status.terminating.unwrap_or_default() != 0;
     status.start_time.is_none() && !counted && status.uncounted.is_empty()
 }
 
-/// Whether the Job is admitted by its limits, and the API server does not say so yet. The write that says so comes before the
-/// first pod: a restart in between then finds the admission, and gives the place to no other Job.
+/// Returns whether the limits admit the Job and the stored Job does not show that yet. The write that stores the
+/// admission precedes the creation of the first pod: after a restart in between, the controller finds the admission and
+/// gives the Job's place to no other Job.
 pub fn is_admission_unstored(input: &DecisionInput<'_>) -> bool {
     let (job, status) = (input.job, &input.job.status);
     *input.admission == Admission::Admitted
@@ -34,13 +36,13 @@ pub fn is_admission_unstored(input: &DecisionInput<'_>) -> bool {
             || job.admission_info.published_waiting.is_some())
 }
 
-/// Whether the annotation that a Job waits has to be removed, and no status write removes it.
+/// Returns whether the waiting annotation has to be removed. No status write removes that annotation.
 pub fn should_remove_waiting(input: &DecisionInput<'_>) -> bool {
     let job = input.job;
     job.admission_info.published_waiting.is_some() && !job.deleting && !matches!(input.admission, Admission::Pending(_))
 }
 
-/// The step that writes what a Job waits for, if that is not what its annotation says.
+/// Returns the step that writes what the Job waits for, if the annotation does not contain that already.
 pub fn publish(input: &DecisionInput<'_>, waiting: &WaitingStatus) -> Option<Step> {
     let published = input.job.admission_info.published_waiting.as_deref();
     waiting.should_publish(published).then(|| {
@@ -84,7 +86,7 @@ mod tests {
         job.decide_admitted(pods, admission).step
     }
 
-    /// The Job with its numbers stored.
+    /// Returns the Job with its counters stored.
     fn counted(job: &Job, admission: &Admission) -> Job {
         let Step::WriteStatus { status, .. } = step(job, admission, &[]) else { panic!() };
         job.with_status(*status)
@@ -101,13 +103,13 @@ mod tests {
         let resumed = suspended(Job::new());
         let Step::WriteStatus { status, .. } = step(&resumed, &Admission::Admitted, &[]) else { panic!() };
         assert!(status.start_time.is_some() && status.true_condition(SUSPENDED).is_none());
-        // Of a started Job that had released its place, the annotation is all that says so.
+        // Only the annotation shows that a started Job had released its place.
         let released = published(Job::new().started(0));
         assert!(matches!(step(&released, &Admission::Admitted, &[]), Step::RemoveWaiting));
     }
 
     #[test]
-    fn a_waiting_job_starts_nothing_and_says_why() {
+    fn waiting_job_starts_no_pods_and_publishes_the_reason() {
         let new = Job::new();
         let Step::PublishWaiting { event: Some(event), .. } = step(&new, &waits(Reason::Queue), &[]) else { panic!() };
         assert_eq!((&*event.reason, &*event.message), ("WaitingForLimit", "m"));
@@ -117,7 +119,7 @@ mod tests {
             panic!()
         };
         assert_eq!(&*event.reason, "ExceedsLimit");
-        // Old pods of a resumed Job still terminate: they are accounted for, and no pod is created.
+        // Old pods of a resumed Job still terminate. They are accounted for, and no pod is created.
         let resumed = suspended(Job::new().completions(3));
         let pods = [pod("old").running(1).deleting(2)];
         match step(&resumed, &waits(Reason::Queue), &pods) {
@@ -127,27 +129,27 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        // Once they have ended, the stored number says so: it is room that others wait for.
+        // Once these pods have ended, the stored number shows that. Other Jobs wait for their places.
         let resumed = resumed.with(|job| job.status.terminating = Some(1));
         let Step::WriteStatus { status, .. } = step(&resumed, &waits(Reason::Queue), &[]) else { panic!() };
         assert_eq!((status.start_time, status.terminating), (None, Some(0)));
     }
 
     #[test]
-    fn a_started_job_scaled_to_zero_deletes_its_pods_and_then_releases_its_place() {
+    fn started_job_scaled_to_zero_deletes_its_pods_and_then_releases_its_place() {
         let scaled = Job::new().completions(3).parallelism(0).started(0);
         let pods = [pod("a").running(1)];
         assert!(matches!(step(&scaled, &waits(Reason::NoPods), &pods), Step::DeletePods { .. }));
         let scaled = counted(&scaled, &waits(Reason::NoPods));
         assert!(matches!(step(&scaled, &waits(Reason::NoPods), &[]), Step::PublishWaiting { .. }));
-        // Its deadline goes on.
+        // The deadline continues.
         let late = Job::new().completions(3).parallelism(0).started(0).active_deadline(1);
         let Step::WriteStatus { status, .. } = step(&late, &waits(Reason::NoPods), &[]) else { panic!() };
         assert!(status.has_outcome());
     }
 
     #[test]
-    fn the_annotation_goes_when_the_job_no_longer_waits() {
+    fn annotation_is_removed_when_the_job_no_longer_waits() {
         let suspended = suspended(published(Job::new().suspend(true)));
         assert!(matches!(
             step(&counted(&suspended, &Admission::Unlimited), &Admission::Unlimited, &[]),

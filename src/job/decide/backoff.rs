@@ -1,14 +1,15 @@
-//! Pod back-off: how long creation waits after pod failures.
+//! Pod back-off: the time for which the creation of pods waits after pod failures.
 //!
-//! Failures since the last success double the wait, from 10 s up to 10 minutes by default, counted from the end of
-//! the last pod that failed ([Job docs](https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy)).
+//! Each failure since the last success doubles the wait, from 10 s up to 10 min by default. The wait begins at the end
+//! of the last pod that failed
+//! ([Job docs](https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy)).
 //!
 //! A disruption that a podFailurePolicy ignores does not double the wait
-//! ([#130881](https://github.com/kubernetes/kubernetes/issues/130881)): the next pod of the Job may be created as soon as the
-//! first wait has passed since the *creation* of the disrupted pod. A pod that ran for longer is replaced immediately, and
-//! a Job whose pods are evicted as fast as they start cannot flood the control plane
-//! ([#119378](https://github.com/kubernetes/kubernetes/issues/119378)). Failures that are ignored by exit code alone count here:
-//! nothing but back-off slows a container down that exits immediately.
+//! ([#130881](https://github.com/kubernetes/kubernetes/issues/130881)): the next pod of the Job may be created as soon
+//! as the first wait has passed since the *creation* of the disrupted pod. A pod that ran for longer is replaced
+//! immediately, and a Job whose pods are evicted as fast as they start cannot flood the control plane
+//! ([#119378](https://github.com/kubernetes/kubernetes/issues/119378)). Failures that are ignored by exit code alone
+//! count here: nothing but back-off slows a container down that exits immediately.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,19 +21,19 @@ use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
 use crate::runtime::identity::Uid;
 
-/// The pod failures of a Job since its last success. Kept in memory only, as the built-in controller does.
+/// The pod failures of a Job since its last success. They are kept in memory only, as in the built-in controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backoff {
     failures: u32,
     last_failure: Option<Timestamp>,
     /// Creation time of the newest pod that was lost to an ignored disruption.
     disrupted: Option<Timestamp>,
-    /// Pods that are in the numbers above and still look new.
+    /// UIDs of pods that the fields above include and that the status does not account for yet.
     seen: HashSet<Uid>,
 }
 
 impl Backoff {
-    /// With the pods that failed and succeeded since.
+    /// Returns the back-off after the pods that have failed and succeeded since.
     pub fn after(&self, job: &JobView, new_failed: &[Arc<PodView>], new_succeeded: &[Arc<PodView>]) -> Self {
         let (ignored, failed): (Vec<_>, Vec<_>) = new_failed.iter().partition(|pod| is_ignored_disruption(job, pod));
         let disrupted = ignored.iter().map(|pod| pod.created).max().max(self.disrupted);
@@ -41,7 +42,7 @@ impl Backoff {
         let last_success = new_succeeded.iter().filter(is_new).map(|pod| pod.finished_at).max();
         let seen = failed.into_iter().chain(new_succeeded).map(|pod| pod.identity.uid.clone()).collect();
         match last_success {
-            // A success wipes out what was before it.
+            // A success resets the back-off: failures before it no longer count.
             Some(success) => {
                 let later = || ends.iter().filter(|at| **at > success);
                 Self { failures: later().count() as u32, last_failure: later().max().copied(), disrupted, seen }
@@ -55,14 +56,14 @@ impl Backoff {
         }
     }
 
-    /// When the wait is over; none if there is nothing to wait for.
+    /// Returns the end of the wait. `None` if there was no failure or disruption to wait for.
     pub fn over_at(&self, config: &SyncConfig) -> Option<Timestamp> {
         let failures = self.last_failure.and_then(|last| over_at(self.failures, last, config));
         failures.max(self.disrupted.map(|created| disruption_over_at(created, config)))
     }
 }
 
-/// When the wait after so many failures, the last of them at that time, is over; none after no failure.
+/// Returns the end of the wait after this number of failures, the last of which was at `last`. `None` for 0 failures.
 pub fn over_at(failures: u32, last: Timestamp, config: &SyncConfig) -> Option<Timestamp> {
     let doublings = failures.checked_sub(1)?;
     let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
@@ -70,7 +71,7 @@ pub fn over_at(failures: u32, last: Timestamp, config: &SyncConfig) -> Option<Ti
     Some(last.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 
-/// When a pod that was created at that time, and lost to an ignored disruption, may be replaced.
+/// Returns the time from which a pod may be replaced that was created at `created` and lost to an ignored disruption.
 pub fn disruption_over_at(created: Timestamp, config: &SyncConfig) -> Timestamp {
     created.checked_add(config.pod_failure_backoff).unwrap_or(Timestamp::MAX)
 }
@@ -87,18 +88,18 @@ mod tests {
         before.after(&Job::new().view, &tally.new_failed, &tally.new_succeeded)
     }
 
-    /// A Job whose policy ignores disruptions, and exit code 42.
+    /// Returns a Job whose policy ignores disruptions and exit code 42.
     fn ignoring() -> Job {
         let pattern = json!([{"type": "DisruptionTarget", "status": "True"}]);
         Job::new().failure_rule(json!({"action": "Ignore", "onPodConditions": pattern})).rule("Ignore", 42)
     }
 
-    /// Created at one time, evicted at another.
+    /// Returns a pod that was created at one time and evicted at another.
     fn evicted(name: &str, created: i64, at: i64) -> Pod {
         pod(name).running(created).failed(at).condition("DisruptionTarget", "True")
     }
 
-    /// The failures counted and the seconds from time 0 at which the wait is over.
+    /// Returns the number of counted failures and the end of the wait in seconds from time 0.
     fn state(backoff: &Backoff) -> (u32, Option<i64>) {
         (backoff.failures, backoff.over_at(&SyncConfig::default()).map(|at| at.as_second() - time(0).as_second()))
     }
@@ -115,24 +116,24 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_counts_from_the_last_failure() {
+    fn wait_counts_from_the_last_failure() {
         let tally = Job::new().tally(&[pod("a").failed(7), pod("b").failed(3)]);
         assert_eq!(state(&after(&Backoff::default(), &tally)), (2, Some(27)));
     }
 
     #[test]
-    fn a_failure_counts_once_however_often_it_is_seen() {
+    fn failure_counts_once_even_if_it_is_seen_twice() {
         let tally = Job::new().tally(&[pod("a").failed(7)]);
         let once = after(&Backoff::default(), &tally);
         assert_eq!(after(&once, &tally), once);
         let more = Job::new().tally(&[pod("a").failed(7), pod("b").failed(9)]);
         assert_eq!(state(&after(&once, &more)), (2, Some(29)));
         let gone = Job::new().tally(&[]);
-        assert_eq!(state(&after(&once, &gone)), (1, Some(17)), "accounted pods stay in the record");
+        assert_eq!(state(&after(&once, &gone)), (1, Some(17)), "failures of accounted pods still count");
     }
 
     #[test]
-    fn a_success_wipes_out_the_failures_before_it() {
+    fn success_resets_the_failures_before_it() {
         let before = after(&Backoff::default(), &Job::new().tally(&[pod("a").failed(1)]));
         let pods = [pod("b").failed(5), pod("c").succeeded(6), pod("d").failed(8)];
         assert_eq!(state(&after(&before, &Job::new().tally(&pods))), (1, Some(18)));

@@ -1,11 +1,11 @@
-//! `spec.backoffLimit`: how many failures a Job bears.
+//! `spec.backoffLimit`: the maximum number of pod failures before the Job fails.
 
 use crate::job::view::JobView;
 
 use super::tally::Tally;
 
-/// Whether more pods failed than the limit allows; or, where failed containers are started again in place
-/// (`restartPolicy: OnFailure`), whether they were started again as often as the limit says.
+/// Returns whether more pods failed than the limit allows. If the kubelet restarts failed containers in place
+/// (`restartPolicy: OnFailure`), returns also whether the number of restarts has reached the limit.
 pub fn is_exceeded(job: &JobView, tally: &Tally) -> bool {
     let limit = i64::from(job.spec.backoff_limit);
     tally.failed > limit || (job.template.restarts_on_failure && tally.restarts >= limit.max(1))
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_failures_as_the_limit_are_borne_and_one_more_is_not() {
+    fn one_failure_more_than_the_limit_exceeds_it() {
         for (limit, failed, exceeded) in [(0, 0, false), (0, 1, true), (2, 2, false), (2, 3, true)] {
             let job = Job::new().backoff_limit(limit).counted(0, failed);
             assert_eq!(is_exceeded(&job.view, &job.tally(&[])), exceeded, "{limit} {failed}");

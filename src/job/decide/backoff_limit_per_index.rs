@@ -1,8 +1,9 @@
-//! `spec.backoffLimitPerIndex`: how many failures each index bears
+//! `spec.backoffLimitPerIndex`: the maximum number of failures of each index
 //! ([KEP-3850](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3850-backoff-limits-per-index-for-indexed-jobs)).
 //!
-//! The Job's status does not hold the failures of each index. They are recorded on its pods, each new one carrying the
-//! count of those before it; therefore the last failed pod of an index keeps its finalizer until there is a new one.
+//! The Job's status does not contain the failures of each index. They are recorded on the pods: each new pod carries
+//! the number of failures before it. Therefore the last failed pod of an index keeps its finalizer until there is a new
+//! pod.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -17,13 +18,14 @@ use crate::job::config::SyncConfig;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{IndexFailures, JobView, PodView};
 
-/// The indexes that failed: those stored, and those with a pod whose failure is one too many or that a policy says
-/// fails its index; unless they succeeded. Empty where there is no limit for each index.
+/// Returns the indexes that failed: the stored ones, and those with a pod whose failure exceeds the limit or matches a
+/// `FailIndex` rule. Indexes that succeeded are left out. The set is empty if the Job has no
+/// `spec.backoffLimitPerIndex`.
 pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> IndexSet {
     let Some(limit) = job.spec.backoff_limit_per_index else { return IndexSet::default() };
     let stored = job.status.failed_indexes.as_ref().map(|stored| stored.set.clone()).unwrap_or_default();
     if job.status.has_outcome() {
-        // The pods that end from now on do so because of the outcome.
+        // Pods that end after the outcome is stored end because of it, and fail no index.
         return stored;
     }
     let has_failed = |pod: &&Arc<PodView>| {
@@ -41,12 +43,12 @@ pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> 
     stored.with(failed)
 }
 
-/// Whether every index has come to its end and not all of them to a good one.
+/// Returns whether every index has succeeded or failed, and at least one has failed.
 pub fn is_over(job: &JobView, succeeded: &IndexSet, failed: &IndexSet) -> bool {
     !failed.is_empty() && failed.len() + succeeded.len() >= u64::from(job.indexes())
 }
 
-/// The last failed pod of each index that waits for a new one.
+/// Returns the last failed pod of each index that waits for a new pod.
 pub fn records(
     job: &JobView,
     tracked: &[Arc<PodView>],
@@ -74,7 +76,10 @@ pub fn records(
     records
 }
 
-/// Those of these indexes that a pod may be created for now; if there are none, when the first may.
+/// Returns a new pod for each of these indexes whose back-off has ended.
+///
+/// # Errors
+/// If there is none, returns the earliest end of a back-off, or `None` if no index was given.
 pub fn ready(
     job: &JobView,
     indexes: impl Iterator<Item = CompletionIndex>,
@@ -95,8 +100,9 @@ pub fn ready(
     if ready.is_empty() { Err(first.map(|Reverse(until)| until)) } else { Ok(ready) }
 }
 
-/// When the replacement of this failed pod of an index may be created. Ignored disruptions do not raise the wait, as in
-/// [`backoff`]; where a policy ignores other failures too, the pod's count does not tell them apart, and all of them do.
+/// Returns the time from which the replacement of this failed pod of an index may be created. Ignored disruptions do
+/// not raise the wait, as in [`backoff`]. If a policy ignores other failures too, the pod's count does not distinguish
+/// them, so all ignored failures raise the wait.
 fn replaceable_at(job: &JobView, record: &PodView, config: &SyncConfig) -> Option<Timestamp> {
     if is_ignored_disruption(job, record) {
         return Some(backoff::disruption_over_at(record.created, config));
@@ -107,7 +113,7 @@ fn replaceable_at(job: &JobView, record: &PodView, config: &SyncConfig) -> Optio
     backoff::over_at(failures, record.finished_at, config)
 }
 
-/// The failures that a new pod of an index carries over from the one it replaces.
+/// Returns the numbers of failures that a new pod of an index carries over from the pod that it replaces.
 fn carried(job: &JobView, replaced: Option<&PodView>) -> IndexFailures {
     let Some(replaced) = replaced else { return IndexFailures::default() };
     let IndexFailures { counted, ignored } = replaced.index_failures;
@@ -132,7 +138,7 @@ mod tests {
         names(&job.tally(pods).records.into_values().collect::<Vec<_>>())
     }
 
-    /// The new pods' indexes with their counts, or when to look again.
+    /// Returns index, counted and ignored failures of each new pod, or the time until which creation waits.
     fn plan(job: &Job, pods: &[Pod], now: i64) -> Result<Vec<(u32, i32, i32)>, Option<Timestamp>> {
         match job.plan(pods, now) {
             PodPlan::Create(pods) => Ok(pods
@@ -145,23 +151,27 @@ mod tests {
     }
 
     #[test]
-    fn an_index_fails_with_one_failure_more_than_its_limit() {
+    fn index_fails_with_one_failure_more_than_its_limit() {
         let job = Job::new().indexed(3).per_index(1);
         assert_eq!(failed_indexes(&job, &[pod("a").index(0).failures(0, 0).failed(5)]), "");
         assert_eq!(failed_indexes(&job, &[pod("a").index(0).failures(1, 0).failed(5)]), "0");
         assert_eq!(
             failed_indexes(&job, &[pod("a").index(0).failures(0, 4).failed(5)]),
             "",
-            "ignored ones do not count"
+            "ignored failures do not count"
         );
-        assert_eq!(failed_indexes(&job, &[pod("a").index(7).failures(9, 0).failed(5)]), "", "no index of this Job");
+        assert_eq!(
+            failed_indexes(&job, &[pod("a").index(7).failures(9, 0).failed(5)]),
+            "",
+            "index 7 is not an index of this Job"
+        );
         let stored = Job::new().indexed(3).per_index(1).failed_indexes("2");
         assert_eq!(failed_indexes(&stored, &[]), "2");
         assert_eq!(failed_indexes(&Job::new().indexed(3), &[pod("a").index(0).failed(5)]), "");
     }
 
     #[test]
-    fn an_index_has_one_end_whatever_its_other_pods_come_to() {
+    fn index_with_a_success_and_a_failure_has_one_result() {
         let pods = [pod("a").index(0).succeeded(5), pod("b").index(0).failed(5)];
         let new = Job::new().indexed(3).per_index(0).tally(&pods);
         assert_eq!((new.succeeded_indexes.to_string().as_str(), new.failed_indexes.to_string().as_str()), ("0", ""));
@@ -173,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_can_fail_an_index_at_once_or_let_it_off() {
+    fn policy_can_fail_an_index_immediately_or_ignore_a_failure() {
         let fail = Job::new().indexed(3).per_index(9).rule("FailIndex", 42).rule("Ignore", 43);
         assert_eq!(failed_indexes(&fail, &[pod("a").index(1).failed(5).exit("main", 42)]), "1");
         let job = Job::new().indexed(3).per_index(0).rule("Ignore", 43);
@@ -182,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_failed_pod_of_an_index_is_kept_until_there_is_a_new_one() {
+    fn last_failed_pod_of_an_index_is_kept_until_there_is_a_new_one() {
         let job = Job::new().indexed(3).per_index(5);
         let (first, second) =
             (pod("first").index(0).failures(0, 0).failed(5), pod("second").index(0).failures(1, 0).failed(9));
@@ -196,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_pod_carries_the_failures_of_its_index_over() {
+    fn new_pod_carries_over_the_failures_of_its_index() {
         let job = Job::new().indexed(2).parallelism(2).per_index(5).rule("Ignore", 43);
         let pods = [
             pod("a").index(0).failures(1, 2).failed(0).exit("main", 1),
@@ -207,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_in_its_back_off_waits_and_no_later_one_takes_its_place() {
+    fn index_in_its_back_off_waits_and_no_later_index_takes_its_place() {
         let job = Job::new().indexed(4).parallelism(2).per_index(5);
         // After one failure 10 s, after three 40 s.
         let waiting = [pod("a").index(0).failures(0, 0).failed(100), pod("b").index(1).failures(1, 1).failed(100)];
@@ -226,11 +236,15 @@ mod tests {
         let failed = pod("a").index(0).failures(0, 4).failed(100).exit("main", 1);
         assert_eq!(plan(&job, std::slice::from_ref(&failed), 100), Err(Some(time(110))), "its first failure");
         let also_by_code = job.rule("Ignore", 42);
-        assert_eq!(plan(&also_by_code, &[failed], 100), Err(Some(time(260))), "which of the five were disruptions?");
+        assert_eq!(
+            plan(&also_by_code, &[failed], 100),
+            Err(Some(time(260))),
+            "the count does not show which of the five were disruptions"
+        );
     }
 
     #[test]
-    fn it_is_over_when_all_indexes_are_and_some_failed() {
+    fn job_is_over_when_all_indexes_have_ended_and_some_failed() {
         let job = Job::new().indexed(3).per_index(0).view;
         let set = |text| IndexSet::parse(text, 3);
         assert!(is_over(&job, &set("0,2"), &set("1")));

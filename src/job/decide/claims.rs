@@ -1,4 +1,4 @@
-//! Which pods are the Job's own: adopted when its selector matches, let go when it no longer does.
+//! Ownership of pods: the Job adopts pods that its selector matches and releases pods that it no longer matches.
 
 use std::sync::Arc;
 
@@ -6,17 +6,19 @@ use super::Step;
 use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
 
-/// The pods that the Job controls and selects.
+/// Returns the pods that the Job controls and that its selector matches.
 pub fn owned<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
     pods.iter().filter(|pod| controls(job, pod) && job.selects(&pod.labels))
 }
 
-/// The pods that the Job controls, whether or not it selects them: one that was to be released may still be its own.
+/// Returns the pods that the Job controls, whether or not its selector matches them. The release of a pod may have
+/// failed, so that the Job still controls it.
 pub fn controlled<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
     pods.iter().filter(|pod| controls(job, pod))
 }
 
-/// The pods to adopt and to release, if there are any, as many as one step may. A Job that is being deleted does neither.
+/// Returns the step that adopts and releases pods, if there are any to adopt or release, at most `max_pods_per_sync`. A
+/// Job that is being deleted neither adopts nor releases pods.
 pub fn claims(job: &JobView, pods: &[Arc<PodView>], config: &SyncConfig) -> Option<Step> {
     if job.deleting {
         return None;
@@ -52,20 +54,20 @@ mod tests {
     }
 
     #[test]
-    fn an_orphan_that_the_selector_matches_is_adopted() {
-        let pods = [pod("own").running(1), pod("orphan").orphan(), pod("stranger").orphan().label("app", "other")];
+    fn orphaned_pod_that_the_selector_matches_is_adopted() {
+        let pods = [pod("own").running(1), pod("orphan").orphan(), pod("unrelated").orphan().label("app", "other")];
         assert_eq!(claim(&Job::new(), &pods), Some((list(&["orphan"]), list(&[]))));
     }
 
     #[test]
-    fn a_pod_that_the_selector_no_longer_matches_is_let_go() {
+    fn pod_that_the_selector_no_longer_matches_is_released() {
         let pods = [pod("own").running(1), pod("relabelled").running(1).label("app", "other")];
         assert_eq!(claim(&Job::new(), &pods), Some((list(&[]), list(&["relabelled"]))));
         assert_eq!(names(&owned(&Job::new().view, &views(&pods)).cloned().collect::<Vec<_>>()), ["own"]);
     }
 
     #[test]
-    fn a_pod_or_job_being_deleted_takes_no_part() {
+    fn pod_or_job_being_deleted_is_left_unchanged() {
         assert_eq!(claim(&Job::new(), &[pod("orphan").orphan().deleting(1)]), None);
         let deleting = Job::new().deleting();
         assert_eq!(claim(&deleting, &[pod("orphan").orphan(), pod("relabelled").label("app", "other")]), None);

@@ -1,4 +1,4 @@
-//! `spec.completionMode: Indexed`: which indexes are done, which pods are out of place, which indexes come next
+//! `spec.completionMode: Indexed`: the indexes that succeeded, the misplaced pods, and the next indexes
 //! ([KEP-2214](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/2214-indexed-job)).
 
 use std::collections::BTreeMap;
@@ -8,8 +8,9 @@ use super::deletion_order::deletion_priority;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
 
-/// The indexes that succeeded: those stored, and those of pods that are not accounted for. An index is done when one
-/// of its pods succeeds, whatever its other pods come to; but a failure that is stored stands.
+/// Returns the indexes that succeeded: the stored ones, and those of succeeded pods that are not accounted for. An
+/// index succeeds when one of its pods succeeds, even if other pods of the index fail. A stored failure of an index is
+/// final.
 pub fn succeeded(job: &JobView, tracked: &[Arc<PodView>]) -> IndexSet {
     let failed = job.status.failed_indexes.as_ref();
     let may_succeed = |index: &CompletionIndex| failed.is_none_or(|failed| !failed.set.contains(*index));
@@ -17,8 +18,8 @@ pub fn succeeded(job: &JobView, tracked: &[Arc<PodView>]) -> IndexSet {
     job.status.completed_indexes.set.with(succeeded.filter_map(|pod| job.index_of(pod)).filter(may_succeed))
 }
 
-/// Active pods that have no business here: those without an index of this Job's, and all but the furthest advanced of
-/// those that share one. Then the rest.
+/// Returns the misplaced active pods and then the remaining ones. Misplaced are pods without an index of this Job, and
+/// all pods that share an index except the most advanced one.
 pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, Vec<Arc<PodView>>) {
     let mut out = Vec::new();
     let mut keepers: BTreeMap<CompletionIndex, Arc<PodView>> = BTreeMap::new();
@@ -38,7 +39,8 @@ pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, 
     (out, keepers.into_values().collect())
 }
 
-/// The indexes that a pod may be created for, lowest first: not `over`, and without a pod that holds its place.
+/// Returns the indexes for which a pod may be created, lowest first: those that are not in `over` and have no pod in
+/// `holders`.
 pub fn pending<'a>(
     job: &JobView,
     over: IndexSet,
@@ -68,16 +70,20 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_done_when_it_is_stored_or_one_of_its_pods_succeeded() {
+    fn index_has_succeeded_when_it_is_stored_or_one_of_its_pods_succeeded() {
         let job = Job::new().indexed(5).completed("0,9");
         let pods = [pod("a").index(2).succeeded(1), pod("b").index(2).failed(1), pod("c").index(5).succeeded(1)];
         assert_eq!(job.tally(&pods).succeeded_indexes.to_string(), "0,2");
         let accounted = [pod("a").index(2).succeeded(1).untracked()];
-        assert_eq!(job.tally(&accounted).succeeded_indexes.to_string(), "0", "the status says what it came to");
+        assert_eq!(
+            job.tally(&accounted).succeeded_indexes.to_string(),
+            "0",
+            "the result of an accounted pod comes from the status"
+        );
     }
 
     #[test]
-    fn pods_without_an_index_beyond_the_last_or_double_are_out_of_place() {
+    fn pods_with_missing_invalid_or_duplicate_index_are_misplaced() {
         let job = Job::new().indexed(3);
         let pods = [
             pod("none"),
@@ -90,11 +96,11 @@ mod tests {
         assert_eq!(names(&out), ["none", "beyond", "double"]);
         assert_eq!(names(&rest), ["alone", "keeper"]);
         let (out, _) = misplaced(&job.view, &views(&[pods[3].clone(), pods[2].clone()]));
-        assert_eq!(names(&out), ["double"], "in whatever order they come");
+        assert_eq!(names(&out), ["double"], "the order of the input does not matter");
     }
 
     #[test]
-    fn the_lowest_indexes_that_nobody_has_come_next() {
+    fn lowest_indexes_without_a_pod_come_next() {
         let job = Job::new().indexed(6).completed("1");
         assert_eq!(indexes(&job, &[pod("a").index(0), pod("b").index(3).succeeded(1)]), [2, 4, 5]);
         let deleting = [pod("a").index(0).running(1).deleting(2)];

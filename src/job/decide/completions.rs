@@ -1,17 +1,17 @@
-//! `spec.completions`: when a Job has succeeded.
+//! `spec.completions`: the number of successes with which a Job has succeeded.
 
 use super::tally::Tally;
 use crate::job::view::JobView;
 
-/// Whether the Job is done: as many successes as asked for, or, for a work queue (no number given), one, since each
-/// pod can tell that the work is done; and no pod is active any more.
+/// Returns whether the Job is complete: it has the requested number of successes and no active pod. A work queue (no
+/// number given) needs one success, because each pod of a work queue can determine that the work is done.
 pub fn is_complete(job: &JobView, tally: &Tally) -> bool {
     let desired = job.spec.completions.map_or(1, i64::from);
     tally.succeeded >= desired && tally.active.is_empty()
 }
 
-/// How many pods are to be active: never more than `parallelism`, nor than completions are missing. Once one pod of a
-/// work queue has succeeded, the others end as they will, and none is added.
+/// Returns the number of pods that should be active: at most `parallelism`, and at most the number of missing
+/// completions. Once one pod of a work queue has succeeded, its other pods run to their end and no pod is added.
 pub fn desired_active(job: &JobView, tally: &Tally) -> usize {
     let parallelism = i64::from(job.spec.parallelism);
     let desired = match job.spec.completions {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fixed_number_is_reached_when_none_is_active_any_more() {
+    fn job_with_completions_is_complete_when_no_pod_is_active_any_more() {
         let job = Job::new().completions(2).parallelism(2).counted(1, 0);
         assert!(!is_complete(&job.view, &job.tally(&[])));
         assert!(is_complete(&job.view, &job.tally(&[pod("a").succeeded(1)])));
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn a_work_queue_is_done_with_its_last_pod_after_one_success() {
+    fn work_queue_is_complete_when_its_last_pod_ends_after_one_success() {
         let job = Job::new().work_queue().parallelism(3);
         assert!(!is_complete(&job.view, &job.tally(&[])));
         let one_left = [pod("a").succeeded(1), pod("b").running(1)];
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_pods_are_wanted_than_completions_are_missing() {
+    fn desired_active_pods_are_bounded_by_missing_completions() {
         let cases = [(5, 10, 0, 5), (5, 10, 7, 3), (5, 10, 10, 0), (5, 10, 12, 0), (0, 10, 0, 0), (5, 3, 0, 3)];
         for (parallelism, completions, succeeded, desired) in cases {
             let job = Job::new().parallelism(parallelism).completions(completions).counted(succeeded, 0);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_work_queue_keeps_what_is_active_once_one_has_succeeded() {
+    fn work_queue_keeps_its_active_pods_after_a_success() {
         let job = Job::new().work_queue().parallelism(3);
         assert_eq!(desired_active(&job.view, &job.tally(&[pod("a").running(1)])), 3);
         assert_eq!(desired_active(&job.view, &job.tally(&[pod("a").running(1), pod("b").succeeded(1)])), 1);

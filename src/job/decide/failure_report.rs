@@ -1,5 +1,6 @@
-//! Why a Job failed: kept on the Job itself, in an annotation, when its failure is decided. What a user would look for is
-//! then gone or about to go: pods are deleted with the Job's failure (kubernetes/kubernetes issues 74848, 71364, 78644).
+//! The failure report of a Job: an annotation that the controller writes on the Job when it decides that the Job fails.
+//! A user who looks for the cause later finds no pods, because the Job's failure deletes them (kubernetes/kubernetes
+//! issues 74848, 71364, 78644).
 
 use std::sync::Arc;
 
@@ -15,28 +16,29 @@ use crate::job::view::{JobView, PodView};
 use crate::runtime::events::EventText;
 use crate::runtime::text::{beginning, ending};
 
-/// The annotation's size at most, in bytes.
+/// Maximum size of the annotation in bytes.
 pub const MAX_REPORT_BYTES: usize = 4096;
 
-/// Why a Job failed, as `jobwright.dev/failure` has it in JSON.
+/// The reason why a Job failed: the content of the annotation `jobwright.dev/failure`, in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FailureReport {
-    /// The pod to blame.
+    /// Name of the pod that caused the failure.
     pub pod: String,
-    /// Its completion index, if it has one.
+    /// Completion index of that pod, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<CompletionIndex>,
-    /// It had not ended: the Job ran out of time or of tries while it was as `reason` says.
+    /// Whether the pod had not ended: the Job exceeded its deadline or its limit of failures while the pod was in the
+    /// state that `reason` names.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,
-    /// How often its containers were started again.
+    /// Number of restarts of the pod's containers.
     #[serde(skip_serializing_if = "is_zero")]
     pub restarts: i64,
-    /// What it came to.
+    /// Cause of the pod's failure, or of its not starting.
     #[serde(flatten)]
     pub cause: Cause,
-    /// The last lines of the container's log, where these are asked for.
+    /// Last lines of the container's log, if the controller is configured to keep them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }
@@ -46,8 +48,8 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// Puts into a step that stores the Job's failure why it fails. `pods` are its pods, those included that are counted and
-/// let go.
+/// Attaches the failure report to the step that stores the Job's failure. `pods` returns the pods of the Job, including
+/// those that are already counted and released.
 pub fn attach(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<PodView>>) {
     if is_due(job, step)
         && let Step::WriteStatus { report: why, .. } = step
@@ -56,8 +58,9 @@ pub fn attach(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<Pod
     }
 }
 
-/// Whether this step stores that the Job fails: the moment at which to say why. At the interim condition its pods are still
-/// there; where somebody else set that, and did not say why, the end has to do.
+/// Returns whether this step stores the Job's failure, so that the report has to be written with it. The report is due
+/// with the interim condition, when the pods still exist. If another client set that condition and wrote no report, the
+/// report is due with the terminal condition.
 pub fn is_due(job: &JobView, step: &Step) -> bool {
     let Step::WriteStatus { status, .. } = step else { return false };
     let becomes_true = |type_| is_true(status, type_) && !is_true(&job.status, type_);
@@ -68,9 +71,10 @@ fn is_true(status: &JobStatus, type_: &str) -> bool {
     status.true_condition(type_).is_some()
 }
 
-/// What these pods, the Job's own, say of its failure. None if there is none to blame.
+/// Returns the failure report from the pods of the Job. `None` if no pod caused the failure.
 ///
-/// The pod that a failure policy names comes first, then the failed one that ended last, then one that never ended.
+/// The pod that a `FailJob` rule matches comes first, then the failed pod that ended last, then a pod that has not
+/// ended.
 pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<FailureReport> {
     let own = || pods.iter().filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.identity.uid));
     let failed = || own().filter(|pod| is_failed(job, pod));
@@ -90,20 +94,21 @@ pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<FailureReport> {
     })
 }
 
-/// Ends are told to the second. Of those that ended in one, those that are not counted come after those that are, and then
-/// those that changed later.
+/// Returns the sort key of the pod that ended last. End times have a resolution of one second. Among pods with equal
+/// times, tracked pods come after those without the finalizer, and then pods with the higher resourceVersion.
 fn newest(pod: &PodView) -> impl Ord + use<> {
     let at = if pod.is_ended() { pod.finished_at } else { pod.created };
     (at, pod.tracked, pod.identity.resource_version)
 }
 
 impl FailureReport {
-    /// The annotation's text: JSON of at most [`MAX_REPORT_BYTES`] bytes, with as many of the log's last lines as fit.
+    /// Returns the text of the annotation: JSON of at most [`MAX_REPORT_BYTES`] bytes, with those last lines of the log
+    /// that fit.
     pub fn to_text(&self) -> String {
         let mut report = self.clone();
         report.log.clear();
         while report.json().len() > MAX_REPORT_BYTES && report.shorten() {}
-        // `,"log":[]`; each line costs its JSON and a comma.
+        // The 9 bytes are `,"log":[]`. Each line adds its JSON and a comma.
         let mut left = MAX_REPORT_BYTES.saturating_sub(report.json().len() + 9);
         for line in self.log.iter().rev() {
             let size = serde_json::to_string(line).map_or(usize::MAX, |json| json.len() + 1);
@@ -113,7 +118,7 @@ impl FailureReport {
                 continue;
             }
             if report.log.is_empty() {
-                // Quotes and a comma; each byte takes 6 at most.
+                // The 3 bytes are the quotes and a comma. Each byte of the line takes at most 6 bytes in JSON.
                 let end = ending(line, left.saturating_sub(3) / 6);
                 report.log.extend((!end.is_empty()).then(|| end.to_owned()));
             }
@@ -127,7 +132,7 @@ impl FailureReport {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Halves the longest of its texts; returns false if all are empty.
+    /// Halves the longest text of the report. Returns false if all texts are empty.
     fn shorten(&mut self) -> bool {
         let Cause { container, reason, message, disruption, .. } = &mut self.cause;
         let mut words = vec![&mut self.pod, reason, disruption];
@@ -143,7 +148,7 @@ impl FailureReport {
         true
     }
 
-    /// What to tell people.
+    /// Returns the event with the cause of the failure.
     pub fn event(&self) -> EventText {
         let Cause { container, exit_code, signal, reason, message, disruption } = &self.cause;
         let mut text = format!("Pod {}", self.pod);
@@ -188,39 +193,39 @@ mod tests {
         }
     }
 
-    fn blamed(job: &Job, pods: &[Pod]) -> Option<FailureReport> {
+    fn report_of(job: &Job, pods: &[Pod]) -> Option<FailureReport> {
         report(&job.view, &views(pods))
     }
 
     #[test]
-    fn the_failure_that_came_last_is_told() {
+    fn last_failure_is_reported() {
         let pods = [
             pod("a").failed(5).cause(because(1, "Error")),
             pod("b").failed(9).cause(because(137, "OOMKilled")),
             pod("c").succeeded(20),
             pod("d").running(1),
         ];
-        let report = blamed(&Job::new(), &pods).unwrap();
+        let report = report_of(&Job::new(), &pods).unwrap();
         assert_eq!((&*report.pod, report.unfinished, report.cause.exit_code), ("b", false, Some(137)));
         assert_eq!(report.event().message, "Pod b, container main: exit code 137 (OOMKilled)");
         assert_eq!(report.to_text(), r#"{"pod":"b","container":"main","exitCode":137,"reason":"OOMKilled"}"#);
     }
 
     #[test]
-    fn where_none_has_failed_the_one_that_did_worst_is_told() {
+    fn unfinished_pod_in_the_worst_state_is_reported_if_no_pod_failed() {
         let pods = [pod("a").running(1), pod("b").running(1).restarts(3).cause(because(2, "Error"))];
-        let report = blamed(&Job::new().indexed(2), &pods).unwrap();
+        let report = report_of(&Job::new().indexed(2), &pods).unwrap();
         assert_eq!((&*report.pod, report.unfinished, report.restarts), ("b", true, 3));
         let unfinished =
             Cause { reason: "Unschedulable".to_owned(), message: "0/3 nodes".to_owned(), ..Cause::default() };
-        let report = blamed(&Job::new().indexed(2), &[pod("a").index(1).cause(unfinished)]).unwrap();
+        let report = report_of(&Job::new().indexed(2), &[pod("a").index(1).cause(unfinished)]).unwrap();
         assert_eq!(report.event().message, "Pod a (index 1): had not ended (Unschedulable): 0/3 nodes");
-        assert_eq!(blamed(&Job::new(), &[pod("a").succeeded(3)]), None);
-        assert_eq!(blamed(&Job::new(), &[]), None);
+        assert_eq!(report_of(&Job::new(), &[pod("a").succeeded(3)]), None);
+        assert_eq!(report_of(&Job::new(), &[]), None);
     }
 
     #[test]
-    fn it_is_told_when_the_failure_is_stored_and_later_only_if_nobody_did() {
+    fn report_is_written_with_the_failure_and_later_only_if_it_is_missing() {
         let failing = Job::new().backoff_limit(0).started(0);
         let decision = failing.decide(&[pod("a").failed(5)]);
         assert!(is_due(&failing.view, &decision.step), "{:?}", decision.step);
@@ -234,8 +239,8 @@ mod tests {
     }
 
     #[test]
-    fn the_annotation_is_bounded_and_the_last_lines_stay() {
-        let mut report = blamed(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
+    fn annotation_is_bounded_and_keeps_the_last_lines() {
+        let mut report = report_of(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
         report.log = (0..200).map(|line| format!("line {line} {}", "\u{1}".repeat(30))).collect();
         let text = report.to_text();
         assert!(
@@ -248,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn of_one_long_line_the_end_stays() {
-        let mut report = blamed(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
+    fn end_of_one_long_line_is_kept() {
+        let mut report = report_of(&Job::new(), &[pod("a").failed(5).cause(because(1, "Error"))]).unwrap();
         report.log = vec![format!("{} the end", "ü".repeat(50_000))];
         let text = report.to_text();
         assert!(text.len() <= MAX_REPORT_BYTES && text.contains("üü the end"), "{text}");
@@ -275,7 +280,7 @@ mod tests {
             prop_assert!(text.len() <= MAX_REPORT_BYTES, "{}", text.len());
             let read: FailureReport = serde_json::from_str(&text).unwrap();
             let whole = serde_json::to_string(&report).unwrap();
-            prop_assert!(whole.len() > MAX_REPORT_BYTES || read == report, "nothing is lost that fits");
+            prop_assert!(whole.len() > MAX_REPORT_BYTES || read == report, "a report that fits is written in full");
             if read.pod == report.pod && report.cause == read.cause {
                 let kept = read.log.iter().rev().zip(report.log.iter().rev());
                 prop_assert!(kept.clone().all(|(kept, line)| line.ends_with(kept.as_str())));

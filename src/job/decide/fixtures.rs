@@ -1,4 +1,4 @@
-//! Short words for the Jobs and Pods of table tests.
+//! Builders for the Jobs and Pods of table tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::runtime::refusals::{Refusals, WriteKind};
 /// The time at which [`Job::decide`] decides.
 pub const NOW: i64 = 100;
 
-/// A time so many seconds after the beginning of the test.
+/// Returns the time this number of seconds after the beginning of the test.
 pub fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
 }
@@ -67,7 +67,7 @@ impl Job {
         self.with(|job| job.spec.completions = Some(completions))
     }
 
-    /// Indexed, with so many completions.
+    /// Makes the Job Indexed, with this number of completions.
     pub fn indexed(self, completions: i32) -> Self {
         self.mode(CompletionMode::Indexed).completions(completions)
     }
@@ -80,14 +80,14 @@ impl Job {
         self.with(|job| job.spec.max_failed_indexes = Some(limit))
     }
 
-    /// One more rule, as the API writes it.
+    /// Adds a rule to the pod failure policy, in the API's JSON.
     pub fn failure_rule(mut self, rule: Value) -> Self {
         self.failure_rules.push(rule);
         let policy = serde_json::from_value(json!({"rules": self.failure_rules})).unwrap();
         self.with(|job| job.spec.failure_rules = Some(FailureRule::parse_all(policy).into()))
     }
 
-    /// One more rule, for one exit code of any container.
+    /// Adds a rule for one exit code of any container to the pod failure policy.
     pub fn rule(self, action: &str, code: i32) -> Self {
         self.failure_rule(json!({"action": action, "onExitCodes": {"operator": "In", "values": [code]}}))
     }
@@ -163,19 +163,19 @@ impl Job {
         self.with(|job| job.status.conditions.push(condition))
     }
 
-    /// This Job with another status.
+    /// Returns this Job with another status.
     pub fn with_status(&self, status: JobStatus) -> Self {
         self.clone().with(|job| job.status = status)
     }
 
-    /// This write was refused a moment ago: of one pod, or of the Job and all its pods.
+    /// Records that this write was refused at [`NOW`]: for one pod, or for the Job and all its pods.
     pub fn refuses(mut self, cause: WriteKind, pod: Option<&str>) -> Self {
         let pod = pod.map(|name| format!("uid-{name}").into());
         self.refusals.refuse(cause, pod.as_ref(), &WriteError::Deferred, time(NOW));
         self
     }
 
-    /// A creation or deletion was refused a moment ago.
+    /// Records that a creation and a deletion were refused at [`NOW`].
     pub fn refused(mut self) -> Self {
         for cause in [CREATE, DELETE] {
             self.refusals.refuse(cause, None, &WriteError::Deferred, time(NOW));
@@ -183,7 +183,7 @@ impl Job {
         self
     }
 
-    /// The removal of a finalizer was refused a moment ago.
+    /// Records that the removal of a finalizer was refused at [`NOW`].
     pub fn refused_untracking(mut self) -> Self {
         self.refusals.refuse(UNTRACK, None, &WriteError::Deferred, time(NOW));
         self
@@ -194,7 +194,7 @@ impl Job {
         Tally::of(&self.view, claims::owned(&self.view, &pods))
     }
 
-    /// What is to be done about the number of active pods.
+    /// Returns the plan for the number of active pods.
     pub fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
         let tally = self.tally(pods);
         let backoff = Backoff::default();
@@ -202,7 +202,7 @@ impl Job {
     }
 
     pub fn decide(&self, pods: &[Pod]) -> Decision {
-        // What can wait is shown at once.
+        // Without the delay, status writes that change only counters are visible immediately.
         self.decide_at(
             pods,
             None,
@@ -221,7 +221,7 @@ impl Job {
         self.decide_all(pods, &Admission::Unlimited, counters_dirty_since, now, config)
     }
 
-    /// Decides with this answer of the limits.
+    /// Decides with this admission by the limits.
     pub fn decide_admitted(&self, pods: &[Pod], admission: &Admission) -> Decision {
         self.decide_all(
             pods,
@@ -332,17 +332,17 @@ impl Pod {
         self.with(|pod| pod.index = Some(index))
     }
 
-    /// The failures of its index before it, as its annotations say.
+    /// Sets the numbers of failures of the index before this pod, as its annotations record them.
     pub fn failures(self, counted: i32, ignored: i32) -> Self {
         self.with(|pod| pod.index_failures = IndexFailures { counted, ignored })
     }
 
-    /// A container of it ended with this code.
+    /// Adds a container that ended with this exit code.
     pub fn exit(self, container: &str, code: i32) -> Self {
         self.with(|pod| pod.end.get_or_insert_default().exits.push((container.to_owned(), code)))
     }
 
-    /// Why it failed, or what holds it.
+    /// Sets the cause why the pod failed or does not start.
     pub fn cause(self, cause: Cause) -> Self {
         self.with(|pod| pod.cause = Some(Box::new(cause)))
     }

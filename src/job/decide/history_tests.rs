@@ -1,5 +1,5 @@
-//! Properties over random histories: whatever pods and users do, and wherever the controller crashes between two
-//! writes, every finished pod is counted exactly once and the Job comes to its end.
+//! Property tests over random histories: every finished pod is counted exactly once and the Job finishes, whatever pods
+//! and users do, and wherever the controller crashes between two writes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
 use crate::runtime::refusals::Refusals;
 
-/// What happens in a history.
+/// One event of a history.
 #[derive(Clone, Debug)]
 enum Happening {
-    /// The controller syncs; after so many writes, if it gets to them, it crashes and forgets all it remembered.
-    /// Some kinds of writes may be refused, those that take finalizers off every second time.
-    /// A pod may end between two of its writes.
+    /// The controller syncs. If the sync makes more writes than `crash_after`, the controller crashes and loses its
+    /// memory. The API server may refuse creations and deletions, and every second removal of a finalizer. A pod may
+    /// end between two of the writes.
     Sync { crash_after: usize, refuse: (bool, bool), meanwhile: Option<Meanwhile> },
     /// An active or terminating pod ends, with this exit code.
     End { pod: usize, code: i32 },
-    /// Somebody deletes a pod.
+    /// A user deletes a pod.
     Delete { pod: usize },
-    /// Time goes by.
+    /// Time passes.
     Wait { seconds: i64 },
     /// The user suspends or resumes the Job.
     Suspend(bool),
@@ -43,18 +43,18 @@ enum Happening {
 /// A pod that ends in the middle of a sync.
 #[derive(Clone, Copy, Debug)]
 struct Meanwhile {
-    /// The number of writes of the sync after which the pod ends.
+    /// Number of writes of the sync after which the pod ends.
     after: usize,
-    /// The pod's place among all pods.
+    /// Position of the pod among all pods.
     pod: usize,
-    /// The exit code of its container.
+    /// Exit code of the pod's container.
     code: i32,
 }
 
-/// The exit code that the policy of some Jobs says to ignore.
+/// The exit code that the failure policy of some Jobs ignores.
 const IGNORED: i32 = 42;
 
-/// The kinds of Jobs whose histories are tried.
+/// The kind of Job that a history is about.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     completions: Option<i32>,
@@ -73,7 +73,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         let indexed = indexed && completions.is_some();
         let per_index = per_index.filter(|_| indexed);
         let backoff_limit = if per_index.is_some() { i32::MAX } else { backoff_limit };
-        // The API server makes a policy imply waiting for the end.
+        // In the API server a failure policy implies `podReplacementPolicy: Failed`.
         Kind {
             completions,
             parallelism,
@@ -100,22 +100,22 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
-/// A cluster of one Job, which refuses what no correct controller writes.
+/// A cluster with one Job. It fails the test if the controller makes a write that no correct controller makes.
 struct World {
     job: JobView,
     pods: BTreeMap<Uid, PodView>,
     backoff: Backoff,
     now: i64,
     made: usize,
-    /// Pods that were ever listed as uncounted: each may be so once.
+    /// Pods that were ever listed as uncounted. Each pod may be listed only once.
     listed: HashSet<Uid>,
     /// Pods that have ended or are being deleted.
     ended: HashSet<Uid>,
-    /// A pod that ends during the sync in hand.
+    /// A pod that ends during the current sync.
     meanwhile: Option<Meanwhile>,
-    /// How many pods of each index have failed.
+    /// Pods of each index that have failed.
     failures: BTreeMap<u32, HashSet<Uid>>,
-    /// Indexes with a pod that was taken away: the failures it carried may be forgotten with it.
+    /// Indexes with a pod that was deleted uncounted. The failures that the pod carried may be lost with it.
     forgetful: HashSet<u32>,
 }
 
@@ -204,7 +204,7 @@ impl World {
                     for pod in &pods {
                         if uncounted {
                             self.spend(writes)?;
-                            assert!(!pod.is_ended(), "an ended pod must not be let go uncounted: {pod:?}");
+                            assert!(!pod.is_ended(), "an ended pod must not be deleted uncounted: {pod:?}");
                             self.untrack(&pod.identity.uid);
                             self.forgetful.extend(pod.index);
                         }
@@ -229,13 +229,13 @@ impl World {
                     self.spend(writes)?;
                     self.store(*status);
                 }
-                step => panic!("no such step is called for: {step:?}"),
+                step => panic!("unexpected step: {step:?}"),
             }
         }
-        panic!("a sync does not come to an end");
+        panic!("a sync does not end");
     }
 
-    /// Accounts for one more write of the sync, after which a pod may end.
+    /// Spends one write of the sync. A pod may end after the write.
     fn spend(&mut self, writes: &mut usize) -> Result<(), Crash> {
         *writes = writes.checked_sub(1).ok_or(Crash)?;
         if let Some(meanwhile) = &mut self.meanwhile {
@@ -259,7 +259,7 @@ impl World {
         pod.index_failures = new.failures.unwrap_or_default();
         if let Some(index) = new.index {
             assert!(index < self.job.indexes(), "no such index");
-            assert!(!self.job.status.completed_indexes.set.contains(index), "index {index} is done");
+            assert!(!self.job.status.completed_indexes.set.contains(index), "index {index} has succeeded already");
             let failed = self.job.status.failed_indexes.as_ref();
             assert!(failed.is_none_or(|failed| !failed.set.contains(index)), "index {index} has failed");
             let waits = self.job.spec.replace_only_failed;
@@ -278,7 +278,8 @@ impl World {
         assert!(active as i32 <= self.job.spec.parallelism, "{active} pods are active");
     }
 
-    /// A pod that has failed as its Job sees it, and is tracked, is one failure of its index.
+    /// Records a failure of the pod's index, if the pod is tracked and counts as failed under the Job's replacement
+    /// policy.
     fn note_failure(&mut self, uid: &Uid) {
         let Some(pod) = self.pods.get(uid).filter(|pod| pod.tracked && is_failed(&self.job, pod)) else { return };
         if let Some(index) = pod.index {
@@ -306,7 +307,7 @@ impl World {
         self.collect(uid);
     }
 
-    /// A pod that is to be deleted, has ended and is held by nothing is gone.
+    /// Removes a pod that is being deleted, has ended and has no finalizer.
     fn collect(&mut self, uid: &Uid) {
         if self.pods.get(uid).is_some_and(|pod| pod.deleting && pod.is_ended() && !pod.tracked) {
             self.pods.remove(uid);
@@ -340,10 +341,10 @@ impl World {
         }
         let uncounted = &self.job.status.uncounted;
         let stored = uncounted.succeeded.iter().chain(&uncounted.failed).any(|uid| *uid == pod.identity.uid);
-        assert!(stored, "the finalizer comes off before the pod is stored: {pod:?}\n{:?}", self.job.status);
+        assert!(stored, "the finalizer is removed before the status stores the pod: {pod:?}\n{:?}", self.job.status);
     }
 
-    /// What the API server, and the accounting, demand of a status.
+    /// Stores a status and checks the rules of the API server and of the accounting.
     fn store(&mut self, new: JobStatus) {
         let old = self.job.status.clone();
         assert!(!old.is_finished(), "a finished Job's status does not change");
@@ -358,18 +359,22 @@ impl World {
             }
         }
         let (counted, ended) = (new.succeeded + new.failed + new.uncounted.len() as i32, self.ended.len() as i32);
-        let doomed = self.pods.values().filter(|pod| !pod.is_ended() && !pod.deleting);
-        let doomed = doomed.filter(|pod| new.uncounted.failed.contains(&pod.identity.uid)).count() as i32;
-        assert!(counted <= ended + doomed, "{counted} pods are counted, {ended} have ended: {new:?}");
+        let to_delete = self.pods.values().filter(|pod| !pod.is_ended() && !pod.deleting);
+        let to_delete = to_delete.filter(|pod| new.uncounted.failed.contains(&pod.identity.uid)).count() as i32;
+        assert!(counted <= ended + to_delete, "{counted} pods are counted, {ended} have ended: {new:?}");
         let newly_succeeded = if self.job.is_indexed() { 0 } else { new.succeeded - old.succeeded };
         let overlap = new.failed_indexes.as_ref().map_or(0, |failed| failed.set.overlap(is));
-        assert_eq!(overlap, 0, "an index has two ends: {new:?}");
+        assert_eq!(overlap, 0, "an index has succeeded and failed: {new:?}");
         for (old_list, new_list, counted) in [
             (&old.uncounted.succeeded, &new.uncounted.succeeded, newly_succeeded),
             (&old.uncounted.failed, &new.uncounted.failed, new.failed - old.failed),
         ] {
             let left: Vec<_> = old_list.iter().filter(|uid| !new_list.contains(uid)).collect();
-            assert_eq!(left.len() as i32, counted, "a UID becomes a number in one write: {old:?} {new:?}");
+            assert_eq!(
+                left.len() as i32,
+                counted,
+                "UIDs that leave the list are counted in the same write: {old:?} {new:?}"
+            );
             for uid in left {
                 assert!(self.pods.get(uid).is_none_or(|pod| !pod.tracked), "{uid} is counted before it is untracked");
             }
@@ -411,7 +416,7 @@ impl World {
         }
     }
 
-    /// No more trouble: the Job must come to its end.
+    /// Checks that the Job finishes when no further faults occur.
     fn finish(&mut self) {
         self.job.spec.suspend = false;
         self.job.spec.parallelism = self.job.spec.parallelism.max(1);
@@ -432,7 +437,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_finished_pod_is_counted_exactly_once_and_the_job_ends(
+    fn every_finished_pod_is_counted_exactly_once_and_the_job_finishes(
         kind in kind(),
         history in prop::collection::vec(happening(), 0..60),
     ) {

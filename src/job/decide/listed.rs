@@ -1,9 +1,10 @@
-//! Pods that the status lists as uncounted: the list decides how such a pod counts, whatever its phase becomes.
+//! Pods that the status lists as uncounted. The list decides whether such a pod counts as succeeded or failed, whatever
+//! its phase is later.
 //!
-//! A pod can be listed before it has ended: a pod that is being deleted counts as failed, and every unfinished pod counts as
-//! failed when the Job fails. Its containers may still exit with 0 before the finalizer is removed. The pod then is
-//! `Succeeded` and listed as failed. Without this rule it would be counted twice: by its UID and, in an Indexed Job, by its
-//! index.
+//! A pod can be listed before it has ended: a pod that is being deleted counts as failed, and every unfinished pod
+//! counts as failed when the Job fails. Its containers may still exit with 0 before the finalizer is removed. The pod
+//! then is `Succeeded` and listed as failed. Without this rule it would be counted twice: by its UID and, in an Indexed
+//! Job, by its index.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +14,7 @@ use crate::job::status::Uncounted;
 use crate::job::view::{Phase, PodView};
 use crate::runtime::identity::Uid;
 
-/// The UIDs of a Job's uncounted pods, for look-ups.
+/// The UIDs of a Job's uncounted pods, as sets.
 #[derive(Debug)]
 pub struct Listed<'a> {
     succeeded: HashSet<&'a Uid>,
@@ -21,7 +22,7 @@ pub struct Listed<'a> {
 }
 
 impl<'a> Listed<'a> {
-    /// The UIDs in these lists.
+    /// Collects the UIDs in these lists.
     pub fn of(uncounted: &'a Uncounted) -> Self {
         Self { succeeded: uncounted.succeeded.iter().collect(), failed: uncounted.failed.iter().collect() }
     }
@@ -32,7 +33,7 @@ impl<'a> Listed<'a> {
         self.succeeded.contains(uid) || self.failed.contains(uid)
     }
 
-    /// Returns the pod as every rule has to see it: one that has ended has the phase under which it is listed.
+    /// Returns the pod as every rule has to see it: an ended pod has the phase under which it is listed.
     pub fn as_listed<'p>(&self, pod: &'p Arc<PodView>) -> Cow<'p, Arc<PodView>> {
         let uid = &pod.identity.uid;
         let phase = match pod.phase {
@@ -68,14 +69,14 @@ mod tests {
     #[test]
     fn pod_listed_as_failed_stays_failed_when_it_succeeds_in_every_completion_mode() {
         for (name, job) in kinds() {
-            // With a replacement, so that the pod is no longer its index's failure record.
+            // The index has a replacement, so that the pod is no longer the failure record of its index.
             let job = job.uncounted(&[], &["uid-a"]);
             let pods = [pod("a").index(0).deleting(3).succeeded(5), pod("b").index(0).running(6)];
             let tally = job.tally(&pods);
             assert_eq!((tally.succeeded, tally.failed), (0, 1), "{name}");
             assert_eq!(tally.succeeded_indexes.to_string(), "", "{name}");
-            let Step::RemoveFinalizers(free) = job.clone().refused().decide(&pods).step else { panic!("{name}") };
-            assert_eq!(names(&free), ["a"], "{name}");
+            let Step::RemoveFinalizers(released) = job.clone().refused().decide(&pods).step else { panic!("{name}") };
+            assert_eq!(names(&released), ["a"], "{name}");
             let gone = [pods[0].clone().untracked(), pods[1].clone()];
             let Step::WriteStatus { status, .. } = job.refused().decide(&gone).step else { panic!("{name}") };
             assert_eq!((status.succeeded, status.failed, status.uncounted.len()), (0, 1, 0), "{name}");
@@ -87,10 +88,10 @@ mod tests {
     fn pod_that_succeeds_after_the_job_failed_stays_failed() {
         for (name, job) in kinds() {
             let job = job.condition(FAILURE_TARGET).uncounted(&[], &["uid-a"]);
-            let Step::RemoveFinalizers(free) = job.decide(&[pod("a").index(0).succeeded(5)]).step else {
+            let Step::RemoveFinalizers(released) = job.decide(&[pod("a").index(0).succeeded(5)]).step else {
                 panic!("{name}")
             };
-            assert_eq!(names(&free), ["a"], "{name}");
+            assert_eq!(names(&released), ["a"], "{name}");
             let rest = [pod("a").index(0).succeeded(5).untracked()];
             let Step::WriteStatus { status, .. } = job.decide(&rest).step else { panic!("{name}") };
             assert_eq!((status.succeeded, status.failed), (0, 1), "{name}");

@@ -1,10 +1,12 @@
-//! What to do next for a Job: pure functions from what is known to a [`Decision`].
+//! The next step for a Job: pure functions from the known state to a [`Decision`].
 //!
-//! [`decide`] looks at one state and names one [`Step`]. The step's answers go into the cache, and `decide` looks
-//! again, until there is nothing to do. Because every step follows from stored state alone, a crash between any two
-//! writes is no special case: the next look continues from what the API server holds.
+//! [`decide`] evaluates one state and returns one [`Step`]. The responses to the step's writes go into the cache, and
+//! `decide` evaluates the new state, until there is nothing to do. Every step follows from stored state alone.
+//! Therefore a crash between any two writes needs no special treatment: the next sync continues from the state on the
+//! API server.
 //!
-//! One rule of the API is one file here. Nothing here knows a client, a clock, a log or chance; time is an argument.
+//! Each rule of the API has its own file in this module. No function in it uses a client, a clock, a log or random
+//! numbers; the time is an argument.
 
 pub mod accounting;
 pub mod active_deadline;
@@ -53,109 +55,110 @@ use crate::job::config::SyncConfig;
 use crate::runtime::events::EventText;
 use crate::runtime::refusals::Refusals;
 
-/// What is known when a decision is made.
+/// The state from which a decision is made.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionInput<'a> {
-    /// The Job.
+    /// Job to decide about.
     pub job: &'a JobView,
-    /// The pods it controls, and pods without a controller that its selector matches.
+    /// Pods that the Job controls, and pods without a controller that its selector matches.
     pub pods: &'a [Arc<PodView>],
-    /// Its pod failures so far, as remembered.
+    /// Pod failures so far, as remembered from the previous decision.
     pub backoff: &'a Backoff,
-    /// When a pod of it was last taken away by force, so that it cannot be counted.
+    /// Time at which another client last deleted an active pod of the Job and removed its finalizer, so that the pod
+    /// cannot be counted.
     pub last_untracked_deletion: Option<Timestamp>,
-    /// Since when numbers of the status are out of date, as remembered.
+    /// Time since which the counters in the status are out of date, as remembered from the previous decision.
     pub counters_dirty_since: Option<Timestamp>,
-    /// Whether limits admit it.
+    /// Whether limits admit the Job.
     pub admission: &'a Admission,
-    /// What the API server refused: those writes wait for the end of their back-offs, and all else goes on.
+    /// Writes that the API server refused. They wait for the end of their back-off; all other writes continue.
     pub refusals: &'a Refusals,
 }
 
-/// What to do next, and when to look again if nothing happens before.
+/// The next step, and the time of the next sync if no event causes one earlier.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// What to do next.
+    /// Next step.
     pub step: Step,
-    /// When to look again.
+    /// Time of the next sync. `None` if only an event can change the decision.
     pub wake: Option<Timestamp>,
-    /// The pod failures so far, to be remembered.
+    /// Pod failures so far, to be remembered for the next decision.
     pub backoff: Backoff,
-    /// Since when numbers of the status are out of date, to be remembered.
+    /// Time since which the counters in the status are out of date, to be remembered for the next decision.
     pub counters_dirty_since: Option<Timestamp>,
 }
 
-/// A pod to create, beyond what the template says.
+/// A pod to create: the data that is not in the Job's template.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewPod {
-    /// Its completion index, if the Job is Indexed.
+    /// Completion index of the pod, if the Job is Indexed.
     pub index: Option<CompletionIndex>,
-    /// The failures of its index before it, if each index has a limit.
+    /// Numbers of failures of the index before this pod, if the Job has `spec.backoffLimitPerIndex`.
     pub failures: Option<IndexFailures>,
 }
 
-/// Why pods are created, in the words of the built-in controller's metrics.
+/// The reason for creating pods, as the built-in controller's metrics distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreationReason {
-    /// Nothing has failed.
+    /// No pod has failed or is being deleted.
     New,
-    /// Pods have failed, and are replaced once they have ended.
+    /// Pods have failed, and the Job replaces pods only after they have ended.
     Failed,
-    /// Pods have failed or are being deleted, and are replaced at once.
+    /// Pods have failed or are being deleted, and the Job replaces them immediately.
     TerminatingOrFailed,
 }
 
-/// One kind of writes, which may be made in any order and at once.
+/// A batch of writes of one kind. The writes are independent and run concurrently.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// All is as it should be.
+    /// There is nothing to do.
     None,
-    /// This Job is not to be worked on, for the reason the event gives.
+    /// Reject the Job without any write. The event gives the reason.
     RejectInvalid(EventText),
-    /// Make these pods its own, and let those go.
+    /// Adopt and release pods.
     ClaimPods {
-        /// Pods without a controller that its selector matches.
+        /// Pods without a controller that the Job's selector matches.
         adopt: Vec<Arc<PodView>>,
-        /// Pods it controls that its selector no longer matches.
+        /// Pods that the Job controls and that its selector no longer matches.
         release: Vec<Arc<PodView>>,
     },
-    /// Create these pods.
+    /// Create pods from the Job's template.
     CreatePods {
-        /// Which.
+        /// Pods to create.
         pods: Vec<NewPod>,
-        /// Why, for the metrics.
+        /// Reason for the creation, for the metrics.
         reason: CreationReason,
     },
-    /// Delete these pods.
+    /// Delete pods of the Job.
     DeletePods {
-        /// Which.
+        /// Pods to delete.
         pods: Vec<Arc<PodView>>,
-        /// Take the tracking finalizer off first, so that they count neither as succeeded nor as failed.
+        /// Whether to remove the tracking finalizer first, so that the pods count neither as succeeded nor as failed.
         uncounted: bool,
     },
-    /// Take the tracking finalizer off these pods: what they came to is stored.
+    /// Remove the tracking finalizer from these pods, which no longer need it.
     RemoveFinalizers(Vec<Arc<PodView>>),
-    /// Store this status.
+    /// Write this status to the API server.
     WriteStatus {
         /// The status to store.
         status: Box<JobStatus>,
-        /// What to tell people once it is stored.
+        /// Events to record after the status is stored.
         events: Vec<EventText>,
-        /// Why the Job fails, to be kept with it.
+        /// Failure report to store with the status, if the Job fails.
         report: Option<Box<FailureReport>>,
     },
-    /// Write what it waits for into its annotation.
+    /// Write what the Job waits for into its annotation.
     PublishWaiting {
-        /// What it waits for.
+        /// Limit and reason for which the Job waits.
         waiting: WaitingStatus,
-        /// The event to record, if it waits for another reason than before.
+        /// Event to record, if the reason for waiting has changed.
         event: Option<EventText>,
     },
-    /// Remove the annotation that it waits.
+    /// Remove the annotation that the Job waits.
     RemoveWaiting,
 }
 
-/// Decides what to do next.
+/// Returns the next step for a Job.
 pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
     let DecisionInput { job, pods, backoff, counters_dirty_since, .. } = *input;
     let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), counters_dirty_since };
@@ -189,7 +192,8 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     let outcome = outcome::outcome(job, &tally, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
-    // An outcome is stored before pods are deleted because of it, or it would look as if they had failed by themselves.
+    // An outcome is stored before pods are deleted because of it. Otherwise the deletions would look like independent
+    // failures.
     let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);
     let is_annotated = is_unstored && job.status.start_time.is_some() && admission::should_remove_waiting(input);
     if is_annotated && may_annotate {
@@ -214,9 +218,9 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
             wake = Some(earlier(wake, until));
             None
         }
-        // What is left of it from before it was suspended is seen to; more has to wait.
+        // Pods from before the Job was suspended are still handled. New pods have to wait.
         PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
-        // A pod that could not be adopted may be the one that is missing.
+        // A pod that could not be adopted may be the missing one.
         PodPlan::Create(_) if is_adoption_backed_off || input.refusals.is_backed_off(CREATE, None, now) => None,
         PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
         PodPlan::Delete { mut pods, uncounted } => {
@@ -249,7 +253,7 @@ fn earlier(wake: Option<Timestamp>, other: Timestamp) -> Timestamp {
     wake.map_or(other, |wake| wake.min(other))
 }
 
-/// Counts what has ended and stores what has become of the Job.
+/// Returns the step that counts ended pods and stores the result of the Job.
 fn account(
     input: &DecisionInput<'_>,
     tally: &Tally,
@@ -266,7 +270,8 @@ fn account(
     } else if untrack.is_empty() {
         accounting::write_status(job, tally, outcome, input.admission.is_pending(), now, config)
     } else {
-        // What is stored may be taken off before more is stored: one write then does both for a growing batch.
+        // Finalizers of stored pods are removed before more pods are stored. One status write then counts the first
+        // batch and lists the next.
         Step::RemoveFinalizers(untrack)
     }
 }
@@ -281,7 +286,7 @@ fn creation_reason(job: &JobView, tally: &Tally) -> CreationReason {
     }
 }
 
-/// Why this Job is not to be worked on at all, if so.
+/// Returns the event with the reason why the controller rejects this Job, if it does.
 fn refusal(job: &JobView) -> Option<EventText> {
     if let CompletionMode::Unknown(_) = &job.spec.completion_mode {
         let message = "Skipped Job sync because completion mode is unknown";
@@ -291,17 +296,17 @@ fn refusal(job: &JobView) -> Option<EventText> {
 }
 
 impl Outcome {
-    /// Whether the Job is to fail.
+    /// Returns whether the Job fails.
     pub fn is_failure(&self) -> bool {
         matches!(self, Self::Failed { .. })
     }
 }
 
-/// A step in a word and a number, for the log.
+/// A short text about a step, for the log.
 struct StepSummary<'a>(&'a Step);
 
 impl Step {
-    /// How many writes it takes, about.
+    /// Returns the approximate number of writes of the step.
     pub fn writes(&self) -> usize {
         match self {
             Self::None | Self::RejectInvalid(_) => 0,
@@ -313,7 +318,7 @@ impl Step {
         }
     }
 
-    /// In a word and a number, for the log.
+    /// Returns a short text about the step, for the log.
     pub fn summary(&self) -> impl std::fmt::Debug {
         StepSummary(self)
     }
@@ -323,12 +328,12 @@ impl std::fmt::Debug for StepSummary<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             Step::None => write!(f, "nothing"),
-            Step::RejectInvalid(event) => write!(f, "refuse ({})", event.reason),
+            Step::RejectInvalid(event) => write!(f, "reject ({})", event.reason),
             Step::ClaimPods { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
             Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
-            Step::RemoveFinalizers(pods) => write!(f, "untrack {} pods", pods.len()),
-            Step::PublishWaiting { waiting, .. } => write!(f, "wait, {}", waiting.message),
+            Step::RemoveFinalizers(pods) => write!(f, "remove the finalizer of {} pods", pods.len()),
+            Step::PublishWaiting { waiting, .. } => write!(f, "publish that the Job waits: {}", waiting.message),
             Step::RemoveWaiting => write!(f, "remove the annotation {WAITING_ANNOTATION}"),
             Step::WriteStatus { status, .. } => write!(
                 f,
@@ -348,7 +353,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_completion_mode_is_refused_with_an_event() {
+    fn unknown_completion_mode_is_rejected_with_an_event() {
         let job = Job::new().mode(CompletionMode::Unknown("Sorted".to_owned()));
         let decision = job.decide(&[]);
         let Step::RejectInvalid(event) = decision.step else { panic!("{decision:?}") };
@@ -357,13 +362,13 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_job_only_loses_the_finalizers_left_on_its_pods() {
+    fn finished_job_only_removes_the_finalizers_left_on_its_pods() {
         let job = Job::new().completions(1).condition("FailureTarget").condition("Failed");
         let pods = [pod("a").failed(5), pod("b").untracked().succeeded(6)];
         let Step::RemoveFinalizers(left) = job.decide(&pods).step else { panic!() };
         assert_eq!(names(&left), ["a"]);
         assert!(matches!(job.decide(&pods[1..]).step, Step::None));
-        // Its release was refused until the Job was finished.
+        // The release of this pod was refused until the Job had finished.
         let Step::RemoveFinalizers(left) = job.decide(&[pod("c").running(1).label("app", "other")]).step else {
             panic!()
         };
@@ -371,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn work_of_one_step_is_bounded_for_jobs_of_any_size() {
+    fn writes_of_one_step_are_bounded_for_jobs_of_any_size() {
         let job = Job::new().completions(10_000).parallelism(10_000).started(0);
         let running: Vec<_> = (0..10_000).map(|n| pod(&format!("{n:05}")).running(1)).collect();
         let orphans: Vec<_> = running.iter().cloned().map(Pod::orphan).collect();
@@ -404,21 +409,21 @@ mod tests {
     }
 
     #[test]
-    fn creation_comes_before_the_status_so_that_no_step_waits_for_it() {
+    fn replacement_is_created_before_the_status_is_written() {
         let job = Job::new().completions(3).parallelism(1).started(0);
         let Step::CreatePods { pods, .. } = job.decide(&[pod("a").succeeded(5)]).step else { panic!() };
         assert_eq!(pods, [NewPod::default()]);
     }
 
     #[test]
-    fn after_a_refused_creation_the_finished_pods_are_counted_all_the_same() {
+    fn finished_pods_are_counted_after_a_refused_creation() {
         let job = Job::new().completions(3).parallelism(2).started(0).refused();
         let Step::WriteStatus { status, .. } = job.decide(&[pod("a").succeeded(5)]).step else { panic!() };
         assert_eq!(status.uncounted.succeeded, ["uid-a".into()]);
     }
 
     #[test]
-    fn a_job_being_deleted_gets_no_pods_and_gives_its_pods_free() {
+    fn job_being_deleted_gets_no_pods_and_releases_its_pods() {
         let job = Job::new().completions(3).parallelism(2).started(0).deleting();
         let pods = [pod("a").running(1), pod("b").succeeded(5)];
         let Step::RemoveFinalizers(released) = job.decide(&pods).step else { panic!() };
@@ -429,15 +434,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_status_keeps_no_pod_from_being_created() {
+    fn refused_status_write_does_not_delay_creation() {
         let job = Job::new().completions(3).parallelism(2).refuses(STATUS, None);
         assert!(matches!(job.decide(&[]).step, Step::CreatePods { pods, .. } if pods.len() == 2));
         let pods = [pod("a").running(1), pod("b").running(1)];
-        assert!(matches!(job.decide(&pods).step, Step::None), "the start is not stored yet, and that waits");
+        assert!(matches!(job.decide(&pods).step, Step::None), "the start time is not stored yet, and its write waits");
     }
 
     #[test]
-    fn no_pod_is_deleted_for_an_outcome_that_cannot_be_stored() {
+    fn pods_are_not_deleted_for_an_outcome_that_cannot_be_stored() {
         let job = Job::new().completions(3).parallelism(2).backoff_limit(0).started(0);
         let pods = [pod("a").failed(5), pod("b").running(1)];
         assert!(matches!(job.decide(&pods).step, Step::WriteStatus { .. }));
@@ -445,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_is_refused_waits_alone() {
+    fn refused_write_of_one_pod_delays_no_other_pod() {
         let job = Job::new().completions(9).parallelism(1).started(0).uncounted(&["uid-a", "uid-b"], &[]);
         let pods = [pod("a").succeeded(5), pod("b").succeeded(5), pod("c").running(6)];
         let Step::RemoveFinalizers(untracked) = job.clone().refuses(UNTRACK, Some("a")).decide(&pods).step else {
@@ -465,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_adoption_holds_creation_and_nothing_else() {
+    fn refused_adoption_delays_creation_and_nothing_else() {
         let job = Job::new().completions(3).parallelism(2).started(0).refuses(ADOPT, Some("orphan"));
         let pods = [pod("a").succeeded(5), pod("orphan").orphan()];
         let Step::WriteStatus { status, .. } = job.decide(&pods).step else { panic!() };

@@ -1,6 +1,6 @@
-//! Whether a Job's end is decided, and how: the first rule that applies.
+//! The outcome of a Job: the first rule that applies decides whether the Job succeeds or fails.
 //!
-//! An outcome once stored (`FailureTarget`, `SuccessCriteriaMet`) stands, whatever happens later.
+//! A stored outcome (`FailureTarget`, `SuccessCriteriaMet`) is final, whatever happens later.
 
 use jiff::Timestamp;
 
@@ -11,32 +11,32 @@ use crate::job::status::{Condition, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_
 use crate::job::view::JobView;
 use crate::runtime::text::beginning;
 
-/// Limits of the API for a condition's reason and message. The API server does not enforce them on Jobs, and the interim
-/// condition that the terminal one repeats may have been written by others.
+/// Limits of the API in bytes for a condition's reason and message. The API server does not enforce them on Jobs, and
+/// another client may have written the interim condition whose texts the terminal condition repeats.
 const LONGEST_REASON: usize = 1024;
 const LONGEST_MESSAGE: usize = 32_768;
 
-/// How a Job ends.
+/// The outcome of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// With success.
+    /// The Job succeeds.
     Complete {
-        /// A word for programs.
+        /// Machine-readable reason, one word in CamelCase.
         reason: String,
-        /// A sentence for people.
+        /// Human-readable message.
         message: String,
     },
-    /// With failure.
+    /// The Job fails.
     Failed {
-        /// A word for programs.
+        /// Machine-readable reason, one word in CamelCase.
         reason: String,
-        /// A sentence for people.
+        /// Human-readable message.
         message: String,
     },
 }
 
 impl Outcome {
-    /// The outcome that is stored already.
+    /// Returns the outcome that the status already contains.
     pub fn stored(status: &JobStatus) -> Option<Self> {
         let texts = |condition: &Condition| {
             let (reason, message) = (&condition.reason, &condition.message);
@@ -53,7 +53,7 @@ impl Outcome {
         Self::Failed { reason: reason.to_owned(), message: message.to_owned() }
     }
 
-    /// As many successes as were asked for.
+    /// Returns the outcome of a Job that has reached the requested number of successes.
     pub fn completions_reached() -> Self {
         Self::Complete {
             reason: "CompletionsReached".to_owned(),
@@ -62,8 +62,8 @@ impl Outcome {
     }
 }
 
-/// The outcome that is stored, or that the pods and the time now call for. That all completions are reached is
-/// decided later, once no pod is left to manage ([`super::completions`]).
+/// Returns the stored outcome, or the outcome that follows from the pods and the time. Whether all completions are
+/// reached is decided later, when no pod is left to manage ([`super::completions`]).
 pub fn outcome(job: &JobView, tally: &Tally, now: Timestamp) -> Option<Outcome> {
     if let Some(stored) = Outcome::stored(&job.status) {
         return Some(stored);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_failures_come_before_a_deadline_that_has_passed() {
+    fn exceeded_backoff_limit_precedes_an_exceeded_deadline() {
         let job = Job::new().backoff_limit(0).active_deadline(10).started(0);
         assert_eq!(reason(&job, &[pod("a").failed(5)], 50).as_deref(), Some("BackoffLimitExceeded"));
         assert_eq!(reason(&job, &[], 50).as_deref(), Some("DeadlineExceeded"));
@@ -109,13 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_fails_the_job_comes_first() {
+    fn pod_failure_policy_precedes_all_other_rules() {
         let job = Job::new().backoff_limit(0).active_deadline(10).started(0).rule("FailJob", 4);
         assert_eq!(reason(&job, &[pod("a").failed(5).exit("main", 4)], 50).as_deref(), Some("PodFailurePolicy"));
     }
 
     #[test]
-    fn indexes_fail_a_job_when_too_many_have_failed_or_all_have_ended() {
+    fn job_fails_when_too_many_indexes_failed_or_all_have_ended() {
         let job = Job::new().indexed(3).per_index(0).max_failed(1);
         let failed = |index| pod(&format!("f{index}")).index(index).failed(5);
         assert_eq!(reason(&job, &[failed(0)], 9), None);
@@ -123,12 +123,12 @@ mod tests {
         let job = Job::new().indexed(3).per_index(0).completed("0,1");
         assert_eq!(reason(&job, &[failed(2)], 9).as_deref(), Some("FailedIndexes"));
         let policy = job.success_rules(serde_json::json!([{"succeededCount": 1}]));
-        assert_eq!(reason(&policy, &[failed(2)], 9).as_deref(), Some("FailedIndexes"), "failure comes before success");
+        assert_eq!(reason(&policy, &[failed(2)], 9).as_deref(), Some("FailedIndexes"), "failure precedes success");
         assert_eq!(reason(&policy, &[], 9).as_deref(), Some("SuccessPolicy"));
     }
 
     #[test]
-    fn a_stored_outcome_stands() {
+    fn stored_outcome_is_final() {
         let met = Job::new().backoff_limit(0).condition(SUCCESS_CRITERIA_MET);
         let outcome = outcome(&met.view, &met.tally(&[pod("a").failed(5)]), time(9)).unwrap();
         assert!(!outcome.is_failure());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_texts_are_repeated_within_the_limits_of_the_api() {
+    fn stored_texts_are_cut_to_the_limits_of_the_api() {
         let mut job = Job::new().condition(FAILURE_TARGET);
         job.view.status.conditions[0].reason = "R".repeat(100_000);
         job.view.status.conditions[0].message = "ü".repeat(100_000);

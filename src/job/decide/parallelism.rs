@@ -1,4 +1,4 @@
-//! `spec.parallelism`: which pods to create or delete so that as many are active as wanted.
+//! `spec.parallelism`: the pods to create or delete to reach the desired number of active pods.
 
 use std::sync::Arc;
 
@@ -11,25 +11,27 @@ use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_r
 use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
 
-/// What to do about the number of active pods. One step creates or deletes, never both.
+/// The plan for the number of active pods. One plan creates or deletes pods, never both.
 #[derive(Debug)]
 pub enum PodPlan {
-    /// It is right.
+    /// The number of active pods needs no change.
     Nothing,
-    /// Pods are missing, but back-off holds them until then.
+    /// Pods are missing, but their creation has to wait until this time.
     Wait(Timestamp),
-    /// Create these.
+    /// Create pods with these indexes.
     Create(Vec<NewPod>),
-    /// Delete these.
+    /// Delete pods of the Job.
     Delete {
-        /// Which.
+        /// Pods to delete.
         pods: Vec<Arc<PodView>>,
-        /// Take the tracking finalizer off first: the pods are not wanted, which is no failure of theirs.
+        /// Whether to remove the tracking finalizer first, so that the deletion does not count as a failure of the
+        /// pods.
         uncounted: bool,
     },
 }
 
-/// The outcome is fixed: no pod may stay active. Their finalizers stay, so that they are counted.
+/// Returns the plan that deletes all active pods, because the outcome of the Job is decided. The pods keep their
+/// finalizers, so that they are counted.
 pub fn clear(tally: &Tally, config: &SyncConfig) -> PodPlan {
     if tally.active.is_empty() {
         return PodPlan::Nothing;
@@ -38,11 +40,12 @@ pub fn clear(tally: &Tally, config: &SyncConfig) -> PodPlan {
     PodPlan::Delete { pods, uncounted: false }
 }
 
-/// As many active pods as wanted: all go from a suspended Job, surplus and misplaced ones go, and missing ones come
-/// unless back-off holds them.
+/// Returns the plan that leads to the desired number of active pods. It deletes all pods of a suspended Job, and
+/// surplus and misplaced pods. It creates missing pods unless a back-off delays them.
 ///
-/// A pod that was taken away by force leaves no failure that back-off could count; `last_untracked_deletion` says when that was last, so
-/// that whoever takes pods away and this controller do not race each other.
+/// A pod that was deleted without being counted leaves no failure for the back-off. `last_untracked_deletion` is the
+/// time of the last such deletion. Creation waits after it, so that this controller and the client that deletes the
+/// pods do not race.
 pub fn manage(
     job: &JobView,
     tally: &Tally,
@@ -91,7 +94,7 @@ pub fn manage(
     if pods.is_empty() { PodPlan::Nothing } else { PodPlan::Create(pods) }
 }
 
-/// The pods that are out of place, and in the order of [`deletion_priority`] as many more as it takes to make `count`.
+/// Returns the misplaced pods. If there are fewer than `count`, adds pods in the order of [`deletion_priority`].
 fn surplus(job: &JobView, tally: &Tally, count: usize) -> Vec<Arc<PodView>> {
     let (mut out, mut rest) = if job.is_indexed() {
         completion_mode::misplaced(job, &tally.active)
@@ -134,13 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn at_most_so_many_are_created_at_once() {
+    fn creations_of_one_step_are_bounded() {
         let job = Job::new().completions(2000).parallelism(2000);
         assert_eq!(created(&job, &[]), 500);
     }
 
     #[test]
-    fn an_indexed_job_gets_the_lowest_indexes_that_nobody_has() {
+    fn indexed_job_gets_pods_for_the_lowest_indexes_without_a_pod() {
         let job = Job::new().indexed(9).parallelism(4).completed("1");
         let PodPlan::Create(pods) = plan(&job, &[pod("a").index(2)]) else { panic!() };
         assert_eq!(pods.iter().map(|pod| pod.index).collect::<Vec<_>>(), [Some(0), Some(3), Some(4)]);
@@ -148,24 +151,24 @@ mod tests {
     }
 
     #[test]
-    fn misplaced_pods_go_even_if_there_are_not_too_many_and_nothing_is_created_meanwhile() {
+    fn misplaced_pods_are_deleted_before_pods_are_created() {
         let job = Job::new().indexed(9).parallelism(4);
         let pods = [pod("a").index(2), pod("b").index(2).running(1), pod("c")];
         let PodPlan::Delete { pods: out, uncounted } = plan(&job, &pods) else { panic!() };
         assert_eq!((names(&out), uncounted), (vec!["a".to_owned(), "c".to_owned()], true));
         let job = job.parallelism(0);
         let PodPlan::Delete { pods: out, .. } = plan(&job, &pods) else { panic!() };
-        assert_eq!(names(&out), ["a", "c", "b"], "the rest makes up the number");
+        assert_eq!(names(&out), ["a", "c", "b"], "other pods are deleted after the misplaced ones");
     }
 
     #[test]
-    fn failed_indexes_get_no_pods_and_their_places_stay_empty() {
+    fn failed_indexes_get_no_pods_and_no_other_index_takes_their_place() {
         let job = Job::new().indexed(3).parallelism(3).per_index(0).failed_indexes("0,1").completed("2");
         assert!(matches!(plan(&job, &[]), PodPlan::Nothing));
     }
 
     #[test]
-    fn back_off_holds_creation_but_not_deletion() {
+    fn back_off_delays_creation_but_not_deletion() {
         let job = Job::new().completions(3).parallelism(1);
         let failed = pod("failed").failed(NOW - 4);
         let backoff = Backoff::default().after(&job.view, &views(std::slice::from_ref(&failed)), &[]);
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_taken_away_by_force_is_replaced_after_a_pause() {
+    fn pod_deleted_uncounted_is_replaced_after_a_delay() {
         let job = Job::new().completions(3).parallelism(1);
         let at = |now| {
             manage(&job.view, &job.tally(&[]), &Backoff::default(), Some(time(5)), time(now), &SyncConfig::default())
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminating_pod_is_replaced_at_once_or_after_its_end_as_the_policy_says() {
+    fn pod_replacement_policy_decides_when_a_terminating_pod_is_replaced() {
         let pods = [pod("a").running(1).deleting(2)];
         let job = Job::new().completions(5).parallelism(1);
         assert_eq!(created(&job, &pods), 1);
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suspended_job_loses_all_its_pods_without_counting_them() {
+    fn pods_of_a_suspended_job_are_deleted_uncounted() {
         let job = Job::new().completions(5).parallelism(2).suspend(true);
         let PodPlan::Delete { pods, uncounted } = plan(&job, &[pod("a").running(1), pod("b")]) else { panic!() };
         assert_eq!((pods.len(), uncounted), (2, true));

@@ -1,5 +1,6 @@
-//! `spec.podFailurePolicy`: what a pod failure means, by exit codes and pod conditions; the first rule that matches
-//! says it ([KEP-3329](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3329-retriable-and-non-retriable-failures)).
+//! `spec.podFailurePolicy`: the effect of a pod failure, by exit codes and pod conditions. The first matching rule
+//! decides
+//! ([KEP-3329](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3329-retriable-and-non-retriable-failures)).
 
 use std::sync::Arc;
 
@@ -7,23 +8,23 @@ use super::pod_replacement_policy::is_failed;
 use crate::job::view::policies::{FailureAction, FailureMatch, FailureRule};
 use crate::job::view::{JobView, PodView};
 
-/// What the failure of a pod means.
+/// The effect of a pod's failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyDecision {
     /// The Job fails, with this message.
     FailJob(String),
     /// The pod's index fails.
     FailIndex,
-    /// It is not counted.
+    /// The failure is not counted.
     Ignore,
-    /// It is counted, as a rule says.
+    /// The failure is counted because a rule has the action `Count`.
     Count,
-    /// It is counted, as no rule says otherwise.
+    /// The failure is counted because no rule matches.
     Unmatched,
 }
 
 impl PolicyDecision {
-    /// The action of the rule that matched.
+    /// Returns the action of the matching rule. `None` if no rule matches.
     pub fn action(&self) -> Option<FailureAction> {
         match self {
             Self::FailJob(_) => Some(FailureAction::FailJob),
@@ -35,7 +36,7 @@ impl PolicyDecision {
     }
 }
 
-/// What the failure of this pod means.
+/// Returns the effect of this pod's failure.
 pub fn policy_decision(job: &JobView, pod: &PodView) -> PolicyDecision {
     let rules = job.spec.failure_rules.iter().flat_map(|rules| rules.iter());
     let matched = rules.filter_map(|rule| Some((rule, matches(rule, pod)?))).next();
@@ -50,18 +51,18 @@ pub fn policy_decision(job: &JobView, pod: &PodView) -> PolicyDecision {
     }
 }
 
-/// The condition of a pod that the control plane, a node or a user's drain takes away.
+/// The condition type of a pod that the control plane, its node or a drain disrupts.
 const DISRUPTION_TARGET: &str = "DisruptionTarget";
 
-/// Returns whether this pod was lost to a disruption, and the policy ignores that.
+/// Returns whether this pod was lost to a disruption and the policy ignores that failure.
 pub fn is_ignored_disruption(job: &JobView, pod: &PodView) -> bool {
     let conditions = pod.end.iter().flat_map(|end| &end.conditions);
     let disrupted = || conditions.clone().any(|(type_, status)| type_ == DISRUPTION_TARGET && status == "True");
     job.spec.failure_rules.is_some() && disrupted() && policy_decision(job, pod) == PolicyDecision::Ignore
 }
 
-/// Returns whether the policy ignores disruptions and no other failures. What a pod's annotation counts as ignored is then
-/// known to have been disruptions.
+/// Returns whether the policy ignores disruptions and no other failures. If so, all failures that a pod's annotation
+/// counts as ignored were disruptions.
 pub fn ignores_disruptions_alone(job: &JobView) -> bool {
     let rules = job.spec.failure_rules.iter().flat_map(|rules| rules.iter());
     let mut ignore = rules.filter(|rule| rule.action == FailureAction::Ignore).peekable();
@@ -73,7 +74,7 @@ pub fn ignores_disruptions_alone(job: &JobView) -> bool {
         })
 }
 
-/// Why the Job is to fail, if one of these pods says so.
+/// Returns the message with which the Job fails, if one of these pods matches a `FailJob` rule.
 pub fn fail_job(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
     job.spec.failure_rules.as_ref()?;
     pods.iter().filter(|pod| is_failed(job, pod)).find_map(|pod| match policy_decision(job, pod) {
@@ -82,7 +83,7 @@ pub fn fail_job(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
     })
 }
 
-/// What of the pod a rule matches, in words.
+/// Returns a description of what the rule matches in the pod. `None` if the rule does not match.
 fn matches(rule: &FailureRule, pod: &PodView) -> Option<String> {
     let end = pod.end.as_ref()?;
     let name = format!("{}/{}", pod.identity.namespace, pod.identity.name);
@@ -108,12 +109,12 @@ mod tests {
     use super::super::fixtures::*;
     use super::*;
 
-    fn verdict_of(job: &Job, pod: &Pod) -> PolicyDecision {
+    fn decision_of(job: &Job, pod: &Pod) -> PolicyDecision {
         policy_decision(&job.view, &pod.view)
     }
 
     #[test]
-    fn the_first_rule_that_matches_says_it() {
+    fn first_matching_rule_decides() {
         let job =
             Job::new().rule("Ignore", 1).rule("Count", 2).rule("FailIndex", 3).rule("FailJob", 4).rule("Ignore", 4);
         let cases = [
@@ -123,61 +124,64 @@ mod tests {
             (5, PolicyDecision::Unmatched),
         ];
         for (code, expected) in cases {
-            assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", code)), expected, "{code}");
+            assert_eq!(decision_of(&job, &pod("a").failed(1).exit("main", code)), expected, "{code}");
         }
         assert_eq!(
-            verdict_of(&job, &pod("a").failed(1).exit("main", 4)),
+            decision_of(&job, &pod("a").failed(1).exit("main", 4)),
             PolicyDecision::FailJob(
                 "Container main for pod default/a failed with exit code 4 matching FailJob rule at index 3".to_owned()
             )
         );
-        assert_eq!(verdict_of(&Job::new(), &pod("a").failed(1).exit("main", 4)), PolicyDecision::Unmatched);
+        assert_eq!(decision_of(&Job::new(), &pod("a").failed(1).exit("main", 4)), PolicyDecision::Unmatched);
     }
 
     #[test]
-    fn a_rule_can_be_about_one_container_and_about_all_codes_but_some() {
+    fn rule_can_match_one_container_and_exclude_exit_codes() {
         let rule = json!({"action": "Ignore", "onExitCodes": {"containerName": "main", "operator": "NotIn", "values": [1, 2]}});
         let job = Job::new().failure_rule(rule);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 3)), PolicyDecision::Ignore);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("main", 2)), PolicyDecision::Unmatched);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).exit("side", 3)), PolicyDecision::Unmatched);
-        assert_eq!(verdict_of(&job, &pod("a").failed(1)), PolicyDecision::Unmatched, "no container ended badly");
+        assert_eq!(decision_of(&job, &pod("a").failed(1).exit("main", 3)), PolicyDecision::Ignore);
+        assert_eq!(decision_of(&job, &pod("a").failed(1).exit("main", 2)), PolicyDecision::Unmatched);
+        assert_eq!(decision_of(&job, &pod("a").failed(1).exit("side", 3)), PolicyDecision::Unmatched);
+        assert_eq!(decision_of(&job, &pod("a").failed(1)), PolicyDecision::Unmatched, "no container failed");
     }
 
     #[test]
-    fn a_rule_can_be_about_conditions() {
+    fn rule_can_match_conditions() {
         let rule = json!({"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}, {"type": "Odd", "status": "Unknown"}]});
         let job = Job::new().failure_rule(rule);
         assert_eq!(
-            verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "True")),
+            decision_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "True")),
             PolicyDecision::FailJob(
                 "Pod default/a has condition DisruptionTarget matching FailJob rule at index 0".to_owned()
             )
         );
         assert_eq!(
-            verdict_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "False")),
+            decision_of(&job, &pod("a").failed(1).condition("DisruptionTarget", "False")),
             PolicyDecision::Unmatched
         );
-        assert_eq!(verdict_of(&job, &pod("a").failed(1).condition("Odd", "True")), PolicyDecision::Unmatched);
+        assert_eq!(decision_of(&job, &pod("a").failed(1).condition("Odd", "True")), PolicyDecision::Unmatched);
     }
 
     #[test]
-    fn rules_of_unknown_kinds_match_nothing_and_keep_their_place() {
+    fn unknown_rules_match_nothing_and_keep_their_position() {
         let job = Job::new()
             .failure_rule(json!({"action": "Explode", "onExitCodes": {"operator": "In", "values": [4]}}))
             .failure_rule(json!({"action": "Ignore", "onExitCodes": {"operator": "Near", "values": [4]}}))
             .failure_rule(json!({"action": "Ignore"}))
             .rule("FailJob", 4);
-        let PolicyDecision::FailJob(message) = verdict_of(&job, &pod("a").failed(1).exit("main", 4)) else { panic!() };
+        let PolicyDecision::FailJob(message) = decision_of(&job, &pod("a").failed(1).exit("main", 4)) else { panic!() };
         assert!(message.ends_with("rule at index 3"), "{message}");
     }
 
     #[test]
-    fn only_failed_pods_fail_the_job() {
+    fn only_failed_pods_can_fail_the_job() {
         let job = Job::new().rule("FailJob", 4);
         let message = |pods: &[Pod]| fail_job(&job.view, &views(pods));
         assert!(message(&[pod("a").failed(1).exit("main", 1), pod("b").failed(1).exit("main", 4)]).is_some());
-        assert!(message(&[pod("b").running(1).deleting(2).exit("main", 4)]).is_some(), "as TerminatingOrFailed says");
+        assert!(
+            message(&[pod("b").running(1).deleting(2).exit("main", 4)]).is_some(),
+            "under TerminatingOrFailed a terminating pod counts as failed"
+        );
         assert_eq!(message(&[pod("b").running(1).exit("main", 4)]), None);
     }
 }

@@ -1,17 +1,19 @@
-//! `spec.podReplacementPolicy`: whether a pod counts as failed, and is replaced, when its deletion begins or only when
-//! it has ended ([KEP-3939](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3939-allow-replacement-when-fully-terminated)).
+//! `spec.podReplacementPolicy`: whether a pod counts as failed and is replaced when its deletion begins, or only when
+//! the pod has ended
+//! ([KEP-3939](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3939-allow-replacement-when-fully-terminated)).
 
 use std::sync::Arc;
 
 use crate::job::view::{JobView, Phase, PodView};
 
-/// Failed as its Job counts it. A pod that is being deleted may never get to the Failed phase, so it counts as failed,
-/// unless the Job waits for that phase (`Failed`).
+/// Returns whether the pod counts as failed. A pod that is being deleted may never reach the Failed phase, so it counts
+/// as failed unless the Job waits for that phase (`podReplacementPolicy: Failed`).
 pub fn is_failed(job: &JobView, pod: &PodView) -> bool {
     pod.phase == Phase::Failed || (!job.spec.replace_only_failed && pod.deleting && pod.phase != Phase::Succeeded)
 }
 
-/// The pods that hold a place although they are not active: those being deleted, if they must end first.
+/// Returns the pods that block a replacement although they are not active: the terminating pods, if the policy is
+/// `Failed`.
 pub fn blocking_replacement<'a>(job: &JobView, terminating: &'a [Arc<PodView>]) -> &'a [Arc<PodView>] {
     if job.spec.replace_only_failed { terminating } else { &[] }
 }
@@ -22,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_being_deleted_has_failed_unless_its_phase_is_waited_for() {
+    fn terminating_pod_counts_as_failed_unless_the_job_waits_for_its_phase() {
         let deleting = pod("a").running(1).deleting(2);
         let both = [Job::new(), Job::new().replace_only_failed()];
         assert_eq!(both.each_ref().map(|job| is_failed(&job.view, &deleting.view)), [true, false]);

@@ -1,4 +1,5 @@
-//! A Job of 100,000 indexes costs each of them the same as the first, and its status stays small.
+//! Tests of scale: for a Job with 100,000 indexes, the work is linear in the number of indexes and the status stays
+//! small.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,20 +15,20 @@ use crate::job::view::{Phase, PodView};
 use crate::runtime::identity::Uid;
 use crate::runtime::refusals::Refusals;
 
-/// etcd takes no larger object.
+/// Maximum size of an object in etcd, in bytes.
 const ETCD_LIMIT: usize = 1_500_000;
 const INDEXES: u32 = 100_000;
 
 #[test]
-fn the_work_grows_with_the_indexes_and_not_with_their_square() {
+fn work_is_linear_in_the_number_of_indexes() {
     let mut job = Job::new().indexed(INDEXES.cast_signed()).parallelism(1_000).view;
-    // What the cache would give: a pod that ended and is accounted for costs nothing more.
+    // Pods as the cache returns them: without those that have ended and are accounted for.
     let mut pods: BTreeMap<Uid, Arc<PodView>> = BTreeMap::new();
     let mut backoff = Backoff::default();
-    let (mut looked_at, mut decisions, mut largest) = (0_usize, 0_usize, 0);
+    let (mut evaluated, mut decisions, mut largest) = (0_usize, 0_usize, 0);
     while !job.status.is_finished() {
         let all: Vec<_> = pods.values().cloned().collect();
-        looked_at += all.len();
+        evaluated += all.len();
         decisions += 1;
         let input = DecisionInput {
             admission: &Admission::Unlimited,
@@ -47,26 +48,26 @@ fn the_work_grows_with_the_indexes_and_not_with_their_square() {
                     pod.index = new.index;
                     pods.insert(pod.identity.uid.clone(), Arc::new(pod));
                 }
-                // Every third one ends at once, the others later, so that the indexes that are done have gaps.
+                // Every third pod ends immediately, the others later, so that the completed indexes have gaps.
                 end(&mut pods, |number| number.is_multiple_of(3));
             }
             Step::RemoveFinalizers(done) => done.iter().for_each(|pod| {
                 pods.remove(&pod.identity.uid);
             }),
             Step::WriteStatus { status, .. } => {
-                // As it comes back from the API server.
+                // The status as the API server returns it.
                 let text = status.to_patch().to_string();
                 largest = largest.max(text.len());
                 job.status = JobStatus::parse(serde_json::from_str(&text).unwrap(), INDEXES);
             }
             Step::None => end(&mut pods, |_| true),
-            step => panic!("no such step is called for: {step:?}"),
+            step => panic!("unexpected step: {step:?}"),
         }
     }
     assert_eq!(job.status.succeeded, INDEXES.cast_signed());
-    assert!(looked_at < 30 * INDEXES as usize, "looked at {looked_at} pods");
-    assert!(decisions < INDEXES as usize / 50, "decided {decisions} times");
-    assert!(largest < ETCD_LIMIT / 10, "a status of {largest} bytes");
+    assert!(evaluated < 30 * INDEXES as usize, "{evaluated} pods were evaluated");
+    assert!(decisions < INDEXES as usize / 50, "{decisions} decisions were made");
+    assert!(largest < ETCD_LIMIT / 10, "the largest status has {largest} bytes");
 }
 
 fn end(pods: &mut BTreeMap<Uid, Arc<PodView>>, which: impl Fn(usize) -> bool) {
@@ -78,8 +79,8 @@ fn end(pods: &mut BTreeMap<Uid, Arc<PodView>>, which: impl Fn(usize) -> bool) {
 }
 
 #[test]
-fn the_longest_list_of_indexes_is_far_from_what_etcd_takes() {
+fn longest_list_of_indexes_is_far_below_the_limit_of_etcd() {
     let every_second = IndexSet::default().with((0..INDEXES).step_by(2));
     let length = every_second.to_string().len();
-    assert!(length < ETCD_LIMIT / 4, "{length} bytes");
+    assert!(length < ETCD_LIMIT / 4, "the list has {length} bytes");
 }

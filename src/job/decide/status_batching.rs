@@ -1,6 +1,6 @@
-//! The numbers in the status inform people and decide nothing: decisions look at the pods. So a write that would change
-//! nothing but numbers waits a moment for others to be written with. The built-in controller's second between looks has
-//! the same effect; here nothing else waits with them.
+//! Batching of status writes. The counters in the status are informational: decisions are made from the pods. Therefore
+//! a status write that changes only counters is delayed, so that several changes become one write. The built-in
+//! controller's delay of one second between syncs has the same effect; here no other write is delayed.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,8 @@ use crate::job::config::SyncConfig;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
 
-/// Until when a step can wait, if it can. `since` is when there was first a change of numbers to put off.
+/// Returns the time until which a step can be deferred, if it can be deferred. `since` is the time of the first
+/// deferred change of counters.
 pub fn defer_until(
     job: &JobView,
     step: &Step,
@@ -26,7 +27,7 @@ pub fn defer_until(
     since.checked_add(config.counter_write_delay).ok().filter(|due| now < *due)
 }
 
-/// How many ended pods a status tells of.
+/// Returns the number of ended pods that a status counts or lists.
 fn accounted_pods(status: &JobStatus) -> i64 {
     let uncounted = i64::try_from(status.uncounted.len()).unwrap_or(i64::MAX);
     i64::from(status.succeeded).saturating_add(status.failed.into()).saturating_add(uncounted)
@@ -54,7 +55,7 @@ mod tests {
         job.decide_at(pods, since.map(time), time(now), &config())
     }
 
-    /// A Job with 9 completions that has stored its two active pods.
+    /// Returns a Job with 9 completions whose status contains its two active pods.
     fn started() -> Job {
         let new = Job::new().completions(9).parallelism(2).started(0);
         let Step::WriteStatus { status, .. } = new.decide(&[pod("a").running(1), pod("b").running(1)]).step else {
@@ -64,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_becomes_ready_waits_for_company_and_no_longer_than_the_pause() {
+    fn change_of_ready_pods_is_written_after_the_delay() {
         let pods = [pod("a").running(1).ready(2), pod("b").running(1)];
         let first = decide(&started(), &pods, None, 10);
         assert!(matches!(first.step, Step::None));
@@ -75,18 +76,18 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_pod_is_replaced_at_once_and_counted_with_the_next() {
+    fn ended_pod_is_replaced_immediately_and_counted_after_the_delay() {
         let ended = [pod("a").succeeded(5), pod("b").running(1)];
         let decision = decide(&started(), &ended, Some(9), 10);
         assert!(matches!(decision.step, Step::CreatePods { .. }));
-        assert_eq!(decision.counters_dirty_since, Some(time(9)), "a replacement does not begin the pause again");
+        assert_eq!(decision.counters_dirty_since, Some(time(9)), "a replacement does not restart the delay");
         let replaced = [pod("a").succeeded(5), pod("b").running(1), pod("c")];
         assert!(matches!(decide(&started(), &replaced, None, 10).step, Step::None));
         assert!(matches!(decide(&started(), &replaced, Some(9), 10).step, Step::WriteStatus { .. }));
     }
 
     #[test]
-    fn a_batch_does_not_wait() {
+    fn full_batch_is_written_immediately() {
         let pods = |ended: usize| {
             let ended = (0..ended).map(|n| pod(&format!("ended-{n}")).succeeded(5));
             let pods: Vec<_> = ended.chain([pod("c").running(1), pod("d").running(1)]).collect();
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_and_what_follows_from_it_are_written_at_once() {
+    fn outcome_and_its_consequences_are_written_immediately() {
         let job = Job::new().completions(1).started(0);
         assert!(matches!(decide(&job, &[pod("a").succeeded(5)], None, 10).step, Step::WriteStatus { .. }));
         let failing = Job::new().completions(2).condition("FailureTarget").started(0).counted(0, 1);
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_a_suspension_and_the_end_of_a_deleted_job_are_written_at_once() {
+    fn start_and_pods_of_a_deleted_job_are_written_immediately() {
         let starting = Job::new();
         assert!(matches!(decide(&starting, &[pod("a").running(1)], None, 10).step, Step::WriteStatus { .. }));
         let deleted = Job::new().completions(3).started(0).deleting();

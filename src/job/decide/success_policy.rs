@@ -1,11 +1,11 @@
-//! `spec.successPolicy`: an Indexed Job may succeed before all of its indexes have
+//! `spec.successPolicy`: an Indexed Job can succeed before all of its indexes have succeeded
 //! ([KEP-3998](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3998-job-success-completion-policy)).
 
 use crate::job::index::IndexSet;
 use crate::job::view::JobView;
 use crate::job::view::policies::SuccessRule;
 
-/// The place of the first rule that these indexes fulfil.
+/// Returns the position of the first rule that the succeeded indexes fulfil.
 pub fn matched(job: &JobView, succeeded: &IndexSet) -> Option<usize> {
     if succeeded.is_empty() {
         return None;
@@ -15,7 +15,7 @@ pub fn matched(job: &JobView, succeeded: &IndexSet) -> Option<usize> {
 
 fn is_fulfilled(rule: &SuccessRule, succeeded: &IndexSet) -> bool {
     match &rule.indexes {
-        // A rule about indexes of which this Job has none says nothing.
+        // A rule whose indexes are all outside this Job is never fulfilled.
         Some(required) if required.is_empty() => false,
         Some(required) => {
             let done = required.overlap(succeeded);
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_rule_fulfilled_counts() {
+    fn first_fulfilled_rule_is_returned() {
         let rules = json!([
             {"succeededIndexes": "0,2-4", "succeededCount": 3},
             {"succeededIndexes": "9", "succeededCount": 1},

@@ -1,4 +1,4 @@
-//! Counts over a Job's pods that the rules share.
+//! Counts of a Job's pods that several rules use.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -11,37 +11,38 @@ use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::identity::Uid;
 
-/// The pods of a Job, counted.
+/// The counts of a Job's pods, and the lists of pods by state.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Neither ended nor being deleted.
+    /// Pods that have neither ended nor are being deleted.
     pub active: Vec<Arc<PodView>>,
-    /// Active and ready.
+    /// Number of active pods that are ready.
     pub ready: i32,
-    /// Being deleted, not ended.
+    /// Pods that are being deleted and have not ended.
     pub terminating: Vec<Arc<PodView>>,
-    /// Failed as the Job counts it, accounted for or not.
+    /// Pods that count as failed under the Job's replacement policy, whether or not they are accounted for.
     pub failed_pods: Vec<Arc<PodView>>,
-    /// With the tracking finalizer: not accounted for. In order of their indexes, if they have any.
+    /// Pods with the tracking finalizer, which are not accounted for. For an Indexed Job they are in order of their
+    /// indexes.
     pub tracked: Vec<Arc<PodView>>,
-    /// Succeeded and not in the status in any form.
+    /// Tracked pods that succeeded and that the status does not list.
     pub new_succeeded: Vec<Arc<PodView>>,
-    /// Failed and not in the status in any form.
+    /// Tracked pods that failed and that the status does not list.
     pub new_failed: Vec<Arc<PodView>>,
-    /// Successes: counted, uncounted and new; of an Indexed Job, the indexes that succeeded.
+    /// Number of successes: counted, listed as uncounted, and new. For an Indexed Job, the number of succeeded indexes.
     pub succeeded: i64,
-    /// Failures that count: counted, uncounted and new.
+    /// Number of failures that count: counted, listed as uncounted, and new.
     pub failed: i64,
-    /// Restarts of containers in pods that are pending or running.
+    /// Number of container restarts in pods that are pending or running.
     pub restarts: i64,
-    /// The indexes that succeeded.
+    /// Indexes that succeeded.
     pub succeeded_indexes: IndexSet,
-    /// The indexes that failed.
+    /// Indexes that failed.
     pub failed_indexes: IndexSet,
     /// UIDs of pods whose adoption or release the API server refuses for now. Adoption adds the tracking finalizer, so until one
     /// of these succeeds, the status must not count the pods as pods without the finalizer.
     pub unclaimed: HashSet<Uid>,
-    /// Failed pods that are kept as the record of their index's failures.
+    /// Failed pods that keep their finalizer as the record of their index's failures.
     pub records: BTreeMap<CompletionIndex, Arc<PodView>>,
 }
 
@@ -102,12 +103,12 @@ impl Tally {
         self.records = backoff_limit_per_index::records(job, &self.tracked, &self.active, &over);
     }
 
-    /// Whether there are no pods to see to.
+    /// Returns whether the Job has no active, terminating or tracked pods.
     pub fn is_idle(&self) -> bool {
         self.active.is_empty() && self.terminating.is_empty() && self.tracked.is_empty()
     }
 
-    /// Whether this pod is kept as the record of its index's failures.
+    /// Returns whether this pod is the record of its index's failures.
     pub fn is_record(&self, pod: &PodView) -> bool {
         let record = pod.index.and_then(|index| self.records.get(&index));
         record.is_some_and(|record| record.identity.uid == pod.identity.uid)
@@ -119,7 +120,7 @@ mod tests {
     use super::super::fixtures::*;
 
     #[test]
-    fn a_finished_pod_counts_once_whether_new_uncounted_or_counted() {
+    fn finished_pod_counts_once_whether_new_uncounted_or_counted() {
         let job = Job::new().counted(3, 2).uncounted(&["uid-b"], &["uid-d"]);
         let pods = [
             pod("a").succeeded(5),
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_being_deleted_is_terminating_and_failed_but_not_active() {
+    fn pod_being_deleted_is_terminating_and_failed_but_not_active() {
         let pods = [pod("a").running(1).ready(2).deleting(9), pod("b").running(1).ready(2), pod("c").running(1)];
         let tally = Job::new().tally(&pods);
         assert_eq!((tally.active.len(), tally.ready, tally.terminating.len(), tally.failed), (2, 1, 1, 1));
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_listed_as_failed_is_no_success_however_it_ends() {
+    fn pod_listed_as_failed_does_not_count_as_succeeded() {
         let job = Job::new().work_queue().uncounted(&[], &["uid-a"]);
         let tally = job.tally(&[pod("a").deleting(3).succeeded(5)]);
         assert_eq!((tally.succeeded, tally.failed), (0, 1));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_indexed_job_the_pods_of_its_indexes_count_and_no_others() {
+    fn only_pods_with_a_valid_index_of_an_indexed_job_count() {
         let job = Job::new().indexed(2).completed("0").counted(1, 0);
         let pods = [
             pod("again").index(0).succeeded(5),
@@ -169,6 +170,10 @@ mod tests {
         ];
         let tally = job.tally(&pods);
         assert_eq!((tally.succeeded, tally.failed), (2, 1));
-        assert_eq!(names(&tally.tracked), ["none", "again", "new", "bad", "beyond"], "in order of their indexes");
+        assert_eq!(
+            names(&tally.tracked),
+            ["none", "again", "new", "bad", "beyond"],
+            "tracked pods are in order of their indexes"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What limits read from a Job's metadata.
+//! A Job's admission data: the part of a Job's metadata that limits read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,37 +9,38 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::kueue;
 use crate::job::admission::{JOBSET_LABEL, PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION};
 
-/// Labels that the API server generates; no limit selects by them, and each Job has others.
+/// Labels that the API server generates. Their values differ for each Job, so no limit selects Jobs by them.
 const GENERATED: &[&str] =
     &["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
-/// Owners whose Jobs run independently of each other.
+/// Kinds of owners whose Jobs run independently of each other.
 const SCHEDULES: &[&str] = &["CronJob", "JobSchedule"];
 
-/// Maximum length of the kind and the name of an owner.
+/// Maximum number of characters kept of the kind and of the name of an owner.
 const MAX_OWNER: usize = 100;
 
-/// The labels of a Job, but for the generated ones.
+/// The labels of a Job, without the generated ones.
 pub type JobLabels = Arc<[(Box<str>, Box<str>)]>;
 
-/// What limits read from a Job's metadata.
+/// A Job's admission data: labels, creation time, priority, published waiting status, group, and whether Kueue manages
+/// the Job.
 #[derive(Clone, Debug, Default)]
 pub struct AdmissionInfo {
-    /// Its labels, but for those that are generated from its name and UID.
+    /// Labels of the Job, without those that are generated from its name and UID.
     pub labels: JobLabels,
-    /// When it was created.
+    /// Creation time of the Job.
     pub created: Timestamp,
-    /// Its priority; the highest is admitted first.
+    /// Priority of the Job. The Job with the highest priority is admitted first.
     pub priority: i32,
-    /// What its annotation says that it waits for.
+    /// Waiting status from the Job's annotation, if the Job has that annotation.
     pub published_waiting: Option<Box<PublishedWaiting>>,
-    /// Kueue manages the Job, or has admitted its owner.
+    /// Whether Kueue manages the Job, or has admitted the Job's owner.
     pub managed_by_kueue: bool,
-    /// The owner whose Jobs may need each other, by kind and name.
+    /// Kind and name of the owner whose Jobs may depend on each other.
     pub group: Option<Arc<str>>,
 }
 
 impl AdmissionInfo {
-    /// Reads a Job's metadata. What cannot be read is left out.
+    /// Parses a Job's metadata. Values that are not valid are replaced by defaults.
     pub fn parse(metadata: &ObjectMeta) -> Self {
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let labels = metadata.labels.iter().flat_map(BTreeMap::iter);
@@ -55,14 +56,15 @@ impl AdmissionInfo {
     }
 }
 
-/// The owner whose Jobs may need each other: a JobSet by its label, or any controlling owner but a schedule.
+/// Returns the owner whose Jobs may depend on each other: a JobSet by its label, or any controlling owner except a
+/// schedule.
 fn group(metadata: &ObjectMeta) -> Option<Arc<str>> {
     if let Some(name) = metadata.labels.as_ref().and_then(|labels| labels.get(JOBSET_LABEL)) {
         return Some(format!("JobSet {name}").into());
     }
     let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     let schedule = SCHEDULES.contains(&owner.kind.as_str());
-    // The API server bounds neither.
+    // The API server does not limit the length of either text.
     let bounded = |text: &str| text.chars().take(MAX_OWNER).collect::<String>();
     (!schedule).then(|| format!("{} {}", bounded(&owner.kind), bounded(&owner.name)).into())
 }
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn generated_labels_and_unreadable_annotations_are_left_out() {
+    fn generated_labels_and_invalid_annotations_are_left_out() {
         let admission_info = admission_info(json!({
             "labels": {"team": "a", "controller-uid": "u", "batch.kubernetes.io/job-name": "j"},
             "annotations": {PRIORITY_ANNOTATION: "high", WAITING_ANNOTATION: "no JSON"},
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_of_one_owner_are_a_group_unless_a_schedule_owns_them() {
+    fn jobs_of_one_owner_form_a_group_unless_a_schedule_owns_them() {
         let owned = |kind: &str| json!({"ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": "o", "uid": "u", "controller": true}]});
         assert_eq!(admission_info(owned("Workflow")).group.as_deref(), Some("Workflow o"));
         assert_eq!(admission_info(owned("CronJob")).group, None);

@@ -1,51 +1,53 @@
-//! Why a pod does not do what it is for, in the words of whoever stopped it.
+//! The cause why a pod failed or does not start, with the reason and message that the kubelet, the scheduler or the
+//! control plane wrote.
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::wire::{WireContainerStatus, WirePodStatus, WireTerminated};
 use crate::runtime::text::{beginning, ending};
 
-/// As much of a message is kept of a container that has ended: what a program wrote to its termination log.
+/// Maximum number of bytes kept of the message of an ended container or pod, such as a program's termination message.
 const MESSAGE_KEPT: usize = 1024;
-/// As much is kept of what holds a pod that may still start.
+/// Maximum number of bytes kept of the message about a pod that may still start.
 const HINT_KEPT: usize = 256;
-/// Maximum number of bytes kept of a name or a reason; the API takes no longer names.
+/// Maximum number of bytes kept of a name or a reason. The API accepts no longer names.
 const WORD_KEPT: usize = 253;
-/// What a container waits for in good health.
+/// Reasons with which a container waits during a normal start.
 const IN_GOOD_HEALTH: &[&str] = &["ContainerCreating", "PodInitializing"];
 
-/// Why a pod failed, or what holds it.
+/// The cause why a pod failed or does not start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Cause {
-    /// The container it is about, if it is about one.
+    /// Name of the container that failed or waits. `None` if the cause concerns the whole pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// The code it ended with.
+    /// Exit code of the container, if it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The signal that ended it.
+    /// Signal that ended the container, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// A word for it: of the container (`Error`, `OOMKilled`, `ImagePullBackOff`), or else of the pod (`Evicted`,
+    /// Reason of the container (`Error`, `OOMKilled`, `ImagePullBackOff`), or else of the pod (`Evicted`,
     /// `Unschedulable`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Its termination message, or what holds it.
+    /// Termination message of the container, or the message about the pod or container that does not start.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// Who or what ended the pod, where that was not its container's own doing: `Evicted`, `PreemptionByScheduler`.
+    /// Reason of the disruption that ended the pod, if its containers did not end on their own: `Evicted`,
+    /// `PreemptionByScheduler`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub disruption: String,
 }
 
 impl Cause {
-    /// What a pod's status says of it; none of a pod that is in good health.
+    /// Returns the cause from a pod's status. `None` if the pod runs or starts normally.
     pub fn of(status: &WirePodStatus) -> Option<Self> {
         let containers = || status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         let disruption = disruption(status);
         let now = containers().filter_map(|container| Some((container, container.state.terminated.as_ref()?)));
-        // The first that failed brought the others down.
+        // The container that failed first is the cause: its failure ended the others.
         let first = now.filter(|(_, end)| end.exit_code != 0).min_by_key(|(_, end)| end.finished_at);
         let before = containers().filter_map(|container| Some((container, container.last_state.terminated.as_ref()?)));
         let last = || before.filter(|(_, end)| end.exit_code != 0).max_by_key(|(_, end)| end.finished_at);
@@ -90,19 +92,20 @@ impl Cause {
     }
 }
 
-/// What took the pod from its node, if anything did: the API's own words, but for the pod's `reason`, which says it shorter.
+/// Returns the reason of the disruption that ended the pod, if there was one. The pod's `reason` comes before the
+/// reason of the `DisruptionTarget` condition because the pod's `reason` is shorter.
 fn disruption(status: &WirePodStatus) -> String {
     let target = status.conditions.iter().flatten().find(|condition| condition.type_ == "DisruptionTarget");
     let target = target.filter(|target| target.status == "True").and_then(|target| target.reason.as_deref());
     word(status.reason.as_deref().or(target))
 }
 
-/// The end of a message: what went wrong is told last.
+/// Returns the end of a message, because the error usually comes last.
 fn truncate_start(text: Option<&str>, max_bytes: usize) -> String {
     ending(text.unwrap_or_default().trim(), max_bytes).to_owned()
 }
 
-/// A name or a reason.
+/// Returns a name or a reason, cut to [`WORD_KEPT`] bytes.
 fn word(text: Option<&str>) -> String {
     beginning(text.unwrap_or_default(), WORD_KEPT).to_owned()
 }
@@ -119,21 +122,20 @@ mod tests {
 
     fn ended(name: &str, code: i32, second: u32) -> Value {
         let at = format!("2026-01-01T00:00:{second:02}Z");
-        let end =
-            json!({"exitCode": code, "reason": "Error", "message": format!("{name} gave up\n"), "finishedAt": at});
+        let end = json!({"exitCode": code, "reason": "Error", "message": format!("{name} failed\n"), "finishedAt": at});
         json!({"name": name, "state": {"terminated": end}})
     }
 
     #[test]
-    fn the_container_that_failed_first_is_to_blame() {
-        let status = json!({"phase": "Failed", "containerStatuses": [ended("late", 143, 9), ended("well", 0, 1), ended("first", 3, 5)]});
+    fn container_that_failed_first_is_the_cause() {
+        let status = json!({"phase": "Failed", "containerStatuses": [ended("late", 143, 9), ended("succeeded", 0, 1), ended("first", 3, 5)]});
         let cause = cause(&status).unwrap();
         assert_eq!((cause.container.as_deref(), cause.exit_code), (Some("first"), Some(3)));
-        assert_eq!((&*cause.reason, &*cause.message), ("Error", "first gave up"));
+        assert_eq!((&*cause.reason, &*cause.message), ("Error", "first failed"));
     }
 
     #[test]
-    fn of_a_container_that_was_started_again_its_last_end_is_told() {
+    fn last_failure_of_a_restarted_container_is_the_cause() {
         let last = json!({"terminated": {"exitCode": 137, "signal": 9, "reason": "OOMKilled"}});
         let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}});
         let cause =
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_pod_is_told_unless_it_is_on_its_way() {
+    fn reason_of_a_pod_that_does_not_start_is_the_cause_unless_it_starts_normally() {
         let waiting = |reason: &str| json!({"phase": "Pending", "containerStatuses": [{"name": "main", "state": {"waiting": {"reason": reason, "message": "so"}}}]});
         assert_eq!(cause(&waiting("ContainerCreating")), None);
         let pull = cause(&waiting("ErrImagePull")).unwrap();
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_was_taken_away_says_by_whom() {
+    fn evicted_or_preempted_pod_has_the_disruption_in_its_cause() {
         let evicted = cause(&json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"})).unwrap();
         assert_eq!(
             (&*evicted.reason, &*evicted.message, &*evicted.disruption),
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_message_the_end_is_kept_in_whole_characters() {
+    fn end_of_a_long_message_is_kept_in_whole_characters() {
         let message = format!("{}the end", "ü".repeat(MESSAGE_KEPT));
         let end = json!({"exitCode": 1, "message": message});
         let cause = cause(&json!({"containerStatuses": [{"name": "main", "state": {"terminated": end}}]})).unwrap();

@@ -1,4 +1,4 @@
-//! A Job, as decisions see it.
+//! The view of a Job: the parts of a stored Job that decisions use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,94 +21,94 @@ use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
 
-/// A Job, as decisions see it.
+/// The view of a Job: the parts of a stored Job that decisions use.
 #[derive(Clone, Debug)]
 pub struct JobView {
-    /// Which Job, in which version.
+    /// Namespace, name, UID and resourceVersion of the Job.
     pub identity: Identity,
-    /// The UID of its controlling owner, such as a CronJob.
+    /// UID of the Job's controlling owner, such as a CronJob.
     pub owner: Option<Uid>,
-    /// Its generation: another one means that its spec was changed.
+    /// Generation of the Job. A different value means that the spec was changed.
     pub generation: Option<i64>,
-    /// It is being deleted.
+    /// Whether the Job is being deleted.
     pub deleting: bool,
-    /// It carries finalizers, so it cannot vanish at once.
+    /// Whether the Job has finalizers. If so, the API server does not remove the Job immediately when it is deleted.
     pub has_finalizers: bool,
-    /// What the user asked for.
+    /// Parsed spec of the Job.
     pub spec: JobSpec,
-    /// What is stored of its progress.
+    /// Stored status of the Job.
     pub status: JobStatus,
-    /// What its pods are made from.
+    /// Template of the Job's pods.
     pub template: Arc<Template>,
-    /// When kube-controller-manager last wrote its status, if ever.
+    /// Time at which kube-controller-manager last wrote the Job's status, if it ever did.
     pub last_kcm_status_write: Option<Timestamp>,
-    /// An annotation of it says why it failed.
+    /// Whether the Job has the annotation with its failure report.
     pub has_failure_report: bool,
-    /// How long it is kept after its end, by its annotations.
+    /// How long the Job is kept after its end, according to its annotations.
     pub retention: Retention,
-    /// Where it stands among others that limits are for too.
+    /// The Job's admission data, which limits read.
     pub admission_info: AdmissionInfo,
 }
 
-/// What the user asked for.
+/// The parsed spec of a Job.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
-    /// How many pods may be active at once.
+    /// Maximum number of pods that may be active concurrently.
     pub parallelism: i32,
-    /// How many must succeed; none for a work queue, where one success says that the work is done.
+    /// Number of pods that must succeed. `None` for a work queue, where one success means that the work is done.
     pub completions: Option<i32>,
-    /// How pods and completions go together.
+    /// Whether each completion has an index.
     pub completion_mode: CompletionMode,
-    /// How long it may be active.
+    /// Maximum duration for which the Job may be active.
     pub active_deadline: Option<Duration>,
-    /// How many pods may fail.
+    /// Maximum number of pods that may fail before the Job fails.
     pub backoff_limit: i32,
-    /// How many pods of one index may fail.
+    /// Maximum number of pods of one index that may fail before the index fails.
     pub backoff_limit_per_index: Option<i32>,
-    /// How many indexes may fail.
+    /// Maximum number of indexes that may fail before the Job fails.
     pub max_failed_indexes: Option<i32>,
-    /// What pod failures mean (`podFailurePolicy`).
+    /// Rules about pod failures (`podFailurePolicy`).
     pub failure_rules: Option<Arc<[FailureRule]>>,
-    /// Which indexes make a success (`successPolicy`).
+    /// Rules about the indexes that make the Job succeed (`successPolicy`).
     pub success_rules: Option<Arc<[SuccessRule]>>,
-    /// Pods that are being deleted are replaced only once they have ended (`podReplacementPolicy: Failed`).
+    /// Whether a pod that is being deleted is replaced only after it has ended (`podReplacementPolicy: Failed`).
     pub replace_only_failed: bool,
-    /// Hold its pods back.
+    /// Whether the Job is suspended and is to have no active pods.
     pub suspend: bool,
-    /// How long after its end it is deleted.
+    /// How long the Job is kept after its end before it is deleted (`ttlSecondsAfterFinished`).
     pub ttl: Option<Duration>,
-    /// Which controller is to work on it.
+    /// Name of the controller that is to reconcile the Job.
     pub managed_by: Option<String>,
-    /// Which pods are its own; none matches nothing.
+    /// Selector of the Job's pods. `None` matches no pod.
     pub selector: Option<Selector>,
 }
 
-/// `spec.completionMode`.
+/// The field `spec.completionMode` of a Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompletionMode {
-    /// Any pod's success counts as any other's.
+    /// Completions have no index, and each successful pod counts as one completion.
     NonIndexed,
-    /// Each completion has an index.
+    /// Each completion has its own index.
     Indexed,
-    /// One that this controller does not know.
+    /// A mode that this controller does not know.
     Unknown(String),
 }
 
-/// What a Job's pods are made from.
+/// The template of a Job's pods.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// The JSON of `spec.template`, as it came.
+    /// Unparsed JSON of `spec.template`.
     pub json: Box<RawValue>,
-    /// Containers that fail are started again in place (`restartPolicy: OnFailure`).
+    /// Whether the kubelet restarts failed containers in place (`restartPolicy: OnFailure`).
     pub restarts_on_failure: bool,
-    /// Its pods carry the label that the pod watch is narrowed to.
+    /// Whether the Job's pods have the label that the pod watch selects by.
     pub labelled: bool,
-    /// Kueue has admitted the Job's owner, or manages each pod.
+    /// Whether Kueue has admitted the Job's owner, or manages each pod.
     pub managed_by_kueue: bool,
 }
 
 impl JobView {
-    /// Parses a Job; none if it lacks what every stored object has.
+    /// Parses a Job. Returns `None` if the metadata lacks a field that every stored object has.
     pub fn parse(wire: WireJob) -> Option<Self> {
         let WireJob { metadata, spec, status } = wire;
         let identity = identity(&metadata)?;
@@ -167,32 +167,32 @@ impl JobView {
         })
     }
 
-    /// Whether a pod with these labels is one of its own.
+    /// Returns whether the Job's selector matches these labels.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.spec.selector.as_ref().is_some_and(|selector| selector.matches(labels))
     }
 
-    /// Whether Kueue decides when its pods start.
+    /// Returns whether Kueue decides when the Job's pods start.
     pub fn is_managed_by_kueue(&self) -> bool {
         self.admission_info.managed_by_kueue || self.template.managed_by_kueue
     }
 
-    /// Whether each completion has an index.
+    /// Returns whether the Job is Indexed.
     pub fn is_indexed(&self) -> bool {
         self.spec.completion_mode == CompletionMode::Indexed
     }
 
-    /// How many indexes an Indexed Job has.
+    /// Returns the number of indexes of an Indexed Job.
     pub fn indexes(&self) -> u32 {
         index_count(self.spec.completions)
     }
 
-    /// The index of a pod, if it is one of this Job's.
+    /// Returns the index of a pod, if this Job has that index.
     pub fn index_of(&self, pod: &PodView) -> Option<CompletionIndex> {
         pod.index.filter(|index| *index < self.indexes())
     }
 
-    /// Whether a pod's end can count: in an Indexed Job, only that of a pod with one of its indexes.
+    /// Returns whether the end of a pod can count. In an Indexed Job only pods with an index of the Job count.
     pub fn can_count(&self, pod: &PodView) -> bool {
         !self.is_indexed() || self.index_of(pod).is_some()
     }

@@ -1,4 +1,5 @@
-//! What is known of a Job and its Pods: parsed once, at the edge, into what decisions need.
+//! Views of a Job and its Pods: objects from the API server are parsed once, when they arrive, into the form that
+//! decisions need.
 
 pub mod admission_info;
 pub mod cause;

@@ -1,4 +1,4 @@
-//! A Pod, as decisions see it.
+//! The view of a Pod: the parts of a stored Pod that decisions use.
 
 use std::time::Duration;
 
@@ -17,69 +17,70 @@ use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
 use crate::runtime::text::beginning;
 
-/// Maximum number of bytes kept of a container's name, or of a condition's type or status. The API takes 63 in a template,
-/// and 317 in a rule of a podFailurePolicy.
+/// Maximum number of bytes kept of a container's name, or of a condition's type or status. The API accepts 63 in a
+/// template, and 317 in a rule of a podFailurePolicy.
 const TEXT_KEPT: usize = 317;
 
-/// A Pod, as decisions see it.
+/// The view of a Pod: the parts of a stored Pod that decisions use.
 #[derive(Clone, Debug)]
 pub struct PodView {
-    /// Which Pod, in which version.
+    /// Namespace, name, UID and resourceVersion of the pod.
     pub identity: Identity,
-    /// Its controlling owner.
+    /// Controlling owner of the pod.
     pub owner: Option<ControllerRef>,
-    /// It carries the tracking finalizer: it is not accounted for.
+    /// Whether the pod has the tracking finalizer, that is, is not accounted for.
     pub tracked: bool,
-    /// It carries finalizers, so it cannot vanish at once.
+    /// Whether the pod has finalizers. If so, the API server does not remove the pod immediately when it is deleted.
     pub has_finalizers: bool,
-    /// Its labels.
+    /// Labels of the pod.
     pub labels: Labels,
-    /// Its completion index, if its annotation holds one.
+    /// Completion index of the pod, if its annotation holds a valid one.
     pub index: Option<CompletionIndex>,
-    /// The failures of its index before it.
+    /// Number of failures of the pod's index before this pod.
     pub index_failures: IndexFailures,
-    /// When it was created.
+    /// Creation time of the pod.
     pub created: Timestamp,
-    /// It is being deleted.
+    /// Whether the pod is being deleted.
     pub deleting: bool,
-    /// It has a node.
+    /// Whether the pod is assigned to a node.
     pub scheduled: bool,
-    /// Where it is in its life.
+    /// Phase of the pod.
     pub phase: Phase,
-    /// Since when it has been ready, if it is.
+    /// Time since which the pod has been ready, if it is ready.
     pub ready_since: Option<Timestamp>,
-    /// How often its containers were started again, all together.
+    /// Sum of the restarts of all containers of the pod.
     pub restarts: i64,
-    /// The most restarts of one of its app containers, and of one of its sidecars.
+    /// Maximum number of restarts of an app container of the pod, and of a sidecar container.
     pub most_restarts: (i32, i32),
-    /// When it ended, as well as can be told; meaningful only if it has.
+    /// Best estimate of the time at which the pod ended. Meaningful only if the pod has ended or is being deleted.
     pub finished_at: Timestamp,
-    /// What a failure policy looks at; kept only of pods that failed or are being deleted.
+    /// The data that a failure policy reads. Kept only for pods that failed or are being deleted.
     pub end: Option<Box<PodEnd>>,
-    /// Why it failed, or what holds it; none of a pod in good health.
+    /// Cause why the pod failed or does not start. `None` for a pod that runs or starts normally.
     pub cause: Option<Box<Cause>>,
 }
 
-/// The failures of one index, as recorded on its pods: the Job's status does not hold them.
+/// The numbers of failures of one index, as recorded on its pods. The Job's status does not contain these numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexFailures {
-    /// Failures that count (`batch.kubernetes.io/job-index-failure-count`).
+    /// Number of failures that count (`batch.kubernetes.io/job-index-failure-count`).
     pub counted: i32,
-    /// Failures that a policy ignores (`batch.kubernetes.io/job-index-ignored-failure-count`).
+    /// Number of failures that a policy ignores (`batch.kubernetes.io/job-index-ignored-failure-count`).
     pub ignored: i32,
 }
 
 impl IndexFailures {
-    /// All of them.
+    /// Returns the number of all failures, counted and ignored.
     pub fn all(self) -> i32 {
         self.counted.saturating_add(self.ignored)
     }
 }
 
-/// How a pod ended, as a failure policy sees it.
+/// The end of a pod, reduced to the data that a failure policy reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodEnd {
-    /// The containers that ended with another exit code than 0: the app containers, then the init containers.
+    /// Names and exit codes of the containers that ended with an exit code other than 0: app containers first, then
+    /// init containers.
     pub exits: Vec<(String, i32)>,
     /// Types and statuses of the pod's conditions.
     pub conditions: Vec<(String, String)>,
@@ -88,11 +89,11 @@ pub struct PodEnd {
 /// The controlling owner of a Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControllerRef {
-    /// Its UID.
+    /// UID of the owner.
     pub uid: Uid,
-    /// Its name.
+    /// Name of the owner.
     pub name: String,
-    /// It is a `batch/v1` Job.
+    /// Whether the owner is a `batch/v1` Job.
     pub is_job: bool,
 }
 
@@ -100,7 +101,7 @@ pub struct ControllerRef {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names of the API's phases")]
 pub enum Phase {
-    // In the order in which surplus pods are deleted.
+    // The order of the variants is the order in which surplus pods are deleted.
     #[default]
     Pending,
     Unknown,
@@ -110,27 +111,27 @@ pub enum Phase {
 }
 
 impl PodView {
-    /// Neither ended nor being deleted.
+    /// Returns whether the pod has neither ended nor is being deleted.
     pub fn is_active(&self) -> bool {
         !self.is_ended() && !self.deleting
     }
 
-    /// Being deleted, and not ended yet.
+    /// Returns whether the pod is being deleted and has not ended yet.
     pub fn is_terminating(&self) -> bool {
         !self.is_ended() && self.deleting
     }
 
-    /// Succeeded or failed.
+    /// Returns whether the pod has succeeded or failed.
     pub fn is_ended(&self) -> bool {
         matches!(self.phase, Phase::Succeeded | Phase::Failed)
     }
 
-    /// Active and ready.
+    /// Returns whether the pod is active and ready.
     pub fn is_ready(&self) -> bool {
         self.is_active() && self.ready_since.is_some()
     }
 
-    /// Parses a pod; none if it lacks what every stored object has.
+    /// Parses a pod. Returns `None` if the metadata lacks a field that every stored object has.
     pub fn parse(wire: WirePod) -> Option<Self> {
         let WirePod { metadata, spec, status } = wire;
         let identity = identity(&metadata)?;
@@ -194,7 +195,7 @@ impl PodEnd {
             let code = container.state.terminated.as_ref()?.exit_code;
             (code != 0).then(|| (beginning(&container.name, TEXT_KEPT).to_owned(), code))
         });
-        // No rule can name a longer one.
+        // No rule of a policy can name a longer type or status.
         let fits = |condition: &&WireCondition| condition.type_.len().max(condition.status.len()) <= TEXT_KEPT;
         let conditions = status.conditions.iter().flatten().filter(fits);
         Self {
@@ -213,7 +214,7 @@ impl Cached for PodView {
         self.owner.as_ref().map(|owner| &owner.uid)
     }
 
-    /// Ended, accounted for, and still one of its Job's own.
+    /// Returns whether the pod has ended, is accounted for, and still has the label of the Job that controls it.
     fn is_accounted(&self) -> bool {
         let labelled = self.labels.get(CONTROLLER_UID_LABEL).map(String::as_str);
         self.is_ended() && !self.tracked && labelled.is_some() && labelled == self.controller().map(Uid::as_str)
@@ -246,7 +247,7 @@ fn find_condition<'a>(status: &'a WirePodStatus, type_: &str) -> Option<&'a Wire
     status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
 }
 
-/// The last end of these containers, if all have ended.
+/// Returns the latest end of these containers, if all of them have ended.
 fn containers_finished<'a>(statuses: impl Iterator<Item = &'a WireContainerStatus>) -> Option<Timestamp> {
     let mut latest = None;
     for status in statuses {
@@ -256,7 +257,7 @@ fn containers_finished<'a>(statuses: impl Iterator<Item = &'a WireContainerStatu
     latest
 }
 
-/// When somebody asked for its deletion: the API server stores when it is to be gone.
+/// Returns the time of the deletion request. The API server stores the end of the grace period, not that time.
 fn deleted_at(metadata: &ObjectMeta) -> Option<Timestamp> {
     let gone_by = metadata.deletion_timestamp.as_ref()?.0;
     let grace =
@@ -295,22 +296,22 @@ mod tests {
     }
 
     #[test]
-    fn index_and_failures_are_read_from_annotations_and_corrupt_ones_count_as_none() {
+    fn index_and_failures_are_read_from_annotations_and_invalid_ones_are_ignored() {
         let read = |index: &str, failures: &str| {
             let annotations = json!({"annotations": {INDEX_ANNOTATION: index, INDEX_FAILURES_ANNOTATION: failures}});
             let pod = view(&annotations, &json!({}), &json!({}));
             (pod.index, pod.index_failures.counted)
         };
         assert_eq!(read("7", "2"), (Some(7), 2));
-        for corrupt in ["", "-1", "seven", "1.5", "99999999999"] {
-            assert_eq!(read(corrupt, corrupt), (None, 0), "{corrupt:?}");
+        for invalid in ["", "-1", "seven", "1.5", "99999999999"] {
+            assert_eq!(read(invalid, invalid), (None, 0), "{invalid:?}");
         }
         let without = view(&json!({}), &json!({}), &json!({}));
         assert_eq!((without.index, without.index_failures), (None, IndexFailures::default()));
     }
 
     #[test]
-    fn a_sidecar_that_ends_last_says_when_the_pod_ended() {
+    fn sidecar_that_ends_last_sets_the_end_of_the_pod() {
         let spec = json!({"initContainers": [{"name": "sidecar", "restartPolicy": "Always"}, {"name": "init"}]});
         let status = json!({
             "phase": "Succeeded",
@@ -319,11 +320,15 @@ mod tests {
         });
         let pod = view(&json!({}), &spec, &status);
         assert_eq!(second(&pod), 25);
-        assert_eq!((pod.restarts, pod.most_restarts), (13, (0, 4)), "init containers are no sidecars");
+        assert_eq!(
+            (pod.restarts, pod.most_restarts),
+            (13, (0, 4)),
+            "an init container that is no sidecar is not counted as one"
+        );
     }
 
     #[test]
-    fn while_a_sidecar_runs_the_end_is_told_by_the_ready_condition() {
+    fn ready_condition_sets_the_end_of_a_pod_whose_sidecar_still_runs() {
         let spec = json!({"initContainers": [{"name": "sidecar", "restartPolicy": "Always"}]});
         let status = json!({
             "phase": "Failed",
@@ -335,14 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn without_containers_the_end_is_its_deletion_and_else_its_creation() {
+    fn end_of_a_pod_without_containers_is_its_deletion_or_else_its_creation() {
         let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30});
         assert_eq!(second(&view(&deleted, &json!({}), &json!({}))), 20);
         assert_eq!(second(&view(&json!({}), &json!({}), &json!({"phase": "Failed"}))), 0);
     }
 
     #[test]
-    fn what_a_failure_policy_looks_at_is_kept_of_failed_pods_only() {
+    fn data_for_failure_policies_is_kept_of_failed_pods_only() {
         let mut status = json!({
             "phase": "Failed",
             "conditions": [{"type": "DisruptionTarget", "status": "True"}],

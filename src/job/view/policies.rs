@@ -1,22 +1,22 @@
-//! `spec.podFailurePolicy` and `spec.successPolicy`, parsed.
+//! Parsed rules of `spec.podFailurePolicy` and `spec.successPolicy`.
 
 use k8s_openapi::api::batch::v1::{PodFailurePolicy, PodFailurePolicyRule, SuccessPolicy};
 
 use crate::job::index::IndexSet;
 
-/// What a pod failure of a kind means
+/// A rule of `spec.podFailurePolicy`: the action for the pod failures that it matches
 /// ([KEP-3329](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3329-retriable-and-non-retriable-failures)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRule {
-    /// Its place in the policy, for messages.
+    /// Position of the rule in the policy, from 0, for messages.
     pub number: usize,
-    /// What to do.
+    /// Action for the matching failures.
     pub action: FailureAction,
-    /// Which failures it is about.
+    /// Failures that the rule matches.
     pub on: FailureMatch,
 }
 
-/// What to do about a pod failure.
+/// The action of a rule about pod failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureAction {
     /// Fail the Job.
@@ -25,12 +25,12 @@ pub enum FailureAction {
     FailIndex,
     /// Replace the pod without counting its failure.
     Ignore,
-    /// Count it, as without a policy.
+    /// Count the failure, as without a policy.
     Count,
 }
 
 impl FailureAction {
-    /// The API's word for it.
+    /// Returns the name of the action in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::FailJob => "FailJob",
@@ -41,14 +41,15 @@ impl FailureAction {
     }
 }
 
-/// Which pod failures a rule is about.
+/// The condition under which a rule matches a pod failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureMatch {
-    /// A container ended with one of these exit codes, or (`among` is false) with another than 0 and these.
+    /// A container ended with one of these exit codes or, if `among` is false, with an exit code that is neither 0 nor
+    /// one of these.
     ExitCodes {
-        /// This container only.
+        /// Name of the only container that is compared. `None` stands for all containers.
         container: Option<String>,
-        /// `In`, not `NotIn`.
+        /// Whether the operator is `In`; otherwise it is `NotIn`.
         among: bool,
         /// The exit codes.
         codes: Vec<i32>,
@@ -58,7 +59,8 @@ pub enum FailureMatch {
 }
 
 impl FailureRule {
-    /// The rules of a policy. One of a kind this controller does not know matches nothing, as in the built-in one.
+    /// Parses the rules of a policy. Rules with an unknown action, operator or match are left out, as in the built-in
+    /// controller.
     pub fn parse_all(policy: PodFailurePolicy) -> Vec<Self> {
         policy.rules.into_iter().enumerate().filter_map(|(number, rule)| Self::parse(number, rule)).collect()
     }
@@ -93,18 +95,18 @@ impl FailureRule {
     }
 }
 
-/// Which successes make the Job a success
+/// A rule of `spec.successPolicy`: the indexes whose success makes the Job succeed
 /// ([KEP-3998](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/3998-job-success-completion-policy)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuccessRule {
-    /// These indexes; none for any.
+    /// Indexes that count. `None` stands for all indexes of the Job.
     pub indexes: Option<IndexSet>,
-    /// So many of them; none for all.
+    /// Number of these indexes that must succeed. `None` stands for all of them.
     pub count: Option<u64>,
 }
 
 impl SuccessRule {
-    /// The rules of a policy of a Job of so many indexes.
+    /// Parses the rules of a policy of a Job with this number of indexes.
     pub fn parse_all(policy: SuccessPolicy, completions: u32) -> Vec<Self> {
         let rules = policy.rules.into_iter().map(|rule| Self {
             indexes: rule.succeeded_indexes.map(|text| IndexSet::parse(&text, completions)),

@@ -1,30 +1,32 @@
-//! How long finished Jobs are kept, by annotations of ours: success and failure apart, beside `spec.ttlSecondsAfterFinished`.
-//! A Job may carry them, so a CronJob's template may, and a namespace may, for its Jobs that say nothing themselves.
+//! Annotations that set how long finished Jobs are kept, separately for success and failure and in addition to
+//! `spec.ttlSecondsAfterFinished`. A Job can have these annotations, and so can the template of a CronJob. On a
+//! namespace they apply to the Jobs of the namespace that have none themselves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a Job that succeeded is kept, in seconds.
+/// The annotation with the number of seconds for which a Job that succeeded is kept.
 pub const AFTER_SUCCESS: &str = "jobwright.dev/ttl-seconds-after-success";
-/// How long a Job that failed is kept, in seconds.
+/// The annotation with the number of seconds for which a Job that failed is kept.
 pub const AFTER_FAILURE: &str = "jobwright.dev/ttl-seconds-after-failure";
-/// What does not fit into the API's own field does not fit here.
+/// Maximum number of seconds, the same as that of `spec.ttlSecondsAfterFinished`.
 const MAX_SECONDS: u64 = i32::MAX as u64;
 
-/// How long finished Jobs are kept, where that is said.
+/// The durations for which finished Jobs are kept, as far as annotations set them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// One that succeeded.
+    /// Duration for which a Job that succeeded is kept.
     pub after_success: Option<Duration>,
-    /// One that failed.
+    /// Duration for which a Job that failed is kept.
     pub after_failure: Option<Duration>,
-    /// What cannot be read of it, and what could. As long as that stands nothing is deleted because of these annotations or
-    /// of more general rules: it was meant to be kept for some time, and nobody knows for how long.
+    /// Error text for an annotation that is not valid, with the values that are. While the annotation is not fixed,
+    /// neither these annotations nor more general rules cause a deletion: the user meant to keep the Job for some time,
+    /// and that time is unknown.
     pub parse_error: Option<Box<str>>,
 }
 
 impl Retention {
-    /// Reads it from an object's annotations.
+    /// Parses the annotations of an object.
     pub fn parse(annotations: Option<&BTreeMap<String, String>>) -> Self {
         let mut parse_error = None;
         let mut read = |key: &str| {
@@ -45,12 +47,12 @@ impl Retention {
         Self { after_success, after_failure, parse_error }
     }
 
-    /// Whether it says nothing.
+    /// Returns whether the object has none of these annotations.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// How long a Job that ended so is kept.
+    /// Returns the duration for which a Job with this result is kept.
     pub fn of(&self, succeeded: bool) -> Option<Duration> {
         if succeeded { self.after_success } else { self.after_failure }
     }
@@ -66,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn success_and_failure_are_kept_apart() {
+    fn success_and_failure_have_separate_durations() {
         let both = read(&[(AFTER_SUCCESS, "0"), (AFTER_FAILURE, "86400"), ("note", "x")]);
         assert_eq!((both.of(true), both.of(false)), (Some(Duration::ZERO), Some(Duration::from_secs(86400))));
         assert_eq!(both.parse_error, None);
@@ -74,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named_with_what_could() {
+    fn invalid_value_is_reported_with_the_valid_range() {
         for text in ["", "-1", "7d", "1.5", "2147483648", "99999999999999999999", "５"] {
             let parse_error = read(&[(AFTER_FAILURE, text)]);
             assert_eq!(parse_error.of(false), None);

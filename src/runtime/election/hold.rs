@@ -1,4 +1,4 @@
-//! What the holder of the Lease does with it: it renews the Lease, and releases it in the end.
+//! Holder of the Lease: renewal of the Lease, and its release at the end.
 
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -14,26 +14,26 @@ use crate::runtime::errors::message;
 use crate::runtime::transport::deadline::within;
 use crate::runtime::write_gate::post_params;
 
-/// How long the release of the Lease may take, with all its attempts.
+/// Longest time to release the Lease, including all attempts.
 pub const RELEASE: Duration = Duration::from_secs(6);
-/// How long one attempt to release it may take.
+/// Timeout of one attempt to release the Lease.
 const RELEASE_ATTEMPT: Duration = Duration::from_secs(2);
-/// The wait between two attempts.
+/// Wait between two attempts to release the Lease.
 const RELEASE_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Why a renewal did not succeed.
+/// Error of a renewal.
 enum RenewError {
     /// Another replica holds the Lease.
     Taken(String),
     /// The renew deadline has passed.
     TooLate,
-    /// It may succeed next time.
+    /// The request failed. The next attempt may succeed.
     Failed(kube::Error),
 }
 
 impl Election {
-    /// Renews the Lease for as long as it can, or until `finish` resolves; a renewal in flight is awaited first. Returns when
-    /// the Lease is lost, with all writes abandoned, or when it is finished.
+    /// Renews the Lease until the Lease is lost or `finish` resolves. A renewal in flight is awaited before `finish`
+    /// takes effect. When the Lease is lost, the write gate aborts all writes.
     pub async fn keep(&self, finish: impl Future<Output = ()>) {
         let mut finish = std::pin::pin!(finish);
         let mut pause = self.settings.retry_period;
@@ -55,9 +55,14 @@ impl Election {
                     late()
                 }
                 Ok(Err(RenewError::TooLate)) => late(),
-                Ok(Err(RenewError::Taken(holder))) => format!("{holder} holds it now"),
+                Ok(Err(RenewError::Taken(holder))) => format!("{holder} holds the Lease now"),
                 Ok(Err(RenewError::Failed(error))) => {
-                    tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot renew the Lease; trying again");
+                    tracing::warn!(
+                        namespace = %self.settings.namespace,
+                        name = %self.settings.name,
+                        error = %message(&error),
+                        "cannot renew the Lease; retrying"
+                    );
                     if self.clock.moment() < deadline {
                         continue;
                     }
@@ -65,8 +70,12 @@ impl Election {
                 }
                 Err(_) => {
                     if self.clock.moment() < deadline {
-                        // The time is used up by waiting; the next attempt uses another connection.
-                        tracing::warn!(lease = %self.settings.name, "no answer to a renewal of the Lease; trying again on another connection");
+                        // The attempt has already waited for its timeout. The next attempt uses another connection.
+                        tracing::warn!(
+                            namespace = %self.settings.namespace,
+                            name = %self.settings.name,
+                            "renewal of the Lease timed out; retrying on another connection"
+                        );
                         pause = Duration::ZERO;
                         continue;
                     }
@@ -78,19 +87,24 @@ impl Election {
                 *self.abandoned_until.lock() = expiry;
             }
             self.write_gate.abort_in_flight();
-            tracing::error!(lease = %self.settings.name, reason = %lost, "no longer leading: writes stop until the Lease is ours again");
+            tracing::error!(
+                namespace = %self.settings.namespace,
+                name = %self.settings.name,
+                reason = %lost,
+                "no longer leading: writes stop until this replica acquires the Lease again"
+            );
             return;
         }
     }
 
-    /// How long an attempt to renew may take when so much is left until the deadline: half of it, so that there is time for
-    /// others, but not too little for a slow API server.
+    /// Returns the timeout of an attempt to renew, given the time that is left until the renew deadline: half of that
+    /// time, so that another attempt can follow, but at least a quarter of the renew deadline for a slow API server.
     fn attempt(&self, left: Duration) -> Duration {
         let least = self.settings.renew_deadline / 4;
         (left / 2).max(least).min(left)
     }
 
-    /// Renews the Lease, if its holder may still count on it: after the deadline, another one may have held it meanwhile.
+    /// Renews the Lease, unless the deadline has passed: after the deadline, another replica may have held the Lease.
     async fn renew(&self, deadline: Moment) -> Result<Moment, RenewError> {
         if self.clock.moment() >= deadline {
             return Err(RenewError::TooLate);
@@ -99,7 +113,7 @@ impl Election {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             result => return result.map_err(RenewError::Failed),
         }
-        // Somebody else wrote the Lease, or it was deleted; or an earlier renewal took effect, and its answer was lost.
+        // Another client wrote or deleted the Lease, or an earlier renewal took effect and its answer was lost.
         let read = self.leases.get_opt(&self.settings.name);
         let lease = within(self.longest_attempt(), read).await.map_err(RenewError::Failed)?;
         let now = ObservedLease { lease, at: self.renewed_at() };
@@ -113,8 +127,8 @@ impl Election {
         }
     }
 
-    /// Releases the Lease, if it is ours, with the record of what the next leader has to know. All writes must have ended.
-    /// Takes at most [`RELEASE`].
+    /// Releases the Lease if this replica holds it, and stores the record for the next leader. All writes must have
+    /// ended. The release takes at most [`RELEASE`].
     pub async fn release(&self, record: Option<&LastWrites>) {
         let mut refresh = self.in_doubt.load(Ordering::Relaxed);
         if !refresh && self.observed().holder() != Some(&self.me.identity) {
@@ -126,24 +140,40 @@ impl Election {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match within(RELEASE_ATTEMPT.min(left), self.try_release(record, refresh)).await {
                 Ok(true) => {
-                    tracing::info!(lease = %self.settings.name, "released the Lease");
+                    tracing::info!(
+                        namespace = %self.settings.namespace,
+                        name = %self.settings.name,
+                        "released the Lease"
+                    );
                     return;
                 }
                 Ok(false) => return,
                 Err(error) => error,
             };
-            // Whether it took effect, or something else wrote the Lease meanwhile: what is there now says.
+            // The attempt may have taken effect, or another client may have written the Lease, so the next attempt
+            // reads the Lease first.
             refresh = true;
             if Instant::now() + RELEASE_RETRY_INTERVAL >= deadline {
-                tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot release the Lease; it expires after its duration");
+                tracing::warn!(
+                    namespace = %self.settings.namespace,
+                    name = %self.settings.name,
+                    error = %message(&error),
+                    "cannot release the Lease; the Lease expires after its duration"
+                );
                 return;
             }
-            tracing::debug!(lease = %self.settings.name, error = %message(&error), "the Lease is not released yet; trying again");
+            tracing::debug!(
+                namespace = %self.settings.namespace,
+                name = %self.settings.name,
+                error = %message(&error),
+                "attempt to release the Lease failed; retrying"
+            );
             tokio::time::sleep(RELEASE_RETRY_INTERVAL).await;
         }
     }
 
-    /// One attempt, after a look at the Lease if that is asked for. Returns whether the Lease was ours.
+    /// Makes one attempt to release the Lease; `refresh` reads the Lease first. Returns whether this replica held the
+    /// Lease.
     async fn try_release(&self, record: Option<&LastWrites>, refresh: bool) -> kube::Result<bool> {
         if refresh {
             self.read_lease().await?;
@@ -158,13 +188,13 @@ impl Election {
         Ok(true)
     }
 
-    /// How long after it stopped writing a leader has to wait before another replica may write: as long as it waits when it
-    /// loses the Lease. Writes that were abandoned end meanwhile.
+    /// Returns the time that has to pass after a leader stopped writing and before another replica writes: as long as
+    /// after the loss of the Lease. Abandoned writes end during this time.
     pub fn margin(&self) -> Duration {
         self.settings.lease_duration.saturating_sub(self.settings.renew_deadline)
     }
 
-    /// The length of the Lease.
+    /// Returns the duration of the Lease.
     pub fn lease_duration(&self) -> Duration {
         self.settings.lease_duration
     }

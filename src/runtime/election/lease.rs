@@ -1,7 +1,7 @@
-//! What a Lease says, and when it may be taken: pure rules, no clock and no client.
+//! Content of the Lease, and the time at which it can be acquired: pure rules, without a clock and without a client.
 //!
-//! The rules are client-go's: a holder is believed for as long as its Lease lasts after the last change we saw of it, by
-//! our own clock, so that clocks of different machines need not agree.
+//! The rules are those of client-go: a holder counts as alive for the duration of its Lease after the last change that
+//! this replica observed, by the clock of this replica. The clocks of different machines therefore need not agree.
 
 use std::time::Duration;
 
@@ -12,39 +12,39 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use super::record::LastWrites;
 use crate::runtime::clock::Moment;
 
-/// Annotation of the Lease: which installation its holder belongs to.
+/// Annotation of the Lease with the installation of its holder.
 pub const INSTALLATION: &str = "jobwright.dev/installation";
-/// Annotation of the Lease: which Jobs its holder claims.
+/// Annotation of the Lease with the Jobs that its holder claims.
 pub const CLAIM: &str = "jobwright.dev/claim";
-/// Annotation of a released Lease: the newest version of each resource that its last holder wrote.
+/// Annotation of a released Lease with the versions that the caches of the next holder must observe, for each resource.
 pub const LAST_WRITES: &str = "jobwright.dev/last-writes";
 
-/// One who may hold the Lease.
+/// Identity of a replica that can hold the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaIdentity {
-    /// Unlike any other's; equal for a container that is started again in the same pod.
+    /// Unique identity of the replica. A container that is restarted in the same pod keeps it.
     pub identity: String,
-    /// The installation, such as `jobwright-system/jobwright`: replicas of one installation relieve each other.
+    /// Installation, such as `jobwright-system/jobwright`. Replicas of one installation replace each other.
     pub installation: String,
-    /// What it claims, as on the command line.
+    /// Value of `--claim` of the replica.
     pub claim: String,
 }
 
-/// What was seen of the Lease, and when it was first seen so.
+/// Observed state of the Lease, and the time of the first observation of that state.
 #[derive(Clone, Debug)]
 pub struct ObservedLease {
-    /// The Lease; none if there is none.
+    /// Lease, or `None` if it does not exist.
     pub lease: Option<Lease>,
-    /// When, by our own clock, it became as it is.
+    /// Time of the first observation of this state, by the clock of this replica.
     pub at: Moment,
 }
 
-/// How the Lease came to be free.
+/// State in which the previous holder left the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handover {
-    /// Its holder released it, and left a record of what its successor has to know.
+    /// The holder released the Lease and left a record of the versions that the next leader has to observe.
     Released(LastWrites),
-    /// Its holder was silent for too long, or left no record: everything has to be listed.
+    /// The holder did not renew the Lease in time, or left no record. The next leader has to list everything.
     Abandoned,
 }
 
@@ -53,7 +53,7 @@ impl ObservedLease {
         self.lease.as_ref()?.spec.as_ref()
     }
 
-    /// Who holds it.
+    /// Returns the identity of the holder, if there is one.
     pub fn holder(&self) -> Option<&str> {
         self.spec()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
     }
@@ -62,24 +62,24 @@ impl ObservedLease {
         self.lease.as_ref()?.metadata.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// From when on `me` may take it.
+    /// Returns the earliest time at which `me` can acquire the Lease.
     pub fn acquirable_at(&self, me: &ReplicaIdentity) -> Moment {
         let lasts = self.spec().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         match self.holder() {
-            // A container that was started again in the same pod: the one before it is dead.
+            // The container was restarted in the same pod, so the previous holder has ended.
             Some(holder) if holder == me.identity => self.at,
             Some(_) => self.at + Duration::from_secs(lasts.max(0).unsigned_abs().into()),
             None => self.at,
         }
     }
 
-    /// Whether it is still as it was: same holder, same renewal.
+    /// Returns whether `other` is the observed state: the resource versions are equal.
     pub fn is_same(&self, other: Option<&Lease>) -> bool {
         let version = |lease: Option<&Lease>| lease.and_then(|lease| lease.metadata.resource_version.clone());
         version(self.lease.as_ref()) == version(other)
     }
 
-    /// The installation and claim of the holder, where they are not `me`'s own.
+    /// Returns the installation and the claim of the holder, if one of them differs from that of `me`.
     pub fn foreign_holder(&self, me: &ReplicaIdentity) -> Option<(String, String)> {
         self.holder().filter(|holder| *holder != me.identity)?;
         let installation = self.annotation(INSTALLATION).unwrap_or("unknown");
@@ -87,13 +87,13 @@ impl ObservedLease {
         (installation != me.installation || claim != me.claim).then(|| (installation.to_owned(), claim.to_owned()))
     }
 
-    /// What whoever takes it now takes over.
+    /// Returns the handover to a replica that acquires the Lease now.
     pub fn handover(&self) -> Handover {
         let left = self.annotation(LAST_WRITES).filter(|_| self.holder().is_none()).and_then(LastWrites::parse);
         left.map_or(Handover::Abandoned, Handover::Released)
     }
 
-    /// The Lease with `me` as its holder.
+    /// Returns the Lease with `me` as its holder.
     pub fn acquired_by(&self, me: &ReplicaIdentity, duration: Duration, now: Timestamp) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_default();
         let spec = lease.spec.get_or_insert_default();
@@ -115,7 +115,8 @@ impl ObservedLease {
         lease
     }
 
-    /// The Lease without a holder, and the record of the last writes; without one, whoever takes the Lease lists everything.
+    /// Returns the Lease without a holder and with the record of the last writes. Without a record, the next holder
+    /// lists everything.
     pub fn released(&self, record: Option<&LastWrites>, now: Timestamp) -> Lease {
         let mut lease = self.lease.clone().unwrap_or_default();
         let spec = lease.spec.get_or_insert_default();
@@ -152,17 +153,17 @@ mod tests {
     const LASTS: Duration = Duration::from_secs(15);
 
     #[test]
-    fn a_lease_is_free_when_nobody_holds_it_or_its_holder_is_silent_for_its_whole_length() {
+    fn lease_can_be_acquired_without_a_holder_or_after_its_duration_without_a_renewal() {
         let (me, other) = (replica_identity("me", "a"), replica_identity("other", "a"));
         let at = Moment::default();
         let held = observed(None, at).acquired_by(&other, LASTS, Timestamp::UNIX_EPOCH);
         let released = observed(Some(held.clone()), at).released(None, Timestamp::UNIX_EPOCH);
         let cases = [
-            ("there is none", None, at),
-            ("held by another, however old its times say it is", Some(held.clone()), at + LASTS),
+            ("the Lease does not exist", None, at),
+            ("held by another replica, whatever its timestamps are", Some(held.clone()), at + LASTS),
             ("released", Some(released), at),
             (
-                "ours, from before this container was started again",
+                "held by this replica, from before the restart of its container",
                 Some(observed(Some(held.clone()), at).acquired_by(&me, LASTS, Timestamp::UNIX_EPOCH)),
                 at,
             ),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_counts_the_transition_and_renewing_does_not() {
+    fn acquiring_counts_a_transition_and_renewing_does_not() {
         let (me, other) = (replica_identity("me", "a"), replica_identity("other", "a"));
         let at = Moment::default();
         let time = |second| Timestamp::from_second(second).unwrap();
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn word_of_the_last_writes_is_left_on_release_and_gone_once_taken() {
+    fn record_of_the_last_writes_is_stored_on_release_and_removed_on_acquisition() {
         let me = replica_identity("me", "a");
         let at = Moment::default();
         let last = LastWrites(BTreeMap::from([("jobs".into(), 12), ("pods".into(), 34)]));
@@ -199,7 +200,7 @@ mod tests {
         let released = observed(Some(held.clone()), at).released(Some(&last), Timestamp::UNIX_EPOCH);
         assert_eq!(observed(Some(released.clone()), at).handover(), Handover::Released(last));
         let again = observed(Some(released), at).acquired_by(&me, LASTS, Timestamp::UNIX_EPOCH);
-        assert_eq!(observed(Some(again), at).handover(), Handover::Abandoned, "its holder died without a word");
+        assert_eq!(observed(Some(again), at).handover(), Handover::Abandoned, "the holder did not release the Lease");
         assert_eq!(observed(Some(held.clone()), at).handover(), Handover::Abandoned);
         let without =
             observed(Some(observed(Some(held), at).released(Some(&LastWrites::default()), Timestamp::UNIX_EPOCH)), at);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn another_installation_is_told_from_a_replica_of_ours() {
+    fn holder_of_another_installation_or_claim_is_foreign() {
         let me = replica_identity("me", "a/jobwright");
         let at = Moment::default();
         let held =
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(
             held(&all).foreign_holder(&me),
             Some(("a/jobwright".into(), "all".into())),
-            "same name, other claim"
+            "same installation, another claim"
         );
     }
 }

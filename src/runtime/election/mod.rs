@@ -1,11 +1,12 @@
-//! Leader election by a Lease: of several replicas, one works.
+//! Leader election with a Lease: one of several replicas works.
 //!
-//! The holder renews its Lease; who cannot renew stops writing (the gate, [`WriteGate`], closes by itself) well before
-//! anybody else may take it. The others watch the Lease, so a holder that lets it go is followed at once, and a
-//! waiting replica costs no requests. Each request has a deadline, and one attempt to renew takes at most half of the renew
-//! deadline: a connection that died costs one attempt, and the next one uses another connection. Flags and defaults are those of the built-in components. The crates for this
-//! (kube-leader-election, kube-lease-manager) trust the clocks of all machines, have no such gate, and ask again and
-//! again instead of watching.
+//! The holder renews its Lease. A holder that cannot renew the Lease stops writing well before another replica can
+//! acquire it, because the [`WriteGate`] closes automatically. The other replicas watch the Lease. One of them
+//! therefore acquires a released Lease immediately, and a waiting replica sends no requests. Each request has a
+//! deadline, and one attempt to renew takes at most half of the renew deadline: a dead connection costs one attempt,
+//! and the next attempt uses another connection. Flags and defaults are those of the built-in components. The existing
+//! crates (kube-leader-election, kube-lease-manager) trust the clocks of all machines, have no such gate, and poll the
+//! Lease instead of watching it.
 
 mod hold;
 pub mod lease;
@@ -32,27 +33,27 @@ use super::transport::deadline::within;
 use super::watch::Reconnect;
 use super::write_gate::{WriteGate, post_params};
 
-/// The part of the readiness answer that election speaks for.
+/// Readiness part for a Lease that another installation holds.
 const PART: &str = "leader election";
-/// Part of the readiness answer: a Lease that nobody holds, and that this replica cannot take.
+/// Readiness part for a Lease that has no holder and that this replica cannot acquire.
 const LEASE: &str = "lease";
 
-/// How the Lease is held; the names are those of the built-in components' flags.
+/// Settings of the Lease. Their names are those of the flags of the built-in components.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The Lease's namespace.
+    /// Namespace of the Lease.
     pub namespace: String,
-    /// The Lease's name.
+    /// Name of the Lease.
     pub name: String,
-    /// How long others wait after the last renewal they saw before they take the Lease.
+    /// Time that the other replicas wait after the last observed renewal before they acquire the Lease.
     pub lease_duration: Duration,
-    /// How long after its last renewal a holder goes on; shorter than `lease_duration`.
+    /// Time for which a holder continues to work after its last renewal; shorter than `lease_duration`.
     pub renew_deadline: Duration,
-    /// How often a holder renews, and how long after a failure one tries again.
+    /// Interval of renewals, and wait after a failed attempt to acquire or renew the Lease.
     pub retry_period: Duration,
 }
 
-/// Takes, keeps and releases the Lease.
+/// Election of one replica: acquires, renews and releases the Lease.
 pub struct Election {
     leases: Api<Lease>,
     settings: Settings,
@@ -60,16 +61,16 @@ pub struct Election {
     write_gate: Arc<WriteGate>,
     clock: Clock,
     health: Arc<Health>,
-    /// The Lease as we last saw it.
+    /// Last observed state of the Lease.
     observed: Mutex<ObservedLease>,
-    /// A request that makes us the holder was sent, and it is not known what it did.
+    /// Whether a request that makes this replica the holder was sent and its outcome is unknown.
     in_doubt: AtomicBool,
     /// When writes that this replica abandoned, because it lost the Lease, have ended for certain.
     abandoned_until: Mutex<Moment>,
 }
 
 impl Election {
-    /// An election that begins when the Lease is first [taken](Self::acquire).
+    /// Creates an election and closes the write gate until the Lease is [acquired](Self::acquire).
     pub fn new(
         client: Client,
         settings: Settings,
@@ -78,7 +79,7 @@ impl Election {
         clock: Clock,
         health: Arc<Health>,
     ) -> Self {
-        // Until the Lease is taken.
+        // The write gate stays closed until the Lease is acquired.
         write_gate.abort_in_flight();
         let leases = Api::namespaced(health.pulse().recorded_by(client), &settings.namespace);
         let observed = Mutex::new(ObservedLease { lease: None, at: clock.moment() });
@@ -95,7 +96,7 @@ impl Election {
         }
     }
 
-    /// Takes the Lease if nobody holds it.
+    /// Acquires the Lease if no other replica holds it.
     pub async fn acquire_if_available(&self) -> Option<Handover> {
         self.read_lease().await.ok()?;
         let observed = self.observed();
@@ -106,10 +107,15 @@ impl Election {
         Some(self.acquired(&observed, until))
     }
 
-    /// Waits until the Lease is ours.
+    /// Waits until this replica has acquired the Lease.
     pub async fn acquire(&self) -> Handover {
         if let Err(error) = self.read_lease().await {
-            tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot read the Lease; trying again until it can be read");
+            tracing::warn!(
+                namespace = %self.settings.namespace,
+                name = %self.settings.name,
+                error = %message(&error),
+                "cannot read the Lease; retrying"
+            );
         }
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.settings.name));
         let mut changes = std::pin::pin!(watch_stream(self.leases.clone(), config).backoff(Reconnect::default()));
@@ -120,7 +126,7 @@ impl Election {
             self.log_leader(&observed, &mut logged_holder);
             let acquirable_at = observed.acquirable_at(&self.me);
             if acquirable_at > self.clock.moment() {
-                // Another replica holds the Lease, so that this one only stands by.
+                // Another replica holds the Lease, so this replica stands by and has no problem to report.
                 self.health.set(LEASE, None);
             }
             // A write that was abandoned may still take effect. Another replica waits until the Lease has expired, and so does the
@@ -134,10 +140,15 @@ impl Election {
                         not_before = self.clock.moment() + self.settings.retry_period;
                         let lost = matches!(&error, kube::Error::Api(status) if status.code == 409);
                         if !lost {
-                            tracing::warn!(lease = %self.settings.name, error = %message(&error), "cannot take the Lease; trying again");
-                            self.health.set(LEASE, Some(format!("cannot take the Lease: {}", message(&error))));
+                            tracing::warn!(
+                                namespace = %self.settings.namespace,
+                                name = %self.settings.name,
+                                error = %message(&error),
+                                "cannot acquire the Lease; retrying"
+                            );
+                            self.health.set(LEASE, Some(format!("cannot acquire the Lease: {}", message(&error))));
                         }
-                        // What is there now, whether or not the watch holds.
+                        // The watch of the Lease may be broken, so its current state is read.
                         let _ = self.read_lease().await;
                     }
                 },
@@ -150,12 +161,17 @@ impl Election {
         }
     }
 
-    /// The Lease is ours: writes may begin.
+    /// Opens the write gate after the Lease was acquired, and returns the handover from the previous holder.
     fn acquired(&self, before: &ObservedLease, until: Moment) -> Handover {
         self.write_gate.open_until(self.clock.deadline(until));
         self.health.set(PART, None);
         self.health.set(LEASE, None);
-        tracing::info!(lease = %self.settings.name, identity = %self.me.identity, "leading");
+        tracing::info!(
+            namespace = %self.settings.namespace,
+            name = %self.settings.name,
+            identity = %self.me.identity,
+            "leading"
+        );
         before.handover()
     }
 
@@ -163,7 +179,7 @@ impl Election {
         self.observed.lock().clone()
     }
 
-    /// When the Lease was last renewed, or first seen so.
+    /// Returns the time of the last renewal of the Lease, or of the first observation of its current state.
     fn renewed_at(&self) -> Moment {
         self.observed.lock().at
     }
@@ -183,19 +199,20 @@ impl Election {
         }
     }
 
-    /// Reads the Lease.
+    /// Reads the Lease and records the observed state.
     async fn read_lease(&self) -> kube::Result<()> {
         let lease = within(self.longest_attempt(), self.leases.get_opt(&self.settings.name)).await?;
         self.note(lease);
         Ok(())
     }
 
-    /// How long one attempt to read or write the Lease may take.
+    /// Returns the timeout of one attempt to read or write the Lease.
     fn longest_attempt(&self) -> Duration {
         self.settings.renew_deadline / 2
     }
 
-    /// Writes the Lease with us as its holder, on top of what was seen; tells until when we may count on it.
+    /// Writes the Lease with this replica as its holder, based on the observed state. Returns the time until which this
+    /// replica can rely on the Lease.
     async fn try_acquire_or_renew(&self, observed: &ObservedLease) -> kube::Result<Moment> {
         let begun = self.clock.moment();
         let lease = observed.acquired_by(&self.me, self.settings.lease_duration, self.clock.now());
@@ -208,30 +225,42 @@ impl Election {
                 self.leases.create(&post_params(), &lease).await
             }
         };
-        // Until the answer is here: whoever asks for the Lease may stop waiting for it at any time.
+        // The outcome is in doubt until the answer arrives, because the caller can drop this future at any time.
         self.in_doubt.store(true, Ordering::Relaxed);
         let result = within(self.longest_attempt(), write).await;
         if !result.as_ref().is_err_and(is_ambiguous) {
             self.in_doubt.store(false, Ordering::Relaxed);
         }
         self.note_at(Some(result?), begun);
-        // Others count from when they see this, which is later.
+        // The other replicas count from the time when they observe this write, which is later.
         Ok(begun + self.settings.renew_deadline)
     }
 
-    /// Says who leads, once for each holder; in the readiness answer only where it is another installation.
+    /// Logs the leader once for each holder. A leader of another installation is also reported as not ready.
     fn log_leader(&self, observed: &ObservedLease, logged_holder: &mut Option<String>) {
         let holder = observed.holder().map(str::to_owned);
         let foreign_holder = observed.foreign_holder(&self.me).map(|(installation, claim)| {
             format!(
-                "another installation of Jobwright ({installation}, claim={claim}) works on this cluster; this one ({}, claim={}) stays idle: remove one of the two",
+                "another installation of Jobwright ({installation}, claim={claim}) works on this cluster; \
+                 this installation ({}, claim={}) stays idle: remove one of the two",
                 self.me.installation, self.me.claim
             )
         });
         if holder.is_some() && *logged_holder != holder {
             match &foreign_holder {
-                Some(text) => tracing::warn!(lease = %self.settings.name, "{text}"),
-                None => tracing::info!(lease = %self.settings.name, leader = holder, "standing by"),
+                Some(problem) => tracing::warn!(
+                    namespace = %self.settings.namespace,
+                    name = %self.settings.name,
+                    leader = holder,
+                    %problem,
+                    "idle: another installation leads"
+                ),
+                None => tracing::info!(
+                    namespace = %self.settings.namespace,
+                    name = %self.settings.name,
+                    leader = holder,
+                    "standing by"
+                ),
             }
         }
         self.health.set(PART, foreign_holder);

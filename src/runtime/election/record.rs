@@ -1,19 +1,22 @@
-//! What a leader leaves to the next one, so that the next one knows when its caches are recent enough: pure rules.
+//! Record that a leader leaves to the next leader, which shows when the caches of the next leader are recent enough.
+//! These rules are pure.
 //!
-//! A cache that only watched may be behind the writes of the leaders before. Either it hears of all of them, or it lists
-//! everything again. The record says what there is to hear, for the terms of all leaders since everything was last listed.
+//! The cache of a new leader can be behind the writes of the previous leaders. It has to observe all of these writes,
+//! or list everything again. The record contains the versions to observe, for the terms of all leaders since the last
+//! full list.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::lease::Handover;
 
-/// A version of each resource. Who has heard of these knows all that the leaders so far did.
+/// Newest written version of each resource. A cache that has observed these versions contains all writes of the leaders
+/// so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastWrites(pub BTreeMap<String, u64>);
 
 impl LastWrites {
-    /// Reads what [`fmt::Display`] wrote: `jobs=12,pods=34`. None if it is anything else.
+    /// Parses the format of [`fmt::Display`], such as `jobs=12,pods=34`. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let pair = |part: &str| {
             let (resource, version) = part.split_once('=')?;
@@ -22,7 +25,7 @@ impl LastWrites {
         text.split(',').filter(|part| !part.is_empty()).map(pair).collect::<Option<_>>().map(Self)
     }
 
-    /// The newer version of each resource.
+    /// Returns the newer of the two versions for each resource.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         for (resource, version) in &other.0 {
@@ -32,8 +35,8 @@ impl LastWrites {
         self
     }
 
-    /// Whether it says something of each of these resources. One that does not comes from a leader that did not know of all
-    /// resources, and says too little.
+    /// Returns whether the record contains each of these resources. A record that lacks one comes from a leader that
+    /// did not know all resources, and is not sufficient.
     pub fn covers<'a>(&self, mut resources: impl Iterator<Item = &'a str>) -> bool {
         resources.all(|resource| self.0.contains_key(resource))
     }
@@ -46,37 +49,38 @@ impl fmt::Display for LastWrites {
     }
 }
 
-/// How a leader caught up.
+/// Way in which a leader caught up with the writes of the previous leaders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaughtUp {
-    /// It listed everything, instead of hearing of all that was demanded.
+    /// Whether the leader listed everything, instead of observing all versions of the record.
     pub listed: bool,
-    /// The newest versions in its caches then.
+    /// Newest versions in the caches of the leader after it had caught up.
     pub known: LastWrites,
 }
 
-/// What a leader knows at the end of its term.
+/// Knowledge of a leader at the end of its term.
 #[derive(Clone, Copy, Debug)]
 pub struct Term<'a> {
-    /// What it took over.
+    /// Handover from the previous leader.
     pub handover: &'a Handover,
-    /// How it caught up; none if it had not yet.
+    /// Way in which the leader caught up; `None` if it has not caught up.
     pub caught_up: Option<&'a CaughtUp>,
-    /// The newest versions that its own writes were answered with, for each of its resources.
+    /// Newest version in the responses to the leader, for each of its resources.
     pub written: &'a LastWrites,
-    /// The outcome of each of its writes is known.
+    /// Whether the outcome of each write of the leader is known.
     pub settled: bool,
 }
 
-/// The record to leave. None where no record can say enough: then the next leader lists everything.
+/// Returns the record for the next leader, or `None` if no record is sufficient. Without a record, the next leader
+/// lists everything.
 pub fn to_leave(term: Term<'_>) -> Option<LastWrites> {
     if !term.settled {
         return None;
     }
     let before = match (term.handover, term.caught_up) {
-        // It listed everything. The next has to know as much.
+        // This leader listed everything. The next leader has to observe at least these versions.
         (_, Some(CaughtUp { listed: true, known })) => known,
-        // What was demanded of this leader is demanded of the next, which may have heard less.
+        // The next leader has to observe the versions that this leader had to observe, because its caches may be older.
         (Handover::Released(before), _) => before,
         (Handover::Abandoned, _) => return None,
     };
@@ -94,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn record_is_read_as_it_is_written_and_nothing_else_is() {
+    fn record_is_parsed_as_it_is_printed_and_other_texts_are_rejected() {
         let last = versions(12, 34);
         assert_eq!(last.to_string(), "jobs=12,pods=34");
         assert_eq!(LastWrites::parse(&last.to_string()), Some(last));
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn record_that_lacks_a_resource_says_too_little() {
+    fn record_that_lacks_a_resource_is_not_sufficient() {
         let resources = || ["jobs", "pods"].into_iter();
         assert!(versions(0, 0).covers(resources()));
         assert!(!LastWrites([("jobs".to_owned(), 5)].into()).covers(resources()));
@@ -113,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn demands_are_carried_on_until_everything_is_listed() {
+    fn required_versions_are_passed_on_until_everything_is_listed() {
         let (demanded, known, written) = (versions(10, 20), versions(30, 30), versions(5, 25));
         let released = Handover::Released(demanded);
         let observed = CaughtUp { listed: false, known: known.clone() };
         let listed = CaughtUp { listed: true, known: known.clone() };
         let cases = [
             ("released while it caught up", &released, None, true, Some(versions(10, 25))),
-            ("released after it had heard of everything", &released, Some(&observed), true, Some(versions(10, 25))),
+            ("released after it had observed everything", &released, Some(&observed), true, Some(versions(10, 25))),
             ("released after it had listed instead", &released, Some(&listed), true, Some(known.clone())),
             ("took over from a dead leader, and had not caught up", &Handover::Abandoned, None, true, None),
             (
@@ -130,7 +134,7 @@ mod tests {
                 true,
                 Some(known.clone()),
             ),
-            ("a write went unanswered", &released, Some(&observed), false, None),
+            ("the outcome of a write is unknown", &released, Some(&observed), false, None),
         ];
         for (case, handover, caught_up, settled, expected) in cases {
             let term = Term { handover, caught_up, written: &written, settled };
@@ -138,19 +142,20 @@ mod tests {
         }
     }
 
-    /// A replica: what it has heard, and what its own writes were answered with.
+    /// Replica with the newest version that it observed, and the newest version in the responses to its writes.
     #[derive(Clone, Copy, Debug, Default)]
     struct Replica {
         observed: u64,
         answered: u64,
     }
 
-    /// One term: who leads, how far its watch has come, and how the term goes.
+    /// One term: the replica that leads, the progress of its watch, and the events of the term.
     #[derive(Clone, Debug)]
     struct ReplicaTerm {
-        place: usize,
-        /// Of a hundred: how far its watch comes from where it was towards the newest version before it takes the Lease.
-        hears: u64,
+        replica: usize,
+        /// Progress of its watch before it acquires the Lease, in per cent of the versions between its last one and the
+        /// newest.
+        observed_percent: u64,
         catches_up: bool,
         writes: u64,
         dies: bool,
@@ -160,9 +165,9 @@ mod tests {
     fn replica_terms() -> impl Strategy<Value = Vec<ReplicaTerm>> {
         let replica_term =
             (0..3usize, 0..=100u64, any::<bool>(), 0..4u64, prop::bool::weighted(0.2), prop::bool::weighted(0.9))
-                .prop_map(|(place, hears, catches_up, writes, dies, settled)| ReplicaTerm {
-                    place,
-                    hears,
+                .prop_map(|(replica, observed_percent, catches_up, writes, dies, settled)| ReplicaTerm {
+                    replica,
+                    observed_percent,
                     catches_up,
                     writes,
                     dies,
@@ -173,14 +178,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn leader_that_works_has_heard_of_all_writes_of_the_leaders_before(replica_terms in replica_terms()) {
+        fn working_leader_has_observed_all_writes_of_earlier_leaders(replica_terms in replica_terms()) {
             let one = |version: u64| LastWrites([("pods".to_owned(), version)].into());
             let mut replicas = [Replica::default(); 3];
             let mut newest = 0;
             let mut handover = Handover::Abandoned;
             for replica_term in replica_terms {
-                let me = &mut replicas[replica_term.place];
-                me.observed += (newest - me.observed) * replica_term.hears / 100;
+                let me = &mut replicas[replica_term.replica];
+                me.observed += (newest - me.observed) * replica_term.observed_percent / 100;
                 let demanded = match &handover {
                     Handover::Released(record) => Some(record.0["pods"]),
                     Handover::Abandoned => None,
@@ -191,12 +196,12 @@ mod tests {
                     if listed {
                         me.observed = newest;
                     }
-                    prop_assert!(me.observed >= newest, "it works without knowledge of version {newest}: {me:?} {handover:?}");
+                    prop_assert!(me.observed >= newest, "version {newest} was not observed: {me:?} {handover:?}");
                     caught_up = Some(CaughtUp { listed, known: one(me.observed) });
                     newest += replica_term.writes;
                     if replica_term.writes > 0 {
                         me.answered = newest;
-                        // What its writes are answered with is in its cache, and the watch brings it.
+                        // The responses to its writes are in its cache, and the watch delivers these versions too.
                         me.observed = newest;
                     }
                 }

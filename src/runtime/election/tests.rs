@@ -1,4 +1,4 @@
-//! The election on an API server that answers late, not at all, or with a conflict. The clock is paused.
+//! Tests of the election on an API server that answers late, not at all, or with a conflict. The clock is paused.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,28 +14,28 @@ use tokio::time::Instant;
 use super::record::LastWrites;
 use super::*;
 
-/// What happens to a request.
+/// Outcome of a request and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Delivery {
     Answered,
-    /// It never reaches the server, and no answer comes.
+    /// The request never reaches the server, and no answer arrives.
     Lost,
-    /// It takes effect, and no answer comes.
-    Unheard,
-    /// It takes effect, and the answer comes a second later.
+    /// The request takes effect, and no answer arrives.
+    AnswerLost,
+    /// The request takes effect, and the answer arrives one second later.
     Late,
-    /// It is answered with an error of the server.
+    /// The server answers with an error.
     Failed,
-    /// It takes effect, and a proxy answers that the server is late.
+    /// The request takes effect, and a proxy answers that the server is late.
     TimedOut,
 }
 
-/// A server of one Lease.
+/// Server of one Lease.
 #[derive(Default)]
 struct Server {
     lease: Option<Value>,
     version: u64,
-    /// The fate of the next requests but watches; after these all are answered.
+    /// Deliveries of the next requests, except watches. All later requests are answered.
     deliveries: VecDeque<Delivery>,
     requests: Vec<Method>,
 }
@@ -77,7 +77,7 @@ fn client(server: &Shared) -> Client {
         async move {
             let (parts, body) = request.into_parts();
             if parts.uri.path().ends_with("/leases") && parts.method == Method::GET {
-                // The watch of the Lease, and its list: a connection that is dead.
+                // The watch of the Lease and its list use a dead connection.
                 std::future::pending::<()>().await;
             }
             let body = body.collect().await.expect("a body").to_bytes();
@@ -102,7 +102,7 @@ fn client(server: &Shared) -> Client {
             match delivery {
                 Delivery::Answered | Delivery::Failed | Delivery::TimedOut => {}
                 Delivery::Late => tokio::time::sleep(Duration::from_secs(1)).await,
-                Delivery::Lost | Delivery::Unheard => std::future::pending().await,
+                Delivery::Lost | Delivery::AnswerLost => std::future::pending().await,
             }
             let body = Body::from(answer.to_string().into_bytes());
             Ok::<_, Infallible>(Response::builder().status(code).body(body).expect("an answer"))
@@ -137,11 +137,11 @@ async fn can_write(write_gate: &WriteGate) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_that_died_costs_one_attempt_and_not_the_lease() {
+async fn dead_connection_costs_one_attempt_but_not_the_lease() {
     let server = Shared::default();
     let (election, write_gate) = election(&server);
-    election.acquire_if_available().await.expect("nobody holds it");
-    for dead in [&[Delivery::Lost][..], &[Delivery::Unheard], &[Delivery::Lost, Delivery::Lost]] {
+    election.acquire_if_available().await.expect("the Lease has no holder");
+    for dead in [&[Delivery::Lost][..], &[Delivery::AnswerLost], &[Delivery::Lost, Delivery::Lost]] {
         deliveries(&server, dead);
         let kept = tokio::time::timeout(Duration::from_secs(60), election.keep(std::future::pending())).await;
         assert!(kept.is_err(), "the Lease was lost after {dead:?}");
@@ -155,26 +155,26 @@ async fn connection_that_died_costs_one_attempt_and_not_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn candidate_whose_requests_are_not_answered_goes_on_asking() {
+async fn replica_without_answers_keeps_requesting_the_lease() {
     let server = Shared::default();
     let (election, _) = election(&server);
     deliveries(&server, &[Delivery::Lost, Delivery::Lost, Delivery::Lost]);
     let taken = tokio::time::timeout(Duration::from_secs(60), election.acquire()).await;
-    assert!(taken.is_ok(), "it waits for an answer that never comes");
+    assert!(taken.is_ok(), "the replica waits for an answer that never arrives");
     assert_eq!(server.lock().holder(), "me");
 }
 
 #[tokio::test(start_paused = true)]
 async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
-    use Delivery::{Answered, Lost, Unheard};
+    use Delivery::{AnswerLost, Answered, Lost};
     let record = LastWrites([("jobs".to_owned(), 7)].into());
-    let cases = [&[][..], &[Lost], &[Unheard], &[Lost, Lost], &[Lost, Answered, Lost]];
+    let cases = [&[][..], &[Lost], &[AnswerLost], &[Lost, Lost], &[Lost, Answered, Lost]];
     for case in cases {
         let server = Shared::default();
         let (election, write_gate) = election(&server);
-        election.acquire_if_available().await.expect("nobody holds it");
+        election.acquire_if_available().await.expect("the Lease has no holder");
         {
-            // A renewal whose answer was not heard.
+            // A renewal whose answer was lost.
             let mut server = server.lock();
             let lease = server.lease.clone().unwrap();
             server.put(lease);
@@ -194,10 +194,10 @@ async fn lease_is_released_after_a_conflict_and_after_lost_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn release_ends_at_its_bound_and_leaves_the_lease_of_another_alone() {
+async fn release_ends_at_its_limit_and_does_not_change_the_lease_of_another_replica() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    election.acquire_if_available().await.expect("nobody holds it");
+    election.acquire_if_available().await.expect("the Lease has no holder");
     deliveries(&server, &[Delivery::Lost; 100]);
     let begun = Instant::now();
     election.release(None).await;
@@ -214,10 +214,10 @@ async fn release_ends_at_its_bound_and_leaves_the_lease_of_another_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lease_that_was_taken_unheard_is_released_too() {
+async fn lease_acquired_without_an_answer_is_released_too() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    deliveries(&server, &[Delivery::Answered, Delivery::Unheard]);
+    deliveries(&server, &[Delivery::Answered, Delivery::AnswerLost]);
     let taken = tokio::time::timeout(Duration::from_secs(1), election.acquire_if_available()).await;
     assert!(taken.is_err() && server.lock().holder() == "me");
     election.release(None).await;
@@ -225,34 +225,34 @@ async fn lease_that_was_taken_unheard_is_released_too() {
     deliveries(&server, &[Delivery::Answered, Delivery::TimedOut]);
     assert!(election.acquire_if_available().await.is_none() && server.lock().holder() == "me");
     election.release(None).await;
-    assert_eq!(server.lock().holder(), "", "taken, and answered 408");
+    assert_eq!(server.lock().holder(), "", "the Lease was acquired, and the answer was 408");
 }
 
 #[tokio::test(start_paused = true)]
 async fn finished_holder_awaits_the_renewal_in_flight() {
     let server = Shared::default();
     let (election, _) = election(&server);
-    election.acquire_if_available().await.expect("nobody holds it");
+    election.acquire_if_available().await.expect("the Lease has no holder");
     deliveries(&server, &[Delivery::Lost]);
     let begun = Instant::now();
-    // In the middle of the renewal that is never answered.
+    // `finish` resolves during the renewal that is never answered.
     election.keep(tokio::time::sleep(Duration::from_secs(3))).await;
     assert!(begun.elapsed() > Duration::from_secs(4), "the renewal was abandoned after {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn holder_whose_renewals_fail_stops_at_the_deadline_and_asks_no_more() {
+async fn holder_whose_renewals_fail_stops_at_the_deadline_without_further_requests() {
     let server = Shared::default();
     let (mut election, write_gate) = election(&server);
-    // The deadline is no multiple of it.
+    // The renew deadline is not a multiple of this period.
     election.settings.retry_period = Duration::from_secs(3);
-    election.acquire_if_available().await.expect("nobody holds it");
+    election.acquire_if_available().await.expect("the Lease has no holder");
     deliveries(&server, &[Delivery::Failed; 20]);
     let begun = Instant::now();
     election.keep(std::future::pending()).await;
     assert_eq!(begun.elapsed().as_secs(), 10);
-    assert_eq!(server.lock().deliveries.len(), 17, "requests after 3, 6 and 9 s alone");
+    assert_eq!(server.lock().deliveries.len(), 17, "requests are sent only after 3, 6 and 9 s");
     assert!(!can_write(&write_gate).await);
 }
 
@@ -261,7 +261,7 @@ async fn replica_that_abandoned_a_write_waits_like_any_other_before_it_leads_aga
     for in_flight in [false, true] {
         let server = Shared::default();
         let (election, write_gate) = election(&server);
-        election.acquire_if_available().await.expect("nobody holds it");
+        election.acquire_if_available().await.expect("the Lease has no holder");
         let begun = Instant::now();
         let writing = write_gate.clone();
         let write = tokio::spawn(async move { writing.run(std::future::pending::<kube::Result<()>>()).await });
@@ -277,7 +277,7 @@ async fn replica_that_abandoned_a_write_waits_like_any_other_before_it_leads_aga
     }
 }
 
-/// A clock, and how long the machine slept: tokio's clock stands still meanwhile.
+/// Returns a clock, and the time that the machine slept. The clock of tokio stops during that time.
 fn sleeping_clock() -> (Clock, Arc<Mutex<Duration>>) {
     let slept = Arc::new(Mutex::new(Duration::ZERO));
     let origin = Instant::now();
@@ -287,11 +287,11 @@ fn sleeping_clock() -> (Clock, Arc<Mutex<Duration>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewal_that_is_answered_after_the_deadline_does_not_keep_the_lease() {
+async fn renewal_answered_after_the_deadline_does_not_keep_the_lease() {
     let (clock, slept) = sleeping_clock();
     let server = Shared::default();
     let (election, write_gate) = election_on(&server, clock);
-    election.acquire_if_available().await.expect("nobody holds it");
+    election.acquire_if_available().await.expect("the Lease has no holder");
     deliveries(&server, &[Delivery::Late]);
     let sleeps = async {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -299,18 +299,18 @@ async fn renewal_that_is_answered_after_the_deadline_does_not_keep_the_lease() {
     };
     let kept = tokio::time::timeout(Duration::from_secs(30), election.keep(std::future::pending()));
     let (kept, ()) = tokio::join!(kept, sleeps);
-    assert!(kept.is_ok(), "it leads on, although another replica may have led meanwhile");
+    assert!(kept.is_ok(), "the holder still leads, although another replica may have led in the meantime");
     assert!(!can_write(&write_gate).await);
     election.acquire().await;
-    assert!(can_write(&write_gate).await, "it takes the Lease again");
+    assert!(can_write(&write_gate).await, "the replica acquires the Lease again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn holder_that_slept_past_its_deadline_leads_no_more() {
+async fn holder_that_slept_past_its_deadline_no_longer_leads() {
     let (clock, slept) = sleeping_clock();
     let server = Shared::default();
     let (election, write_gate) = election_on(&server, clock);
-    election.acquire_if_available().await.expect("nobody holds it");
+    election.acquire_if_available().await.expect("the Lease has no holder");
     assert!(can_write(&write_gate).await);
     *slept.lock() = Duration::from_secs(11);
     assert!(!can_write(&write_gate).await, "another replica may hold the Lease by now");

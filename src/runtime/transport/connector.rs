@@ -1,4 +1,4 @@
-//! Opens connections: kube's TLS configuration, proxies, and what notices a dead connection.
+//! Opening of connections: the TLS configuration of kube, proxies, and the detection of dead connections.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,26 +20,29 @@ use tower::{BoxError, Service};
 
 use super::pools::{Http, Pool, Pools};
 
-/// Longest time to open a connection, with TLS.
+/// Longest time to open a connection, including the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long an HTTP/1.1 connection stays open without a request: less than any common NAT or load balancer keeps it.
+/// Time after which an idle HTTP/1.1 connection is closed: shorter than the timeout of any common NAT or load balancer.
 const IDLE: Duration = Duration::from_secs(30);
-/// How often an HTTP/2 PING checks the connection of the watches, whether or not it is quiet …
+/// Interval of the HTTP/2 PINGs that check the connection of the watches, whether or not the connection is idle.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-/// … and how long its answer may take. Together they are how long a dead watch goes unnoticed.
+/// Longest time until the answer to a PING. The interval and this timeout together limit the time until a dead watch is
+/// detected.
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
-/// TCP keep-alive: where no proxy answers for the API server, the kernel notices a dead connection too.
+/// Idle time before the first TCP keep-alive probe. Unless a proxy answers in place of the API server, the kernel
+/// detects a dead connection too.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_RETRIES: u32 = 3;
 /// Longest time for which sent data may be unacknowledged.
 #[cfg(target_os = "linux")]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// Flow control of HTTP/2: a watch that is not read holds up at most its own share of the connection.
+/// HTTP/2 flow control window of one watch. A watch that is not read blocks at most its own share of the connection.
 const WATCH_WINDOW: u32 = 1 << 20;
+/// HTTP/2 flow control window of the connection that the watches share.
 const WATCHES_WINDOW: u32 = 32 << 20;
 
-/// Returns the pools of connections to the API server of this configuration. Opens none yet.
+/// Returns the pools of connections to the API server of this configuration. The function opens no connection.
 ///
 /// # Errors
 /// A certificate, a key, a server name or the proxy cannot be used.
@@ -62,7 +65,7 @@ pub(super) fn pools(config: &Config) -> kube::Result<Pools> {
 
 fn tcp() -> HttpConnector {
     let mut tcp = HttpConnector::new();
-    // The TLS layer takes https addresses.
+    // The TLS layer above handles https addresses.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT));
@@ -74,14 +77,14 @@ fn tcp() -> HttpConnector {
     tcp
 }
 
-/// The proxy that the kubeconfig or the environment names for this API server.
+/// Returns the proxy that the kubeconfig or the environment configures for this API server.
 fn proxy(config: &Config) -> kube::Result<Option<Intercept>> {
     let Some(url) = &config.proxy_url else { return Ok(None) };
     let unsupported = || kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(url.clone()) };
     if !matches!(url.scheme_str(), Some("http" | "https" | "socks5")) {
         return Err(unsupported());
     }
-    // kube takes the proxy from the kubeconfig or from HTTPS_PROXY; NO_PROXY makes exceptions from the latter alone.
+    // kube takes the proxy from the kubeconfig or from HTTPS_PROXY. NO_PROXY applies only to the latter.
     let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
     let from_environment = variable(["HTTPS_PROXY", "https_proxy"]).parse::<Uri>().is_ok_and(|given| given == *url);
     let matcher = Matcher::builder().all(url.to_string());
@@ -102,7 +105,7 @@ fn tunnel<H>(proxy: &Intercept, connector: H) -> Tunnel<H> {
     }
 }
 
-/// Puts TLS, as the configuration wants it, over a connector.
+/// Wraps a connector in the TLS layer of the configuration.
 fn https<H>(config: &Config, connector: H, http2: bool) -> kube::Result<HttpsConnector<H>> {
     let mut tls = config.rustls_client_config()?;
     if http2 {
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_of_the_kubeconfig_is_used_and_an_unknown_kind_refused() {
+    fn proxy_of_the_kubeconfig_is_used_and_an_unsupported_scheme_is_rejected() {
         for url in ["http://proxy:3128/", "https://proxy:3128/", "socks5://proxy:1080/"] {
             assert_eq!(through(url).unwrap().as_deref(), Some(url));
         }

@@ -1,8 +1,8 @@
-//! Deadlines for requests to the API server: a tower layer that ends whatever takes too long.
+//! Deadlines for requests to the API server: a tower layer that ends requests which take too long.
 //!
-//! Every client that this crate builds has the layer, so nothing else has to bound a request, unless it needs a shorter
-//! deadline: see [`within`]. A request that misses its deadline is dropped, which closes its connection. All times are on
-//! tokio's clock, so simulated API servers can use the layer too.
+//! Every client that this crate builds has the layer, so callers limit a request only if they need a shorter deadline,
+//! with [`within`]. A request that misses its deadline is dropped, which closes its connection. All times are on the
+//! clock of tokio, so that simulated API servers can use the layer too.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,26 +24,27 @@ use tower::{BoxError, Layer, Service};
 use super::{Answer, AnswerBody};
 use crate::runtime::requests::What;
 
-/// Longest time until the headers of any response, and until the end of a response that is no list and no log.
-/// One admission webhook may take 30 s; a dead connection has to be noticed within 45 s.
+/// Longest time until the headers of any response, and until the end of a response that is neither a list nor a log.
+/// One admission webhook may take 30 s, and a dead connection has to be detected within 45 s.
 pub const ANSWER: Duration = Duration::from_secs(40);
-/// Longest silence within a list or log. The API server writes a response without pauses.
+/// Longest pause within a list or a log. The API server writes a response without pauses.
 pub const LIST_SILENCE: Duration = Duration::from_secs(20);
-/// Longest time for a whole list or log. The API server itself ends a request after 60 s unless configured otherwise.
+/// Longest time for a whole list or log. The API server ends a request after 60 s unless it is configured otherwise.
 pub const LIST: Duration = Duration::from_secs(120);
-/// Longest watch that is requested over HTTP/1.1. It has no PING, so a quiet watch would not differ from a dead one:
-/// instead the API server ends it, after a bookmark, and it is requested again on the same connection.
+/// Longest watch that is requested over HTTP/1.1. HTTP/1.1 has no PING, so that a silent watch cannot be distinguished
+/// from a dead one. Instead, the API server ends the watch after a bookmark, and the client requests it again on the
+/// same connection.
 pub const HTTP1_WATCH: Duration = Duration::from_secs(30);
-/// Longest silence of a watch over HTTP/1.1; the watch is then ended.
+/// Longest silence of a watch over HTTP/1.1. After this time, the client ends the watch.
 pub const HTTP1_SILENCE: Duration = Duration::from_secs(40);
 
-/// A request took too long.
+/// Error of a request that took too long.
 #[derive(Debug, Error)]
 pub enum Late {
-    /// No response headers, or no complete response, within the deadline.
+    /// The headers or the complete response did not arrive within the deadline.
     #[error("no complete response within {0:?}")]
     Answer(Duration),
-    /// A response paused for too long.
+    /// The response paused for too long.
     #[error("no data for {0:?} in the middle of a response")]
     Silent(Duration),
 }
@@ -51,7 +52,7 @@ pub enum Late {
 /// Makes a request with a deadline that is shorter than the layer's, and drops the request when `limit` has passed.
 ///
 /// # Errors
-/// Those of the request; an error without a status code where the response was late.
+/// The error of the request, or an error without a status code if the response was late.
 pub async fn within<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     match tokio::time::timeout(limit, request).await {
         Ok(result) => result,
@@ -74,21 +75,21 @@ impl<S> Layer<S> for Deadlines {
     }
 }
 
-/// A client whose requests have deadlines.
+/// Client whose requests have deadlines.
 #[derive(Clone)]
 pub struct WithDeadline<S> {
     inner: S,
     http1: Arc<AtomicBool>,
 }
 
-/// How a response is bounded.
+/// Kind of a response, which determines its limits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Bounded as a whole.
+    /// Short response with a limit for the whole response.
     Single,
-    /// May be long: bounded as a whole, and each pause.
+    /// Response that can be long, with limits for the whole response and for each pause.
     List,
-    /// Without end.
+    /// Response without an end.
     Watch,
 }
 
@@ -154,7 +155,7 @@ where
     }
 }
 
-/// Asks the API server to end a watch after [`HTTP1_WATCH`], or earlier where that was asked for.
+/// Sets the timeout of a watch request to [`HTTP1_WATCH`], unless the request has a shorter timeout.
 fn shorten(uri: &mut Uri) {
     let limit = HTTP1_WATCH.as_secs();
     let seconds = |pair: &str| pair.strip_prefix("timeoutSeconds=").map(|given| given.parse::<u64>().unwrap_or(limit));
@@ -169,13 +170,13 @@ fn shorten(uri: &mut Uri) {
     }
 }
 
-/// A response body that ends in time.
+/// Response body that ends within its limits.
 struct BoundedBody {
-    /// None once it was dropped, which closes the connection.
+    /// Body of the response; `None` after it was dropped, which closes the connection.
     inner: Option<AnswerBody>,
     total: Option<(Duration, Pin<Box<Sleep>>)>,
     silence: Option<(Duration, Pin<Box<Sleep>>)>,
-    /// Silence ends the body like the API server does, instead of with an error.
+    /// Whether silence ends the body without an error, as the API server ends a watch.
     ends_quietly: bool,
 }
 
@@ -246,16 +247,16 @@ mod tests {
 
     use super::*;
 
-    /// What the pretended API server does after the headers.
+    /// Behaviour of the simulated API server after the headers.
     #[derive(Clone, Copy)]
     enum Then {
         Ends,
         Silence,
-        /// One byte each second.
+        /// Sends one byte per second.
         Drips,
     }
 
-    /// Sends one request to an API server that answers so, and returns how long it took and how it ended.
+    /// Sends one request to an API server with this behaviour, and returns the duration in seconds and the result.
     async fn send(method: &str, uri: &str, headers_after: Duration, then: Then) -> (u64, Result<usize, String>) {
         let service = tower::service_fn(move |_: Request<()>| async move {
             tokio::time::sleep(headers_after).await;
@@ -284,12 +285,12 @@ mod tests {
     const WATCH: &str = "/api/v1/namespaces/a/pods?watch=true&timeoutSeconds=290";
 
     #[tokio::test(start_paused = true)]
-    async fn every_request_but_a_watch_ends_by_its_deadline() {
+    async fn every_request_except_a_watch_ends_by_its_deadline() {
         let now = Duration::ZERO;
         let never = Duration::from_secs(10_000);
         for (method, uri) in [("GET", POD), ("GET", PODS), ("POST", PODS), ("PATCH", POD), ("GET", WATCH)] {
             let (seconds, result) = send(method, uri, never, Then::Ends).await;
-            assert_eq!(seconds, 40, "{method} {uri} whose headers never come");
+            assert_eq!(seconds, 40, "{method} {uri} whose headers never arrive");
             assert!(result.unwrap_err().contains("no complete response within 40s"));
         }
         for (method, uri, then, expected) in [
@@ -308,14 +309,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_watch_over_http1_ends_like_any_watch_and_a_busy_one_goes_on() {
+    async fn silent_watch_over_http1_ends_without_an_error_and_an_active_one_continues() {
         assert_eq!(send("GET", WATCH, Duration::ZERO, Then::Silence).await, (40, Ok(0)));
         let (seconds, result) = send("GET", WATCH, Duration::ZERO, Then::Drips).await;
         assert_eq!((seconds, result), (1000, Err("no end".to_owned())));
     }
 
     #[tokio::test]
-    async fn a_watch_over_http1_is_requested_for_a_short_time() {
+    async fn watch_over_http1_is_requested_with_a_short_timeout() {
         let service = |version: Version| {
             tower::service_fn(move |request: Request<()>| async move {
                 let mut response = Response::new(Full::new(Bytes::from(request.uri().to_string())));
@@ -330,13 +331,17 @@ mod tests {
         };
         let layer = Deadlines::default();
         assert_eq!(requested(&layer, Version::HTTP_2, WATCH).await, WATCH);
-        assert_eq!(requested(&layer, Version::HTTP_11, WATCH).await, WATCH, "not known before the first answer");
+        assert_eq!(
+            requested(&layer, Version::HTTP_11, WATCH).await,
+            WATCH,
+            "the protocol is unknown before the first answer"
+        );
         let short = WATCH.replace("290", "30");
         assert_eq!(requested(&layer, Version::HTTP_11, WATCH).await, short);
         let shorter = WATCH.replace("290", "5");
         assert_eq!(requested(&layer, Version::HTTP_11, &shorter).await, shorter);
-        assert_eq!(requested(&layer, Version::HTTP_11, PODS).await, PODS, "no watch");
-        assert_eq!(requested(&layer, Version::HTTP_2, WATCH).await, short, "known from the last answer");
+        assert_eq!(requested(&layer, Version::HTTP_11, PODS).await, PODS, "a list is not changed");
+        assert_eq!(requested(&layer, Version::HTTP_2, WATCH).await, short, "the last answer was over HTTP/1.1");
         assert_eq!(requested(&layer, Version::HTTP_2, WATCH).await, WATCH);
     }
 }

@@ -1,9 +1,9 @@
-//! HTTP client for all requests to the API server, built from kube's own parts.
+//! HTTP client for all requests to the API server, built from the parts of kube.
 //!
-//! From the outside in: [`deadline`] bounds how long a request takes, [`retry_after`] makes every `Retry-After` visible
-//! to kube, [`rotation`] follows changed credentials, [`pools`] keeps watches and other requests on separate
-//! connections, and [`connector`] opens those. Nothing repeats a write. [`retry_reads`] repeats reads for the command
-//! line, which has no queue that would try again.
+//! The layers from the outside in: [`deadline`] limits the duration of a request, [`retry_after`] makes every
+//! `Retry-After` header visible to kube, [`rotation`] follows changed credentials, [`pools`] keeps watches and other
+//! requests on separate connections, and [`connector`] opens the connections. No layer repeats a write. [`retry_reads`]
+//! repeats reads for the command line, which has no queue that would retry them.
 
 mod connector;
 pub mod deadline;
@@ -28,15 +28,15 @@ use self::retry_reads::RetryReads;
 use self::rotation::Rotating;
 use super::requests::RequestMetrics;
 
-/// The response type of every layer here.
+/// Response type of every layer of this module.
 pub type Answer = Response<AnswerBody>;
-/// The response body of every layer here.
+/// Response body of every layer of this module.
 pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Loads the configuration that a client was built from again; the error says what cannot be read.
+/// Function that loads the configuration of a client again. The error names what cannot be read.
 pub type Source = Arc<dyn Fn() -> BoxFuture<'static, Result<Config, String>> + Send + Sync>;
 
-/// Builds the client of a controller: it counts every request and repeats none.
+/// Builds the client of a controller. It counts every request and repeats none.
 ///
 /// # Errors
 /// The configuration holds unusable certificates, keys, proxies or credentials.
@@ -46,7 +46,7 @@ pub fn controller_client(config: Config, source: Source, metrics: &RequestMetric
     Ok(ClientBuilder::new(service, namespace).build())
 }
 
-/// Builds the client of a command: it repeats reads that an overloaded API server refuses, and no writes.
+/// Builds the client of a command. It repeats reads that an overloaded API server refuses, and repeats no writes.
 ///
 /// # Errors
 /// The configuration holds unusable certificates, keys, proxies or credentials.

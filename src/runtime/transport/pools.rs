@@ -1,8 +1,9 @@
-//! Connections to the API server: one pool for watches, one for all other requests.
+//! Connections to the API server: one pool for watches and one pool for all other requests.
 //!
-//! Watches share one HTTP/2 connection that PINGs check; other requests have an HTTP/1.1 connection each, so dropping
-//! one closes exactly its connection. After a request got no answer, its pool is replaced: the next request opens a
-//! fresh connection instead of trying idle ones that may be just as dead. Requests in flight keep theirs.
+//! The watches share one HTTP/2 connection, which PINGs check. Each other request has its own HTTP/1.1 connection, so
+//! that dropping a request closes exactly its connection. After a request without an answer, its pool is replaced: the
+//! next request opens a new connection and does not try idle connections that may be dead too. Requests in flight keep
+//! their connections.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,13 +25,13 @@ use tracing::Instrument;
 use super::{Answer, AnswerBody};
 use crate::runtime::requests::What;
 
-/// A hyper client, which holds a pool of connections.
+/// Client of hyper, which contains a pool of connections.
 pub(super) type Http = BoxCloneSyncService<Request<Body>, Response<Incoming>, legacy::Error>;
 
-/// A pool of connections that can be replaced.
+/// Pool of connections that can be replaced.
 pub(super) struct Pool {
     make: Box<dyn Fn() -> Http + Send + Sync>,
-    /// The number of replacements, and the present one.
+    /// Number of replacements so far, and the current pool.
     current: Mutex<(u64, Http)>,
 }
 
@@ -44,7 +45,7 @@ impl Pool {
         self.lock().clone()
     }
 
-    /// Replaces the pool, unless that was done since it was used as number `used`.
+    /// Replaces the pool, unless it was already replaced since the request took pool number `used`.
     fn replace(&self, used: u64, pool: &'static str) {
         let mut current = self.lock();
         if current.0 != used {
@@ -52,9 +53,9 @@ impl Pool {
         }
         let before = std::mem::replace(&mut *current, (used + 1, (self.make)()));
         drop(current);
-        // Closes its idle connections.
+        // The drop closes the idle connections of the old pool.
         drop(before);
-        tracing::debug!(pool, "a request got no answer: the next ones use fresh connections");
+        tracing::debug!(pool, "request without an answer; next requests use new connections");
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, Http)> {
@@ -62,7 +63,7 @@ impl Pool {
     }
 }
 
-/// The connections to one API server with one set of credentials.
+/// Connections to one API server with one set of credentials.
 #[derive(Clone)]
 pub(super) struct Pools {
     pub(super) watches: Arc<Pool>,
@@ -75,7 +76,7 @@ impl Service<Request<Body>> for Pools {
     type Future = BoxFuture<'static, Result<Answer, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        // A hyper client is always ready.
+        // The client of hyper is always ready.
         Poll::Ready(Ok(()))
     }
 
@@ -118,7 +119,7 @@ impl Pools {
         others.dispel();
         Box::pin(async move {
             let answer = doubt.send(request).await?;
-            // A watch may be dropped at any time; only an error says something about its connection.
+            // A watch can be dropped at any time, so that only an error indicates a dead connection.
             doubt.dispel();
             Ok(answer.map(|body| {
                 let body = body.map_err(BoxError::from).boxed_unsync();
@@ -128,7 +129,7 @@ impl Pools {
     }
 }
 
-/// Replaces a pool when dropped, unless dispelled: the request that holds it got no answer.
+/// Guard that replaces a pool when it is dropped, unless it was dispelled: the request that holds it got no answer.
 struct Doubt {
     pool: Arc<Pool>,
     name: &'static str,
@@ -143,7 +144,8 @@ impl Doubt {
         Self { pool: pool.clone(), name, used, http, stands: true }
     }
 
-    /// Sends a request. An error dispels the doubt: the connection itself said so, and the others need not be as broken.
+    /// Sends a request. An error dispels the doubt: the connection itself reported the problem, and the other
+    /// connections of the pool are not necessarily broken.
     async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
         let answer = self.http.call(request).await;
         if answer.is_err() {
@@ -165,11 +167,11 @@ impl Drop for Doubt {
     }
 }
 
-/// A response body that knows what its end says about its connection.
+/// Response body that replaces the pools if its end shows that connections may be dead.
 struct Watched {
     inner: AnswerBody,
     doubts: Vec<Doubt>,
-    /// Whether to be dropped before the end means that no more came.
+    /// Whether a drop of the body before its end means that the rest of the response did not arrive.
     on_drop: bool,
 }
 
@@ -181,9 +183,9 @@ impl Watched {
         self
     }
 
-    /// The body has ended, well or with an error.
+    /// Settles the doubts after the body has ended, successfully or with an error.
     fn settle(&mut self, failed: bool) {
-        // Of a watch that failed, by an unanswered PING or otherwise, nobody may have noticed on the other connections.
+        // If a watch fails, through an unanswered PING or another error, other connections may be dead and undetected.
         self.doubts.iter_mut().for_each(|doubt| doubt.stands = failed && !self.on_drop);
         self.doubts.clear();
     }

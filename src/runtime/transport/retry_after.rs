@@ -1,6 +1,6 @@
-//! Makes `Retry-After` visible: a tower layer that moves the header into the body, where kube looks for it.
+//! Support for `Retry-After`: a tower layer that copies the value of the header into the body, where kube reads it.
 //!
-//! kube keeps of a refusal only its `Status`. API priority and fairness refuses with a header and a plain text.
+//! kube keeps only the `Status` of a refusal. API priority and fairness refuses with the header and a plain text.
 
 use std::task::{Context, Poll};
 
@@ -15,10 +15,10 @@ use tower::{BoxError, Layer, Service};
 
 use super::{Answer, AnswerBody};
 
-/// The longest refusal that is read.
+/// Limit of the bytes that are read from the body of a refusal.
 const LONGEST: usize = 1 << 20;
 
-/// The layer.
+/// Layer that makes `Retry-After` visible to kube.
 #[derive(Clone, Copy, Default)]
 pub struct RetryAfter;
 
@@ -30,7 +30,7 @@ impl<S> Layer<S> for RetryAfter {
     }
 }
 
-/// A client whose refusals say in their body how long to wait.
+/// Client whose refusals contain the requested delay in their body.
 #[derive(Clone)]
 pub struct WithRetryAfter<S>(S);
 
@@ -62,7 +62,7 @@ where
     }
 }
 
-/// The number of seconds that a refusal asks to wait for.
+/// Returns the number of seconds that a refusal asks the client to wait.
 fn seconds(answer: &Answer) -> Option<u32> {
     let refused = answer.status().is_client_error() || answer.status().is_server_error();
     let header = answer.headers().get(RETRY_AFTER).filter(|_| refused)?;
@@ -87,7 +87,7 @@ async fn with_body(answer: Answer, seconds: u32) -> Result<Answer, BoxError> {
     Ok(Response::from_parts(parts, body))
 }
 
-/// The `Status` of a refusal, which says how long to wait. What it says already stands.
+/// Returns the `Status` of a refusal with the requested delay in its details. A delay that the body contains is kept.
 fn status(body: &[u8], code: u16, seconds: u32) -> Value {
     let parsed = serde_json::from_slice::<Value>(body).ok();
     let Some(mut status) = parsed.filter(|status| status["kind"] == "Status") else {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_header_counts_where_the_body_does_not_say_how_long_to_wait() {
+    async fn retry_after_header_applies_when_the_body_contains_no_delay() {
         let plain = refused(429, Some("20"), "Too many requests, please try again later.\n").await;
         assert_eq!((plain.code(), plain.retry_after_seconds()), (Some(429), Some(20)));
         assert_eq!(plain.to_string(), "Too many requests, please try again later.");

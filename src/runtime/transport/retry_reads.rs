@@ -1,4 +1,4 @@
-//! Repeats reads, and only reads, for the command line.
+//! Retry layer of the command line: it repeats reads, and never writes.
 
 use std::time::Duration;
 
@@ -11,14 +11,17 @@ use tower::{BoxError, Service};
 
 use crate::runtime::requests::What;
 
-/// How often a read is repeated, and how long it waits before: half a second, doubled, at most the longest.
+/// Maximum number of retries of one read.
 const RETRIES: u32 = 4;
+/// Wait before the first retry. Each further retry doubles the wait.
 const FIRST: Duration = Duration::from_millis(500);
+/// Longest wait before a retry.
 const LONGEST: Duration = Duration::from_secs(5);
-/// The user has to hear of an API server that asks to wait longer than this, in seconds.
+/// Longest requested delay, in seconds, after which a read is retried. With a longer one, the user gets the error.
 const MAX_RETRY_AFTER: u64 = 10;
 
-/// kube's policy for answers 429, 503 and 504, for reads alone. A write that is answered so may have taken effect.
+/// Policy of kube for the answers 429, 503 and 504, limited to reads. A write with such an answer may have taken
+/// effect.
 #[derive(Clone)]
 pub(super) struct RetryReads(Option<RetryPolicy>);
 
@@ -63,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    /// How often a request that is always answered so reaches the API server.
+    /// Returns how often a request reaches an API server that always gives this answer.
     async fn sent(method: &str, uri: &str, code: u16, retry_after: u64) -> usize {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = count.clone();
@@ -81,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reads_are_repeated_a_few_times_and_writes_never() {
+    async fn reads_are_retried_up_to_the_limit_and_writes_never() {
         let jobs = "/apis/batch/v1/namespaces/a/jobs";
         for code in [429, 503, 504] {
             assert_eq!(sent("GET", jobs, code, 1).await, 5, "GET answered {code}");
@@ -89,7 +92,7 @@ mod tests {
                 assert_eq!(sent(method, jobs, code, 1).await, 1, "{method} answered {code}");
             }
             assert_eq!(sent("GET", &format!("{jobs}?watch=true"), code, 1).await, 1, "a watch answered {code}");
-            assert_eq!(sent("GET", jobs, code, 11).await, 1, "a read that has to wait too long");
+            assert_eq!(sent("GET", jobs, code, 11).await, 1, "a read whose requested delay is too long");
         }
         for code in [200, 401, 403, 404, 500] {
             assert_eq!(sent("GET", jobs, code, 1).await, 1, "GET answered {code}");

@@ -1,7 +1,8 @@
-//! Follows rotated credentials: reads certificates, keys and the kubeconfig again and opens new connections with them.
+//! Support for rotated credentials: the client reads certificates, keys and the kubeconfig again, and opens new
+//! connections with them.
 //!
-//! Only credentials are followed. The server, its name and the proxy stay those of the start, so that switching a
-//! kubeconfig to another cluster never moves a running controller there.
+//! Only the credentials change. The server, its name and the proxy remain as they were at the start, so that a
+//! kubeconfig that switches to another cluster never moves a running controller there.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -20,22 +21,23 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::{Answer, Source, connector};
 
-/// How often the credentials are read again; a request, at the latest that of the Lease, starts it.
+/// Interval at which the credentials are read again. A request starts the check, at the latest the renewal of the
+/// Lease.
 const CHECK: Duration = Duration::from_secs(30);
-/// How often at most they are read again after the API server has refused them or a connection failed.
+/// Shortest interval of checks after the API server refused the credentials or a connection failed.
 const URGENT_CHECK: Duration = Duration::from_secs(1);
-/// How often at most a credential plugin is run again after the API server has refused what it gave.
+/// Shortest interval between two runs of a credential plugin after the API server refused its credentials.
 const PLUGIN: Duration = Duration::from_secs(30);
 
-/// All of the client that depends on credentials.
+/// Part of the client that depends on credentials.
 type Stack = BoxCloneSyncService<Request<Body>, Answer, BoxError>;
 
-/// A client that follows rotated credentials.
+/// Client that follows rotated credentials.
 #[derive(Clone)]
 pub(super) struct Rotating(Arc<Shared>);
 
 struct Shared {
-    /// The configuration at the start.
+    /// Configuration at the start.
     config: Config,
     source: Source,
     state: Mutex<State>,
@@ -43,23 +45,23 @@ struct Shared {
 
 struct State {
     stack: Stack,
-    /// Of the credentials in `stack`.
+    /// Fingerprint of the credentials in `stack`.
     fingerprint: u64,
     built: Instant,
     checked: Instant,
     checking: bool,
-    /// The problem that was logged last.
+    /// Problem that was logged last.
     problem: Option<String>,
 }
 
 impl Rotating {
-    /// Builds a client of this configuration, which `source` loads again.
+    /// Builds a client with this configuration, which `source` loads again later.
     ///
     /// # Errors
     /// The credentials cannot be used.
     pub(super) fn new(config: Config, source: Source) -> kube::Result<Self> {
         let now = Instant::now();
-        // Credentials that change in between are noticed by the first check.
+        // The first check detects credentials that change between these two lines.
         let fingerprint = fingerprint(&config).unwrap_or_default();
         let stack = stack(&config)?;
         let state = State { stack, fingerprint, built: now, checked: now, checking: false, problem: None };
@@ -97,7 +99,8 @@ fn is_connect(error: &BoxError) -> bool {
 }
 
 impl Shared {
-    /// Reads the credentials again in the background, unless that was done less than `after` ago.
+    /// Reads the credentials again in the background, unless a check is running or the last one began less than `after`
+    /// ago.
     fn check(self: &Arc<Self>, after: Duration, refused: bool) {
         let fingerprint = {
             let mut state = self.lock();
@@ -105,7 +108,7 @@ impl Shared {
                 return;
             }
             (state.checking, state.checked) = (true, Instant::now());
-            // A plugin gives other credentials though nothing changed that could be read.
+            // A plugin can return other credentials although no file changed.
             let plugin = self.config.auth_info.exec.is_some() && refused && state.built.elapsed() >= PLUGIN;
             (!plugin).then_some(state.fingerprint)
         };
@@ -113,7 +116,7 @@ impl Shared {
         tokio::spawn(async move {
             let loaded = (shared.source)().await;
             let config = shared.config.clone();
-            // A credential plugin is waited for.
+            // A credential plugin blocks this thread until it has ended.
             let reload = tokio::task::spawn_blocking(move || reload(config, loaded?, fingerprint));
             let reloaded = reload.await.unwrap_or_else(|error| Err(error.to_string()));
             shared.take(reloaded);
@@ -125,7 +128,7 @@ impl Shared {
         state.checking = false;
         match reloaded {
             Ok(Some((stack, fingerprint))) => {
-                tracing::info!("reloaded the credentials; new connections use them");
+                tracing::info!("reloaded the credentials");
                 (state.fingerprint, state.built, state.problem) = (fingerprint, Instant::now(), None);
                 let before = std::mem::replace(&mut state.stack, stack);
                 drop(state);
@@ -134,7 +137,7 @@ impl Shared {
             Ok(None) => state.problem = None,
             Err(problem) => {
                 if state.problem.as_ref() != Some(&problem) {
-                    tracing::error!(error = %problem, "cannot reload the credentials; the previous ones stay in use");
+                    tracing::error!(error = %problem, "cannot reload the credentials; using the previous ones");
                 }
                 state.problem = Some(problem);
             }
@@ -146,12 +149,13 @@ impl Shared {
     }
 }
 
-/// Builds a client of `first` with the credentials of `loaded`, if those are others than the ones of `fingerprint`.
+/// Builds a client from the configuration `first` with the credentials of `loaded`, unless their fingerprint is
+/// `known`.
 fn reload(first: Config, loaded: Config, known: Option<u64>) -> Result<Option<(Stack, u64)>, String> {
     if loaded.cluster_url != first.cluster_url {
         return Err(format!(
-            "the kubeconfig now names the server {} instead of {}; restart jobwright to use that one",
-            loaded.cluster_url, first.cluster_url
+            "the server in the kubeconfig changed from {} to {}; restart jobwright to use the new server",
+            first.cluster_url, loaded.cluster_url
         ));
     }
     let mut config = first;
@@ -164,7 +168,7 @@ fn reload(first: Config, loaded: Config, known: Option<u64>) -> Result<Option<(S
     Ok(Some((stack, fingerprint)))
 }
 
-/// A hash of the credentials. A token file is not among them: kube reads it again itself.
+/// Returns a hash of the credentials. The content of a token file is not included, because kube reads that file again.
 fn fingerprint(config: &Config) -> Result<u64, String> {
     let mut hasher = DefaultHasher::new();
     config.root_cert.hash(&mut hasher);

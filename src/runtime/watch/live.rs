@@ -1,7 +1,7 @@
-//! Live reads: GETs of objects of which a watch cannot say whether they still exist.
+//! Live reads: GET requests for objects whose existence the events of a watch leave in doubt.
 //!
-//! They run beside the watch, a bounded number at a time, each with a deadline and a back-off of its own. The cache keeps an
-//! object as it is until the answer arrives. To poll [`LiveReads::next`] is all that they need.
+//! The reads run concurrently with the watch. Their number is limited, and each has its own deadline and back-off. The
+//! cache keeps the object unchanged until the answer arrives. The reads advance while [`LiveReads::next`] is polled.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -19,39 +19,40 @@ use crate::runtime::errors::message;
 use crate::runtime::identity::Identity;
 use crate::runtime::transport::deadline::within;
 
-/// The limit of reads in flight.
+/// Maximum number of reads in flight.
 const MAX_CONCURRENT_READS: usize = 16;
-/// How long one read may take.
+/// Timeout of one read.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The wait after the first failed read of an object; doubled by each further one, up to the longest.
+/// Wait after the first failed read of an object. Each further failure doubles the wait.
 const WAIT: Duration = Duration::from_millis(200);
+/// Longest wait after a failed read.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 
-/// An object to be read.
+/// Object that has to be read.
 struct PendingRead {
     identity: Identity,
     failures: u32,
-    /// The list that the object was missing from needs the answer to be complete.
+    /// Whether the object was missing from the last list, which is complete only with the answer.
     of_list: bool,
 }
 
-/// The answer of a live read.
+/// Answer to a live read.
 pub(super) struct Answer<W> {
-    /// The object that was in doubt.
+    /// Identity of the object in doubt.
     pub identity: Identity,
-    /// The object of its name, if there is one; another UID means that the object in doubt is gone.
+    /// Object with that name, if there is one. A different UID means that the object in doubt was deleted.
     pub found: Option<W>,
     of_list: bool,
 }
 
-/// The objects to be read, and the reads in flight.
+/// Objects that have to be read, and the reads in flight.
 pub(super) struct LiveReads<W> {
     client: Client,
     queued: VecDeque<PendingRead>,
     in_flight: FuturesUnordered<BoxFuture<'static, (PendingRead, kube::Result<Option<W>>)>>,
-    /// Those that failed, until it is time to try again.
+    /// Failed reads that wait for their next attempt.
     backing_off: FuturesUnordered<BoxFuture<'static, PendingRead>>,
-    /// When the last list was asked for, and how many of its objects are in doubt.
+    /// Time of the request for the last list, and number of objects that the list still leaves in doubt.
     list: Option<(Instant, usize)>,
     failing: bool,
 }
@@ -72,13 +73,13 @@ where
         }
     }
 
-    /// Reads an object that a watch event leaves in doubt.
+    /// Queues a read of an object that a watch event leaves in doubt.
     pub fn add(&mut self, identity: Identity) {
         self.queued.push_back(PendingRead { identity, failures: 0, of_list: false });
     }
 
-    /// Reads the objects that a list leaves in doubt, instead of all others: what was in doubt before that list is either in it
-    /// or among these. The list was asked for at `listed`.
+    /// Replaces all reads by reads of the objects that a list leaves in doubt. An object that was in doubt before is
+    /// either in that list or among these objects. `listed` is the time of the request for the list.
     pub fn list_ended(&mut self, listed: Instant, doubtful: impl Iterator<Item = Identity>) {
         self.queued = doubtful.map(|identity| PendingRead { identity, failures: 0, of_list: true }).collect();
         self.in_flight.clear();
@@ -86,19 +87,19 @@ where
         self.list = Some((listed, self.queued.len()));
     }
 
-    /// Takes note that the cache holds this answer.
+    /// Records that this answer was applied to the cache.
     pub fn settled(&mut self, answer: &Answer<W>) {
         if let Some((_, open)) = self.list.as_mut().filter(|_| answer.of_list) {
             *open = open.saturating_sub(1);
         }
     }
 
-    /// When the list was asked for that is complete now; once for each list.
+    /// Returns the time of the request for the last list if the list is complete now. Each list is returned once.
     pub fn completed(&mut self) -> Option<Instant> {
         self.list.take_if(|(_, open)| *open == 0).map(|(listed, _)| listed)
     }
 
-    /// Resolves with the next answer; pending as long as nothing is in doubt. It may be dropped at any time.
+    /// Returns the next answer. The future is pending while no object is in doubt, and can be dropped at any time.
     pub async fn next(&mut self) -> Answer<W> {
         loop {
             while self.in_flight.len() < MAX_CONCURRENT_READS
@@ -124,7 +125,13 @@ where
     fn failed(&mut self, mut pending: PendingRead, error: &kube::Error) {
         let (namespace, name) = (&pending.identity.namespace, &pending.identity.name);
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::warn!(kind = %W::kind(&()), %namespace, %name, error = %message(error), "a live read failed; it is repeated until it succeeds");
+            tracing::warn!(
+                kind = %W::kind(&()),
+                %namespace,
+                %name,
+                error = %message(error),
+                "live read failed; retrying"
+            );
         }
         let wait = (WAIT * (1 << pending.failures.min(6))).min(MAX_WAIT);
         pending.failures += 1;

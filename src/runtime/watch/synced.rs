@@ -1,18 +1,18 @@
-//! Whether a cache is complete, and how recent it is.
+//! Completeness of a cache: whether it reflects a full list, and one that is recent enough.
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Whether a cache holds all there is: all there was at some time, and what came since.
+/// State that shows whether a cache is complete: it contains a full list and all later events.
 pub struct Synced {
     state: watch::Sender<Lists>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Lists {
-    /// When the list was asked for that the cache holds whole.
+    /// Time of the request for the list that the cache contains completely.
     complete: Option<Instant>,
-    /// A list that was asked for earlier will not do.
+    /// Earliest request time of a list that is recent enough.
     required_since: Option<Instant>,
 }
 
@@ -29,28 +29,29 @@ impl Default for Synced {
 }
 
 impl Synced {
-    /// A list is in the cache, and no newer one is wanted.
+    /// Returns whether the cache contains a full list that is recent enough.
     pub fn is_done(&self) -> bool {
         self.state.borrow().is_done()
     }
 
-    /// Returns once that is so.
+    /// Waits until the cache contains a full list that is recent enough.
     pub async fn wait(&self) {
-        // The sender is ours, so it does not go away.
+        // `self` owns the sender, so the channel stays open during the wait.
         let _ = self.state.subscribe().wait_for(|lists| lists.is_done()).await;
     }
 
-    /// Wants the cache to know all that had happened by `since`: unless its list was asked for later, it is listed again.
+    /// Requires the cache to reflect everything up to `since`. If its list was requested earlier, the watch lists
+    /// again.
     pub fn require_since(&self, since: Instant) {
         self.state.send_modify(|lists| lists.required_since = lists.required_since.max(Some(since)));
     }
 
-    /// Says that a list that was asked for at `since` is in the cache.
+    /// Records that the cache contains the full list that was requested at `since`.
     pub fn set(&self, since: Instant) {
         self.state.send_modify(|lists| lists.complete = Some(since));
     }
 
-    /// Resolves when a list that was asked for at `since` will not do.
+    /// Waits until a list that was requested at `since` is no longer recent enough.
     pub(super) async fn outdated(&self, since: Instant) {
         let _ = self.state.subscribe().wait_for(|lists| lists.required_since > Some(since)).await;
     }

@@ -1,4 +1,4 @@
-//! Watches on an API server that does not answer. The clock is paused.
+//! Tests of watches on an API server that answers late or not at all. The clock is paused.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ use crate::runtime::transport::deadline::Deadlines;
 
 const LABEL: &str = "watched";
 
-/// An object of the cache.
+/// Object in the cache.
 #[derive(Debug)]
 struct Thing {
     identity: Identity,
@@ -66,11 +66,11 @@ fn object(name: &str, version: u64, has_finalizers: bool) -> Value {
     }})
 }
 
-/// What the server answers; what it has no answer for, it never answers.
+/// Prepared answers of the server. A request without a prepared answer is never answered.
 #[derive(Default)]
 struct Server {
     lists: VecDeque<Vec<Value>>,
-    /// The answers to reads of single objects: none for 404.
+    /// Answers to reads of single objects; `None` is a 404.
     reads: VecDeque<Option<Value>>,
     watches: VecDeque<mpsc::UnboundedReceiver<Value>>,
     asked: Vec<String>,
@@ -93,7 +93,7 @@ impl Server {
                 let event = events.recv().await?;
                 Some((Ok(Frame::data(Bytes::from(format!("{event}\n")))), events))
             });
-            // The transport checks the connection of a watch over HTTP/2, so the watch may be silent.
+            // The transport checks the connection of a watch over HTTP/2, so that the watch is allowed to be silent.
             let body = BodyExt::boxed_unsync(StreamBody::new(frames));
             return Some(Response::builder().version(Version::HTTP_2).body(body).expect("an answer"));
         }
@@ -108,7 +108,7 @@ impl Server {
     }
 }
 
-/// A watch that runs on a server of its own.
+/// Watch that runs on its own server.
 struct Stage {
     server: Arc<Mutex<Server>>,
     cache: Arc<Cache<Thing>>,
@@ -139,7 +139,7 @@ impl Stage {
         Self { server, cache, synced, _task: task }
     }
 
-    /// The objects in the cache, a second later.
+    /// Returns the names of the objects in the cache after one second.
     async fn names(&self) -> Vec<String> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut names: Vec<String> =
@@ -158,7 +158,7 @@ fn event(type_: &str, object: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn live_read_without_an_answer_does_not_hold_up_the_watch() {
+async fn unanswered_live_read_does_not_block_the_watch() {
     let (events, watch) = mpsc::unbounded_channel();
     let lists = [vec![object("a", 1, true)]].into();
     let stage = Stage::new(Server { lists, watches: [watch].into(), ..Server::default() }, Some(LABEL));
@@ -167,17 +167,17 @@ async fn live_read_without_an_answer_does_not_hold_up_the_watch() {
         events.send(event("DELETED", object("a", version, true))).unwrap();
     }
     events.send(event("ADDED", object("b", 200, false))).unwrap();
-    assert_eq!(stage.names().await, ["a", "b"], "a is in doubt and stays; b is known immediately");
+    assert_eq!(stage.names().await, ["a", "b"], "object a is in doubt and stays; object b is added immediately");
     assert!(stage.synced.is_done());
     assert!(stage.reads() > 1 && stage.reads() < 99, "a bounded number of reads is in flight: {}", stage.reads());
-    // Each read ends at its deadline, and is repeated.
+    // Each read ends at its deadline and is repeated.
     stage.server.lock().reads = (0..99).map(|_| None).collect();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(stage.names().await, ["b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn list_is_complete_when_all_that_it_leaves_in_doubt_is_read() {
+async fn list_is_complete_after_live_reads_of_all_objects_in_doubt() {
     let (events, watch) = mpsc::unbounded_channel();
     let (_quiet, second) = mpsc::unbounded_channel();
     let lists = [vec![object("a", 1, true), object("b", 2, true), object("c", 3, false)], vec![]].into();
@@ -187,9 +187,9 @@ async fn list_is_complete_when_all_that_it_leaves_in_doubt_is_read() {
     assert!(stage.synced.is_done());
     stage.synced.require_since(Instant::now());
     drop(events);
-    assert_eq!(stage.names().await, ["a", "b"], "c has no finalizer, so it is gone");
-    assert!(!stage.synced.is_done(), "a and b are in doubt");
-    // One left the selection and is still held, one is gone.
+    assert_eq!(stage.names().await, ["a", "b"], "object c has no finalizer and is removed immediately");
+    assert!(!stage.synced.is_done(), "objects a and b are in doubt");
+    // One object left the selection and still has its finalizer; the other one was deleted.
     let mut left = object("a", 50, true);
     left["metadata"]["labels"] = json!({});
     stage.server.lock().reads = [Some(left), None].into();
@@ -214,22 +214,22 @@ async fn deletion_seen_by_a_watch_of_all_objects_costs_no_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn list_and_watch_without_an_answer_are_asked_for_again() {
+async fn unanswered_list_and_watch_are_requested_again() {
     let stage = Stage::new(Server::default(), None);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(!stage.synced.is_done());
     stage.server.lock().lists = [vec![object("a", 1, false)]].into();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(stage.synced.is_done(), "the list was not asked for again");
+    assert!(stage.synced.is_done(), "the list was not requested again");
     let (events, watch) = mpsc::unbounded_channel();
     stage.server.lock().watches = [watch].into();
     tokio::time::sleep(Duration::from_secs(60)).await;
     events.send(event("ADDED", object("b", 101, false))).unwrap();
-    assert_eq!(stage.names().await, ["a", "b"], "the watch was not asked for again");
+    assert_eq!(stage.names().await, ["a", "b"], "the watch was not requested again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn older_answer_does_not_undo_what_the_watch_brought_meanwhile() {
+async fn answer_older_than_a_watch_event_is_ignored() {
     let (events, watch) = mpsc::unbounded_channel();
     let lists = [vec![object("a", 1, true)]].into();
     let stage = Stage::new(Server { lists, watches: [watch].into(), ..Server::default() }, Some(LABEL));
@@ -237,7 +237,7 @@ async fn older_answer_does_not_undo_what_the_watch_brought_meanwhile() {
     events.send(event("DELETED", object("a", 101, true))).unwrap();
     events.send(event("ADDED", object("a", 103, true))).unwrap();
     assert_eq!(stage.names().await, ["a"]);
-    // The read was answered when it had no label and no finalizer.
+    // The answer shows the object at a time when it had neither label nor finalizer.
     let mut left = object("a", 102, false);
     left["metadata"]["labels"] = json!({});
     stage.server.lock().reads = [Some(left)].into();
