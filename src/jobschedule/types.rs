@@ -99,8 +99,8 @@ pub struct JobScheduleSpec {
     pub max_catch_up: Option<i32>,
     /// concurrencyPolicy specifies how to treat a run that is due while an earlier Job is active. Valid values are:
     /// Allow (default): start the Job, up to maxActive; Forbid: start no Job before the active one has ended, and treat
-    /// the run as missed; Replace: delete the active Job and start the new one; Queue: start the runs in order as soon as
-    /// fewer than maxActive Jobs are active.
+    /// the run as missed; Replace: delete the active Job and start the new one; Queue: start the runs in order as soon
+    /// as fewer than maxActive Jobs are active.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
     /// maxActive is the maximum number of active Jobs. Defaults to no maximum with the concurrencyPolicy Allow, and to
