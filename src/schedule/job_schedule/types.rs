@@ -98,8 +98,9 @@ pub struct JobScheduleSpec {
     #[schemars(range(min = 1, max = 1000))]
     pub max_catch_up: Option<i32>,
     /// concurrencyPolicy specifies how to treat a run that is due while an earlier Job is active. Valid values are:
-    /// Allow (default): start the Job, up to maxActive; Forbid: skip the run; Replace: delete the active Job and start
-    /// the new one; Queue: start the runs in order as soon as fewer than maxActive Jobs are active.
+    /// Allow (default): start the Job, up to maxActive; Forbid: start no Job before the active one has ended, and treat
+    /// the run as missed; Replace: delete the active Job and start the new one; Queue: start the runs in order as soon
+    /// as fewer than maxActive Jobs are active.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
     /// maxActive is the maximum number of active Jobs. Defaults to no maximum with the concurrencyPolicy Allow, and to
@@ -137,7 +138,7 @@ fn ten() -> i32 {
     10
 }
 
-/// jobTemplate is the template of a Job.
+/// JobTemplate is the template of a Job.
 #[derive(Clone, Debug, Deserialize, Serialize, KubeSchema)]
 pub struct JobTemplate {
     /// metadata holds the labels and annotations of the Jobs.
