@@ -80,8 +80,42 @@ async fn json_log_lines_are_one_object_each() -> Result<()> {
     let log = controller.process.log_tail(1000);
     let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let step = lines.iter().find(|line| line["message"] == "next step").context("no log line of a step")?;
-    let facts = ["/level", "/step", "/span/job", "/span/namespace"].map(|path| step.pointer(path).cloned());
-    let expected = ["DEBUG", "create 1 pods", "job", &scene.namespace].map(|text| Some(json!(text)));
-    assert_eq!(facts, expected);
+    let facts = ["level", "step", "controller", "namespace", "name"].map(|field| step[field].clone());
+    assert_eq!(facts, ["DEBUG", "create 1 pods", "job", &scene.namespace, "job"].map(|text| json!(text)));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_log_line_about_a_job_has_its_namespace_and_name() -> Result<()> {
+    let mut scene = Scene::with_flags("names", &["--log-format=json"]).await?;
+    scene.create("good", json!({"completions": 2, "parallelism": 2})).await?;
+    scene.create("bad", json!({"backoffLimit": 0})).await?;
+    scene.create("idle", json!({"suspend": true})).await?;
+    for pod in scene.active("good", 2).await? {
+        scene.kubelet.succeed(&pod).await?;
+    }
+    let pod = scene.active("bad", 1).await?.remove(0);
+    scene.kubelet.fail(&pod, 3).await?;
+    scene.condition("good", "Complete").await?;
+    scene.condition("bad", "Failed").await?;
+    scene.condition("idle", "Suspended").await?;
+    let controller = scene.controller.as_mut().context("the controller is not running")?;
+    let log = controller.process.log_tail(10_000);
+    let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+    let mut messages = Vec::new();
+    for job in ["good", "bad", "idle"] {
+        let job = scene.jobs.get(job).await?;
+        let (name, uid) = (job.metadata.name.context("a name")?, job.metadata.uid.context("a UID")?);
+        let about = lines.iter().filter(|line| line.to_string().contains(&uid));
+        for line in about {
+            assert_eq!((&line["namespace"], &line["name"]), (&json!(scene.namespace), &json!(name)), "{line}");
+            if line["level"] == "INFO" {
+                messages.push(format!("{name}: {}", line["message"].as_str().unwrap_or_default()));
+            }
+        }
+    }
+    let expected =
+        ["good: Job started", "good: Job completed", "bad: Job started", "bad: Job failed", "idle: Job suspended"];
+    assert_eq!(messages, expected);
     Ok(())
 }

@@ -291,8 +291,8 @@ async fn pods_that_cannot_be_tracked_are_deleted_and_creation_backs_off() -> Res
         Ok(counted.ok_or_else(|| format!("{events:?}")))
     })
     .await?;
-    assert!(event.message.unwrap_or_default().contains("without the finalizer"));
-    explained(&scene, "job/job", &["without the finalizer batch.kubernetes.io/job-tracking"]).await?;
+    assert!(event.message.unwrap_or_default().contains("lacks the finalizer"));
+    explained(&scene, "job/job", &["lacks the finalizer batch.kubernetes.io/job-tracking"]).await?;
     let created: i32 = events(&scene, "job", "SuccessfulCreate").await?.iter().filter_map(|event| event.count).sum();
     let most = 1 + (since.elapsed().as_secs_f64() + 1.0).log2().floor() as i32;
     assert!(created <= most, "{created} pods in {:?}", since.elapsed());

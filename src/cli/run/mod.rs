@@ -3,6 +3,7 @@
 pub mod controllers;
 pub mod discovery;
 mod gauges;
+mod json_log;
 mod leader_election_args;
 mod log;
 mod log_sanitizer;
