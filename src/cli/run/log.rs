@@ -20,7 +20,7 @@ const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The flags about what is told, and how.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LogArguments {
+pub(crate) struct LogArguments {
     /// How log lines look
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -38,7 +38,7 @@ enum LogFormat {
 }
 
 /// What is told, being told.
-pub struct Log {
+pub(crate) struct Log {
     traces: Option<SdkTracerProvider>,
 }
 
@@ -60,7 +60,7 @@ impl LogArguments {
     ///
     /// # Errors
     /// The collector cannot be used.
-    pub fn start(&self) -> Result<Log, String> {
+    pub(crate) fn start(&self) -> Result<Log, String> {
         let filter = EnvFilter::try_from_env("JOBWRIGHT_LOG")
             .unwrap_or_else(|_| EnvFilter::new("info,kube=error,kube_client::client::builder=off"));
         let colours = self.log_format == LogFormat::Text && std::io::stderr().is_terminal();
@@ -91,7 +91,7 @@ fn collector(endpoint: &str) -> Result<SdkTracerProvider, String> {
 
 impl Log {
     /// Sends the traces that are left, for at most [`TRACE_FLUSH_TIMEOUT`].
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         let Some(traces) = self.traces else { return };
         // It waits for the collector, on threads of its own.
         let ended = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(TRACE_FLUSH_TIMEOUT)).await;
@@ -112,7 +112,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let traces = collector(&format!("http://{}", listener.local_addr().expect("an address"))).expect("a provider");
         traces.tracer("test").start("span").end();
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         Log { traces: Some(traces) }.end().await;
         assert!(begun.elapsed() < 4 * TRACE_FLUSH_TIMEOUT, "{:?}", begun.elapsed());
     }
