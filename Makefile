@@ -23,7 +23,7 @@ check: ## Formatting and lints
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 unit: ## Unit and property tests: seconds, no cluster
-	$(CARGO) test --lib
+	$(CARGO) test --lib --test layers
 
 integration: ## The controller on a real API server; tests play the kubelet
 	$(CARGO) test --test integration

@@ -1,8 +1,24 @@
-//! Jobwright runs Kubernetes Jobs.
+//! Jobwright runs Kubernetes Jobs: a controller that replaces the built-in Job controller or works beside it.
 //!
-//! It is one controller binary that takes the place of the built-in Job controller, or works beside it. The rules of
-//! the Job API are pure functions in [`job::decide`]; [`runtime`] holds what controllers share; [`cli`] is the
-//! command line. `ARCHITECTURE.md` is the map.
+//! # Layers
+//!
+//! [`cli`] is the command line, with `jobwright run` among its commands. Below are the controllers: [`job`] for Jobs,
+//! [`limit`] for JobLimits, [`schedule`] for CronJobs and JobSchedules, and [`ttl`] for finished Jobs. [`runtime`] is what
+//! controllers share, and knows no Job. Imports go downwards only; `tests/layers.rs` checks this rule.
+//! `ARCHITECTURE.md` follows one Job through the code.
+//!
+//! # Users of this crate
+//!
+//! | user | uses |
+//! |---|---|
+//! | the binary `jobwright` | [`cli::main`] |
+//! | tests and fuzz targets | the controllers with simulated clients and clocks, and the pure functions |
+//! | other programs | the pure functions, without a promise of compatibility |
+//!
+//! The library exists for the first two, so every release can change any item. The pure functions need neither a client nor
+//! a clock nor an async runtime: [`job::decide::decide`] returns the next step for a Job,
+//! [`schedule::expression::Schedule`] parses a schedule and finds its times, and [`job::index::IndexSet`] holds completion
+//! indexes.
 
 #![warn(missing_docs)]
 

@@ -1,6 +1,16 @@
 //! Schedules are interpreted like by robfig/cron v3, which wrote `tests/schedules.jsonl`. Around clock changes, the
 //! times of a JobSchedule and the missed time of a CronJob equal those that a search through all minutes finds.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};

@@ -4,6 +4,16 @@
 //! machine affects both, and figures are compared pair by pair. The benchmark writes `target/bench/report.json` and,
 //! with `--page`, `docs/results/performance.md` with its plots.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a benchmark measures time, prints its results and ends at the first error"
+)]
+
 mod cron;
 mod crowded;
 mod environment;

@@ -1,5 +1,7 @@
 //! The command line. Each subcommand has a module with its arguments and a function `main`.
 
+#![allow(clippy::print_stdout, reason = "the commands print their results")]
+
 pub mod check;
 pub mod cluster;
 pub mod connect;
@@ -19,9 +21,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use jiff::Timestamp;
 
 /// Name of the binary, or of a link to the binary, under which kubectl finds it as a plugin.
 const PLUGIN: &str = "kubectl-jobwright";
+
+/// Returns the present time, which a command compares with the times of objects.
+#[expect(clippy::disallowed_methods, reason = "the only place where the commands read the clock")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
 
 /// Runs Kubernetes Jobs.
 #[derive(Debug, Parser)]

@@ -50,7 +50,7 @@ async fn run(arguments: &Arguments) -> Result<(), ClusterReadError> {
     let mut rates = Rates::default();
     loop {
         let list = jobs.list(&ListParams::default()).await.map_err(&unreadable)?;
-        let now = Timestamp::now();
+        let now = crate::cli::now();
         rates.take(&list.items, now);
         let shown = list.items.iter().filter(|job| arguments.all || !is_over(job));
         let rows: Vec<Row> = shown.map(|job| Row::of(job, rates.of(job), now)).collect();

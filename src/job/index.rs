@@ -9,6 +9,15 @@ use std::sync::Arc;
 pub type CompletionIndex = u32;
 
 /// A set of completion indexes. Cheap to clone.
+///
+/// ```
+/// use jobwright::job::index::IndexSet;
+///
+/// let completed = IndexSet::parse("0-3,7", 10);
+/// assert!(completed.contains(2) && !completed.contains(4));
+/// assert_eq!((completed.len(), completed.first_missing(0, 10)), (5, Some(4)));
+/// assert_eq!(completed.with([4, 5]).to_string(), "0-5,7");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexSet {
     /// Runs as pairs of first and last index, in ascending order, with a gap between each run and the next.

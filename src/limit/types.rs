@@ -1,5 +1,7 @@
 //! The `JobLimit` resource (`joblimits.jobwright.dev`).
 
+#![allow(unreachable_pub, reason = "KubeSchema derives a public struct inside of a function")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};

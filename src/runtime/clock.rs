@@ -42,6 +42,7 @@ impl Add<Duration> for Moment {
 
 impl Clock {
     /// Creates a clock that reads the clocks of the machine.
+    #[expect(clippy::disallowed_methods, reason = "the only place where the controllers read the time of day")]
     pub fn system() -> Self {
         Self::new(Timestamp::now, boot_time)
     }

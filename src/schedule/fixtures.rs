@@ -12,7 +12,7 @@ use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 
 /// Returns a CronJob with this schedule, created on 2026-01-05 at 10:00 UTC.
-pub fn cron_job(schedule: &str) -> CronJobView {
+pub(crate) fn cron_job(schedule: &str) -> CronJobView {
     let wire = json!({
         "metadata": {
             "name": "nightly", "namespace": "default", "uid": "cron-uid", "resourceVersion": "7",
@@ -31,7 +31,7 @@ pub fn cron_job(schedule: &str) -> CronJobView {
 }
 
 /// Returns a Job of the CronJob that started at `started`. Without a condition the Job is active.
-pub fn job(name: &str, condition: Option<&str>, started: &str) -> Arc<JobView> {
+pub(crate) fn job(name: &str, condition: Option<&str>, started: &str) -> Arc<JobView> {
     let wire = json!({
         "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "1"},
         "spec": {"template": {}},

@@ -3,6 +3,16 @@
 //! An installation works on the whole cluster, so these tests run one after another. They start a cluster of their own,
 //! or use the one that `KUBECONFIG` names if `JOBWRIGHT_IMAGE` is the name of the image in that cluster.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 mod environment;
 #[path = "../integration/harness.rs"]
 #[allow(dead_code, reason = "the other suites use the rest")]

@@ -8,6 +8,16 @@
 //! the number of Jobs whose pods finish at random times, and `DIFFERENTIAL_ONLY` selects scenarios by a part of their
 //! names.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 mod counts;
 mod cron_jobs;
 mod random;

@@ -1,5 +1,15 @@
 //! The controller on a cluster with a real node, whose pods run: a user applies the examples with kubectl.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 #[path = "../integration/harness.rs"]
 #[allow(dead_code, reason = "the other suite uses the rest")]
 mod harness;

@@ -4,6 +4,16 @@
 //! proxies on a real control plane, the test plays the kubelets, and each Job has to reach exactly the outcome that its
 //! manifest implies.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 mod chaos;
 mod cron;
 mod faults;

@@ -1,6 +1,16 @@
 //! Tests of the controller against a real API server, one file per subject. The cluster has no nodes: the tests set
 //! the status of pods in place of a kubelet.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 mod adoption;
 mod bad_input;
 mod cli_commands;

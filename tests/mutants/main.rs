@@ -4,6 +4,16 @@
 //! and the copy is compiled once. `make mutants` does that; `make test` only checks that every source fragment still
 //! exists.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 mod table;
 
 use std::fs;

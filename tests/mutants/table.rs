@@ -206,7 +206,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "an object that leaves the watch's selection is treated as deleted even if it has finalizers",
-        "src/runtime/watch.rs",
+        "src/runtime/watch/mod.rs",
         "        object.has_finalizers() || outdated\n",
         "        !MUTANT && (object.has_finalizers() || outdated)\n",
     ),

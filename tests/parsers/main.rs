@@ -1,6 +1,16 @@
 //! Property tests of everything that parses texts and objects of users: no input causes a panic, a hang or unbounded
 //! growth.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 mod targets;
 
 use std::time::Instant;

@@ -2,7 +2,17 @@
 //! with injected faults. One seed is one history. Nothing runs in real time: tokio's clock is paused and advanced.
 //!
 //! `SIMULATION_SEEDS=10000` sets the number of histories and `SIMULATION_FROM=77` the first seed; `make simulate` sets
-//! both. `scenario.rs` generates what happens, `run.rs` runs it, and `checks.rs` holds the invariants.
+//! both. `scenario.rs` generates what happens, `run.rs` runs it, and `checks/` holds the invariants.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
 
 mod admission;
 mod api;

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Object that a file contains, with its place in the file.
 #[derive(Debug)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// Path of the file, or `standard input`.
     pub file: String,
     /// Number of the line on which the object's document begins, from 1.
@@ -20,7 +20,7 @@ pub struct Manifest {
 
 /// Reason why a manifest cannot be read.
 #[derive(Debug, Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     #[error("cannot read {}: {reason}; give -f a file or folder with manifests", .path.display())]
     File { path: PathBuf, reason: String },
     #[error("{file}:{line}: the document is not valid YAML: {reason}")]
@@ -32,7 +32,7 @@ pub enum Unreadable {
 ///
 /// # Errors
 /// A file or folder cannot be read, or a document is not valid YAML.
-pub fn read(paths: &[PathBuf]) -> Result<Vec<Manifest>, Unreadable> {
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Manifest>, Unreadable> {
     let mut manifests = Vec::new();
     for path in paths {
         for (file, text) in texts(path)? {
@@ -82,17 +82,17 @@ fn parse(file: &str, text: &str, manifests: &mut Vec<Manifest>) -> Result<(), Un
 /// Returns the documents of a YAML text, each with the number of the line on which its first field stands. No line
 /// within a document begins with `---` followed by a blank or by nothing, so these lines separate the documents.
 fn documents(text: &str) -> Vec<(usize, String)> {
-    let mut documents = vec![(1, String::new())];
+    let (mut documents, mut current) = (Vec::new(), (1, String::new()));
     for (number, line) in (1..).zip(text.lines()) {
         let mark = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '#']));
-        let (_, last) = documents.last_mut().expect("one at least");
         if mark {
-            documents.push((number + 1, String::new()));
+            documents.push(std::mem::replace(&mut current, (number + 1, String::new())));
         } else {
-            last.push_str(line);
-            last.push('\n');
+            current.1.push_str(line);
+            current.1.push('\n');
         }
     }
+    documents.push(current);
     let says_something = |text: &str| {
         text.lines()
             .any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#') && !line.starts_with('%'))

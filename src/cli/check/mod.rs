@@ -80,7 +80,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match find(arguments, Timestamp::now()) {
+    match find(arguments, crate::cli::now()) {
         Ok(found) => {
             print!("{}", print(arguments.output, &found));
             let bad = found.iter().any(|located| located.finding.rule.severity >= arguments.fail_on);

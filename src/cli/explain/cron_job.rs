@@ -17,7 +17,7 @@ const MAX_JOBS_SHOWN: usize = 3;
 
 /// Returns the explanation of a CronJob. `jobs` are all Jobs of its namespace, and `events` the warnings about the
 /// CronJob.
-pub fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestamp) -> Explanation {
+pub(crate) fn explain(cron_job: &CronJob, jobs: &[Job], events: &[Event], now: Timestamp) -> Explanation {
     let name = cron_job.name_any();
     let spec = &cron_job.spec;
     let status = cron_job.status.clone().unwrap_or_default();

@@ -27,7 +27,7 @@ const MAX_PODS_SHOWN: usize = 5;
 
 /// Objects from which a Job is explained.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The Job.
     pub job: &'a Job,
     /// Pods that the Job controls.
@@ -41,7 +41,7 @@ pub struct Facts<'a> {
 }
 
 /// Returns the explanation of a Job at the time `now`.
-pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
+pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let Facts { job, pods, events, .. } = *facts;
     let name = job.name_any();
     let status = job.status.clone().unwrap_or_default();

@@ -13,7 +13,7 @@ use crate::schedule::job_schedule::view::JobScheduleView;
 const MAX_RUNS_SHOWN: usize = 3;
 
 /// Returns the explanation of a JobSchedule. `events` are the warnings about the JobSchedule.
-pub fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> Explanation {
+pub(crate) fn explain(schedule: &JobScheduleView, events: &[Event], now: Timestamp) -> Explanation {
     let base = &schedule.base;
     let name = &base.identity.name;
     let mut explanation = Explanation::default();

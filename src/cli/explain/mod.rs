@@ -128,14 +128,14 @@ async fn run(arguments: &Arguments) -> Result<Explanation, ClusterReadError> {
             let admission = admission(&context, &job).await;
             let limits = SyncConfig::default();
             let facts = job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, admission: &admission };
-            Ok(job::explain(&facts, Timestamp::now()))
+            Ok(job::explain(&facts, crate::cli::now()))
         }
         ObjectRef::CronJob(name) => {
             let unreadable = context.unreadable(&format!("cronjob/{name}"));
             let cron_job = context.api::<CronJob>().get(name).await.map_err(&unreadable)?;
             let jobs = context.api::<Job>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
             let events = warnings_of(&context, &cron_job.uid().unwrap_or_default()).await;
-            Ok(cron_job::explain(&cron_job, &jobs, &events, Timestamp::now()))
+            Ok(cron_job::explain(&cron_job, &jobs, &events, crate::cli::now()))
         }
         ObjectRef::JobSchedule(name) => {
             let what = format!("jobschedule/{name}");
@@ -147,7 +147,7 @@ async fn run(arguments: &Arguments) -> Result<Explanation, ClusterReadError> {
             };
             let schedule = JobScheduleView::parse(found).ok_or_else(incomplete)?;
             let events = warnings_of(&context, schedule.base.identity.uid.as_str()).await;
-            Ok(job_schedule::explain(&schedule, &events, Timestamp::now()))
+            Ok(job_schedule::explain(&schedule, &events, crate::cli::now()))
         }
     }
 }

@@ -8,7 +8,7 @@ use super::span;
 
 /// Failure of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Name of the pod.
     pub pod: String,
     /// Sentence that describes the failure.
@@ -20,12 +20,12 @@ fn phase(pod: &Pod) -> &str {
 }
 
 /// Returns whether the pod has ended, in success or failure.
-pub fn is_ended(pod: &Pod) -> bool {
+pub(crate) fn is_ended(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Returns whether the pod has failed.
-pub fn is_failed(pod: &Pod) -> bool {
+pub(crate) fn is_failed(pod: &Pod) -> bool {
     phase(pod) == "Failed"
 }
 
@@ -37,14 +37,14 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 }
 
 /// Returns the time at which the last container of the pod ended, if the status has one.
-pub fn ended_at(pod: &Pod) -> Option<Timestamp> {
+pub(crate) fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let ends =
         containers(pod).filter_map(|container| container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
     ends.map(|time| time.0).max()
 }
 
 /// Returns the state of an unfinished pod as a sentence, and whether something blocks the pod.
-pub fn state(pod: &Pod, now: Timestamp) -> (String, bool) {
+pub(crate) fn state(pod: &Pod, now: Timestamp) -> (String, bool) {
     let name = pod.name_any();
     if let Some(deleted) = &pod.metadata.deletion_timestamp {
         let foreign: Vec<_> =
@@ -97,7 +97,7 @@ pub fn state(pod: &Pod, now: Timestamp) -> (String, bool) {
 }
 
 /// Returns the failure of a failed pod: the container, its exit code or signal, and its termination message.
-pub fn failure(pod: &Pod) -> Failure {
+pub(crate) fn failure(pod: &Pod) -> Failure {
     let name = pod.name_any();
     let status = pod.status.as_ref();
     let disrupted = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default().iter();

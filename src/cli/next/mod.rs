@@ -68,7 +68,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<String, ScheduledObjectError> {
-    let now = Timestamp::now();
+    let now = crate::cli::now();
     let from = arguments.from.unwrap_or(now);
     let answers = subjects(arguments, from)?.into_iter().map(|subject| answer(subject, from, now, arguments.count));
     let answers: Vec<Answer> = answers.collect();
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn times_before_a_future_last_schedule_time_are_left_out() {
-        let far = Timestamp::now() + jiff::SignedDuration::from_hours(24_000);
+        let far = crate::cli::now() + jiff::SignedDuration::from_hours(24_000);
         let year = far.to_zoned(TimeZone::UTC).year() + 1;
         for (kind, spec) in [
             ("batch/v1\", \"kind\": \"CronJob", r#""schedule": "0 0 1 1 *", "timeZone": "UTC""#),

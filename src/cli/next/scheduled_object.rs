@@ -20,7 +20,7 @@ use crate::schedule::zones;
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// Schedule whose times are to be printed.
-pub struct ScheduledObject {
+pub(crate) struct ScheduledObject {
     /// Object as `kind/name`. `None` for a schedule given as text.
     pub object: Option<String>,
     /// Schedules as they are written.
@@ -36,7 +36,7 @@ pub struct ScheduledObject {
 }
 
 /// Rules by which times are due.
-pub enum Due {
+pub(crate) enum Due {
     /// A schedule and its zone, with the rules of the built-in CronJob controller.
     Plain(Schedule, TimeZone),
     /// The timetable of a JobSchedule.
@@ -45,7 +45,7 @@ pub enum Due {
 
 /// Reason why no times can be printed.
 #[derive(Debug, Error)]
-pub enum ScheduledObjectError {
+pub(crate) enum ScheduledObjectError {
     #[error("{of}: {error}")]
     Schedule { of: String, error: ScheduleError },
     #[error("{of}: the time zone {name:?} is not known; write an IANA name such as Europe/Paris")]
@@ -60,7 +60,7 @@ pub enum ScheduledObjectError {
 
 impl ScheduledObject {
     /// Name for messages: `kind/name`, or the text of the schedule.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.object.clone().unwrap_or_else(|| of_schedule(&self.schedules.join(" ")))
     }
 
@@ -68,7 +68,7 @@ impl ScheduledObject {
     ///
     /// # Errors
     /// The schedule cannot be parsed, or the zone is not known.
-    pub fn of_text(schedule: &str, zone: Option<&str>) -> Result<Self, ScheduledObjectError> {
+    pub(crate) fn of_text(schedule: &str, zone: Option<&str>) -> Result<Self, ScheduledObjectError> {
         Self::plain(None, schedule, zone, false)
     }
 
@@ -76,7 +76,7 @@ impl ScheduledObject {
     ///
     /// # Errors
     /// The object cannot be read, or its schedule or zone is invalid.
-    pub async fn of_cluster(
+    pub(crate) async fn of_cluster(
         schedule_ref: &ScheduleRef,
         context: &ClusterContext,
     ) -> Result<Self, ScheduledObjectError> {
@@ -85,7 +85,7 @@ impl ScheduledObject {
             ScheduleRef::CronJob(name) => Self::of_cron_job(&context.api().get(name).await.map_err(unreadable)?),
             ScheduleRef::JobSchedule(name) => {
                 let schedule = context.api().get(name).await.map_err(unreadable)?;
-                Self::of_job_schedule(&schedule, &context.namespace, Timestamp::now())
+                Self::of_job_schedule(&schedule, &context.namespace, crate::cli::now())
             }
         }
     }
@@ -151,7 +151,7 @@ fn of_schedule(text: &str) -> String {
 ///
 /// # Errors
 /// The file cannot be read, it contains neither kind, or a schedule or zone in it is invalid.
-pub fn of_file(
+pub(crate) fn of_file(
     path: &Path,
     namespace: Option<&str>,
     from: Timestamp,

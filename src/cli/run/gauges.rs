@@ -21,7 +21,7 @@ use crate::runtime::write_gate::WriteGate;
 
 /// Collector of the metrics of the controllers.
 #[derive(Debug)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     controllers: Opaque<Weak<Controllers>>,
     write_gate: Opaque<Arc<WriteGate>>,
     leads: Arc<AtomicBool>,
@@ -38,7 +38,7 @@ impl<T> fmt::Debug for Opaque<T> {
 
 /// Registers the metrics: those of the controllers with the prefix `jobwright_`, and those of the process with the
 /// names that Prometheus client libraries use.
-pub fn register(
+pub(crate) fn register(
     registry: &mut Registry,
     controllers: &Arc<Controllers>,
     write_gate: Arc<WriteGate>,

@@ -23,8 +23,10 @@ where
     N: for<'writer> FormatFields<'writer> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        #[expect(clippy::disallowed_methods, reason = "a log line has the time at which it is written")]
+        let now = Timestamp::now();
         let mut line = Line::default();
-        line.put("timestamp", Timestamp::now().to_string());
+        line.put("timestamp", now.to_string());
         line.put("level", event.metadata().level().as_str());
         line.put("target", event.metadata().target());
         event.record(&mut line);

@@ -12,7 +12,7 @@ const SYSTEM_NAMESPACE: &str = "kube-system";
 
 /// The flags of leader election.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LeaderElectionArguments {
+pub(crate) struct LeaderElectionArguments {
     /// Work only while this replica holds the Lease, so that one of several replicas is active
     #[arg(
         long,
@@ -56,7 +56,7 @@ impl LeaderElectionArguments {
     ///
     /// # Errors
     /// The durations contradict each other. The error names the flag to change.
-    pub fn settings(&self, namespace: Option<&str>) -> Result<Option<Settings>, String> {
+    pub(crate) fn settings(&self, namespace: Option<&str>) -> Result<Option<Settings>, String> {
         if !self.leader_elect {
             return Ok(None);
         }
@@ -91,7 +91,7 @@ impl LeaderElectionArguments {
 
     /// Returns the identity of this replica: the name of the pod or host, and a part that is unique to the pod or
     /// process.
-    pub fn replica_identity(&self, claim: Claim) -> ReplicaIdentity {
+    pub(crate) fn replica_identity(&self, claim: Claim) -> ReplicaIdentity {
         let name = self.pod_name.clone().or_else(host_name).unwrap_or_else(|| "jobwright".to_owned());
         let unique = self.pod_uid.clone().unwrap_or_else(|| format!("{:016x}", fastrand::u64(..)));
         ReplicaIdentity {

@@ -24,7 +24,7 @@ const TRACE_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Flags of logs and traces.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LogArguments {
+pub(crate) struct LogArguments {
     /// Format of log lines
     #[arg(long, env = "JOBWRIGHT_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -43,7 +43,7 @@ enum LogFormat {
 }
 
 /// The installed subscribers.
-pub struct Log {
+pub(crate) struct Log {
     traces: Option<SdkTracerProvider>,
 }
 
@@ -65,7 +65,7 @@ impl LogArguments {
     ///
     /// # Errors
     /// Returns an error if the exporter of traces cannot be created.
-    pub fn start(&self) -> Result<Log, String> {
+    pub(crate) fn start(&self) -> Result<Log, String> {
         let filter = EnvFilter::try_from_env("JOBWRIGHT_LOG")
             .unwrap_or_else(|_| EnvFilter::new("info,kube=error,kube_client::client::builder=off"));
         let colours = self.log_format == LogFormat::Text && std::io::stderr().is_terminal();
@@ -84,9 +84,7 @@ impl LogArguments {
         tracing_subscriber::registry().with(spans).with(lines.with_filter(filter)).init();
         Ok(Log { traces })
     }
-}
 
-impl LogArguments {
     /// Returns the exporter of traces: to the collector of the flag, or to the one of the `OTEL_EXPORTER_OTLP_*` variables;
     /// none without either, or with `OTEL_SDK_DISABLED=true`.
     fn exporter(&self) -> Result<Option<SpanExporter>, String> {
@@ -133,7 +131,7 @@ fn provider(exporter: SpanExporter) -> SdkTracerProvider {
 
 impl Log {
     /// Sends the traces that are left, for at most [`TRACE_FLUSH_TIMEOUT`].
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         let Some(traces) = self.traces else { return };
         // It waits for the collector, on threads of its own.
         let ended = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(TRACE_FLUSH_TIMEOUT)).await;
@@ -156,7 +154,7 @@ mod tests {
         let arguments = LogArguments { log_format: LogFormat::Text, otlp_endpoint: endpoint };
         let traces = provider(arguments.exporter().expect("an exporter").expect("a collector is configured"));
         traces.tracer("test").start("span").end();
-        let begun = std::time::Instant::now();
+        let begun = tokio::time::Instant::now();
         Log { traces: Some(traces) }.end().await;
         assert!(begun.elapsed() < 4 * TRACE_FLUSH_TIMEOUT, "{:?}", begun.elapsed());
     }

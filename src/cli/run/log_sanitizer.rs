@@ -7,7 +7,7 @@ const ESCAPE: u8 = 0x1b;
 
 /// Writer that writes the text of each call of `write` as one line. Line breaks and other control characters within the
 /// line are escaped, so that a name or message that a user chose cannot look like a log line of Jobwright.
-pub struct LogSanitizer<W> {
+pub(crate) struct LogSanitizer<W> {
     /// Destination of the lines.
     pub out: W,
     /// Whether lines are coloured, so that the control sequences for colours are kept.

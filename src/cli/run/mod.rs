@@ -1,5 +1,7 @@
 //! `jobwright run`: runs the controllers until SIGTERM or SIGINT.
 
+#![warn(clippy::print_stdout, reason = "the controller logs to stderr")]
+
 pub mod controllers;
 pub mod discovery;
 mod gauges;

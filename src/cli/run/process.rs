@@ -36,7 +36,7 @@ const PERMISSION_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reason why the controllers did not start, or stopped.
 #[derive(Debug, Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// A flag contradicts another one.
     #[error("{0}")]
     Flags(String),
@@ -58,7 +58,7 @@ pub enum RunError {
 ///
 /// # Errors
 /// The controllers could not start, or another controller works on the same Jobs.
-pub async fn run(arguments: &Arguments) -> Result<(), RunError> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let namespace = arguments.namespace.clone();
     let lease = arguments.lead.settings(namespace.as_deref()).map_err(RunError::Flags)?;
     let stop = stop_at_signal();

@@ -10,7 +10,7 @@ use crate::job::INDEX_ANNOTATION;
 
 /// Phase of a pod in a timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// The pod had no node.
     Waiting,
     /// The pod had a node, and none of its containers had run yet.
@@ -21,7 +21,7 @@ pub enum Phase {
 
 /// End of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The pod has not ended.
     NotYet,
     /// The pod succeeded.
@@ -32,7 +32,7 @@ pub enum End {
 
 /// Bar of a chart: one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// Name of the pod.
     pub pod: String,
     /// Completion index of the pod, for an Indexed Job.
@@ -45,7 +45,7 @@ pub struct Bar {
 
 /// Pods of a Job over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timeline {
+pub(crate) struct Timeline {
     /// Name of the Job.
     pub job: String,
     /// Outcome of the Job so far, in words.
@@ -62,7 +62,7 @@ pub struct Timeline {
 
 impl Timeline {
     /// Returns the timeline of the first `rows` pods. `None` if the Job has no pods.
-    pub fn of(job: &Job, pods: &[Pod], now: Timestamp, rows: usize) -> Option<Self> {
+    pub(crate) fn of(job: &Job, pods: &[Pod], now: Timestamp, rows: usize) -> Option<Self> {
         let mut bars: Vec<Bar> = pods.iter().filter_map(|pod| bar(pod, now)).collect();
         bars.sort_by_key(|bar| (bar.spans.first().map(|(_, from, _)| *from), bar.pod.clone()));
         let spans = || bars.iter().flat_map(|bar| &bar.spans);
@@ -154,7 +154,7 @@ fn words(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
@@ -174,7 +174,7 @@ pub mod tests {
     }
 
     /// Returns a timeline of one succeeded, one failed and one running pod.
-    pub fn timeline() -> Timeline {
+    pub(crate) fn timeline() -> Timeline {
         let scheduled = |at: &str| json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": format!("2026-01-01T00:00:{at}Z")}]);
         let running = json!([{"name": "main", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": {
             "running": {"startedAt": "2026-01-01T00:00:32Z"},

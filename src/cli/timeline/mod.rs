@@ -6,7 +6,6 @@ mod text;
 
 use std::process::ExitCode;
 
-use jiff::Timestamp;
 use thiserror::Error;
 
 use super::cluster::{ClusterReadError, NamespaceArguments, exit_with};
@@ -73,5 +72,5 @@ async fn run(arguments: &Arguments) -> Result<Timeline, TimelineError> {
     let name = arguments.subject.clone();
     let (job, pods) = context.job_and_pods(&name).await?;
     let none = TimelineError::NoPods { name, namespace: context.namespace };
-    Timeline::of(&job, &pods, Timestamp::now(), arguments.rows).ok_or(none)
+    Timeline::of(&job, &pods, crate::cli::now(), arguments.rows).ok_or(none)
 }

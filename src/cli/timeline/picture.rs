@@ -18,7 +18,7 @@ const ENDS: usize = 180;
 const TOP: usize = 56;
 
 /// Returns the timeline as SVG.
-pub fn svg(timeline: &Timeline) -> String {
+pub(crate) fn svg(timeline: &Timeline) -> String {
     let Timeline { job, outcome, from, to, bars, more } = timeline;
     let (width, height) = (NAMES + CHART + ENDS, TOP + bars.len() * ROW + 40);
     let mut text = format!(
@@ -97,7 +97,7 @@ fn colour(phase: Phase, end: &End) -> &'static str {
 }
 
 /// Returns an HTML page with the SVG, and a table of the time that each pod spent in each phase.
-pub fn html(timeline: &Timeline) -> String {
+pub(crate) fn html(timeline: &Timeline) -> String {
     let title = escaped(&format!("job/{} {}", timeline.job, timeline.outcome));
     let mut rows = String::new();
     for bar in &timeline.bars {

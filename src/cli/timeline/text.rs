@@ -10,7 +10,7 @@ const LONGEST_NAME: usize = 36;
 const END: usize = 16;
 
 /// Returns the chart. `width` is its width in characters.
-pub fn chart(timeline: &Timeline, width: usize) -> String {
+pub(crate) fn chart(timeline: &Timeline, width: usize) -> String {
     let Timeline { job, outcome, from, to, bars, more } = timeline;
     let names: Vec<String> = bars.iter().map(name).collect();
     let name_width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();

@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 10;
 
 /// The flags that name the Lease, with the names that `jobwright run` uses.
 #[derive(Clone, Debug, clap::Args)]
-pub struct LeaseArguments {
+pub(crate) struct LeaseArguments {
     /// Name of the controller's Lease
     #[arg(long, env = "JOBWRIGHT_LEADER_ELECT_RESOURCE_NAME", value_name = "NAME", default_value = "jobwright")]
     leader_elect_resource_name: String,
@@ -37,7 +37,7 @@ pub struct LeaseArguments {
 
 /// A Lease that a running controller holds.
 #[derive(Clone, Debug)]
-pub struct Running {
+pub(crate) struct Running {
     leases: Api<Lease>,
     name: String,
     lease: Lease,
@@ -49,7 +49,7 @@ impl LeaseArguments {
     ///
     /// # Errors
     /// The Lease cannot be read.
-    pub async fn running(&self, client: &Client) -> Result<Option<Running>, UninstallError> {
+    pub(crate) async fn running(&self, client: &Client) -> Result<Option<Running>, UninstallError> {
         let name = &self.leader_elect_resource_name;
         let leases: Api<Lease> = Api::namespaced(client.clone(), &self.leader_elect_resource_namespace);
         let read = || async {
@@ -83,12 +83,12 @@ impl LeaseArguments {
 
 impl Running {
     /// Returns the identity of the process that holds the Lease.
-    pub fn holder(&self) -> &str {
+    pub(crate) fn holder(&self) -> &str {
         holder(Some(&self.lease)).unwrap_or_default()
     }
 
     /// Returns the installation that the holder belongs to, if the Lease names one.
-    pub fn installation(&self) -> Option<&str> {
+    pub(crate) fn installation(&self) -> Option<&str> {
         annotation(&self.lease, INSTALLATION)
     }
 
@@ -97,7 +97,7 @@ impl Running {
     ///
     /// # Errors
     /// The Lease cannot be written.
-    pub async fn stop(self) -> Result<Stopped, UninstallError> {
+    pub(crate) async fn stop(self) -> Result<Stopped, UninstallError> {
         let before = lease_duration(&self.lease).unwrap_or(LEASE_DURATION);
         let me = ReplicaIdentity {
             identity: format!("uninstall-check_{:016x}", fastrand::u64(..)),
@@ -115,7 +115,7 @@ impl Running {
 }
 
 /// A Lease that was taken from the controllers: they stand by for as long as it is held.
-pub struct Stopped {
+pub(crate) struct Stopped {
     leases: Api<Lease>,
     name: String,
     me: ReplicaIdentity,
@@ -124,7 +124,7 @@ pub struct Stopped {
 
 impl Stopped {
     /// Renews the Lease while `work` runs.
-    pub async fn holding<T>(&mut self, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn holding<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
@@ -143,7 +143,7 @@ impl Stopped {
     }
 
     /// Releases the Lease, so that the controllers work again.
-    pub async fn release(mut self) {
+    pub(crate) async fn release(mut self) {
         let spec = self.lease.spec.get_or_insert_default();
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
@@ -159,7 +159,7 @@ impl Stopped {
         let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
         for _ in 0..ATTEMPTS {
             let seen = ObservedLease { lease: Some(self.lease.clone()), at: Moment::default() };
-            let lease = seen.acquired_by(&self.me, LEASE_DURATION, Timestamp::now());
+            let lease = seen.acquired_by(&self.me, LEASE_DURATION, crate::cli::now());
             match self.leases.replace(&self.name, &post_params(), &lease).await {
                 Ok(lease) => {
                     self.lease = lease;

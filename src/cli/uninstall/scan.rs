@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 3;
 ///
 /// # Errors
 /// The pods or the Jobs cannot be listed.
-pub async fn scan(client: &Client, namespace: Option<&str>, claim: Claim) -> Result<Selection, UninstallError> {
+pub(crate) async fn scan(client: &Client, namespace: Option<&str>, claim: Claim) -> Result<Selection, UninstallError> {
     let unreadable = |what| move |error: kube::Error| UninstallError::Unreadable { what, reason: message(&error) };
     // The pods come first: a Job that is missing from the later list does not exist.
     let pods: Api<Pod> = api(client, namespace);

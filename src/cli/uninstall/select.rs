@@ -8,7 +8,7 @@ use crate::job::managed_by::Claim;
 
 /// A pod that carries the tracking finalizer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TrackedPod {
+pub(crate) struct TrackedPod {
     /// Namespace of the pod.
     pub namespace: String,
     /// Name of the pod.
@@ -23,7 +23,7 @@ pub struct TrackedPod {
 
 /// The controlling owner of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PodOwner {
+pub(crate) enum PodOwner {
     /// The pod has no controlling owner: it was orphaned.
     Nobody,
     /// A Job controls the pod.
@@ -39,7 +39,7 @@ pub enum PodOwner {
 
 /// Fields of a Job on which the selection depends.
 #[derive(Clone, Debug, Default)]
-pub struct JobFacts {
+pub(crate) struct JobFacts {
     /// Namespace of the Job.
     pub namespace: String,
     /// Value of `spec.managedBy`.
@@ -52,7 +52,7 @@ pub struct JobFacts {
 
 /// State of a pod's Job, which is why the pod is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub enum JobState {
+pub(crate) enum JobState {
     /// The Job does not exist.
     Gone,
     /// The Job is being deleted.
@@ -65,7 +65,7 @@ pub enum JobState {
 
 impl JobState {
     /// Returns the clause that completes a sentence that begins with `job/NAME`.
-    pub fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Gone => "no longer exists",
             Self::Deleting => "is being deleted",
@@ -77,7 +77,7 @@ impl JobState {
 
 /// A pod whose finalizer is to be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selected {
+pub(crate) struct Selected {
     /// The pod.
     pub pod: TrackedPod,
     /// State of the pod's Job, which is the reason for the selection.
@@ -88,7 +88,7 @@ pub struct Selected {
 
 impl Selected {
     /// Returns the name of the pod's Job, if a Job controls the pod.
-    pub fn job(&self) -> Option<&str> {
+    pub(crate) fn job(&self) -> Option<&str> {
         match &self.pod.owner {
             PodOwner::Job { name, .. } => Some(name),
             PodOwner::Nobody | PodOwner::Other => None,
@@ -98,7 +98,7 @@ impl Selected {
 
 /// The pods whose finalizer is to be removed, and the number of the pods that keep it.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Selected pods, sorted by namespace and name.
     pub pods: Vec<Selected>,
     /// Number of pods that keep the finalizer, because another controller works on their Jobs.
@@ -107,7 +107,7 @@ pub struct Selection {
 
 /// Selects the pods whose finalizer no controller removes once Jobwright is gone. `jobs` is by UID and was listed after
 /// the pods, so a Job that is missing from it does not exist.
-pub fn select(mut pods: Vec<TrackedPod>, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Selection {
+pub(crate) fn select(mut pods: Vec<TrackedPod>, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Selection {
     pods.sort_unstable();
     let mut selection = Selection::default();
     for pod in pods {
@@ -143,7 +143,7 @@ fn state(pod: &TrackedPod, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Op
 }
 
 /// Returns the number of selected pods by Job. The key is the namespace, and the name if the pod names a Job.
-pub fn by_job<'a>(pods: impl IntoIterator<Item = &'a Selected>) -> BTreeMap<(String, Option<String>), usize> {
+pub(crate) fn by_job<'a>(pods: impl IntoIterator<Item = &'a Selected>) -> BTreeMap<(String, Option<String>), usize> {
     let mut counts = BTreeMap::new();
     for selected in pods {
         let key = (selected.pod.namespace.clone(), selected.job().map(str::to_owned));

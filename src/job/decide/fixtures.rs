@@ -25,23 +25,23 @@ use crate::runtime::identity::{Identity, ResourceVersion};
 use crate::runtime::refusals::{Refusals, WriteKind};
 
 /// The time at which [`Job::decide`] decides.
-pub const NOW: i64 = 100;
+pub(crate) const NOW: i64 = 100;
 
 /// Returns the time this number of seconds after the beginning of the test.
-pub fn time(seconds: i64) -> Timestamp {
+pub(crate) fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
 }
 
 /// A Job under test: `parallelism` 1, `completions` 1, the pods' label `app: own`.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub(crate) struct Job {
     pub view: JobView,
     refusals: Refusals,
     failure_rules: Vec<Value>,
 }
 
 impl Job {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let wire: WireJob = serde_json::from_str(&json!({
             "metadata": {"name": "job", "namespace": "default", "uid": "job-uid", "resourceVersion": "1"},
             "spec": {
@@ -54,129 +54,129 @@ impl Job {
         Self { view: JobView::parse(wire).unwrap(), refusals: Refusals::default(), failure_rules: Vec::new() }
     }
 
-    pub fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
         change(&mut self.view);
         self
     }
 
-    pub fn mode(self, mode: CompletionMode) -> Self {
+    pub(crate) fn mode(self, mode: CompletionMode) -> Self {
         self.with(|job| job.spec.completion_mode = mode)
     }
 
-    pub fn completions(self, completions: i32) -> Self {
+    pub(crate) fn completions(self, completions: i32) -> Self {
         self.with(|job| job.spec.completions = Some(completions))
     }
 
     /// Makes the Job Indexed, with this number of completions.
-    pub fn indexed(self, completions: i32) -> Self {
+    pub(crate) fn indexed(self, completions: i32) -> Self {
         self.mode(CompletionMode::Indexed).completions(completions)
     }
 
-    pub fn per_index(self, limit: i32) -> Self {
+    pub(crate) fn per_index(self, limit: i32) -> Self {
         self.with(|job| (job.spec.backoff_limit_per_index, job.spec.backoff_limit) = (Some(limit), i32::MAX))
     }
 
-    pub fn max_failed(self, limit: i32) -> Self {
+    pub(crate) fn max_failed(self, limit: i32) -> Self {
         self.with(|job| job.spec.max_failed_indexes = Some(limit))
     }
 
     /// Adds a rule to the pod failure policy, in the API's JSON.
-    pub fn failure_rule(mut self, rule: Value) -> Self {
+    pub(crate) fn failure_rule(mut self, rule: Value) -> Self {
         self.failure_rules.push(rule);
         let policy = serde_json::from_value(json!({"rules": self.failure_rules})).unwrap();
         self.with(|job| job.spec.failure_rules = Some(FailureRule::parse_all(policy).into()))
     }
 
     /// Adds a rule for one exit code of any container to the pod failure policy.
-    pub fn rule(self, action: &str, code: i32) -> Self {
+    pub(crate) fn rule(self, action: &str, code: i32) -> Self {
         self.failure_rule(json!({"action": action, "onExitCodes": {"operator": "In", "values": [code]}}))
     }
 
-    pub fn success_rules(self, rules: Value) -> Self {
+    pub(crate) fn success_rules(self, rules: Value) -> Self {
         self.with(|job| {
             let policy = serde_json::from_value(json!({"rules": rules})).unwrap();
             job.spec.success_rules = Some(SuccessRule::parse_all(policy, job.indexes()).into());
         })
     }
 
-    pub fn completed(self, text: &str) -> Self {
+    pub(crate) fn completed(self, text: &str) -> Self {
         self.with(|job| job.status.completed_indexes = StoredIndexes::parse(text, job.indexes()))
     }
 
-    pub fn failed_indexes(self, text: &str) -> Self {
+    pub(crate) fn failed_indexes(self, text: &str) -> Self {
         self.with(|job| job.status.failed_indexes = Some(StoredIndexes::parse(text, job.indexes())))
     }
 
-    pub fn work_queue(self) -> Self {
+    pub(crate) fn work_queue(self) -> Self {
         self.with(|job| job.spec.completions = None)
     }
 
-    pub fn parallelism(self, parallelism: i32) -> Self {
+    pub(crate) fn parallelism(self, parallelism: i32) -> Self {
         self.with(|job| job.spec.parallelism = parallelism)
     }
 
-    pub fn backoff_limit(self, limit: i32) -> Self {
+    pub(crate) fn backoff_limit(self, limit: i32) -> Self {
         self.with(|job| job.spec.backoff_limit = limit)
     }
 
-    pub fn active_deadline(self, seconds: u64) -> Self {
+    pub(crate) fn active_deadline(self, seconds: u64) -> Self {
         self.with(|job| job.spec.active_deadline = Some(Duration::from_secs(seconds)))
     }
 
-    pub fn ttl(self, ttl: Option<Duration>) -> Self {
+    pub(crate) fn ttl(self, ttl: Option<Duration>) -> Self {
         self.with(|job| job.spec.ttl = ttl)
     }
 
-    pub fn suspend(self, suspend: bool) -> Self {
+    pub(crate) fn suspend(self, suspend: bool) -> Self {
         self.with(|job| job.spec.suspend = suspend)
     }
 
-    pub fn replace_only_failed(self) -> Self {
+    pub(crate) fn replace_only_failed(self) -> Self {
         self.with(|job| job.spec.replace_only_failed = true)
     }
 
-    pub fn restarts_on_failure(self) -> Self {
+    pub(crate) fn restarts_on_failure(self) -> Self {
         self.with(|job| Arc::make_mut(&mut job.template).restarts_on_failure = true)
     }
 
-    pub fn deleting(self) -> Self {
+    pub(crate) fn deleting(self) -> Self {
         self.with(|job| job.deleting = true)
     }
 
-    pub fn started(self, at: i64) -> Self {
+    pub(crate) fn started(self, at: i64) -> Self {
         self.with(|job| job.status.start_time = Some(time(at)))
     }
 
-    pub fn counted(self, succeeded: i32, failed: i32) -> Self {
+    pub(crate) fn counted(self, succeeded: i32, failed: i32) -> Self {
         self.with(|job| (job.status.succeeded, job.status.failed) = (succeeded, failed))
     }
 
-    pub fn uncounted(self, succeeded: &[&str], failed: &[&str]) -> Self {
+    pub(crate) fn uncounted(self, succeeded: &[&str], failed: &[&str]) -> Self {
         self.with(|job| {
             job.status.uncounted.succeeded = succeeded.iter().map(|&uid| uid.into()).collect();
             job.status.uncounted.failed = failed.iter().map(|&uid| uid.into()).collect();
         })
     }
 
-    pub fn condition(self, type_: &str) -> Self {
+    pub(crate) fn condition(self, type_: &str) -> Self {
         let condition = Condition::new(type_, true, "BackoffLimitExceeded", "message", time(0));
         self.with(|job| job.status.conditions.push(condition))
     }
 
     /// Returns this Job with another status.
-    pub fn with_status(&self, status: JobStatus) -> Self {
+    pub(crate) fn with_status(&self, status: JobStatus) -> Self {
         self.clone().with(|job| job.status = status)
     }
 
     /// Records that this write was refused at [`NOW`]: for one pod, or for the Job and all its pods.
-    pub fn refuses(mut self, cause: WriteKind, pod: Option<&str>) -> Self {
+    pub(crate) fn refuses(mut self, cause: WriteKind, pod: Option<&str>) -> Self {
         let pod = pod.map(|name| format!("uid-{name}").into());
         self.refusals.refuse(cause, pod.as_ref(), &WriteError::Deferred, time(NOW));
         self
     }
 
     /// Records that a creation and a deletion were refused at [`NOW`].
-    pub fn refused(mut self) -> Self {
+    pub(crate) fn refused(mut self) -> Self {
         for cause in [CREATE, DELETE] {
             self.refusals.refuse(cause, None, &WriteError::Deferred, time(NOW));
         }
@@ -184,24 +184,24 @@ impl Job {
     }
 
     /// Records that the removal of a finalizer was refused at [`NOW`].
-    pub fn refused_untracking(mut self) -> Self {
+    pub(crate) fn refused_untracking(mut self) -> Self {
         self.refusals.refuse(UNTRACK, None, &WriteError::Deferred, time(NOW));
         self
     }
 
-    pub fn tally(&self, pods: &[Pod]) -> Tally {
+    pub(crate) fn tally(&self, pods: &[Pod]) -> Tally {
         let pods = views(pods);
         Tally::of(&self.view, claims::owned(&self.view, &pods))
     }
 
     /// Returns the plan for the number of active pods.
-    pub fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
+    pub(crate) fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
         let tally = self.tally(pods);
         let backoff = Backoff::default();
         manage(&self.view, &tally, &backoff, None, time(now), &SyncConfig::default())
     }
 
-    pub fn decide(&self, pods: &[Pod]) -> Decision {
+    pub(crate) fn decide(&self, pods: &[Pod]) -> Decision {
         // Without the delay, status writes that change only counters are visible immediately.
         self.decide_at(
             pods,
@@ -211,7 +211,7 @@ impl Job {
         )
     }
 
-    pub fn decide_at(
+    pub(crate) fn decide_at(
         &self,
         pods: &[Pod],
         counters_dirty_since: Option<Timestamp>,
@@ -222,7 +222,7 @@ impl Job {
     }
 
     /// Decides with this admission by the limits.
-    pub fn decide_admitted(&self, pods: &[Pod], admission: &Admission) -> Decision {
+    pub(crate) fn decide_admitted(&self, pods: &[Pod], admission: &Admission) -> Decision {
         self.decide_all(
             pods,
             admission,
@@ -257,11 +257,11 @@ impl Job {
 
 /// A Pod under test: pending, on a node, tracked, owned by the Job.
 #[derive(Clone, Debug)]
-pub struct Pod {
+pub(crate) struct Pod {
     pub view: PodView,
 }
 
-pub fn pod(name: &str) -> Pod {
+pub(crate) fn pod(name: &str) -> Pod {
     let identity = Identity {
         namespace: "default".into(),
         name: name.into(),
@@ -291,92 +291,92 @@ pub fn pod(name: &str) -> Pod {
 }
 
 impl Pod {
-    pub fn with(mut self, change: impl FnOnce(&mut PodView)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut PodView)) -> Self {
         change(&mut self.view);
         self
     }
 
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.view.identity.name.to_string()
     }
 
-    pub fn running(self, created: i64) -> Self {
+    pub(crate) fn running(self, created: i64) -> Self {
         self.with(|pod| (pod.phase, pod.created) = (Phase::Running, time(created)))
     }
 
-    pub fn unknown(self) -> Self {
+    pub(crate) fn unknown(self) -> Self {
         self.with(|pod| pod.phase = Phase::Unknown)
     }
 
-    pub fn ready(self, since: i64) -> Self {
+    pub(crate) fn ready(self, since: i64) -> Self {
         self.with(|pod| pod.ready_since = Some(time(since)))
     }
 
-    pub fn unscheduled(self) -> Self {
+    pub(crate) fn unscheduled(self) -> Self {
         self.with(|pod| pod.scheduled = false)
     }
 
-    pub fn restarts(self, restarts: i32) -> Self {
+    pub(crate) fn restarts(self, restarts: i32) -> Self {
         self.with(|pod| (pod.restarts, pod.most_restarts) = (restarts.into(), (restarts, 0)))
     }
 
-    pub fn succeeded(self, at: i64) -> Self {
+    pub(crate) fn succeeded(self, at: i64) -> Self {
         self.with(|pod| (pod.phase, pod.finished_at) = (Phase::Succeeded, time(at)))
     }
 
-    pub fn failed(self, at: i64) -> Self {
+    pub(crate) fn failed(self, at: i64) -> Self {
         self.with(|pod| (pod.phase, pod.finished_at) = (Phase::Failed, time(at)))
     }
 
-    pub fn index(self, index: u32) -> Self {
+    pub(crate) fn index(self, index: u32) -> Self {
         self.with(|pod| pod.index = Some(index))
     }
 
     /// Sets the numbers of failures of the index before this pod, as its annotations record them.
-    pub fn failures(self, counted: i32, ignored: i32) -> Self {
+    pub(crate) fn failures(self, counted: i32, ignored: i32) -> Self {
         self.with(|pod| pod.index_failures = IndexFailures { counted, ignored })
     }
 
     /// Adds a container that ended with this exit code.
-    pub fn exit(self, container: &str, code: i32) -> Self {
+    pub(crate) fn exit(self, container: &str, code: i32) -> Self {
         self.with(|pod| pod.end.get_or_insert_default().exits.push((container.to_owned(), code)))
     }
 
     /// Sets the cause why the pod failed or does not start.
-    pub fn cause(self, cause: Cause) -> Self {
+    pub(crate) fn cause(self, cause: Cause) -> Self {
         self.with(|pod| pod.cause = Some(Box::new(cause)))
     }
 
-    pub fn condition(self, type_: &str, status: &str) -> Self {
+    pub(crate) fn condition(self, type_: &str, status: &str) -> Self {
         self.with(|pod| {
             let end: &mut PodEnd = pod.end.get_or_insert_default();
             end.conditions.push((type_.to_owned(), status.to_owned()));
         })
     }
 
-    pub fn deleting(self, at: i64) -> Self {
+    pub(crate) fn deleting(self, at: i64) -> Self {
         self.with(|pod| (pod.deleting, pod.finished_at) = (true, time(at)))
     }
 
-    pub fn untracked(self) -> Self {
+    pub(crate) fn untracked(self) -> Self {
         self.with(|pod| (pod.tracked, pod.has_finalizers) = (false, false))
     }
 
-    pub fn orphan(self) -> Self {
+    pub(crate) fn orphan(self) -> Self {
         self.with(|pod| pod.owner = None)
     }
 
-    pub fn label(self, key: &str, value: &str) -> Self {
+    pub(crate) fn label(self, key: &str, value: &str) -> Self {
         self.with(|pod| {
             pod.labels.insert(key.to_owned(), value.to_owned());
         })
     }
 }
 
-pub fn views(pods: &[Pod]) -> Vec<Arc<PodView>> {
+pub(crate) fn views(pods: &[Pod]) -> Vec<Arc<PodView>> {
     pods.iter().map(|pod| Arc::new(pod.view.clone())).collect()
 }
 
-pub fn names(pods: &[Arc<PodView>]) -> Vec<String> {
+pub(crate) fn names(pods: &[Arc<PodView>]) -> Vec<String> {
     pods.iter().map(|pod| pod.identity.name.to_string()).collect()
 }

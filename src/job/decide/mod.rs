@@ -5,6 +5,39 @@
 //! Therefore a crash between any two writes needs no special treatment: the next sync continues from the state on the
 //! API server.
 //!
+//! ```
+//! use jobwright::job::admission::Admission;
+//! use jobwright::job::config::SyncConfig;
+//! use jobwright::job::decide::backoff::Backoff;
+//! use jobwright::job::decide::{DecisionInput, Step, decide};
+//! use jobwright::job::view::JobView;
+//! use jobwright::runtime::refusals::Refusals;
+//! use serde_json::json;
+//!
+//! let labels = json!({"batch.kubernetes.io/controller-uid": "u"});
+//! let job = serde_json::from_value(json!({
+//!     "metadata": {"namespace": "default", "name": "sums", "uid": "u", "resourceVersion": "1"},
+//!     "spec": {
+//!         "parallelism": 2, "completions": 3, "selector": {"matchLabels": labels},
+//!         "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": []}},
+//!     },
+//! }))?;
+//! let job = JobView::parse(job).expect("a UID and a version");
+//! let input = DecisionInput {
+//!     job: &job,
+//!     pods: &[],
+//!     backoff: &Backoff::default(),
+//!     last_untracked_deletion: None,
+//!     counters_dirty_since: None,
+//!     admission: &Admission::Unlimited,
+//!     refusals: &Refusals::default(),
+//! };
+//! let decision = decide(&input, "2026-01-01T00:00:00Z".parse().expect("a time"), &SyncConfig::default());
+//! // Two pods run concurrently.
+//! assert!(matches!(decision.step, Step::CreatePods { pods, .. } if pods.len() == 2));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
 //! Each rule of the API has its own file in this module. No function in it uses a client, a clock, a log or random
 //! numbers; the time is an argument.
 

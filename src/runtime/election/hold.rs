@@ -15,7 +15,7 @@ use crate::runtime::transport::deadline::within;
 use crate::runtime::write_gate::post_params;
 
 /// Longest time to release the Lease, including all attempts.
-pub const RELEASE: Duration = Duration::from_secs(6);
+pub(crate) const RELEASE: Duration = Duration::from_secs(6);
 /// Timeout of one attempt to release the Lease.
 const RELEASE_ATTEMPT: Duration = Duration::from_secs(2);
 /// Wait between two attempts to release the Lease.

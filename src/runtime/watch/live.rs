@@ -62,7 +62,7 @@ where
     W: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     W::Scope: LiveScope<W>,
 {
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self {
             client,
             queued: VecDeque::new(),
@@ -74,13 +74,13 @@ where
     }
 
     /// Queues a read of an object that a watch event leaves in doubt.
-    pub fn add(&mut self, identity: Identity) {
+    pub(crate) fn add(&mut self, identity: Identity) {
         self.queued.push_back(PendingRead { identity, failures: 0, of_list: false });
     }
 
     /// Replaces all reads by reads of the objects that a list leaves in doubt. An object that was in doubt before is
     /// either in that list or among these objects. `listed` is the time of the request for the list.
-    pub fn list_ended(&mut self, listed: Instant, doubtful: impl Iterator<Item = Identity>) {
+    pub(crate) fn list_ended(&mut self, listed: Instant, doubtful: impl Iterator<Item = Identity>) {
         self.queued = doubtful.map(|identity| PendingRead { identity, failures: 0, of_list: true }).collect();
         self.in_flight.clear();
         self.backing_off.clear();
@@ -88,19 +88,19 @@ where
     }
 
     /// Records that this answer was applied to the cache.
-    pub fn settled(&mut self, answer: &Answer<W>) {
+    pub(crate) fn settled(&mut self, answer: &Answer<W>) {
         if let Some((_, open)) = self.list.as_mut().filter(|_| answer.of_list) {
             *open = open.saturating_sub(1);
         }
     }
 
     /// Returns the time of the request for the last list if the list is complete now. Each list is returned once.
-    pub fn completed(&mut self) -> Option<Instant> {
+    pub(crate) fn completed(&mut self) -> Option<Instant> {
         self.list.take_if(|(_, open)| *open == 0).map(|(listed, _)| listed)
     }
 
     /// Returns the next answer. The future is pending while no object is in doubt, and can be dropped at any time.
-    pub async fn next(&mut self) -> Answer<W> {
+    pub(crate) async fn next(&mut self) -> Answer<W> {
         loop {
             while self.in_flight.len() < MAX_CONCURRENT_READS
                 && let Some(pending) = self.queued.pop_front()

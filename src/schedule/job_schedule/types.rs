@@ -3,6 +3,8 @@
 //! `jobwright crds` generates the manifest in `crds/` from these types. The API server validates objects with their
 //! schema and rules. The comments of the types and fields are the descriptions in the manifest.
 
+#![allow(unreachable_pub, reason = "KubeSchema derives a public struct inside of a function")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;

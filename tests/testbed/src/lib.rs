@@ -5,6 +5,16 @@
 //! containerd, runc) or simulated nodes (kwok). All processes are children of this process, and the kernel kills them
 //! when it ends. The entry point is [`Cluster`].
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the testbed serves tests, measures time and prints its progress"
+)]
+
 pub mod assets;
 pub mod certs;
 pub mod cluster;

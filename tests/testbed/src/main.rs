@@ -1,5 +1,15 @@
 //! `testbed up|down|status|run|demo|image`: the command line for a real Kubernetes cluster on loopback.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "the testbed serves tests, measures time and prints its progress"
+)]
+
 mod background;
 mod demo;
 mod live;

@@ -1,5 +1,15 @@
 //! The demo on a given cluster succeeds and leaves no namespace behind.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 use std::path::Path;
 use std::process::Command;
 

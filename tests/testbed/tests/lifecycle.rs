@@ -1,5 +1,15 @@
 //! Testbeds run concurrently, and no process or folder of a testbed outlives it.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a failed expectation ends the test, and the modules of a test are no library"
+)]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
