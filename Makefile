@@ -18,9 +18,12 @@ test: check ## Formatting, lints, and unit, property, integration and end-to-end
 	$(CARGO) run --quiet --package testbed -- build
 	$(CARGO) test --workspace
 
-check: ## Formatting and lints
+check: ## Formatting, lints, and the words of all texts
+	tests/words/check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features controller -- -D warnings
+	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features client -- -D warnings
 
 unit: ## Unit and property tests: seconds, no cluster
 	$(CARGO) test --lib --test layers

@@ -160,7 +160,7 @@ fn imports(code: &str) -> Vec<String> {
     paths
 }
 
-/// Returns whether a `use` after this text begins a declaration, and is no word of a text.
+/// Returns whether a `use` after this text begins a declaration, and is not part of a text.
 fn is_declaration(before: &str) -> bool {
     let line = before.rsplit('\n').next().unwrap_or_default().trim();
     line.is_empty() || line == "pub" || line.starts_with("pub(") && line.ends_with(')')

@@ -14,7 +14,7 @@ use crate::runtime::requests::RequestMetrics;
 use crate::runtime::transport::{self, Source};
 
 /// Longest time to wait for the first answer of the API server.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reason why a command has no connection to a cluster.
 #[derive(Debug, Error)]
@@ -73,13 +73,13 @@ async fn connect(found: Found, metrics: Option<&RequestMetrics>) -> Result<Clien
         None => transport::command_client(config, source),
     };
     let client = client.map_err(|error| unreachable(message(&error)))?;
-    match tokio::time::timeout(PATIENCE, client.apiserver_version()).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(client),
         Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
             Err(ConnectError::Unauthorized { server, reason: status.message.clone() })
         }
         Ok(Err(error)) => Err(unreachable(message(&error))),
-        Err(_) => Err(unreachable(format!("no answer in {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(unreachable(format!("no answer in {} s", CONNECT_TIMEOUT.as_secs()))),
     }
 }
 
@@ -151,9 +151,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
+        let text_of_cause = error.to_string();
+        if !text.contains(&text_of_cause) {
+            text = format!("{text}: {text_of_cause}");
         }
         cause = error.source();
     }

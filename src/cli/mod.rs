@@ -2,16 +2,24 @@
 
 #![allow(clippy::print_stdout, reason = "the commands print their results")]
 
+#[cfg(feature = "client")]
 pub mod check;
 pub mod cluster;
 pub mod connect;
 pub mod crds;
+mod duration;
+#[cfg(feature = "client")]
 pub mod explain;
+#[cfg(feature = "client")]
 pub mod next;
 pub mod permissions;
+#[cfg(feature = "controller")]
 pub mod run;
+#[cfg(feature = "client")]
 pub mod timeline;
+#[cfg(feature = "client")]
 pub mod top;
+#[cfg(feature = "client")]
 pub mod trigger;
 pub mod uninstall;
 pub mod version;
@@ -43,19 +51,26 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the controller until SIGTERM or SIGINT
+    #[cfg(feature = "controller")]
     Run(Box<run::Arguments>),
     /// Print when a schedule, CronJob or JobSchedule is due next, in its zone and in UTC, and which clock changes
     /// affect it
+    #[cfg(feature = "client")]
     Next(next::Arguments),
     /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing
+    #[cfg(feature = "client")]
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
+    #[cfg(feature = "client")]
     Timeline(timeline::Arguments),
     /// Show unfinished Jobs live, with progress, rates and the estimated time left
+    #[cfg(feature = "client")]
     Top(top::Arguments),
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
+    #[cfg(feature = "client")]
     Trigger(trigger::Arguments),
     /// Find likely mistakes in manifests of Jobs, CronJobs and JobSchedules
+    #[cfg(feature = "client")]
     Check(check::Arguments),
     /// Check whether Jobwright can be uninstalled without pods that hang in deletion afterwards
     UninstallCheck(uninstall::check::Arguments),
@@ -66,11 +81,13 @@ enum Command {
     /// Print the version, the commit, the Kubernetes API version, and the version of the time zone data in use
     Version,
     /// Print the completions for a shell, to be sourced by it
+    #[cfg(feature = "client")]
     Completions {
         /// Shell to print completions for
         shell: clap_complete::Shell,
     },
     /// Print the man page
+    #[cfg(feature = "client")]
     Man,
 }
 
@@ -84,12 +101,19 @@ pub fn main() -> ExitCode {
         Err(error) => error.format(&mut command).exit(),
     };
     match arguments.command {
+        #[cfg(feature = "controller")]
         Command::Run(arguments) => run::main(&arguments),
+        #[cfg(feature = "client")]
         Command::Next(arguments) => next::main(&arguments),
+        #[cfg(feature = "client")]
         Command::Explain(arguments) => explain::main(&arguments),
+        #[cfg(feature = "client")]
         Command::Timeline(arguments) => timeline::main(&arguments),
+        #[cfg(feature = "client")]
         Command::Top(arguments) => top::main(&arguments),
+        #[cfg(feature = "client")]
         Command::Trigger(arguments) => trigger::main(&arguments),
+        #[cfg(feature = "client")]
         Command::Check(arguments) => check::main(&arguments),
         Command::UninstallCheck(arguments) => uninstall::check::main(&arguments),
         Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments),
@@ -98,10 +122,12 @@ pub fn main() -> ExitCode {
             println!("{}", version::text());
             ExitCode::SUCCESS
         }
+        #[cfg(feature = "client")]
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut command, "jobwright", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
+        #[cfg(feature = "client")]
         Command::Man => match clap_mangen::Man::new(command).render(&mut std::io::stdout()) {
             Ok(()) => ExitCode::SUCCESS,
             // The reader of standard output has closed it.

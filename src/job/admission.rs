@@ -1,4 +1,4 @@
-//! Whether a Job is allowed to start pods, and what the annotation of a Job says that it waits for.
+//! Whether a Job is allowed to start pods, and the annotation that names what the Job waits for.
 //!
 //! The rules that decide this are those of [`crate::limit`]. Views and decisions need only these values.
 

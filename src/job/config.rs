@@ -7,7 +7,7 @@ use super::managed_by::Claim;
 /// Settings of the Job controller.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which Jobs the controller works on.
+    /// Jobs that the controller works on.
     pub claim: Claim,
     /// Whether the controller manages the pods of Jobs. Otherwise it only watches the Jobs, for other controllers.
     pub drives_pods: bool,

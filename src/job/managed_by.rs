@@ -1,4 +1,4 @@
-//! Which Jobs the controller works on: the rules of `spec.managedBy`.
+//! Jobs that the controller works on: the rules of `spec.managedBy`.
 //!
 //! See [KEP-4368](https://github.com/kubernetes/enhancements/tree/master/keps/sig-apps/4368-support-managed-by-for-batch-jobs).
 
@@ -9,7 +9,7 @@ pub const BUILTIN_MANAGED_BY: &str = "kubernetes.io/job-controller";
 /// Field manager with which kube-controller-manager writes the status of a Job.
 pub const BUILTIN_FIELD_MANAGER: &str = "kube-controller-manager";
 
-/// Which Jobs the controller works on (`--claim`).
+/// Jobs that the controller works on (`--claim`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Claim {
     /// Jobs whose spec.managedBy is jobwright.dev/controller; safe next to the built-in controllers

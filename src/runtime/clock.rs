@@ -110,6 +110,7 @@ impl Deadline {
 }
 
 /// Returns the time since the machine was started. On Linux it includes the time that the machine slept.
+#[cfg(unix)]
 fn boot_time() -> Moment {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -120,6 +121,13 @@ fn boot_time() -> Moment {
         u64::try_from(time.tv_sec).unwrap_or_default(),
         u32::try_from(time.tv_nsec).unwrap_or_default(),
     ))
+}
+
+/// Returns the time since the first call. Only the command line runs on such systems.
+#[cfg(not(unix))]
+fn boot_time() -> Moment {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    Moment(START.elapsed())
 }
 
 /// Returns the time as the Kubernetes API stores it, truncated to whole seconds.

@@ -67,7 +67,7 @@ impl Drop for Controller {
         // Fails the test on a request that RBAC refused. Refusals by admission (a quota, a terminating namespace) name
         // no user. An API server that has just started refuses every request for a moment.
         let log = self.process.log_tail(100_000);
-        if log.contains("the watch broke") {
+        if log.contains("watch failed; retrying") {
             return;
         }
         let refused = log.lines().find(|line| line.contains("is forbidden: User ") && line.contains(" cannot "));

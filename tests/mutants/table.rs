@@ -273,8 +273,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a pod that was deleted without being counted is never forgotten",
         "src/job/execute/intake.rs",
-        "self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod);",
-        "if !MUTANT { self.uncounted_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(pod); }",
+        "self.uncounted_deletions.lock().remove(pod);",
+        "if !MUTANT { self.uncounted_deletions.lock().remove(pod); }",
     ),
     bug(
         "a JobLimit ignores maxActiveJobs",

@@ -1,4 +1,4 @@
-{{/* The release's name, or with the chart's in front of it where it does not tell what it is. */}}
+{{/* Name of the release, with the name of the chart in front if the name of the release does not contain it. */}}
 {{- define "jobwright.name" -}}
 {{- if contains "jobwright" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "jobwright-%s" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
 {{- end }}

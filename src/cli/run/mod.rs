@@ -11,6 +11,8 @@ mod log;
 mod log_sanitizer;
 mod process;
 pub mod replica;
+#[cfg(feature = "otlp")]
+mod traces;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use self::discovery::InstalledResources;
 use super::connect::ClusterArguments;
+use super::duration::duration;
 use super::permissions::{self, Permission};
 use crate::job::config::{Config, SyncConfig};
 use crate::job::managed_by::Claim;
@@ -170,13 +173,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     whole.parse().map_err(|_| "must be an address and a port, such as :8080 or 127.0.0.1:8080".to_owned())
 }
 
-/// Parses a duration such as `10s`, `500ms` or `1m 30s`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration =
-        text.parse().map_err(|_| "must be a duration such as 10s, 500ms or 10m".to_owned())?;
-    Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
-}
-
 /// Runs the controllers. The exit code is 0 if the process stopped because of a signal, and 1 after an error.
 pub fn main(arguments: &Arguments) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -206,16 +202,6 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn duration_is_parsed_with_units() {
-        for (text, millis) in [("10s", 10_000), ("10m", 600_000), ("50ms", 50), ("1m30s", 90_000), ("0s", 0)] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "10", "ten", "-5s"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn address_may_be_a_port_alone() {

@@ -66,7 +66,7 @@ pub async fn work(
         watched.ready().await;
         tracing::info!("controller ready");
     });
-    let mut patience = CATCH_UP;
+    let mut catch_up_timeout = CATCH_UP;
     while !stop.is_cancelled() {
         let handover = match handover_at_start.take() {
             Some(handover) => handover,
@@ -76,11 +76,11 @@ pub async fn work(
                 () = stop.cancelled() => break,
             },
         };
-        match lead(controllers, &election, &handover, patience, leads, stop).await {
+        match lead(controllers, &election, &handover, catch_up_timeout, leads, stop).await {
             Outcome::Worked(result) if stop.is_cancelled() || result.is_err() => return result,
-            Outcome::Worked(_) => patience = CATCH_UP,
+            Outcome::Worked(_) => catch_up_timeout = CATCH_UP,
             Outcome::NotCaughtUp => {
-                patience = (patience * 2).min(MAX_CATCH_UP);
+                catch_up_timeout = (catch_up_timeout * 2).min(MAX_CATCH_UP);
                 tokio::select! {
                     biased;
                     () = controllers.ready() => {}
@@ -104,12 +104,12 @@ enum Outcome {
 }
 
 /// Runs one term: works until the Lease is lost or a stop is requested. The Lease is renewed until all writes have
-/// ended, and then released unless it is lost. `patience` is the timeout for completing the caches.
+/// ended, and then released unless it is lost. `catch_up_timeout` is the timeout for completing the caches.
 async fn lead(
     controllers: &Arc<Controllers>,
     election: &Arc<Election>,
     handover: &Handover,
-    patience: Duration,
+    catch_up_timeout: Duration,
     leads: &AtomicBool,
     stop: &Stop,
 ) -> Outcome {
@@ -131,7 +131,7 @@ async fn lead(
         tokio::pin!(ended);
         tokio::select! {
             biased;
-            result = tokio::time::timeout(patience, controllers.catch_up(handover, since)) => match result {
+            result = tokio::time::timeout(catch_up_timeout, controllers.catch_up(handover, since)) => match result {
                 Ok(how) => {
                     leads.store(true, Ordering::Relaxed);
                     tracing::info!(caught_up_in = ?since.elapsed(), listed = how.listed, "working");
@@ -141,7 +141,7 @@ async fn lead(
                     Outcome::Worked(ended.by)
                 }
                 Err(_) => {
-                    tracing::error!(timeout = ?patience, "caches are not complete in time; releasing the Lease to another replica");
+                    tracing::error!(timeout = ?catch_up_timeout, "caches are not complete in time; releasing the Lease to another replica");
                     Outcome::NotCaughtUp
                 }
             },

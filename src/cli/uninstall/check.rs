@@ -27,7 +27,7 @@ pub struct Arguments {
     #[command(flatten)]
     scope: Scope,
     /// Wait this long for the Jobs to finish
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::cli::run::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::cli::duration::duration)]
     timeout: Duration,
     /// After that time, stop the controller by taking its Lease, and remove the finalizers
     #[arg(long)]

@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long)]
     force: bool,
     /// Stop after this time, such as 5m; 0s waits without a limit
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::cli::run::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::cli::duration::duration)]
     timeout: Duration,
     /// Output format; without it one sentence a pod
     #[arg(short, long, value_enum)]
@@ -185,7 +185,7 @@ async fn conflict(pods: &Api<Pod>, selected: &Selected, error: &WriteError) -> O
 
 fn patch(selected: &Selected) -> Value {
     let mut patch = untracking(&selected.pod.uid);
-    if selected.pod.owner == PodOwner::Nobody {
+    if selected.pod.owner == PodOwner::Missing {
         // A Job may adopt the pod meanwhile, and needs the finalizer to count it. The version makes the patch fail
         // then.
         patch["metadata"]["resourceVersion"] = json!(selected.pod.resource_version);
@@ -287,7 +287,7 @@ mod tests {
         let owned = patch(&of_job(JobState::Gone));
         assert_eq!(owned["metadata"]["uid"], "pod-uid");
         assert_eq!(owned["metadata"]["resourceVersion"], Value::Null);
-        assert_eq!(patch(&selected(PodOwner::Nobody, JobState::Gone))["metadata"]["resourceVersion"], "7");
+        assert_eq!(patch(&selected(PodOwner::Missing, JobState::Gone))["metadata"]["resourceVersion"], "7");
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             ),
             (of_job(JobState::Gone), Outcome::Gone, DryRun::None, "no longer exists, job/a no longer exists"),
             (
-                selected(PodOwner::Nobody, JobState::Gone),
+                selected(PodOwner::Missing, JobState::Gone),
                 Outcome::Failed("no".into()),
                 DryRun::None,
                 "finalizer not removed, no Job controls the pod",

@@ -89,7 +89,7 @@ fn tracked(pod: &impl ResourceExt) -> Option<TrackedPod> {
         return None;
     }
     let owner = match pod.owner_references().iter().find(|owner| owner.controller == Some(true)) {
-        None => PodOwner::Nobody,
+        None => PodOwner::Missing,
         Some(owner) if owner.kind == KIND && owner.api_version == API_VERSION => {
             PodOwner::Job { name: owner.name.clone(), uid: owner.uid.clone() }
         }
@@ -143,7 +143,7 @@ mod tests {
             tracked(&pod(json!({"ownerReferences": [owner]}))).unwrap().owner
         };
         assert_eq!(owner("Job", "batch/v1", true), PodOwner::Job { name: "o".into(), uid: "ou".into() });
-        assert_eq!(owner("Job", "batch/v1", false), PodOwner::Nobody);
+        assert_eq!(owner("Job", "batch/v1", false), PodOwner::Missing);
         assert_eq!(owner("Job", "example.com/v1", true), PodOwner::Other);
         assert_eq!(owner("ReplicaSet", "apps/v1", true), PodOwner::Other);
     }

@@ -25,7 +25,7 @@ pub(crate) struct TrackedPod {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PodOwner {
     /// The pod has no controlling owner: it was orphaned.
-    Nobody,
+    Missing,
     /// A Job controls the pod.
     Job {
         /// Name of the Job.
@@ -91,7 +91,7 @@ impl Selected {
     pub(crate) fn job(&self) -> Option<&str> {
         match &self.pod.owner {
             PodOwner::Job { name, .. } => Some(name),
-            PodOwner::Nobody | PodOwner::Other => None,
+            PodOwner::Missing | PodOwner::Other => None,
         }
     }
 }
@@ -122,7 +122,7 @@ pub(crate) fn select(mut pods: Vec<TrackedPod>, jobs: &HashMap<String, JobFacts>
 fn state(pod: &TrackedPod, jobs: &HashMap<String, JobFacts>, claim: Claim) -> Option<(JobState, bool)> {
     let job = match &pod.owner {
         PodOwner::Other => return None,
-        PodOwner::Nobody => None,
+        PodOwner::Missing => None,
         // Owner references do not cross namespaces: a Job in another namespace does not own the pod.
         PodOwner::Job { uid, .. } => jobs.get(uid).filter(|job| job.namespace == pod.namespace),
     };
@@ -212,7 +212,7 @@ mod tests {
     fn pods_without_a_job_are_selected_and_pods_of_other_kinds_are_not() {
         let facts = || job(None, false, false);
         for (claim, claimed) in [(Claim::ManagedBy, false), (Claim::All, true)] {
-            for owner in [of_job("another-uid"), PodOwner::Nobody] {
+            for owner in [of_job("another-uid"), PodOwner::Missing] {
                 assert_eq!(selected(owner, facts(), claim), Some((JobState::Gone, claimed)));
             }
             assert_eq!(selected(PodOwner::Other, facts(), claim), None);
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn pods_are_counted_by_job() {
         let jobs = HashMap::from([("uid".to_owned(), job(Some(MANAGED_BY), false, false))]);
-        let pods = vec![pod("b", of_job("uid")), pod("a", of_job("uid")), pod("c", PodOwner::Nobody)];
+        let pods = vec![pod("b", of_job("uid")), pod("a", of_job("uid")), pod("c", PodOwner::Missing)];
         let selection = select(pods, &jobs, Claim::ManagedBy);
         let names: Vec<&str> = selection.pods.iter().map(|selected| selected.pod.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "c"]);

@@ -28,7 +28,7 @@ pub trait AdmissionControl: Send + Sync {
 /// The objects that the Job controller watches, and its queue.
 #[derive(Clone)]
 pub struct JobsHandle {
-    /// Which Jobs the controller works on.
+    /// Jobs that the controller works on.
     pub claim: Claim,
     /// All Jobs.
     pub jobs: Arc<Cache<JobView>>,

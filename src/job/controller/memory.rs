@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use parking_lot::MutexGuard;
 
 use super::Controller;
-use super::sync::Write;
 use crate::job::decide::backoff::Backoff;
 use crate::job::execute::FailedWrite;
 use crate::job::key::Key;
@@ -15,6 +14,9 @@ use crate::job::write_kinds::{CREATE, UNTRACK};
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
 use crate::runtime::refusals::{Refusals, WriteKind};
+
+/// Kind of a write of a step, and the pod that the write changes, if it changes a pod.
+pub(super) type Write = (WriteKind, Option<Uid>);
 
 /// Memory of a Job between syncs.
 #[derive(Clone, Default)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Controller;
-use super::memory::merge_failure;
+use super::memory::{Write, merge_failure};
 use crate::job::decide::{DecisionInput, Step, decide, failure_report};
 use crate::job::execute::{FailedWrite, StepError};
 use crate::job::key::Key;
@@ -20,9 +20,6 @@ use crate::runtime::refusals::{Refusals, WriteKind};
 
 /// Maximum number of steps of one sync of a Job. A sync also ends after as many writes as one step is allowed to make.
 const MAX_STEPS_PER_SYNC: usize = 16;
-
-/// Kind of a write of a step, and the pod that the write changes, if it changes a pod.
-pub(super) type Write = (WriteKind, Option<Uid>);
 
 /// Returns the writes of one kind to these pods.
 pub(super) fn on_pods(kind: WriteKind, pods: &[Arc<PodView>]) -> Vec<Write> {

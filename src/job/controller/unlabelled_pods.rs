@@ -1,6 +1,6 @@
 //! Unlabelled pods: pods of Jobs that lost the label of the watch while no controller watched.
 //!
-//! They still have the tracking finalizer, so they could never be deleted. The controller searches for them once per term.
+//! Such pods still have the tracking finalizer, so they could never be deleted. The controller searches for them once per term.
 //! A running watch reports a label that is removed.
 
 use std::time::Duration;

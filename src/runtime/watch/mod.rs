@@ -1,8 +1,9 @@
-//! Keeps a cache in step with the API server: one consistent list, then a watch, again after any break.
+//! Keeps a cache in step with the API server: one consistent list, then a watch; both are repeated after a failure.
 //!
-//! One way in: [`Watch::feed`]. kube's watcher does the listing, watching, bookmarks, expiry (410) and back-off; this adds
-//! what a cache that also learns from our own writes needs: vanished objects in doubt are read live. Nothing that the loop
-//! waits for is without a deadline: each request of the watch has one, and live reads run beside the watch.
+//! The entry point is [`Watch::feed`]. The watcher of kube lists, watches, and handles bookmarks, expiry (410) and back-off.
+//! This module adds what a cache needs that also takes in the responses to writes: live reads of objects of which a list or
+//! an event leaves in doubt whether they exist. The loop awaits nothing without a deadline: each request of the watch has
+//! one, and live reads run concurrently with the watch.
 
 mod live;
 mod synced;
@@ -29,8 +30,7 @@ use super::errors::message;
 use super::identity::{Identity, ResourceVersion};
 use super::liveness::{HEARTBEAT, Pulse};
 
-/// The waits between tries to watch again: from a quarter of a second, doubled, to eight seconds. After an outage that
-/// is what a user waits for.
+/// Back-off between attempts to restart a watch: 250 ms, doubled up to 8 s. After an outage a user waits this long.
 #[derive(Default)]
 pub(super) struct Reconnect(u32);
 
@@ -50,23 +50,23 @@ impl Backoff for Reconnect {
     }
 }
 
-/// What a watch tells of.
+/// Event that a watch reports to a controller.
 pub enum CacheEvent<T> {
     /// An object changed.
     Changed(Change<T>),
-    /// The watch holds again after it was broken: what failed meanwhile may work now.
+    /// The watch works again after a failure. Operations that failed in the meantime may succeed now.
     WatchRecovered,
 }
 
-/// One watch: where from, what of it, and how an object of the wire becomes one of the cache.
+/// Watch of one resource, and the conversion of its objects into those of the cache.
 pub struct Watch<W, T> {
-    /// The resource, in one namespace or all.
+    /// API of the resource, in one namespace or in all.
     pub api: Api<W>,
-    /// Only objects that have this label, with any value.
+    /// Label that objects must have, with any value; none to watch all objects.
     pub label: Option<&'static str>,
-    /// Parses the object; nothing if it is not fit for the cache.
+    /// Parses an object; none if the cache cannot hold it.
     pub parse: fn(W) -> Option<T>,
-    /// What is counted of it.
+    /// Metrics of the watch.
     pub metrics: WatchMetrics,
 }
 
@@ -88,23 +88,23 @@ impl<W: Resource<DynamicType = (), Scope = Self>> LiveScope<W> for ClusterResour
     }
 }
 
-/// What a cache holds, and how it came by it.
+/// State of a cache and of the watch that feeds it.
 #[derive(Clone)]
 pub struct CacheState {
-    /// It holds all there is.
+    /// Whether the cache is complete.
     pub synced: bool,
-    /// How many objects it holds.
+    /// Number of objects in the cache.
     pub len: usize,
-    /// The newest version that came from the API server by itself.
+    /// Newest version that a list or a watch delivered.
     pub observed_version: ResourceVersion,
-    /// The newest version that a write of ours was answered with.
+    /// Newest version in a response to a write or a live read.
     pub written_version: ResourceVersion,
-    /// What is counted of its watch.
+    /// Metrics of the watch.
     pub watched: WatchMetrics,
 }
 
 impl CacheState {
-    /// That of this cache.
+    /// Returns the state of this cache.
     pub fn of<T: Cached>(cache: &Cache<T>, synced: bool, watched: &WatchMetrics) -> Self {
         Self {
             synced,
@@ -116,16 +116,16 @@ impl CacheState {
     }
 }
 
-/// How often a resource was listed, and how often its watch or list failed.
+/// Metrics of the watch of one resource.
 #[derive(Clone, Default)]
 pub struct WatchMetrics {
-    /// Lists begun: one at the start, one after each expiry, one when another replica's work is taken over.
+    /// Number of lists: one at the start, one after each expiry, one when this replica takes over from another leader.
     pub lists: Counter,
-    /// Lists and watches that failed, expiries included.
+    /// Number of lists and watches that failed, including expiries.
     pub failures: Counter,
-    /// Objects that could not be parsed, and are ignored.
+    /// Number of objects that could not be parsed and are ignored.
     pub unparsable: Counter,
-    /// Its signs of life.
+    /// Signs of life of the watch.
     pub pulse: Pulse,
 }
 
@@ -135,7 +135,7 @@ where
     W::Scope: LiveScope<W>,
     T: Cached,
 {
-    /// Feeds the cache for as long as it is polled, and tells of each change.
+    /// Feeds the cache for as long as the future is polled, and reports each change.
     pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, notify: impl Fn(CacheEvent<T>)) {
         let config = watcher::Config { label_selector: self.label.map(str::to_owned), ..watcher::Config::default() };
         let changed = |change| notify(CacheEvent::Changed(change));
@@ -164,7 +164,7 @@ where
                 match next {
                     Ok(Some(event)) => {
                         if failing {
-                            tracing::info!(kind = %W::kind(&()), "watching again");
+                            tracing::info!(kind = %W::kind(&()), "watch recovered");
                             failing = false;
                             notify(CacheEvent::WatchRecovered);
                         }
@@ -181,24 +181,24 @@ where
                     Ok(None) => return,
                     Err(error) => {
                         self.metrics.failures.inc();
-                        failing |= self.report(&error, failing);
+                        failing |= self.log_failure(&error, failing);
                     }
                 }
             }
         }
     }
 
-    /// Says what broke the watch, once; tells whether it is a failure.
-    fn report(&self, error: &watcher::Error, failing: bool) -> bool {
-        // An expired watch (410) is how the API server says to list again; that is no failure.
+    /// Logs the first of several errors in a row. Returns whether the error is a failure.
+    fn log_failure(&self, error: &watcher::Error, failing: bool) -> bool {
+        // The API server answers 410 if the watch has expired and has to list again. That is not a failure.
         let expired = matches!(error, watcher::Error::WatchError(status) if status.code == 410);
         if !expired && !failing {
-            tracing::warn!(kind = %W::kind(&()), error = %explain(error), "the watch broke; trying again until it holds");
+            tracing::warn!(kind = %W::kind(&()), error = %explain(error), "watch failed; retrying");
         }
         !expired
     }
 
-    /// Takes an event into the cache. What it leaves in doubt is read live.
+    /// Applies an event to the cache, and starts live reads of objects that the event leaves in doubt.
     fn take(
         &self,
         event: Event<W>,
@@ -229,8 +229,8 @@ where
         }
     }
 
-    /// Whether a DELETED event may mean that the object has only left the part that is watched: it lost the label. A watch
-    /// of all objects sends DELETED for deletions alone. With a label, the event holds the object as it was before, in both
+    /// Returns whether a DELETED event may mean that the object has only left the selection: it lost the label. A watch
+    /// of all objects sends DELETED for deletions only. With a label, the event holds the object as it was before, in both
     /// cases. An object with finalizers cannot be deleted, but the update that takes off the last one of an object that is
     /// being deleted deletes it, and the event then still shows that finalizer. A version newer than the event proves that the
     /// object was not deleted by it.
@@ -256,8 +256,8 @@ where
         }
     }
 
-    /// Takes the answer of a live read into the cache. The watch and our own writes went on meanwhile: what they brought
-    /// stays, if it is newer.
+    /// Applies the result of a live read to the cache. The watch and the responses to writes may have delivered a newer
+    /// version in the meantime, which stays.
     fn settle(&self, answer: &Answer<W>, cache: &Cache<T>, changed: &impl Fn(Change<T>)) {
         let uid = &answer.identity.uid;
         let is_watched = |object: &W| {
@@ -267,7 +267,8 @@ where
         let found = answer.found.as_ref().filter(|found| found.meta().uid.as_deref() == Some(uid.as_str()));
         let watched = found.is_some_and(is_watched);
         let change = match found.cloned().and_then(self.parse) {
-            // Of what is not watched nothing more is heard. An object with finalizers is still needed, until they are off.
+            // The watch reports no further change of an object outside the selection. An object with finalizers is needed until
+            // these are removed.
             Some(found) if watched || found.has_finalizers() => cache.apply(found, Source::Answer),
             Some(found) => cache.forget_version(uid, found.identity().resource_version),
             None => cache.remove(uid),

@@ -1,6 +1,6 @@
 //! CronJob: what is stored of it, and what to do next for it. A JobSchedule has all of this, too.
 //!
-//! [`view`] parses the object, [`decide`] says what to do (pure), and [`schedule_changes`] when the schedule was changed.
+//! [`view`] parses the object, [`decide`] decides what to do (pure), and [`schedule_changes`] records when the schedule was changed.
 
 pub mod decide;
 pub mod schedule_changes;
