@@ -451,10 +451,16 @@ pub const MUTATIONS: &[Mutation] = &[
         "new_failed.iter().partition(|pod| is_ignored_disruption(job, pod) && !MUTANT);",
     ),
     bug(
-        "the missed run of a schedule with irregular times is lost",
-        "src/schedule/missed.rs",
-        "    Missed::Some { latest: latest(schedule, zone, first, now), many }\n",
-        "    if MUTANT && first < latest(schedule, zone, first, now) { return Missed::None; }\n    Missed::Some { latest: latest(schedule, zone, first, now), many }\n",
+        "the missed run of a CronJob is lost if more than one time was missed",
+        "src/schedule/cron_job/decide.rs",
+        "            Some(latest)\n",
+        "            Some(latest).filter(|latest| !MUTANT || schedule.next(earliest, &zone) == Some(*latest))\n",
+    ),
+    bug(
+        "a listed pod whose adoption or release is refused is counted with its finalizer",
+        "src/job/decide/mod.rs",
+        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod));",
+        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod) && !MUTANT);",
     ),
     bug(
         "a live read that failed is not repeated",
