@@ -4,6 +4,7 @@
 //! [`Controller`] is the entry point. One queue holds the objects to sync and their timers. The decisions are those of
 //! [`ScheduleSource`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::{Patch, PropagationPolicy};
+use parking_lot::Mutex;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use serde_json::json;
@@ -21,7 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::cron_job::decide::{history, reconcile_active_list};
+use super::cron_job::decide::{history, is_run_recorded, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
 use super::source::{EndedRun, ScheduleSource};
@@ -63,6 +65,8 @@ pub struct Controller<S: ScheduleSource> {
     /// Notified when that number falls to 0.
     started: Notify,
     once: Once,
+    /// Time of the last run of each object whose status could not be stored since.
+    unstored: Mutex<HashMap<Uid, Timestamp>>,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -99,6 +103,7 @@ impl<S: ScheduleSource> Controller<S> {
             starting: AtomicUsize::new(0),
             started: Notify::new(),
             once: Once::default(),
+            unstored: Mutex::default(),
         }
     }
 
@@ -116,6 +121,7 @@ impl<S: ScheduleSource> Controller<S> {
         // An earlier term may have ended while Jobs were being started.
         self.starting.store(0, Ordering::SeqCst);
         self.refusals.clear();
+        self.unstored.lock().clear();
         let mut changes = self.jobs.subscribe();
         self.objects.all(|_| true).iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
         let listen = async {
@@ -152,6 +158,7 @@ impl<S: ScheduleSource> Controller<S> {
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
         let Some(object) = self.objects.get(uid) else {
             self.refusals.forget(uid);
+            self.unstored.lock().remove(uid);
             self.queue.cancel(uid);
             return Ok(());
         };
@@ -168,9 +175,13 @@ impl<S: ScheduleSource> Controller<S> {
         let base = object.base();
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();
+        // A Job that was started may be gone by now, deleted by its TTL or a user. It is not started again.
+        status.last_schedule = status.last_schedule.max(self.unstored.lock().get(uid).copied());
         let mut ended = self.ended(object, &jobs).await?;
         for job in history(base, &jobs) {
-            if self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
+            // Until the status says that the time was run, only the Job does: its name keeps it from being started again.
+            let is_recorded = is_run_recorded(base, object.scheduled_time(&job.identity.name));
+            if !is_recorded || self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
                 continue;
             }
             if self.delete(object, &job.identity.name, &job.identity.uid).await.is_ok() {
@@ -297,6 +308,7 @@ impl<S: ScheduleSource> Controller<S> {
             _ => {}
         }
         status.last_schedule = Some(scheduled);
+        self.unstored.lock().insert(object.identity().uid.clone(), scheduled);
         // The Job enters the cache only by the watch, whose event queues it for the Job controller.
         Ok(())
     }
@@ -439,6 +451,7 @@ impl<S: ScheduleSource> Controller<S> {
                     return Err(self.failed(object, STATUS, None, WriteError::Altered(REVERTED)));
                 }
                 self.succeeded(object, STATUS, None);
+                self.unstored.lock().remove(&identity.uid);
                 Ok(())
             }
             Err(error) => {

@@ -142,6 +142,12 @@ impl Scenario {
         Self { seed, replicas, failing, graceful, faults, extended: false, fast_pods: false, actions }
     }
 
+    /// Returns whether one replica works from the beginning to the end.
+    pub fn is_one_process(&self) -> bool {
+        let ends = |action: &Action| matches!(action, Action::Crash(..) | Action::Stop(..));
+        self.replicas == 1 && !self.actions.iter().any(|(_, action)| ends(action))
+    }
+
     /// Returns whether no fault and no action can interrupt what a replica has begun.
     pub fn is_steady(&self) -> bool {
         let Faults { lost_request, lost_answer, refused, timed_out, throttled, silent, .. } = self.faults;

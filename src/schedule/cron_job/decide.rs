@@ -41,6 +41,12 @@ pub fn history(cron_job: &CronJobView, jobs: &[Arc<JobView>]) -> Vec<Arc<JobView
     surplus.flatten().collect()
 }
 
+/// Returns whether the stored status includes a run of this scheduled time, or the time is not that of a run. A finished Job
+/// whose time is not recorded must stay: its name is all that keeps the time from being run again.
+pub fn is_run_recorded(cron_job: &CronJobView, scheduled: Option<Timestamp>) -> bool {
+    scheduled.is_none_or(|time| time <= served(cron_job, &cron_job.status))
+}
+
 /// Differences between the list of active Jobs in the status and the Jobs of the CronJob.
 #[derive(Debug, Default)]
 pub struct ActiveListUpdate {
@@ -232,6 +238,16 @@ mod tests {
 
     fn names(jobs: &[Arc<JobView>]) -> Vec<String> {
         jobs.iter().map(|job| job.identity.name.to_string()).collect()
+    }
+
+    #[test]
+    fn run_is_recorded_once_its_time_is_stored() {
+        let mut cron_job = cron_job("0 * * * *");
+        let recorded = |cron_job: &CronJobView, time: Option<&str>| is_run_recorded(cron_job, time.map(at));
+        assert!(recorded(&cron_job, None) && recorded(&cron_job, Some("00:00:00")), "no run of this CronJob");
+        assert!(!recorded(&cron_job, Some("12:00:00")));
+        cron_job.status.last_schedule = Some(at("12:00:00"));
+        assert!(recorded(&cron_job, Some("12:00:00")) && !recorded(&cron_job, Some("13:00:00")));
     }
 
     #[test]

@@ -104,7 +104,7 @@ impl Checks {
             jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
             limits: Limits::new(observation_delay),
-            schedules: Schedules::new(observation_delay),
+            schedules: Schedules::new(observation_delay, scenario.is_one_process()),
             retention: Retention::default(),
             refusals: Refusals::default(),
             status_of_schedules_refused: false,

@@ -18,6 +18,8 @@ const LATE: i64 = 90;
 pub struct Schedules {
     /// Maximum time, in seconds, until a controller has observed a change.
     observation_delay: i64,
+    /// Whether one process works all the time, which remembers the runs that it started.
+    one_process: bool,
     /// Facts by UID.
     truths: BTreeMap<String, Truth>,
 }
@@ -29,6 +31,8 @@ struct Truth {
     created: i64,
     /// Times at which its schedule was changed, each with the schedule before.
     changes: Vec<(i64, Value)>,
+    /// Times for which a Job was started.
+    runs: BTreeSet<i64>,
     suspended_since: Option<i64>,
     /// Time at which a user stored a `lastScheduleTime` in the future.
     future_time_stored: Option<i64>,
@@ -47,8 +51,8 @@ struct Truth {
 impl Schedules {
     /// Returns the checks. `observation_delay` is the maximum time, in seconds, until a controller has observed a
     /// change.
-    pub fn new(observation_delay: i64) -> Self {
-        Self { observation_delay, ..Self::default() }
+    pub fn new(observation_delay: i64, one_process: bool) -> Self {
+        Self { observation_delay, one_process, ..Self::default() }
     }
 
     /// Records a change of a CronJob or JobSchedule, or the deletion of a foreign Job.
@@ -101,6 +105,9 @@ impl Schedules {
         let observation_delay = self.observation_delay;
         let truth = self.truths.entry(uid(owner)).or_default();
         truth.started += 1;
+        if !truth.runs.insert(time) && self.one_process {
+            return Err(format!("{name} is started for a time that was run before"));
+        }
         if time > now {
             return Err(format!("{name} is started {} s before its time", time - now));
         }
