@@ -43,7 +43,7 @@ FROM ?= 0
 simulate: ## Simulated histories with faults, one per seed; SEEDS=100000 sets their number, FROM=77 the first seed
 	SIMULATION_SEEDS=$(SEEDS) SIMULATION_FROM=$(FROM) $(CARGO) test --profile simulation --test simulation -- --nocapture no_history
 
-mutants: ## Deliberate bugs that the simulation has to find; MUTANTS=41-60 selects some
+mutants: ## Deliberate bugs that the simulation has to find; MUTANTS=41-60 selects some, MUTANTS=rare those that take longest
 	$(CARGO) test --test mutants -- --ignored --nocapture
 
 SECONDS ?= 60

@@ -179,7 +179,7 @@ impl<S: ScheduleSource> Controller<S> {
         status.last_schedule = status.last_schedule.max(self.unstored.lock().get(uid).copied());
         let mut ended = self.ended(object, &jobs).await?;
         for job in history(base, &jobs) {
-            // Until the status says that the time was run, only the Job does: its name keeps it from being started again.
+            // Until the status includes the time, the name of the Job is all that keeps the time from being run again.
             let is_recorded = is_run_recorded(base, object.scheduled_time(&job.identity.name));
             if !is_recorded || self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
                 continue;

@@ -23,7 +23,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use table::{MUTATIONS, Mutation};
+use table::{MUTATIONS, Mutation, RARE};
 
 /// Maximum number of histories within which the simulation has to find a bug.
 const SEEDS: u64 = 2000;
@@ -44,7 +44,7 @@ fn root() -> &'static Path {
 
 /// Returns the bugs with their numbers.
 fn numbered() -> impl Iterator<Item = (usize, &'static Mutation)> {
-    (1..).zip(MUTATIONS)
+    (1..).zip(MUTATIONS.iter().chain(RARE))
 }
 
 #[test]
@@ -88,10 +88,14 @@ fn the_simulation_finds_every_bug() -> Result<()> {
     Ok(())
 }
 
-/// Parses the numbers of the bugs to try from `MUTANTS`, such as `41-60` or `7`; an empty text selects all.
+/// Parses the numbers of the bugs to try from `MUTANTS`, such as `41-60` or `7`. An empty text selects all but the rare ones,
+/// and `rare` those.
 fn wanted(text: &str) -> Result<RangeInclusive<usize>> {
     if text.is_empty() {
         return Ok(1..=MUTATIONS.len());
+    }
+    if text == "rare" {
+        return Ok(MUTATIONS.len() + 1..=MUTATIONS.len() + RARE.len());
     }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let number =
@@ -102,6 +106,7 @@ fn wanted(text: &str) -> Result<RangeInclusive<usize>> {
 #[test]
 fn mutants_variable_selects_all_one_or_a_range_of_bugs() -> Result<()> {
     assert_eq!((wanted("")?, wanted("7")?, wanted("41-60")?), (1..=MUTATIONS.len(), 7..=7, 41..=60));
+    assert_eq!(wanted("rare")?.count(), RARE.len());
     assert!(wanted("all").is_err());
     Ok(())
 }

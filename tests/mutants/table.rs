@@ -235,12 +235,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "Some(_) if MUTANT => self.at,\n            Some(_) => self.at + Duration::from_secs(",
     ),
     bug(
-        "a new leader starts without waiting for its caches to catch up",
-        "src/cli/run/controllers.rs",
-        "        self.controllers().for_each(|controller| controller.require_since(since));\n",
-        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.controllers().for_each(|controller| controller.require_since(since));\n",
-    ),
-    bug(
         "a CronJob deletes no Jobs of its history",
         "src/schedule/cron_job/decide.rs",
         "ended.truncate(ended.len().saturating_sub(usize::try_from(limit?).unwrap_or_default()));",
@@ -265,12 +259,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "Phase::Succeeded if self.failed.contains(uid) && !MUTANT => Phase::Failed,",
     ),
     bug(
-        "the scheduled requeue of a Job is kept after the Job is deleted",
-        "src/job/controller/memory.rs",
-        "self.executor.queue.cancel(&Key::Job(uid.clone()));",
-        "if !MUTANT { self.executor.queue.cancel(&Key::Job(uid.clone())); }",
-    ),
-    bug(
         "a pod that was deleted without being counted is never forgotten",
         "src/job/execute/intake.rs",
         "self.uncounted_deletions.lock().remove(pod);",
@@ -289,22 +277,10 @@ pub const MUTATIONS: &[Mutation] = &[
         "self.view.pods.is_none_or(|max| MUTANT || pods <= max)",
     ),
     bug(
-        "a resumed Job keeps its admission although it released it on suspension",
-        "src/limit/workload.rs",
-        "let released = job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some();",
-        "let released = !MUTANT && (job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some());",
-    ),
-    bug(
         "a Job that can never fit blocks the queue",
         "src/limit/admission.rs",
         "_ => too_large().map_or(AdmissionState::Pending, |at| AdmissionState::TooLarge(*at)),",
         "_ => too_large().filter(|_| !MUTANT).map_or(AdmissionState::Pending, |at| AdmissionState::TooLarge(*at)),",
-    ),
-    bug(
-        "runs are lost if the jitter is longer than the interval",
-        "src/schedule/job_schedule/decide.rs",
-        "start: if jittered { table.start_between(*time, next) } else { *time },",
-        "start: if jittered && MUTANT { table.start_of(*time) } else if jittered { table.start_between(*time, next) } else { *time },",
     ),
     bug(
         "a foreign Job with the names of a run blocks the JobSchedule",
@@ -319,12 +295,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "for (place, name) in names.iter().enumerate().take(if MUTANT { 1 } else { usize::MAX }) {",
     ),
     bug(
-        "a Job is deleted by namespace retention without reading the namespace first",
-        "src/ttl/controller.rs",
-        "Some(namespaces) if depends_on_namespace(&fresh) => {",
-        "Some(namespaces) if !MUTANT && depends_on_namespace(&fresh) => {",
-    ),
-    bug(
         "no event is recorded for a lastScheduleTime in the future",
         "src/schedule/cron_job/decide.rs",
         "    due.events.extend(schedule_time_in_future(status, now));\n",
@@ -335,12 +305,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/schedule/cron_job/decide.rs",
         "let earliest = unserved.max(changed.unwrap_or(Timestamp::MIN));",
         "let earliest = unserved.max(changed.filter(|_| !MUTANT).unwrap_or(Timestamp::MIN));",
-    ),
-    bug(
-        "a silent watch is never replaced",
-        "src/runtime/transport/deadline.rs",
-        "Kind::Watch if !failed && http1 => body.silent_for(HTTP1_SILENCE, true),",
-        "Kind::Watch if !failed && http1 => body.silent_for(if MUTANT { HTTP1_SILENCE * 10_000 } else { HTTP1_SILENCE }, true),",
     ),
     bug(
         "a creation with response 504 is treated as not executed",
@@ -391,12 +355,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "    if base.spec.suspend && !MUTANT {\n",
     ),
     bug(
-        "a leader that listed everything records only its own writes",
-        "src/runtime/election/record.rs",
-        "(_, Some(CaughtUp { listed: true, known })) => known,",
-        "(_, Some(CaughtUp { listed: true, .. })) if MUTANT => return Some(term.written.clone()),\n        (_, Some(CaughtUp { listed: true, known })) => known,",
-    ),
-    bug(
         "a short Retry-After ends a longer one",
         "src/runtime/write_gate.rs",
         "let pause = Duration::from_secs(u64::from(seconds.min(30)));",
@@ -431,12 +389,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/job/execute/status.rs",
         "if fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {",
         "if MUTANT || fresh.is_none_or(|fresh| fresh.identity.resource_version != known) {",
-    ),
-    bug(
-        "pods are created before the admission is stored",
-        "src/job/decide/mod.rs",
-        "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);",
-        "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input) && !MUTANT;",
     ),
     bug(
         "Jobs managed by Kueue wait for JobLimits",
@@ -479,5 +431,57 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/schedule/controller.rs",
         "if S::RECORDS_HISTORY || scheduled.is_some() {",
         "if S::RECORDS_HISTORY || scheduled.is_some() && !MUTANT {",
+    ),
+];
+
+/// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.
+pub const RARE: &[Mutation] = &[
+    bug(
+        "a new leader starts without waiting for its caches to catch up",
+        "src/cli/run/controllers.rs",
+        "        self.controllers().for_each(|controller| controller.require_since(since));\n",
+        "        if MUTANT { return CaughtUp { listed: true, known: self.known() }; }\n        self.controllers().for_each(|controller| controller.require_since(since));\n",
+    ),
+    bug(
+        "the scheduled requeue of a Job is kept after the Job is deleted",
+        "src/job/controller/memory.rs",
+        "self.executor.queue.cancel(&Key::Job(uid.clone()));",
+        "if !MUTANT { self.executor.queue.cancel(&Key::Job(uid.clone())); }",
+    ),
+    bug(
+        "a resumed Job keeps its admission although it released it on suspension",
+        "src/limit/workload.rs",
+        "let released = job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some();",
+        "let released = !MUTANT && (job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some());",
+    ),
+    bug(
+        "runs are lost if the jitter is longer than the interval",
+        "src/schedule/job_schedule/decide.rs",
+        "start: if jittered { table.start_between(*time, next) } else { *time },",
+        "start: if jittered && MUTANT { table.start_of(*time) } else if jittered { table.start_between(*time, next) } else { *time },",
+    ),
+    bug(
+        "a Job is deleted by namespace retention without reading the namespace first",
+        "src/ttl/controller.rs",
+        "Some(namespaces) if depends_on_namespace(&fresh) => {",
+        "Some(namespaces) if !MUTANT && depends_on_namespace(&fresh) => {",
+    ),
+    bug(
+        "a silent watch is never replaced",
+        "src/runtime/transport/deadline.rs",
+        "Kind::Watch if !failed && http1 => body.silent_for(HTTP1_SILENCE, true),",
+        "Kind::Watch if !failed && http1 => body.silent_for(if MUTANT { HTTP1_SILENCE * 10_000 } else { HTTP1_SILENCE }, true),",
+    ),
+    bug(
+        "a leader that listed everything records only its own writes",
+        "src/runtime/election/record.rs",
+        "(_, Some(CaughtUp { listed: true, known })) => known,",
+        "(_, Some(CaughtUp { listed: true, .. })) if MUTANT => return Some(term.written.clone()),\n        (_, Some(CaughtUp { listed: true, known })) => known,",
+    ),
+    bug(
+        "pods are created before the admission is stored",
+        "src/job/decide/mod.rs",
+        "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);",
+        "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input) && !MUTANT;",
     ),
 ];
