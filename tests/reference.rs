@@ -1,0 +1,160 @@
+//! The reference pages of log messages and events, which are generated from the sources: `docs/reference/`.
+//!
+//! `UPDATE_REFERENCE=1 cargo test --test reference` writes the pages. Without the variable, the test fails if one is outdated.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the path, from `src`, and the text of each source file without its unit tests.
+fn sources() -> Vec<(String, String)> {
+    fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.extension() {
+                _ if path.is_dir() => collect(&path, into),
+                Some(extension) if extension == "rs" => into.push(path),
+                _ => {}
+            }
+        }
+    }
+    let mut paths = Vec::new();
+    collect(&root().join("src"), &mut paths);
+    paths.sort();
+    let is_test = |path: &Path| path.to_string_lossy().ends_with("tests.rs");
+    let paths = paths.into_iter().filter(|path| !is_test(path));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let name = path.strip_prefix(root()).expect("a path below the root").display().to_string();
+        (name, text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned())
+    };
+    paths.map(read).collect()
+}
+
+/// Returns the string literals in the arguments of each call that begins with `start`, which ends with its parenthesis.
+fn calls(text: &str, start: &str) -> Vec<Vec<String>> {
+    text.match_indices(start).map(|(at, _)| literals(&text[at + start.len()..])).collect()
+}
+
+/// Returns the string literals up to the parenthesis that closes the call.
+fn literals(arguments: &str) -> Vec<String> {
+    let (mut depth, mut found) = (1, Vec::new());
+    let mut characters = arguments.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '(' | '{' | '[' => depth += 1,
+            ')' | '}' | ']' => depth -= 1,
+            '"' => found.push(literal(&mut characters)),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// Returns the string literal whose opening quote was read.
+fn literal(characters: &mut std::str::Chars<'_>) -> String {
+    let mut text = String::new();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => break,
+            '\\' => match characters.next() {
+                // A line break after a backslash, and the indentation after it, are not part of the text.
+                Some('\n') => {
+                    let rest = characters.as_str().trim_start();
+                    *characters = rest.chars();
+                }
+                Some(other) => text.push(other),
+                None => break,
+            },
+            _ => text.push(character),
+        }
+    }
+    text
+}
+
+/// Writes a page, or compares it with the one that is stored.
+fn page(name: &str, text: &str) {
+    let path = root().join("docs/reference").join(name);
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        fs::write(&path, text).expect("a page that can be written");
+    }
+    let stored = fs::read_to_string(&path).unwrap_or_default();
+    assert!(stored == text, "{name} is outdated: UPDATE_REFERENCE=1 cargo test --test reference");
+}
+
+fn table(head: &str, columns: &str, rows: &BTreeSet<Vec<String>>) -> String {
+    let rows = rows.iter().map(|row| {
+        let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    });
+    format!("{head}\n{columns}\n{}", rows.collect::<String>())
+}
+
+#[test]
+fn reference_of_log_messages_is_up_to_date() {
+    let mut rows = BTreeSet::new();
+    for (file, text) in sources() {
+        for level in ["error", "warn", "info", "debug"] {
+            for literals in calls(&text, &format!("tracing::{level}!(")) {
+                let message = literals.last().cloned().unwrap_or_default();
+                rows.insert(vec![format!("`{message}`"), level.to_owned(), format!("`{file}`")]);
+            }
+        }
+    }
+    assert!(rows.len() > 40, "{} messages are found", rows.len());
+    let head = "# Log messages\n\nGenerated from the sources by `tests/reference.rs`. Every line of a sync also has the fields\n\
+                `controller`, `namespace`, `name` and `uid` ([Installing](../installing.md)).\n";
+    page("logs.md", &table(head, "| message | level | source |\n|---|---|---|", &rows));
+}
+
+#[test]
+fn reference_of_events_is_up_to_date() {
+    let sources = sources();
+    let constant = |name: &str| {
+        let start = format!("{name}: &str = ");
+        sources.iter().find_map(|(_, text)| {
+            let (_, rest) = text.split_once(&start)?;
+            literals(&format!("{})", rest.split(';').next()?)).into_iter().next()
+        })
+    };
+    let mut rows = BTreeSet::new();
+    for (file, text) in &sources {
+        for (kind, start) in [("Normal", "EventText::normal("), ("Warning", "EventText::warning(")] {
+            for (at, _) in text.match_indices(start) {
+                let arguments = text[at + start.len()..].trim_start();
+                let reason = match arguments.strip_prefix('"') {
+                    Some(rest) => literal(&mut rest.chars()),
+                    None => {
+                        let name = arguments.split(',').next().unwrap_or_default();
+                        match constant(name.rsplit("::").next().unwrap_or(name)) {
+                            Some(reason) => reason,
+                            None => continue,
+                        }
+                    }
+                };
+                rows.insert(vec![format!("`{reason}`"), kind.to_owned(), format!("`{file}`")]);
+            }
+        }
+        for kind in calls(text, "WriteKind = WriteKind {") {
+            let [reason, ..] = kind.as_slice() else { continue };
+            rows.insert(vec![format!("`{reason}`"), "Warning".to_owned(), format!("`{file}`")]);
+        }
+    }
+    assert!(rows.len() > 30, "{} events are found", rows.len());
+    let head = "# Events\n\nGenerated from the sources by `tests/reference.rs`. The reasons of the built-in controllers keep their\n\
+                meaning. [Differences](../differences.md) and [admission](../admission.md) describe the others.\n";
+    page("events.md", &table(head, "| reason | type | source |\n|---|---|---|", &rows));
+}
+
+#[test]
+fn literals_of_a_call_are_found() {
+    let text = "f(a = %x(\"one\"), \"two \\\n    three \\\"quoted\\\"\"); g(\"four\")";
+    assert_eq!(calls(text, "f("), [["one", "two three \"quoted\""]]);
+}
