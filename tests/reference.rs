@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_REFERENCE=1 cargo test --test reference` writes the pages. Without the variable, the test fails if one is outdated.
 
+#![allow(clippy::expect_used, reason = "a test fails by a panic")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
