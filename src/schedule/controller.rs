@@ -342,6 +342,7 @@ impl<S: ScheduleSource> Controller<S> {
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
                 self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
                 let name = made.metadata.name.as_deref().unwrap_or_default();
+                tracing::info!(job = name, "created a Job");
                 self.record_event(object, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
                 Ok(JobView::parse(made))
             }
@@ -365,6 +366,7 @@ impl<S: ScheduleSource> Controller<S> {
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
                 self.succeeded(object, DELETE, Some(uid));
+                tracing::info!(job = name, "deleted a Job");
                 self.record_event(object, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
                 Ok(())
             }

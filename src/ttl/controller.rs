@@ -172,7 +172,7 @@ impl Controller {
         let jobs: Api<Job> = self.context.namespaced(namespace);
         match self.context.write_gate.run(jobs.delete(name, &params)).await {
             Ok(_) => {
-                tracing::info!(%namespace, job = %name, %uid, "deleted a finished Job");
+                tracing::info!(%namespace, %name, %uid, "deleted a finished Job");
                 self.metrics.deletion.observe(self.context.clock.now().duration_since(expired).as_secs_f64());
                 Ok(())
             }
@@ -198,7 +198,7 @@ impl Controller {
         let identity = &job.identity;
         let event = refusals::event(EXPIRE, Some(&identity.name), &error);
         self.context.record_event(API_VERSION, KIND, identity, event);
-        tracing::warn!(namespace = %identity.namespace, job = %identity.name, reason = EXPIRE.reason, %error, "a write failed");
+        tracing::warn!(namespace = %identity.namespace, name = %identity.name, reason = EXPIRE.reason, %error, "a write failed");
         let now = self.context.clock.now();
         let wait = self.refusals.of(&identity.uid, |refusals| {
             refusals.seen(job.generation);

@@ -137,7 +137,7 @@ impl StepExecutor {
             if error.is_refusal() || kind == CREATE || kind == DELETE {
                 self.record_event(job, refusals::event(kind, name, &error));
             }
-            tracing::warn!(namespace = %identity.namespace, job = %identity.name, pod = name, reason = kind.reason, %error, "a write failed");
+            tracing::warn!(namespace = %identity.namespace, name = %identity.name, pod = name, reason = kind.reason, %error, "a write failed");
         }
         FailedWrite { kind, pod: pod.map(|pod| pod.identity.uid.clone()), error }
     }
