@@ -24,6 +24,7 @@ check: ## Formatting, lints, and the words of all texts
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features controller -- -D warnings
 	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features client -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package jobwright --lib --no-deps --quiet
 
 unit: ## Unit and property tests: seconds, no cluster
 	$(CARGO) test --lib --test layers

@@ -3,7 +3,7 @@
 //!
 //! A pod of a Job carries a finalizer until the Job's controller has counted the pod. Where that controller is
 //! uninstalled, a Job that is deleted in the foreground waits for its pods without end, and so does its namespace.
-//! [`select`] selects the pods (pure), [`scan`] reads them, and [`lease`] finds out whether a controller is running.
+//! `select` selects the pods (pure), `scan` reads them, and `lease` finds out whether a controller is running.
 
 pub mod check;
 mod lease;

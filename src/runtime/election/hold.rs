@@ -128,7 +128,7 @@ impl Election {
     }
 
     /// Releases the Lease if this replica holds it, and stores the record for the next leader. All writes must have
-    /// ended. The release takes at most [`RELEASE`].
+    /// ended. The release takes at most `RELEASE`.
     pub async fn release(&self, record: Option<&LastWrites>) {
         let mut refresh = self.in_doubt.load(Ordering::Relaxed);
         if !refresh && self.observed().holder() != Some(&self.me.identity) {

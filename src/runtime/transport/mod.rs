@@ -1,8 +1,8 @@
 //! HTTP client for all requests to the API server, built from the parts of kube.
 //!
 //! The layers from the outside in: [`deadline`] limits the duration of a request, [`retry_after`] makes every
-//! `Retry-After` header visible to kube, [`rotation`] follows changed credentials, [`pools`] keeps watches and other
-//! requests on separate connections, and [`connector`] opens the connections. No layer repeats a write. [`retry_reads`]
+//! `Retry-After` header visible to kube, `rotation` follows changed credentials, `pools` keeps watches and other
+//! requests on separate connections, and `connector` opens the connections. No layer repeats a write. `retry_reads`
 //! repeats reads for the command line, which has no queue that would retry them.
 
 mod connector;
