@@ -409,12 +409,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "            Some(latest).filter(|latest| !MUTANT || schedule.next(earliest, &zone) == Some(*latest))\n",
     ),
     bug(
-        "a listed pod whose adoption or release is refused is counted with its finalizer",
-        "src/job/decide/mod.rs",
-        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod));",
-        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod) && !MUTANT);",
-    ),
-    bug(
         "a live read that failed is not repeated",
         "src/runtime/watch/live.rs",
         "Err(error) => self.failed(pending, &error),",
@@ -483,5 +477,11 @@ pub const RARE: &[Mutation] = &[
         "src/job/decide/mod.rs",
         "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);",
         "let is_unstored = outcome.is_none() && admission::is_admission_unstored(input) && !MUTANT;",
+    ),
+    bug(
+        "a listed pod whose adoption or release is refused is counted with its finalizer",
+        "src/job/decide/mod.rs",
+        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod));",
+        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod) && !MUTANT);",
     ),
 ];
