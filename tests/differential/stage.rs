@@ -240,6 +240,8 @@ impl Stage {
                 while quotas.get("few").await?.status.and_then(|status| status.used).is_none() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
+                // The admission plugin reads quotas from an informer, and admits pods that are created before it has seen one.
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
             Step::NoQuota => {
                 quotas.delete("few", &DeleteParams::default()).await?;
