@@ -5,8 +5,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a failed expectation ends the test")]
 
+mod sources;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use sources::find;
 
 /// Folders of `src`, and the folders that each of them imports. The command line imports all of them.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -215,17 +219,6 @@ fn modules() -> Vec<Module> {
         name == "fixtures" || name == "tests" || name.ends_with("_tests")
     };
     files.iter().filter(|file| !is_test(file)).map(|file| Module::read(&root, file)).collect()
-}
-
-fn find(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a readable folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            find(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
 }
 
 /// Returns whether a path is one of these, or lies within one of them.

@@ -4,9 +4,13 @@
 
 #![allow(clippy::expect_used, reason = "a test fails by a panic")]
 
+mod sources;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use sources::find;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -14,18 +18,8 @@ fn root() -> &'static Path {
 
 /// Returns the path, from `src`, and the text of each source file without its unit tests.
 fn sources() -> Vec<(String, String)> {
-    fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            match path.extension() {
-                _ if path.is_dir() => collect(&path, into),
-                Some(extension) if extension == "rs" => into.push(path),
-                _ => {}
-            }
-        }
-    }
     let mut paths = Vec::new();
-    collect(&root().join("src"), &mut paths);
+    find(&root().join("src"), &mut paths);
     paths.sort();
     let is_test = |path: &Path| path.to_string_lossy().ends_with("tests.rs");
     let paths = paths.into_iter().filter(|path| !is_test(path));
