@@ -30,7 +30,7 @@ fn set_attributes(span: &Span, target: &Target) {
     };
     span.set_attribute("k8s.namespace.name", identity.namespace.to_string());
     span.set_attribute(name, identity.name.to_string());
-    span.set_attribute(uid, target.uid.clone());
+    span.set_attribute(uid, target.uid.to_string());
 }
 
 #[cfg(not(feature = "otlp"))]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::errors::WriteError;
-use super::identity::Identity;
+use super::identity::{Identity, Uid};
 use super::liveness::Syncs;
 use super::queue::Queue;
 use super::spans::sync_span;
@@ -51,7 +51,7 @@ pub struct Target {
     /// Kind of the object.
     pub kind: &'static str,
     /// UID of the object.
-    pub uid: String,
+    pub uid: Uid,
     /// Identity of the object; none if the cache does not hold the object any more.
     pub identity: Option<Identity>,
 }

@@ -134,7 +134,7 @@ impl<S: ScheduleSource> Controller<S> {
         let sync = |uid| async move { self.sync(&uid).await };
         let target = |uid: &Uid| Target {
             kind: S::KIND,
-            uid: uid.to_string(),
+            uid: uid.clone(),
             identity: self.objects.get(uid).map(|object| object.identity().clone()),
         };
         let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, target, sync);

@@ -123,7 +123,7 @@ impl Controller {
         };
         let target = |uid: &Uid| Target {
             kind: KIND,
-            uid: uid.to_string(),
+            uid: uid.clone(),
             identity: self.jobs.get(uid).map(|job| job.identity.clone()),
         };
         let sync = move |uid| async move { self.sync(&uid).await };

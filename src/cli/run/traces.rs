@@ -102,14 +102,11 @@ fn provider(exporter: SpanExporter) -> SdkTracerProvider {
     // A detector that is added later takes precedence.
     let resource =
         resource.with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())]);
-    let mut resource = resource.build();
-    if let Ok(name) = std::env::var("OTEL_SERVICE_NAME") {
-        resource = Resource::builder_empty()
-            .with_attributes(resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
-            .with_service_name(name)
-            .build();
-    }
-    SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()
+    let resource = match std::env::var("OTEL_SERVICE_NAME") {
+        Ok(name) => resource.with_service_name(name),
+        Err(_) => resource,
+    };
+    SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build()
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ impl Controller {
             Key::Job(uid) => (super::KIND, uid, self.executor.jobs.get(uid).map(|job| job.identity.clone())),
             Key::Orphan(uid) => ("Pod", uid, self.executor.pods.get(uid).map(|pod| pod.identity.clone())),
         };
-        Target { kind, uid: uid.to_string(), identity }
+        Target { kind, uid: uid.clone(), identity }
     }
 
     /// Runs one worker until the queue is closed.
