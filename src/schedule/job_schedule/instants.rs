@@ -48,6 +48,17 @@ impl Segment {
         self.begin.is_none_or(|begin| begin <= at) && self.end.is_none_or(|end| at < end)
     }
 
+    /// Returns the first instant of the segment at which the local time is `to` or later, or else the end of the
+    /// segment.
+    pub fn end_at(&self, to: DateTime) -> Timestamp {
+        instant(to, self.offset).unwrap_or(Timestamp::MAX).min(self.end.unwrap_or(Timestamp::MAX))
+    }
+
+    /// Returns the first instant of the segment at which the local time is `from` or later.
+    pub fn begin_at(&self, from: DateTime) -> Timestamp {
+        instant(from, self.offset).unwrap_or(Timestamp::MIN).max(self.begin.unwrap_or(Timestamp::MIN))
+    }
+
     /// Returns the range of local times that the clock change at the begin of the segment skips.
     fn skipped(&self) -> Option<(DateTime, DateTime)> {
         let begin = self.begin.filter(|_| self.before < self.offset)?;
@@ -130,7 +141,8 @@ impl<'a> Clock<'a> {
         None
     }
 
-    fn segment(&mut self, at: Timestamp) -> Segment {
+    /// Returns the segment that contains an instant.
+    pub fn segment(&mut self, at: Timestamp) -> Segment {
         match self.segment.filter(|segment| segment.has(at)) {
             Some(segment) => segment,
             None => *self.segment.insert(Segment::of(self.zone, at)),
