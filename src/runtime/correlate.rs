@@ -2,8 +2,9 @@
 //!
 //! The rules are those of client-go's `EventCorrelator`: identical events increment the count of one object; once ten
 //! different messages with one reason about one object arrive within ten minutes of each other, further ones are
-//! combined into one object; and each object has a budget of 25 writes, refilled by one every five minutes. The budget
-//! here is one for each reason, so that the events of many pods cannot use up the budget for the end of their Job.
+//! combined into one object; and each object has a budget of 25 writes, refilled by one every five minutes. There are two
+//! differences: the budget is one for each reason, so that the events of many pods cannot use up the budget for the end
+//! of their Job, and repetitions leave a part of it to new messages, so that a new cause is reported.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -24,6 +25,8 @@ const SIMILAR_WITHIN: Duration = Duration::from_secs(600);
 const SIMILAR: usize = 10;
 /// Maximum number of writes for one reason about one object in quick succession.
 const BURST: f64 = 25.0;
+/// Part of the budget that only new messages may use. One object has at most ten of them within ten minutes.
+const RESERVED: f64 = 10.0;
 /// Time after which the budget allows one more write.
 const REFILL: Duration = Duration::from_secs(300);
 /// Prefix of the message of a combined event.
@@ -109,7 +112,8 @@ impl Correlator {
         let budget = self.budgets.entry(&group, || Budget { left: BURST, refilled: now });
         let refill = now.duration_since(budget.refilled).as_secs_f64() / REFILL.as_secs_f64();
         (budget.left, budget.refilled) = ((budget.left + refill).min(BURST), now);
-        if budget.left < 1.0 {
+        let reserved = if name.is_some() { RESERVED } else { 0.0 };
+        if budget.left < 1.0 + reserved {
             return None;
         }
         budget.left -= 1.0;
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn identical_events_increment_the_count_of_one_object() {
         let (mut correlator, now) = (Correlator::default(), Instant::now());
-        for count in 1..=20 {
+        for count in 1..=15 {
             let written = write(&mut correlator, "job", &text("refused"), now);
             assert_eq!(written, Some(("refused".to_owned(), count, count == 1)));
         }
@@ -173,15 +177,26 @@ mod tests {
     }
 
     #[test]
-    fn after_25_writes_one_is_allowed_every_five_minutes_and_the_count_stays_correct() {
+    fn after_15_repetitions_one_is_allowed_every_five_minutes_and_the_count_stays_correct() {
         let (mut correlator, now) = (Correlator::default(), Instant::now());
         let written = (0..500).filter(|_| write(&mut correlator, "job", &text("refused"), now).is_some()).count();
-        assert_eq!(written, 25);
+        assert_eq!(written, 15);
         let later = now + REFILL;
         assert_eq!(write(&mut correlator, "job", &text("refused"), later), Some(("refused".to_owned(), 501, false)));
         assert_eq!(write(&mut correlator, "job", &text("refused"), later), None);
         let end = EventText::normal("Completed", "Job completed");
         assert!(write(&mut correlator, "job", &end, later).is_some(), "another reason has its own budget");
+    }
+
+    #[test]
+    fn new_messages_are_written_after_any_number_of_repetitions() {
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
+        for _ in 0..500 {
+            write(&mut correlator, "job", &text("pod 0"), now);
+        }
+        let written =
+            (1..500).filter(|number| write(&mut correlator, "job", &text(&format!("pod {number}")), now).is_some());
+        assert_eq!(written.count(), 9, "eight messages and the combined one");
     }
 
     proptest! {

@@ -128,7 +128,13 @@ impl Refusals {
             return None;
         }
         let has_event = |refused: &Refused| refused.about.iter().any(|uid| self.has_warning(uid, &refused.message));
-        let refused = self.refused.iter().find(|refused| !has_event(refused))?;
+        // From the tenth message about one object on, events are combined, and their number is limited.
+        let are_many = |refused: &Refused| {
+            let similar =
+                |other: &&Refused| other.target == refused.target && other.about.last() == refused.about.last();
+            self.refused.iter().filter(similar).count() >= 10
+        };
+        let refused = self.refused.iter().find(|refused| !has_event(refused) && !are_many(refused))?;
         let (verb, resource, sub) = refused.target;
         Some(format!(
             "no event reports that {verb} {resource} {sub} was refused for {}: {}",
