@@ -69,19 +69,20 @@ impl ControllerContext {
     }
 
     /// Creates an object from its JSON, through the write gate, and returns the object that the API server stored.
+    /// `owner` is the object whose sync creates it.
     ///
     /// # Errors
     /// The API server refused the object or did not answer, or the write gate is closed.
-    pub async fn create<K>(&self, namespace: &str, body: Vec<u8>) -> Result<K, WriteError>
+    pub async fn create<K>(&self, owner: &Identity, body: Vec<u8>) -> Result<K, WriteError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let create = async {
-            let request = Request::new(K::url_path(&(), Some(namespace)));
+            let request = Request::new(K::url_path(&(), Some(&owner.namespace)));
             let request = request.create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
             self.client.request::<K>(request).await
         };
-        self.write_gate.run(create).await
+        self.write_gate.run(&owner.uid, create).await
     }
 
     /// Records an event about an object. The event is written in the background.

@@ -11,6 +11,7 @@ pub mod correlate;
 pub mod election;
 pub mod errors;
 pub mod events;
+pub mod fair_queue;
 pub mod hash;
 pub mod health;
 pub mod http;

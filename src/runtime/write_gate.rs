@@ -2,12 +2,15 @@
 //!
 //! The gate limits the number of writes in flight. When the API server reports overload (429 or 503), the limit is
 //! halved, and writes pause if the API server sent a delay. Each success raises the limit again, so that no fixed rate
-//! has to be guessed. A closed gate admits no write and waits for the writes in flight. With leader election, the gate
+//! has to be guessed. Writes that wait are admitted in turn for each object whose sync makes them, and one object has a
+//! limited share of the writes in flight, so that a Job with thousands of pods does not delay the others. A closed gate admits no write and waits for the writes in flight. With leader election, the gate
 //! is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if the
 //! machine slept in the meantime. The client gives each write its deadline.
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,13 +23,15 @@ use tokio::time::Instant;
 
 use super::clock::Deadline;
 use super::errors::WriteError;
+use super::fair_queue::FairQueue;
 use super::identity::Uid;
 use crate::FIELD_MANAGER;
 
 /// Gate that limits and admits writes.
 pub struct WriteGate {
     state: Mutex<State>,
-    changed: Notify,
+    /// Signal that a write has ended.
+    ended: Notify,
     /// Signal that aborts the writes in flight.
     abort: Notify,
     max_in_flight: f64,
@@ -37,12 +42,49 @@ struct State {
     /// Current limit of writes in flight, from 1 to `max_in_flight`.
     window: f64,
     paused_until: Option<Instant>,
+    /// Writes that wait, by the object whose sync makes them.
+    queue: FairQueue<Uid, Arc<Pending>>,
     closed: bool,
     /// Deadline after which no write begins and no write in flight continues.
     open_until: Option<Deadline>,
 }
 
+/// A write that waits for its admission.
+#[derive(Default)]
+struct Pending {
+    is_admitted: AtomicBool,
+    wake: Notify,
+}
+
 impl State {
+    /// Returns the end of the pause that the API server asked for, if it has not passed.
+    fn pause(&self) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > Instant::now())
+    }
+
+    fn has_capacity(&self) -> bool {
+        !self.is_closed() && self.pause().is_none() && self.in_flight < self.window as usize
+    }
+
+    /// Returns the maximum number of writes in flight for one object.
+    fn share(&self) -> usize {
+        (self.window / SHARE).ceil().max(1.0) as usize
+    }
+
+    /// Admits waiting writes while there is capacity.
+    fn admit(&mut self) {
+        while self.has_capacity() {
+            let Some(pending) = self.queue.next(self.share()) else { return };
+            self.in_flight += 1;
+            pending.is_admitted.store(true, Ordering::Relaxed);
+            pending.wake.notify_one();
+        }
+    }
+
+    fn wake_all(&self) {
+        self.queue.waiting().for_each(|pending| pending.wake.notify_one());
+    }
+
     fn is_closed(&self) -> bool {
         self.closed || self.is_past()
     }
@@ -52,6 +94,9 @@ impl State {
     }
 }
 
+/// Part of the writes in flight that one object may have: one in this number. More writes of one object would only wait
+/// in the API server, and with them those of other objects.
+const SHARE: f64 = 6.0;
 /// Interval at which a pending write wakes up, so that the liveness check sees that its sync advances.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -59,16 +104,23 @@ impl WriteGate {
     /// Creates an open gate that admits at most `max_in_flight` concurrent writes.
     pub fn new(max_in_flight: usize) -> Self {
         let max_in_flight = max_in_flight.max(1) as f64;
-        let state = State { in_flight: 0, window: max_in_flight, paused_until: None, closed: false, open_until: None };
-        Self { state: Mutex::new(state), changed: Notify::new(), abort: Notify::new(), max_in_flight }
+        let state = State {
+            in_flight: 0,
+            window: max_in_flight,
+            paused_until: None,
+            queue: FairQueue::default(),
+            closed: false,
+            open_until: None,
+        };
+        Self { state: Mutex::new(state), ended: Notify::new(), abort: Notify::new(), max_in_flight }
     }
 
-    /// Makes one write as soon as the limit allows it.
-    pub async fn run<T>(&self, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
+    /// Makes one write as soon as the limits allow it. `object` is the object whose sync makes the write.
+    pub async fn run<T>(&self, object: &Uid, write: impl Future<Output = kube::Result<T>>) -> Result<T, WriteError> {
         let aborted = self.abort.notified();
         tokio::pin!(aborted);
         aborted.as_mut().enable();
-        let permit = self.enter().await?;
+        let permit = self.enter(object).await?;
         let result = tokio::select! {
             biased;
             result = self.while_open(write) => result,
@@ -105,8 +157,7 @@ impl WriteGate {
 
     /// Closes the gate and aborts the writes in flight, because another replica may write from now on.
     pub fn abort_in_flight(&self) {
-        self.lock().closed = true;
-        self.changed.notify_waiters();
+        self.refuse_new();
         self.abort.notify_waiters();
     }
 
@@ -122,17 +173,23 @@ impl WriteGate {
 
     /// Closes the gate and waits until the writes in flight have ended.
     async fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_waiters();
+        self.refuse_new();
         loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
             if self.lock().in_flight == 0 {
                 return;
             }
-            changed.await;
+            ended.await;
         }
+    }
+
+    /// Closes the gate for new writes, and for those that wait.
+    fn refuse_new(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.wake_all();
     }
 
     /// Returns the number of writes in flight.
@@ -158,40 +215,48 @@ impl WriteGate {
         .await
     }
 
-    async fn enter(&self) -> Result<Permit<'_>, WriteError> {
+    async fn enter<'a>(&'a self, object: &'a Uid) -> Result<Permit<'a>, WriteError> {
+        let pending = {
+            let mut state = self.lock();
+            if state.is_closed() {
+                return Err(WriteError::Closed);
+            }
+            let share = state.share();
+            if state.has_capacity() && state.queue.start(object, share) {
+                state.in_flight += 1;
+                return Ok(Permit { gate: self, object });
+            }
+            let pending = Arc::new(Pending::default());
+            state.queue.push(object, pending.clone());
+            pending
+        };
+        let waiting = Waiting { gate: self, object, pending: &pending };
         loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
             let paused_until = {
                 let mut state = self.lock();
                 if state.is_closed() {
                     return Err(WriteError::Closed);
                 }
-                let paused_until = state.paused_until.filter(|until| *until > Instant::now());
-                if paused_until.is_none() && state.in_flight < state.window as usize {
-                    state.in_flight += 1;
-                    if state.in_flight < state.window as usize {
-                        // The end of a write wakes only one waiter, but a window that grew admits more.
-                        self.changed.notify_one();
-                    }
-                    return Ok(Permit(self));
+                state.admit();
+                if pending.is_admitted.load(Ordering::Relaxed) {
+                    std::mem::forget(waiting);
+                    return Ok(Permit { gate: self, object });
                 }
-                paused_until
+                state.pause()
             };
-            match paused_until {
-                Some(until) => {
-                    tokio::select! {
-                        biased;
-                        () = changed => {}
-                        () = tokio::time::sleep_until(until) => {}
-                    }
-                }
-                None => {
-                    let _ = tokio::time::timeout(CHECK, changed).await;
-                }
-            }
+            let wait = paused_until.map_or(CHECK, |until| until.duration_since(Instant::now()));
+            let _ = tokio::time::timeout(wait, pending.wake.notified()).await;
         }
+    }
+
+    /// Records that a write of this object has ended, and admits the next.
+    fn leave(&self, object: &Uid) {
+        let mut state = self.lock();
+        state.in_flight -= 1;
+        state.queue.end(object);
+        state.admit();
+        drop(state);
+        self.ended.notify_waiters();
     }
 
     fn record_result(&self, error: Option<&WriteError>) {
@@ -251,12 +316,31 @@ pub fn post_params() -> PostParams {
 }
 
 /// Permit for one write in flight, returned to the gate when it is dropped.
-struct Permit<'a>(&'a WriteGate);
+struct Permit<'a> {
+    gate: &'a WriteGate,
+    object: &'a Uid,
+}
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.lock().in_flight -= 1;
-        self.0.changed.notify_one();
+        self.gate.leave(self.object);
+    }
+}
+
+/// Place of a waiting write in the queue. A write that is given up leaves the queue, or returns its permit.
+struct Waiting<'a> {
+    gate: &'a WriteGate,
+    object: &'a Uid,
+    pending: &'a Arc<Pending>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.pending.is_admitted.load(Ordering::Relaxed) {
+            self.gate.leave(self.object);
+        } else {
+            self.gate.lock().queue.retain(self.object, |pending| !Arc::ptr_eq(pending, self.pending));
+        }
     }
 }
 
@@ -295,7 +379,7 @@ mod tests {
         for seconds in [20, 5] {
             write_gate.record_result(Some(&WriteError::from(answer(429, seconds))));
         }
-        write_gate.run(async { Ok(()) }).await.unwrap();
+        write_gate.run(&"a".into(), async { Ok(()) }).await.unwrap();
         assert_eq!(begun.elapsed(), Duration::from_secs(20));
     }
 
@@ -304,7 +388,8 @@ mod tests {
         let write_gate = Arc::new(WriteGate::new(3));
         let in_flight = Arc::new(Mutex::new((0, 0)));
         let tasks: Vec<_> = (0..20)
-            .map(|_| {
+            .map(|number| {
+                let object = number.to_string().into();
                 let (write_gate, in_flight) = (write_gate.clone(), in_flight.clone());
                 tokio::spawn(async move {
                     let write = async {
@@ -317,7 +402,7 @@ mod tests {
                         in_flight.lock().0 -= 1;
                         Ok(())
                     };
-                    write_gate.run(write).await
+                    write_gate.run(&object, write).await
                 })
             })
             .collect();
@@ -328,19 +413,60 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn object_with_many_writes_delays_no_other_object() {
+        let write_gate = Arc::new(WriteGate::new(12));
+        let write = |object: &'static str| {
+            let write_gate = write_gate.clone();
+            tokio::spawn(async move {
+                let slow = async {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    Ok(())
+                };
+                write_gate.run(&object.into(), slow).await
+            })
+        };
+        let begun = Instant::now();
+        let large: Vec<_> = (0..40).map(|_| write("large")).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(write_gate.in_flight(), 2, "a sixth of twelve");
+        write("small").await.unwrap().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        for write in large {
+            write.await.unwrap().unwrap();
+        }
+        assert_eq!((begun.elapsed().as_secs(), write_gate.in_flight()), (20, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_write_that_is_given_up_leaves_its_place_to_the_next() {
+        let write_gate = Arc::new(WriteGate::new(1));
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok(())
+        };
+        let (object, next) = ("a".into(), "b".into());
+        let slow = write_gate.run(&object, slow);
+        let given_up = tokio::time::timeout(Duration::from_secs(1), write_gate.run(&object, async { Ok(()) }));
+        let last = write_gate.run(&next, async { Ok(()) });
+        let (slow, given_up, last) = tokio::join!(slow, given_up, last);
+        assert!(slow.is_ok() && given_up.is_err() && last.is_ok());
+        assert_eq!(write_gate.in_flight(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn overload_halves_the_window_and_pauses_writes() {
         let write_gate = WriteGate::new(8);
-        let refused: Result<(), _> = write_gate.run(async { Err(answer(429, 2)) }).await;
+        let refused: Result<(), _> = write_gate.run(&"a".into(), async { Err(answer(429, 2)) }).await;
         assert!(refused.is_err());
         assert_eq!(write_gate.window(), 4);
         let start = Instant::now();
-        write_gate.run(async { Ok(()) }).await.unwrap();
+        write_gate.run(&"a".into(), async { Ok(()) }).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 2);
         for _ in 0..100 {
-            write_gate.run(async { Ok(()) }).await.unwrap();
+            write_gate.run(&"a".into(), async { Ok(()) }).await.unwrap();
         }
         assert_eq!(write_gate.window(), 8, "the window grows back to the configured maximum");
-        let refused: Result<(), _> = write_gate.run(async { Err(answer(409, 0)) }).await;
+        let refused: Result<(), _> = write_gate.run(&"a".into(), async { Err(answer(409, 0)) }).await;
         assert!(refused.is_err());
         assert_eq!(write_gate.window(), 8, "a conflict does not change the window");
     }
@@ -352,7 +478,7 @@ mod tests {
             let write_gate = write_gate.clone();
             tokio::spawn(async move {
                 write_gate
-                    .run(async {
+                    .run(&"a".into(), async {
                         tokio::time::sleep(Duration::from_secs(5)).await;
                         Ok(())
                     })
@@ -362,7 +488,7 @@ mod tests {
         tokio::task::yield_now().await;
         let waiting = {
             let write_gate = write_gate.clone();
-            tokio::spawn(async move { write_gate.run(async { Ok(()) }).await })
+            tokio::spawn(async move { write_gate.run(&"a".into(), async { Ok(()) }).await })
         };
         tokio::task::yield_now().await;
         let start = Instant::now();
@@ -385,17 +511,17 @@ mod tests {
     async fn gate_closes_automatically_when_the_lease_is_not_renewed() {
         let (write_gate, clock) = (WriteGate::new(1), clock());
         write_gate.open_until(after(&clock, 10));
-        assert!(write_gate.run(async { Ok(()) }).await.is_ok());
+        assert!(write_gate.run(&"a".into(), async { Ok(()) }).await.is_ok());
         tokio::time::advance(Duration::from_secs(9)).await;
         assert!(write_gate.extend(after(&clock, 10)));
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(write_gate.run(async { Ok(()) }).await.is_ok(), "renewed");
+        assert!(write_gate.run(&"a".into(), async { Ok(()) }).await.is_ok(), "renewed");
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
+        assert!(matches!(write_gate.run(&"a".into(), async { Ok(()) }).await, Err(WriteError::Closed)));
         assert!(!write_gate.extend(after(&clock, 10)), "renewed too late");
-        assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
+        assert!(matches!(write_gate.run(&"a".into(), async { Ok(()) }).await, Err(WriteError::Closed)));
         write_gate.open_until(after(&clock, 10));
-        assert!(write_gate.run(async { Ok(()) }).await.is_ok(), "the Lease was acquired again");
+        assert!(write_gate.run(&"a".into(), async { Ok(()) }).await.is_ok(), "the Lease was acquired again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -412,7 +538,7 @@ mod tests {
             let (write_gate, sent) = (write_gate.clone(), sent.clone());
             tokio::spawn(async move {
                 write_gate
-                    .run(async {
+                    .run(&"a".into(), async {
                         let _ = woken.await;
                         *sent.lock() = true;
                         Ok(())
@@ -422,7 +548,7 @@ mod tests {
         };
         tokio::task::yield_now().await;
         *slept.lock() = Duration::from_secs(3600);
-        assert!(matches!(write_gate.run(async { Ok(()) }).await, Err(WriteError::Closed)));
+        assert!(matches!(write_gate.run(&"a".into(), async { Ok(()) }).await, Err(WriteError::Closed)));
         wake.send(()).unwrap();
         assert!(matches!(in_flight.await.unwrap(), Err(WriteError::Aborted)));
         assert!(!*sent.lock(), "the write was sent after the Lease had expired");
@@ -433,7 +559,7 @@ mod tests {
         let write_gate = WriteGate::new(1);
         let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
         let pods: Api<Pod> = Api::default_namespaced(Client::new(Deadlines::default().layer(never), "default"));
-        let error = write_gate.run(pods.create(&post_params(), &Pod::default())).await.unwrap_err();
+        let error = write_gate.run(&"a".into(), pods.create(&post_params(), &Pod::default())).await.unwrap_err();
         assert!(error.is_ambiguous(), "{error}");
         assert_eq!(write_gate.in_flight(), 0);
     }
@@ -443,7 +569,7 @@ mod tests {
         let write_gate = Arc::new(WriteGate::new(1));
         let slow = {
             let write_gate = write_gate.clone();
-            tokio::spawn(async move { write_gate.run(std::future::pending::<kube::Result<()>>()).await })
+            tokio::spawn(async move { write_gate.run(&"a".into(), std::future::pending::<kube::Result<()>>()).await })
         };
         tokio::task::yield_now().await;
         assert!(!write_gate.close_within(Duration::from_secs(5)).await);
@@ -456,7 +582,7 @@ mod tests {
         let write_gate = Arc::new(WriteGate::new(1));
         let begin = || {
             let write_gate = write_gate.clone();
-            tokio::spawn(async move { write_gate.run(std::future::pending::<kube::Result<()>>()).await })
+            tokio::spawn(async move { write_gate.run(&"a".into(), std::future::pending::<kube::Result<()>>()).await })
         };
         let (in_flight, waiting) = (begin(), begin());
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -336,7 +336,7 @@ impl<S: ScheduleSource> Controller<S> {
     /// owner.
     async fn create_named(&self, object: &S, name: &str, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
         let body = object.job(name, scheduled).map_err(kube::Error::SerdeError)?;
-        match self.context.create::<WireJob>(&object.identity().namespace, body).await {
+        match self.context.create::<WireJob>(object.identity(), body).await {
             Ok(made) => {
                 self.succeeded(object, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
@@ -363,7 +363,7 @@ impl<S: ScheduleSource> Controller<S> {
     async fn delete(&self, object: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
         let jobs: Api<Job> = self.context.namespaced(&object.identity().namespace);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
-        match self.context.write_gate.run(jobs.delete(name, &params)).await {
+        match self.context.write_gate.run(&object.identity().uid, jobs.delete(name, &params)).await {
             Ok(_) => {
                 self.succeeded(object, DELETE, Some(uid));
                 tracing::info!(job = name, "deleted a Job");
@@ -444,7 +444,12 @@ impl<S: ScheduleSource> Controller<S> {
         }
         let objects = self.wire_objects(object);
         let patch = Patch::Merge(&patch);
-        match self.context.write_gate.run(objects.patch_status(&identity.name, &patch_params(), &patch)).await {
+        match self
+            .context
+            .write_gate
+            .run(&identity.uid, objects.patch_status(&identity.name, &patch_params(), &patch))
+            .await
+        {
             Ok(written) => {
                 let Some(written) = S::parse(written) else { return Ok(()) };
                 let took_effect = written.identity().resource_version != identity.resource_version;

@@ -170,7 +170,7 @@ impl Controller {
         let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
         let jobs: Api<Job> = self.context.namespaced(namespace);
-        match self.context.write_gate.run(jobs.delete(name, &params)).await {
+        match self.context.write_gate.run(uid, jobs.delete(name, &params)).await {
             Ok(_) => {
                 tracing::info!(%namespace, %name, %uid, "deleted a finished Job");
                 self.metrics.deletion.observe(self.context.clock.now().duration_since(expired).as_secs_f64());

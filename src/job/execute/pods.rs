@@ -16,6 +16,7 @@ use crate::job::pod::{self, PodBuilder};
 use crate::job::view::{JobView, PodView};
 use crate::job::wire::WirePod;
 use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, UNTRACK};
+use crate::runtime::cache::Cached;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::ResourceVersion;
@@ -49,7 +50,7 @@ impl StepExecutor {
     }
 
     async fn create_pod(&self, job: &JobView, new: &NewPod, body: Vec<u8>) -> Result<(), WriteError> {
-        match self.context.create::<WirePod>(&job.identity.namespace, body).await {
+        match self.context.create::<WirePod>(&job.identity, body).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
                 let altered = creation::altered(job, new, &created);
@@ -97,9 +98,11 @@ impl StepExecutor {
         let uid = &pod.identity.uid;
         self.uncounted_deletions.lock().insert(uid.clone());
         let untracked = if pod.tracked { self.untrack_of(job, pod).await } else { Ok(()) };
-        let result = match untracked {
-            Ok(()) => self.request_deletion(job, pod).await,
-            Err(failed) => Err(failed),
+        // The removal of the finalizer made a new version. A refused deletion is compared with that one.
+        let result = match (untracked, self.pods.get(uid)) {
+            (Ok(()), Some(pod)) => self.request_deletion(job, &pod).await,
+            (Ok(()), None) => Ok(()),
+            (Err(failed), _) => Err(failed),
         };
         if self.pods.get(uid).is_none() {
             // The pod was gone before its UID was inserted, so no event removes the UID.
@@ -112,7 +115,7 @@ impl StepExecutor {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.context.namespaced(&job.identity.namespace);
         let params = delete_params(&identity.uid, None);
-        match self.context.write_gate.run(pods.delete(&identity.name, &params)).await {
+        match self.context.write_gate.run(&job.identity.uid, pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.apply_pod(deleted),
             Ok(Either::Right(_)) => self.remove_pod(pod),
             Err(error) => {
@@ -162,8 +165,9 @@ impl StepExecutor {
     ) -> Result<(), WriteError> {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
-        let patch = Patch::Strategic(patch);
-        match self.context.write_gate.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
+        let (params, patch) = (patch_params(), Patch::Strategic(patch));
+        let object = pod.controller().unwrap_or(&identity.uid);
+        match self.context.write_gate.run(object, pods.patch(&identity.name, &params, &patch)).await {
             Ok(patched) => {
                 let took_effect = took_effect(&patched);
                 self.apply_pod(patched);

@@ -106,7 +106,7 @@ impl StepExecutor {
         let jobs: Api<WireJob> = self.context.namespaced(&job.identity.namespace);
         let patch = Patch::Merge(&patch);
         let params = patch_params();
-        match self.context.write_gate.run(jobs.patch_status(&identity.name, &params, &patch)).await {
+        match self.context.write_gate.run(&identity.uid, jobs.patch_status(&identity.name, &params, &patch)).await {
             Ok(written) => {
                 let Some(written) = JobView::parse(written) else { return Ok(()) };
                 let took_effect = took_effect(&written);

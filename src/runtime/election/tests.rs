@@ -133,7 +133,7 @@ fn deliveries(server: &Shared, deliveries: &[Delivery]) {
 }
 
 async fn can_write(write_gate: &WriteGate) -> bool {
-    write_gate.run(async { Ok(()) }).await.is_ok()
+    write_gate.run(&"a".into(), async { Ok(()) }).await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,7 +264,8 @@ async fn replica_that_abandoned_a_write_waits_like_any_other_before_it_leads_aga
         election.acquire_if_available().await.expect("the Lease has no holder");
         let begun = Instant::now();
         let writing = write_gate.clone();
-        let write = tokio::spawn(async move { writing.run(std::future::pending::<kube::Result<()>>()).await });
+        let write =
+            tokio::spawn(async move { writing.run(&"a".into(), std::future::pending::<kube::Result<()>>()).await });
         if !in_flight {
             write.abort();
         }
