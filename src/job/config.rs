@@ -15,9 +15,15 @@ pub struct Config {
     pub log_tail: u32,
     /// Maximum number of Jobs that are synced concurrently.
     pub concurrency: usize,
+    /// Number of pods from which on the summary of a Job's pods is kept between syncs.
+    pub min_pods_for_summary: usize,
     /// Limits of a decision.
     pub sync: SyncConfig,
 }
+
+/// Default of [`Config::min_pods_for_summary`]. For fewer pods, a summary costs less to compute anew than it takes in
+/// memory.
+pub const MIN_PODS_FOR_SUMMARY: usize = 50;
 
 /// Limits of a decision.
 #[derive(Clone, Debug)]

@@ -22,6 +22,8 @@ pub type CompletionIndex = u32;
 pub struct IndexSet {
     /// Runs as pairs of first and last index, in ascending order, with a gap between each run and the next.
     runs: Arc<Vec<(CompletionIndex, CompletionIndex)>>,
+    /// Number of indexes in all runs.
+    len: u64,
 }
 
 impl IndexSet {
@@ -36,7 +38,11 @@ impl IndexSet {
         });
         let mut runs: Vec<_> = runs.collect();
         runs.sort_unstable();
-        Self { runs: Arc::new(join(runs)) }
+        Self::of(join(runs))
+    }
+
+    fn of(runs: Vec<(CompletionIndex, CompletionIndex)>) -> Self {
+        Self { len: runs.iter().map(|(first, last)| u64::from(last - first) + 1).sum(), runs: Arc::new(runs) }
     }
 
     /// Returns the union of this set and these indexes, which may be in any order.
@@ -47,8 +53,7 @@ impl IndexSet {
             return self.clone();
         }
         added.sort_unstable();
-        let added = Self { runs: Arc::new(join(added.into_iter().map(|index| (index, index)))) };
-        self.union(&added)
+        self.union(&Self::of(join(added.into_iter().map(|index| (index, index)))))
     }
 
     /// Returns the union of both sets.
@@ -63,7 +68,62 @@ impl IndexSet {
         // The sort is fast because both lists are sorted already.
         let mut runs: Vec<_> = self.runs.iter().chain(other.runs.iter()).copied().collect();
         runs.sort();
-        Self { runs: Arc::new(join(runs)) }
+        Self::of(join(runs))
+    }
+
+    /// Adds an index. The cost depends on the number of runs alone, and is small even for thousands of them.
+    pub fn insert(&mut self, index: CompletionIndex) {
+        let after = self.runs.partition_point(|(first, _)| *first <= index);
+        let before = after.checked_sub(1).map(|at| self.runs[at].1);
+        if before.is_some_and(|last| last >= index) {
+            return;
+        }
+        self.len += 1;
+        let joins_before = before.and_then(|last| last.checked_add(1)) == Some(index);
+        let joins_after = self.runs.get(after).is_some_and(|(first, _)| index.checked_add(1) == Some(*first));
+        let runs = Arc::make_mut(&mut self.runs);
+        match (joins_before, joins_after) {
+            (true, true) => runs[after - 1].1 = runs.remove(after).1,
+            (true, false) => runs[after - 1].1 = index,
+            (false, true) => runs[after].0 = index,
+            (false, false) => runs.insert(after, (index, index)),
+        }
+    }
+
+    /// Removes an index. The cost depends on the number of runs alone, and is small even for thousands of them.
+    pub fn remove(&mut self, index: CompletionIndex) {
+        let after = self.runs.partition_point(|(first, _)| *first <= index);
+        let Some(at) = after.checked_sub(1).filter(|at| self.runs[*at].1 >= index) else { return };
+        self.len -= 1;
+        let runs = Arc::make_mut(&mut self.runs);
+        let (first, last) = runs[at];
+        match (first == index, last == index) {
+            (true, true) => {
+                runs.remove(at);
+            }
+            (true, false) => runs[at].0 = index + 1,
+            (false, true) => runs[at].1 = index - 1,
+            (false, false) => {
+                runs[at].1 = index - 1;
+                runs.insert(after, (index + 1, last));
+            }
+        }
+    }
+
+    /// Adds or removes an index, so that the set contains it if `contained` is true.
+    pub fn set(&mut self, index: CompletionIndex, contained: bool) {
+        if contained { self.insert(index) } else { self.remove(index) }
+    }
+
+    /// Returns the indexes that only one of both sets contains, in ascending order.
+    pub fn differences<'a>(&self, other: &Self) -> impl Iterator<Item = CompletionIndex> + use<'a> {
+        // Between an odd and an even position in the sorted list of all begins and ends, one set contains the indexes.
+        let runs = if Arc::ptr_eq(&self.runs, &other.runs) { None } else { Some(self.runs.iter().chain(&*other.runs)) };
+        let mut bounds: Vec<u64> =
+            runs.into_iter().flatten().flat_map(|(first, last)| [u64::from(*first), u64::from(*last) + 1]).collect();
+        bounds.sort();
+        let pairs: Vec<(u64, u64)> = bounds.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        pairs.into_iter().flat_map(|(begin, end)| begin..end).filter_map(|index| index.try_into().ok())
     }
 
     /// Returns whether the set contains this index.
@@ -74,7 +134,7 @@ impl IndexSet {
 
     /// Returns the number of indexes in the set.
     pub fn len(&self) -> u64 {
-        self.runs.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
+        self.len
     }
 
     /// Returns whether the set contains no index.
@@ -196,6 +256,25 @@ mod tests {
             let set = IndexSet::default().with(indexes.iter().copied());
             assert_eq!(set.to_string(), *text);
             assert_eq!(IndexSet::parse(text, 100), set);
+        }
+    }
+
+    proptest! {
+        /// Additions and removals one by one equal those of a set of numbers, and so do the differences of two sets.
+        #[test]
+        fn single_changes_equal_those_of_a_set_of_numbers(
+            changes in prop::collection::vec((0_u32..40, any::<bool>()), 0..80),
+            other in prop::collection::btree_set(0_u32..40, 0..40),
+        ) {
+            let (mut set, mut numbers) = (IndexSet::default(), BTreeSet::new());
+            for (index, contained) in changes {
+                set.set(index, contained);
+                if contained { numbers.insert(index); } else { numbers.remove(&index); }
+                prop_assert_eq!(&set, &IndexSet::default().with(numbers.iter().copied()));
+                prop_assert_eq!(set.len(), numbers.len() as u64);
+            }
+            let differences: Vec<u32> = set.differences(&IndexSet::default().with(other.iter().copied())).collect();
+            prop_assert_eq!(differences, numbers.symmetric_difference(&other).copied().collect::<Vec<_>>());
         }
     }
 

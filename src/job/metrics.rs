@@ -44,6 +44,7 @@ const REASONS: [&str; 7] = [
 pub struct JobMetrics {
     sync_duration: Histograms,
     syncs: Counters,
+    syncs_without_steps: Counter,
     finished: Counters,
     pods_finished: Counters,
     failures_by_policy: Counters,
@@ -58,6 +59,7 @@ pub struct JobMetrics {
 /// The result of one sync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sync {
+    stepped: bool,
     created: bool,
     deleted: bool,
     over: bool,
@@ -66,6 +68,7 @@ pub struct Sync {
 impl Sync {
     /// Records a step of the sync.
     pub fn note(&mut self, job: &JobView, step: &Step) {
+        self.stepped = true;
         match step {
             Step::CreatePods { .. } => self.created = true,
             Step::DeletePods { uncounted: true, .. } => self.deleted = true,
@@ -91,6 +94,7 @@ impl JobMetrics {
         let metrics = Self {
             sync_duration: Family::new_with_constructor(durations),
             syncs: Family::default(),
+            syncs_without_steps: Counter::default(),
             finished: Family::default(),
             pods_finished: Family::default(),
             failures_by_policy: Family::default(),
@@ -107,6 +111,8 @@ impl JobMetrics {
         let registry = registry.sub_registry_with_prefix("job_controller");
         let m = metrics.clone();
         registry.register("job_sync_duration_seconds", "Duration of the sync of a Job", m.sync_duration);
+        let help = "Number of syncs of Jobs from which no write followed";
+        registry.register("job_syncs_without_steps", help, m.syncs_without_steps);
         let counters = [
             ("job_syncs", "Number of syncs of Jobs", m.syncs),
             ("jobs_finished", "Number of Jobs that finished", m.finished),
@@ -145,6 +151,9 @@ impl JobMetrics {
         ];
         self.sync_duration.get_or_create(&labels).observe(took.as_secs_f64());
         self.syncs.get_or_create(&labels).inc();
+        if !sync.stepped {
+            self.syncs_without_steps.inc();
+        }
     }
 
     /// Records that a new status was stored in place of the Job's current one.

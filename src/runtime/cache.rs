@@ -58,6 +58,8 @@ struct State<T> {
     /// Objects that are not accounted, by controlling owner. All objects without a controlling owner are under `None`.
     /// The order is fixed, so that equal states give equal decisions.
     by_owner: HashMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
+    /// UIDs of the objects of each followed owner that have changed since the last call of [`Cache::changes`].
+    followed: HashMap<Uid, HashSet<Uid>>,
     deleted: Tombstones,
     listing: Option<Listing>,
     /// Newest version that arrived in a list or a watch.
@@ -110,6 +112,7 @@ impl<T: Cached> Default for Cache<T> {
         let state = State {
             objects: HashMap::new(),
             by_owner: HashMap::new(),
+            followed: HashMap::new(),
             deleted: Tombstones::default(),
             listing: None,
             observed_version: ResourceVersion(0),
@@ -238,9 +241,37 @@ impl<T: Cached> Cache<T> {
     /// Returns the objects in any namespace that reference this controlling owner and that are not accounted, ordered
     /// by UID.
     pub fn referencing(&self, owner: &Uid) -> Vec<Arc<T>> {
-        // The key is an Option, so a lookup needs an owned UID. Cloning a UID only increments a reference count.
-        let key = Some(owner.clone());
-        self.lock().by_owner.get(&key).map(|owned| owned.values().cloned().collect()).unwrap_or_default()
+        self.lock().referencing(owner)
+    }
+
+    /// Begins to record which objects of an owner change, and returns the objects as [`Self::referencing`] does.
+    pub fn follow(&self, owner: &Uid) -> Vec<Arc<T>> {
+        let mut state = self.lock();
+        state.followed.insert(owner.clone(), HashSet::new());
+        state.referencing(owner)
+    }
+
+    /// Returns the objects of a followed owner that have changed since the last call: the UID, and the object unless it
+    /// has left the objects that [`Self::referencing`] returns.
+    pub fn changes(&self, owner: &Uid) -> Vec<(Uid, Option<Arc<T>>)> {
+        let mut state = self.lock();
+        let Some(changed) = state.followed.get_mut(owner).filter(|changed| !changed.is_empty()) else {
+            return Vec::new();
+        };
+        let changed = std::mem::take(changed);
+        let owned = state.by_owner.get(&Some(owner.clone()));
+        let present = |uid: Uid| (owned.and_then(|owned| owned.get(&uid)).cloned(), uid);
+        changed.into_iter().map(present).map(|(object, uid)| (uid, object)).collect()
+    }
+
+    /// Ends the recording of changes for an owner.
+    pub fn unfollow(&self, owner: &Uid) {
+        self.lock().followed.remove(owner);
+    }
+
+    /// Ends the recording of changes for all owners.
+    pub fn unfollow_all(&self) {
+        self.lock().followed.clear();
     }
 
     /// Returns the objects without a controlling owner that match `predicate`.
@@ -321,11 +352,25 @@ impl Tombstones {
 }
 
 impl<T: Cached> State<T> {
+    fn referencing(&self, owner: &Uid) -> Vec<Arc<T>> {
+        // The key is an Option, so a lookup needs an owned UID. A UID is cheap to clone.
+        let owned = self.by_owner.get(&Some(owner.clone()));
+        owned.map(|owned| owned.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Records a change of an object for its owner, if the owner is followed.
+    fn mark(&mut self, owner: Option<&Uid>, object: &Uid) {
+        if let Some(changed) = owner.and_then(|owner| self.followed.get_mut(owner)) {
+            changed.insert(object.clone());
+        }
+    }
+
     fn insert(&mut self, uid: Uid, object: Arc<T>) -> Option<Arc<T>> {
         let before = self.objects.insert(uid.clone(), object.clone());
         if let Some(before) = &before {
             self.unindex(before);
         }
+        self.mark(object.controller(), &uid);
         let owner = object.controller().cloned();
         if owner.is_none() || !object.is_accounted() {
             self.by_owner.entry(owner).or_default().insert(uid, object);
@@ -340,6 +385,7 @@ impl<T: Cached> State<T> {
     }
 
     fn unindex(&mut self, object: &T) {
+        self.mark(object.controller(), &object.identity().uid);
         let owner = object.controller().cloned();
         if let Some(owned) = self.by_owner.get_mut(&owner) {
             owned.remove(&object.identity().uid);
@@ -389,6 +435,34 @@ mod tests {
 
     fn version(cache: &Cache<Thing>, uid: &str) -> Option<u64> {
         cache.get(&uid.into()).map(|thing| thing.identity.resource_version.0)
+    }
+
+    #[test]
+    fn changes_of_a_followed_owner_are_returned_once() {
+        let cache = Cache::default();
+        cache.apply(thing("a", 1), Source::Watch);
+        let job = Uid::from("job");
+        assert!(cache.changes(&job).is_empty(), "an owner that is not followed");
+        assert_eq!(cache.follow(&job).len(), 1);
+        let changes = || {
+            let mut changes: Vec<_> =
+                cache.changes(&job).into_iter().map(|(uid, thing)| (uid.to_string(), thing.is_some())).collect();
+            changes.sort();
+            changes
+        };
+        assert_eq!(changes(), []);
+        cache.apply(thing("a", 2), Source::Watch);
+        cache.apply(thing("a", 3), Source::Answer);
+        cache.apply(thing("b", 4), Source::Watch);
+        assert_eq!(changes(), [("a".to_owned(), true), ("b".to_owned(), true)]);
+        assert_eq!(changes(), []);
+        cache.apply(Thing { owner: Some("other".into()), ..thing("a", 5) }, Source::Watch);
+        cache.apply(Thing { settled: true, ..thing("b", 6) }, Source::Watch);
+        cache.remove(&"c".into());
+        assert_eq!(changes(), [("a".to_owned(), false), ("b".to_owned(), false)]);
+        cache.unfollow(&job);
+        cache.apply(thing("d", 7), Source::Watch);
+        assert_eq!(changes(), []);
     }
 
     #[test]

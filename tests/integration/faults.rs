@@ -145,6 +145,7 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
         drives_pods: true,
         log_tail: 0,
         concurrency: 8,
+        min_pods_for_summary: 0,
         sync: SyncConfig { pod_failure_backoff: Duration::from_millis(50), ..SyncConfig::default() },
     };
     let controller = Arc::new(Controller::new(context.clone(), config, metrics));

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use jobwright::job::admission::Admission;
 use jobwright::job::config::SyncConfig;
 use jobwright::job::decide::backoff::Backoff;
+use jobwright::job::decide::summary::PodSummary;
 use jobwright::job::decide::{DecisionInput, Step, decide};
 use jobwright::job::index::IndexSet;
 use jobwright::job::view::{JobView, PodView};
@@ -134,6 +135,8 @@ pub fn job(data: &[u8]) {
             PodView::parse(wire).map(Arc::new)
         })
         .collect();
+    let summary = PodSummary::new(&view, pods.iter().cloned());
+    let orphans: Vec<_> = pods.iter().filter(|pod| pod.owner.is_none()).cloned().collect();
     let limits = SyncConfig::default();
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
     let mut backoff = Backoff::default();
@@ -145,7 +148,8 @@ pub fn job(data: &[u8]) {
         let input = DecisionInput {
             admission: &Admission::Unlimited,
             job: &view,
-            pods: &pods,
+            pods: &summary,
+            orphans: &orphans,
             backoff: &backoff,
             last_untracked_deletion,
             counters_dirty_since: last_untracked_deletion,

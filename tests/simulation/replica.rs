@@ -44,7 +44,14 @@ impl Replica {
         let line = Line::default();
         let client = server.client(name.to_owned(), line.clone());
         // A short back-off keeps histories short.
-        let flags = ["jobwright", "--claim=all", "--pod-failure-backoff=2s", "--pod-failure-backoff-max=60s"];
+        // Jobs have few pods here. Their summaries are kept nevertheless, because they are under test.
+        let flags = [
+            "jobwright",
+            "--claim=all",
+            "--pod-failure-backoff=2s",
+            "--pod-failure-backoff-max=60s",
+            "--min-pods-for-summary=0",
+        ];
         let arguments = CommandLine::parse_from(flags).run;
         let mut registry = Registry::default();
         let (recorder, writer) = events::recorder(client.clone(), clock.clone());

@@ -15,6 +15,7 @@ use crate::job::admission::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatu
 use crate::job::config::SyncConfig;
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::failure_report::FailureReport;
+use crate::job::decide::summary::PodSummary;
 use crate::job::decide::{DecisionInput, Step, decide};
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::job::view::kueue::QUEUE_LABEL;
@@ -289,10 +290,12 @@ fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
     // The controller keeps the back-off in memory. The pods that still exist are enough for an approximation of that
     // state.
     let backoff = Backoff::default().after(&job, &failed, &succeeded);
+    let (orphans, owned): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.owner.is_none());
     let input = DecisionInput {
         admission: facts.admission,
         job: &job,
-        pods: &pods,
+        pods: &PodSummary::new(&job, owned),
+        orphans: &orphans,
         backoff: &backoff,
         last_untracked_deletion: None,
         counters_dirty_since: None,

@@ -22,7 +22,7 @@ use self::discovery::InstalledResources;
 use super::connect::ClusterArguments;
 use super::duration::duration;
 use super::permissions::{self, Permission};
-use crate::job::config::{Config, SyncConfig};
+use crate::job::config::{Config, MIN_PODS_FOR_SUMMARY, SyncConfig};
 use crate::job::managed_by::Claim;
 use crate::job::view::retention::Retention;
 
@@ -51,6 +51,9 @@ pub struct Arguments {
     /// Maximum number of Jobs that are synced concurrently
     #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
     concurrency: usize,
+    /// Number of pods of a Job from which on their summary is kept between syncs
+    #[arg(long, value_name = "N", default_value_t = MIN_PODS_FOR_SUMMARY, hide = true)]
+    min_pods_for_summary: usize,
     /// Maximum number of writes in flight to the API server; lowered automatically while the API server is overloaded
     #[arg(long, env = "JOBWRIGHT_MAX_INFLIGHT", value_name = "N", default_value = "100", value_parser = positive)]
     max_inflight: usize,
@@ -133,6 +136,7 @@ impl Arguments {
             drives_pods: self.runs(ControllerName::Job),
             log_tail: self.log_tail,
             concurrency: self.concurrency,
+            min_pods_for_summary: self.min_pods_for_summary,
             sync: SyncConfig {
                 pod_failure_backoff: self.pod_failure_backoff,
                 pod_failure_backoff_max: self.pod_failure_backoff_max,

@@ -3,6 +3,7 @@
 use super::Controller;
 use crate::job::CONTROLLER_UID_LABEL;
 use crate::job::conflicting_controller::ConflictingController;
+use crate::job::decide::relevance;
 use crate::job::key::Key;
 use crate::job::managed_by::Claim;
 use crate::job::view::{ControllerRef, JobView, PodView};
@@ -107,6 +108,13 @@ impl Controller {
         }
         if let Some(gone) = change.before.as_ref().filter(|_| change.after.is_none()) {
             self.executor.forget_uncounted_deletion(&gone.identity.uid);
+        }
+        let is_without_consequence = match (&change.before, &change.after) {
+            (Some(before), Some(after)) => after.owner.is_some() && !relevance::can_matter(before, after),
+            _ => false,
+        };
+        if is_without_consequence {
+            return;
         }
         for pod in [&change.before, &change.after].into_iter().flatten() {
             if let Some(owner) = pod.owner.as_ref().filter(|owner| owner.is_job) {

@@ -95,8 +95,14 @@ fn controller(log: &Log, answer: Server) -> Arc<Controller> {
     let context =
         ControllerContext { client, namespace: None, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
     // A single worker is the worst case.
-    let config =
-        Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, sync: SyncConfig::default() };
+    let config = Config {
+        claim: Claim::All,
+        drives_pods: true,
+        log_tail: 0,
+        concurrency: 1,
+        min_pods_for_summary: 0,
+        sync: SyncConfig::default(),
+    };
     let controller = Arc::new(Controller::new(context, config, JobMetrics::new(&mut registry)));
     controller.executor.queue.open();
     controller

@@ -104,6 +104,7 @@ impl Controller {
     /// Forgets a Job that is finished, gone, or managed by another controller, and cancels its timers.
     pub(super) fn forget(&self, uid: &Uid) {
         self.memory().remove(uid);
+        self.forget_summary(uid);
         self.untracked_deletions().remove(uid);
         self.executor.queue.cancel(&Key::Job(uid.clone()));
     }

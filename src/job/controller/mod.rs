@@ -1,7 +1,7 @@
 //! The Job controller: watches feed the caches, changes become keys, and workers sync these keys.
 //!
 //! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, `orphans` handles
-//! pods without a Job, `memory` is what the controller remembers between syncs, and [`admission_control`] is the interface
+//! pods without a Job, `memory` is what the controller remembers between syncs, `summaries` keeps what is known of the pods, and [`admission_control`] is the interface
 //! to the rules that limit the active Jobs.
 
 pub mod admission_control;
@@ -10,6 +10,7 @@ mod event_handlers;
 mod fairness_tests;
 mod memory;
 mod orphans;
+mod summaries;
 mod sync;
 mod unlabelled_pods;
 
@@ -29,6 +30,7 @@ use self::memory::Memory;
 use super::admission::Admission;
 use super::config::Config;
 use super::conflicting_controller::ConflictingController;
+use super::decide::summary::PodSummary;
 use super::execute::StepExecutor;
 use super::key::Key;
 use super::metrics::JobMetrics;
@@ -50,6 +52,8 @@ pub struct Controller {
     executor: StepExecutor,
     config: Config,
     memory: Mutex<HashMap<Uid, Memory>>,
+    /// Summaries of the pods of Jobs with many pods.
+    summaries: Mutex<HashMap<Uid, Box<PodSummary>>>,
     /// Time when a pod of a Job was last removed without being counted.
     untracked_deletions: Mutex<HashMap<Uid, Timestamp>>,
     /// Refused writes to pods that no Job controls.
@@ -84,6 +88,7 @@ impl Controller {
             executor,
             config,
             memory: Mutex::default(),
+            summaries: Mutex::default(),
             untracked_deletions: Mutex::default(),
             orphan_refusals: Mutex::default(),
             jobs_synced: Synced::default(),
@@ -237,6 +242,7 @@ impl controller::Controller for Controller {
 
     fn forget_all(&self) {
         self.memory().clear();
+        self.forget_summaries();
         self.untracked_deletions().clear();
         *self.orphan_refusals() = Refusals::default();
         self.executor.clear_uncounted_deletions();
@@ -264,6 +270,7 @@ impl controller::Controller for Controller {
             uncounted_deletions.iter().filter(|pod| self.executor.pods.get(pod).is_none()).count();
         vec![
             ("memory", self.memory().len()),
+            ("pod_summaries", self.summaries.lock().len()),
             ("untracked_deletions", self.untracked_deletions().len()),
             ("uncounted_deletions", uncounted_deletions),
             ("timers", self.executor.queue.timers()),

@@ -1,12 +1,12 @@
 //! Sync of one Job: decides and executes steps until there is nothing to do.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Controller;
 use super::memory::{Write, merge_failure};
+use crate::job::decide::summary::PodSummary;
 use crate::job::decide::{DecisionInput, Step, decide, failure_report};
 use crate::job::execute::{FailedWrite, StepError};
 use crate::job::key::Key;
@@ -57,7 +57,7 @@ impl Controller {
         }
         let start = Instant::now();
         let mut sync = Sync::default();
-        let result = self.sync_claimed(uid, &mut sync).await;
+        let result = self.sync_claimed(&job, &mut sync).await;
         if !job.status.is_finished() {
             self.executor.metrics.synced(&job, sync, result.is_ok(), start.elapsed());
         }
@@ -65,7 +65,14 @@ impl Controller {
     }
 
     /// Executes steps for a Job that the controller works on, as far as possible now.
-    async fn sync_claimed(&self, uid: &Uid, sync: &mut Sync) -> Result<(), WriteError> {
+    async fn sync_claimed(&self, job: &JobView, sync: &mut Sync) -> Result<(), WriteError> {
+        let mut summary = self.take_summary(job);
+        let result = self.execute_steps(&job.identity.uid, &mut summary, sync).await;
+        self.store_summary(&job.identity.uid, summary);
+        result
+    }
+
+    async fn execute_steps(&self, uid: &Uid, summary: &mut PodSummary, sync: &mut Sync) -> Result<(), WriteError> {
         let mut memory = self.recall(uid);
         let mut failure: Option<WriteError> = None;
         let mut writes = 0;
@@ -77,13 +84,15 @@ impl Controller {
             }
             // Each version of the Job is evaluated before a decision, whichever event brought it into the cache.
             let Some((job, admission)) = self.admission(&job) else { break };
-            let pods = self.pods_for_job(&job);
-            self.update_refusals(&mut memory.refusals, &job, &pods);
+            self.update_summary(summary, &job);
+            let orphans = self.adoptable_pods(&job);
+            update_refusals(&mut memory.refusals, &job, summary, &orphans);
             let last_untracked_deletion = self.untracked_deletions().get(uid).copied();
             let input = DecisionInput {
                 admission: &admission,
                 job: &job,
-                pods: &pods,
+                pods: summary,
+                orphans: &orphans,
                 backoff: &memory.backoff,
                 last_untracked_deletion,
                 counters_dirty_since: memory.counters_dirty_since,
@@ -140,32 +149,25 @@ impl Controller {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Updates what is remembered of the refused writes of a Job.
-    fn update_refusals(&self, refusals: &mut Refusals, job: &JobView, pods: &[Arc<PodView>]) {
-        refusals.seen(job.generation);
-        if !refusals.is_empty() {
-            let known: HashSet<&Uid> = pods.iter().map(|pod| &pod.identity.uid).collect();
-            refusals.retain(|pod| known.contains(pod));
-            refusals.room_made(CREATE, self.live(job));
-        }
-    }
-
     /// Returns the number of pods of a Job that have not ended.
     fn live(&self, job: &JobView) -> usize {
         let pods = self.executor.pods.owned(&job.identity.uid, &job.identity.namespace);
         pods.iter().filter(|pod| !pod.is_ended()).count()
     }
 
-    /// Returns the pods that a decision about a Job reads: its own, and those that it can adopt.
-    fn pods_for_job(&self, job: &JobView) -> Vec<Arc<PodView>> {
-        let referencing = self.executor.pods.referencing(&job.identity.uid);
-        let (mut pods, pretenders): (Vec<_>, Vec<_>) =
-            referencing.into_iter().partition(|pod| pod.identity.namespace == job.identity.namespace);
-        for pod in pretenders.iter().filter(|pod| pod.tracked) {
-            self.executor.queue.add(Key::Orphan(pod.identity.uid.clone()));
-        }
+    /// Returns the pods without a controller that a Job can adopt.
+    fn adoptable_pods(&self, job: &JobView) -> Vec<Arc<PodView>> {
         let may_adopt = |pod: &PodView| pod.identity.namespace == job.identity.namespace && job.selects(&pod.labels);
-        pods.extend(self.executor.pods.orphans(may_adopt));
-        pods
+        self.executor.pods.orphans(may_adopt)
+    }
+}
+
+/// Updates what is remembered of the refused writes of a Job.
+fn update_refusals(refusals: &mut Refusals, job: &JobView, summary: &PodSummary, orphans: &[Arc<PodView>]) {
+    refusals.seen(job.generation);
+    if !refusals.is_empty() {
+        let is_orphan = |uid: &Uid| orphans.iter().any(|pod| pod.identity.uid == *uid);
+        refusals.retain(|pod| summary.contains(pod) || is_orphan(pod));
+        refusals.room_made(CREATE, summary.unended());
     }
 }

@@ -10,11 +10,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::listed::Listed;
 use super::outcome::Outcome;
 use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
-use super::tally::Tally;
+use super::summary::PodSummary;
 use super::{Step, completions, suspend};
 use crate::job::config::SyncConfig;
 use crate::job::index::CompletionIndex;
@@ -39,12 +38,12 @@ enum Disposition {
     ReleaseUncounted,
 }
 
-fn disposition(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Outcome>) -> Disposition {
+fn disposition(job: &JobView, summary: &PodSummary, pod: &PodView, outcome: Option<&Outcome>) -> Disposition {
     let over = outcome.is_some() || job.deleting;
     if pod.phase == Phase::Succeeded {
         return match job.index_of(pod) {
             _ if !job.is_indexed() => Disposition::Succeeded,
-            Some(index) if tally.succeeded_indexes.contains(index) => Disposition::IndexSucceeded(index),
+            Some(index) if summary.succeeded_indexes().contains(index) => Disposition::IndexSucceeded(index),
             _ => Disposition::ReleaseUncounted,
         };
     }
@@ -55,7 +54,7 @@ fn disposition(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Out
     if !failed && !outcome.is_some_and(Outcome::is_failure) {
         return if over { Disposition::ReleaseUncounted } else { Disposition::Keep };
     }
-    if !over && tally.is_record(pod) {
+    if !over && summary.is_record(pod) {
         Disposition::Keep
     } else if job.can_count(pod) && policy_decision(job, pod) != PolicyDecision::Ignore {
         Disposition::Failed
@@ -69,38 +68,44 @@ fn disposition(job: &JobView, tally: &Tally, pod: &PodView, outcome: Option<&Out
 /// `backed_off` returns true are left out.
 pub fn accounted(
     job: &JobView,
-    tally: &Tally,
+    summary: &PodSummary,
     outcome: Option<&Outcome>,
     backed_off: impl Fn(&PodView) -> bool,
     config: &SyncConfig,
 ) -> Vec<Arc<PodView>> {
-    let listed = Listed::of(&job.status.uncounted);
     let outcome_stored = outcome.is_none() || job.status.has_outcome();
-    let may_go = |pod: &&Arc<PodView>| {
-        let is_listed = listed.contains(pod);
-        match disposition(job, tally, pod, outcome) {
+    let may_go = |pod: &Arc<PodView>| {
+        let is_listed = summary.is_listed(pod);
+        match disposition(job, summary, pod, outcome) {
             Disposition::Keep => false,
             Disposition::Succeeded | Disposition::Failed => is_listed,
             Disposition::IndexSucceeded(index) => job.status.completed_indexes.set.contains(index),
             Disposition::ReleaseUncounted => is_listed || job.deleting || outcome_stored,
         }
     };
-    let ended = tally.tracked.iter().filter(|pod| job.deleting || !pod.is_active());
-    ended.filter(may_go).filter(|pod| !backed_off(pod)).take(config.max_uncounted_pods).cloned().collect()
+    let may_go = |pod: &Arc<PodView>| may_go(pod) && !backed_off(pod);
+    let most = config.max_uncounted_pods;
+    if job.deleting {
+        return summary.tracked_pods().filter(may_go).take(most).collect();
+    }
+    summary.inactive().iter().filter(|pod| may_go(pod)).take(most).cloned().collect()
 }
 
 /// Returns whether the number of uncounted ended pods has reached the limit, so that they must be counted before any
 /// other step.
-pub fn is_pressing(job: &JobView, tally: &Tally, config: &SyncConfig) -> bool {
-    let uncounted = tally.new_succeeded.len() + tally.new_failed.len() + job.status.uncounted.len();
+pub fn is_pressing(job: &JobView, summary: &PodSummary, config: &SyncConfig) -> bool {
+    let uncounted = summary.new_succeeded().len() + summary.new_failed().len() + job.status.uncounted.len();
     uncounted >= config.max_uncounted_pods
 }
 
 /// Returns the step that writes the status that the Job should have, or [`Step::None`] if that status is stored
-/// already. If `pending` is true, the Job waits for a limit and gets no start time and no resumption.
+/// already. If `pending` is true, the Job waits for a limit and gets no start time and no resumption. `unclaimed` are
+/// pods whose adoption or release the API server refuses for now. Adoption adds the tracking finalizer, so until one of
+/// these succeeds, the status must not count the pods as pods without the finalizer.
 pub fn write_status(
     job: &JobView,
-    tally: &Tally,
+    summary: &PodSummary,
+    unclaimed: &HashSet<Uid>,
     outcome: Option<&Outcome>,
     pending: bool,
     now: Timestamp,
@@ -111,36 +116,35 @@ pub fn write_status(
     if status.start_time.is_none() && !job.spec.suspend && !pending {
         status.start_time = Some(whole_seconds(now));
     }
-    let complete = outcome.is_none() && tally.unclaimed.is_empty() && completions::is_complete(job, tally);
+    let complete = outcome.is_none() && unclaimed.is_empty() && completions::is_complete(job, summary);
     let reached = complete.then(Outcome::completions_reached);
     let outcome = outcome.or(reached.as_ref());
     if outcome.is_none() && !job.deleting && !pending {
         events.extend(suspend::apply(job, &mut status, now));
     }
 
-    status.active = i32::try_from(tally.active.len()).unwrap_or(i32::MAX);
-    status.ready = Some(tally.ready);
-    status.terminating = Some(i32::try_from(tally.terminating.len()).unwrap_or(i32::MAX));
-    count_untracked(&mut status, tally);
-    list_uncounted(&mut status, job, tally, outcome, config);
+    status.active = i32::try_from(summary.active()).unwrap_or(i32::MAX);
+    status.ready = Some(summary.ready());
+    status.terminating = Some(i32::try_from(summary.terminating()).unwrap_or(i32::MAX));
+    count_untracked(&mut status, summary, unclaimed);
+    list_uncounted(&mut status, job, summary, outcome, config);
     if job.is_indexed() {
-        status.completed_indexes = tally.succeeded_indexes.clone().into();
-        status.succeeded = tally.succeeded.try_into().unwrap_or(i32::MAX);
+        status.completed_indexes = summary.succeeded_indexes().clone().into();
+        status.succeeded = summary.succeeded().try_into().unwrap_or(i32::MAX);
     }
     let per_index = job.spec.backoff_limit_per_index.is_some();
-    status.failed_indexes = per_index.then(|| tally.failed_indexes.clone().into());
+    status.failed_indexes = per_index.then(|| summary.failed_indexes().clone().into());
     if let Some(outcome) = outcome {
-        conclude(&mut status, &mut events, job, tally, outcome, now);
+        conclude(&mut status, &mut events, job, summary.is_idle() && unclaimed.is_empty(), outcome, now);
     }
     if status == job.status { Step::None } else { Step::WriteStatus { status: Box::new(status), events, report: None } }
 }
 
 /// Moves listed pods that no longer have the finalizer from the lists into the counters.
-fn count_untracked(status: &mut JobStatus, tally: &Tally) {
-    let tracked: HashSet<&Uid> = tally.tracked.iter().map(|pod| &pod.identity.uid).collect();
+fn count_untracked(status: &mut JobStatus, summary: &PodSummary, unclaimed: &HashSet<Uid>) {
     let settle = |list: &mut Vec<Uid>| -> i32 {
         let before = list.len();
-        list.retain(|uid| tracked.contains(uid) || tally.unclaimed.contains(uid));
+        list.retain(|uid| summary.is_tracked(uid) || unclaimed.contains(uid));
         i32::try_from(before - list.len()).unwrap_or(i32::MAX)
     };
     status.succeeded = status.succeeded.saturating_add(settle(&mut status.uncounted.succeeded));
@@ -151,34 +155,44 @@ fn count_untracked(status: &mut JobStatus, tally: &Tally) {
 fn list_uncounted(
     status: &mut JobStatus,
     job: &JobView,
-    tally: &Tally,
+    summary: &PodSummary,
     outcome: Option<&Outcome>,
     config: &SyncConfig,
 ) {
-    let listed: HashSet<Uid> = status.uncounted.succeeded.iter().chain(&status.uncounted.failed).cloned().collect();
-    for pod in &tally.tracked {
-        if status.uncounted.len() >= config.max_uncounted_pods {
-            break;
+    let most = config.max_uncounted_pods;
+    let mut list = |pod: &PodView| {
+        let uncounted = &mut status.uncounted;
+        if uncounted.len() < most && !summary.is_listed(pod) {
+            match disposition(job, summary, pod, outcome) {
+                Disposition::Succeeded => uncounted.succeeded.push(pod.identity.uid.clone()),
+                Disposition::Failed => uncounted.failed.push(pod.identity.uid.clone()),
+                Disposition::IndexSucceeded(_) | Disposition::Keep | Disposition::ReleaseUncounted => {}
+            }
         }
-        let uid = &pod.identity.uid;
-        if listed.contains(uid) {
-            continue;
+        uncounted.len() < most
+    };
+    for pod in summary.inactive().iter() {
+        if !list(pod) {
+            return;
         }
-        match disposition(job, tally, pod, outcome) {
-            Disposition::Succeeded => status.uncounted.succeeded.push(uid.clone()),
-            Disposition::Failed => status.uncounted.failed.push(uid.clone()),
-            Disposition::IndexSucceeded(_) | Disposition::Keep | Disposition::ReleaseUncounted => {}
+    }
+    // When the Job fails, active pods count as failed too.
+    if outcome.is_some_and(Outcome::is_failure) && summary.active() > 0 {
+        for pod in summary.active_pods().filter(|pod| pod.tracked) {
+            if !list(pod) {
+                return;
+            }
         }
     }
 }
 
-/// Sets the interim condition first. A later, separate write sets the terminal condition, when all pods have ended and
-/// are counted.
+/// Sets the interim condition first. A later, separate write sets the terminal condition, when the pods are `settled`:
+/// all have ended and are counted.
 fn conclude(
     status: &mut JobStatus,
     events: &mut Vec<EventText>,
     job: &JobView,
-    tally: &Tally,
+    settled: bool,
     outcome: &Outcome,
     now: Timestamp,
 ) {
@@ -190,8 +204,6 @@ fn conclude(
         status.set_condition(Condition::new(interim, true, reason, message, now));
         return;
     }
-    let settled = tally.active.is_empty() && tally.terminating.is_empty() && tally.tracked.is_empty();
-    let settled = settled && tally.unclaimed.is_empty();
     if !settled || !status.uncounted.is_empty() {
         return;
     }
@@ -324,8 +336,8 @@ mod tests {
         let failing = status(&job, &pods(pod("b").running(1)));
         assert_eq!(failing.failed_indexes.clone().unwrap().set.to_string(), "0");
         let job = job.with_status(failing);
-        let after = job.tally(&pods(pod("b").running(1).deleting(6)));
-        assert_eq!(after.failed_indexes.to_string(), "0");
+        let after = job.summary(&pods(pod("b").running(1).deleting(6)));
+        assert_eq!(after.failed_indexes().to_string(), "0");
     }
 
     #[test]

@@ -34,12 +34,18 @@ pub struct Backoff {
 
 impl Backoff {
     /// Returns the back-off after the pods that have failed and succeeded since.
-    pub fn after(&self, job: &JobView, new_failed: &[Arc<PodView>], new_succeeded: &[Arc<PodView>]) -> Self {
-        let (ignored, failed): (Vec<_>, Vec<_>) = new_failed.iter().partition(|pod| is_ignored_disruption(job, pod));
+    pub fn after<'a, P: IntoIterator<Item = &'a Arc<PodView>, IntoIter: Clone>>(
+        &self,
+        job: &JobView,
+        new_failed: P,
+        new_succeeded: P,
+    ) -> Self {
+        let (new_failed, new_succeeded) = (new_failed.into_iter(), new_succeeded.into_iter());
+        let (ignored, failed): (Vec<_>, Vec<_>) = new_failed.partition(|pod| is_ignored_disruption(job, pod));
         let disrupted = ignored.iter().map(|pod| pod.created).max().max(self.disrupted);
         let is_new = |pod: &&Arc<PodView>| !self.seen.contains(&pod.identity.uid);
         let ends: Vec<Timestamp> = failed.iter().copied().filter(is_new).map(|pod| pod.finished_at).collect();
-        let last_success = new_succeeded.iter().filter(is_new).map(|pod| pod.finished_at).max();
+        let last_success = new_succeeded.clone().filter(is_new).map(|pod| pod.finished_at).max();
         let seen = failed.into_iter().chain(new_succeeded).map(|pod| pod.identity.uid.clone()).collect();
         match last_success {
             // A success resets the back-off: failures before it no longer count.
@@ -81,11 +87,11 @@ mod tests {
     use serde_json::json;
 
     use super::super::fixtures::*;
-    use super::super::tally::Tally;
+    use super::super::summary::PodSummary;
     use super::*;
 
-    fn after(before: &Backoff, tally: &Tally) -> Backoff {
-        before.after(&Job::new().view, &tally.new_failed, &tally.new_succeeded)
+    fn after(before: &Backoff, summary: &PodSummary) -> Backoff {
+        before.after(&Job::new().view, summary.new_failed(), summary.new_succeeded())
     }
 
     /// Returns a Job whose policy ignores disruptions and exit code 42.
@@ -117,37 +123,37 @@ mod tests {
 
     #[test]
     fn wait_counts_from_the_last_failure() {
-        let tally = Job::new().tally(&[pod("a").failed(7), pod("b").failed(3)]);
-        assert_eq!(state(&after(&Backoff::default(), &tally)), (2, Some(27)));
+        let summary = Job::new().summary(&[pod("a").failed(7), pod("b").failed(3)]);
+        assert_eq!(state(&after(&Backoff::default(), &summary)), (2, Some(27)));
     }
 
     #[test]
     fn failure_counts_once_even_if_it_is_seen_twice() {
-        let tally = Job::new().tally(&[pod("a").failed(7)]);
-        let once = after(&Backoff::default(), &tally);
-        assert_eq!(after(&once, &tally), once);
-        let more = Job::new().tally(&[pod("a").failed(7), pod("b").failed(9)]);
+        let summary = Job::new().summary(&[pod("a").failed(7)]);
+        let once = after(&Backoff::default(), &summary);
+        assert_eq!(after(&once, &summary), once);
+        let more = Job::new().summary(&[pod("a").failed(7), pod("b").failed(9)]);
         assert_eq!(state(&after(&once, &more)), (2, Some(29)));
-        let gone = Job::new().tally(&[]);
+        let gone = Job::new().summary(&[]);
         assert_eq!(state(&after(&once, &gone)), (1, Some(17)), "failures of accounted pods still count");
     }
 
     #[test]
     fn success_resets_the_failures_before_it() {
-        let before = after(&Backoff::default(), &Job::new().tally(&[pod("a").failed(1)]));
+        let before = after(&Backoff::default(), &Job::new().summary(&[pod("a").failed(1)]));
         let pods = [pod("b").failed(5), pod("c").succeeded(6), pod("d").failed(8)];
-        assert_eq!(state(&after(&before, &Job::new().tally(&pods))), (1, Some(18)));
-        assert_eq!(state(&after(&before, &Job::new().tally(&pods[1..2]))), (0, None));
+        assert_eq!(state(&after(&before, &Job::new().summary(&pods))), (1, Some(18)));
+        assert_eq!(state(&after(&before, &Job::new().summary(&pods[1..2]))), (0, None));
     }
 
     #[test]
     fn ignored_disruptions_of_running_pods_delay_no_replacement() {
         let job = ignoring();
         let drained: Vec<Pod> = (0..3).map(|n| evicted(&n.to_string(), 0, 50 + n)).collect();
-        let tally = job.tally(&drained);
-        let ignored = Backoff::default().after(&job.view, &tally.new_failed, &tally.new_succeeded);
+        let summary = job.summary(&drained);
+        let ignored = Backoff::default().after(&job.view, summary.new_failed(), summary.new_succeeded());
         assert_eq!(state(&ignored), (0, Some(10)), "the wait was over before the pods were evicted");
-        let counted = Backoff::default().after(&Job::new().view, &tally.new_failed, &tally.new_succeeded);
+        let counted = Backoff::default().after(&Job::new().view, summary.new_failed(), summary.new_succeeded());
         assert_eq!(state(&counted), (3, Some(92)), "without a policy disruptions count as failures");
     }
 
@@ -157,8 +163,8 @@ mod tests {
         let mut backoff = Backoff::default();
         for round in 0..5 {
             let pods = [evicted(&round.to_string(), 10 * round, 10 * round + 1)];
-            let tally = job.tally(&pods);
-            backoff = backoff.after(&job.view, &tally.new_failed, &tally.new_succeeded);
+            let summary = job.summary(&pods);
+            backoff = backoff.after(&job.view, summary.new_failed(), summary.new_succeeded());
             assert_eq!(state(&backoff), (0, Some(10 * round + 10)));
         }
     }
@@ -167,16 +173,16 @@ mod tests {
     fn failures_ignored_by_exit_code_raise_the_wait() {
         let job = ignoring();
         let pods = [pod("a").failed(1).exit("main", 42), pod("b").failed(2).exit("main", 42)];
-        let tally = job.tally(&pods);
-        let backoff = Backoff::default().after(&job.view, &tally.new_failed, &tally.new_succeeded);
-        assert_eq!((tally.failed, state(&backoff)), (0, (2, Some(22))));
+        let summary = job.summary(&pods);
+        let backoff = Backoff::default().after(&job.view, summary.new_failed(), summary.new_succeeded());
+        assert_eq!((summary.failed(), state(&backoff)), (0, (2, Some(22))));
     }
 
     #[test]
     fn counted_failure_beside_an_ignored_disruption_sets_the_wait() {
         let job = ignoring();
-        let tally = job.tally(&[evicted("a", 0, 90), pod("b").failed(50).exit("main", 1)]);
-        let backoff = Backoff::default().after(&job.view, &tally.new_failed, &tally.new_succeeded);
+        let summary = job.summary(&[evicted("a", 0, 90), pod("b").failed(50).exit("main", 1)]);
+        let backoff = Backoff::default().after(&job.view, summary.new_failed(), summary.new_succeeded());
         assert_eq!(state(&backoff), (1, Some(60)));
     }
 }

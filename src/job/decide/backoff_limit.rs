@@ -2,13 +2,13 @@
 
 use crate::job::view::JobView;
 
-use super::tally::Tally;
+use super::summary::PodSummary;
 
 /// Returns whether more pods failed than the limit allows. If the kubelet restarts failed containers in place
 /// (`restartPolicy: OnFailure`), returns also whether the number of restarts has reached the limit.
-pub fn is_exceeded(job: &JobView, tally: &Tally) -> bool {
+pub fn is_exceeded(job: &JobView, summary: &PodSummary) -> bool {
     let limit = i64::from(job.spec.backoff_limit);
-    tally.failed > limit || (job.template.restarts_on_failure && tally.restarts >= limit.max(1))
+    summary.failed() > limit || (job.template.restarts_on_failure && summary.restarts() >= limit.max(1))
 }
 
 #[cfg(test)]
@@ -20,7 +20,7 @@ mod tests {
     fn one_failure_more_than_the_limit_exceeds_it() {
         for (limit, failed, exceeded) in [(0, 0, false), (0, 1, true), (2, 2, false), (2, 3, true)] {
             let job = Job::new().backoff_limit(limit).counted(0, failed);
-            assert_eq!(is_exceeded(&job.view, &job.tally(&[])), exceeded, "{limit} {failed}");
+            assert_eq!(is_exceeded(&job.view, &job.summary(&[])), exceeded, "{limit} {failed}");
         }
     }
 
@@ -30,9 +30,9 @@ mod tests {
         for (limit, restarts, exceeded) in cases {
             let pods = [pod("a").running(1).restarts(restarts)];
             let on_failure = Job::new().backoff_limit(limit).restarts_on_failure();
-            assert_eq!(is_exceeded(&on_failure.view, &on_failure.tally(&pods)), exceeded, "{limit} {restarts}");
+            assert_eq!(is_exceeded(&on_failure.view, &on_failure.summary(&pods)), exceeded, "{limit} {restarts}");
             let never = Job::new().backoff_limit(limit);
-            assert!(!is_exceeded(&never.view, &never.tally(&pods)));
+            assert!(!is_exceeded(&never.view, &never.summary(&pods)));
         }
     }
 
@@ -40,6 +40,6 @@ mod tests {
     fn restarts_of_pods_that_ended_do_not_count() {
         let job = Job::new().backoff_limit(1).restarts_on_failure();
         let pods = [pod("a").restarts(5).succeeded(3)];
-        assert!(!is_exceeded(&job.view, &job.tally(&pods)));
+        assert!(!is_exceeded(&job.view, &job.summary(&pods)));
     }
 }

@@ -6,41 +6,28 @@
 //! pod.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::pod_failure_policy::{PolicyDecision, ignores_disruptions_alone, is_ignored_disruption, policy_decision};
-use super::pod_replacement_policy::is_failed;
 use super::{NewPod, backoff};
 use crate::job::config::SyncConfig;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{IndexFailures, JobView, PodView};
+use crate::runtime::identity::Uid;
 
-/// Returns the indexes that failed: the stored ones, and those with a pod whose failure exceeds the limit or matches a
-/// `FailIndex` rule. Indexes that succeeded are left out. The set is empty if the Job has no
-/// `spec.backoffLimitPerIndex`.
-pub fn failed(job: &JobView, tracked: &[Arc<PodView>], succeeded: &IndexSet) -> IndexSet {
-    let Some(limit) = job.spec.backoff_limit_per_index else { return IndexSet::default() };
-    let stored = job.status.failed_indexes.as_ref().map(|stored| stored.set.clone()).unwrap_or_default();
-    if job.status.has_outcome() {
-        // Pods that end after the outcome is stored end because of it, and fail no index.
-        return stored;
-    }
-    let has_failed = |pod: &&Arc<PodView>| {
-        is_failed(job, pod)
-            && match policy_decision(job, pod) {
-                PolicyDecision::FailIndex => true,
-                PolicyDecision::Ignore => false,
-                PolicyDecision::Count | PolicyDecision::Unmatched | PolicyDecision::FailJob(_) => {
-                    pod.index_failures.counted >= limit
-                }
-            }
-    };
-    let failed = tracked.iter().filter(has_failed).filter_map(|pod| job.index_of(pod));
-    let failed = failed.filter(|index| !succeeded.contains(*index));
-    stored.with(failed)
+/// Returns whether the failure of this pod fails its index: it exceeds the limit or matches a `FailIndex` rule.
+/// `decision` is what the Job's failure policy says of the pod. Without `spec.backoffLimitPerIndex` no index fails.
+pub fn fails_index(job: &JobView, pod: &PodView, decision: &PolicyDecision) -> bool {
+    job.spec.backoff_limit_per_index.is_some_and(|limit| match decision {
+        PolicyDecision::FailIndex => true,
+        PolicyDecision::Ignore => false,
+        PolicyDecision::Count | PolicyDecision::Unmatched | PolicyDecision::FailJob(_) => {
+            pod.index_failures.counted >= limit
+        }
+    })
 }
 
 /// Returns whether every index has succeeded or failed, and at least one has failed.
@@ -48,32 +35,13 @@ pub fn is_over(job: &JobView, succeeded: &IndexSet, failed: &IndexSet) -> bool {
     !failed.is_empty() && failed.len() + succeeded.len() >= u64::from(job.indexes())
 }
 
-/// Returns the last failed pod of each index that waits for a new pod.
-pub fn records(
-    job: &JobView,
-    tracked: &[Arc<PodView>],
-    active: &[Arc<PodView>],
-    over: &IndexSet,
-) -> BTreeMap<CompletionIndex, Arc<PodView>> {
-    let mut records: BTreeMap<CompletionIndex, Arc<PodView>> = BTreeMap::new();
-    if job.spec.backoff_limit_per_index.is_none() {
-        return records;
-    }
-    let active: HashSet<CompletionIndex> = active.iter().filter_map(|pod| job.index_of(pod)).collect();
-    for pod in tracked.iter().filter(|pod| is_failed(job, pod)) {
-        let Some(index) = job.index_of(pod).filter(|index| !active.contains(index) && !over.contains(*index)) else {
-            continue;
-        };
-        let age = |pod: &PodView| (pod.index_failures.all(), pod.finished_at);
-        let is_later = |known: &Arc<PodView>| {
-            let (known, new) = (age(known), age(pod));
-            known.0 <= new.0 && known.1 <= new.1
-        };
-        if records.get(&index).is_none_or(is_later) {
-            records.insert(index, pod.clone());
-        }
-    }
-    records
+/// Returns the last one of the failed pods of an index.
+pub fn record(failed: &BTreeMap<Uid, Arc<PodView>>) -> Option<&Arc<PodView>> {
+    let age = |pod: &PodView| (pod.index_failures.all(), pod.finished_at);
+    failed.values().reduce(|known, pod| {
+        let (known_age, new_age) = (age(known), age(pod));
+        if known_age.0 <= new_age.0 && known_age.1 <= new_age.1 { pod } else { known }
+    })
 }
 
 /// Returns a new pod for each of these indexes whose back-off has ended.
@@ -131,11 +99,11 @@ mod tests {
     use super::*;
 
     fn failed_indexes(job: &Job, pods: &[Pod]) -> String {
-        job.tally(pods).failed_indexes.to_string()
+        job.summary(pods).failed_indexes().to_string()
     }
 
     fn records_of(job: &Job, pods: &[Pod]) -> Vec<String> {
-        names(&job.tally(pods).records.into_values().collect::<Vec<_>>())
+        names(&job.summary(pods).records().values().cloned().collect::<Vec<_>>())
     }
 
     /// Returns index, counted and ignored failures of each new pod, or the time until which creation waits.
@@ -173,11 +141,14 @@ mod tests {
     #[test]
     fn index_with_a_success_and_a_failure_has_one_result() {
         let pods = [pod("a").index(0).succeeded(5), pod("b").index(0).failed(5)];
-        let new = Job::new().indexed(3).per_index(0).tally(&pods);
-        assert_eq!((new.succeeded_indexes.to_string().as_str(), new.failed_indexes.to_string().as_str()), ("0", ""));
-        let failed = Job::new().indexed(3).per_index(0).failed_indexes("0").tally(&pods);
+        let new = Job::new().indexed(3).per_index(0).summary(&pods);
         assert_eq!(
-            (failed.succeeded_indexes.to_string().as_str(), failed.failed_indexes.to_string().as_str()),
+            (new.succeeded_indexes().to_string().as_str(), new.failed_indexes().to_string().as_str()),
+            ("0", "")
+        );
+        let failed = Job::new().indexed(3).per_index(0).failed_indexes("0").summary(&pods);
+        assert_eq!(
+            (failed.succeeded_indexes().to_string().as_str(), failed.failed_indexes().to_string().as_str()),
             ("", "0")
         );
     }

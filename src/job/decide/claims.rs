@@ -3,37 +3,34 @@
 use std::sync::Arc;
 
 use super::Step;
+use super::summary::PodSummary;
 use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
 
-/// Returns the pods that the Job controls and that its selector matches.
-pub fn owned<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
-    pods.iter().filter(|pod| controls(job, pod) && job.selects(&pod.labels))
-}
-
-/// Returns the pods that the Job controls, whether or not its selector matches them. The release of a pod may have
-/// failed, so that the Job still controls it.
-pub fn controlled<'a>(job: &'a JobView, pods: &'a [Arc<PodView>]) -> impl Iterator<Item = &'a Arc<PodView>> {
-    pods.iter().filter(|pod| controls(job, pod))
-}
-
 /// Returns the step that adopts and releases pods, if there are any to adopt or release, at most `max_pods_per_sync`. A
-/// Job that is being deleted neither adopts nor releases pods.
-pub fn claims(job: &JobView, pods: &[Arc<PodView>], config: &SyncConfig) -> Option<Step> {
+/// Job that is being deleted neither adopts nor releases pods. `orphans` are pods without a controller. Pods for which
+/// `is_backed_off` returns true are left out.
+pub fn claims(
+    job: &JobView,
+    summary: &PodSummary,
+    orphans: &[Arc<PodView>],
+    is_backed_off: impl Fn(&PodView) -> bool,
+    config: &SyncConfig,
+) -> Option<Step> {
     if job.deleting {
         return None;
     }
-    let selects = |pod: &PodView| job.selects(&pod.labels);
     let max_pods = config.max_pods_per_sync;
-    let release = pods.iter().filter(|pod| controls(job, pod) && !selects(pod));
+    let release = summary.unselected().iter().filter(|pod| !is_backed_off(pod));
     let release: Vec<_> = release.take(max_pods).cloned().collect();
-    let orphan = |pod: &PodView| pod.owner.is_none() && !pod.deleting;
-    let adopt = pods.iter().filter(|pod| orphan(pod) && selects(pod));
-    let adopt: Vec<_> = adopt.take(max_pods - release.len()).cloned().collect();
+    let may_adopt =
+        |pod: &&Arc<PodView>| pod.owner.is_none() && !pod.deleting && job.selects(&pod.labels) && !is_backed_off(pod);
+    let adopt: Vec<_> = orphans.iter().filter(may_adopt).take(max_pods - release.len()).cloned().collect();
     (!release.is_empty() || !adopt.is_empty()).then_some(Step::ClaimPods { adopt, release })
 }
 
-fn controls(job: &JobView, pod: &PodView) -> bool {
+/// Returns whether the Job controls a pod.
+pub fn controls(job: &JobView, pod: &PodView) -> bool {
     pod.owner.as_ref().is_some_and(|owner| owner.uid == job.identity.uid)
 }
 
@@ -43,7 +40,7 @@ mod tests {
     use super::*;
 
     fn claim(job: &Job, pods: &[Pod]) -> Option<(Vec<String>, Vec<String>)> {
-        match claims(&job.view, &views(pods), &SyncConfig::default()) {
+        match claims(&job.view, &job.summary(pods), &views(pods), |_| false, &SyncConfig::default()) {
             Some(Step::ClaimPods { adopt, release }) => Some((names(&adopt), names(&release))),
             _ => None,
         }
@@ -63,7 +60,7 @@ mod tests {
     fn pod_that_the_selector_no_longer_matches_is_released() {
         let pods = [pod("own").running(1), pod("relabelled").running(1).label("app", "other")];
         assert_eq!(claim(&Job::new(), &pods), Some((list(&[]), list(&["relabelled"]))));
-        assert_eq!(names(&owned(&Job::new().view, &views(&pods)).cloned().collect::<Vec<_>>()), ["own"]);
+        assert_eq!(Job::new().summary(&pods).active(), 1);
     }
 
     #[test]

@@ -6,17 +6,7 @@ use std::sync::Arc;
 
 use super::deletion_order::deletion_priority;
 use crate::job::index::{CompletionIndex, IndexSet};
-use crate::job::view::{JobView, Phase, PodView};
-
-/// Returns the indexes that succeeded: the stored ones, and those of succeeded pods that are not accounted for. An
-/// index succeeds when one of its pods succeeds, even if other pods of the index fail. A stored failure of an index is
-/// final.
-pub fn succeeded(job: &JobView, tracked: &[Arc<PodView>]) -> IndexSet {
-    let failed = job.status.failed_indexes.as_ref();
-    let may_succeed = |index: &CompletionIndex| failed.is_none_or(|failed| !failed.set.contains(*index));
-    let succeeded = tracked.iter().filter(|pod| pod.phase == Phase::Succeeded);
-    job.status.completed_indexes.set.with(succeeded.filter_map(|pod| job.index_of(pod)).filter(may_succeed))
-}
+use crate::job::view::{JobView, PodView};
 
 /// Returns the misplaced active pods and then the remaining ones. Misplaced are pods without an index of this Job, and
 /// all pods that share an index except the most advanced one.
@@ -39,14 +29,8 @@ pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, 
     (out, keepers.into_values().collect())
 }
 
-/// Returns the indexes for which a pod may be created, lowest first: those that are not in `over` and have no pod in
-/// `holders`.
-pub fn pending<'a>(
-    job: &JobView,
-    over: IndexSet,
-    holders: impl Iterator<Item = &'a Arc<PodView>>,
-) -> impl Iterator<Item = CompletionIndex> {
-    let taken = over.with(holders.filter_map(|pod| job.index_of(pod)));
+/// Returns the indexes for which a pod may be created, lowest first: those that are not `taken`.
+pub fn pending<'a>(job: &JobView, taken: &'a IndexSet) -> impl Iterator<Item = CompletionIndex> + use<'a> {
     let completions = job.indexes();
     let mut next = 0;
     std::iter::from_fn(move || {
@@ -73,10 +57,10 @@ mod tests {
     fn index_has_succeeded_when_it_is_stored_or_one_of_its_pods_succeeded() {
         let job = Job::new().indexed(5).completed("0,9");
         let pods = [pod("a").index(2).succeeded(1), pod("b").index(2).failed(1), pod("c").index(5).succeeded(1)];
-        assert_eq!(job.tally(&pods).succeeded_indexes.to_string(), "0,2");
+        assert_eq!(job.summary(&pods).succeeded_indexes().to_string(), "0,2");
         let accounted = [pod("a").index(2).succeeded(1).untracked()];
         assert_eq!(
-            job.tally(&accounted).succeeded_indexes.to_string(),
+            job.summary(&accounted).succeeded_indexes().to_string(),
             "0",
             "the result of an accounted pod comes from the status"
         );

@@ -1,22 +1,22 @@
 //! `spec.completions`: the number of successes with which a Job has succeeded.
 
-use super::tally::Tally;
+use super::summary::PodSummary;
 use crate::job::view::JobView;
 
 /// Returns whether the Job is complete: it has the requested number of successes and no active pod. A work queue (no
 /// number given) needs one success, because each pod of a work queue can determine that the work is done.
-pub fn is_complete(job: &JobView, tally: &Tally) -> bool {
+pub fn is_complete(job: &JobView, summary: &PodSummary) -> bool {
     let desired = job.spec.completions.map_or(1, i64::from);
-    tally.succeeded >= desired && tally.active.is_empty()
+    summary.succeeded() >= desired && summary.active() == 0
 }
 
 /// Returns the number of pods that should be active: at most `parallelism`, and at most the number of missing
 /// completions. Once one pod of a work queue has succeeded, its other pods run to their end and no pod is added.
-pub fn desired_active(job: &JobView, tally: &Tally) -> usize {
+pub fn desired_active(job: &JobView, summary: &PodSummary) -> usize {
     let parallelism = i64::from(job.spec.parallelism);
     let desired = match job.spec.completions {
-        Some(completions) => parallelism.min(i64::from(completions) - tally.succeeded),
-        None if tally.succeeded > 0 => return tally.active.len(),
+        Some(completions) => parallelism.min(i64::from(completions) - summary.succeeded()),
+        None if summary.succeeded() > 0 => return summary.active(),
         None => parallelism,
     };
     usize::try_from(desired).unwrap_or_default()
@@ -30,20 +30,20 @@ mod tests {
     #[test]
     fn job_with_completions_is_complete_when_no_pod_is_active_any_more() {
         let job = Job::new().completions(2).parallelism(2).counted(1, 0);
-        assert!(!is_complete(&job.view, &job.tally(&[])));
-        assert!(is_complete(&job.view, &job.tally(&[pod("a").succeeded(1)])));
-        assert!(!is_complete(&job.view, &job.tally(&[pod("a").succeeded(1), pod("b").running(1)])));
+        assert!(!is_complete(&job.view, &job.summary(&[])));
+        assert!(is_complete(&job.view, &job.summary(&[pod("a").succeeded(1)])));
+        assert!(!is_complete(&job.view, &job.summary(&[pod("a").succeeded(1), pod("b").running(1)])));
         let none = Job::new().completions(0);
-        assert!(is_complete(&none.view, &none.tally(&[])));
+        assert!(is_complete(&none.view, &none.summary(&[])));
     }
 
     #[test]
     fn work_queue_is_complete_when_its_last_pod_ends_after_one_success() {
         let job = Job::new().work_queue().parallelism(3);
-        assert!(!is_complete(&job.view, &job.tally(&[])));
+        assert!(!is_complete(&job.view, &job.summary(&[])));
         let one_left = [pod("a").succeeded(1), pod("b").running(1)];
-        assert!(!is_complete(&job.view, &job.tally(&one_left)));
-        assert!(is_complete(&job.view, &job.tally(&one_left[..1])));
+        assert!(!is_complete(&job.view, &job.summary(&one_left)));
+        assert!(is_complete(&job.view, &job.summary(&one_left[..1])));
     }
 
     #[test]
@@ -51,14 +51,18 @@ mod tests {
         let cases = [(5, 10, 0, 5), (5, 10, 7, 3), (5, 10, 10, 0), (5, 10, 12, 0), (0, 10, 0, 0), (5, 3, 0, 3)];
         for (parallelism, completions, succeeded, desired) in cases {
             let job = Job::new().parallelism(parallelism).completions(completions).counted(succeeded, 0);
-            assert_eq!(desired_active(&job.view, &job.tally(&[])), desired, "{parallelism} {completions} {succeeded}");
+            assert_eq!(
+                desired_active(&job.view, &job.summary(&[])),
+                desired,
+                "{parallelism} {completions} {succeeded}"
+            );
         }
     }
 
     #[test]
     fn work_queue_keeps_its_active_pods_after_a_success() {
         let job = Job::new().work_queue().parallelism(3);
-        assert_eq!(desired_active(&job.view, &job.tally(&[pod("a").running(1)])), 3);
-        assert_eq!(desired_active(&job.view, &job.tally(&[pod("a").running(1), pod("b").succeeded(1)])), 1);
+        assert_eq!(desired_active(&job.view, &job.summary(&[pod("a").running(1)])), 3);
+        assert_eq!(desired_active(&job.view, &job.summary(&[pod("a").running(1), pod("b").succeeded(1)])), 1);
     }
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::backoff::Backoff;
 use super::parallelism::{PodPlan, manage};
-use super::tally::Tally;
-use super::{Decision, DecisionInput, claims, decide};
+use super::summary::PodSummary;
+use super::{Decision, DecisionInput, decide};
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
 use crate::job::index::StoredIndexes;
@@ -189,16 +189,15 @@ impl Job {
         self
     }
 
-    pub(crate) fn tally(&self, pods: &[Pod]) -> Tally {
-        let pods = views(pods);
-        Tally::of(&self.view, claims::owned(&self.view, &pods))
+    pub(crate) fn summary(&self, pods: &[Pod]) -> PodSummary {
+        PodSummary::new(&self.view, views(pods))
     }
 
     /// Returns the plan for the number of active pods.
     pub(crate) fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
-        let tally = self.tally(pods);
+        let summary = self.summary(pods);
         let backoff = Backoff::default();
-        manage(&self.view, &tally, &backoff, None, time(now), &SyncConfig::default())
+        manage(&self.view, &summary, &backoff, None, time(now), &SyncConfig::default())
     }
 
     pub(crate) fn decide(&self, pods: &[Pod]) -> Decision {
@@ -240,12 +239,14 @@ impl Job {
         now: Timestamp,
         config: &SyncConfig,
     ) -> Decision {
-        let pods = views(pods);
+        let summary = self.summary(pods);
+        let orphans: Vec<_> = views(pods).into_iter().filter(|pod| pod.owner.is_none()).collect();
         let backoff = Backoff::default();
         let input = DecisionInput {
             admission,
             job: &self.view,
-            pods: &pods,
+            pods: &summary,
+            orphans: &orphans,
             backoff: &backoff,
             last_untracked_deletion: None,
             counters_dirty_since,

@@ -11,6 +11,7 @@ use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
 use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
+use super::summary::PodSummary;
 use super::{DecisionInput, NewPod, Step, decide};
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
@@ -104,6 +105,9 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct World {
     job: JobView,
     pods: BTreeMap<Uid, PodView>,
+    /// Summary of the pods at the last decision, and the UIDs of those pods.
+    summary: PodSummary,
+    known: Vec<Uid>,
     backoff: Backoff,
     now: i64,
     made: usize,
@@ -140,6 +144,8 @@ impl World {
             job = job.replace_only_failed();
         }
         Self {
+            summary: PodSummary::new(&job.view, []),
+            known: Vec::new(),
             job: job.view,
             pods: BTreeMap::new(),
             backoff: Backoff::default(),
@@ -160,14 +166,31 @@ impl World {
         }
     }
 
+    /// Applies the present versions of the Job and its pods to the summary, which then equals one that is computed anew.
+    fn update_summary(&mut self) {
+        self.summary.set_job(&self.job);
+        for uid in &self.known {
+            if !self.pods.contains_key(uid) {
+                self.summary.set_pod(&self.job, uid, None);
+            }
+        }
+        for (uid, pod) in &self.pods {
+            self.summary.set_pod(&self.job, uid, Some(Arc::new(pod.clone())));
+        }
+        self.known = self.pods.keys().cloned().collect();
+        let anew = PodSummary::new(&self.job, self.pods.values().cloned().map(Arc::new));
+        assert!(self.summary == anew, "{:?} differs from {anew:?}", self.summary);
+    }
+
     fn steps(&mut self, writes: &mut usize, (refuse_pods, refuse_untracking): (bool, bool)) -> Result<(), Crash> {
         let mut refusals = Refusals::default();
         for _ in 0..100 {
-            let pods: Vec<_> = self.pods.values().cloned().map(Arc::new).collect();
+            self.update_summary();
             let input = DecisionInput {
                 admission: &Admission::Unlimited,
                 job: &self.job,
-                pods: &pods,
+                pods: &self.summary,
+                orphans: &[],
                 backoff: &self.backoff,
                 last_untracked_deletion: None,
                 counters_dirty_since: None,

@@ -15,16 +15,23 @@ use crate::job::view::{Phase, PodView};
 use crate::runtime::identity::Uid;
 
 /// The UIDs of a Job's uncounted pods, as sets.
-#[derive(Debug)]
-pub struct Listed<'a> {
-    succeeded: HashSet<&'a Uid>,
-    failed: HashSet<&'a Uid>,
+#[derive(Debug, PartialEq)]
+pub struct Listed {
+    succeeded: HashSet<Uid>,
+    failed: HashSet<Uid>,
 }
 
-impl<'a> Listed<'a> {
+impl Listed {
     /// Collects the UIDs in these lists.
-    pub fn of(uncounted: &'a Uncounted) -> Self {
-        Self { succeeded: uncounted.succeeded.iter().collect(), failed: uncounted.failed.iter().collect() }
+    pub fn of(uncounted: &Uncounted) -> Self {
+        let set = |list: &[Uid]| list.iter().cloned().collect();
+        Self { succeeded: set(&uncounted.succeeded), failed: set(&uncounted.failed) }
+    }
+
+    /// Returns the UIDs that are listed differently in `other`.
+    pub fn differences(&self, other: &Self) -> HashSet<Uid> {
+        let succeeded = self.succeeded.symmetric_difference(&other.succeeded);
+        succeeded.chain(self.failed.symmetric_difference(&other.failed)).cloned().collect()
     }
 
     /// Returns whether a pod is in one of the lists.
@@ -72,9 +79,9 @@ mod tests {
             // The index has a replacement, so that the pod is no longer the failure record of its index.
             let job = job.uncounted(&[], &["uid-a"]);
             let pods = [pod("a").index(0).deleting(3).succeeded(5), pod("b").index(0).running(6)];
-            let tally = job.tally(&pods);
-            assert_eq!((tally.succeeded, tally.failed), (0, 1), "{name}");
-            assert_eq!(tally.succeeded_indexes.to_string(), "", "{name}");
+            let summary = job.summary(&pods);
+            assert_eq!((summary.succeeded(), summary.failed()), (0, 1), "{name}");
+            assert_eq!(summary.succeeded_indexes().to_string(), "", "{name}");
             let Step::RemoveFinalizers(released) = job.clone().refused().decide(&pods).step else { panic!("{name}") };
             assert_eq!(names(&released), ["a"], "{name}");
             let gone = [pods[0].clone().untracked(), pods[1].clone()];
@@ -102,16 +109,16 @@ mod tests {
     #[test]
     fn pod_listed_as_succeeded_stays_succeeded_and_fails_no_job() {
         let job = Job::new().completions(2).rule("FailJob", 42).uncounted(&["uid-a"], &[]);
-        let tally = job.tally(&[pod("a").failed(5).exit("main", 42)]);
-        assert_eq!((tally.succeeded, tally.failed, tally.failed_pods.len()), (1, 0, 0));
+        let summary = job.summary(&[pod("a").failed(5).exit("main", 42)]);
+        assert_eq!((summary.succeeded(), summary.failed(), summary.failing().len()), (1, 0, 0));
     }
 
     #[test]
     fn failure_record_of_an_index_stays_one_when_its_pod_succeeds_after_it_was_listed() {
         let job = Job::new().indexed(1).per_index(2).uncounted(&[], &["uid-a"]);
         let record = pod("a").index(0).failures(1, 0).deleting(3).succeeded(5);
-        let tally = job.tally(std::slice::from_ref(&record));
-        assert_eq!(names(&tally.records.into_values().collect::<Vec<_>>()), ["a"]);
+        let summary = job.summary(std::slice::from_ref(&record));
+        assert_eq!(names(&summary.records().values().cloned().collect::<Vec<_>>()), ["a"]);
     }
 
     proptest! {
@@ -141,11 +148,11 @@ mod tests {
             let job = Job::new().completions(3).parallelism(3);
             let job = if indexed { job.indexed(3).uncounted(&[], &failed) } else { job.uncounted(&succeeded, &failed) };
             let made: Vec<Pod> = pods.iter().copied().enumerate().map(|(n, pod)| phases(n, pod)).collect();
-            let tally = job.tally(&made);
+            let summary = job.summary(&made);
             let ended = made.iter().enumerate().filter(|(n, pod)| {
                 pod.view.is_ended() || pod.view.deleting || (1..3).contains(&pods[*n].3)
             });
-            prop_assert!(tally.succeeded + tally.failed <= ended.count() as i64);
+            prop_assert!(summary.succeeded() + summary.failed() <= ended.count() as i64);
         }
     }
 }

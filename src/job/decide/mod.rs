@@ -9,6 +9,7 @@
 //! use jobwright::job::admission::Admission;
 //! use jobwright::job::config::SyncConfig;
 //! use jobwright::job::decide::backoff::Backoff;
+//! use jobwright::job::decide::summary::PodSummary;
 //! use jobwright::job::decide::{DecisionInput, Step, decide};
 //! use jobwright::job::view::JobView;
 //! use jobwright::runtime::refusals::Refusals;
@@ -25,7 +26,8 @@
 //! let job = JobView::parse(job).expect("a UID and a version");
 //! let input = DecisionInput {
 //!     job: &job,
-//!     pods: &[],
+//!     pods: &PodSummary::new(&job, []),
+//!     orphans: &[],
 //!     backoff: &Backoff::default(),
 //!     last_untracked_deletion: None,
 //!     counters_dirty_since: None,
@@ -58,10 +60,11 @@ pub mod outcome;
 pub mod parallelism;
 pub mod pod_failure_policy;
 pub mod pod_replacement_policy;
+pub mod relevance;
 pub mod status_batching;
 pub mod success_policy;
+pub mod summary;
 pub mod suspend;
-pub mod tally;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -70,6 +73,7 @@ mod history_tests;
 #[cfg(test)]
 mod scale_tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -78,7 +82,7 @@ use self::backoff::Backoff;
 use self::failure_report::FailureReport;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
-use self::tally::Tally;
+use self::summary::PodSummary;
 use super::admission::{Admission, WAITING_ANNOTATION, WaitingStatus};
 use super::index::CompletionIndex;
 use super::status::JobStatus;
@@ -86,6 +90,7 @@ use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use super::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use crate::job::config::SyncConfig;
 use crate::runtime::events::EventText;
+use crate::runtime::identity::Uid;
 use crate::runtime::refusals::Refusals;
 
 /// The state from which a decision is made.
@@ -93,8 +98,10 @@ use crate::runtime::refusals::Refusals;
 pub struct DecisionInput<'a> {
     /// Job to decide about.
     pub job: &'a JobView,
-    /// Pods that the Job controls, and pods without a controller that its selector matches.
-    pub pods: &'a [Arc<PodView>],
+    /// Summary of the pods that the Job controls, for the same version of the Job.
+    pub pods: &'a PodSummary,
+    /// Pods without a controller that the Job's selector matches.
+    pub orphans: &'a [Arc<PodView>],
     /// Pod failures so far, as remembered from the previous decision.
     pub backoff: &'a Backoff,
     /// Time at which another client last deleted an active pod of the Job and removed its finalizer, so that the pod
@@ -193,11 +200,11 @@ pub enum Step {
 
 /// Returns the next step for a Job.
 pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
-    let DecisionInput { job, pods, backoff, counters_dirty_since, .. } = *input;
+    let DecisionInput { job, pods: summary, orphans, backoff, counters_dirty_since, .. } = *input;
     let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), counters_dirty_since };
     let backed_off = |cause, pod: &PodView| input.refusals.is_backed_off(cause, Some(&pod.identity.uid), now);
     if job.status.is_finished() {
-        let left = claims::controlled(job, pods).filter(|pod| pod.tracked && !backed_off(UNTRACK, pod));
+        let left = summary.tracked_in_any_case().filter(|pod| !backed_off(UNTRACK, pod));
         let left: Vec<_> = left.take(config.max_pods_per_sync).cloned().collect();
         return simple(if left.is_empty() { Step::None } else { Step::RemoveFinalizers(left) });
     }
@@ -205,24 +212,22 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         return simple(Step::RejectInvalid(event));
     }
     let is_backed_off = |pod: &PodView| backed_off(ADOPT, pod) || backed_off(RELEASE, pod);
-    let claimable: Vec<Arc<PodView>> = pods.iter().filter(|pod| !is_backed_off(pod)).cloned().collect();
-    if let Some(step) = claims::claims(job, &claimable, config) {
+    if let Some(step) = claims::claims(job, summary, orphans, is_backed_off, config) {
         return simple(step);
     }
-    let is_adoption_backed_off = pods.iter().any(|pod| pod.owner.is_none() && backed_off(ADOPT, pod));
-
-    let mut tally = Tally::of(job, claims::owned(job, pods));
-    let unclaimed = pods.iter().filter(|pod| is_backed_off(pod));
-    tally.unclaimed = unclaimed.map(|pod| pod.identity.uid.clone()).collect();
-    let backoff = backoff.after(job, &tally.new_failed, &tally.new_succeeded);
+    let is_adoption_backed_off = orphans.iter().any(|pod| backed_off(ADOPT, pod));
+    let unclaimed = orphans.iter().chain(summary.unselected().iter()).filter(|pod| is_backed_off(pod));
+    let unclaimed: HashSet<Uid> = unclaimed.map(|pod| pod.identity.uid.clone()).collect();
+    let account = |outcome: Option<&Outcome>| account(input, &unclaimed, outcome, now, config);
+    let backoff = backoff.after(job, summary.new_failed(), summary.new_succeeded());
     let deadline = active_deadline::deadline(job, now);
     let waiting = admission::waiting_status(input);
     let may_annotate = !input.refusals.is_backed_off(WAITING, None, now);
     let publish = |waiting| admission::publish(input, waiting).filter(|_| may_annotate).unwrap_or(Step::None);
-    if let Some(waiting) = waiting.filter(|_| tally.is_idle() && admission::has_never_run(job)) {
+    if let Some(waiting) = waiting.filter(|_| summary.is_idle() && admission::has_never_run(job)) {
         return simple(publish(waiting));
     }
-    let outcome = outcome::outcome(job, &tally, now);
+    let outcome = outcome::outcome(job, summary, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
     // An outcome is stored before pods are deleted because of it. Otherwise the deletions would look like independent
@@ -233,17 +238,17 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         return Decision { step: Step::RemoveWaiting, wake, backoff, counters_dirty_since };
     }
     let to_store = is_unstored || outcome.is_some() && !job.status.has_outcome();
-    if to_store || accounting::is_pressing(job, &tally, config) {
-        let step = account(input, &tally, outcome.as_ref(), now, config);
+    if to_store || accounting::is_pressing(job, summary, config) {
+        let step = account(outcome.as_ref());
         let is_backed_off = to_store && input.refusals.is_backed_off(STATUS, None, now);
         if is_backed_off || !matches!(step, Step::None) {
             return Decision { step, wake, backoff, counters_dirty_since };
         }
     }
     let plan = match outcome {
-        Some(_) => parallelism::clear(&tally, config),
+        Some(_) => parallelism::clear(summary, config),
         None if job.deleting => PodPlan::Nothing,
-        None => parallelism::manage(job, &tally, &backoff, input.last_untracked_deletion, now, config),
+        None => parallelism::manage(job, summary, &backoff, input.last_untracked_deletion, now, config),
     };
     let step = match plan {
         PodPlan::Nothing => None,
@@ -255,7 +260,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
         // A pod that could not be adopted may be the missing one.
         PodPlan::Create(_) if is_adoption_backed_off || input.refusals.is_backed_off(CREATE, None, now) => None,
-        PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, &tally) }),
+        PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, summary) }),
         PodPlan::Delete { mut pods, uncounted } => {
             pods.retain(|pod| !(backed_off(DELETE, pod) || uncounted && backed_off(UNTRACK, pod)));
             (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
@@ -264,7 +269,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     if let Some(step) = step {
         return Decision { step, wake, backoff, counters_dirty_since };
     }
-    let step = match account(input, &tally, outcome.as_ref(), now, config) {
+    let step = match account(outcome.as_ref()) {
         Step::None => match waiting {
             Some(waiting) => publish(waiting),
             None if may_annotate && admission::should_remove_waiting(input) => Step::RemoveWaiting,
@@ -289,19 +294,18 @@ fn earlier(wake: Option<Timestamp>, other: Timestamp) -> Timestamp {
 /// Returns the step that counts ended pods and stores the result of the Job.
 fn account(
     input: &DecisionInput<'_>,
-    tally: &Tally,
+    unclaimed: &HashSet<Uid>,
     outcome: Option<&Outcome>,
     now: Timestamp,
     config: &SyncConfig,
 ) -> Step {
-    let job = input.job;
-    let refusals = input.refusals;
+    let DecisionInput { job, pods: summary, refusals, .. } = *input;
     let backed_off = |pod: &PodView| refusals.is_backed_off(UNTRACK, Some(&pod.identity.uid), now);
-    let untrack = accounting::accounted(job, tally, outcome, backed_off, config);
+    let untrack = accounting::accounted(job, summary, outcome, backed_off, config);
     if untrack.is_empty() && refusals.is_backed_off(STATUS, None, now) {
         Step::None
     } else if untrack.is_empty() {
-        accounting::write_status(job, tally, outcome, input.admission.is_pending(), now, config)
+        accounting::write_status(job, summary, unclaimed, outcome, input.admission.is_pending(), now, config)
     } else {
         // Finalizers of stored pods are removed before more pods are stored. One status write then counts the first
         // batch and lists the next.
@@ -309,10 +313,10 @@ fn account(
     }
 }
 
-fn creation_reason(job: &JobView, tally: &Tally) -> CreationReason {
-    if job.spec.replace_only_failed && tally.failed > 0 {
+fn creation_reason(job: &JobView, summary: &PodSummary) -> CreationReason {
+    if job.spec.replace_only_failed && summary.failed() > 0 {
         CreationReason::Failed
-    } else if tally.failed > 0 || !tally.terminating.is_empty() {
+    } else if summary.failed() > 0 || summary.terminating() > 0 {
         CreationReason::TerminatingOrFailed
     } else {
         CreationReason::New

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::tally::Tally;
+use super::summary::PodSummary;
 use super::{active_deadline, backoff_limit, backoff_limit_per_index, max_failed_indexes};
 use super::{pod_failure_policy, success_policy};
 use crate::job::status::{Condition, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
@@ -64,27 +64,27 @@ impl Outcome {
 
 /// Returns the stored outcome, or the outcome that follows from the pods and the time. Whether all completions are
 /// reached is decided later, when no pod is left to manage ([`super::completions`]).
-pub fn outcome(job: &JobView, tally: &Tally, now: Timestamp) -> Option<Outcome> {
+pub fn outcome(job: &JobView, summary: &PodSummary, now: Timestamp) -> Option<Outcome> {
     if let Some(stored) = Outcome::stored(&job.status) {
         return Some(stored);
     }
-    if let Some(message) = pod_failure_policy::fail_job(job, &tally.failed_pods) {
+    if let Some(message) = pod_failure_policy::fail_job(job, summary.failing().iter()) {
         return Some(Outcome::failed("PodFailurePolicy", &message));
     }
-    if backoff_limit::is_exceeded(job, tally) {
+    if backoff_limit::is_exceeded(job, summary) {
         return Some(Outcome::failed("BackoffLimitExceeded", "Job has reached the specified backoff limit"));
     }
     if active_deadline::deadline(job, now).is_some_and(|deadline| now >= deadline) {
         return Some(Outcome::failed("DeadlineExceeded", "Job was active longer than specified deadline"));
     }
-    if max_failed_indexes::is_exceeded(job, &tally.failed_indexes) {
+    if max_failed_indexes::is_exceeded(job, summary.failed_indexes()) {
         let message = "Job has exceeded the specified maximal number of failed indexes";
         return Some(Outcome::failed("MaxFailedIndexesExceeded", message));
     }
-    if backoff_limit_per_index::is_over(job, &tally.succeeded_indexes, &tally.failed_indexes) {
+    if backoff_limit_per_index::is_over(job, summary.succeeded_indexes(), summary.failed_indexes()) {
         return Some(Outcome::failed("FailedIndexes", "Job has failed indexes"));
     }
-    let rule = success_policy::matched(job, &tally.succeeded_indexes)?;
+    let rule = success_policy::matched(job, summary.succeeded_indexes())?;
     Some(Outcome::Complete { reason: "SuccessPolicy".to_owned(), message: format!("Matched rules at index {rule}") })
 }
 
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn reason(job: &Job, pods: &[Pod], now: i64) -> Option<String> {
-        outcome(&job.view, &job.tally(pods), time(now)).map(|outcome| match outcome {
+        outcome(&job.view, &job.summary(pods), time(now)).map(|outcome| match outcome {
             Outcome::Complete { reason, .. } | Outcome::Failed { reason, .. } => reason,
         })
     }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn stored_outcome_is_final() {
         let met = Job::new().backoff_limit(0).condition(SUCCESS_CRITERIA_MET);
-        let outcome = outcome(&met.view, &met.tally(&[pod("a").failed(5)]), time(9)).unwrap();
+        let outcome = outcome(&met.view, &met.summary(&[pod("a").failed(5)]), time(9)).unwrap();
         assert!(!outcome.is_failure());
         let failing = Job::new().completions(1).condition(FAILURE_TARGET);
         assert!(Outcome::stored(&failing.view.status).unwrap().is_failure());

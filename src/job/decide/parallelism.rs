@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::backoff::Backoff;
 use super::deletion_order::deletion_priority;
-use super::tally::Tally;
+use super::summary::PodSummary;
 use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_replacement_policy};
 use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
@@ -32,11 +32,11 @@ pub enum PodPlan {
 
 /// Returns the plan that deletes all active pods, because the outcome of the Job is decided. The pods keep their
 /// finalizers, so that they are counted.
-pub fn clear(tally: &Tally, config: &SyncConfig) -> PodPlan {
-    if tally.active.is_empty() {
+pub fn clear(summary: &PodSummary, config: &SyncConfig) -> PodPlan {
+    if summary.active() == 0 {
         return PodPlan::Nothing;
     }
-    let pods = tally.active.iter().take(config.max_pods_per_sync).cloned().collect();
+    let pods = summary.active_pods().take(config.max_pods_per_sync).cloned().collect();
     PodPlan::Delete { pods, uncounted: false }
 }
 
@@ -48,21 +48,21 @@ pub fn clear(tally: &Tally, config: &SyncConfig) -> PodPlan {
 /// pods do not race.
 pub fn manage(
     job: &JobView,
-    tally: &Tally,
+    summary: &PodSummary,
     backoff: &Backoff,
     last_untracked_deletion: Option<Timestamp>,
     now: Timestamp,
     config: &SyncConfig,
 ) -> PodPlan {
-    let active = tally.active.len();
-    let desired = if job.spec.suspend { 0 } else { completions::desired_active(job, tally) };
-    let mut surplus = surplus(job, tally, active.saturating_sub(desired));
+    let active = summary.active();
+    let desired = if job.spec.suspend { 0 } else { completions::desired_active(job, summary) };
+    let mut surplus = surplus(job, summary, active.saturating_sub(desired));
     if !surplus.is_empty() {
         surplus.truncate(config.max_pods_per_sync);
         return PodPlan::Delete { pods: surplus, uncounted: true };
     }
-    let blocking_replacement = pod_replacement_policy::blocking_replacement(job, &tally.terminating);
-    let missing = desired.saturating_sub(active + blocking_replacement.len());
+    let blocking_replacement = pod_replacement_policy::blocking_replacement(job, summary.terminating());
+    let missing = desired.saturating_sub(active + blocking_replacement);
     if missing == 0 {
         return PodPlan::Nothing;
     }
@@ -71,13 +71,10 @@ pub fn manage(
         return PodPlan::Wait(until);
     }
     let at_once = missing.min(config.max_pods_per_sync);
-    let pending = || {
-        let over = tally.succeeded_indexes.union(&tally.failed_indexes);
-        completion_mode::pending(job, over, tally.active.iter().chain(blocking_replacement))
-    };
+    let pending = || completion_mode::pending(job, summary.taken_indexes());
     if job.spec.backoff_limit_per_index.is_some() {
         let indexes = pending().take(at_once);
-        return match backoff_limit_per_index::ready(job, indexes, &tally.records, now, config) {
+        return match backoff_limit_per_index::ready(job, indexes, summary.records(), now, config) {
             Ok(pods) => PodPlan::Create(pods),
             Err(until) => until.map_or(PodPlan::Nothing, PodPlan::Wait),
         };
@@ -95,14 +92,13 @@ pub fn manage(
 }
 
 /// Returns the misplaced pods. If there are fewer than `count`, adds pods in the order of [`deletion_priority`].
-fn surplus(job: &JobView, tally: &Tally, count: usize) -> Vec<Arc<PodView>> {
-    let (mut out, mut rest) = if job.is_indexed() {
-        completion_mode::misplaced(job, &tally.active)
-    } else if count == 0 {
+fn surplus(job: &JobView, summary: &PodSummary, count: usize) -> Vec<Arc<PodView>> {
+    if count == 0 && !summary.has_misplaced() {
         return Vec::new();
-    } else {
-        (Vec::new(), tally.active.clone())
-    };
+    }
+    let active: Vec<Arc<PodView>> = summary.active_pods().cloned().collect();
+    let (mut out, mut rest) =
+        if job.is_indexed() { completion_mode::misplaced(job, &active) } else { (Vec::new(), active) };
     if out.len() < count {
         rest.sort_by(|a, b| deletion_priority(a, b));
         rest.truncate(count - out.len());
@@ -171,10 +167,10 @@ mod tests {
     fn back_off_delays_creation_but_not_deletion() {
         let job = Job::new().completions(3).parallelism(1);
         let failed = pod("failed").failed(NOW - 4);
-        let backoff = Backoff::default().after(&job.view, &views(std::slice::from_ref(&failed)), &[]);
+        let backoff = Backoff::default().after(&job.view, &views(std::slice::from_ref(&failed)), &Vec::new());
         let backed_off = |pods: &[Pod]| {
             let pods = [std::slice::from_ref(&failed), pods].concat();
-            manage(&job.view, &job.tally(&pods), &backoff, None, time(NOW), &SyncConfig::default())
+            manage(&job.view, &job.summary(&pods), &backoff, None, time(NOW), &SyncConfig::default())
         };
         assert!(matches!(backed_off(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));
         assert!(matches!(backed_off(&[pod("a")]), PodPlan::Nothing), "nothing is missing");
@@ -185,7 +181,7 @@ mod tests {
     fn pod_deleted_uncounted_is_replaced_after_a_delay() {
         let job = Job::new().completions(3).parallelism(1);
         let at = |now| {
-            manage(&job.view, &job.tally(&[]), &Backoff::default(), Some(time(5)), time(now), &SyncConfig::default())
+            manage(&job.view, &job.summary(&[]), &Backoff::default(), Some(time(5)), time(now), &SyncConfig::default())
         };
         assert!(matches!(at(5), PodPlan::Wait(until) if until == time(6)));
         assert!(matches!(at(6), PodPlan::Create(pods) if pods.len() == 1));

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use super::pod_replacement_policy::is_failed;
 use crate::job::view::policies::{FailureAction, FailureMatch, FailureRule};
 use crate::job::view::{JobView, PodView};
 
@@ -75,9 +74,9 @@ pub fn ignores_disruptions_alone(job: &JobView) -> bool {
 }
 
 /// Returns the message with which the Job fails, if one of these pods matches a `FailJob` rule.
-pub fn fail_job(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
+pub fn fail_job<'a>(job: &JobView, mut failed: impl Iterator<Item = &'a Arc<PodView>>) -> Option<String> {
     job.spec.failure_rules.as_ref()?;
-    pods.iter().filter(|pod| is_failed(job, pod)).find_map(|pod| match policy_decision(job, pod) {
+    failed.find_map(|pod| match policy_decision(job, pod) {
         PolicyDecision::FailJob(message) => Some(message),
         _ => None,
     })
@@ -176,7 +175,7 @@ mod tests {
     #[test]
     fn only_failed_pods_can_fail_the_job() {
         let job = Job::new().rule("FailJob", 4);
-        let message = |pods: &[Pod]| fail_job(&job.view, &views(pods));
+        let message = |pods: &[Pod]| fail_job(&job.view, job.summary(pods).failing().iter());
         assert!(message(&[pod("a").failed(1).exit("main", 1), pod("b").failed(1).exit("main", 4)]).is_some());
         assert!(
             message(&[pod("b").running(1).deleting(2).exit("main", 4)]).is_some(),

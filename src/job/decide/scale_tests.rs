@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
+use super::summary::PodSummary;
 use super::{DecisionInput, Step, decide};
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
@@ -33,7 +34,8 @@ fn work_is_linear_in_the_number_of_indexes() {
         let input = DecisionInput {
             admission: &Admission::Unlimited,
             job: &job,
-            pods: &all,
+            pods: &PodSummary::new(&job, all),
+            orphans: &[],
             backoff: &backoff,
             last_untracked_deletion: None,
             counters_dirty_since: None,

@@ -1,6 +1,7 @@
 //! Batching of status writes. The counters in the status are informational: decisions are made from the pods. Therefore
 //! a status write that changes only counters is delayed, so that several changes become one write. The built-in
-//! controller's delay of one second between syncs has the same effect; here no other write is delayed.
+//! controller's delay of one second between syncs has the same effect; here no other write is delayed. The status in
+//! which all pods are ready for the first time is not delayed either, because JobSet and Kueue start other Jobs then.
 
 use jiff::Timestamp;
 
@@ -21,7 +22,8 @@ pub fn defer_until(
     let Step::WriteStatus { status, events, .. } = step else { return None };
     let newly_counted = accounted_pods(status).saturating_sub(accounted_pods(&job.status));
     let is_batch = usize::try_from(newly_counted).is_ok_and(|newly_counted| newly_counted >= config.counter_batch_size);
-    if !events.is_empty() || is_batch || !differ_in_counters_only(status, &job.status) {
+    let become_ready = are_all_ready(job, status) && !are_all_ready(job, &job.status);
+    if !events.is_empty() || is_batch || become_ready || !differ_in_counters_only(status, &job.status) {
         return None;
     }
     since.checked_add(config.counter_write_delay).ok().filter(|due| now < *due)
@@ -31,6 +33,12 @@ pub fn defer_until(
 fn accounted_pods(status: &JobStatus) -> i64 {
     let uncounted = i64::try_from(status.uncounted.len()).unwrap_or(i64::MAX);
     i64::from(status.succeeded).saturating_add(status.failed.into()).saturating_add(uncounted)
+}
+
+/// Returns whether all pods that the Job needs are ready or have succeeded. JobSet and Kueue compare the same numbers.
+fn are_all_ready(job: &JobView, status: &JobStatus) -> bool {
+    let needed = job.spec.completions.map_or(job.spec.parallelism, |completions| completions.min(job.spec.parallelism));
+    status.ready.unwrap_or_default().saturating_add(status.succeeded) >= needed
 }
 
 fn differ_in_counters_only(one: &JobStatus, other: &JobStatus) -> bool {
@@ -73,6 +81,24 @@ mod tests {
         let due = decide(&started(), &pods, Some(10), 11);
         assert!(matches!(due.step, Step::WriteStatus { .. }));
         assert_eq!(due.counters_dirty_since, None);
+    }
+
+    #[test]
+    fn status_in_which_all_pods_are_ready_is_written_immediately() {
+        let ready = |count: usize| -> Vec<Pod> {
+            (0..2)
+                .map(|n| pod(&n.to_string()).running(1))
+                .enumerate()
+                .map(|(n, pod)| if n < count { pod.ready(2) } else { pod })
+                .collect()
+        };
+        assert!(matches!(decide(&started(), &ready(1), None, 10).step, Step::None));
+        let Step::WriteStatus { status, .. } = decide(&started(), &ready(2), None, 10).step else { panic!() };
+        assert_eq!(status.ready, Some(2));
+        let stored = started().with_status(*status);
+        assert!(matches!(decide(&stored, &ready(1), None, 10).step, Step::None), "fewer ready pods can wait");
+        let last = started().completions(2).counted(1, 0);
+        assert!(matches!(decide(&last, &[pod("b").running(1).ready(2)], None, 10).step, Step::WriteStatus { .. }));
     }
 
     #[test]

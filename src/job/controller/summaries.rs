@@ -1,0 +1,92 @@
+//! Summaries of the pods of each Job, kept up to date between syncs.
+
+use super::Controller;
+use crate::job::decide::summary::PodSummary;
+use crate::job::key::Key;
+use crate::job::view::{JobView, PodView};
+use crate::runtime::identity::Uid;
+
+/// Maximum number of pods for which debug builds compare a summary with one that is computed anew.
+#[cfg(debug_assertions)]
+const MAX_COMPARED: usize = 200;
+
+impl Controller {
+    /// Returns the summary of the pods of a Job. It is taken out of the store, and [`Self::store_summary`] puts it back.
+    /// If the sync ends without that, the next one computes the summary anew.
+    pub(super) fn take_summary(&self, job: &JobView) -> Box<PodSummary> {
+        let known = self.summaries.lock().remove(&job.identity.uid);
+        known.unwrap_or_else(|| {
+            let pods = self.executor.pods.follow(&job.identity.uid);
+            for pod in &pods {
+                self.enqueue_pretender(job, pod);
+            }
+            Box::new(PodSummary::new(job, pods.into_iter().filter(|pod| is_in_namespace(job, pod))))
+        })
+    }
+
+    /// Applies the changes of a Job and its pods since the last call.
+    pub(super) fn update_summary(&self, summary: &mut PodSummary, job: &JobView) {
+        summary.set_job(job);
+        for (uid, pod) in self.executor.pods.changes(&job.identity.uid) {
+            if let Some(pod) = &pod {
+                self.enqueue_pretender(job, pod);
+            }
+            summary.set_pod(job, &uid, pod.filter(|pod| is_in_namespace(job, pod)));
+        }
+        #[cfg(debug_assertions)]
+        self.compare(summary, job);
+    }
+
+    /// Stores the summary of a Job until its next sync. The summary of a Job with few pods is dropped: it costs less to
+    /// compute anew than it takes in memory.
+    pub(super) fn store_summary(&self, uid: &Uid, summary: Box<PodSummary>) {
+        let is_worth_it = summary.len() >= self.config.min_pods_for_summary;
+        if is_worth_it && self.executor.jobs.get(uid).is_some_and(|job| !job.status.is_finished()) {
+            self.summaries.lock().insert(uid.clone(), summary);
+        } else {
+            self.executor.pods.unfollow(uid);
+        }
+    }
+
+    /// Drops the summary of a Job.
+    pub(super) fn forget_summary(&self, uid: &Uid) {
+        self.executor.pods.unfollow(uid);
+        self.summaries.lock().remove(uid);
+    }
+
+    /// Drops all summaries.
+    pub(super) fn forget_summaries(&self) {
+        self.executor.pods.unfollow_all();
+        self.summaries.lock().clear();
+    }
+
+    /// Queues a tracked pod of another namespace that names this Job as its controller: no status counts the pod.
+    fn enqueue_pretender(&self, job: &JobView, pod: &PodView) {
+        if pod.tracked && !is_in_namespace(job, pod) {
+            self.executor.queue.add(Key::Orphan(pod.identity.uid.clone()));
+        }
+    }
+
+    /// Checks that the changes have led to the summary that is computed anew. Changes that arrive meanwhile are applied
+    /// to both.
+    #[cfg(debug_assertions)]
+    fn compare(&self, summary: &mut PodSummary, job: &JobView) {
+        if summary.len() > MAX_COMPARED {
+            return;
+        }
+        let pods = self.executor.pods.owned(&job.identity.uid, &job.identity.namespace);
+        let changes = self.executor.pods.changes(&job.identity.uid);
+        let is_unchanged = changes.is_empty();
+        for (uid, pod) in changes {
+            summary.set_pod(job, &uid, pod.filter(|pod| is_in_namespace(job, pod)));
+        }
+        if is_unchanged {
+            let anew = PodSummary::new(job, pods);
+            debug_assert!(*summary == anew, "{summary:#?} differs from {anew:#?}");
+        }
+    }
+}
+
+fn is_in_namespace(job: &JobView, pod: &PodView) -> bool {
+    pod.identity.namespace == job.identity.namespace
+}
