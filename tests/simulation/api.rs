@@ -221,6 +221,7 @@ impl Server {
         }
         let result = {
             let state = &mut *self.lock();
+            state.checks.refusals.answers_arrive = delivery == Delivery::Fine;
             let result = state.handle(&parts.method, &path, (labels, fields), &body);
             state.note(who, &parts.method, &path, &body, &result);
             result

@@ -52,7 +52,12 @@ impl Controller {
         let is_more = left.len() > MAX_FINALIZER_REMOVALS_PER_SYNC;
         left.truncate(MAX_FINALIZER_REMOVALS_PER_SYNC);
         let failed = self.executor.untrack(&left).await;
-        if is_more && failed.len() < left.len() {
+        // A pod that changed meanwhile keeps its finalizer without a failure. The next sync decides from the present
+        // version, which no event of the watch reports any more.
+        let has_failed = |pod: &PodView| failed.iter().any(|failed| failed.pod.as_ref() == Some(&pod.identity.uid));
+        let is_tracked = |pod: &PodView| self.executor.pods.get(&pod.identity.uid).is_some_and(|pod| pod.tracked);
+        let have_changed = left.iter().any(|pod| !has_failed(pod) && is_tracked(pod));
+        if have_changed || is_more && failed.len() < left.len() {
             // The remaining pods come after the keys that are queued now.
             self.executor.queue.add(Key::Job(uid.clone()));
         }

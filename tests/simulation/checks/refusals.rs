@@ -35,6 +35,8 @@ pub struct Refusals {
     events: BTreeMap<String, Recorded>,
     /// Whether events may have been lost.
     pub lost: bool,
+    /// Whether the answer to the present request arrives. No event can report a refusal whose answer is lost.
+    pub answers_arrive: bool,
     /// A policy refused events. Those count for the limit of events of one object, so later ones may be dropped.
     events_refused: bool,
 }
@@ -72,7 +74,7 @@ impl Refusals {
         }
         let message = policy.message();
         let known = |refused: &Refused| refused.message == message && refused.about == about;
-        if !self.refused.iter().any(known) {
+        if self.answers_arrive && !self.refused.iter().any(known) {
             self.refused.push(Refused { about, target: policy.target, message });
         }
         Ok(())
