@@ -256,7 +256,7 @@ impl<S: ScheduleSource> Controller<S> {
             let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
             let Some(finished) = finished else { continue };
             let found = self.wire_jobs(object).get_opt(&active.name).await?;
-            let found = found.filter(|found| found.metadata.uid.as_deref() == Some(active.uid.as_str()));
+            let found = found.filter(|found| found.metadata.uid.as_deref().is_some_and(|found| active.uid.is(found)));
             let end = found.map(|found| ((**finished).clone(), found));
             ended.push(EndedRun { job: active.clone(), end, replaced: false });
         }
