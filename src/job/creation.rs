@@ -79,7 +79,7 @@ pub fn is_tracked(metadata: &ObjectMeta) -> bool {
 /// Returns whether the owner with this UID controls a pod.
 pub fn is_owned(metadata: &ObjectMeta, owner: &Uid) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
-    owners.any(|reference| reference.controller == Some(true) && reference.uid == owner.as_str())
+    owners.any(|reference| reference.controller == Some(true) && owner.is(&reference.uid))
 }
 
 /// Removes the random suffix of the name that the API server generated for a refused pod. The refusals of one Job then

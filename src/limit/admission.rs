@@ -19,6 +19,7 @@ use super::view::LimitView;
 use super::workload::{Reservation, Workload};
 use crate::job::admission::Reason;
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastMap;
 
 /// Sort key of the admission order: priority (highest first), creation time, name, UID.
 pub type QueueKey = (Reverse<i32>, Timestamp, Arc<str>, Uid);
@@ -54,7 +55,7 @@ impl Usage {
 #[derive(Debug, Default)]
 pub struct Admissions {
     limits: Vec<Limit>,
-    jobs: HashMap<Uid, Entry>,
+    jobs: FastMap<Uid, Entry>,
     /// Sets of limits that select Jobs. Equal sets share one allocation.
     sets: HashSet<LimitSet>,
     /// Queues of waiting Jobs, by the set of limits that selects them.
@@ -147,7 +148,7 @@ impl Admissions {
     /// Replaces the whole state. Returns the Jobs to sync: those whose annotation does not match the reason why they
     /// wait, and those that no longer wait.
     pub fn load(&mut self, limits: Vec<Arc<LimitView>>, jobs: impl IntoIterator<Item = Workload>) -> Vec<Uid> {
-        let before: HashMap<Uid, AdmissionState> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
+        let before: FastMap<Uid, AdmissionState> = self.jobs.drain().map(|(uid, entry)| (uid, entry.state)).collect();
         self.replace_limits(limits);
         for job in jobs.into_iter().filter(|_| !self.limits.is_empty()).collect::<Vec<_>>() {
             let limits = self.select(&job, |_| None);
@@ -168,7 +169,7 @@ impl Admissions {
         let same = |limit: &Arc<LimitView>| known.iter().position(|known| known.selects_as(limit));
         let before_at: Vec<Option<usize>> = limits.iter().map(same).collect();
         let jobs = std::mem::take(&mut self.jobs);
-        let before: HashMap<Uid, AdmissionState> = jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
+        let before: FastMap<Uid, AdmissionState> = jobs.iter().map(|(uid, entry)| (uid.clone(), entry.state)).collect();
         self.replace_limits(limits);
         for entry in jobs.into_values() {
             let selected = |at: usize| before_at[at].map(|before| entry.limits.binary_search(&before).is_ok());
@@ -271,7 +272,7 @@ impl Admissions {
     }
 
     /// Returns the Jobs whose state changed, and the waiting Jobs whose annotation is outdated.
-    fn changed_since(&self, before: &HashMap<Uid, AdmissionState>) -> Vec<Uid> {
+    fn changed_since(&self, before: &FastMap<Uid, AdmissionState>) -> Vec<Uid> {
         let gone =
             before.iter().filter(|(uid, state)| **state != AdmissionState::Unlimited && !self.jobs.contains_key(*uid));
         let known = self.jobs.iter().filter(|(uid, entry)| match entry.state {

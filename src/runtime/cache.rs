@@ -7,7 +7,7 @@
 //!
 //! The cache never calls the API. It returns the objects that a relist leaves in doubt, and the caller reads them live.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
 use super::identity::{Identity, ResourceVersion, Uid};
+use super::maps::{FastMap, FastSet};
 
 /// Time for which the UID of a deleted object is remembered. Any response about the object that is still in flight
 /// arrives earlier.
@@ -54,12 +55,12 @@ pub struct Cache<T> {
 }
 
 struct State<T> {
-    objects: HashMap<Uid, Arc<T>>,
+    objects: FastMap<Uid, Arc<T>>,
     /// Objects that are not accounted, by controlling owner. All objects without a controlling owner are under `None`.
     /// The order is fixed, so that equal states give equal decisions.
-    by_owner: HashMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
+    by_owner: FastMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
     /// UIDs of the objects of each followed owner that have changed since the last call of [`Cache::changes`].
-    followed: HashMap<Uid, HashSet<Uid>>,
+    followed: FastMap<Uid, FastSet<Uid>>,
     deleted: Tombstones,
     listing: Option<Listing>,
     /// Newest version that arrived in a list or a watch.
@@ -71,9 +72,9 @@ struct State<T> {
 /// State of a list that is in progress.
 #[derive(Default)]
 struct Listing {
-    seen: HashSet<Uid>,
+    seen: FastSet<Uid>,
     /// Objects in responses to this process since the list was requested. They may be too new to be in the list.
-    written: HashSet<Uid>,
+    written: FastSet<Uid>,
 }
 
 /// Key of an object that changed.
@@ -110,9 +111,9 @@ pub struct MissingFromList<T> {
 impl<T: Cached> Default for Cache<T> {
     fn default() -> Self {
         let state = State {
-            objects: HashMap::new(),
-            by_owner: HashMap::new(),
-            followed: HashMap::new(),
+            objects: FastMap::default(),
+            by_owner: FastMap::default(),
+            followed: FastMap::default(),
             deleted: Tombstones::default(),
             listing: None,
             observed_version: ResourceVersion(0),
@@ -247,7 +248,7 @@ impl<T: Cached> Cache<T> {
     /// Begins to record which objects of an owner change, and returns the objects as [`Self::referencing`] does.
     pub fn follow(&self, owner: &Uid) -> Vec<Arc<T>> {
         let mut state = self.lock();
-        state.followed.insert(owner.clone(), HashSet::new());
+        state.followed.insert(owner.clone(), FastSet::default());
         state.referencing(owner)
     }
 
@@ -325,7 +326,7 @@ impl<T: Cached> Cache<T> {
 /// a deletion does not depend on the number of earlier deletions.
 #[derive(Default)]
 struct Tombstones {
-    uids: HashSet<Uid>,
+    uids: FastSet<Uid>,
     /// The same UIDs, in the order of deletion.
     by_age: VecDeque<(Instant, Uid)>,
 }

@@ -1,12 +1,14 @@
 //! Queue that serves the flows that wait in turn, so that a flow with many entries does not delay the others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use super::maps::FastMap;
 
 /// Queue of entries that belong to flows. Flows are served in turn, the entries of one flow in order. The number of
 /// entries of one flow that are in service concurrently is limited.
 pub struct FairQueue<K, T> {
-    flows: HashMap<K, Flow<T>>,
+    flows: FastMap<K, Flow<T>>,
     /// Flows with waiting entries, the next one first.
     turns: VecDeque<K>,
 }
@@ -18,7 +20,7 @@ struct Flow<T> {
 
 impl<K, T> Default for FairQueue<K, T> {
     fn default() -> Self {
-        Self { flows: HashMap::new(), turns: VecDeque::new() }
+        Self { flows: FastMap::default(), turns: VecDeque::new() }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod http;
 pub mod identity;
 pub mod liveness;
 pub mod lru;
+pub mod maps;
 pub mod queue;
 pub mod refusals;
 pub mod requests;

@@ -4,13 +4,15 @@
 //! its sync cause one further sync, so that batches grow automatically under load. Keys are handed out in the order of
 //! arrival. Minor keys have a lane of their own, so that thousands of them do not delay the other keys.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::maps::{FastMap, FastSet};
 
 /// Wait after the first failure of a key. Each further failure doubles the wait.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -33,13 +35,13 @@ struct State<K> {
     is_minor: fn(&K) -> bool,
     /// Number of keys that were handed out while both lanes contained keys.
     handed_out: u32,
-    waiting: HashSet<K>,
-    running: HashSet<K>,
+    waiting: FastSet<K>,
+    running: FastSet<K>,
     /// Keys that were added while they were running.
-    dirty: HashSet<K>,
+    dirty: FastSet<K>,
     later: BTreeMap<(Instant, u64), K>,
-    due: HashMap<K, (Instant, u64)>,
-    failures: HashMap<K, u32>,
+    due: FastMap<K, (Instant, u64)>,
+    failures: FastMap<K, u32>,
     sequence: u64,
     closed: bool,
 }
@@ -57,12 +59,12 @@ impl<K> State<K> {
             minor: VecDeque::new(),
             is_minor,
             handed_out: 0,
-            waiting: HashSet::new(),
-            running: HashSet::new(),
-            dirty: HashSet::new(),
+            waiting: FastSet::default(),
+            running: FastSet::default(),
+            dirty: FastSet::default(),
             later: BTreeMap::new(),
-            due: HashMap::new(),
-            failures: HashMap::new(),
+            due: FastMap::default(),
+            failures: FastMap::default(),
             sequence: 0,
             closed,
         }

@@ -4,7 +4,7 @@
 //! write early nor lengthen its back-off. A change of the spec of the object ends all its back-offs. A successful write
 //! ends the back-off of its own kind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::errors::WriteError;
 use super::events::EventText;
 use super::identity::Uid;
+use super::maps::FastMap;
 
 /// First back-off after a refusal; each further refusal doubles the back-off.
 const FIRST: Duration = Duration::from_secs(1);
@@ -157,7 +158,7 @@ impl Refusals {
 
 /// Refused writes of many objects, by UID.
 #[derive(Debug, Default)]
-pub struct ObjectRefusals(Mutex<HashMap<Uid, Refusals>>);
+pub struct ObjectRefusals(Mutex<FastMap<Uid, Refusals>>);
 
 impl ObjectRefusals {
     /// Reads or changes the refusals of one object. An object without refusals uses no memory.
@@ -188,7 +189,7 @@ impl ObjectRefusals {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uid, Refusals>> {
+    fn lock(&self) -> MutexGuard<'_, FastMap<Uid, Refusals>> {
         self.0.lock()
     }
 }

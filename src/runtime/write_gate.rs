@@ -307,7 +307,7 @@ where
         return Ok(false);
     }
     let found = api.get_opt(name).await?;
-    Ok(found.is_none_or(|found| found.meta().uid.as_deref() != Some(uid.as_str())))
+    Ok(found.is_none_or(|found| found.meta().uid.as_deref().is_none_or(|found| !uid.is(found))))
 }
 
 /// Returns the parameters of a creation by this controller.

@@ -4,7 +4,6 @@
 //! [`Controller`] is the entry point. One queue holds the objects to sync and their timers. The decisions are those of
 //! [`ScheduleSource`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -37,6 +36,7 @@ use crate::runtime::controller;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastMap;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals, Refusals, WriteKind};
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
@@ -66,7 +66,7 @@ pub struct Controller<S: ScheduleSource> {
     started: Notify,
     once: Once,
     /// Time of the last run of each object whose status could not be stored since.
-    unstored: Mutex<HashMap<Uid, Timestamp>>,
+    unstored: Mutex<FastMap<Uid, Timestamp>>,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -256,7 +256,7 @@ impl<S: ScheduleSource> Controller<S> {
             let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
             let Some(finished) = finished else { continue };
             let found = self.wire_jobs(object).get_opt(&active.name).await?;
-            let found = found.filter(|found| found.metadata.uid.as_deref() == Some(active.uid.as_str()));
+            let found = found.filter(|found| found.metadata.uid.as_deref().is_some_and(|found| active.uid.is(found)));
             let end = found.map(|found| ((**finished).clone(), found));
             ended.push(EndedRun { job: active.clone(), end, replaced: false });
         }

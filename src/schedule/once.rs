@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastMap;
 
 /// Reason of the Warning event that the name of the Job to create belongs to a Job of another owner.
 pub const NAME_TAKEN: &str = "NameTaken";
@@ -17,7 +18,7 @@ const ONCE: [&str; 2] = [NAME_TAKEN, SCHEDULE_TIME_IN_FUTURE];
 /// Last message of each event that is recorded once, by object.
 #[derive(Debug, Default)]
 pub struct Once {
-    last: Mutex<HashMap<Uid, HashMap<&'static str, String>>>,
+    last: Mutex<FastMap<Uid, HashMap<&'static str, String>>>,
 }
 
 impl Once {

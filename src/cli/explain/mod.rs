@@ -146,7 +146,7 @@ async fn run(arguments: &Arguments) -> Result<Explanation, ClusterReadError> {
                 reason: "it lacks what every stored object has".to_owned(),
             };
             let schedule = JobScheduleView::parse(found).ok_or_else(incomplete)?;
-            let events = warnings_of(&context, schedule.base.identity.uid.as_str()).await;
+            let events = warnings_of(&context, &schedule.base.identity.uid.text()).await;
             Ok(job_schedule::explain(&schedule, &events, crate::cli::now()))
         }
     }

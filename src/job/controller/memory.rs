@@ -1,7 +1,5 @@
 //! Memory of the Job controller between syncs. A new term begins without it.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use parking_lot::MutexGuard;
 
@@ -13,6 +11,7 @@ use crate::job::view::JobView;
 use crate::job::write_kinds::{CREATE, UNTRACK};
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastMap;
 use crate::runtime::refusals::{Refusals, WriteKind};
 
 /// Kind of a write of a step, and the pod that the write changes, if it changes a pod.
@@ -77,11 +76,11 @@ impl Controller {
         self.orphan_refusals.lock()
     }
 
-    pub(super) fn memory(&self) -> MutexGuard<'_, HashMap<Uid, Memory>> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, FastMap<Uid, Memory>> {
         self.memory.lock()
     }
 
-    pub(super) fn untracked_deletions(&self) -> MutexGuard<'_, HashMap<Uid, Timestamp>> {
+    pub(super) fn untracked_deletions(&self) -> MutexGuard<'_, FastMap<Uid, Timestamp>> {
         self.untracked_deletions.lock()
     }
 

@@ -14,7 +14,6 @@ mod summaries;
 mod sync;
 mod unlabelled_pods;
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
@@ -39,6 +38,7 @@ use crate::runtime::cache::{Cache, Change};
 use crate::runtime::context::ControllerContext;
 use crate::runtime::controller;
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastMap;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::Refusals;
 use crate::runtime::watch::{CacheState, Synced, WatchMetrics};
@@ -51,11 +51,11 @@ const NAME: &str = "job";
 pub struct Controller {
     executor: StepExecutor,
     config: Config,
-    memory: Mutex<HashMap<Uid, Memory>>,
+    memory: Mutex<FastMap<Uid, Memory>>,
     /// Summaries of the pods of Jobs with many pods.
-    summaries: Mutex<HashMap<Uid, Box<PodSummary>>>,
+    summaries: Mutex<FastMap<Uid, Box<PodSummary>>>,
     /// Time when a pod of a Job was last removed without being counted.
-    untracked_deletions: Mutex<HashMap<Uid, Timestamp>>,
+    untracked_deletions: Mutex<FastMap<Uid, Timestamp>>,
     /// Refused writes to pods that no Job controls.
     orphan_refusals: Mutex<Refusals>,
     jobs_synced: Synced,

@@ -11,7 +11,6 @@
 //! ([#119378](https://github.com/kubernetes/kubernetes/issues/119378)). Failures that are ignored by exit code alone
 //! count here: nothing but back-off slows a container down that exits immediately.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,6 +19,7 @@ use super::pod_failure_policy::is_ignored_disruption;
 use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastSet;
 
 /// The pod failures of a Job since its last success. They are kept in memory only, as in the built-in controller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Backoff {
     /// Creation time of the newest pod that was lost to an ignored disruption.
     disrupted: Option<Timestamp>,
     /// UIDs of pods that the fields above include and that the status does not account for yet.
-    seen: HashSet<Uid>,
+    seen: FastSet<Uid>,
 }
 
 impl Backoff {

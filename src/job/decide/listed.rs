@@ -7,18 +7,18 @@
 //! Job, by its index.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::job::status::Uncounted;
 use crate::job::view::{Phase, PodView};
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastSet;
 
 /// The UIDs of a Job's uncounted pods, as sets.
 #[derive(Debug, PartialEq)]
 pub struct Listed {
-    succeeded: HashSet<Uid>,
-    failed: HashSet<Uid>,
+    succeeded: FastSet<Uid>,
+    failed: FastSet<Uid>,
 }
 
 impl Listed {
@@ -29,7 +29,7 @@ impl Listed {
     }
 
     /// Returns the UIDs that are listed differently in `other`.
-    pub fn differences(&self, other: &Self) -> HashSet<Uid> {
+    pub fn differences(&self, other: &Self) -> FastSet<Uid> {
         let succeeded = self.succeeded.symmetric_difference(&other.succeeded);
         succeeded.chain(self.failed.symmetric_difference(&other.failed)).cloned().collect()
     }

@@ -7,7 +7,6 @@ mod intake;
 mod pods;
 mod status;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -25,6 +24,7 @@ use crate::runtime::context::ControllerContext;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
+use crate::runtime::maps::FastSet;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, WriteKind};
 
@@ -37,7 +37,7 @@ pub struct StepExecutor {
     /// Number of last lines of a log that are stored with a Job that fails.
     pub log_tail: u32,
     /// Pods that the controller is deleting uncounted.
-    pub uncounted_deletions: Mutex<HashSet<Uid>>,
+    pub uncounted_deletions: Mutex<FastSet<Uid>>,
     /// All Jobs.
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that can belong to a Job.

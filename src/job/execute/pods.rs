@@ -140,7 +140,7 @@ impl StepExecutor {
     /// Removes the tracking finalizer from a pod that has no controller. A Job may be about to adopt the pod with its
     /// finalizer, so the patch applies only to the version that was evaluated. The next sync evaluates a newer one.
     pub async fn untrack_orphan(&self, pod: &PodView) -> Result<(), WriteError> {
-        let mut patch = pod::untracking(pod.identity.uid.as_str());
+        let mut patch = pod::untracking(&pod.identity.uid.text());
         patch["metadata"]["resourceVersion"] = json!(pod.identity.resource_version.to_string());
         let removed = self.patch_pod(pod, &patch, |pod| !creation::is_tracked(&pod.metadata)).await;
         removed.map_err(|error| self.failed_on_pod(UNTRACK, pod, error).error)
@@ -151,7 +151,7 @@ impl StepExecutor {
     }
 
     async fn untrack_pod(&self, pod: &PodView) -> Result<(), WriteError> {
-        self.patch_pod(pod, &pod::untracking(pod.identity.uid.as_str()), |pod| !creation::is_tracked(&pod.metadata))
+        self.patch_pod(pod, &pod::untracking(&pod.identity.uid.text()), |pod| !creation::is_tracked(&pod.metadata))
             .await
     }
 
@@ -188,7 +188,7 @@ impl StepExecutor {
         let identity = &pod.identity;
         let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
         let Ok(found) = pods.get_opt(&identity.name).await else { return false };
-        let found = found.filter(|found| found.metadata.uid.as_deref() == Some(identity.uid.as_str()));
+        let found = found.filter(|found| found.metadata.uid.as_deref().is_some_and(|found| identity.uid.is(found)));
         let Some(found) = found else {
             self.remove_pod(pod);
             return true;

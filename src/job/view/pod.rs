@@ -216,8 +216,8 @@ impl Cached for PodView {
 
     /// Returns whether the pod has ended, is accounted for, and still has the label of the Job that controls it.
     fn is_accounted(&self) -> bool {
-        let labelled = self.labels.get(CONTROLLER_UID_LABEL).map(String::as_str);
-        self.is_ended() && !self.tracked && labelled.is_some() && labelled == self.controller().map(Uid::as_str)
+        let is_labelled = |owner: &Uid| self.labels.get(CONTROLLER_UID_LABEL).is_some_and(|label| owner.is(label));
+        self.is_ended() && !self.tracked && self.controller().is_some_and(is_labelled)
     }
 
     fn has_finalizers(&self) -> bool {

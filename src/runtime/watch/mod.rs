@@ -264,7 +264,8 @@ where
             self.label
                 .is_none_or(|label| object.meta().labels.as_ref().is_some_and(|labels| labels.contains_key(label)))
         };
-        let found = answer.found.as_ref().filter(|found| found.meta().uid.as_deref() == Some(uid.as_str()));
+        let found =
+            answer.found.as_ref().filter(|found| found.meta().uid.as_deref().is_some_and(|found| uid.is(found)));
         let watched = found.is_some_and(is_watched);
         let change = match found.cloned().and_then(self.parse) {
             // The watch reports no further change of an object outside the selection. An object with finalizers is needed until

@@ -34,7 +34,7 @@ impl ScheduleSource for JobScheduleView {
 
     fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
         let identity = &self.base.identity;
-        names::names(&identity.name, identity.uid.as_str(), scheduled).into()
+        names::names(&identity.name, &identity.uid.text(), scheduled).into()
     }
 
     fn scheduled_time(&self, job: &str) -> Option<Timestamp> {

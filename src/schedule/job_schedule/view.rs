@@ -167,7 +167,7 @@ impl JobScheduleView {
     /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
     pub fn scheduled_time(&self, job: &str) -> Option<Timestamp> {
         let identity = &self.base.identity;
-        names::scheduled_time(&identity.name, identity.uid.as_str(), job)
+        names::scheduled_time(&identity.name, &identity.uid.text(), job)
     }
 
     /// Formats a time in the time zone of the JobSchedule.
