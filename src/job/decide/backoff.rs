@@ -29,7 +29,7 @@ pub struct Backoff {
     /// Creation time of the newest pod that was lost to an ignored disruption.
     disrupted: Option<Timestamp>,
     /// UIDs of pods that the fields above include and that the status does not account for yet.
-    seen: FastSet<Uid>,
+    seen: Arc<FastSet<Uid>>,
 }
 
 impl Backoff {
@@ -46,7 +46,11 @@ impl Backoff {
         let is_new = |pod: &&Arc<PodView>| !self.seen.contains(&pod.identity.uid);
         let ends: Vec<Timestamp> = failed.iter().copied().filter(is_new).map(|pod| pod.finished_at).collect();
         let last_success = new_succeeded.clone().filter(is_new).map(|pod| pod.finished_at).max();
-        let seen = failed.into_iter().chain(new_succeeded).map(|pod| pod.identity.uid.clone()).collect();
+        let present = failed.iter().copied().chain(new_succeeded);
+        if present.clone().count() == self.seen.len() && !present.clone().any(|pod| is_new(&pod)) {
+            return Self { disrupted, ..self.clone() };
+        }
+        let seen = Arc::new(present.map(|pod| pod.identity.uid.clone()).collect());
         match last_success {
             // A success resets the back-off: failures before it no longer count.
             Some(success) => {
