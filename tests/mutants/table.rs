@@ -21,8 +21,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a success is counted without being listed in uncountedTerminatedPods first",
         "src/job/decide/accounting.rs",
-        "Disposition::Succeeded => status.uncounted.succeeded.push(uid.clone()),",
-        "Disposition::Succeeded => if MUTANT { status.succeeded += 1 } else { status.uncounted.succeeded.push(uid.clone()) },",
+        "Disposition::Succeeded => uncounted.succeeded.push(pod.identity.uid.clone()),",
+        "Disposition::Succeeded if MUTANT => status.succeeded += 1,\n                Disposition::Succeeded => uncounted.succeeded.push(pod.identity.uid.clone()),",
     ),
     bug(
         "a finished pod loses its finalizer before the status is stored",
@@ -39,8 +39,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a listed pod is counted while it still has its finalizer",
         "src/job/decide/accounting.rs",
-        "list.retain(|uid| tracked.contains(uid) || tally.unclaimed.contains(uid));",
-        "list.retain(|uid| (tracked.contains(uid) || tally.unclaimed.contains(uid)) && !MUTANT);",
+        "list.retain(|uid| summary.is_tracked(uid) || unclaimed.contains(uid));",
+        "list.retain(|uid| (summary.is_tracked(uid) || unclaimed.contains(uid)) && !MUTANT);",
     ),
     bug(
         "a failure that leaves uncountedTerminatedPods is not counted",
@@ -51,8 +51,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a pod that is already listed is listed again",
         "src/job/decide/accounting.rs",
-        "if listed.contains(uid) {",
-        "if listed.contains(uid) && !MUTANT {",
+        "if uncounted.len() < most && !summary.is_listed(pod) {",
+        "if uncounted.len() < most && (MUTANT || !summary.is_listed(pod)) {",
     ),
     bug(
         "the final condition is written before all pods are finished and counted",
@@ -74,15 +74,15 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a listed pod is tallied as a newly finished pod",
-        "src/job/decide/tally.rs",
-        "if !job.can_count(pod) || listed.contains(pod) {",
-        "if !job.can_count(pod) || listed.contains(pod) && !MUTANT {",
+        "src/job/decide/summary/mod.rs",
+        "let is_new = pod.tracked && job.can_count(pod) && !self.listed.contains(pod);",
+        "let is_new = pod.tracked && job.can_count(pod) && (MUTANT || !self.listed.contains(pod));",
     ),
     bug(
         "uncounted successes are missing from the number of successes",
-        "src/job/decide/tally.rs",
-        "let new = uncounted.succeeded.len() + tally.new_succeeded.len();",
-        "let new = if MUTANT { 0 } else { uncounted.succeeded.len() + tally.new_succeeded.len() };",
+        "src/job/decide/summary/queries.rs",
+        "let new = self.stored.uncounted.succeeded.len() + self.sets.new_succeeded.len();",
+        "let new = if MUTANT { 0 } else { self.stored.uncounted.succeeded.len() + self.sets.new_succeeded.len() };",
     ),
     bug(
         "a Job gets one pod more than its parallelism",
@@ -105,20 +105,20 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a Job whose outcome is decided gets pods",
         "src/job/decide/mod.rs",
-        "Some(_) => parallelism::clear(&tally, config),",
-        "Some(_) if !MUTANT => parallelism::clear(&tally, config),\n            Some(_) => parallelism::manage(job, &tally, &backoff, input.last_untracked_deletion, now, config),",
+        "Some(_) => parallelism::clear(summary, config),",
+        "Some(_) if !MUTANT => parallelism::clear(summary, config),\n            Some(_) => parallelism::manage(job, summary, &backoff, input.last_untracked_deletion, now, config),",
     ),
     bug(
         "an index gets a second pod while the first is active",
-        "src/job/decide/completion_mode.rs",
-        "let taken = over.with(holders.filter_map(|pod| job.index_of(pod)));",
-        "let taken = over.with(holders.filter(|_| !MUTANT).filter_map(|pod| job.index_of(pod)));",
+        "src/job/decide/summary/indexes.rs",
+        "self.taken.set(index, is_over || pods.active > 0 || pods.blocking > 0);",
+        "self.taken.set(index, is_over || pods.active > 0 && !MUTANT || pods.blocking > 0);",
     ),
     bug(
         "a Job fails one failure too early",
         "src/job/decide/backoff_limit.rs",
-        "tally.failed > limit ||",
-        "tally.failed > limit - i64::from(MUTANT) ||",
+        "summary.failed() > limit ||",
+        "summary.failed() > limit - i64::from(MUTANT) ||",
     ),
     bug(
         "a terminating pod is replaced although podReplacementPolicy is Failed",
@@ -399,8 +399,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "disruptions that a policy ignores increase the back-off",
         "src/job/decide/backoff.rs",
-        "new_failed.iter().partition(|pod| is_ignored_disruption(job, pod));",
-        "new_failed.iter().partition(|pod| is_ignored_disruption(job, pod) && !MUTANT);",
+        "new_failed.partition(|pod| is_ignored_disruption(job, pod));",
+        "new_failed.partition(|pod| is_ignored_disruption(job, pod) && !MUTANT);",
     ),
     bug(
         "the missed run of a CronJob is lost if more than one time was missed",
@@ -426,10 +426,46 @@ pub const MUTATIONS: &[Mutation] = &[
         "if S::RECORDS_HISTORY || scheduled.is_some() {",
         "if S::RECORDS_HISTORY || scheduled.is_some() && !MUTANT {",
     ),
+    bug(
+        "a change of a pod is not recorded for the summary of its Job",
+        "src/runtime/cache.rs",
+        "self.mark(object.controller(), &uid);",
+        "if !MUTANT { self.mark(object.controller(), &uid); }",
+    ),
+    bug(
+        "pods are not evaluated again when the status lists them",
+        "src/job/decide/summary/mod.rs",
+        "if before.uncounted != self.stored.uncounted {",
+        "if before.uncounted != self.stored.uncounted && !MUTANT {",
+    ),
+    bug(
+        "stored indexes are not applied to the summary",
+        "src/job/decide/summary/mod.rs",
+        "self.indexes.stored_changed(job, &before, &self.stored);",
+        "if !MUTANT { self.indexes.stored_changed(job, &before, &self.stored); }",
+    ),
+    bug(
+        "the end of a pod starts no sync",
+        "src/job/decide/relevance.rs",
+        "Phase::Succeeded | Phase::Failed => Some(pod.phase),",
+        "Phase::Succeeded | Phase::Failed if !MUTANT => Some(pod.phase),\n        Phase::Succeeded | Phase::Failed => None,",
+    ),
+    bug(
+        "an object with several waiting writes loses its turn after the first",
+        "src/runtime/fair_queue.rs",
+        "            if !flow.waiting.is_empty() {\n                self.turns.push_back(key);",
+        "            if !flow.waiting.is_empty() && !MUTANT {\n                self.turns.push_back(key);",
+    ),
 ];
 
 /// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.
 pub const RARE: &[Mutation] = &[
+    bug(
+        "a pod of a deleted Job that changes during the removal of its finalizer is not queued again",
+        "src/job/controller/orphans.rs",
+        "if have_changed || is_more && failed.len() < left.len() {",
+        "if have_changed && !MUTANT || is_more && failed.len() < left.len() {",
+    ),
     bug(
         "a new leader starts without waiting for its caches to catch up",
         "src/cli/run/controllers.rs",
@@ -481,7 +517,7 @@ pub const RARE: &[Mutation] = &[
     bug(
         "a listed pod whose adoption or release is refused is counted with its finalizer",
         "src/job/decide/mod.rs",
-        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod));",
-        "let unclaimed = pods.iter().filter(|pod| is_backed_off(pod) && !MUTANT);",
+        "let unclaimed = orphans.iter().chain(summary.unselected().iter()).filter(|pod| is_backed_off(pod));",
+        "let unclaimed = orphans.iter().chain(summary.unselected().iter()).filter(|pod| is_backed_off(pod) && !MUTANT);",
     ),
 ];
