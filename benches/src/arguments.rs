@@ -40,6 +40,9 @@ pub struct Arguments {
     /// Number of pairs of runs of the short work
     #[arg(long, default_value_t = 3)]
     pub pairs: usize,
+    /// Add to the figures of the last report, to measure one piece of work after the other
+    #[arg(long, conflicts_with = "scale")]
+    pub add: bool,
     /// Write docs/results/performance.md and its plots
     #[arg(long)]
     pub page: bool,

@@ -30,7 +30,8 @@ impl Goal {
         let over = values.iter().filter(|(_, value)| *value > limit).count();
         let count = values.len();
         let largest = values.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-        let note = largest.as_ref().map_or(String::new(), |(name, _)| format!("{name}; {over} of {count} above the goal"));
+        let note =
+            largest.as_ref().map_or(String::new(), |(name, _)| format!("{name}; {over} of {count} above the goal"));
         Self { text: text.into(), limit, value: largest.map(|(_, value)| value), note }
     }
 
@@ -85,19 +86,17 @@ fn controller_time(report: &Report) -> Vec<Goal> {
         let mut costs = Vec::new();
         for &size in sizes {
             let runs = report.runs(&kind.work_name(size));
-            let ratio =
-                runs.and_then(|runs| runs.ratio("controller_ms_per_pod", System::Jobwright, System::Builtin));
-            let text = format!(
-                "controller processor time for each of {size} pods, {} Jobs, over the built-in's",
-                kind.name()
-            );
+            let ratio = runs.and_then(|runs| runs.ratio("controller_ms_per_pod", System::Jobwright, System::Builtin));
+            let text =
+                format!("controller processor time for each of {size} pods, {} Jobs, over the built-in's", kind.name());
             goals.push(Goal::new(text, 0.5, ratio));
             costs.extend(runs.and_then(|runs| runs.median(System::Jobwright, "controller_ms_per_pod")));
         }
         let (least, most) = (costs.iter().copied().fold(f64::MAX, f64::min), costs.iter().copied().fold(0.0, f64::max));
         let growth = (costs.len() > 1 && least > 0.0).then(|| (most / least - 1.0) * 100.0);
         let text = format!("difference of these times between sizes, {} Jobs, in percent", kind.name());
-        let note = if costs.len() < sizes.len() { format!("{} of {} sizes", costs.len(), sizes.len()) } else { String::new() };
+        let note =
+            if costs.len() < sizes.len() { format!("{} of {} sizes", costs.len(), sizes.len()) } else { String::new() };
         goals.push(Goal { note, ..Goal::new(text, 15.0, growth) });
     }
     let large = report.runs("growth-large");
@@ -127,7 +126,11 @@ fn latencies(report: &Report) -> Vec<Goal> {
             0.25,
             value("fair", "new_job_pod_median_s", fair),
         ),
-        Goal::new("seconds to the pod of a new Job while a Job of 4,000 pods starts, p99", 1.0, value("fair", "new_job_pod_p99_s", fair)),
+        Goal::new(
+            "seconds to the pod of a new Job while a Job of 4,000 pods starts, p99",
+            1.0,
+            value("fair", "new_job_pod_p99_s", fair),
+        ),
         Goal::new(
             "seconds from an ended pod of another Job to its next pod in the meantime, p99",
             0.1,
@@ -232,13 +235,14 @@ mod tests {
 
     #[test]
     fn smaller_run_does_not_measure_a_goal() {
-        let figures = |pods| {
-            Figures::from([("pods", pods), ("new_job_pod_median_s", 0.1), ("controller_rss_after_mib", 30.0)])
-        };
-        let small = report(&[("fair", System::Jobwright, figures(1000.0)), ("restart", System::Jobwright, figures(2000.0))]);
+        let figures =
+            |pods| Figures::from([("pods", pods), ("new_job_pod_median_s", 0.1), ("controller_rss_after_mib", 30.0)]);
+        let small =
+            report(&[("fair", System::Jobwright, figures(1000.0)), ("restart", System::Jobwright, figures(2000.0))]);
         assert_eq!(find(&small, "new Job while").value, None);
         assert_eq!(find(&small, "with 20,000 pods").value, None);
-        let full = report(&[("fair", System::Jobwright, figures(4000.0)), ("restart", System::Jobwright, figures(20_000.0))]);
+        let full =
+            report(&[("fair", System::Jobwright, figures(4000.0)), ("restart", System::Jobwright, figures(20_000.0))]);
         assert_eq!(find(&full, "new Job while").value, Some(0.1));
         assert_eq!(find(&full, "MiB with 20,000 pods").value, Some(30.0));
     }

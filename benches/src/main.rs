@@ -43,7 +43,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use arguments::Arguments;
@@ -58,13 +58,14 @@ async fn main() -> Result<()> {
     }
     let begun = Instant::now();
     system::select_binary(arguments.binary.as_deref())?;
-    let mut bench = Bench { arguments, report: Report { machine: machine::description()?, ..Report::default() } };
-    bench.run().await?;
-    let Bench { arguments, report } = &bench;
-    println!("\n{}\n{}", report.machine, report.table());
     let target = PathBuf::from("target/bench");
     fs::create_dir_all(&target)?;
     let file = target.join(if arguments.scale { "scale.json" } else { "report.json" });
+    let report = if arguments.add { last(&file)? } else { Report::default() };
+    let mut bench = Bench { arguments, report: Report { machine: machine::description()?, ..report } };
+    bench.run().await?;
+    let Bench { arguments, report } = &bench;
+    println!("\n{}\n{}", report.machine, report.table());
     fs::write(&file, serde_json::to_string_pretty(&report.json())? + "\n")?;
     if !arguments.scale {
         for goal in goals::goals(report).iter().filter(|goal| goal.value.is_some()) {
@@ -76,4 +77,10 @@ async fn main() -> Result<()> {
     }
     println!("{} s; {}", begun.elapsed().as_secs(), file.display());
     Ok(())
+}
+
+/// Returns the last report.
+fn last(file: &Path) -> Result<Report> {
+    let text = fs::read(file).with_context(|| format!("--add: {}", file.display()))?;
+    Report::parse(&serde_json::from_slice(&text)?).with_context(|| format!("--add: {}", file.display()))
 }

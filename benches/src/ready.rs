@@ -117,7 +117,8 @@ impl Watches {
     /// the moment at which the status did.
     async fn counted(&mut self, job: &str) -> Result<Instant> {
         let ready = |pods: &HashMap<String, Option<Instant>>| pods.values().flatten().count() == PODS;
-        self.until(job, |watches| watches.counted.contains_key(job) && watches.pods.get(job).is_some_and(ready)).await?;
+        self.until(job, |watches| watches.counted.contains_key(job) && watches.pods.get(job).is_some_and(ready))
+            .await?;
         self.counted.get(job).copied().with_context(|| format!("Job {job}"))
     }
 

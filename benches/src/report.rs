@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use crate::system::System;
@@ -120,7 +121,28 @@ impl Report {
             });
             workloads.insert(name.clone(), all);
         }
-        json!({"machine": self.machine, "workloads": workloads})
+        let order: Vec<&String> = self.work.iter().map(|(name, _)| name).collect();
+        json!({"machine": self.machine, "order": order, "workloads": workloads})
+    }
+
+    /// Returns the runs of a report that [`Report::json`] has returned.
+    pub fn parse(json: &Value) -> Result<Self> {
+        let mut report = Self { machine: json["machine"].as_str().context("machine")?.to_owned(), ..Self::default() };
+        for name in json["order"].as_array().context("order")? {
+            let name = name.as_str().context("a name in order")?;
+            let work = &json["workloads"][name];
+            let what = work["what"].as_str().with_context(|| format!("what of {name}"))?;
+            for system in System::ALL {
+                for run in work["runs"][system.name()].as_array().into_iter().flatten() {
+                    let run = run.as_object().with_context(|| format!("a run of {name}"))?;
+                    // The names of figures live as long as the process. There are few of them.
+                    let figures =
+                        run.iter().filter_map(|(figure, value)| Some((&*figure.clone().leak(), value.as_f64()?)));
+                    report.add(name, what, system, figures.collect());
+                }
+            }
+        }
+        Ok(report)
     }
 
     /// Returns the report as a text table with one row for each figure.
@@ -179,5 +201,18 @@ mod tests {
         let json = report.json();
         assert_eq!(json["workloads"]["chain"]["ratio"]["wall_s"], 0.5);
         assert_eq!(json["workloads"]["chain"]["systems"]["builtin"]["wall_s"], 4.0);
+    }
+
+    #[test]
+    fn report_that_was_written_can_be_continued() {
+        let mut report = Report { machine: "some machine".to_owned(), ..Report::default() };
+        report.add("waves", "a Job", System::Jobwright, Figures::from([("wall_s", 2.0)]));
+        report.add("chain", "pods", System::Floor, Figures::from([("wall_s", 1.0)]));
+        report.add("chain", "pods", System::Floor, Figures::from([("wall_s", 3.0)]));
+        let mut read = Report::parse(&report.json()).unwrap();
+        assert_eq!(read.json(), report.json());
+        read.add("waves", "a Job", System::Jobwright, Figures::from([("wall_s", 4.0)]));
+        assert_eq!(read.runs("waves").unwrap().median(System::Jobwright, "wall_s"), Some(3.0));
+        Report::parse(&json!({})).expect_err("the report has no machine");
     }
 }

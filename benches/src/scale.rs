@@ -38,7 +38,11 @@ pub fn work(quick: bool) -> [Work; 2] {
 }
 
 /// Measures a piece of work that a running system does, and takes samples in the meantime.
-pub async fn measure(environment: &Environment, controller: &Controller, work: &Work) -> Result<(Figures, Vec<Sample>)> {
+pub async fn measure(
+    environment: &Environment,
+    controller: &Controller,
+    work: &Work,
+) -> Result<(Figures, Vec<Sample>)> {
     let namespace = environment.cluster.namespace(&work.name).await?;
     usage::reset_peak(controller.id())?;
     let done = AtomicUsize::new(0);

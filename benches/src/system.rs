@@ -68,6 +68,9 @@ impl Controller {
 }
 
 impl System {
+    /// All systems.
+    pub const ALL: [Self; 4] = [Self::Floor, Self::Jobwright, Self::Builtin, Self::BuiltinAsShipped];
+
     /// Returns the name of the system in the report.
     pub fn name(self) -> &'static str {
         match self {

@@ -143,9 +143,7 @@ impl Work {
         let mut counted: HashMap<String, usize> = HashMap::new();
         while ended.len() < self.jobs {
             let left = timeout.checked_sub(begun.elapsed());
-            let Some(left) = left else {
-                bail!("{}: {} of {} Jobs have ended", self.name, ended.len(), self.jobs)
-            };
+            let Some(left) = left else { bail!("{}: {} of {} Jobs have ended", self.name, ended.len(), self.jobs) };
             tokio::select! {
                 event = job_events.try_next() => if let Some(Event::Apply(job) | Event::InitApply(job)) = event? {
                     let succeeded = usize::try_from(job.status.as_ref().and_then(|status| status.succeeded).unwrap_or_default())?;

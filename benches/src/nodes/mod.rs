@@ -108,9 +108,9 @@ async fn act(client: &Client, node: &'static str, ready: mpsc::Sender<()>) -> Re
     let mut events = watcher(Api::<SlimPod>::all(client.clone()), config).boxed();
     let (queue, inbox) = mpsc::unbounded_channel::<(SlimPod, Step)>();
     let inbox = stream::unfold(inbox, |mut inbox| async move { inbox.recv().await.map(|next| (next, inbox)) });
-    let acting = inbox
-        .map(anyhow::Ok)
-        .try_for_each_concurrent(MAX_CONCURRENT, |(pod, step)| async move { carry_out(client, node, &pod, step).await });
+    let acting = inbox.map(anyhow::Ok).try_for_each_concurrent(MAX_CONCURRENT, |(pod, step)| async move {
+        carry_out(client, node, &pod, step).await
+    });
     let watching = async {
         let mut begun = HashSet::new();
         while let Some(event) = events.try_next().await? {
