@@ -11,10 +11,10 @@ use kube::api::PostParams;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::json;
 use testbed::kwok::NODE_NAME;
-use testbed::process::Process;
 
 use crate::environment::Environment;
 use crate::report::{Figures, median, quantile};
+use crate::system::Controller;
 use crate::usage;
 use crate::work::{MAX_CONCURRENT, pod_template};
 
@@ -23,7 +23,7 @@ use crate::work::{MAX_CONCURRENT, pod_template};
 const AHEAD: i64 = 15;
 
 /// Creates `count` CronJobs that are due at the next full minute, and measures the delay of their Jobs.
-pub async fn measure(environment: &Environment, process: &Process, count: usize) -> Result<Figures> {
+pub async fn measure(environment: &Environment, controller: &Controller, count: usize) -> Result<Figures> {
     let into = Timestamp::now().as_second().rem_euclid(60);
     if into > 60 - AHEAD {
         tokio::time::sleep(Duration::from_secs((61 - into).unsigned_abs())).await;
@@ -45,8 +45,8 @@ pub async fn measure(environment: &Environment, process: &Process, count: usize)
     });
     creations.buffer_unordered(MAX_CONCURRENT).try_collect::<()>().await?;
     let due = Timestamp::from_second((Timestamp::now().as_second() / 60 + 1) * 60)?;
-    usage::reset_peak(process.id())?;
-    let before = usage::of(process.id())?.cpu_s;
+    usage::reset_peak(controller.id())?;
+    let before = usage::of(controller.id())?.cpu_s;
     let mut events = watcher(jobs, watcher::Config::default()).boxed();
     let mut lags = std::collections::HashMap::new();
     while lags.len() < count {
@@ -57,8 +57,9 @@ pub async fn measure(environment: &Environment, process: &Process, count: usize)
         }
     }
     let lags: Vec<f64> = lags.into_values().collect();
-    let after = usage::of(process.id())?;
+    let after = usage::of(controller.id())?;
     let mut figures = Figures::from([
+        ("cron_jobs", count as f64),
         ("controller_cpu_s", after.cpu_s - before),
         ("controller_rss_mib", after.peak_mib),
         ("lag_last_s", lags.iter().copied().fold(0.0, f64::max)),

@@ -37,11 +37,18 @@ pub struct Size {
     pub idle: Duration,
 }
 
+impl Size {
+    /// Returns the number of pods of Jobs.
+    pub fn pods(self) -> usize {
+        self.jobs * 4
+    }
+}
+
 /// Creates Jobs with pods that never finish, and finished Jobs. Jobwright is the controller during the creation.
 pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
     let nodes: Api<Node> = Api::all(environment.client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
-    let mut process = environment.begin(System::Jobwright)?;
+    let mut controller = environment.begin(System::Jobwright)?;
     let namespace = environment.cluster.namespace("many").await?;
     let job = |name: String, completions: usize, parallelism: usize| {
         let spec = json!({"completions": completions, "parallelism": parallelism, "template": pod_template(STILL)});
@@ -57,8 +64,8 @@ pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
     }
     create_all(&Api::namespaced(environment.client.clone(), &namespace), jobs).await?;
     let pods: Api<PartialObjectMeta<Pod>> = Api::namespaced(environment.client.clone(), &namespace);
-    let wanted = size.jobs * 4;
-    wait(&mut process, "filling the cluster", Duration::from_secs(600), async || {
+    let wanted = size.pods();
+    wait(&mut controller, "filling the cluster", Duration::from_secs(600), async || {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let page = pods.list(&ListParams::default().limit(1)).await?;
         let rest = usize::try_from(page.metadata.remaining_item_count.unwrap_or_default())?;
@@ -68,7 +75,7 @@ pub async fn fill(environment: &mut Environment, size: Size) -> Result<()> {
     // Wait for the last status writes, which must not be part of the measured start.
     tokio::time::sleep(Duration::from_secs(2)).await;
     settle(environment).await?;
-    environment.end(process).await
+    environment.end(controller).await
 }
 
 /// Waits until the API server is idle, so that earlier work does not affect the next measurement.
@@ -104,7 +111,7 @@ where
 }
 
 /// Measures the time from the start of the process to the first pod of a waiting Job, and the memory after the start.
-pub async fn restart(environment: &mut Environment, system: System) -> Result<Figures> {
+pub async fn restart(environment: &mut Environment, system: System, size: Size) -> Result<Figures> {
     let namespace = environment.cluster.namespace("restart").await?;
     let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
     let spec = json!({"template": pod_template(NODE_NAME)});
@@ -113,17 +120,18 @@ pub async fn restart(environment: &mut Environment, system: System) -> Result<Fi
     settle(environment).await?;
     let pods: Api<Pod> = Api::namespaced(environment.client.clone(), &namespace);
     let begun = Instant::now();
-    let mut process = environment.begin(system)?;
-    wait(&mut process, "the first pod", START_TIMEOUT, async || {
+    let mut controller = environment.begin(system)?;
+    wait(&mut controller, "the first pod", START_TIMEOUT, async || {
         Ok(!pods.list(&ListParams::default().limit(1)).await?.items.is_empty())
     })
     .await?;
     let first = begun.elapsed().as_secs_f64();
     // The first sync of each Job is part of the start.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let used = usage::of(process.id())?;
-    environment.end(process).await?;
+    let used = usage::of(controller.id())?;
+    environment.end(controller).await?;
     Ok(Figures::from([
+        ("pods", size.pods() as f64),
         ("to_first_pod_s", first),
         ("controller_cpu_s", used.cpu_s),
         ("controller_rss_mib", used.peak_mib),
@@ -133,15 +141,15 @@ pub async fn restart(environment: &mut Environment, system: System) -> Result<Fi
 
 /// Measures what a controller uses without any work.
 pub async fn idle(environment: &mut Environment, system: System, length: Duration) -> Result<Figures> {
-    let process = environment.begin_warm(system).await?;
+    let controller = environment.begin_warm(system).await?;
     // Wait until the work of the start is done.
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let before = usage::of(process.id())?;
+    let before = usage::of(controller.id())?;
     let writes_before = job_requests(environment).await?;
     tokio::time::sleep(length).await;
-    let after = usage::of(process.id())?;
+    let after = usage::of(controller.id())?;
     let requests = job_requests(environment).await? - writes_before;
-    environment.end(process).await.context("stopping the controller")?;
+    environment.end(controller).await.context("stopping the controller")?;
     Ok(Figures::from([
         ("cpu_percent", (after.cpu_s - before.cpu_s) / length.as_secs_f64() * 100.0),
         ("controller_rss_mib", after.now_mib),

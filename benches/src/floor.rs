@@ -1,74 +1,94 @@
-//! Lower bound: a bare client that sends the writes of a Job controller for a number of pods, without any decision.
+//! Lower bound: a bare client that sends the writes of a Job controller for a piece of work, without any decision.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use testbed::kwok::NODE_NAME;
+use tokio::sync::Semaphore;
 
-use crate::environment::Environment;
-use crate::report::Figures;
-use crate::work::pod_template;
+use crate::nodes::slim::SlimPod;
+use crate::work::{MAX_CONCURRENT, Work, pod_template};
 
 /// Tracking finalizer of a Job's pods. Its removal is the second write for a pod.
 const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+/// Maximum number of creations, and of removals of finalizers, that are in flight.
+const MAX_WRITES: usize = 64;
 
-/// Creates pods, waits until each has succeeded, and removes its finalizer, with at most `max_concurrent` creations and
-/// as many removals in flight.
-pub async fn measure(environment: &Environment, pods: usize, max_concurrent: usize) -> Result<Figures> {
-    let namespace = environment.cluster.namespace("floor").await?;
-    let api: Api<Pod> = Api::namespaced(environment.client.clone(), &namespace);
-    let mut template = pod_template(NODE_NAME);
-    // Simulated nodes finish only pods of Jobs. Therefore the pods have a Job, which is suspended and has no
-    // controller.
-    let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
-    let job = json!({"metadata": {"name": "floor"}, "spec": {"suspend": true, "template": template}});
-    let job = jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
-    template["metadata"] = json!({
-        "generateName": "floor-", "finalizers": [FINALIZER],
-        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "floor", "uid": job.uid()}],
-    });
-    let pod: Pod = serde_json::from_value(template)?;
-    let mut events = watcher(api.clone(), watcher::Config::default()).boxed();
+/// Does one round of a piece of work: creates its Jobs, creates their pods, waits until each pod has ended, and removes
+/// its finalizer. As many pods as the Jobs allow run concurrently. Returns the duration in seconds.
+///
+/// The Jobs are suspended and have no controller. They are created because the work creates them, and because kwok ends
+/// only pods of Jobs.
+pub async fn round(client: &Client, namespace: &str, node: &str, work: &Work) -> Result<f64> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let pods: Api<SlimPod> = Api::namespaced(client.clone(), namespace);
+    let creating: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let total = work.jobs * work.completions;
+    let mut events = watcher(pods.clone(), watcher::Config::default()).boxed();
     while !matches!(events.try_next().await?, Some(Event::InitDone)) {}
+    let active = Arc::new(Semaphore::new(work.jobs * work.parallelism));
     let begun = Instant::now();
-    let creating = api.clone();
-    let creations = stream::iter(0..pods).map(move |_| {
-        let (api, pod) = (creating.clone(), pod.clone());
-        async move { api.create(&PostParams::default(), &pod).await.map(drop) }
-    });
-    let creating = tokio::spawn(creations.buffer_unordered(max_concurrent).try_collect::<()>());
-    let (succeeded, released) = tokio::sync::mpsc::unbounded_channel::<String>();
-    let releases = stream::unfold(released, |mut inbox| async move { inbox.recv().await.map(|name| (name, inbox)) });
-    let releases = releases.map(|name| {
-        let api = api.clone();
+    let (node, completions, permits) = (node.to_owned(), work.completions, active.clone());
+    let owners = stream::iter(0..work.jobs).map(move |number| {
+        let (jobs, template) = (jobs.clone(), pod_template(&node));
         async move {
-            let no_finalizers = json!({"metadata": {"finalizers": null}});
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(no_finalizers)).await.map(drop)
+            let name = format!("floor-{number}");
+            let job = json!({"metadata": {"name": name}, "spec": {"suspend": true, "template": template}});
+            let job = jobs.create(&PostParams::default(), &serde_json::from_value(job)?).await?;
+            let mut pod = template;
+            pod["metadata"] = json!({
+                "generateName": format!("{name}-"), "finalizers": [FINALIZER],
+                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job.uid()}],
+            });
+            anyhow::Ok(serde_json::from_value::<Pod>(pod)?)
         }
     });
-    let releasing = releases.buffer_unordered(max_concurrent).take(pods).try_collect::<()>();
+    let manifests = owners
+        .buffer_unordered(MAX_CONCURRENT)
+        .map_ok(move |pod| stream::iter((0..completions).map(move |_| anyhow::Ok(pod.clone()))))
+        .try_flatten();
+    let creations = manifests.try_for_each_concurrent(MAX_WRITES, move |pod| {
+        let (creating, permits) = (creating.clone(), permits.clone());
+        async move {
+            permits.acquire().await?.forget();
+            creating.create(&PostParams::default(), &pod).await?;
+            Ok(())
+        }
+    });
+    let creating = tokio::spawn(creations);
+    let (ended, inbox) = tokio::sync::mpsc::unbounded_channel::<String>();
+    let inbox = stream::unfold(inbox, |mut inbox| async move { inbox.recv().await.map(|name| (name, inbox)) });
+    let releasing = inbox.take(total).map(anyhow::Ok).try_for_each_concurrent(MAX_WRITES, |name| {
+        let pods = pods.clone();
+        async move {
+            let no_finalizers = json!({"metadata": {"finalizers": null}});
+            pods.patch(&name, &PatchParams::default(), &Patch::Merge(no_finalizers)).await?;
+            Ok(())
+        }
+    });
     let watching = async {
+        let mut seen = std::collections::HashSet::new();
         loop {
-            if let Some(Event::Apply(pod)) = events.try_next().await? {
-                let ended = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded");
-                if ended && !pod.finalizers().is_empty() && succeeded.send(pod.name_any()).is_err() {
-                    return anyhow::Ok(());
-                }
+            if let Some(Event::Apply(pod)) = events.try_next().await?
+                && pod.is_ended()
+                && seen.insert(pod.uid())
+            {
+                active.add_permits(1);
+                ended.send(pod.name_any()).context("the writes have ended")?;
             }
         }
     };
+    let writing = async { tokio::try_join!(async { creating.await? }, releasing) };
     tokio::select! {
-        result = releasing => result?,
-        result = watching => result?,
+        result = writing => drop(result?),
+        result = watching => return result,
     }
-    creating.await??;
-    let wall_s = begun.elapsed().as_secs_f64();
-    Ok(Figures::from([("wall_s", wall_s), ("pods_per_s", pods as f64 / wall_s)]))
+    Ok(begun.elapsed().as_secs_f64())
 }

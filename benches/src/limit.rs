@@ -16,12 +16,11 @@ use kube::{Api, ResourceExt};
 use serde_json::json;
 use testbed::Kubelet;
 use testbed::kwok::NODE_NAME;
-use testbed::process::Process;
 
 use crate::crowded::{STILL, create_all};
 use crate::environment::Environment;
 use crate::report::{Figures, median, quantile};
-use crate::system::wait;
+use crate::system::{Controller, wait};
 use crate::usage;
 use crate::work::pod_template;
 
@@ -42,7 +41,7 @@ pub struct Size {
 }
 
 /// Creates waiting Jobs in a namespace, finishes ten of them each second, and measures the controller.
-pub async fn measure(environment: &Environment, process: &mut Process, size: Size) -> Result<Figures> {
+pub async fn measure(environment: &Environment, controller: &mut Controller, size: Size) -> Result<Figures> {
     let nodes: Api<Node> = Api::all(environment.client.clone());
     nodes.create(&PostParams::default(), &serde_json::from_value(json!({"metadata": {"name": STILL}}))?).await?;
     let namespace = environment.cluster.namespace("limited").await?;
@@ -50,27 +49,27 @@ pub async fn measure(environment: &Environment, process: &mut Process, size: Siz
     let jobs: Api<Job> = Api::namespaced(environment.client.clone(), &namespace);
     let probes = Probes::new(environment).await?;
     let alone = probes.run(Duration::from_secs(5)).await?;
-    let before = usage::of(process.id())?.cpu_s;
+    let before = usage::of(controller.id())?.cpu_s;
     let manifests =
         (0..size.jobs).map(|number| job(&format!("waits-{number:05}"), STILL)).collect::<Result<Vec<_>>>()?;
     create_all(&jobs, manifests).await?;
     // All Jobs are waiting when the last one has the annotation.
     let last = format!("waits-{:05}", size.jobs - 1);
-    wait(process, "all Jobs to wait", Duration::from_secs(120), async || {
+    wait(controller, "all Jobs to wait", Duration::from_secs(120), async || {
         Ok(jobs.get(&last).await?.annotations().contains_key("jobwright.dev/waiting"))
     })
     .await?;
-    settle(process).await?;
-    let filled = usage::of(process.id())?;
+    settle(controller).await?;
+    let filled = usage::of(controller.id())?;
     let (ended, meanwhile) =
         tokio::join!(end_ten_a_second(environment, &namespace, size.length), probes.run(size.length));
     let (ended, meanwhile) = (ended?, meanwhile?);
-    let after = usage::of(process.id())?;
-    process.check()?;
+    let after = usage::of(controller.id())?;
+    controller.check()?;
     // The same work in a namespace without a limit shows the cost of the limit.
     let unlimited = environment.cluster.namespace("unlimited").await?;
-    settle(process).await?;
-    let begun = usage::of(process.id())?.cpu_s;
+    settle(controller).await?;
+    let begun = usage::of(controller.id())?.cpu_s;
     let created = Api::namespaced(environment.client.clone(), &unlimited);
     let (created, done, probed) = tokio::join!(
         make_ten_a_second(&created, size.length),
@@ -80,7 +79,7 @@ pub async fn measure(environment: &Environment, process: &mut Process, size: Siz
     created?;
     done?;
     probed?;
-    let without = usage::of(process.id())?.cpu_s - begun;
+    let without = usage::of(controller.id())?.cpu_s - begun;
     let mut figures = Figures::from([
         ("cpu_percent_without_limit", without / size.length.as_secs_f64() * 100.0),
         ("fill_controller_cpu_s", filled.cpu_s - before),
@@ -112,11 +111,11 @@ fn job(name: &str, node: &str) -> Result<Job> {
 }
 
 /// Waits until the controller is idle, so that late writes for the last Jobs, such as events, are not measured.
-async fn settle(process: &Process) -> Result<()> {
+async fn settle(controller: &Controller) -> Result<()> {
     for _ in 0..120 {
-        let before = usage::of(process.id())?.cpu_s;
+        let before = usage::of(controller.id())?.cpu_s;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        if usage::of(process.id())?.cpu_s - before < 0.03 {
+        if usage::of(controller.id())?.cpu_s - before < 0.03 {
             break;
         }
     }

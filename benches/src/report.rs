@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use crate::system::System;
@@ -22,7 +23,7 @@ pub struct Runs {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Pieces of work with their names, in the order of the benchmark.
-    pub work: Vec<(&'static str, Runs)>,
+    pub work: Vec<(String, Runs)>,
     /// Description of the machine.
     pub machine: String,
 }
@@ -62,42 +63,52 @@ impl Runs {
         names
     }
 
-    /// Jobwright's over another's, pair by pair.
-    pub fn ratios(&self, figure: &str, over: System) -> Vec<f64> {
-        let (ours, theirs) = (self.values(System::Jobwright, figure), self.values(over, figure));
-        ours.iter().zip(theirs).filter(|(_, theirs)| *theirs > 0.0).map(|(ours, theirs)| ours / theirs).collect()
+    /// Returns the median of the values of one figure.
+    pub fn median(&self, system: System, figure: &str) -> Option<f64> {
+        median(&self.values(system, figure))
+    }
+
+    /// Returns the figure of one system over that of another, pair by pair.
+    pub fn ratios(&self, figure: &str, of: System, over: System) -> Vec<f64> {
+        let (of, over) = (self.values(of, figure), self.values(over, figure));
+        of.iter().zip(over).filter(|(_, over)| *over > 0.0).map(|(of, over)| of / over).collect()
+    }
+
+    /// Returns the median of the ratios of one system over another, pair by pair.
+    pub fn ratio(&self, figure: &str, of: System, over: System) -> Option<f64> {
+        median(&self.ratios(figure, of, over))
     }
 }
 
 impl Report {
     /// Adds one run.
-    pub fn add(&mut self, name: &'static str, what: &str, system: System, figures: Figures) {
-        let place = self.work.iter().position(|(is, _)| *is == name).unwrap_or_else(|| {
-            self.work.push((name, Runs { what: what.to_owned(), ..Runs::default() }));
+    pub fn add(&mut self, name: &str, what: &str, system: System, figures: Figures) {
+        let place = self.work.iter().position(|(is, _)| is == name).unwrap_or_else(|| {
+            self.work.push((name.to_owned(), Runs { what: what.to_owned(), ..Runs::default() }));
             self.work.len() - 1
         });
         self.work[place].1.by_system.entry(system).or_default().push(figures);
     }
 
+    /// Returns the runs of one piece of work.
+    pub fn runs(&self, name: &str) -> Option<&Runs> {
+        self.work.iter().find(|(is, _)| is == name).map(|(_, runs)| runs)
+    }
+
     /// Returns the report as JSON, for other tools.
     pub fn json(&self) -> Value {
         let mut workloads = Map::new();
-        let mut floor = Value::Null;
         for (name, runs) in &self.work {
             let medians = |system: System| -> Value {
-                let median =
-                    |figure: &&'static str| Some(((*figure).to_owned(), json!(median(&runs.values(system, figure))?)));
+                let median = |figure: &&'static str| Some(((*figure).to_owned(), json!(runs.median(system, figure)?)));
                 runs.figures().iter().filter_map(median).collect::<Map<_, _>>().into()
             };
-            if *name == "floor" {
-                floor = medians(System::Jobwright);
-                continue;
-            }
             let systems: Map<_, _> =
                 runs.by_system.keys().map(|system| (system.name().to_owned(), medians(*system))).collect();
             let ratio = |over: System| -> Value {
-                let ratio =
-                    |figure: &&'static str| Some(((*figure).to_owned(), json!(median(&runs.ratios(figure, over))?)));
+                let ratio = |figure: &&'static str| {
+                    Some(((*figure).to_owned(), json!(runs.ratio(figure, System::Jobwright, over)?)))
+                };
                 runs.figures().iter().filter_map(ratio).collect::<Map<_, _>>().into()
             };
             let all = json!({
@@ -105,30 +116,50 @@ impl Report {
                 "systems": systems,
                 "ratio": ratio(System::Builtin),
                 "ratio_to_as_shipped": ratio(System::BuiltinAsShipped),
+                "ratio_to_floor": ratio(System::Floor),
                 "runs": runs.by_system.iter().map(|(system, runs)| (system.name().to_owned(), json!(runs))).collect::<Map<_, _>>(),
             });
-            workloads.insert((*name).to_owned(), all);
+            workloads.insert(name.clone(), all);
         }
-        json!({"machine": self.machine, "workloads": workloads, "floor": floor})
+        let order: Vec<&String> = self.work.iter().map(|(name, _)| name).collect();
+        json!({"machine": self.machine, "order": order, "workloads": workloads})
+    }
+
+    /// Returns the runs of a report that [`Report::json`] has returned.
+    pub fn parse(json: &Value) -> Result<Self> {
+        let mut report = Self { machine: json["machine"].as_str().context("machine")?.to_owned(), ..Self::default() };
+        for name in json["order"].as_array().context("order")? {
+            let name = name.as_str().context("a name in order")?;
+            let work = &json["workloads"][name];
+            let what = work["what"].as_str().with_context(|| format!("what of {name}"))?;
+            for system in System::ALL {
+                for run in work["runs"][system.name()].as_array().into_iter().flatten() {
+                    let run = run.as_object().with_context(|| format!("a run of {name}"))?;
+                    // The names of figures live as long as the process. There are few of them.
+                    let figures =
+                        run.iter().filter_map(|(figure, value)| Some((&*figure.clone().leak(), value.as_f64()?)));
+                    report.add(name, what, system, figures.collect());
+                }
+            }
+        }
+        Ok(report)
     }
 
     /// Returns the report as a text table with one row for each figure.
     pub fn table(&self) -> String {
+        let show = |value: Option<f64>| value.map_or("-".to_owned(), figure_text);
         let mut text = format!(
-            "{:<9} {:<24} {:>11} {:>11} {:>7}  {:>11} {:>7}\n",
-            "work", "figure", "jobwright", "builtin", "ratio", "as shipped", "ratio"
+            "{:<22} {:<30} {:>11} {:>11} {:>7}  {:>11} {:>7}  {:>11} {:>7}\n",
+            "work", "figure", "jobwright", "builtin", "ratio", "as shipped", "ratio", "floor", "ratio"
         );
         for (name, runs) in &self.work {
             for figure in runs.figures() {
-                let show = |value: Option<f64>| value.map_or("-".to_owned(), figure_text);
-                let medians = [System::Jobwright, System::Builtin, System::BuiltinAsShipped]
-                    .map(|system| show(median(&runs.values(system, figure))));
-                let ratios =
-                    [System::Builtin, System::BuiltinAsShipped].map(|over| show(median(&runs.ratios(figure, over))));
-                text += &format!(
-                    "{name:<9} {figure:<24} {:>11} {:>11} {:>7}  {:>11} {:>7}\n",
-                    medians[0], medians[1], ratios[0], medians[2], ratios[1]
-                );
+                text += &format!("{name:<22} {figure:<30} {:>11}", show(runs.median(System::Jobwright, figure)));
+                for over in [System::Builtin, System::BuiltinAsShipped, System::Floor] {
+                    let ratio = show(runs.ratio(figure, System::Jobwright, over));
+                    text += &format!(" {:>11} {ratio:>7} ", show(runs.median(over, figure)));
+                }
+                text = text.trim_end().to_owned() + "\n";
             }
         }
         text
@@ -170,5 +201,18 @@ mod tests {
         let json = report.json();
         assert_eq!(json["workloads"]["chain"]["ratio"]["wall_s"], 0.5);
         assert_eq!(json["workloads"]["chain"]["systems"]["builtin"]["wall_s"], 4.0);
+    }
+
+    #[test]
+    fn report_that_was_written_can_be_continued() {
+        let mut report = Report { machine: "some machine".to_owned(), ..Report::default() };
+        report.add("waves", "a Job", System::Jobwright, Figures::from([("wall_s", 2.0)]));
+        report.add("chain", "pods", System::Floor, Figures::from([("wall_s", 1.0)]));
+        report.add("chain", "pods", System::Floor, Figures::from([("wall_s", 3.0)]));
+        let mut read = Report::parse(&report.json()).unwrap();
+        assert_eq!(read.json(), report.json());
+        read.add("waves", "a Job", System::Jobwright, Figures::from([("wall_s", 4.0)]));
+        assert_eq!(read.runs("waves").unwrap().median(System::Jobwright, "wall_s"), Some(3.0));
+        Report::parse(&json!({})).expect_err("the report has no machine");
     }
 }

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use testbed::process::Process;
+use testbed::kwok::NODE_NAME;
 
 use crate::environment::Environment;
 use crate::report::Figures;
+use crate::system::Controller;
 use crate::usage;
-use crate::work::Work;
+use crate::work::{Mode, Work};
 
 /// Time between two samples.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -33,18 +34,22 @@ pub struct Sample {
 /// Returns the pieces of work.
 pub fn work(quick: bool) -> [Work; 2] {
     let (jobs, indexes) = if quick { (2000, 5000) } else { (50_000, 100_000) };
-    [Work::new("jobs", jobs, 1, 1, false), Work::new("indexes", 1, indexes, 1000, true)]
+    [Work::new("jobs", jobs, 1, 1, Mode::Plain), Work::new("indexes", 1, indexes, 1000, Mode::Indexed)]
 }
 
 /// Measures a piece of work that a running system does, and takes samples in the meantime.
-pub async fn measure(environment: &Environment, process: &Process, work: &Work) -> Result<(Figures, Vec<Sample>)> {
-    let namespace = environment.cluster.namespace(work.name).await?;
-    usage::reset_peak(process.id())?;
+pub async fn measure(
+    environment: &Environment,
+    controller: &Controller,
+    work: &Work,
+) -> Result<(Figures, Vec<Sample>)> {
+    let namespace = environment.cluster.namespace(&work.name).await?;
+    usage::reset_peak(controller.id())?;
     let done = AtomicUsize::new(0);
-    let before = usage::of(process.id())?;
+    let before = usage::of(controller.id())?;
     let begun = Instant::now();
     let sample = || -> Result<Sample> {
-        let used = usage::of(process.id())?;
+        let used = usage::of(controller.id())?;
         Ok(Sample {
             seconds: begun.elapsed().as_secs_f64(),
             done: done.load(Ordering::Relaxed),
@@ -53,7 +58,7 @@ pub async fn measure(environment: &Environment, process: &Process, work: &Work) 
         })
     };
     let mut samples = vec![sample()?];
-    let running = work.run(&environment.client, &namespace, TIMEOUT, &done);
+    let running = work.run(&environment.client, &namespace, NODE_NAME, TIMEOUT, &done);
     let mut running = std::pin::pin!(running);
     let outcome = loop {
         tokio::select! {
@@ -69,8 +74,8 @@ pub async fn measure(environment: &Environment, process: &Process, work: &Work) 
     let mut figures = Figures::from([
         ("wall_s", outcome.wall_s),
         ("pods_per_s", work.pods() as f64 / outcome.wall_s),
-        ("controller_rss_mib", usage::of(process.id())?.peak_mib),
-        ("controller_cpu_s", usage::of(process.id())?.cpu_s - before.cpu_s),
+        ("controller_rss_mib", usage::of(controller.id())?.peak_mib),
+        ("controller_cpu_s", usage::of(controller.id())?.cpu_s - before.cpu_s),
     ]);
     let fifth = work.pods() / 5;
     let names = [

@@ -157,6 +157,11 @@ impl Cluster {
         self.home.as_ref().map(|home| home.dir.as_path())
     }
 
+    /// Returns the process id of kwok, if it simulates the nodes.
+    pub fn kwok_id(&self) -> Option<u32> {
+        self.kwok.as_ref().map(Process::id)
+    }
+
     /// Fails if a process of the cluster has ended.
     pub fn check(&mut self) -> Result<()> {
         if let Some(control) = &mut self.control {

@@ -174,6 +174,16 @@ impl ControlPlane {
         self.apiserver.lock().await.id()
     }
 
+    /// Returns the process id of etcd.
+    pub async fn etcd_id(&self) -> u32 {
+        self.etcd.lock().await.id()
+    }
+
+    /// Returns the process id of kube-controller-manager.
+    pub async fn controller_manager_id(&self) -> u32 {
+        self.controller_manager.lock().await.id()
+    }
+
     /// Kills the API server, which simulates a crash. [`ControlPlane::restart_apiserver`] starts it again.
     pub async fn kill_apiserver(&self) {
         self.apiserver.lock().await.kill();
