@@ -16,6 +16,7 @@ use jobwright::job::managed_by::Claim;
 use jobwright::job::metrics::JobMetrics;
 use jobwright::limit;
 use jobwright::runtime::clock::Clock;
+use jobwright::runtime::codec::Encoding;
 use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::controller::Controller as _;
 use jobwright::runtime::events;
@@ -135,6 +136,7 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let context = ControllerContext {
         client,
         namespace: Some(scene.namespace.clone()),
+        encoding: Encoding::Json,
         write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,

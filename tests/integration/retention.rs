@@ -8,6 +8,7 @@ use http::Request;
 use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
 use jobwright::runtime::clock::Clock;
+use jobwright::runtime::codec::Encoding;
 use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::election::lease::Handover;
 use jobwright::runtime::events;
@@ -135,6 +136,7 @@ async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
     let context = ControllerContext {
         client,
         namespace: None,
+        encoding: Encoding::Json,
         write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,

@@ -21,6 +21,7 @@ use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use crate::runtime::cache::Source;
 use crate::runtime::clock::Clock;
+use crate::runtime::codec::Encoding;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::events;
 use crate::runtime::worker::SyncMetrics;
@@ -93,7 +94,7 @@ fn controller(log: &Log, answer: Server) -> Arc<Controller> {
     let mut registry = Registry::default();
     let syncs = SyncMetrics::new(&mut registry);
     let context =
-        ControllerContext { client, namespace: None, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
+        ControllerContext { client, namespace: None, encoding: Encoding::Json, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
     // A single worker is the worst case.
     let config =
         Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, sync: SyncConfig::default() };

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use either::Either;
 use futures::future::join_all;
-use kube::Api;
 use kube::api::Patch;
 use serde_json::{Value, json};
 
@@ -16,6 +15,7 @@ use crate::job::pod::{self, PodBuilder};
 use crate::job::view::{JobView, PodView};
 use crate::job::wire::WirePod;
 use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, UNTRACK};
+use crate::runtime::codec::Encoded;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::ResourceVersion;
@@ -30,13 +30,13 @@ impl StepExecutor {
         pods: &[NewPod],
         reason: CreationReason,
     ) -> Result<(), WriteError> {
-        let builder = PodBuilder::new(job).map_err(kube::Error::SerdeError)?;
+        let builder = PodBuilder::new(job)?;
         let mut left = pods;
         let mut batch = 1;
         while !left.is_empty() {
             let (now, later) = left.split_at(left.len().min(batch));
             let creations = now.iter().map(|new| async {
-                let body = builder.pod(new).map_err(kube::Error::SerdeError)?;
+                let body = builder.pod(new)?;
                 let result = self.create_pod(job, new, body).await;
                 self.metrics.pod_created(reason, result.is_ok());
                 result
@@ -48,7 +48,7 @@ impl StepExecutor {
         Ok(())
     }
 
-    async fn create_pod(&self, job: &JobView, new: &NewPod, body: Vec<u8>) -> Result<(), WriteError> {
+    async fn create_pod(&self, job: &JobView, new: &NewPod, body: Encoded) -> Result<(), WriteError> {
         match self.context.create::<WirePod>(&job.identity.namespace, body).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
@@ -110,7 +110,7 @@ impl StepExecutor {
 
     async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.context.namespaced(&job.identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&job.identity.namespace);
         let params = delete_params(&identity.uid, None);
         match self.context.write_gate.run(pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.apply_pod(deleted),
@@ -161,7 +161,7 @@ impl StepExecutor {
         took_effect: impl Fn(&WirePod) -> bool,
     ) -> Result<(), WriteError> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&identity.namespace);
         let patch = Patch::Strategic(patch);
         match self.context.write_gate.run(pods.patch(&identity.name, &patch_params(), &patch)).await {
             Ok(patched) => {
@@ -182,7 +182,7 @@ impl StepExecutor {
             return false;
         }
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&identity.namespace);
         let Ok(found) = pods.get_opt(&identity.name).await else { return false };
         let found = found.filter(|found| found.metadata.uid.as_deref() == Some(identity.uid.as_str()));
         let Some(found) = found else {
