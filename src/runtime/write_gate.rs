@@ -10,8 +10,8 @@ use std::future::Future;
 use std::task::Poll;
 use std::time::Duration;
 
-use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::Resource;
+use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -16,9 +16,7 @@ use crate::runtime::codec::WireObject;
 /// Object that starts Jobs at scheduled times.
 pub trait ScheduleSource: Cached + Sized {
     /// Type of the object as the API server sends it.
-    type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + WireObject
-        + Sync;
+    type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope> + WireObject + Sync;
 
     /// API version of the kind.
     const API_VERSION: &'static str;

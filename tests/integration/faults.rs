@@ -16,7 +16,6 @@ use jobwright::job::managed_by::Claim;
 use jobwright::job::metrics::JobMetrics;
 use jobwright::limit;
 use jobwright::runtime::clock::Clock;
-use jobwright::runtime::codec::Encoding;
 use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::controller::Controller as _;
 use jobwright::runtime::events;
@@ -136,7 +135,7 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let context = ControllerContext {
         client,
         namespace: Some(scene.namespace.clone()),
-        encoding: Encoding::Json,
+        encoding: encoding(),
         write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,

@@ -8,7 +8,6 @@ use http::Request;
 use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
 use jobwright::runtime::clock::Clock;
-use jobwright::runtime::codec::Encoding;
 use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::election::lease::Handover;
 use jobwright::runtime::events;
@@ -136,7 +135,7 @@ async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
     let context = ControllerContext {
         client,
         namespace: None,
-        encoding: Encoding::Json,
+        encoding: encoding(),
         write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,

@@ -93,8 +93,15 @@ fn controller(log: &Log, answer: Server) -> Arc<Controller> {
     let (recorder, _) = events::recorder(client.clone(), clock.clone());
     let mut registry = Registry::default();
     let syncs = SyncMetrics::new(&mut registry);
-    let context =
-        ControllerContext { client, namespace: None, encoding: Encoding::Json, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
+    let context = ControllerContext {
+        client,
+        namespace: None,
+        encoding: Encoding::Json,
+        write_gate: Arc::new(WriteGate::new(50)),
+        recorder,
+        clock,
+        syncs,
+    };
     // A single worker is the worst case.
     let config =
         Config { claim: Claim::All, drives_pods: true, log_tail: 0, concurrency: 1, sync: SyncConfig::default() };

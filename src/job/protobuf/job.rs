@@ -8,9 +8,7 @@ use prost::Message;
 use crate::job::template::WireTemplate;
 use crate::job::wire::{WireCondition, WireJob, WireJobSpec, WireJobStatus, WireUncounted};
 use crate::runtime::codec::DecodeError;
-use crate::runtime::codec::metadata::{
-    LabelSelector, Metadata, Time, Writers, filled, list, nonzero, text, timestamp,
-};
+use crate::runtime::codec::metadata::{LabelSelector, Metadata, Time, Writers, filled, list, nonzero, text, timestamp};
 
 #[derive(Clone, PartialEq, Message)]
 struct Job {
@@ -164,10 +162,8 @@ pub fn decode(message: Bytes) -> Result<WireJob, DecodeError> {
     let Job { metadata, spec, status } = Job::decode(message)?;
     let metadata = metadata.ok_or(DecodeError::Missing("metadata"))?;
     let writers = Writers::decode(metadata.clone())?.managed_fields;
-    let metadata = ObjectMeta {
-        managed_fields: list(writers, Into::into),
-        ..ObjectMeta::from(Metadata::decode(metadata)?)
-    };
+    let metadata =
+        ObjectMeta { managed_fields: list(writers, Into::into), ..ObjectMeta::from(Metadata::decode(metadata)?) };
     let spec = spec.ok_or(DecodeError::Missing("spec"))?;
     Ok(WireJob { metadata, spec: spec.try_into()?, status: status.unwrap_or_default().into() })
 }

@@ -104,11 +104,7 @@ pub fn decode(message: Bytes) -> Result<WirePod, DecodeError> {
     let Pod { metadata, spec, status } = Pod::decode(message)?;
     let metadata = metadata.ok_or(DecodeError::Missing("metadata"))?;
     let spec = spec.ok_or(DecodeError::Missing("spec"))?;
-    Ok(WirePod {
-        metadata: ObjectMeta::from(metadata),
-        spec: spec.into(),
-        status: status.unwrap_or_default().into(),
-    })
+    Ok(WirePod { metadata: ObjectMeta::from(metadata), spec: spec.into(), status: status.unwrap_or_default().into() })
 }
 
 impl From<Spec> for WirePodSpec {

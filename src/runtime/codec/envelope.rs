@@ -267,10 +267,14 @@ mod tests {
         assert!(matches!(of(frame("ADDED", "Pod", named(b"a"))), WireEvent::Applied(Ok(name)) if name == "a"));
         assert!(matches!(of(frame("MODIFIED", "Pod", named(b"\xff"))), WireEvent::Applied(Err(_))));
         assert!(matches!(of(frame("DELETED", "Pod", named(b"a"))), WireEvent::Deleted(Ok(_))));
-        let WireEvent::Bookmark { resource_version } = of(frame("BOOKMARK", "Pod", named(b""))) else { panic!("no bookmark") };
+        let WireEvent::Bookmark { resource_version } = of(frame("BOOKMARK", "Pod", named(b""))) else {
+            panic!("no bookmark")
+        };
         assert_eq!(resource_version, "7");
         let expired = WireStatus { code: 410, reason: b"Expired".into(), ..WireStatus::default() };
-        let WireEvent::Failed(status) = of(frame("ERROR", "Status", expired.encode_to_vec())) else { panic!("no error") };
+        let WireEvent::Failed(status) = of(frame("ERROR", "Status", expired.encode_to_vec())) else {
+            panic!("no error")
+        };
         assert_eq!((status.code, &*status.reason), (410, "Expired"));
         assert!(event(frame("OTHER", "Pod", named(b"a")), name).is_err());
         assert!(event(Bytes::new(), name).is_err());

@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn content_type_of_a_response_decides_its_encoding() {
-        let of = |value: &'static str| Encoding::of(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]));
+        let of = |value: &'static str| {
+            Encoding::of(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
+        };
         assert_eq!(of("application/vnd.kubernetes.protobuf"), Encoding::Protobuf);
         assert_eq!(of("application/vnd.kubernetes.protobuf;stream=watch"), Encoding::Protobuf);
         for other in ["application/json", "application/json;stream=watch", "text/html; charset=utf-8", ""] {

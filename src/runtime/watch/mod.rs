@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use kube::runtime::utils::Backoff;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource};
 use prometheus_client::metrics::counter::Counter;

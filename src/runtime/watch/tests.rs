@@ -134,7 +134,8 @@ impl Stage {
         });
         let metrics = WatchMetrics::default();
         let client = Client::new(Deadlines::default().layer(service), "default");
-        let watch: Watch<ConfigMap, Thing> = Watch { objects: Objects::new(Api::all(client), Encoding::Json), label, parse, metrics };
+        let watch: Watch<ConfigMap, Thing> =
+            Watch { objects: Objects::new(Api::all(client), Encoding::Json), label, parse, metrics };
         let (cache, synced) = (Arc::new(Cache::default()), Arc::new(Synced::default()));
         let mut task = tokio::task::JoinSet::new();
         let (fed, known) = (cache.clone(), synced.clone());
