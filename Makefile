@@ -17,6 +17,8 @@ demo: build ## Run Jobwright on a real cluster and show Jobs and Pods (uses KUBE
 test: check ## Formatting, lints, and unit, property, integration and end-to-end tests
 	$(CARGO) run --quiet --package testbed -- build
 	$(CARGO) test --workspace
+	TESTED_WIRE=json $(CARGO) test --test integration -- adoption:: completion_modes:: failures::
+	TESTED_WIRE=json DIFFERENTIAL_RANDOM=20 DIFFERENTIAL_COUNTS=20 $(CARGO) test --test differential -- job_controller
 
 check: ## Formatting, lints, and the words of all texts
 	tests/words/check

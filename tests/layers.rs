@@ -55,8 +55,10 @@ const VIEWS: &[&str] = &[
 
 /// Additional imports of views: the forms in which objects arrive, and the pure parsers of their fields.
 const PARSERS: &[&str] = &[
+    "job::template",
     "job::wire",
     "runtime::cache::Cached",
+    "runtime::codec::WireObject",
     "schedule::cron_job::schedule_changes",
     "schedule::cron_job::wire",
     "schedule::expression",

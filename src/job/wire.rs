@@ -1,5 +1,6 @@
 //! Jobs and Pods as the API server sends them, reduced to the fields that decisions need.
 //!
+//! Objects in JSON are parsed into these types; [`super::protobuf`] converts objects in protobuf into the same types.
 //! The parser skips all other fields (managed fields, most of the spec), so that a large cluster costs little memory.
 //! [`super::view`] converts these types into the views that the cache holds.
 
@@ -14,7 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
 };
 use kube::Resource;
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+
+use super::template::WireTemplate;
+use crate::runtime::codec::{Decoder, WireObject};
 
 /// A `batch/v1` Job, reduced to the fields that decisions need.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -28,6 +31,10 @@ pub struct WireJob {
     /// Status, reduced to the fields that are read.
     #[serde(default)]
     pub status: WireJobStatus,
+}
+
+impl WireObject for WireJob {
+    const PROTOBUF: Option<Decoder<Self>> = Some(super::protobuf::job::decode);
 }
 
 /// The `spec` of a Job.
@@ -49,8 +56,8 @@ pub struct WireJobSpec {
     pub managed_by: Option<String>,
     pub ttl_seconds_after_finished: Option<i32>,
     pub selector: Option<LabelSelector>,
-    /// The template as unparsed JSON, so that fields unknown to this version's types reach the pods.
-    pub template: Box<RawValue>,
+    /// The template, unparsed.
+    pub template: WireTemplate,
 }
 
 /// The `status` of a Job.
@@ -110,6 +117,10 @@ pub struct WirePod {
     /// Status, reduced to the fields that are read.
     #[serde(default)]
     pub status: WirePodStatus,
+}
+
+impl WireObject for WirePod {
+    const PROTOBUF: Option<Decoder<Self>> = Some(super::protobuf::pod::decode);
 }
 
 /// The `spec` of a Pod.
@@ -284,7 +295,8 @@ mod tests {
             "spec":{"template":{"spec":{"containers":[],"fieldOfTheFuture": 7}}},"status":{}}}"#;
         let event: WatchEvent<WireJob> = serde_json::from_str(line).unwrap();
         let WatchEvent::Added(job) = event else { panic!("not an added event: {event:?}") };
-        assert_eq!(job.spec.template.get(), r#"{"spec":{"containers":[],"fieldOfTheFuture": 7}}"#);
+        let WireTemplate::Json(template) = &job.spec.template else { panic!("not JSON") };
+        assert_eq!(template.get(), r#"{"spec":{"containers":[],"fieldOfTheFuture": 7}}"#);
         let writers = job.metadata.managed_fields.unwrap();
         assert_eq!(writers[0].manager.as_deref(), Some("kubectl"));
         assert!(writers[0].fields_v1.is_none());

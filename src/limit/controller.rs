@@ -44,9 +44,9 @@ impl Controller {
 
     /// Keeps the limits in step with the API server for as long as the future is polled.
     async fn watch_limits(&self) {
-        let api = self.context.watched_api(&self.watched);
+        let objects = self.context.watched(&self.watched);
         let watch: Watch<WireJobLimit, LimitView> =
-            Watch { api, label: None, parse: LimitView::parse, metrics: self.watched.clone() };
+            Watch { objects, label: None, parse: LimitView::parse, metrics: self.watched.clone() };
         let on_event = |event: CacheEvent<LimitView>| {
             let CacheEvent::Changed(change) = event else { return };
             if let Some(limit) = change.after.as_ref().or(change.before.as_ref()) {

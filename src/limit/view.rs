@@ -10,6 +10,7 @@ use super::types::{JobLimit, JobLimitSpec};
 use crate::job::view::{Labels, identity};
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
+use crate::runtime::codec::WireObject;
 use crate::runtime::identity::{Identity, Uid};
 
 /// JobLimit as the API server sends it. Its spec is parsed later, so that a malformed JobLimit does not prevent the
@@ -24,6 +25,8 @@ pub struct WireJobLimit {
     #[serde(default)]
     pub spec: Value,
 }
+
+impl WireObject for WireJobLimit {}
 
 /// JobLimit, reduced to the data that decisions need.
 #[derive(Clone, Debug)]

@@ -1,17 +1,16 @@
 //! Context that every controller is built with: client, write gate, events, clock and metrics.
 
-use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::core::Request;
 use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
 
 use super::clock::Clock;
+use super::codec::{Encoded, Encoding, WireObject};
 use super::errors::WriteError;
 use super::events::{EventText, Recorder, Regarding};
 use super::identity::Identity;
+use super::objects::Objects;
 use super::watch::WatchMetrics;
 use super::worker::SyncMetrics;
 use super::write_gate::{WriteGate, post_params};
@@ -23,6 +22,8 @@ pub struct ControllerContext {
     pub client: Client,
     /// Namespace in which the controllers work; none for all namespaces.
     pub namespace: Option<String>,
+    /// Encoding of the objects that have both encodings.
+    pub encoding: Encoding,
     /// Gate that all writes pass.
     pub write_gate: Arc<WriteGate>,
     /// Recorder of Kubernetes Events.
@@ -42,12 +43,28 @@ impl ControllerContext {
         self.api_of(self.client.clone())
     }
 
-    /// Returns the same API for the watch of a resource. The metrics of the watch record each response.
-    pub fn watched_api<K>(&self, metrics: &WatchMetrics) -> Api<K>
+    /// Returns the same objects as [`Self::api`], in the encoding of the controllers.
+    pub fn objects<K>(&self) -> Objects<K>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + WireObject,
     {
-        self.api_of(metrics.pulse.recorded_by(self.client.clone()))
+        Objects::new(self.api(), self.encoding)
+    }
+
+    /// Returns the same objects for the watch of a resource. The metrics of the watch record each response.
+    pub fn watched<K>(&self, metrics: &WatchMetrics) -> Objects<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + WireObject,
+    {
+        Objects::new(self.api_of(metrics.pulse.recorded_by(self.client.clone())), self.encoding)
+    }
+
+    /// Returns the objects in this namespace, in the encoding of the controllers.
+    pub fn objects_in<K>(&self, namespace: &str) -> Objects<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + WireObject,
+    {
+        Objects::new(self.namespaced(namespace), self.encoding)
     }
 
     /// Returns the API of a resource in the namespace of an object.
@@ -68,21 +85,17 @@ impl ControllerContext {
         }
     }
 
-    /// Creates an object from its JSON, through the write gate, and returns the object that the API server stored.
-    /// `owner` is the object whose sync creates it.
+    /// Creates an object through the write gate, and returns the object that the API server stored. `owner` is the object
+    /// whose sync creates it.
     ///
     /// # Errors
     /// The API server refused the object or did not answer, or the write gate is closed.
-    pub async fn create<K>(&self, owner: &Identity, body: Vec<u8>) -> Result<K, WriteError>
+    pub async fn create<K>(&self, owner: &Identity, body: Encoded) -> Result<K, WriteError>
     where
-        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + WireObject,
     {
-        let create = async {
-            let request = Request::new(K::url_path(&(), Some(&owner.namespace)));
-            let request = request.create(&post_params(), body).map_err(kube::Error::BuildRequest)?;
-            self.client.request::<K>(request).await
-        };
-        self.write_gate.run(&owner.uid, create).await
+        let objects = self.objects_in::<K>(&owner.namespace);
+        self.write_gate.run(&owner.uid, objects.create(&post_params(), body)).await
     }
 
     /// Records an event about an object. The event is written in the background.

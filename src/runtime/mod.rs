@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod clock;
+pub mod codec;
 pub mod context;
 pub mod controller;
 pub mod correlate;
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod liveness;
 pub mod lru;
 pub mod maps;
+pub mod objects;
 pub mod queue;
 pub mod refusals;
 pub mod requests;

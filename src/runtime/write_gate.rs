@@ -7,24 +7,24 @@
 //! is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if the
 //! machine slept in the meantime. The client gives each write its deadline.
 
-use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use kube::Resource;
 use kube::api::{DeleteParams, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::{Api, Resource};
 use parking_lot::{Mutex, MutexGuard};
-use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::Deadline;
+use super::codec::WireObject;
 use super::errors::WriteError;
 use super::fair_queue::FairQueue;
 use super::identity::Uid;
+use super::objects::Objects;
 use crate::FIELD_MANAGER;
 
 /// Gate that limits and admits writes.
@@ -299,14 +299,14 @@ pub fn delete_params(uid: &Uid, propagation_policy: Option<PropagationPolicy>) -
 ///
 /// # Errors
 /// The error of the read, if the read fails.
-pub async fn is_gone<K>(api: &Api<K>, name: &str, uid: &Uid, error: &WriteError) -> kube::Result<bool>
+pub async fn is_gone<K>(objects: &Objects<K>, name: &str, uid: &Uid, error: &WriteError) -> kube::Result<bool>
 where
-    K: Clone + Debug + DeserializeOwned + Resource,
+    K: Resource + WireObject,
 {
     if !(error.is_not_found() || error.is_conflict()) {
         return Ok(false);
     }
-    let found = api.get_opt(name).await?;
+    let found = objects.get_opt(name).await?;
     Ok(found.is_none_or(|found| found.meta().uid.as_deref().is_none_or(|found| !uid.is(found))))
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::{Patch, PropagationPolicy};
 use parking_lot::Mutex;
@@ -31,12 +30,14 @@ use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Source};
+use crate::runtime::codec::Encoded;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::controller;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 use crate::runtime::maps::FastMap;
+use crate::runtime::objects::Objects;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, ObjectRefusals, Refusals, WriteKind};
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
@@ -109,8 +110,8 @@ impl<S: ScheduleSource> Controller<S> {
 
     /// Keeps the cache in step with the API server for as long as the future is polled.
     async fn watch_objects(&self) {
-        let api = self.context.watched_api(&self.watched);
-        let watch: Watch<S::Wire, S> = Watch { api, label: None, parse: S::parse, metrics: self.watched.clone() };
+        let objects = self.context.watched(&self.watched);
+        let watch: Watch<S::Wire, S> = Watch { objects, label: None, parse: S::parse, metrics: self.watched.clone() };
         watch.feed(&self.objects, &self.synced, |event| self.on_event(event)).await;
     }
 
@@ -336,7 +337,7 @@ impl<S: ScheduleSource> Controller<S> {
     /// owner.
     async fn create_named(&self, object: &S, name: &str, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
         let body = object.job(name, scheduled).map_err(kube::Error::SerdeError)?;
-        match self.context.create::<WireJob>(object.identity(), body).await {
+        match self.context.create::<WireJob>(object.identity(), Encoded::json(body)).await {
             Ok(made) => {
                 self.succeeded(object, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
@@ -361,7 +362,7 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     async fn delete(&self, object: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
-        let jobs: Api<Job> = self.context.namespaced(&object.identity().namespace);
+        let jobs = self.wire_jobs(object);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.context.write_gate.run(&object.identity().uid, jobs.delete(name, &params)).await {
             Ok(_) => {
@@ -371,7 +372,7 @@ impl<S: ScheduleSource> Controller<S> {
                 Ok(())
             }
             Err(error) => {
-                if is_gone(&self.wire_jobs(object), name, uid, &error).await? {
+                if is_gone(&jobs, name, uid, &error).await? {
                     self.succeeded(object, DELETE, Some(uid));
                     return Ok(());
                 }
@@ -471,8 +472,8 @@ impl<S: ScheduleSource> Controller<S> {
         }
     }
 
-    fn wire_jobs(&self, object: &S) -> Api<WireJob> {
-        self.context.namespaced(&object.identity().namespace)
+    fn wire_jobs(&self, object: &S) -> Objects<WireJob> {
+        self.context.objects_in(&object.identity().namespace)
     }
 
     fn wire_objects(&self, object: &S) -> Api<S::Wire> {

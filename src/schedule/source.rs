@@ -1,12 +1,9 @@
 //! Abstraction over the kinds of objects that start Jobs at scheduled times: CronJob and JobSchedule. Both use the same
 //! controller.
 
-use std::fmt::Debug;
-
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::cron_job::decide::Due;
@@ -14,17 +11,12 @@ use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::Cached;
+use crate::runtime::codec::WireObject;
 
 /// Object that starts Jobs at scheduled times.
 pub trait ScheduleSource: Cached + Sized {
     /// Type of the object as the API server sends it.
-    type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static;
+    type Wire: Resource<DynamicType = (), Scope = NamespaceResourceScope> + WireObject + Sync;
 
     /// API version of the kind.
     const API_VERSION: &'static str;

@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use k8s_openapi::api::batch::v1::Job;
-use kube::Api;
 use kube::api::PropagationPolicy;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -151,8 +149,8 @@ impl Controller {
             return Ok(());
         }
         // The Job and its namespace may have changed since: both can set the retention.
-        let wire: Api<WireJob> = self.context.namespaced(namespace);
-        let fresh = wire.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
+        let jobs = self.context.objects_in::<WireJob>(namespace);
+        let fresh = jobs.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let of_namespace = match &self.namespaces {
             Some(namespaces) if depends_on_namespace(&fresh) => {
@@ -169,7 +167,6 @@ impl Controller {
         };
         let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
-        let jobs: Api<Job> = self.context.namespaced(namespace);
         match self.context.write_gate.run(uid, jobs.delete(name, &params)).await {
             Ok(_) => {
                 tracing::info!(%namespace, %name, %uid, "deleted a finished Job");
@@ -177,7 +174,7 @@ impl Controller {
                 Ok(())
             }
             Err(error) => {
-                if is_gone(&wire, name, uid, &error).await? {
+                if is_gone(&jobs, name, uid, &error).await? {
                     return Ok(());
                 }
                 Err(self.failed(&fresh, error))

@@ -11,11 +11,15 @@ use tokio::time::Instant;
 
 use crate::job::view::retention::Retention;
 use crate::runtime::cache::{Cache, Cached, Change, Source};
+use crate::runtime::codec::{Encoding, WireObject};
 use crate::runtime::identity::{Identity, ResourceVersion, Uid};
+use crate::runtime::objects::Objects;
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
 
 /// Metadata of a namespace, as the API server sends it.
 type WireNamespace = PartialObjectMeta<Namespace>;
+
+impl WireObject for WireNamespace {}
 
 /// Namespace with its retention annotations.
 #[derive(Debug)]
@@ -74,9 +78,10 @@ impl Namespaces {
     /// Keeps the cache in sync with the API server while the future is polled, and calls `changed` with the name of
     /// each namespace whose retention changed.
     pub async fn watch(&self, client: Client, changed: impl Fn(&str)) {
-        let (api, metrics) = (Api::all(self.watched.pulse.recorded_by(client)), self.watched.clone());
+        let api = Api::all(self.watched.pulse.recorded_by(client));
+        let (objects, metrics) = (Objects::new(api, Encoding::Json), self.watched.clone());
         let watch: Watch<WireNamespace, NamespaceView> =
-            Watch { api, label: None, parse: NamespaceView::parse, metrics };
+            Watch { objects, label: None, parse: NamespaceView::parse, metrics };
         let on_event = |event: CacheEvent<NamespaceView>| {
             if let CacheEvent::Changed(change) = event
                 && let Some(name) = self.note(&change)

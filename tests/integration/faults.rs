@@ -135,6 +135,7 @@ pub async fn controller(scene: &Scene, client: Client) -> JoinSet<()> {
     let context = ControllerContext {
         client,
         namespace: Some(scene.namespace.clone()),
+        encoding: encoding(),
         write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,

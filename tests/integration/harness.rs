@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use jobwright::runtime::codec::Encoding;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -246,6 +248,11 @@ impl Drop for Playing {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Returns the encoding of a controller that runs in the process of the test.
+pub fn encoding() -> Encoding {
+    Encoding::from_str(&testbed::jobwright::tested_wire(), true).expect("TESTED_WIRE is json or protobuf")
 }
 
 /// Returns a Job that Jobwright manages, with one container, its spec overlaid with these fields.

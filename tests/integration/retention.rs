@@ -135,6 +135,7 @@ async fn job_is_kept_where_the_watch_of_namespaces_is_stale() -> Result<()> {
     let context = ControllerContext {
         client,
         namespace: None,
+        encoding: encoding(),
         write_gate: Arc::new(WriteGate::new(20)),
         recorder,
         clock,

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use jobwright::job::view::JobView;
 use jobwright::job::wire::WireJob;
+use jobwright::runtime::codec::{envelope, fields};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use targets::{TARGETS, job};
@@ -56,6 +57,35 @@ fn texts() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![made, prop::collection::vec(any::<u8>(), 0..200)]
 }
 
+/// Generates protobuf messages whose fields have the numbers of real ones, and contain numbers, texts and messages.
+fn messages() -> impl Strategy<Value = Vec<u8>> {
+    let text =
+        prop_oneof![Just(b"batch.kubernetes.io/job-tracking".to_vec()), prop::collection::vec(any::<u8>(), 0..20)];
+    text.prop_recursive(6, 60, 8, |inner| {
+        prop::collection::vec((1_u64..45, inner, any::<Option<u64>>()), 0..8).prop_map(|all| {
+            let mut message = Vec::new();
+            for (number, content, value) in all {
+                match value {
+                    Some(value) if number < 16 => {
+                        // The number and the wire type of the field, and a number of one to ten bytes.
+                        message.push(u8::try_from(number << 3).expect("a small number"));
+                        message.extend((0..value % 9).map(|shift| (value >> (7 * shift)) as u8 | 0x80));
+                        message.push((value % 0x7f) as u8);
+                    }
+                    _ => fields::put(&mut message, number, &content),
+                }
+            }
+            message
+        })
+    })
+}
+
+/// Returns a watch frame of this event.
+fn frame(event: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(event.len()).expect("a short event");
+    [&length.to_be_bytes()[..], event].concat()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -63,6 +93,40 @@ proptest! {
     fn every_text_is_parsed_or_refused_without_a_panic(data in texts()) {
         for (_, target) in TARGETS {
             target(&data);
+        }
+    }
+
+    #[test]
+    fn every_protobuf_message_is_decoded_or_refused_without_a_panic(
+        spec in messages(), metadata in messages(), status in messages(), damage in any::<Option<(prop::sample::Index, u8)>>(),
+    ) {
+        let mut job = Vec::new();
+        for (number, part) in [(1, &metadata), (2, &spec), (3, &status)] {
+            fields::put(&mut job, number, part);
+        }
+        // A template with random fields in an Indexed Job that is valid otherwise.
+        let mut valid = Vec::new();
+        let mut named = metadata.clone();
+        for (number, text) in [(1, "name"), (3, "namespace"), (5, "uid"), (6, "7")] {
+            fields::put(&mut named, number, text.as_bytes());
+        }
+        let mut indexed = Vec::new();
+        fields::put(&mut indexed, 6, &job);
+        fields::put(&mut indexed, 9, b"Indexed");
+        fields::put(&mut valid, 1, &named);
+        fields::put(&mut valid, 2, &indexed);
+        for mut message in [job, valid, spec] {
+            if let Some((at, byte)) = &damage && !message.is_empty() {
+                let at = at.index(message.len());
+                message[at] = *byte;
+            }
+            targets::protobuf(&message);
+            let mut event = Vec::new();
+            fields::put(&mut event, 1, b"ADDED");
+            let mut object = Vec::new();
+            fields::put(&mut object, 1, &envelope::seal("v1", "Pod", message).bytes);
+            fields::put(&mut event, 2, &object);
+            targets::protobuf(&frame(&event));
         }
     }
 
@@ -138,4 +202,12 @@ fn deep_nesting_is_refused_without_a_stack_overflow() {
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     object = object.replace("\"containers\":[]", &format!("\"containers\":{nested}"));
     targets::watch(format!("{{\"type\":\"ADDED\",\"object\":{object}}}").as_bytes());
+    // Groups, which Kubernetes does not use, and messages in unknown fields.
+    targets::protobuf(&[0x0b; 200_000]);
+    let mut message = Vec::new();
+    for _ in 0..2_000 {
+        let inner = std::mem::take(&mut message);
+        fields::put(&mut message, 1, &inner);
+    }
+    targets::protobuf(&message);
 }

@@ -10,12 +10,15 @@ use jobwright::job::admission::Admission;
 use jobwright::job::config::SyncConfig;
 use jobwright::job::decide::backoff::Backoff;
 use jobwright::job::decide::summary::PodSummary;
-use jobwright::job::decide::{DecisionInput, Step, decide};
+use jobwright::job::decide::{DecisionInput, NewPod, Step, decide};
 use jobwright::job::index::IndexSet;
-use jobwright::job::view::{JobView, PodView};
+use jobwright::job::pod::PodBuilder;
+use jobwright::job::view::{IndexFailures, JobView, PodView};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::job::write_kinds::{CREATE, DELETE, UNTRACK};
 use jobwright::limit::view::{LimitView, WireJobLimit};
+use jobwright::runtime::codec::frames::Frames;
+use jobwright::runtime::codec::{self, Encoding, envelope};
 use jobwright::runtime::election::record::LastWrites;
 use jobwright::runtime::errors::WriteError;
 use jobwright::runtime::refusals::Refusals;
@@ -35,13 +38,14 @@ use serde_json::{Value, json};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("indexes", indexes),
     ("schedule", schedule),
     ("duration", duration),
     ("last_writes", last_writes),
     ("selector", selector),
     ("watch", watch),
+    ("protobuf", protobuf),
     ("job", job),
     ("cron_job", cron_job),
     ("job_schedule", job_schedule),
@@ -120,6 +124,32 @@ pub fn watch(data: &[u8]) {
             let _ = CronJobView::parse(object);
         }
     }
+}
+
+/// Decodes protobuf responses: objects, lists, statuses and watches of Jobs and Pods. Builds pods from the templates.
+pub fn protobuf(data: &[u8]) {
+    let sealed = || envelope::seal("batch/v1", "Job", data.to_vec()).bytes.into();
+    for bytes in [data.to_vec().into(), sealed()] {
+        let bytes = || Clone::clone(&bytes);
+        if let Ok(wire) = codec::object::<WireJob>(Encoding::Protobuf, bytes())
+            && let Some(view) = JobView::parse(wire)
+            && let Ok(builder) = PodBuilder::new(&view)
+        {
+            let failures = Some(IndexFailures { counted: 1, ignored: 1 });
+            let body = builder.pod(&NewPod { index: Some(7), failures }).expect("a pod of a valid template");
+            assert!(body.bytes.len() < 3 * data.len() + 4096, "a pod of {} bytes", body.bytes.len());
+        }
+        let _ = codec::object::<WirePod>(Encoding::Protobuf, bytes()).map(PodView::parse);
+        let _ = codec::object_or_status::<WirePod>(Encoding::Protobuf, bytes());
+        let _ = codec::list::<WireJob>(Encoding::Protobuf, bytes());
+        let _ = codec::list::<WirePod>(Encoding::Protobuf, bytes());
+    }
+    let mut frames = Frames::new(Encoding::Protobuf);
+    frames.push(data);
+    while let Ok(Some(frame)) = frames.next() {
+        let _ = codec::event::<WirePod>(Encoding::Protobuf, frame);
+    }
+    let _ = codec::event::<WireJob>(Encoding::Protobuf, data.to_vec().into());
 }
 
 /// Decides on Jobs and pods whose fields have the right types and arbitrary values, as a malicious user could write

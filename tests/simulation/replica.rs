@@ -10,6 +10,7 @@ use jobwright::cli::run::controllers::Controllers;
 use jobwright::cli::run::discovery::InstalledResources;
 use jobwright::cli::run::replica::{Stop, work};
 use jobwright::runtime::clock::Clock;
+use jobwright::runtime::codec::Encoding;
 use jobwright::runtime::context::ControllerContext;
 use jobwright::runtime::election::lease::ReplicaIdentity;
 use jobwright::runtime::election::{Election, Settings};
@@ -58,6 +59,7 @@ impl Replica {
         let context = ControllerContext {
             client: client.clone(),
             namespace: None,
+            encoding: Encoding::Json,
             write_gate: Arc::new(WriteGate::new(20)),
             recorder,
             clock: clock.clone(),

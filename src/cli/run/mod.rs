@@ -25,6 +25,7 @@ use super::permissions::{self, Permission};
 use crate::job::config::{Config, MIN_PODS_FOR_SUMMARY, SyncConfig};
 use crate::job::managed_by::Claim;
 use crate::job::view::retention::Retention;
+use crate::runtime::codec::Encoding;
 
 /// The flags of `jobwright run`.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,6 +49,9 @@ pub struct Arguments {
         default_value = "job,cronjob,ttl,jobschedule"
     )]
     controllers: Vec<ControllerName>,
+    /// Encoding of the objects that the API server sends and takes
+    #[arg(long, env = "JOBWRIGHT_WIRE", value_enum, default_value = "protobuf")]
+    wire: Encoding,
     /// Maximum number of Jobs that are synced concurrently
     #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
     concurrency: usize,

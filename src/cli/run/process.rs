@@ -80,6 +80,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), RunError> {
     let context = ControllerContext {
         client: client.clone(),
         namespace: namespace.clone(),
+        encoding: arguments.wire,
         write_gate: write_gate.clone(),
         recorder,
         clock,

@@ -9,6 +9,7 @@ use crate::job::managed_by::Claim;
 use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::wire::{WireJob, WirePod};
 use crate::runtime::cache::Change;
+use crate::runtime::codec::WireObject;
 use crate::runtime::events::EventText;
 use crate::runtime::watch::{CacheEvent, Watch, WatchMetrics};
 
@@ -51,9 +52,9 @@ impl Controller {
         metrics: &WatchMetrics,
     ) -> Watch<W, T>
     where
-        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + WireObject,
     {
-        Watch { api: self.executor.context.watched_api(metrics), label, parse, metrics: metrics.clone() }
+        Watch { objects: self.executor.context.watched(metrics), label, parse, metrics: metrics.clone() }
     }
 
     fn on_event<T>(&self, event: CacheEvent<T>, changed: impl Fn(&Self, &Change<T>)) {

@@ -21,6 +21,7 @@ use crate::job::view::{ControllerRef, JobView, PodView};
 use crate::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use crate::runtime::cache::Source;
 use crate::runtime::clock::Clock;
+use crate::runtime::codec::Encoding;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::events;
 use crate::runtime::worker::SyncMetrics;
@@ -92,8 +93,15 @@ fn controller(log: &Log, answer: Server) -> Arc<Controller> {
     let (recorder, _) = events::recorder(client.clone(), clock.clone());
     let mut registry = Registry::default();
     let syncs = SyncMetrics::new(&mut registry);
-    let context =
-        ControllerContext { client, namespace: None, write_gate: Arc::new(WriteGate::new(50)), recorder, clock, syncs };
+    let context = ControllerContext {
+        client,
+        namespace: None,
+        encoding: Encoding::Json,
+        write_gate: Arc::new(WriteGate::new(50)),
+        recorder,
+        clock,
+        syncs,
+    };
     // A single worker is the worst case.
     let config = Config {
         claim: Claim::All,

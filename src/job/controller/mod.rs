@@ -73,6 +73,7 @@ pub struct Controller {
 impl Controller {
     /// Creates a controller that neither watches nor works yet.
     pub fn new(context: ControllerContext, config: Config, metrics: JobMetrics) -> Self {
+        let pods_watched = WatchMetrics::default();
         let executor = StepExecutor {
             log_tail: config.log_tail,
             context,
@@ -80,6 +81,7 @@ impl Controller {
             uncounted_deletions: Mutex::default(),
             jobs: Arc::default(),
             pods: Arc::default(),
+            pods_watched: pods_watched.clone(),
             all_pods: watch::Sender::new(false),
             // Each orphaned pod is a key of its own, and one user can have thousands.
             queue: Arc::new(Queue::closed_with_minor(|key| matches!(key, Key::Orphan(_)))),
@@ -94,7 +96,7 @@ impl Controller {
             jobs_synced: Synced::default(),
             jobs_watched: WatchMetrics::default(),
             pods_synced: Synced::default(),
-            pods_watched: WatchMetrics::default(),
+            pods_watched,
             all_pods_synced: Synced::default(),
             admission_control: OnceLock::new(),
             conflicting_controller: watch::Sender::new(None),

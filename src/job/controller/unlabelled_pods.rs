@@ -47,15 +47,16 @@ impl Controller {
                 // The watch delivers these pods.
                 return Ok(0);
             }
-            let page = self.executor.context.api::<WirePod>().list(&params).await?;
-            for pod in page.items.into_iter().filter_map(PodView::parse).filter(|pod| pod.tracked) {
+            let page = self.executor.context.objects::<WirePod>().list(&params).await?;
+            let pods = page.items.into_iter().filter_map(|pod| self.pods_watched.usable(pod));
+            for pod in pods.filter_map(PodView::parse).filter(|pod| pod.tracked) {
                 count += match self.release_unlabelled_pod(pod).await {
                     // A policy that keeps one pod does not keep the other pods.
                     Err(error) if error.is_refusal() => 1,
                     released => usize::from(released?),
                 };
             }
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            params.continue_token = Some(page.continue_token).filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 return Ok(count);
             }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use kube::Api;
-
 use super::StepExecutor;
 use crate::job::CONTROLLER_UID_LABEL;
 use crate::job::key::Key;
@@ -16,9 +14,9 @@ impl StepExecutor {
     /// Reads the pods of a Job from the API server. A creation may have succeeded although its response was lost.
     pub async fn relist_pods(&self, job: &JobView) -> kube::Result<()> {
         let Some(selector) = &job.spec.selector else { return Ok(()) };
-        let pods: Api<WirePod> = self.context.namespaced(&job.identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&job.identity.namespace);
         let list = kube::api::ListParams::default().labels(&selector.to_string());
-        for pod in pods.list(&list).await?.items {
+        for pod in pods.list(&list).await?.items.into_iter().filter_map(|pod| self.pods_watched.usable(pod)) {
             self.apply_pod(pod);
         }
         Ok(())
@@ -27,7 +25,7 @@ impl StepExecutor {
     /// Returns the Job with this UID as the API server has it now; none if the Job is gone. The cache does not change: a
     /// Job that is not in the cache has to arrive by the watch.
     pub async fn read(&self, namespace: &str, name: &str, uid: &Uid) -> kube::Result<Option<JobView>> {
-        let jobs: Api<WireJob> = self.context.namespaced(namespace);
+        let jobs = self.context.objects_in::<WireJob>(namespace);
         let found = jobs.get_opt(name).await?.and_then(JobView::parse);
         Ok(found.filter(|found| found.identity.uid == *uid))
     }

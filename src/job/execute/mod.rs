@@ -27,6 +27,7 @@ use crate::runtime::identity::Uid;
 use crate::runtime::maps::FastSet;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::{self, WriteKind};
+use crate::runtime::watch::WatchMetrics;
 
 /// Dependencies of the execution of a step.
 pub struct StepExecutor {
@@ -42,6 +43,8 @@ pub struct StepExecutor {
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that can belong to a Job.
     pub pods: Arc<Cache<PodView>>,
+    /// Metrics of the watch of pods.
+    pub pods_watched: WatchMetrics,
     /// Whether all pods are watched, not only those with the label of a generated selector.
     pub all_pods: watch::Sender<bool>,
     /// Keys to sync. The executor adds those that a response concerns besides the Job at hand.

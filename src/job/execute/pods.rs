@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use either::Either;
 use futures::future::join_all;
-use kube::Api;
 use kube::api::Patch;
 use serde_json::{Value, json};
 
@@ -17,6 +16,7 @@ use crate::job::view::{JobView, PodView};
 use crate::job::wire::WirePod;
 use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, UNTRACK};
 use crate::runtime::cache::Cached;
+use crate::runtime::codec::Encoded;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::ResourceVersion;
@@ -31,13 +31,13 @@ impl StepExecutor {
         pods: &[NewPod],
         reason: CreationReason,
     ) -> Result<(), WriteError> {
-        let builder = PodBuilder::new(job).map_err(kube::Error::SerdeError)?;
+        let builder = PodBuilder::new(job)?;
         let mut left = pods;
         let mut batch = 1;
         while !left.is_empty() {
             let (now, later) = left.split_at(left.len().min(batch));
             let creations = now.iter().map(|new| async {
-                let body = builder.pod(new).map_err(kube::Error::SerdeError)?;
+                let body = builder.pod(new)?;
                 let result = self.create_pod(job, new, body).await;
                 self.metrics.pod_created(reason, result.is_ok());
                 result
@@ -49,7 +49,7 @@ impl StepExecutor {
         Ok(())
     }
 
-    async fn create_pod(&self, job: &JobView, new: &NewPod, body: Vec<u8>) -> Result<(), WriteError> {
+    async fn create_pod(&self, job: &JobView, new: &NewPod, body: Encoded) -> Result<(), WriteError> {
         match self.context.create::<WirePod>(&job.identity, body).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
@@ -113,7 +113,7 @@ impl StepExecutor {
 
     async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.context.namespaced(&job.identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&job.identity.namespace);
         let params = delete_params(&identity.uid, None);
         match self.context.write_gate.run(&job.identity.uid, pods.delete(&identity.name, &params)).await {
             Ok(Either::Left(deleted)) => self.apply_pod(deleted),
@@ -164,7 +164,7 @@ impl StepExecutor {
         took_effect: impl Fn(&WirePod) -> bool,
     ) -> Result<(), WriteError> {
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&identity.namespace);
         let (params, patch) = (patch_params(), Patch::Strategic(patch));
         let object = pod.controller().unwrap_or(&identity.uid);
         match self.context.write_gate.run(object, pods.patch(&identity.name, &params, &patch)).await {
@@ -186,7 +186,7 @@ impl StepExecutor {
             return false;
         }
         let identity = &pod.identity;
-        let pods: Api<WirePod> = self.context.namespaced(&identity.namespace);
+        let pods = self.context.objects_in::<WirePod>(&identity.namespace);
         let Ok(found) = pods.get_opt(&identity.name).await else { return false };
         let found = found.filter(|found| found.metadata.uid.as_deref().is_some_and(|found| identity.uid.is(found)));
         let Some(found) = found else {

@@ -103,7 +103,7 @@ impl StepExecutor {
         let identity = &job.identity;
         patch["metadata"]["uid"] = json!(identity.uid);
         patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
-        let jobs: Api<WireJob> = self.context.namespaced(&job.identity.namespace);
+        let jobs = self.context.objects_in::<WireJob>(&job.identity.namespace);
         let patch = Patch::Merge(&patch);
         let params = patch_params();
         match self.context.write_gate.run(&identity.uid, jobs.patch_status(&identity.name, &params, &patch)).await {

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::admission_info::AdmissionInfo;
 use super::kueue;
@@ -16,6 +14,7 @@ use super::{Labels, PodView, identity};
 use crate::job::index::CompletionIndex;
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
+use crate::job::template::WireTemplate;
 use crate::job::wire::WireJob;
 use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
@@ -97,8 +96,8 @@ pub enum CompletionMode {
 /// The template of a Job's pods.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// Unparsed JSON of `spec.template`.
-    pub json: Box<RawValue>,
+    /// The unparsed `spec.template`.
+    pub wire: WireTemplate,
     /// Whether the kubelet restarts failed containers in place (`restartPolicy: OnFailure`).
     pub restarts_on_failure: bool,
     /// Whether the Job's pods have the label that the pod watch selects by.
@@ -203,39 +202,14 @@ fn index_count(completions: Option<i32>) -> u32 {
 }
 
 impl Template {
-    fn parse(json: Box<RawValue>) -> Self {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Facts {
-            metadata: Option<Metadata>,
-            spec: Spec,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Metadata {
-            labels: Option<Labels>,
-            annotations: Option<Labels>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default, rename_all = "camelCase")]
-        struct Spec {
-            restart_policy: Option<String>,
-            scheduling_gates: Option<Vec<SchedulingGate>>,
-        }
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct SchedulingGate {
-            name: String,
-        }
-        let facts: Facts = serde_json::from_str(json.get()).unwrap_or_default();
-        let metadata = facts.metadata.unwrap_or_default();
-        let (labels, annotations) = (metadata.labels, metadata.annotations);
-        let gates = facts.spec.scheduling_gates.iter().flatten().map(|gate| gate.name.as_str());
+    fn parse(wire: WireTemplate) -> Self {
+        let facts = wire.facts();
+        let gates = facts.scheduling_gates.iter().map(String::as_str);
         Self {
-            managed_by_kueue: kueue::manages_template(labels.as_ref(), annotations.as_ref(), gates),
-            restarts_on_failure: facts.spec.restart_policy.as_deref() == Some("OnFailure"),
-            labelled: labels.is_some_and(|labels| labels.contains_key(CONTROLLER_UID_LABEL)),
-            json,
+            managed_by_kueue: kueue::manages_template(Some(&facts.labels), Some(&facts.annotations), gates),
+            restarts_on_failure: facts.restart_policy.as_deref() == Some("OnFailure"),
+            labelled: facts.labels.contains_key(CONTROLLER_UID_LABEL),
+            wire,
         }
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tower::{BoxError, Layer, Service};
 
 use super::{Answer, AnswerBody};
+use crate::runtime::codec::{self, Encoding};
 
 /// Limit of the bytes that are read from the body of a refusal.
 const LONGEST: usize = 1 << 20;
@@ -80,7 +81,7 @@ async fn with_body(answer: Answer, seconds: u32) -> Result<Answer, BoxError> {
             break;
         }
     }
-    let body = status(&body, parts.status.as_u16(), seconds);
+    let body = status(Encoding::of(&parts.headers), &body.into(), parts.status.as_u16(), seconds);
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body: AnswerBody = Full::new(Bytes::from(body.to_string())).map_err(|never| match never {}).boxed_unsync();
@@ -88,9 +89,12 @@ async fn with_body(answer: Answer, seconds: u32) -> Result<Answer, BoxError> {
 }
 
 /// Returns the `Status` of a refusal with the requested delay in its details. A delay that the body contains is kept.
-fn status(body: &[u8], code: u16, seconds: u32) -> Value {
-    let parsed = serde_json::from_slice::<Value>(body).ok();
-    let Some(mut status) = parsed.filter(|status| status["kind"] == "Status") else {
+fn status(encoding: Encoding, body: &Bytes, code: u16, seconds: u32) -> Value {
+    let parsed = match encoding {
+        Encoding::Json => serde_json::from_slice(body).ok().filter(|status: &Value| status["kind"] == "Status"),
+        Encoding::Protobuf => codec::status(encoding, body).and_then(|status| serde_json::to_value(status).ok()),
+    };
+    let Some(mut status) = parsed else {
         return json!({
             "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
             "message": String::from_utf8_lossy(body).trim(),

@@ -4,19 +4,19 @@
 //! cache keeps the object unchanged until the answer arrives. The reads advance while [`LiveReads::next`] is polled.
 
 use std::collections::VecDeque;
-use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::LiveScope;
+use crate::runtime::codec::{Encoding, WireObject};
 use crate::runtime::errors::message;
 use crate::runtime::identity::Identity;
+use crate::runtime::objects::Objects;
 use crate::runtime::transport::deadline::within;
 
 /// Maximum number of reads in flight.
@@ -48,6 +48,7 @@ pub(super) struct Answer<W> {
 /// Objects that have to be read, and the reads in flight.
 pub(super) struct LiveReads<W> {
     client: Client,
+    encoding: Encoding,
     queued: VecDeque<PendingRead>,
     in_flight: FuturesUnordered<BoxFuture<'static, (PendingRead, kube::Result<Option<W>>)>>,
     /// Failed reads that wait for their next attempt.
@@ -59,12 +60,15 @@ pub(super) struct LiveReads<W> {
 
 impl<W> LiveReads<W>
 where
-    W: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    W: Resource<DynamicType = ()> + WireObject,
     W::Scope: LiveScope<W>,
 {
-    pub(crate) fn new(client: Client) -> Self {
+    /// Creates an empty set of reads of objects that are watched.
+    pub(crate) fn new(watched: &Objects<W>) -> Self {
+        let (client, encoding) = watched.client();
         Self {
             client,
+            encoding,
             queued: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
             backing_off: FuturesUnordered::new(),
@@ -105,7 +109,7 @@ where
             while self.in_flight.len() < MAX_CONCURRENT_READS
                 && let Some(pending) = self.queued.pop_front()
             {
-                self.in_flight.push(read(self.client.clone(), pending));
+                self.in_flight.push(read(self.client.clone(), self.encoding, pending));
             }
             tokio::select! {
                 biased;
@@ -142,14 +146,18 @@ where
     }
 }
 
-fn read<W>(client: Client, pending: PendingRead) -> BoxFuture<'static, (PendingRead, kube::Result<Option<W>>)>
+fn read<W>(
+    client: Client,
+    encoding: Encoding,
+    pending: PendingRead,
+) -> BoxFuture<'static, (PendingRead, kube::Result<Option<W>>)>
 where
-    W: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    W: Resource<DynamicType = ()> + WireObject,
     W::Scope: LiveScope<W>,
 {
-    let api = W::Scope::api(client, &pending.identity.namespace);
+    let objects = Objects::new(W::Scope::api(client, &pending.identity.namespace), encoding);
     Box::pin(async move {
-        let result = within(DEADLINE, api.get_opt(&pending.identity.name)).await;
+        let result = within(DEADLINE, objects.get_opt(&pending.identity.name)).await;
         (pending, result)
     })
 }

@@ -1,34 +1,35 @@
 //! Keeps a cache in step with the API server: one consistent list, then a watch; both are repeated after a failure.
 //!
-//! The entry point is [`Watch::feed`]. The watcher of kube lists, watches, and handles bookmarks, expiry (410) and back-off.
-//! This module adds what a cache needs that also takes in the responses to writes: live reads of objects of which a list or
+//! The entry point is [`Watch::feed`]. `events` lists, watches, and handles bookmarks and expiry (410). This module adds
+//! what a cache needs that also takes in the responses to writes: live reads of objects of which a list or
 //! an event leaves in doubt whether they exist. The loop awaits nothing without a deadline: each request of the watch has
 //! one, and live reads run concurrently with the watch.
 
+mod events;
 mod live;
 mod synced;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_stream};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource};
 use prometheus_client::metrics::counter::Counter;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use self::events::{Selection, WatchError, events};
 use self::live::{Answer, LiveReads};
 pub use self::synced::Synced;
 use super::cache::{Cache, Cached, Change, Source};
-use super::errors::message;
+use super::codec::{Unparsable, WireObject};
 use super::identity::{Identity, ResourceVersion};
 use super::liveness::{HEARTBEAT, Pulse};
+use super::objects::Objects;
 
 /// Back-off between attempts to restart a watch: 250 ms, doubled up to 8 s. After an outage a user waits this long.
 #[derive(Default)]
@@ -60,8 +61,8 @@ pub enum CacheEvent<T> {
 
 /// Watch of one resource, and the conversion of its objects into those of the cache.
 pub struct Watch<W, T> {
-    /// API of the resource, in one namespace or in all.
-    pub api: Api<W>,
+    /// Objects of the resource, in one namespace or in all.
+    pub objects: Objects<W>,
     /// Label that objects must have, with any value; none to watch all objects.
     pub label: Option<&'static str>,
     /// Parses an object; none if the cache cannot hold it.
@@ -129,20 +130,34 @@ pub struct WatchMetrics {
     pub pulse: Pulse,
 }
 
+impl WatchMetrics {
+    /// Returns an object that could be decoded. Logs and counts any other one.
+    pub fn usable<W: Resource<DynamicType = ()>>(&self, object: Result<W, Unparsable>) -> Option<W> {
+        match object {
+            Ok(object) => Some(object),
+            Err(Unparsable { namespace, name, error }) => {
+                self.unparsable.inc();
+                tracing::error!(kind = %W::kind(&()), namespace, name, %error, "ignoring an object that cannot be parsed");
+                None
+            }
+        }
+    }
+}
+
 impl<W, T> Watch<W, T>
 where
-    W: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    W: Resource<DynamicType = ()> + WireObject,
     W::Scope: LiveScope<W>,
     T: Cached,
 {
     /// Feeds the cache for as long as the future is polled, and reports each change.
     pub async fn feed(&self, cache: &Cache<T>, synced: &Synced, notify: impl Fn(CacheEvent<T>)) {
-        let config = watcher::Config { label_selector: self.label.map(str::to_owned), ..watcher::Config::default() };
+        let selection = Selection { objects: self.objects.clone(), label: self.label, metrics: self.metrics.clone() };
         let changed = |change| notify(CacheEvent::Changed(change));
-        let mut reads = LiveReads::new(self.api.clone().into_client());
+        let mut reads = LiveReads::new(&self.objects);
         let mut failing = false;
         loop {
-            let stream = watch_stream(self.api.clone(), config.clone()).backoff(Reconnect::default());
+            let stream = events(selection.clone()).backoff(Reconnect::default());
             let mut listed = Instant::now();
             let mut stream = std::pin::pin!(stream);
             loop {
@@ -189,11 +204,11 @@ where
     }
 
     /// Logs the first of several errors in a row. Returns whether the error is a failure.
-    fn log_failure(&self, error: &watcher::Error, failing: bool) -> bool {
+    fn log_failure(&self, error: &WatchError, failing: bool) -> bool {
         // The API server answers 410 if the watch has expired and has to list again. That is not a failure.
-        let expired = matches!(error, watcher::Error::WatchError(status) if status.code == 410);
+        let expired = error.is_expired();
         if !expired && !failing {
-            tracing::warn!(kind = %W::kind(&()), error = %explain(error), "watch failed; retrying");
+            tracing::warn!(kind = %W::kind(&()), %error, "watch failed; retrying");
         }
         !expired
     }
@@ -277,14 +292,5 @@ where
         if let Some(change) = change {
             changed(change);
         }
-    }
-}
-
-fn explain(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(cause)
-        | watcher::Error::WatchStartFailed(cause)
-        | watcher::Error::WatchFailed(cause) => message(cause),
-        other => other.to_string(),
     }
 }

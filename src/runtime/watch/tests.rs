@@ -19,8 +19,11 @@ use tokio::sync::mpsc;
 use tower::Layer;
 
 use super::*;
+use crate::runtime::codec::Encoding;
 use crate::runtime::identity::Uid;
 use crate::runtime::transport::deadline::Deadlines;
+
+impl WireObject for ConfigMap {}
 
 const LABEL: &str = "watched";
 
@@ -131,7 +134,8 @@ impl Stage {
         });
         let metrics = WatchMetrics::default();
         let client = Client::new(Deadlines::default().layer(service), "default");
-        let watch: Watch<ConfigMap, Thing> = Watch { api: Api::all(client), label, parse, metrics };
+        let watch: Watch<ConfigMap, Thing> =
+            Watch { objects: Objects::new(Api::all(client), Encoding::Json), label, parse, metrics };
         let (cache, synced) = (Arc::new(Cache::default()), Arc::new(Synced::default()));
         let mut task = tokio::task::JoinSet::new();
         let (fed, known) = (cache.clone(), synced.clone());

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::job::wire::{SlimMetadata, time};
+use crate::runtime::codec::WireObject;
 
 /// CronJob of the API `batch/v1`.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -24,6 +25,8 @@ pub struct WireCronJob {
     #[serde(default)]
     pub status: WireCronJobStatus,
 }
+
+impl WireObject for WireCronJob {}
 
 /// Spec of a CronJob.
 #[derive(Clone, Debug, Deserialize)]

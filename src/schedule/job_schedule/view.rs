@@ -17,6 +17,7 @@ use crate::job::view::identity;
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::clock::whole_seconds;
+use crate::runtime::codec::WireObject;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
 use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
@@ -48,6 +49,8 @@ pub struct WireJobSchedule {
     #[serde(default)]
     pub status: Value,
 }
+
+impl WireObject for WireJobSchedule {}
 
 /// JobSchedule, reduced to the data that decisions need.
 #[derive(Clone, Debug)]

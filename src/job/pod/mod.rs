@@ -1,101 +1,101 @@
-//! Construction of Pods from a Job's template.
+//! Construction of Pods from a Job's template, in the encoding in which the template arrived.
 
-use serde_json::{Map, Value, json};
+mod json;
+mod protobuf;
+
+use serde_json::{Value, json};
+use thiserror::Error;
 
 use super::decide::NewPod;
+use super::template::WireTemplate;
 use super::view::JobView;
 use super::{
-    API_VERSION, IGNORED_FAILURES_ANNOTATION, INDEX_ANNOTATION, INDEX_FAILURES_ANNOTATION, INDEX_VARIABLE, KIND,
-    TRACKING_FINALIZER,
+    API_VERSION, IGNORED_FAILURES_ANNOTATION, INDEX_ANNOTATION, INDEX_FAILURES_ANNOTATION, KIND, TRACKING_FINALIZER,
 };
+use crate::runtime::codec::{DecodeError, Encoded};
+use crate::runtime::errors::WriteError;
 
 /// Maximum length of `generateName` that the API server keeps. The API server cuts the end of a longer prefix, where
 /// the index is.
 const LONGEST_PREFIX: usize = 58;
+/// Field of the pod that the variable with the index refers to.
+const INDEX_FIELD_PATH: &str = "metadata.labels['batch.kubernetes.io/job-completion-index']";
+
+/// Error of a template that cannot be made into a pod. The API server stores no such template.
+#[derive(Debug, Error)]
+#[error("the template of the Job is invalid: {0}")]
+pub struct TemplateError(#[from] DecodeError);
+
+impl From<serde_json::Error> for TemplateError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<TemplateError> for WriteError {
+    fn from(error: TemplateError) -> Self {
+        kube::Error::from(error.0).into()
+    }
+}
 
 /// The part that all pods of a Job share: the labels, annotations, finalizers and spec of the template, the tracking
 /// finalizer, and the Job as controlling owner.
 pub struct PodBuilder {
     job_name: String,
-    pod: Value,
+    shared: Shared,
+}
+
+enum Shared {
+    Json(Value),
+    Protobuf(protobuf::Shared),
+}
+
+/// The fields of a pod that depend on its completion index.
+struct IndexedFields {
+    index: String,
+    generate_name: String,
+    hostname: String,
+    annotations: Vec<(&'static str, String)>,
+}
+
+impl IndexedFields {
+    fn of(job: &str, new: &NewPod) -> Option<Self> {
+        let index = new.index?.to_string();
+        let mut annotations = vec![(INDEX_ANNOTATION, index.clone())];
+        if let Some(failures) = new.failures {
+            annotations.push((INDEX_FAILURES_ANNOTATION, failures.counted.to_string()));
+            if failures.ignored > 0 {
+                annotations.push((IGNORED_FAILURES_ANNOTATION, failures.ignored.to_string()));
+            }
+        }
+        let (generate_name, hostname) = (indexed_prefix(job, &index), format!("{job}-{index}"));
+        Some(Self { index, generate_name, hostname, annotations })
+    }
 }
 
 impl PodBuilder {
     /// Builds the shared part from the Job's template.
     ///
     /// # Errors
-    /// Returns an error if the template is not a JSON object. The API server stores no such Job.
-    pub fn new(job: &JobView) -> serde_json::Result<Self> {
-        let mut template: Map<String, Value> = serde_json::from_str(job.template.json.get())?;
-        let mut given = match template.remove("metadata") {
-            Some(Value::Object(metadata)) => metadata,
-            _ => Map::new(),
+    /// Returns an error if the template is invalid. The API server stores no such Job.
+    pub fn new(job: &JobView) -> Result<Self, TemplateError> {
+        let shared = match &job.template.wire {
+            WireTemplate::Json(template) => Shared::Json(json::shared(job, template)?),
+            WireTemplate::Protobuf(template) => Shared::Protobuf(protobuf::Shared::new(job, template)?),
         };
-        let mut metadata = Map::new();
-        for field in ["labels", "annotations"] {
-            if let Some(value) = given.remove(field) {
-                metadata.insert(field.to_owned(), value);
-            }
-        }
-        let mut finalizers = match given.remove("finalizers") {
-            Some(Value::Array(finalizers)) => finalizers,
-            _ => Vec::new(),
-        };
-        if !finalizers.iter().any(|finalizer| finalizer == TRACKING_FINALIZER) {
-            finalizers.push(json!(TRACKING_FINALIZER));
-        }
-        metadata.insert("finalizers".to_owned(), Value::Array(finalizers));
-        metadata.insert("generateName".to_owned(), json!(format!("{}-", job.identity.name)));
-        metadata.insert("ownerReferences".to_owned(), json!([owner_reference(job)]));
-        let mut spec = template.remove("spec").unwrap_or_default();
-        if job.is_indexed() {
-            inject_index_env(&mut spec);
-        }
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
-        Ok(Self { job_name: job.identity.name.to_string(), pod })
+        Ok(Self { job_name: job.identity.name.to_string(), shared })
     }
 
     /// Returns the body of the request that creates a pod.
     ///
     /// # Errors
     /// Returns an error if serialization fails, which no parsed template can cause.
-    pub fn pod(&self, new: &NewPod) -> serde_json::Result<Vec<u8>> {
-        let Some(index) = new.index else { return serde_json::to_vec(&self.pod) };
-        let mut pod = self.pod.clone();
-        let text = index.to_string();
-        let metadata = &mut pod["metadata"];
-        metadata["generateName"] = json!(indexed_prefix(&self.job_name, &text));
-        metadata["labels"][INDEX_ANNOTATION] = json!(text);
-        metadata["annotations"][INDEX_ANNOTATION] = json!(text);
-        if let Some(failures) = new.failures {
-            metadata["annotations"][INDEX_FAILURES_ANNOTATION] = json!(failures.counted.to_string());
-            if failures.ignored > 0 {
-                metadata["annotations"][IGNORED_FAILURES_ANNOTATION] = json!(failures.ignored.to_string());
-            }
-        }
-        pod["spec"]["hostname"] = json!(format!("{}-{text}", self.job_name));
-        serde_json::to_vec(&pod)
-    }
-}
-
-/// Adds the variable that holds the pod's index to every container that does not define that variable.
-fn inject_index_env(spec: &mut Value) {
-    let variable = json!({
-        "name": INDEX_VARIABLE,
-        "valueFrom": {"fieldRef": {"fieldPath": format!("metadata.labels['{INDEX_ANNOTATION}']")}},
-    });
-    for list in ["initContainers", "containers"] {
-        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten() {
-            let defined =
-                container["env"].as_array().is_some_and(|env| env.iter().any(|is| is["name"] == INDEX_VARIABLE));
-            if !defined {
-                match container["env"].as_array_mut() {
-                    Some(env) => env.push(variable.clone()),
-                    None => container["env"] = json!([variable]),
-                }
-            }
-        }
+    pub fn pod(&self, new: &NewPod) -> Result<Encoded, TemplateError> {
+        let indexed = IndexedFields::of(&self.job_name, new);
+        Ok(match &self.shared {
+            Shared::Json(shared) => Encoded::json(json::pod(shared, indexed.as_ref())?),
+            Shared::Protobuf(shared) => shared.pod(indexed.as_ref()),
+        })
     }
 }
 
@@ -126,6 +126,7 @@ pub fn owner_reference(job: &JobView) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::INDEX_VARIABLE;
     use crate::job::view::{CompletionMode, IndexFailures};
     use crate::job::wire::WireJob;
 
@@ -139,7 +140,7 @@ mod tests {
     }
 
     fn pod(job: &JobView, new: &NewPod) -> Value {
-        serde_json::from_slice(&PodBuilder::new(job).unwrap().pod(new).unwrap()).unwrap()
+        serde_json::from_slice(&PodBuilder::new(job).unwrap().pod(new).unwrap().bytes).unwrap()
     }
 
     fn indexed(template: &Value) -> JobView {
@@ -217,6 +218,11 @@ mod tests {
             pod["metadata"]["annotations"],
             json!({INDEX_ANNOTATION: "0", INDEX_FAILURES_ANNOTATION: "0", IGNORED_FAILURES_ANNOTATION: "3"})
         );
+    }
+
+    #[test]
+    fn variable_with_the_index_refers_to_the_label_of_the_pod() {
+        assert_eq!(INDEX_FIELD_PATH, format!("metadata.labels['{INDEX_ANNOTATION}']"));
     }
 
     #[test]

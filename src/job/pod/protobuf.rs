@@ -1,0 +1,274 @@
+//! Construction of Pods in protobuf. Only the fields that change are read; the bytes of all other fields of the template
+//! are copied.
+//!
+//! Of several values of one field, the last one counts, so a value is set by appending it. Field numbers are from
+//! [`core/v1/generated.proto`](https://github.com/kubernetes/api/blob/master/core/v1/generated.proto) and
+//! [`meta/v1/generated.proto`](https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/generated.proto).
+
+use super::{INDEX_FIELD_PATH, IndexedFields};
+use crate::job::view::JobView;
+use crate::job::{API_VERSION, INDEX_ANNOTATION, INDEX_VARIABLE, KIND, TRACKING_FINALIZER};
+use crate::runtime::codec::fields::{Fields, message, put, put_bool, put_entry};
+use crate::runtime::codec::{DecodeError, Encoded, envelope};
+
+/// Fields of a pod, and of a template.
+mod pod {
+    pub(super) const METADATA: u64 = 1;
+    pub(super) const SPEC: u64 = 2;
+}
+
+/// Fields of the metadata.
+mod metadata {
+    pub(super) const GENERATE_NAME: u64 = 2;
+    pub(super) const LABELS: u64 = 11;
+    pub(super) const ANNOTATIONS: u64 = 12;
+    pub(super) const OWNER_REFERENCES: u64 = 13;
+    pub(super) const FINALIZERS: u64 = 14;
+}
+
+/// Fields of an owner reference.
+mod owner {
+    pub(super) const KIND: u64 = 1;
+    pub(super) const NAME: u64 = 3;
+    pub(super) const UID: u64 = 4;
+    pub(super) const API_VERSION: u64 = 5;
+    pub(super) const CONTROLLER: u64 = 6;
+    pub(super) const BLOCK_OWNER_DELETION: u64 = 7;
+}
+
+/// Fields of the spec.
+mod spec {
+    pub(super) const CONTAINERS: u64 = 2;
+    pub(super) const HOSTNAME: u64 = 16;
+    pub(super) const INIT_CONTAINERS: u64 = 20;
+}
+
+/// Fields of a container.
+mod container {
+    pub(super) const ENV: u64 = 7;
+}
+
+/// Fields of a variable of the environment, and of the messages in it.
+mod env {
+    pub(super) const NAME: u64 = 1;
+    pub(super) const VALUE_FROM: u64 = 3;
+    pub(super) const FIELD_REF: u64 = 1;
+    pub(super) const FIELD_PATH: u64 = 2;
+}
+
+/// The messages of the metadata and of the spec that all pods of a Job share.
+pub(super) struct Shared {
+    metadata: Vec<u8>,
+    generate_name: String,
+    spec: Vec<u8>,
+}
+
+impl Shared {
+    pub(super) fn new(job: &JobView, template: &[u8]) -> Result<Self, DecodeError> {
+        let mut spec = message(template, pod::SPEC)?;
+        if job.is_indexed() {
+            spec = with_index_env(&spec)?;
+        }
+        Ok(Self {
+            metadata: shared_metadata(job, &message(template, pod::METADATA)?)?,
+            generate_name: format!("{}-", job.identity.name),
+            spec,
+        })
+    }
+
+    /// Returns the body of the request that creates a pod.
+    pub(super) fn pod(&self, indexed: Option<&IndexedFields>) -> Encoded {
+        let (mut metadata, mut spec) = (self.metadata.clone(), self.spec.clone());
+        let generate_name = indexed.map_or(&self.generate_name, |indexed| &indexed.generate_name);
+        put(&mut metadata, metadata::GENERATE_NAME, generate_name.as_bytes());
+        if let Some(indexed) = indexed {
+            put_entry(&mut metadata, metadata::LABELS, INDEX_ANNOTATION, &indexed.index);
+            for (key, value) in &indexed.annotations {
+                put_entry(&mut metadata, metadata::ANNOTATIONS, key, value);
+            }
+            put(&mut spec, spec::HOSTNAME, indexed.hostname.as_bytes());
+        }
+        let mut pod = Vec::with_capacity(metadata.len() + spec.len() + 16);
+        put(&mut pod, pod::METADATA, &metadata);
+        put(&mut pod, pod::SPEC, &spec);
+        envelope::seal("v1", "Pod", pod)
+    }
+}
+
+/// Returns the labels, annotations and finalizers of the template, the tracking finalizer, and the owner.
+fn shared_metadata(job: &JobView, given: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut shared = Vec::with_capacity(given.len() + 256);
+    let mut tracked = false;
+    for field in Fields::of(given) {
+        let field = field?;
+        if matches!(field.number, metadata::LABELS | metadata::ANNOTATIONS | metadata::FINALIZERS) {
+            shared.extend_from_slice(field.bytes);
+        }
+        tracked |= field.number == metadata::FINALIZERS && field.content == Some(TRACKING_FINALIZER.as_bytes());
+    }
+    if !tracked {
+        put(&mut shared, metadata::FINALIZERS, TRACKING_FINALIZER.as_bytes());
+    }
+    let mut owner = Vec::new();
+    put(&mut owner, owner::KIND, KIND.as_bytes());
+    put(&mut owner, owner::NAME, job.identity.name.as_bytes());
+    put(&mut owner, owner::UID, job.identity.uid.text().as_bytes());
+    put(&mut owner, owner::API_VERSION, API_VERSION.as_bytes());
+    put_bool(&mut owner, owner::CONTROLLER, true);
+    put_bool(&mut owner, owner::BLOCK_OWNER_DELETION, true);
+    put(&mut shared, metadata::OWNER_REFERENCES, &owner);
+    Ok(shared)
+}
+
+/// Returns a spec with the variable that holds the pod's index in every container that does not define that variable.
+fn with_index_env(given: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let variable = index_variable();
+    let mut spec = Vec::with_capacity(given.len() + 256);
+    for field in Fields::of(given) {
+        let field = field?;
+        match field.content {
+            Some(container)
+                if matches!(field.number, spec::CONTAINERS | spec::INIT_CONTAINERS)
+                    && !defines_index_variable(container)? =>
+            {
+                let mut container = container.to_vec();
+                put(&mut container, container::ENV, &variable);
+                put(&mut spec, field.number, &container);
+            }
+            _ => spec.extend_from_slice(field.bytes),
+        }
+    }
+    Ok(spec)
+}
+
+fn defines_index_variable(container: &[u8]) -> Result<bool, DecodeError> {
+    for field in Fields::of(container) {
+        let field = field?;
+        if let Some(variable) = field.content.filter(|_| field.number == container::ENV)
+            && message(variable, env::NAME)? == INDEX_VARIABLE.as_bytes()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn index_variable() -> Vec<u8> {
+    let (mut field_ref, mut value_from, mut variable) = (Vec::new(), Vec::new(), Vec::new());
+    put(&mut field_ref, env::FIELD_PATH, INDEX_FIELD_PATH.as_bytes());
+    put(&mut value_from, env::FIELD_REF, &field_ref);
+    put(&mut variable, env::NAME, INDEX_VARIABLE.as_bytes());
+    put(&mut variable, env::VALUE_FROM, &value_from);
+    variable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PodBuilder;
+    use super::*;
+    use crate::job::decide::NewPod;
+    use crate::job::decide::fixtures::Job;
+    use crate::job::template::WireTemplate;
+    use crate::job::view::IndexFailures;
+    use crate::job::{IGNORED_FAILURES_ANNOTATION, INDEX_FAILURES_ANNOTATION};
+
+    /// Number of a field that no version of Kubernetes has.
+    const FUTURE: u64 = 4000;
+
+    fn built(job: Job, template: &[u8], new: &NewPod) -> (Vec<u8>, Vec<u8>) {
+        let mut view = job.view;
+        std::sync::Arc::make_mut(&mut view.template).wire = WireTemplate::Protobuf(template.into());
+        let body = PodBuilder::new(&view).unwrap().pod(new).unwrap();
+        let pod = envelope::open(body.bytes.into()).unwrap().raw;
+        (message(&pod, pod::METADATA).unwrap(), message(&pod, pod::SPEC).unwrap())
+    }
+
+    fn contents(message: &[u8], number: u64) -> Vec<Vec<u8>> {
+        let fields = Fields::of(message).map(Result::unwrap).filter(|field| field.number == number);
+        fields.map(|field| field.content.unwrap().to_vec()).collect()
+    }
+
+    fn template(metadata: &[u8], spec: &[u8]) -> Vec<u8> {
+        let mut template = Vec::new();
+        put(&mut template, pod::METADATA, metadata);
+        put(&mut template, pod::SPEC, spec);
+        template
+    }
+
+    fn entry(key: &str, value: &str) -> Vec<u8> {
+        let mut map = Vec::new();
+        put_entry(&mut map, 1, key, value);
+        contents(&map, 1).remove(0)
+    }
+
+    #[test]
+    fn spec_of_a_pod_without_an_index_is_the_spec_of_the_template_byte_for_byte() {
+        let mut spec = Vec::new();
+        put(&mut spec, spec::CONTAINERS, b"\x0a\x01a");
+        put(&mut spec, spec::HOSTNAME, b"mine");
+        put(&mut spec, FUTURE, b"\xff\xfe");
+        put_bool(&mut spec, FUTURE + 1, true);
+        assert_eq!(built(Job::new(), &template(b"", &spec), &NewPod::default()).1, spec);
+    }
+
+    #[test]
+    fn metadata_has_labels_annotations_and_finalizers_of_the_template_and_nothing_else() {
+        let mut given = Vec::new();
+        put(&mut given, 1, b"name");
+        put_entry(&mut given, metadata::LABELS, "app", "a");
+        put_entry(&mut given, metadata::ANNOTATIONS, "note", "b");
+        put(&mut given, metadata::FINALIZERS, b"example.com/mine");
+        let (metadata, _) = built(Job::new(), &template(&given, b""), &NewPod::default());
+        assert_eq!(contents(&metadata, 1), Vec::<Vec<u8>>::new());
+        assert_eq!(contents(&metadata, metadata::LABELS), [entry("app", "a")]);
+        assert_eq!(contents(&metadata, metadata::ANNOTATIONS), [entry("note", "b")]);
+        let finalizers = [b"example.com/mine".to_vec(), TRACKING_FINALIZER.into()];
+        assert_eq!(contents(&metadata, metadata::FINALIZERS), finalizers);
+        assert_eq!(contents(&metadata, metadata::GENERATE_NAME), [b"job-".to_vec()]);
+        assert_eq!(contents(&metadata, metadata::OWNER_REFERENCES).len(), 1);
+        put(&mut given, metadata::FINALIZERS, TRACKING_FINALIZER.as_bytes());
+        let (metadata, _) = built(Job::new(), &template(&given, b""), &NewPod::default());
+        assert_eq!(contents(&metadata, metadata::FINALIZERS), finalizers, "the finalizer is not added twice");
+    }
+
+    #[test]
+    fn pod_of_an_index_keeps_the_unknown_fields_of_its_containers() {
+        let (mut defines, mut plain) = (Vec::new(), Vec::new());
+        let mut own = Vec::new();
+        put(&mut own, env::NAME, INDEX_VARIABLE.as_bytes());
+        put(&mut defines, container::ENV, &own);
+        put(&mut plain, FUTURE, b"kept");
+        let mut other = Vec::new();
+        put(&mut other, env::NAME, b"A");
+        put(&mut plain, container::ENV, &other);
+        let mut spec = Vec::new();
+        put(&mut spec, spec::INIT_CONTAINERS, &plain);
+        put(&mut spec, spec::CONTAINERS, &defines);
+        put(&mut spec, spec::CONTAINERS, &plain);
+        let failures = Some(IndexFailures { counted: 2, ignored: 1 });
+        let new = NewPod { index: Some(7), failures };
+        let (metadata, built) = built(Job::new().indexed(9), &template(b"", &spec), &new);
+        let mut injected = plain.clone();
+        put(&mut injected, container::ENV, &index_variable());
+        assert_eq!(contents(&built, spec::INIT_CONTAINERS), [injected.clone()]);
+        assert_eq!(contents(&built, spec::CONTAINERS), [defines, injected]);
+        assert_eq!(contents(&built, spec::HOSTNAME), [b"job-7".to_vec()]);
+        assert_eq!(contents(&metadata, metadata::GENERATE_NAME), [b"job-7-".to_vec()]);
+        assert_eq!(contents(&metadata, metadata::LABELS), [entry(INDEX_ANNOTATION, "7")]);
+        let annotations = [
+            entry(INDEX_ANNOTATION, "7"),
+            entry(INDEX_FAILURES_ANNOTATION, "2"),
+            entry(IGNORED_FAILURES_ANNOTATION, "1"),
+        ];
+        assert_eq!(contents(&metadata, metadata::ANNOTATIONS), annotations);
+    }
+
+    #[test]
+    fn invalid_template_is_an_error() {
+        let mut view = Job::new().indexed(3).view;
+        for invalid in [&b"\x0a"[..], b"\x0a\x05a", b"\x12\x02\x12\x09", b"\x08\x01\x0b"] {
+            std::sync::Arc::make_mut(&mut view.template).wire = WireTemplate::Protobuf(invalid.into());
+            assert!(PodBuilder::new(&view).is_err(), "{invalid:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The template of a Job's pods, unparsed, so that fields unknown to this version of the program reach the pods.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::protobuf;
+
+/// The template as the API server sent it. The pods are created in the same encoding.
+#[derive(Clone, Debug)]
+pub enum WireTemplate {
+    /// The template in JSON.
+    Json(Box<RawValue>),
+    /// The protobuf message of the template.
+    Protobuf(Box<[u8]>),
+}
+
+/// The parts of a template that decisions need.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the API's fields")]
+pub struct TemplateFacts {
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub restart_policy: Option<String>,
+    pub scheduling_gates: Vec<String>,
+}
+
+impl WireTemplate {
+    /// Returns the parts that decisions need; those of an empty template if the template is invalid, which no API server
+    /// stores.
+    pub fn facts(&self) -> TemplateFacts {
+        match self {
+            Self::Json(json) => serde_json::from_str(json.get()).map(JsonTemplate::into).unwrap_or_default(),
+            Self::Protobuf(message) => protobuf::template::facts(message).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for WireTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Box::deserialize(deserializer).map(Self::Json)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JsonTemplate {
+    metadata: Option<Metadata>,
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    restart_policy: Option<String>,
+    scheduling_gates: Option<Vec<SchedulingGate>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SchedulingGate {
+    name: String,
+}
+
+impl From<JsonTemplate> for TemplateFacts {
+    fn from(template: JsonTemplate) -> Self {
+        let metadata = template.metadata.unwrap_or_default();
+        Self {
+            labels: metadata.labels.unwrap_or_default(),
+            annotations: metadata.annotations.unwrap_or_default(),
+            restart_policy: template.spec.restart_policy,
+            scheduling_gates: template.spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
+        }
+    }
+}
