@@ -2,9 +2,12 @@
 //!
 //! The command reads with the permissions of its user, and never writes.
 
+pub(crate) mod cause;
+pub(crate) mod collect;
 mod cron_job;
 mod job;
 mod job_schedule;
+pub(crate) mod overview;
 mod pod;
 
 use std::process::ExitCode;
