@@ -89,7 +89,7 @@ async fn next_prints_the_times_of_a_schedule_in_the_cluster() -> Result<()> {
         Ok(status.next_schedule_time.ok_or_else(String::new))
     })
     .await?;
-    let text = scene.stdout_of(&["next", "jobschedule/spread", "-n1"]).await?;
+    let text = scene.stdout_of(&["next", "jobschedule/spread", "--count=1"]).await?;
     assert!(
         text.lines().nth(1).is_some_and(|line| line.ends_with(&scheduled)),
         "the status contains {scheduled}, next prints {text}"
