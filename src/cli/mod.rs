@@ -5,20 +5,42 @@
 #[cfg(feature = "client")]
 pub mod check;
 pub mod cluster;
+#[cfg(feature = "client")]
+pub mod complete;
 pub mod connect;
 pub mod crds;
+#[cfg(feature = "client")]
+mod creation;
 mod duration;
 #[cfg(feature = "client")]
 pub mod explain;
 pub mod global;
+#[cfg(feature = "client")]
+pub mod history;
+#[cfg(feature = "client")]
+pub mod logs;
+#[cfg(feature = "client")]
+pub mod manual;
 pub mod names;
 #[cfg(feature = "client")]
 pub mod next;
+#[cfg(feature = "client")]
+mod one_line;
 pub mod output;
 pub mod permissions;
+#[cfg(feature = "client")]
+pub mod rerun;
 #[cfg(feature = "controller")]
 pub mod run;
+#[cfg(feature = "client")]
+mod selected;
+#[cfg(feature = "client")]
+pub mod status;
 pub mod suggest;
+#[cfg(feature = "client")]
+pub mod suspend;
+#[cfg(feature = "client")]
+mod table;
 pub mod terminal;
 #[cfg(feature = "client")]
 pub mod timeline;
@@ -28,6 +50,8 @@ pub mod top;
 pub mod trigger;
 pub mod uninstall;
 pub mod version;
+#[cfg(feature = "client")]
+pub mod wait;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -66,7 +90,8 @@ enum Command {
     /// affect it
     #[cfg(feature = "client")]
     Next(next::Arguments),
-    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing
+    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing; without a name, list the Jobs that
+    /// are stuck, failing or failed
     #[cfg(feature = "client")]
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
@@ -78,6 +103,29 @@ enum Command {
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     #[cfg(feature = "client")]
     Trigger(trigger::Arguments),
+    /// Wait until Jobs are complete or have failed; the exit code is 0, or 1 if a Job has failed, 2 after an error, and
+    /// 124 after the timeout
+    #[cfg(feature = "client")]
+    Wait(wait::Arguments),
+    /// Run a finished Job again under a new name, with another image, environment, arguments or command if needed
+    #[cfg(feature = "client")]
+    Rerun(rerun::Arguments),
+    /// Print the logs of all pods of a Job, and follow them to its end with --follow
+    #[cfg(feature = "client")]
+    Logs(logs::Arguments),
+    /// List the runs of a CronJob or JobSchedule, or of a Job and its repetitions, with durations and outcomes
+    #[cfg(feature = "client")]
+    History(history::Arguments),
+    /// Suspend Jobs, CronJobs and JobSchedules
+    #[cfg(feature = "client")]
+    Suspend(suspend::Arguments),
+    /// Resume suspended Jobs, CronJobs and JobSchedules
+    #[cfg(feature = "client")]
+    Resume(suspend::Arguments),
+    /// Report whether a controller is alive, its version and leader, the installed resources and the permissions of the
+    /// user
+    #[cfg(feature = "client")]
+    Status(status::Arguments),
     /// Find likely mistakes in manifests of Jobs, CronJobs and JobSchedules
     #[cfg(feature = "client")]
     Check(check::Arguments),
@@ -93,11 +141,20 @@ enum Command {
     #[cfg(feature = "client")]
     Completions {
         /// Shell to print completions for
-        shell: clap_complete::Shell,
+        #[arg(value_enum)]
+        shell: complete::Shell,
     },
-    /// Print the man page
+    /// Print the candidates for the last word of a command line
     #[cfg(feature = "client")]
-    Man,
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// Words of the command line after the name of the program
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
+    /// Print the man page of a command, or write all pages to a folder
+    #[cfg(feature = "client")]
+    Man(manual::Arguments),
 }
 
 /// Runs the command that the arguments name.
@@ -128,6 +185,20 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "client")]
         Command::Trigger(arguments) => trigger::main(&arguments, &global),
         #[cfg(feature = "client")]
+        Command::Wait(arguments) => wait::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Rerun(arguments) => rerun::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Logs(arguments) => logs::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::History(arguments) => history::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Suspend(arguments) => suspend::main(&arguments, &global, true),
+        #[cfg(feature = "client")]
+        Command::Resume(arguments) => suspend::main(&arguments, &global, false),
+        #[cfg(feature = "client")]
+        Command::Status(arguments) => status::main(&arguments, &global),
+        #[cfg(feature = "client")]
         Command::Check(arguments) => check::main(&arguments),
         Command::UninstallCheck(arguments) => uninstall::check::main(&arguments, &global),
         Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments, &global),
@@ -137,21 +208,20 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         #[cfg(feature = "client")]
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "jobwright", &mut script);
-            output::print(String::from_utf8_lossy(&script));
-            ExitCode::SUCCESS
-        }
+        Command::Completions { shell } => complete::script(shell),
         #[cfg(feature = "client")]
-        Command::Man => {
-            let mut page = Vec::new();
-            // A write to memory does not fail.
-            let _ = clap_mangen::Man::new(command).render(&mut page);
-            output::print(String::from_utf8_lossy(&page));
-            ExitCode::SUCCESS
-        }
+        Command::Complete { words } => complete::main(&words),
+        #[cfg(feature = "client")]
+        Command::Man(arguments) => manual::main(&arguments),
     }
+}
+
+/// Returns the definition of the command line, with the global flags in every command.
+#[cfg(feature = "client")]
+fn definition() -> clap::Command {
+    let mut command = Arguments::command();
+    command.build();
+    command
 }
 
 /// Returns the command under which the user called this program: its own name, or that of the kubectl plugin.

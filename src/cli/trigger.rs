@@ -6,16 +6,17 @@ use std::process::ExitCode;
 use futures::TryStreamExt;
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DynamicObject, ObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
 use super::cluster::{ClusterReadError, end, exit_with};
+use super::creation::overrides::OverrideArguments;
+use super::creation::{CreateError, CreationArguments, DryRun, create, print_created};
 use super::global::GlobalArguments;
 use super::names::{self, Kind, ObjectName, SCHEDULES};
 use super::output;
-use crate::runtime::errors::{is_ambiguous, message};
 use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Annotation of the started Job, with its value. `kubectl create job --from` sets the same one.
@@ -40,6 +41,10 @@ pub struct Arguments {
     /// Follow the Job to its end; the exit code is 0 if it completes and 2 if it fails
     #[arg(short, long)]
     watch: bool,
+    #[command(flatten)]
+    overrides: OverrideArguments,
+    #[command(flatten)]
+    creation: CreationArguments,
 }
 
 /// Parts of a CronJob or JobSchedule from which its Job is built.
@@ -89,19 +94,20 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         let schedule = context.api::<JobSchedule>().get(&subject.name).await.map_err(unreadable)?;
         of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
     };
-    let jobs = context.api::<Job>();
-    let job = job_now(template, arguments.name.as_deref());
-    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| {
-        let reason = message(&error);
-        if is_ambiguous(&error) {
-            let (subject, namespace, name) = (subject.clone(), context.namespace.clone(), job.name_any());
-            TriggerError::Unknown { subject, namespace, name, reason }
-        } else {
-            refused(reason)
+    let mut job = serde_json::to_value(job_now(template, arguments.name.as_deref())).unwrap_or_default();
+    let template = &mut job["spec"]["template"];
+    arguments.overrides.apply(template).map_err(|error| refused(error.to_string()))?;
+    let created = create(&context, job, arguments.creation.dry_run).await.map_err(|error| match error {
+        CreateError::Refused { reason, .. } => refused(reason),
+        CreateError::Unknown { name, reason, .. } => {
+            TriggerError::Unknown { subject: subject.clone(), namespace: context.namespace.clone(), name, reason }
         }
     })?;
-    output::print_line(format!("job.batch/{} created", created.name_any()));
-    if arguments.watch { follow(&jobs, &created).await } else { Ok(ExitCode::SUCCESS) }
+    print_created(&created, &arguments.creation);
+    if !arguments.watch || arguments.creation.dry_run != DryRun::None {
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow(&context.api::<Job>(), &created).await
 }
 
 fn owner(api_version: &str, kind: &str, object: &impl ResourceExt) -> OwnerReference {
@@ -164,7 +170,7 @@ fn random_letters() -> String {
 }
 
 /// Prints each change of the counters until the Job is finished. Returns the exit code.
-async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
+async fn follow(jobs: &Api<Job>, job: &DynamicObject) -> Result<ExitCode, TriggerError> {
     let name = job.name_any();
     let selection = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = std::pin::pin!(watcher::watcher(jobs.clone(), selection).default_backoff());

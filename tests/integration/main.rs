@@ -41,3 +41,4 @@ mod takeover;
 mod ttl;
 mod uninstall;
 mod unresponsive_api_server;
+mod user_commands;

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
@@ -19,6 +20,7 @@ use self::words::{Candidate, Completion, KubeconfigList};
 use super::cluster::ClusterContext;
 use super::explain::collect::Scope;
 use super::global::GlobalArguments;
+use super::names::Kind;
 use super::{output, selected};
 
 /// Longest time to wait for the API server. A user waits for each completion.
@@ -67,9 +69,11 @@ pub fn main(words: &[String]) -> ExitCode {
         Completion::Namespaces { prefix } => (fits(ask(&parsed.global, None), &prefix, &last), NO_FILES),
         Completion::Names { prefix, kind } => (fits(ask(&parsed.global, Some(kind)), &prefix, &last), NO_FILES),
     };
-    let lines = candidates.iter().map(|Candidate { text, help }| {
-        if help.is_empty() { format!("{text}\n") } else { format!("{text}\t{help}\n") }
-    });
+    let lines = candidates.iter().map(
+        |Candidate { text, help }| {
+            if help.is_empty() { format!("{text}\n") } else { format!("{text}\t{help}\n") }
+        },
+    );
     output::print(format!("{}:{flags}\n", lines.collect::<String>()));
     ExitCode::SUCCESS
 }
@@ -103,7 +107,7 @@ struct OnlyGlobal {
 
 /// Returns the names of the objects of a kind, or of the namespaces. An error gives no names.
 #[tokio::main(flavor = "current_thread")]
-async fn ask(flags: &[String], kind: Option<super::names::Kind>) -> Vec<String> {
+async fn ask(flags: &[String], kind: Option<Kind>) -> Vec<String> {
     let flags = ["jobwright".to_owned()].into_iter().chain(flags.iter().cloned());
     let matches = OnlyGlobal::command().try_get_matches_from(flags);
     let Ok(Ok(OnlyGlobal { global })) = matches.map(|matches| OnlyGlobal::from_arg_matches(&matches)) else {
@@ -117,19 +121,20 @@ async fn ask(flags: &[String], kind: Option<super::names::Kind>) -> Vec<String> 
     names.into_iter().collect()
 }
 
-async fn read(context: &ClusterContext, kind: Option<super::names::Kind>) -> Option<BTreeSet<String>> {
+async fn read(context: &ClusterContext, kind: Option<Kind>) -> Option<BTreeSet<String>> {
     let limited = ListParams::default().limit(LIMIT);
-    let list = match kind {
+    match kind {
         Some(kind) => {
             let scope = Scope::Namespace(context.namespace.clone());
-            selected::api(context, kind, &scope).list_metadata(&limited).await.ok()?
+            let list = selected::api(context, kind, &scope).list_metadata(&limited).await.ok()?;
+            Some(list.items.iter().map(ResourceExt::name_any).collect())
         }
         None => {
-            let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(context.client.clone());
-            namespaces.list_metadata(&limited).await.ok()?
+            let namespaces: Api<Namespace> = Api::all(context.client.clone());
+            let list = namespaces.list_metadata(&limited).await.ok()?;
+            Some(list.items.iter().map(ResourceExt::name_any).collect())
         }
-    };
-    Some(list.items.iter().map(ResourceExt::name_any).collect())
+    }
 }
 
 #[cfg(test)]

@@ -64,13 +64,13 @@ pub(super) struct Parsed {
 /// Reads a command line without the name of the program. The last word is the one to complete.
 pub(super) fn parse(root: &Command, words: &[String]) -> Parsed {
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
-    let mut reader = Reader { root, command: root, path: None, pending: None, positionals: Vec::new(), raw: false, global: Vec::new() };
+    let mut reader =
+        Reader { command: root, path: None, pending: None, positionals: Vec::new(), raw: false, global: Vec::new() };
     before.iter().for_each(|word| reader.take(word));
     Parsed { completion: reader.complete(last), global: reader.global }
 }
 
 struct Reader<'a> {
-    root: &'a Command,
     command: &'a Command,
     /// Name of the subcommand.
     path: Option<String>,
@@ -83,11 +83,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Returns the flags of the current command and the global ones.
+    /// Returns the flags of the current command. The definition has the global flags in every command.
     fn flags(&self) -> impl Iterator<Item = &'a Arg> + use<'a> {
-        let own = self.command.get_arguments().filter(|arg| !arg.is_positional());
-        let of_root = std::ptr::eq(self.root, self.command);
-        own.chain(self.root.get_arguments().filter(move |arg| !of_root && arg.is_global_set()))
+        self.command.get_arguments().filter(|arg| !arg.is_positional())
     }
 
     fn long(&self, name: &str) -> Option<&'a Arg> {
@@ -148,7 +146,9 @@ impl<'a> Reader<'a> {
         if let Some(arg) = self.pending {
             return values(arg, "", last);
         }
-        if !self.raw && let Some(long) = last.strip_prefix("--") {
+        if !self.raw
+            && let Some(long) = last.strip_prefix("--")
+        {
             return match long.split_once('=') {
                 Some((name, value)) => match self.long(name) {
                     Some(arg) => values(arg, &format!("--{name}="), value),
@@ -258,7 +258,7 @@ mod tests {
         assert!(texts("").contains(&"explain".to_owned()) && !texts("").contains(&"__complete".to_owned()));
         assert!(texts("-n prod ex").contains(&"explain".to_owned()), "flags can precede the command");
         assert_eq!(texts("rerun --dr"), ["--dry-run"]);
-        assert_eq!(texts("rerun --cont"), ["--context", "--container"].map(str::to_owned).into_iter().rev().collect::<Vec<_>>());
+        assert_eq!(texts("rerun --cont"), ["--container", "--context"]);
         assert_eq!(texts("rerun --dry-run "), ["none", "client", "server"]);
         assert_eq!(texts("rerun --dry-run=s"), ["--dry-run=server"]);
         assert_eq!(texts("rerun -o j"), ["json"]);

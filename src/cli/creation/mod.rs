@@ -52,13 +52,13 @@ pub(crate) enum Format {
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
 pub(crate) enum CreateError {
-    #[error("cannot create {what} in namespace {namespace}: {reason}")]
-    Refused { what: String, namespace: String, reason: String },
+    #[error("cannot create job/{name} in namespace {namespace}: {reason}")]
+    Refused { name: String, namespace: String, reason: String },
     #[error(
-        "it is unknown whether the API server created {what}: {reason}; \
-         to find out, run: kubectl get {what} --namespace {namespace}"
+        "it is unknown whether the API server created job/{name}: {reason}; \
+         to find out, run: kubectl get job {name} --namespace {namespace}"
     )]
-    Unknown { what: String, namespace: String, reason: String },
+    Unknown { name: String, namespace: String, reason: String },
 }
 
 impl DryRun {
@@ -76,10 +76,18 @@ impl DryRun {
 ///
 /// # Errors
 /// The API server refuses the Job, or the outcome is unknown. The request is sent once.
-pub(crate) async fn create(context: &ClusterContext, job: Value, dry_run: DryRun) -> Result<DynamicObject, CreateError> {
-    let what = format!("job/{}", job["metadata"]["name"].as_str().unwrap_or_default());
+pub(crate) async fn create(
+    context: &ClusterContext,
+    job: Value,
+    dry_run: DryRun,
+) -> Result<DynamicObject, CreateError> {
+    let mut job = job;
+    // A Job without these fields is no object for the client.
+    job["apiVersion"] = crate::job::API_VERSION.into();
+    job["kind"] = crate::job::KIND.into();
+    let name = job["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let namespace = context.namespace.clone();
-    let refused = |reason: String| CreateError::Refused { what: what.clone(), namespace: namespace.clone(), reason };
+    let refused = |reason: String| CreateError::Refused { name: name.clone(), namespace: namespace.clone(), reason };
     let job: DynamicObject = serde_json::from_value(job).map_err(|error| refused(error.to_string()))?;
     if dry_run == DryRun::Client {
         return Ok(job);
@@ -89,7 +97,7 @@ pub(crate) async fn create(context: &ClusterContext, job: Value, dry_run: DryRun
     jobs.create(&params, &job).await.map_err(|error| {
         let reason = message(&error);
         if is_ambiguous(&error) {
-            CreateError::Unknown { what: what.clone(), namespace: namespace.clone(), reason }
+            CreateError::Unknown { name: name.clone(), namespace: namespace.clone(), reason }
         } else {
             refused(reason)
         }

@@ -67,9 +67,12 @@ impl OverrideArguments {
             containers.iter().map(|container| container["name"].as_str().unwrap_or_default().to_owned()).collect();
         let known = names.join(", ");
         let one = match &self.container {
-            Some(name) => Some(names.iter().position(|known| known == name).ok_or_else(|| {
-                OverrideError::NoSuchContainer { name: name.clone(), known: known.clone() }
-            })?),
+            Some(name) => Some(
+                names
+                    .iter()
+                    .position(|known| known == name)
+                    .ok_or_else(|| OverrideError::NoSuchContainer { name: name.clone(), known: known.clone() })?,
+            ),
             None => (names.len() == 1).then_some(0),
         };
         let needs_one = self.image.is_some() || !self.arg.is_empty() || !self.command.is_empty();

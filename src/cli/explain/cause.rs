@@ -260,7 +260,9 @@ fn failures_so_far(facts: &JobFacts<'_>, status: &JobStatus) -> Option<String> {
     let failed = usize::try_from(counted).unwrap_or_default().max(present);
     if failed > 0 {
         let limit = facts.job.spec.as_ref().and_then(|spec| spec.backoff_limit);
-        let limit = limit.filter(|limit| *limit < i32::MAX).map_or_else(String::new, |limit| format!(" (backoffLimit {limit})"));
+        let limit = limit
+            .filter(|limit| *limit < i32::MAX)
+            .map_or_else(String::new, |limit| format!(" (backoffLimit {limit})"));
         let plural = if failed == 1 { "pod has" } else { "pods have" };
         let last = last_failure(facts).map_or_else(String::new, |text| format!("; the last one: {text}"));
         return Some(format!("{failed} {plural} failed{limit}{last}"));
@@ -311,7 +313,8 @@ mod tests {
 
     fn warning(uid: &str, reason: &str, message: &str, at: &str) -> Event {
         let about = json!({"uid": uid});
-        let event = json!({"metadata": {}, "involvedObject": about, "reason": reason, "message": message, "lastTimestamp": at});
+        let event =
+            json!({"metadata": {}, "involvedObject": about, "reason": reason, "message": message, "lastTimestamp": at});
         serde_json::from_value(event).unwrap()
     }
 
@@ -342,13 +345,35 @@ mod tests {
             })
         };
         check(&new(Value::Null, old), &[], &[], Stuck, "NotStarted", "no controller has started it");
-        check(&new(Value::Null, "2026-01-01T00:59:50Z"), &[], &[], Waiting, "NotStarted", "no controller has started it");
+        check(
+            &new(Value::Null, "2026-01-01T00:59:50Z"),
+            &[],
+            &[],
+            Waiting,
+            "NotStarted",
+            "no controller has started it",
+        );
         let cause = "the controller example.com/x (spec.managedBy) has not started it";
         check(&new(json!("example.com/x"), old), &[], &[], Stuck, "NotStarted", cause);
-        check(&job(|job| job["spec"]["suspend"] = json!(true)), &[], &[], Suspended, "Suspended", "spec.suspend is true");
-        check(&job(|job| job["spec"]["parallelism"] = json!(0)), &[], &[], Suspended, "NoPods", "spec.parallelism is 0");
+        check(
+            &job(|job| job["spec"]["suspend"] = json!(true)),
+            &[],
+            &[],
+            Suspended,
+            "Suspended",
+            "spec.suspend is true",
+        );
+        check(
+            &job(|job| job["spec"]["parallelism"] = json!(0)),
+            &[],
+            &[],
+            Suspended,
+            "NoPods",
+            "spec.parallelism is 0",
+        );
         let waits = |reason: &str| {
-            let text = json!({"limit": "l", "position": 2, "reason": reason, "message": "2 of 2 pods in use"}).to_string();
+            let text =
+                json!({"limit": "l", "position": 2, "reason": reason, "message": "2 of 2 pods in use"}).to_string();
             job(move |job| job["metadata"]["annotations"] = json!({"jobwright.dev/waiting": text}))
         };
         check(&waits("Queue"), &[], &[], Waiting, "Queued", "JobLimit l: 2 of 2 pods in use");

@@ -118,21 +118,29 @@ mod tests {
 
     #[test]
     fn pods_and_warnings_are_assigned_to_their_job() {
-        let job = |uid: &str| -> Job { serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid}})).unwrap() };
+        let job =
+            |uid: &str| -> Job { serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid}})).unwrap() };
         let pod = |uid: &str, owner: &str| -> Pod {
-            let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": owner, "uid": owner, "controller": true});
+            let owner =
+                json!({"apiVersion": "batch/v1", "kind": "Job", "name": owner, "uid": owner, "controller": true});
             serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid, "ownerReferences": [owner]}})).unwrap()
         };
         let event = |uid: &str, at: &str| -> Event {
-            serde_json::from_value(json!({"metadata": {}, "involvedObject": {"uid": uid}, "lastTimestamp": at})).unwrap()
+            serde_json::from_value(json!({"metadata": {}, "involvedObject": {"uid": uid}, "lastTimestamp": at}))
+                .unwrap()
         };
         let jobs = [job("a"), job("b")];
         let mut related = Related::default();
-        let events = vec![event("p", "2026-01-01T00:00:00Z"), event("a", "2026-01-01T00:01:00Z"), event("q", "2026-01-01T00:00:00Z")];
+        let events = vec![
+            event("p", "2026-01-01T00:00:00Z"),
+            event("a", "2026-01-01T00:01:00Z"),
+            event("q", "2026-01-01T00:00:00Z"),
+        ];
         related.sort(&jobs, vec![pod("p", "a"), pod("q", "other")], events);
         assert_eq!(related.pods(&jobs[0]).len(), 1);
         assert_eq!(related.pods(&jobs[1]).len(), 0);
-        let about: Vec<_> = related.warnings["a"].iter().filter_map(|event| event.involved_object.uid.clone()).collect();
+        let about: Vec<_> =
+            related.warnings["a"].iter().filter_map(|event| event.involved_object.uid.clone()).collect();
         assert_eq!(about, ["a", "p"]);
         assert_eq!(related.warnings.len(), 1);
     }

@@ -20,10 +20,12 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
 
+use self::collect::{Related, Scope};
 use super::cluster::{ClusterContext, ClusterReadError, exit_with};
 use super::global::GlobalArguments;
 use super::names::{Kind, ObjectName, Selection, SelectionArguments};
 use super::output;
+use super::selected;
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
 use crate::job::view::JobView;
@@ -39,6 +41,9 @@ use crate::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 pub struct Arguments {
     #[command(flatten)]
     selection: SelectionArguments,
+    /// Without a name: list only the Jobs that have failed
+    #[arg(long, conflicts_with = "objects")]
+    failed: bool,
     /// How the answer looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -78,8 +83,18 @@ impl Explanation {
     }
 }
 
-/// Reads the objects and prints their explanations.
+/// Exit code of the list of Jobs after an error.
+const ERROR: u8 = 2;
+
+/// Reads the objects and prints their explanations. Without a name, prints the Jobs that need attention, and the exit
+/// code is 1 if there are any.
 pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    if arguments.selection.objects.is_empty() {
+        return list(arguments, global).unwrap_or_else(|error| {
+            output::error_line(format!("jobwright: {error}"));
+            ExitCode::from(ERROR)
+        });
+    }
     exit_with(run(arguments, global).map(|explanations| {
         match arguments.output {
             Output::Text => output::print(explanations.iter().map(text).collect::<Vec<_>>().join("\n")),
@@ -104,6 +119,26 @@ fn text(explanation: &Explanation) -> String {
         text += &format!("You can: {next}\n");
     }
     text
+}
+
+/// Prints the Jobs that are stuck, failing or failed.
+#[tokio::main(flavor = "current_thread")]
+async fn list(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, ClusterReadError> {
+    let context = global.open().await?;
+    let selectors = &arguments.selection.selectors;
+    let scope = selected::scope(&context, selectors);
+    let jobs = selected::jobs(&context, &Selection::Matching(vec![Kind::Job]), selectors).await?;
+    let related = Related::read(&context.client, &scope, &jobs).await;
+    let now = crate::cli::now();
+    let troubles = overview::troubles(&jobs, &related, arguments.failed, now);
+    match arguments.output {
+        Output::Text => {
+            related.unread.iter().for_each(|reason| output::error_line(format!("jobwright: {reason}")));
+            output::print(overview::text(&troubles, jobs.len(), scope == Scope::All));
+        }
+        Output::Json => output::print_line(format!("{:#}", overview::json(&troubles, jobs.len(), &related.unread))),
+    }
+    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Kinds that are explained.
@@ -241,7 +276,7 @@ fn warnings(events: &[Event], now: Timestamp) -> Vec<String> {
 }
 
 /// Formats the time between two moments in one or two units, such as `1 h 5 min`.
-fn span(from: Timestamp, to: Timestamp) -> String {
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).as_secs().max(0);
     let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(3);

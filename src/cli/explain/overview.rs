@@ -88,9 +88,7 @@ mod tests {
 
     #[test]
     fn jobs_are_listed_the_worst_and_newest_first() {
-        let failed = |at: &str| {
-            json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long", "lastTransitionTime": at}]})
-        };
+        let failed = |at: &str| json!({"conditions": [{"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long", "lastTransitionTime": at}]});
         let jobs = [
             job("stuck", json!({})),
             job("old", failed("2026-01-01T00:10:00Z")),
@@ -114,7 +112,10 @@ failing  Failing  30 min  PodsFailed: 2 pods have failed
         let failed = troubles(&jobs, &Related::default(), true, now);
         assert_eq!(failed.iter().map(|trouble| trouble.name.as_str()).collect::<Vec<_>>(), ["new", "old"]);
         let json = json(&all, 5, &[]);
-        assert_eq!((&json["troubles"][2]["state"], &json["troubles"][2]["reason"]), (&json!("Stuck"), &json!("NotStarted")));
+        assert_eq!(
+            (&json["troubles"][2]["state"], &json["troubles"][2]["reason"]),
+            (&json!("Stuck"), &json!("NotStarted"))
+        );
         assert_eq!(text(&[], 1, false), "None of 1 Job is stuck, failing or failed.\n");
     }
 }

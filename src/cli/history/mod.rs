@@ -86,9 +86,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, 
         histories.push((name, runs));
     }
     let list = || -> Value {
-        let entry = |(name, runs): &(ObjectName, Vec<Run>)| {
-            json!({"kind": name.kind.kind(), "namespace": context.namespace, "name": name.name, "runs": runs})
-        };
+        let entry = |(name, runs): &(ObjectName, Vec<Run>)| json!({"kind": name.kind.kind(), "namespace": context.namespace, "name": name.name, "runs": runs});
         json!({"items": histories.iter().map(entry).collect::<Vec<_>>()})
     };
     Ok(match arguments.output {
@@ -107,7 +105,9 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, 
 
 async fn read(context: &ClusterContext, name: &ObjectName, now: Timestamp) -> Result<Vec<Run>, HistoryError> {
     let unreadable = context.unreadable(&name.to_string());
-    let list = context.api::<Job>().list(&ListParams::default());
+    let all = ListParams::default();
+    let jobs = context.api::<Job>();
+    let list = jobs.list(&all);
     let scope = Scope::Namespace(context.namespace.clone());
     let (uid, stored) = match name.kind {
         Kind::CronJob => (context.api::<CronJob>().get(&name.name).await.map_err(unreadable)?.uid(), Vec::new()),
@@ -144,13 +144,14 @@ fn text(runs: &[Run], now: Timestamp) -> String {
     }
     let mut table = Table::new(&["JOB", "TRIGGER", "SCHEDULED", "STARTED", "DURATION", "OUTCOME", "CAUSE"]);
     for run in runs {
-        let ago = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{} ago", span(time, now)));
-        let duration = run.duration_seconds.map_or_else(
-            || "-".to_owned(),
-            |seconds| span(now - SignedDuration::from_secs(seconds), now),
-        );
+        let ago =
+            |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{} ago", span(time, now)));
+        let duration = run
+            .duration_seconds
+            .map_or_else(|| "-".to_owned(), |seconds| span(now - SignedDuration::from_secs(seconds), now));
         let trigger = run.rerun_of.as_ref().map_or_else(|| run.trigger.to_owned(), |of| format!("Rerun of {of}"));
-        let scheduled = run.scheduled.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%MZ").to_string());
+        let scheduled =
+            run.scheduled.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%MZ").to_string());
         let cause = match (run.outcome.as_str(), run.message.as_str()) {
             ("Succeeded" | "Running", _) => String::new(),
             (_, "") => run.reason.clone(),

@@ -96,7 +96,8 @@ impl Run {
 
     /// Returns a run from the history in the status of a JobSchedule.
     fn of_stored(run: &types::Run) -> Self {
-        let time = |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.as_ref().map(|time| time.0);
+        let time =
+            |time: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| time.as_ref().map(|time| time.0);
         let (started, finished) = (time(&run.started), time(&run.finished));
         Self {
             job: run.job.clone(),
@@ -159,7 +160,8 @@ mod tests {
     use super::*;
 
     fn job(name: &str, annotations: Value, status: Value) -> Job {
-        let metadata = json!({"name": name, "uid": name, "annotations": annotations, "creationTimestamp": "2026-01-01T00:00:00Z"});
+        let metadata =
+            json!({"name": name, "uid": name, "annotations": annotations, "creationTimestamp": "2026-01-01T00:00:00Z"});
         serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
     }
 
@@ -175,10 +177,17 @@ mod tests {
         let failed = run(&job("a", annotations, json!({"startTime": "2026-01-01T00:10:00Z", "conditions": [end]})));
         assert_eq!((failed.trigger, failed.duration_seconds, failed.exit_code), ("Schedule", Some(120), Some(3)));
         assert_eq!(failed.scheduled, Some("2026-01-01T00:00:00Z".parse().unwrap()));
-        assert_eq!((failed.outcome.as_str(), failed.message.as_str()), ("Failed", "Pod a-1, container main: exit code 3"));
-        let running = run(&job("b", json!({"jobwright.dev/rerun-of": "a"}), json!({"startTime": "2026-01-01T00:30:00Z"})));
+        assert_eq!(
+            (failed.outcome.as_str(), failed.message.as_str()),
+            ("Failed", "Pod a-1, container main: exit code 3")
+        );
+        let running =
+            run(&job("b", json!({"jobwright.dev/rerun-of": "a"}), json!({"startTime": "2026-01-01T00:30:00Z"})));
         assert_eq!((running.trigger, running.rerun_of.as_deref()), ("Rerun", Some("a")));
-        assert_eq!((running.outcome.as_str(), running.duration_seconds, running.finished), ("Waiting", Some(1800), None));
+        assert_eq!(
+            (running.outcome.as_str(), running.duration_seconds, running.finished),
+            ("Waiting", Some(1800), None)
+        );
         assert_eq!(run(&job("c", json!({"cronjob.kubernetes.io/instantiate": "manual"}), json!({}))).trigger, "Manual");
     }
 
@@ -192,7 +201,14 @@ mod tests {
             ..types::Run::default()
         };
         let existing = run(&job("a", json!({}), json!({"startTime": "2026-01-01T00:10:00Z"})));
-        let runs = merge(vec![existing], &[stored("a", "2026-01-01T00:10:00Z"), stored("old", "2025-12-31T00:20:00Z"), stored("new", "2026-01-01T00:19:00Z")]);
+        let runs = merge(
+            vec![existing],
+            &[
+                stored("a", "2026-01-01T00:10:00Z"),
+                stored("old", "2025-12-31T00:20:00Z"),
+                stored("new", "2026-01-01T00:19:00Z"),
+            ],
+        );
         let names: Vec<(&str, bool)> = runs.iter().map(|run| (run.job.as_str(), run.exists)).collect();
         assert_eq!(names, [("new", false), ("a", true), ("old", false)]);
         assert_eq!((runs[0].duration_seconds, runs[0].trigger), (Some(60), "Manual"));
@@ -201,7 +217,14 @@ mod tests {
     #[test]
     fn family_holds_all_repetitions_of_a_job() {
         let rerun = |name: &str, of: &str| job(name, json!({"jobwright.dev/rerun-of-uid": of}), json!({}));
-        let jobs = [job("a", json!({}), json!({})), rerun("b", "a"), rerun("c", "b"), rerun("d", "gone"), rerun("e", "gone"), job("f", json!({}), json!({}))];
+        let jobs = [
+            job("a", json!({}), json!({})),
+            rerun("b", "a"),
+            rerun("c", "b"),
+            rerun("d", "gone"),
+            rerun("e", "gone"),
+            job("f", json!({}), json!({})),
+        ];
         let names = |of: usize| family(&jobs, &jobs[of]).iter().map(|job| job.name_any()).collect::<Vec<_>>();
         for member in 0..3 {
             assert_eq!(names(member), ["a", "b", "c"]);

@@ -126,7 +126,8 @@ mod tests {
                 container("restarted", 1, json!({"running": {}}), ended(0)),
             ],
         });
-        let metadata = json!({"name": "a-1", "uid": "p", "annotations": {"batch.kubernetes.io/job-completion-index": index}});
+        let metadata =
+            json!({"name": "a-1", "uid": "p", "annotations": {"batch.kubernetes.io/job-completion-index": index}});
         serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
     }
 

@@ -113,7 +113,10 @@ pub(super) async fn follow_log(pods: &Api<Pod>, source: &Source, request: &Reque
 }
 
 fn report(source: &Source, reason: &str) {
-    output::error_line(format!("jobwright: cannot read the log of {} in pod/{}: {reason}", source.container, source.pod));
+    output::error_line(format!(
+        "jobwright: cannot read the log of {} in pod/{}: {reason}",
+        source.container, source.pod
+    ));
 }
 
 /// Prints the lines of a log after `last`, and sets `last` to the time of the last line.

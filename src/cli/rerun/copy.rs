@@ -88,7 +88,10 @@ pub(crate) fn copy(old: &Value, name: &str, force: bool) -> Result<Copy, CopyErr
     }
     let mut spec = old["spec"].clone();
     if spec["manualSelector"] == json!(true) {
-        notes.push("spec.selector is generated for the new Job, because the old one selects the pods of the old Job".to_owned());
+        notes.push(
+            "spec.selector is generated for the new Job, because the old one selects the pods of the old Job"
+                .to_owned(),
+        );
     }
     if let Some(fields) = spec.as_object_mut() {
         // A selector of the old Job would select the pods of the old Job.
@@ -142,7 +145,9 @@ fn owners(meta: &Value) -> (Vec<Value>, Option<String>) {
     let kept = kept.into_iter().map(|owner| without(&owner, &["blockOwnerDeletion"])).collect();
     let names: Vec<String> = dropped
         .iter()
-        .map(|owner| format!("{}/{}", owner["kind"].as_str().unwrap_or_default(), owner["name"].as_str().unwrap_or_default()))
+        .map(|owner| {
+            format!("{}/{}", owner["kind"].as_str().unwrap_or_default(), owner["name"].as_str().unwrap_or_default())
+        })
         .collect();
     let note = format!("the owner {} is not kept: it creates its Jobs on its own", names.join(", "));
     (kept, (!names.is_empty()).then_some(note))
@@ -189,13 +194,17 @@ mod tests {
         let plain = |job: &mut Value| job["spec"]["template"]["metadata"] = json!({"creationTimestamp": null});
         assert_eq!(copy(&old(plain), "b", false).unwrap().job["spec"]["template"], json!({"spec": {"containers": []}}));
         let manual = copy(&old(|job| job["spec"]["manualSelector"] = json!(true)), "b", false).unwrap();
-        assert!(manual.job["spec"]["manualSelector"].is_null() && manual.notes[0].contains("spec.selector"), "{manual:?}");
+        assert!(
+            manual.job["spec"]["manualSelector"].is_null() && manual.notes[0].contains("spec.selector"),
+            "{manual:?}"
+        );
     }
 
     #[test]
     fn owner_that_starts_jobs_for_users_is_kept() {
         let owner = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "o", "uid": "o", "controller": true, "blockOwnerDeletion": true});
-        let copied = |owner: Value| copy(&old(|job| job["metadata"]["ownerReferences"] = json!([owner])), "b", false).unwrap();
+        let copied =
+            |owner: Value| copy(&old(|job| job["metadata"]["ownerReferences"] = json!([owner])), "b", false).unwrap();
         for (version, kind) in [("batch/v1", "CronJob"), ("jobwright.dev/v1beta1", "JobSchedule")] {
             let copied = copied(owner(version, kind));
             let kept = json!([{"apiVersion": version, "kind": kind, "name": "o", "uid": "o", "controller": true}]);

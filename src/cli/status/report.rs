@@ -155,9 +155,12 @@ pub(super) fn replica(pod: &Pod) -> Replica {
 pub(super) fn problems(report: &Report) -> Vec<String> {
     let mut problems = Vec::new();
     match &report.controllers {
-        Known::Unreadable(reason) => problems.push(format!("It is unknown whether a controller of Jobwright is alive: {reason}.")),
+        Known::Unreadable(reason) => {
+            problems.push(format!("It is unknown whether a controller of Jobwright is alive: {reason}."))
+        }
         Known::Found(controllers) if controllers.is_empty() => problems.push(
-            "No controller of Jobwright is installed, or it runs without leader election: no Lease names one.".to_owned(),
+            "No controller of Jobwright is installed, or it runs without leader election: no Lease names one."
+                .to_owned(),
         ),
         Known::Found(controllers) => {
             for controller in controllers.iter().filter(|controller| !controller.alive) {
@@ -169,7 +172,8 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
             }
             let claims_all = controllers.iter().any(|one| one.alive && one.claim.as_deref() == Some("all"));
             if controllers.iter().filter(|controller| controller.alive).count() > 1 {
-                problems.push("Several controllers of Jobwright are alive; each needs namespaces of its own.".to_owned());
+                problems
+                    .push("Several controllers of Jobwright are alive; each needs namespaces of its own.".to_owned());
             }
             if claims_all && matches!(&report.built_in, Known::Found(Some(built_in)) if built_in.alive) {
                 problems.push(
@@ -201,11 +205,14 @@ pub(super) fn text(report: &Report, now: Timestamp) -> String {
         _ => "it is unknown whether this version is supported".to_owned(),
     };
     lines.push(("API server", format!("{} ({support})", report.server.version)));
-    lines.push(("Resources", match &report.resources {
-        Known::Found(resources) if resources.is_empty() => "JobSchedule and JobLimit are not installed".to_owned(),
-        Known::Found(resources) => resources.join(", "),
-        Known::Unreadable(reason) => format!("unknown: {reason}"),
-    }));
+    lines.push((
+        "Resources",
+        match &report.resources {
+            Known::Found(resources) if resources.is_empty() => "JobSchedule and JobLimit are not installed".to_owned(),
+            Known::Found(resources) => resources.join(", "),
+            Known::Unreadable(reason) => format!("unknown: {reason}"),
+        },
+    ));
     match &report.controllers {
         Known::Found(controllers) if controllers.is_empty() => lines.push(("Controller", "none found".to_owned())),
         Known::Found(controllers) => {
@@ -213,11 +220,14 @@ pub(super) fn text(report: &Report, now: Timestamp) -> String {
         }
         Known::Unreadable(reason) => lines.push(("Controller", format!("unknown: {reason}"))),
     }
-    lines.push(("Built-in", match &report.built_in {
-        Known::Found(Some(controller)) => format!("kube-controller-manager {}", describe(controller, now)),
-        Known::Found(None) => "no Lease of a kube-controller-manager".to_owned(),
-        Known::Unreadable(reason) => format!("unknown: {reason}"),
-    }));
+    lines.push((
+        "Built-in",
+        match &report.built_in {
+            Known::Found(Some(controller)) => format!("kube-controller-manager {}", describe(controller, now)),
+            Known::Found(None) => "no Lease of a kube-controller-manager".to_owned(),
+            Known::Unreadable(reason) => format!("unknown: {reason}"),
+        },
+    ));
     match &report.replicas {
         Known::Found(replicas) if replicas.is_empty() => lines.push(("Replicas", "no pods found".to_owned())),
         Known::Found(replicas) => lines.extend(replicas.iter().map(|replica| ("Replica", of_replica(replica)))),
@@ -272,7 +282,8 @@ mod tests {
     use super::*;
 
     fn lease(holder: &str, renewed: &str) -> Lease {
-        let annotations = json!({"jobwright.dev/installation": "jobwright-system/jobwright", "jobwright.dev/claim": "all"});
+        let annotations =
+            json!({"jobwright.dev/installation": "jobwright-system/jobwright", "jobwright.dev/claim": "all"});
         let metadata = json!({"namespace": "kube-system", "name": "jobwright", "annotations": annotations});
         let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15, "renewTime": renewed});
         serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
@@ -321,14 +332,18 @@ mod tests {
     #[test]
     fn problems_are_named() {
         assert_eq!(problems(&report()), Vec::<String>::new());
-        let silent = Report { controllers: Known::Found(vec![of(&lease("a", "2026-01-01T00:00:00.000000Z"))]), ..report() };
+        let silent =
+            Report { controllers: Known::Found(vec![of(&lease("a", "2026-01-01T00:00:00.000000Z"))]), ..report() };
         assert_eq!(problems(&silent), ["The controller a does not renew the Lease kube-system/jobwright."]);
         let none = Report { controllers: Known::Found(Vec::new()), ..report() };
         assert!(problems(&none)[0].starts_with("No controller of Jobwright is installed"));
         let both = Report { built_in: Known::Found(Some(of(&lease("b", "2026-01-01T01:00:00.000000Z")))), ..report() };
         assert!(problems(&both)[0].contains("-job-controller"), "{:?}", problems(&both));
         let unknown = Report { controllers: Known::Unreadable("leases is forbidden".to_owned()), ..report() };
-        assert_eq!(problems(&unknown), ["It is unknown whether a controller of Jobwright is alive: leases is forbidden."]);
+        assert_eq!(
+            problems(&unknown),
+            ["It is unknown whether a controller of Jobwright is alive: leases is forbidden."]
+        );
     }
 
     #[test]

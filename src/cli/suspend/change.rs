@@ -29,7 +29,9 @@ pub(super) fn change(kind: Kind, object: &Value, suspend: bool) -> Change {
     }
     let queue = object["metadata"]["labels"][QUEUE_LABEL].as_str().filter(|_| kind == Kind::Job);
     let note = queue.map(|queue| {
-        format!("Kueue sets spec.suspend of this Job too, because it is in the queue {queue}; Kueue may undo the change")
+        format!(
+            "Kueue sets spec.suspend of this Job too, because it is in the queue {queue}; Kueue may undo the change"
+        )
     });
     Change::Set { note }
 }

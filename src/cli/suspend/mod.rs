@@ -92,7 +92,13 @@ fn plurals(kinds: &[Kind]) -> String {
 }
 
 /// Changes one object, and prints the result. Returns whether the object has the wanted state.
-async fn set(context: &ClusterContext, kind: Kind, object: DynamicObject, suspend: bool, arguments: &Arguments) -> bool {
+async fn set(
+    context: &ClusterContext,
+    kind: Kind,
+    object: DynamicObject,
+    suspend: bool,
+    arguments: &Arguments,
+) -> bool {
     let name = format!("{}.{}/{}", kind.singular(), kind.group(), object.name_any());
     let done = if suspend { "suspended" } else { "resumed" };
     let value = serde_json::to_value(&object).unwrap_or_default();

@@ -75,9 +75,8 @@ impl Progress {
         target.outcome = if complete { Outcome::Complete } else { Outcome::Failed };
         let started = status.start_time.as_ref().map(|time| time.0);
         let ended = end.last_transition_time.as_ref().map_or(now, |time| time.0);
-        let took = started.map_or_else(String::new, |started| {
-            format!(" after {}", crate::cli::explain::span(started, ended))
-        });
+        let took =
+            started.map_or_else(String::new, |started| format!(" after {}", crate::cli::explain::span(started, ended)));
         let (what, why) = if complete {
             ("complete", String::new())
         } else {
@@ -147,7 +146,8 @@ mod tests {
 
     fn job(name: &str, conditions: Value) -> Job {
         let status = json!({"startTime": "2026-01-01T00:00:00Z", "conditions": conditions});
-        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "status": status})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "status": status}))
+            .unwrap()
     }
 
     fn ended(name: &str, type_: &str) -> Job {
@@ -180,7 +180,8 @@ mod tests {
     #[test]
     fn state_is_printed_when_it_changes() {
         let mut progress = Progress::new(&[job("a", json!([]))], true);
-        let finding = |state, cause: &str| Finding { state, reason: String::new(), cause: cause.to_owned(), since: None };
+        let finding =
+            |state, cause: &str| Finding { state, reason: String::new(), cause: cause.to_owned(), since: None };
         let stuck = finding(State::Stuck, "no node");
         assert_eq!(progress.explain("a", &stuck).unwrap(), "n/job/a is stuck: no node");
         assert_eq!(progress.explain("a", &stuck), None);
