@@ -154,3 +154,8 @@ fn literals_of_a_call_are_found() {
     let text = "f(a = %x(\"one\"), \"two \\\n    three \\\"quoted\\\"\"); g(\"four\")";
     assert_eq!(calls(text, "f("), [["one", "two three \"quoted\""]]);
 }
+
+#[test]
+fn reference_of_the_command_line_is_up_to_date() {
+    page("../cli.md", &jobwright::cli::manual::markdown());
+}

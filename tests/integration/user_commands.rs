@@ -4,6 +4,7 @@
 use std::process::{Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use jobwright::limit::types::JobLimit;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
@@ -266,11 +267,37 @@ async fn explain_without_a_name_lists_jobs_that_need_attention() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_lists_the_jobs_of_a_limit() -> Result<()> {
+    let scene = Scene::new("limited").await?;
+    let limits: Api<JobLimit> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let limit = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit", "metadata": {"name": "lim"}, "spec": {"maxActiveJobs": 1},
+    });
+    limits.patch("lim", &PatchParams::apply("test"), &Patch::Apply(limit)).await?;
+    scene.create("first", json!({})).await?;
+    scene.active("first", 1).await?;
+    scene.create("second", json!({})).await?;
+    until("the second Job to wait", || async {
+        let text = expect(&scene, 0, &["explain", "joblimit/lim"]).await?;
+        Ok(if text.contains("Position 1: second.") { Ok(()) } else { Err(text) })
+    })
+    .await?;
+    let text = expect(&scene, 0, &["explain", "jlimit", "lim"]).await?;
+    assert!(
+        text.starts_with("JobLimit lim: 1 of 1 Jobs in use, 1 Job waits.\n") && text.contains("Admitted: first."),
+        "{text}"
+    );
+    let (code, _, error) = run(&scene, &["explain", "joblimit/none"]).await?;
+    assert!(code == Some(1) && error.contains("cannot read joblimit/none") && error.contains("not found"), "{error}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_reports_the_controller_and_the_permissions() -> Result<()> {
-    let mut scene = Scene::without_controller("status", &[]).await?;
+    let mut scene = Scene::without_controller("status", &["--leader-elect=true"]).await?;
     let (code, out, error) = run(&scene, &["status"]).await?;
     assert!(out.contains("API server:  v1.") && out.contains("(supported)"), "{out}{error}");
-    assert!(out.contains("jobschedules/v1beta1, joblimits/v1beta1") || out.contains("joblimits/v1beta1"), "{out}");
+    assert!(out.contains("jobschedules/v1beta1") && out.contains("joblimits/v1beta1"), "{out}");
     assert!(code.is_some_and(|code| code < 2), "{out}{error}");
     scene.start_controller().await?;
     let status = until("the Lease of the controller", || async {

@@ -6,6 +6,7 @@ pub(crate) mod cause;
 pub(crate) mod collect;
 mod cron_job;
 mod job;
+mod job_limit;
 mod job_schedule;
 pub(crate) mod overview;
 mod pod;
@@ -142,7 +143,7 @@ async fn list(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCod
 }
 
 /// Kinds that are explained.
-const KINDS: &[Kind] = &[Kind::Job, Kind::CronJob, Kind::JobSchedule];
+const KINDS: &[Kind] = &[Kind::Job, Kind::CronJob, Kind::JobSchedule, Kind::JobLimit];
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<Vec<Explanation>, ClusterReadError> {
@@ -177,7 +178,8 @@ async fn one(context: &ClusterContext, object: &ObjectName) -> Result<Explanatio
             let events = warnings_of(context, &cron_job.uid().unwrap_or_default()).await;
             Ok(cron_job::explain(&cron_job, &jobs, &events, crate::cli::now()))
         }
-        Kind::JobSchedule | Kind::JobLimit => {
+        Kind::JobLimit => job_limit::read(context, name).await,
+        Kind::JobSchedule => {
             let what = object.to_string();
             let found = context.api::<WireJobSchedule>().get(name).await.map_err(context.unreadable(&what))?;
             let incomplete = || ClusterReadError::Unreadable {
