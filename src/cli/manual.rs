@@ -150,13 +150,15 @@ pub fn markdown() -> String {
     let mut text = "# Command line\n\nGenerated from the definition of the command line by `tests/reference.rs`. With a link named\n\
                     `kubectl-jobwright` to the binary on the `PATH`, each command is also called as `kubectl jobwright …`.\n\n"
         .to_owned();
+    text += "| command | purpose |\n|---|---|\n";
     for command in shown(&root) {
-        text += &format!("* [`jobwright {0}`](#jobwright-{0}): {1}\n", command.get_name(), about(command));
+        let name = command.get_name();
+        text += &format!("| [`jobwright {name}`](#jobwright-{name}) | {} |\n", about(command).replace('|', "\\|"));
     }
     text += "\n## Global options\n\nEvery command accepts these flags, before and after its name.\n\n";
     text += &table(root.get_arguments().filter(|arg| arg.is_global_set()));
     for command in shown(&root) {
-        text += &format!("\n## jobwright {}\n\n{}.\n", command.get_name(), about(command));
+        text += &format!("\n## jobwright {}\n\n{}\n", command.get_name(), wrapped(&format!("{}.", about(command))));
         let usage = command.clone().render_usage().to_string();
         text += &format!("\n    {}\n", usage.trim_start_matches("Usage: ").replace('\n', "\n    "));
         let own: Vec<&Arg> = command.get_arguments().filter(|arg| !arg.is_global_set() && is_own(arg)).collect();
@@ -204,13 +206,32 @@ fn table<'a>(arguments: impl Iterator<Item = &'a Arg>) -> String {
         if !defaults.is_empty() && arg.get_action().takes_values() {
             help += &format!("; default `{}`", defaults.join(","));
         }
-        text += &format!("| `{}` | {} |\n", flag.trim(), one_paragraph(&help).replace('|', "\\|"));
+        let [flag, help] = [flag.trim(), &one_paragraph(&help)].map(|text| text.replace('|', "\\|"));
+        text += &format!("| `{flag}` | {help} |\n");
     }
     text
 }
 
 fn one_paragraph(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the text in lines of at most 100 characters.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > 100 {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]

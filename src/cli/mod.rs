@@ -144,7 +144,7 @@ enum Command {
         #[arg(value_enum)]
         shell: complete::Shell,
     },
-    /// Print the candidates for the last word of a command line
+    /// Print the candidates for the last word in a command line
     #[cfg(feature = "client")]
     #[command(name = "__complete", hide = true)]
     Complete {

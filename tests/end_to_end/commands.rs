@@ -13,7 +13,9 @@ async fn run(scene: &Scene, args: &[&str]) -> Result<(Option<i32>, String, Strin
     command.arg(format!("--namespace={}", scene.namespace));
     command.arg(format!("--kubeconfig={}", scene.cluster.kubeconfig.display())).args(args).stdin(Stdio::null());
     let Output { status, stdout, stderr } = command.output().await?;
-    Ok((status.code(), String::from_utf8(stdout)?, String::from_utf8(stderr)?))
+    let (out, error) = (String::from_utf8(stdout)?, String::from_utf8(stderr)?);
+    println!("$ jobwright {}\n{}{error}", args.join(" "), out.escape_debug().to_string().replace("\\n", "\n"));
+    Ok((status.code(), out, error))
 }
 
 /// Returns the manifest of an Indexed Job that runs this script of a shell.

@@ -1,4 +1,4 @@
-//! What completes the last word of a command line: pure rules over the definition of the command line.
+//! Candidates for the last word in a command line: pure rules over the definition of the command line.
 
 use clap::{Arg, Command};
 

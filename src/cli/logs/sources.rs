@@ -1,4 +1,4 @@
-//! Which containers of which pods have a log that the user asks for.
+//! Selection of the containers whose logs are printed.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;

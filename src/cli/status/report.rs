@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::cli::explain::span;
+use crate::cli::one_line::one_line;
 use crate::runtime::election::lease::{CLAIM, INSTALLATION};
 
 /// First minor version of Kubernetes 1 that is supported, as `kubeVersion` of the chart.
@@ -238,7 +239,8 @@ pub(super) fn text(report: &Report, now: Timestamp) -> String {
     lines.push(("Permissions", count));
     lines.extend(missing.iter().map(|one| ("Missing", format!("{} (for {})", one.action, one.needed_by))));
     lines.extend(report.problems.iter().map(|problem| ("Problem", problem.clone())));
-    lines.iter().map(|(name, text)| format!("{:<13}{text}\n", format!("{name}:"))).collect()
+    // Texts such as the identity of a leader come from the cluster, and may contain control characters.
+    lines.iter().map(|(name, text)| format!("{:<13}{}\n", format!("{name}:"), one_line(text))).collect()
 }
 
 fn describe(controller: &Controller, now: Timestamp) -> String {

@@ -10,7 +10,7 @@ use crate::job::view::kueue::QUEUE_LABEL;
 pub(super) enum Change {
     /// `spec.suspend` has the wanted value already.
     None,
-    /// `spec.suspend` has to be set. The note tells the user about another controller that sets the field.
+    /// `spec.suspend` has to be set. The note names another controller that sets the field.
     Set { note: Option<String> },
     /// The change would have no effect, for this reason.
     Useless(&'static str),
