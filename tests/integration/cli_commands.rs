@@ -283,8 +283,11 @@ fn completions_and_man_page_contain_the_subcommands() -> Result<()> {
     };
     for shell in ["bash", "zsh", "fish"] {
         let completions = stdout_of(&["completions", shell])?;
-        assert!(completions.contains("explain") && completions.contains("timeline"), "{shell}: {completions}");
+        assert!(completions.contains("jobwright") && completions.contains("__complete --"), "{shell}: {completions}");
     }
+    let commands = stdout_of(&["__complete", "--", ""])?;
+    assert!(commands.contains("explain\t") && commands.contains("timeline\t"), "{commands}");
+    assert!(stdout_of(&["man", "wait"])?.contains(".TH jobwright-wait 1"));
     let page = stdout_of(&["man"])?;
     assert!(page.contains(".TH jobwright 1") && page.contains("explain"), "{page}");
     Ok(())

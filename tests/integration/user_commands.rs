@@ -289,8 +289,8 @@ async fn list_of_a_restricted_user_names_what_cannot_be_read() -> Result<()> {
         let (_, out, error) = with(args).await?;
         assert!(out.contains("failed") && !error.contains("panicked"), "{args:?}: {out}{error}");
     }
-    let (code, _, error) = with(&["rerun", "job/failed"]).await?;
-    assert!(code == Some(2) && error.contains("cannot create job/failed-rerun-"), "{error}");
+    let (code, _, error) = with(&["history", "cronjob/none"]).await?;
+    assert!(code == Some(1) && error.contains("cannot read cronjob/none") && error.contains("forbidden"), "{error}");
     let (code, _, error) = with(&["suspend", "job/failed"]).await?;
     assert!(code == Some(1) && error.contains("it is finished"), "{error}");
     let (code, _, error) = with(&["explain", "-A"]).await?;
@@ -350,12 +350,12 @@ async fn status_reports_the_controller_and_the_permissions() -> Result<()> {
         eprintln!("the rest is skipped: a given cluster has no user with fewer permissions");
         return Ok(());
     }
-    // The user of the controller is not allowed to read Leases of other namespaces, or to create Jobs.
+    // The user of the controller is not allowed to read Leases of other namespaces, or to change Jobs.
     let mut restricted = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
     restricted.args(["status", "--namespace", &scene.namespace]).arg("--kubeconfig").arg(&scene.kubeconfig);
     let (code, out, error) = ran(restricted.output().await?)?;
     assert!(code.is_some_and(|code| code < 2), "{out}{error}");
-    assert!(out.contains(&format!("Lease {}/", scene.namespace)) && out.contains("Missing:     create jobs"), "{out}");
+    assert!(out.contains(&format!("Lease {}/", scene.namespace)) && out.contains("Missing:     patch jobs"), "{out}");
     Ok(())
 }
 

@@ -13,9 +13,9 @@ _jobwright() {
         candidates+=("${line/$'\t'/:}")
     done
     if ((flags & 2)); then
-        _describe -V 'jobwright' candidates -S ''
+        _describe 'jobwright' candidates -S ''
     else
-        _describe -V 'jobwright' candidates
+        _describe 'jobwright' candidates
     fi
     if ! ((flags & 4)); then
         _files
