@@ -9,6 +9,7 @@ mod sources;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sources::find;
 
@@ -153,4 +154,45 @@ fn reference_of_events_is_up_to_date() {
 fn literals_of_a_call_are_found() {
     let text = "f(a = %x(\"one\"), \"two \\\n    three \\\"quoted\\\"\"); g(\"four\")";
     assert_eq!(calls(text, "f("), [["one", "two three \"quoted\""]]);
+}
+
+#[test]
+fn reference_of_the_command_line_is_up_to_date() {
+    page("../cli.md", &jobwright::cli::manual::markdown());
+}
+
+#[test]
+fn krew_manifest_has_the_address_and_checksum_of_each_archive() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let render = |folder: &Path| {
+        let mut render = Command::new(root().join("deploy/krew/render"));
+        render.args(["1.2.3", "https://example.com", "https://example.com/v1.2.3"]).arg(folder);
+        render.output().expect("the script")
+    };
+    let empty = render(folder.path());
+    assert!(!empty.status.success() && String::from_utf8_lossy(&empty.stderr).contains("has no kubectl-jobwright-"));
+    let tar = |name: &str, members: &[&str]| {
+        let members: Vec<PathBuf> = members.iter().map(|member| folder.path().join(member)).collect();
+        members.iter().for_each(|member| fs::write(member, "x").expect("a file"));
+        let mut tar = Command::new("tar");
+        tar.arg("-czf").arg(folder.path().join(name)).arg("-C").arg(folder.path());
+        tar.args(members.iter().filter_map(|member| member.file_name()));
+        assert!(tar.status().expect("tar").success());
+    };
+    tar("kubectl-jobwright-linux-amd64.tar.gz", &["kubectl-jobwright", "LICENSE"]);
+    tar("kubectl-jobwright-darwin-arm64.tar.gz", &["kubectl-jobwright", "LICENSE"]);
+    let done = render(folder.path());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let text = String::from_utf8(done.stdout).expect("text");
+    let manifest: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    assert_eq!(manifest["spec"]["version"], "v1.2.3");
+    let platform = &manifest["spec"]["platforms"][1];
+    assert_eq!(platform["selector"]["matchLabels"], serde_json::json!({"os": "linux", "arch": "amd64"}));
+    assert_eq!(platform["uri"], "https://example.com/v1.2.3/kubectl-jobwright-linux-amd64.tar.gz");
+    let sum = Command::new("sha256sum").arg(folder.path().join("kubectl-jobwright-linux-amd64.tar.gz")).output();
+    let sum = String::from_utf8(sum.expect("sha256sum").stdout).expect("text");
+    assert_eq!(platform["sha256"].as_str(), sum.split_whitespace().next());
+    tar("kubectl-jobwright-linux-arm64.tar.gz", &["kubectl-jobwright"]);
+    let incomplete = render(folder.path());
+    assert!(String::from_utf8_lossy(&incomplete.stderr).contains("does not contain LICENSE"));
 }

@@ -3,24 +3,19 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
-use super::connect::{ClusterArguments, ConnectError};
+use super::connect::ConnectError;
+use super::names::{Kind, NameError, ObjectName, SelectorArguments};
+use super::output;
+use super::suggest::Suggestions;
+use crate::limit::types::JobLimit;
 use crate::runtime::errors::message;
-
-/// The flags that select the cluster and the namespace.
-#[derive(Clone, Debug, clap::Args)]
-pub struct NamespaceArguments {
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// The namespace; without it the context's
-    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
-    namespace: Option<String>,
-}
+use crate::schedule::job_schedule::types::JobSchedule;
 
 /// A client of a cluster, and the namespace that the flags select.
 pub struct ClusterContext {
@@ -28,39 +23,8 @@ pub struct ClusterContext {
     pub client: Client,
     /// Namespace that the flags or the context select.
     pub namespace: String,
-}
-
-/// Kind and name of an object that starts Jobs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ScheduleRef {
-    /// `cronjob/NAME`.
-    CronJob(String),
-    /// `jobschedule/NAME`.
-    JobSchedule(String),
-}
-
-impl ScheduleRef {
-    /// Parses `cronjob/NAME` or `jobschedule/NAME`; `cj` and `jsched` are accepted as short names.
-    ///
-    /// # Errors
-    /// The text has another form. The error names the accepted forms.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (kind, name) = text.split_once('/').filter(|(_, name)| !name.is_empty()).unwrap_or_default();
-        match kind {
-            "cronjob" | "cj" => Ok(Self::CronJob(name.to_owned())),
-            "jobschedule" | "jsched" => Ok(Self::JobSchedule(name.to_owned())),
-            _ => Err("must be cronjob/NAME or jobschedule/NAME".to_owned()),
-        }
-    }
-}
-
-impl Display for ScheduleRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::CronJob(name) => write!(f, "cronjob/{name}"),
-            Self::JobSchedule(name) => write!(f, "jobschedule/{name}"),
-        }
-    }
+    /// Writes the commands that an answer suggests, with the flags that the user gave.
+    pub suggest: Suggestions,
 }
 
 /// Reason why an object cannot be read from the cluster.
@@ -69,20 +33,10 @@ impl Display for ScheduleRef {
 pub enum ClusterReadError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("cannot read {what} in namespace {namespace}: {reason}")]
-    Unreadable { what: String, namespace: String, reason: String },
-}
-
-impl NamespaceArguments {
-    /// Connects to the cluster and determines the namespace.
-    ///
-    /// # Errors
-    /// No cluster is configured, or its API server does not answer or rejects the credentials.
-    pub async fn open(&self) -> Result<ClusterContext, ConnectError> {
-        let client = self.cluster.connect(None).await?;
-        let namespace = self.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        Ok(ClusterContext { client, namespace })
-    }
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("cannot read {what} {scope}: {reason}")]
+    Unreadable { what: String, scope: String, reason: String },
 }
 
 impl ClusterContext {
@@ -94,14 +48,79 @@ impl ClusterContext {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Returns the API for the objects of one kind in this namespace, or in all namespaces.
+    pub fn api_in<K>(&self, all_namespaces: bool) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        if all_namespaces { Api::all(self.client.clone()) } else { self.api() }
+    }
+
+    /// Returns the context of an object that was found in this namespace. Suggested commands name the namespace if it
+    /// is another one.
+    pub fn of_namespace(&self, namespace: &str) -> Self {
+        let client = self.client.clone();
+        if namespace == self.namespace {
+            return Self { client, namespace: self.namespace.clone(), suggest: self.suggest.clone() };
+        }
+        Self { client, namespace: namespace.to_owned(), suggest: self.suggest.in_namespace(namespace) }
+    }
+
     /// Returns a function that turns an error of a request into the error that `what` cannot be read.
     pub fn unreadable(&self, what: &str) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
-        let (what, namespace) = (what.to_owned(), self.namespace.clone());
-        move |error| ClusterReadError::Unreadable {
-            what: what.clone(),
-            namespace: namespace.clone(),
-            reason: message(&error),
+        unreadable(what, format!("in namespace {}", self.namespace))
+    }
+
+    /// Returns the same function for a list of this namespace or of all namespaces.
+    pub fn unreadable_in(&self, what: &str, all_namespaces: bool) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
+        if all_namespaces {
+            unreadable(what, "in all namespaces".to_owned())
+        } else {
+            unreadable(what, format!("in namespace {}", self.namespace))
         }
+    }
+
+    /// Returns the namespaces and names of all objects of these kinds that the selectors match, sorted by kind. Kinds
+    /// that the cluster does not have are left out.
+    ///
+    /// # Errors
+    /// The objects of a kind cannot be listed.
+    pub async fn names_of(
+        &self,
+        kinds: &[Kind],
+        selectors: &SelectorArguments,
+    ) -> Result<Vec<(String, ObjectName)>, ClusterReadError> {
+        let mut names = Vec::new();
+        for kind in kinds {
+            let all = selectors.all_namespaces;
+            let listed = match kind {
+                Kind::Job => self.listed::<Job>(selectors).await,
+                Kind::CronJob => self.listed::<CronJob>(selectors).await,
+                Kind::JobSchedule => self.listed::<JobSchedule>(selectors).await,
+                Kind::JobLimit => self.listed::<JobLimit>(selectors).await,
+            };
+            match listed {
+                Ok(found) => {
+                    names.extend(
+                        found.into_iter().map(|(namespace, name)| (namespace, ObjectName { kind: *kind, name })),
+                    );
+                }
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(self.unreadable_in(kind.plural(), all)(error)),
+            }
+        }
+        Ok(names)
+    }
+
+    async fn listed<K>(&self, selectors: &SelectorArguments) -> kube::Result<Vec<(String, String)>>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let list = self.api_in::<K>(selectors.all_namespaces).list_metadata(&selectors.list_params()).await?;
+        Ok(list.items.iter().map(|one| (one.namespace().unwrap_or_default(), one.name_any())).collect())
     }
 
     /// Returns a Job and the pods that the Job controls.
@@ -120,6 +139,11 @@ impl ClusterContext {
     }
 }
 
+fn unreadable(what: &str, scope: String) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
+    let what = what.to_owned();
+    move |error| ClusterReadError::Unreadable { what: what.clone(), scope: scope.clone(), reason: message(&error) }
+}
+
 /// Returns the condition of this type if its status is `True`.
 pub fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondition> {
     status.conditions.iter().flatten().find(|one| one.type_ == type_ && one.status == "True")
@@ -133,7 +157,7 @@ pub fn end(status: &JobStatus) -> Option<&JobCondition> {
 /// Returns the exit code of a command. An error is printed to standard error and gives exit code 1.
 pub fn exit_with<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("jobwright: {error}");
+        output::error_line(format!("jobwright: {error}"));
         ExitCode::FAILURE
     })
 }
@@ -141,20 +165,7 @@ pub fn exit_with<E: Display>(result: Result<ExitCode, E>) -> ExitCode {
 /// Prints the text to standard output, or the error to standard error, and returns the exit code.
 pub fn print_result<E: Display>(result: Result<String, E>) -> ExitCode {
     exit_with(result.map(|text| {
-        print!("{text}");
+        output::print(text);
         ExitCode::SUCCESS
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn object_reference_is_distinguished_from_a_schedule() {
-        assert_eq!(ScheduleRef::parse("cj/nightly"), Ok(ScheduleRef::CronJob("nightly".to_owned())));
-        assert_eq!(ScheduleRef::parse("jobschedule/spread"), Ok(ScheduleRef::JobSchedule("spread".to_owned())));
-        assert!(ScheduleRef::parse("*/5 * * * *").is_err());
-        assert!(ScheduleRef::parse("@daily").is_err());
-    }
 }

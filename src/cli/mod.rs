@@ -1,20 +1,47 @@
 //! The command line. Each subcommand has a module with its arguments and a function `main`.
 
-#![allow(clippy::print_stdout, reason = "the commands print their results")]
+#![warn(clippy::print_stderr, reason = "the macros panic when the output is closed; see `output`")]
 
 #[cfg(feature = "client")]
 pub mod check;
 pub mod cluster;
+#[cfg(feature = "client")]
+pub mod complete;
 pub mod connect;
 pub mod crds;
+#[cfg(feature = "client")]
+mod creation;
 mod duration;
 #[cfg(feature = "client")]
 pub mod explain;
+pub mod global;
+#[cfg(feature = "client")]
+pub mod history;
+#[cfg(feature = "client")]
+pub mod logs;
+#[cfg(feature = "client")]
+pub mod manual;
+pub mod names;
 #[cfg(feature = "client")]
 pub mod next;
+#[cfg(feature = "client")]
+mod one_line;
+pub mod output;
 pub mod permissions;
+#[cfg(feature = "client")]
+pub mod rerun;
 #[cfg(feature = "controller")]
 pub mod run;
+#[cfg(feature = "client")]
+mod selected;
+#[cfg(feature = "client")]
+pub mod status;
+pub mod suggest;
+#[cfg(feature = "client")]
+pub mod suspend;
+#[cfg(feature = "client")]
+mod table;
+pub mod terminal;
 #[cfg(feature = "client")]
 pub mod timeline;
 #[cfg(feature = "client")]
@@ -23,6 +50,8 @@ pub mod top;
 pub mod trigger;
 pub mod uninstall;
 pub mod version;
+#[cfg(feature = "client")]
+pub mod wait;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,6 +59,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::Timestamp;
+
+use self::global::GlobalArguments;
 
 /// Name of the binary, or of a link to the binary, under which kubectl finds it as a plugin.
 const PLUGIN: &str = "kubectl-jobwright";
@@ -44,6 +75,8 @@ fn now() -> Timestamp {
 #[derive(Debug, Parser)]
 #[command(name = "jobwright", version)]
 struct Arguments {
+    #[command(flatten)]
+    global: GlobalArguments,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,7 +90,8 @@ enum Command {
     /// affect it
     #[cfg(feature = "client")]
     Next(next::Arguments),
-    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing
+    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing; without a name, list the Jobs that
+    /// are stuck, failing or failed
     #[cfg(feature = "client")]
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
@@ -69,6 +103,29 @@ enum Command {
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     #[cfg(feature = "client")]
     Trigger(trigger::Arguments),
+    /// Wait until Jobs are complete or have failed; the exit code is 0, or 1 if a Job has failed, 2 after an error, and
+    /// 124 after the timeout
+    #[cfg(feature = "client")]
+    Wait(wait::Arguments),
+    /// Run a finished Job again under a new name, with another image, environment, arguments or command if needed
+    #[cfg(feature = "client")]
+    Rerun(rerun::Arguments),
+    /// Print the logs of all pods of a Job, and follow them to its end with --follow
+    #[cfg(feature = "client")]
+    Logs(logs::Arguments),
+    /// List the runs of a CronJob or JobSchedule, or of a Job and its repetitions, with durations and outcomes
+    #[cfg(feature = "client")]
+    History(history::Arguments),
+    /// Suspend Jobs, CronJobs and JobSchedules
+    #[cfg(feature = "client")]
+    Suspend(suspend::Arguments),
+    /// Resume suspended Jobs, CronJobs and JobSchedules
+    #[cfg(feature = "client")]
+    Resume(suspend::Arguments),
+    /// Report whether a controller is alive, its version and leader, the installed resources and the permissions of the
+    /// user
+    #[cfg(feature = "client")]
+    Status(status::Arguments),
     /// Find likely mistakes in manifests of Jobs, CronJobs and JobSchedules
     #[cfg(feature = "client")]
     Check(check::Arguments),
@@ -84,64 +141,103 @@ enum Command {
     #[cfg(feature = "client")]
     Completions {
         /// Shell to print completions for
-        shell: clap_complete::Shell,
+        #[arg(value_enum)]
+        shell: complete::Shell,
     },
-    /// Print the man page
+    /// Print the candidates for the last word in a command line
     #[cfg(feature = "client")]
-    Man,
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// Words of the command line after the name of the program
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
+    /// Print the man page of a command, or write all pages to a folder
+    #[cfg(feature = "client")]
+    Man(manual::Arguments),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let mut command = command(arguments.first());
+    let mut command = command(std::env::args_os().next().as_ref());
     let matches = command.get_matches_mut();
-    let arguments = match Arguments::from_arg_matches(&matches) {
+    let Arguments { global, command: chosen } = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
         Err(error) => error.format(&mut command).exit(),
     };
-    match arguments.command {
+    #[cfg(feature = "controller")]
+    if let Command::Run(arguments) = chosen {
+        return run::main(&arguments, global.cluster);
+    }
+    output::report_panics_in_one_line();
+    global.start_log();
+    match chosen {
         #[cfg(feature = "controller")]
-        Command::Run(arguments) => run::main(&arguments),
+        Command::Run(_) => ExitCode::SUCCESS,
         #[cfg(feature = "client")]
-        Command::Next(arguments) => next::main(&arguments),
+        Command::Next(arguments) => next::main(&arguments, &global),
         #[cfg(feature = "client")]
-        Command::Explain(arguments) => explain::main(&arguments),
+        Command::Explain(arguments) => explain::main(&arguments, &global),
         #[cfg(feature = "client")]
-        Command::Timeline(arguments) => timeline::main(&arguments),
+        Command::Timeline(arguments) => timeline::main(&arguments, &global),
         #[cfg(feature = "client")]
-        Command::Top(arguments) => top::main(&arguments),
+        Command::Top(arguments) => top::main(&arguments, &global),
         #[cfg(feature = "client")]
-        Command::Trigger(arguments) => trigger::main(&arguments),
+        Command::Trigger(arguments) => trigger::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Wait(arguments) => wait::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Rerun(arguments) => rerun::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Logs(arguments) => logs::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::History(arguments) => history::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Suspend(arguments) => suspend::main(&arguments, &global, true),
+        #[cfg(feature = "client")]
+        Command::Resume(arguments) => suspend::main(&arguments, &global, false),
+        #[cfg(feature = "client")]
+        Command::Status(arguments) => status::main(&arguments, &global),
         #[cfg(feature = "client")]
         Command::Check(arguments) => check::main(&arguments),
-        Command::UninstallCheck(arguments) => uninstall::check::main(&arguments),
-        Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments),
+        Command::UninstallCheck(arguments) => uninstall::check::main(&arguments, &global),
+        Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments, &global),
         Command::Crds => crds::main(),
         Command::Version => {
-            println!("{}", version::text());
+            output::print_line(version::text());
             ExitCode::SUCCESS
         }
         #[cfg(feature = "client")]
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut command, "jobwright", &mut std::io::stdout());
-            ExitCode::SUCCESS
-        }
+        Command::Completions { shell } => complete::script(shell),
         #[cfg(feature = "client")]
-        Command::Man => match clap_mangen::Man::new(command).render(&mut std::io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            // The reader of standard output has closed it.
-            Err(_) => ExitCode::FAILURE,
-        },
+        Command::Complete { words } => complete::main(&words),
+        #[cfg(feature = "client")]
+        Command::Man(arguments) => manual::main(&arguments),
     }
+}
+
+/// Returns the definition of the command line, with the global flags in every command.
+#[cfg(feature = "client")]
+fn definition() -> clap::Command {
+    let mut command = Arguments::command();
+    command.build();
+    command
+}
+
+/// Returns the command under which the user called this program: its own name, or that of the kubectl plugin.
+pub fn program() -> &'static str {
+    if is_plugin(std::env::args_os().next().as_ref()) { "kubectl jobwright" } else { "jobwright" }
+}
+
+fn is_plugin(program: Option<&OsString>) -> bool {
+    program.and_then(|program| Path::new(program).file_stem()).is_some_and(|name| name == PLUGIN)
 }
 
 /// Returns the parser of the command line. Help texts show the name under which the binary was called: its own, or that
 /// of a kubectl plugin.
 fn command(program: Option<&OsString>) -> clap::Command {
-    let name = program.and_then(|program| Path::new(program).file_stem()).unwrap_or_default();
     let command = Arguments::command();
-    if name == PLUGIN { command.bin_name("kubectl jobwright") } else { command }
+    if is_plugin(program) { command.bin_name("kubectl jobwright") } else { command }
 }
 
 #[cfg(test)]
@@ -155,5 +251,45 @@ mod tests {
         plugin.build();
         let usage = plugin.find_subcommand_mut("explain").unwrap().render_usage().to_string();
         assert!(usage.starts_with("Usage: kubectl jobwright explain "), "{usage}");
+    }
+
+    #[cfg(feature = "client")]
+    fn parsed(words: &str) -> Arguments {
+        let matches = command(None).try_get_matches_from(words.split_whitespace()).unwrap();
+        Arguments::from_arg_matches(&matches).unwrap()
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn global_flags_work_before_and_after_the_command() {
+        let flags = "-n ux --context=c --cluster=d --user=u --as=jane --as-group=a --as-group=b --token=t --server=s \
+                     --request-timeout=5s --kubeconfig=/k -v 6 --color=never";
+        for words in [format!("jobwright {flags} explain job/a"), format!("jobwright explain job/a {flags}")] {
+            let global = parsed(&words).global;
+            let cluster = &global.cluster;
+            let texts = [&global.namespace, &cluster.context, &cluster.cluster, &cluster.user, &cluster.impersonate];
+            assert_eq!(texts.map(|text| text.as_deref().unwrap_or_default()), ["ux", "c", "d", "u", "jane"], "{words}");
+            assert_eq!(cluster.impersonate_groups, ["a", "b"]);
+            assert_eq!((cluster.token.as_deref(), cluster.server.as_deref()), (Some("t"), Some("s")));
+            assert_eq!(cluster.request_timeout, Some(std::time::Duration::from_secs(5)));
+            assert_eq!(cluster.kubeconfig.as_deref(), Some(Path::new("/k")));
+            assert_eq!((global.verbosity, global.color), (6, terminal::ColorChoice::Never));
+        }
+    }
+
+    #[cfg(all(feature = "client", feature = "controller"))]
+    #[test]
+    fn environment_of_the_controller_belongs_to_run_only() {
+        let mut command = command(None);
+        command.build();
+        for subcommand in command.get_subcommands().filter(|one| one.get_name() != "run") {
+            for argument in ["kubeconfig", "context", "namespace"] {
+                let found = subcommand.get_arguments().find(|one| one.get_id() == argument);
+                assert_eq!(found.and_then(|found| found.get_env()), None, "{} {argument}", subcommand.get_name());
+            }
+        }
+        let run = command.get_subcommands().find(|one| one.get_name() == "run").unwrap();
+        let namespace = run.get_arguments().find(|one| one.get_id() == "namespace").unwrap();
+        assert_eq!(namespace.get_env(), Some(std::ffi::OsStr::new("JOBWRIGHT_NAMESPACE")));
     }
 }

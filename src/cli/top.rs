@@ -1,16 +1,18 @@
 //! `jobwright top`: shows unfinished Jobs live, with progress, rates and the estimated time left.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
-use super::cluster::{ClusterReadError, NamespaceArguments, condition, end, exit_with};
+use super::cluster::{ClusterReadError, condition, end, exit_with};
+use super::global::GlobalArguments;
+use super::names::SelectorArguments;
+use super::output;
 
 /// Time over which rates are measured.
 const WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -30,35 +32,31 @@ pub struct Arguments {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    target: NamespaceArguments,
-    /// The Jobs of all namespaces
-    #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    selectors: SelectorArguments,
 }
 
 /// Prints the table at each interval, or once.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    exit_with(run(arguments).map(|()| ExitCode::SUCCESS))
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    exit_with(run(arguments, global).map(|()| ExitCode::SUCCESS))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<(), ClusterReadError> {
-    let context = arguments.target.open().await?;
-    let jobs: Api<Job> = if arguments.all_namespaces { Api::all(context.client.clone()) } else { context.api() };
-    let unreadable = context.unreadable("jobs");
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<(), ClusterReadError> {
+    let context = global.open().await?;
+    let all = arguments.selectors.all_namespaces;
+    let (jobs, unreadable) = (context.api_in::<Job>(all), context.unreadable_in("jobs", all));
     let live = std::io::stdout().is_terminal() && !arguments.once;
     let mut rates = Rates::default();
     loop {
-        let list = jobs.list(&ListParams::default()).await.map_err(&unreadable)?;
+        let list = jobs.list(&arguments.selectors.list_params()).await.map_err(&unreadable)?;
         let now = crate::cli::now();
         rates.take(&list.items, now);
         let shown = list.items.iter().filter(|job| arguments.all || !is_over(job));
         let rows: Vec<Row> = shown.map(|job| Row::of(job, rates.of(job), now)).collect();
         // On a terminal, each table replaces the previous one.
         let wipe = if live { "\u{1b}[2J\u{1b}[H" } else { "" };
-        print!("{wipe}{}", table(rows, arguments.all_namespaces));
-        // A flush fails when the reader of standard output has closed it.
-        if std::io::stdout().flush().is_err() || !live {
+        output::print(format!("{wipe}{}", table(rows, all)));
+        if !live {
             return Ok(());
         }
         tokio::select! {

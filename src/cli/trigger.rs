@@ -6,13 +6,17 @@ use std::process::ExitCode;
 use futures::TryStreamExt;
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{DynamicObject, ObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::cluster::{ClusterReadError, NamespaceArguments, ScheduleRef, end, exit_with};
-use crate::runtime::errors::{is_ambiguous, message};
+use super::cluster::{ClusterReadError, end, exit_with};
+use super::creation::overrides::OverrideArguments;
+use super::creation::{CreateError, CreationArguments, DryRun, create, print_created};
+use super::global::GlobalArguments;
+use super::names::{self, Kind, ObjectName, SCHEDULES};
+use super::output;
 use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Annotation of the started Job, with its value. `kubectl create job --from` sets the same one.
@@ -28,9 +32,9 @@ const FAILED: u8 = 2;
 /// The flags of `jobwright trigger`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// The CronJob or JobSchedule, as cronjob/NAME or jobschedule/NAME
-    #[arg(value_parser = ScheduleRef::parse)]
-    subject: ScheduleRef,
+    /// CronJob or JobSchedule, as kubectl names it: cronjob/NAME or cronjob NAME
+    #[arg(value_name = "TYPE/NAME", required = true)]
+    objects: Vec<String>,
     /// The Job's name; without it the subject's, "-manual-" and five letters
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -38,7 +42,9 @@ pub struct Arguments {
     #[arg(short, long)]
     watch: bool,
     #[command(flatten)]
-    target: NamespaceArguments,
+    overrides: OverrideArguments,
+    #[command(flatten)]
+    creation: CreationArguments,
 }
 
 /// Parts of a CronJob or JobSchedule from which its Job is built.
@@ -55,12 +61,12 @@ enum TriggerError {
     #[error(transparent)]
     Ask(#[from] ClusterReadError),
     #[error("cannot start a Job of {subject} in namespace {namespace}: {reason}")]
-    Refused { subject: ScheduleRef, namespace: String, reason: String },
+    Refused { subject: ObjectName, namespace: String, reason: String },
     #[error(
         "it is unknown whether the API server created job/{name} for {subject}: {reason}; \
          to find out, run: kubectl get job {name} --namespace {namespace}"
     )]
-    Unknown { subject: ScheduleRef, namespace: String, name: String, reason: String },
+    Unknown { subject: ObjectName, namespace: String, name: String, reason: String },
     #[error("job/{name} was deleted before it finished")]
     Deleted { name: String },
     #[error("cannot watch job/{name}: {reason}; the Job keeps running")]
@@ -68,40 +74,40 @@ enum TriggerError {
 }
 
 /// Starts the Job, and follows it with `--watch`.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    exit_with(run(arguments))
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    exit_with(run(arguments, global))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<ExitCode, TriggerError> {
-    let context = arguments.target.open().await.map_err(ClusterReadError::from)?;
-    let subject = &arguments.subject;
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, TriggerError> {
+    let subject = &names::one(&arguments.objects, SCHEDULES).map_err(ClusterReadError::from)?;
+    let context = global.open().await.map_err(ClusterReadError::from)?;
     let refused = |reason: String| TriggerError::Refused {
         subject: subject.clone(),
         namespace: context.namespace.clone(),
         reason,
     };
     let unreadable = context.unreadable(&subject.to_string());
-    let template = match subject {
-        ScheduleRef::CronJob(name) => of_cron_job(&context.api::<CronJob>().get(name).await.map_err(unreadable)?),
-        ScheduleRef::JobSchedule(name) => {
-            let schedule = context.api::<JobSchedule>().get(name).await.map_err(unreadable)?;
-            of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
-        }
+    let template = if subject.kind == Kind::CronJob {
+        of_cron_job(&context.api::<CronJob>().get(&subject.name).await.map_err(unreadable)?)
+    } else {
+        let schedule = context.api::<JobSchedule>().get(&subject.name).await.map_err(unreadable)?;
+        of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
     };
-    let jobs = context.api::<Job>();
-    let job = job_now(template, arguments.name.as_deref());
-    let created = jobs.create(&PostParams::default(), &job).await.map_err(|error| {
-        let reason = message(&error);
-        if is_ambiguous(&error) {
-            let (subject, namespace, name) = (subject.clone(), context.namespace.clone(), job.name_any());
-            TriggerError::Unknown { subject, namespace, name, reason }
-        } else {
-            refused(reason)
+    let mut job = serde_json::to_value(job_now(template, arguments.name.as_deref())).unwrap_or_default();
+    let template = &mut job["spec"]["template"];
+    arguments.overrides.apply(template).map_err(|error| refused(error.to_string()))?;
+    let created = create(&context, job, arguments.creation.dry_run).await.map_err(|error| match error {
+        CreateError::Refused { reason, .. } => refused(reason),
+        CreateError::Unknown { name, reason, .. } => {
+            TriggerError::Unknown { subject: subject.clone(), namespace: context.namespace.clone(), name, reason }
         }
     })?;
-    println!("job/{} created", created.name_any());
-    if arguments.watch { follow(&jobs, &created).await } else { Ok(ExitCode::SUCCESS) }
+    print_created(&created, &arguments.creation);
+    if !arguments.watch || arguments.creation.dry_run != DryRun::None {
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow(&context.api::<Job>(), &created).await
 }
 
 fn owner(api_version: &str, kind: &str, object: &impl ResourceExt) -> OwnerReference {
@@ -164,7 +170,7 @@ fn random_letters() -> String {
 }
 
 /// Prints each change of the counters until the Job is finished. Returns the exit code.
-async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
+async fn follow(jobs: &Api<Job>, job: &DynamicObject) -> Result<ExitCode, TriggerError> {
     let name = job.name_any();
     let selection = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = std::pin::pin!(watcher::watcher(jobs.clone(), selection).default_backoff());
@@ -193,12 +199,12 @@ async fn follow(jobs: &Api<Job>, job: &Job) -> Result<ExitCode, TriggerError> {
         let status = seen.status.unwrap_or_default();
         let now = progress(&status, seen.spec.as_ref().and_then(|spec| spec.completions));
         if now != last {
-            println!("job/{name}: {now}");
+            output::print_line(format!("job/{name}: {now}"));
             last = now;
         }
         if let Some(end) = end(&status) {
             let why = [&end.reason, &end.message].map(|text| text.clone().unwrap_or_default());
-            println!("job/{name}: {} ({}: {})", end.type_, why[0], why[1]);
+            output::print_line(format!("job/{name}: {} ({}: {})", end.type_, why[0], why[1]));
             return Ok(if end.type_ == "Complete" { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
         }
     }
@@ -254,14 +260,5 @@ mod tests {
         let name = made["metadata"]["name"].as_str().unwrap();
         assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
-    }
-
-    #[test]
-    fn references_to_cron_jobs_and_job_schedules_only_are_accepted() {
-        let named = |kind: fn(String) -> ScheduleRef| Ok(kind("a".to_owned()));
-        assert_eq!(ScheduleRef::parse("cronjob/a"), named(ScheduleRef::CronJob));
-        assert_eq!(ScheduleRef::parse("cj/a"), named(ScheduleRef::CronJob));
-        assert_eq!(ScheduleRef::parse("jobschedule/a"), named(ScheduleRef::JobSchedule));
-        assert!(["a", "job/a", "cronjob/", "jobschedule/"].iter().all(|text| ScheduleRef::parse(text).is_err()));
     }
 }

@@ -215,6 +215,10 @@ impl Admissions {
         &self.limits[at]
     }
 
+    pub(super) fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.iter()
+    }
+
     /// Returns the limit that a queued Job waits for: its first limit without capacity for it, or else its first limit
     /// that lacks capacity for the first Job of a queue ahead.
     pub(super) fn blocking(&self, entry: &Entry) -> usize {

@@ -1,6 +1,6 @@
 //! Messages about the reason why a Job waits, for its annotation, its event and `jobwright explain`.
 
-use super::admission::{AdmissionState, Admissions, Entry};
+use super::admission::{AdmissionState, Admissions, Entry, Usage};
 use crate::job::admission::{PublishedWaiting, Reason, WaitingStatus};
 use crate::runtime::identity::Uid;
 
@@ -25,6 +25,12 @@ impl Admissions {
     /// Returns what a Job waits for, with its exact position and a message; none if it does not wait.
     pub fn describe_waiting_status(&self, uid: &Uid) -> Option<WaitingStatus> {
         self.pending_entry(uid).map(|entry| self.describe(entry))
+    }
+
+    /// Returns what the Jobs of a limit use, and the names of the Jobs that use it; none if there is no such limit.
+    pub fn usage_of(&self, limit: &str) -> Option<(Usage, Vec<&str>)> {
+        let limit = self.limits().find(|one| &*one.view.identity.name == limit)?;
+        Some((limit.used, limit.users.iter().map(|key| &*key.2).collect()))
     }
 
     fn pending_entry(&self, uid: &Uid) -> Option<&Entry> {

@@ -15,6 +15,7 @@
 mod harness;
 
 mod beyond;
+mod commands;
 mod cron_jobs;
 mod examples;
 mod outcomes;

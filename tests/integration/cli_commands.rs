@@ -89,7 +89,7 @@ async fn next_prints_the_times_of_a_schedule_in_the_cluster() -> Result<()> {
         Ok(status.next_schedule_time.ok_or_else(String::new))
     })
     .await?;
-    let text = scene.stdout_of(&["next", "jobschedule/spread", "-n1"]).await?;
+    let text = scene.stdout_of(&["next", "jobschedule/spread", "--count=1"]).await?;
     assert!(
         text.lines().nth(1).is_some_and(|line| line.ends_with(&scheduled)),
         "the status contains {scheduled}, next prints {text}"
@@ -283,8 +283,11 @@ fn completions_and_man_page_contain_the_subcommands() -> Result<()> {
     };
     for shell in ["bash", "zsh", "fish"] {
         let completions = stdout_of(&["completions", shell])?;
-        assert!(completions.contains("explain") && completions.contains("timeline"), "{shell}: {completions}");
+        assert!(completions.contains("jobwright") && completions.contains("__complete --"), "{shell}: {completions}");
     }
+    let commands = stdout_of(&["__complete", "--", ""])?;
+    assert!(commands.contains("explain\t") && commands.contains("timeline\t"), "{commands}");
+    assert!(stdout_of(&["man", "wait"])?.contains(".TH jobwright-wait 1"));
     let page = stdout_of(&["man"])?;
     assert!(page.contains(".TH jobwright 1") && page.contains("explain"), "{page}");
     Ok(())

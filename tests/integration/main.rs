@@ -42,3 +42,4 @@ mod ttl;
 mod uninstall;
 mod unresponsive_api_server;
 mod wire;
+mod user_commands;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use self::manifests::{Unreadable, read};
 use self::rules::{Finding, RULES, Severity, of_cron_job, of_job, of_job_schedule};
+use super::output;
 
 /// Annotation with the names of the rules that are not applied to its object, separated by commas.
 pub const IGNORE_ANNOTATION: &str = "jobwright.dev/check-ignore";
@@ -76,18 +77,18 @@ struct Located {
 pub fn main(arguments: &Arguments) -> ExitCode {
     if arguments.rules {
         for rule in RULES {
-            println!("{:<24} {:<8} {}", rule.name, rule.severity.to_string(), rule.about);
+            output::print_line(format!("{:<24} {:<8} {}", rule.name, rule.severity.to_string(), rule.about));
         }
         return ExitCode::SUCCESS;
     }
     match find(arguments, crate::cli::now()) {
         Ok(found) => {
-            print!("{}", print(arguments.output, &found));
+            output::print(print(arguments.output, &found));
             let bad = found.iter().any(|located| located.finding.rule.severity >= arguments.fail_on);
             if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(error) => {
-            eprintln!("jobwright: {error}");
+            output::error_line(format!("jobwright: {error}"));
             ExitCode::from(UNREADABLE)
         }
     }

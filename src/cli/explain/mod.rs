@@ -2,9 +2,13 @@
 //!
 //! The command reads with the permissions of its user, and never writes.
 
+pub(crate) mod cause;
+pub(crate) mod collect;
 mod cron_job;
 mod job;
+mod job_limit;
 mod job_schedule;
+pub(crate) mod overview;
 mod pod;
 
 use std::process::ExitCode;
@@ -17,7 +21,12 @@ use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
 
-use super::cluster::{ClusterContext, ClusterReadError, NamespaceArguments, exit_with};
+use self::collect::{Related, Scope};
+use super::cluster::{ClusterContext, ClusterReadError, exit_with};
+use super::global::GlobalArguments;
+use super::names::{Kind, ObjectName, Selection, SelectionArguments};
+use super::output;
+use super::selected;
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
 use crate::job::view::JobView;
@@ -31,14 +40,14 @@ use crate::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 /// The flags of `jobwright explain`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// job/NAME, cronjob/NAME or jobschedule/NAME
-    #[arg(value_parser = object_ref)]
-    subject: ObjectRef,
+    #[command(flatten)]
+    selection: SelectionArguments,
+    /// Without a name: list only the Jobs that have failed
+    #[arg(long, conflicts_with = "objects")]
+    failed: bool,
     /// How the answer looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    #[command(flatten)]
-    target: NamespaceArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -47,24 +56,6 @@ enum Output {
     Text,
     /// JSON, for programs
     Json,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum ObjectRef {
-    Job(String),
-    CronJob(String),
-    JobSchedule(String),
-}
-
-fn object_ref(text: &str) -> Result<ObjectRef, String> {
-    match text.split_once('/') {
-        Some(("job" | "jobs", name)) if !name.is_empty() => Ok(ObjectRef::Job(name.to_owned())),
-        Some(("cronjob" | "cronjobs" | "cj", name)) if !name.is_empty() => Ok(ObjectRef::CronJob(name.to_owned())),
-        Some(("jobschedule" | "jobschedules" | "jsched", name)) if !name.is_empty() => {
-            Ok(ObjectRef::JobSchedule(name.to_owned()))
-        }
-        _ => Err("must be job/NAME, cronjob/NAME or jobschedule/NAME".to_owned()),
-    }
 }
 
 /// Explanation of an object: sentences for the user.
@@ -93,12 +84,25 @@ impl Explanation {
     }
 }
 
-/// Reads the object and prints its explanation.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    exit_with(run(arguments).map(|explanation| {
+/// Exit code of the list of Jobs after an error.
+const ERROR: u8 = 2;
+
+/// Reads the objects and prints their explanations. Without a name, prints the Jobs that need attention, and the exit
+/// code is 1 if there are any.
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    if arguments.selection.objects.is_empty() {
+        return list(arguments, global).unwrap_or_else(|error| {
+            output::error_line(format!("jobwright: {error}"));
+            ExitCode::from(ERROR)
+        });
+    }
+    exit_with(run(arguments, global).map(|explanations| {
         match arguments.output {
-            Output::Text => print!("{}", text(&explanation)),
-            Output::Json => println!("{:#}", serde_json::json!(explanation)),
+            Output::Text => output::print(explanations.iter().map(text).collect::<Vec<_>>().join("\n")),
+            Output::Json => match &explanations[..] {
+                [one] => output::print_line(format!("{:#}", serde_json::json!(one))),
+                several => output::print_line(format!("{:#}", serde_json::json!(several))),
+            },
         }
         ExitCode::SUCCESS
     }))
@@ -118,35 +122,73 @@ fn text(explanation: &Explanation) -> String {
     text
 }
 
+/// Prints the Jobs that are stuck, failing or failed.
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<Explanation, ClusterReadError> {
-    let context = arguments.target.open().await?;
-    match &arguments.subject {
-        ObjectRef::Job(name) => {
+async fn list(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, ClusterReadError> {
+    let context = global.open().await?;
+    let selectors = &arguments.selection.selectors;
+    let scope = selected::scope(&context, selectors);
+    let jobs = selected::jobs(&context, &Selection::Matching(vec![Kind::Job]), selectors).await?;
+    let related = Related::read(&context.client, &scope, &jobs).await;
+    let now = crate::cli::now();
+    let troubles = overview::troubles(&jobs, &related, arguments.failed, now);
+    match arguments.output {
+        Output::Text => {
+            related.unread.iter().for_each(|reason| output::error_line(format!("jobwright: {reason}")));
+            output::print(overview::text(&troubles, jobs.len(), scope == Scope::All));
+        }
+        Output::Json => output::print_line(format!("{:#}", overview::json(&troubles, jobs.len(), &related.unread))),
+    }
+    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Kinds that are explained.
+const KINDS: &[Kind] = &[Kind::Job, Kind::CronJob, Kind::JobSchedule, Kind::JobLimit];
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<Vec<Explanation>, ClusterReadError> {
+    let selection = arguments.selection.resolve(KINDS)?;
+    let context = global.open().await?;
+    let objects = match selection {
+        Selection::Named(names) => names.into_iter().map(|name| (context.namespace.clone(), name)).collect(),
+        Selection::Matching(kinds) => context.names_of(&kinds, &arguments.selection.selectors).await?,
+    };
+    let mut explanations = Vec::new();
+    for (namespace, object) in objects {
+        explanations.push(one(&context.of_namespace(&namespace), &object).await?);
+    }
+    Ok(explanations)
+}
+
+async fn one(context: &ClusterContext, object: &ObjectName) -> Result<Explanation, ClusterReadError> {
+    let name = object.name.as_str();
+    match object.kind {
+        Kind::Job => {
             let (job, pods) = context.job_and_pods(name).await?;
-            let events = warnings_of(&context, &job.uid().unwrap_or_default()).await;
-            let admission = admission(&context, &job).await;
+            let events = warnings_of(context, &job.uid().unwrap_or_default()).await;
+            let admission = admission(context, &job).await;
             let limits = SyncConfig::default();
             let facts = job::Facts { job: &job, pods: &pods, events: &events, limits: &limits, admission: &admission };
             Ok(job::explain(&facts, crate::cli::now()))
         }
-        ObjectRef::CronJob(name) => {
-            let unreadable = context.unreadable(&format!("cronjob/{name}"));
+        Kind::CronJob => {
+            let unreadable = context.unreadable(&object.to_string());
             let cron_job = context.api::<CronJob>().get(name).await.map_err(&unreadable)?;
             let jobs = context.api::<Job>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
-            let events = warnings_of(&context, &cron_job.uid().unwrap_or_default()).await;
+            let events = warnings_of(context, &cron_job.uid().unwrap_or_default()).await;
             Ok(cron_job::explain(&cron_job, &jobs, &events, crate::cli::now()))
         }
-        ObjectRef::JobSchedule(name) => {
-            let what = format!("jobschedule/{name}");
+        Kind::JobLimit => job_limit::read(context, name).await,
+        Kind::JobSchedule => {
+            let what = object.to_string();
             let found = context.api::<WireJobSchedule>().get(name).await.map_err(context.unreadable(&what))?;
             let incomplete = || ClusterReadError::Unreadable {
                 what,
-                namespace: context.namespace.clone(),
+                scope: format!("in namespace {}", context.namespace),
                 reason: "it lacks what every stored object has".to_owned(),
             };
             let schedule = JobScheduleView::parse(found).ok_or_else(incomplete)?;
-            let events = warnings_of(&context, &schedule.base.identity.uid.text()).await;
+            let events = warnings_of(context, &schedule.base.identity.uid.text()).await;
             Ok(job_schedule::explain(&schedule, &events, crate::cli::now()))
         }
     }
@@ -236,7 +278,7 @@ fn warnings(events: &[Event], now: Timestamp) -> Vec<String> {
 }
 
 /// Formats the time between two moments in one or two units, such as `1 h 5 min`.
-fn span(from: Timestamp, to: Timestamp) -> String {
+pub(crate) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = to.duration_since(from).as_secs().max(0);
     let units = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(3);
@@ -260,13 +302,5 @@ mod tests {
             [0, 59, 60, 61, 3600, 3660, 90_000, -5].map(format),
             ["0 s", "59 s", "1 min", "1 min 1 s", "1 h", "1 h 1 min", "1 d 1 h", "0 s"]
         );
-    }
-
-    #[test]
-    fn references_to_jobs_cron_jobs_and_job_schedules_are_accepted() {
-        assert_eq!(object_ref("job/a"), Ok(ObjectRef::Job("a".to_owned())));
-        assert_eq!(object_ref("cj/a"), Ok(ObjectRef::CronJob("a".to_owned())));
-        assert_eq!(object_ref("jobschedule/a"), Ok(ObjectRef::JobSchedule("a".to_owned())));
-        assert!(object_ref("pod/a").is_err() && object_ref("a").is_err() && object_ref("job/").is_err());
     }
 }

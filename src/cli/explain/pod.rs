@@ -29,7 +29,8 @@ pub(crate) fn is_failed(pod: &Pod) -> bool {
     phase(pod) == "Failed"
 }
 
-fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+/// Returns the statuses of all containers of a pod, the init containers first.
+pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.as_ref();
     let inits = status.and_then(|status| status.init_container_statuses.as_deref()).unwrap_or_default();
     let apps = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();

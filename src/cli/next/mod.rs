@@ -11,8 +11,9 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use self::scheduled_object::{Due, ScheduledObject, ScheduledObjectError};
-use super::cluster::{ClusterContext, ClusterReadError, ScheduleRef, print_result};
-use super::connect::ClusterArguments;
+use super::cluster::{ClusterReadError, print_result};
+use super::global::GlobalArguments;
+use super::names::{self, Kind, SCHEDULES, Selection, SelectorArguments};
 use crate::schedule::clock_changes::{self, ClockChange};
 use crate::schedule::cron_job::decide::time_in_future;
 use crate::schedule::job_schedule::timetable::Dst;
@@ -21,8 +22,8 @@ use crate::schedule::job_schedule::timetable::Dst;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// A schedule, such as "30 2 * * *", or cronjob/NAME or jobschedule/NAME in the cluster
-    #[arg(required_unless_present = "filename", conflicts_with = "filename")]
-    subject: Option<String>,
+    #[arg(value_name = "SCHEDULE|TYPE/NAME", required_unless_present = "filename", conflicts_with = "filename")]
+    subject: Vec<String>,
     /// A file with CronJobs and JobSchedules
     #[arg(short, long, value_name = "FILE")]
     filename: Option<PathBuf>,
@@ -32,17 +33,12 @@ pub struct Arguments {
     /// Times after this one (RFC 3339); without it after now
     #[arg(long, value_name = "TIME")]
     from: Option<Timestamp>,
-    /// How many times
-    #[arg(short = 'n', long, value_name = "N", default_value = "5")]
-    count: usize,
+    /// Number of times, at most 1000
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    count: u16,
     /// How the answer looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    #[command(flatten)]
-    cluster: ClusterArguments,
-    /// The object's namespace; without it the context's, and of manifests `default`
-    #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
-    namespace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -63,14 +59,15 @@ struct Answer {
 }
 
 /// Prints the next times, or the error.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    print_result(run(arguments))
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    print_result(run(arguments, global))
 }
 
-fn run(arguments: &Arguments) -> Result<String, ScheduledObjectError> {
+fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, ScheduledObjectError> {
     let now = crate::cli::now();
     let from = arguments.from.unwrap_or(now);
-    let answers = subjects(arguments, from)?.into_iter().map(|subject| answer(subject, from, now, arguments.count));
+    let count = usize::from(arguments.count);
+    let answers = subjects(arguments, global, from)?.into_iter().map(|subject| answer(subject, from, now, count));
     let answers: Vec<Answer> = answers.collect();
     Ok(match arguments.output {
         Output::Text => answers.iter().map(text).collect::<Vec<_>>().join("\n"),
@@ -81,25 +78,48 @@ fn run(arguments: &Arguments) -> Result<String, ScheduledObjectError> {
     })
 }
 
-fn subjects(arguments: &Arguments, from: Timestamp) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
+fn subjects(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    from: Timestamp,
+) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
     if let Some(path) = &arguments.filename {
-        return scheduled_object::of_file(path, arguments.namespace.as_deref(), from);
+        return scheduled_object::of_file(path, global.namespace.as_deref(), from);
     }
-    let text = arguments.subject.as_deref().unwrap_or_default();
-    Ok(vec![match ScheduleRef::parse(text) {
-        Ok(schedule_ref) => of_cluster(arguments, &schedule_ref)?,
-        Err(_) => ScheduledObject::of_text(text, arguments.time_zone.as_deref())?,
-    }])
+    if !names_objects(&arguments.subject) {
+        return Ok(vec![ScheduledObject::of_text(&arguments.subject.join(" "), arguments.time_zone.as_deref())?]);
+    }
+    let selection = names::parse(&arguments.subject, SCHEDULES).map_err(ClusterReadError::from)?;
+    of_cluster(&selection, global)
+}
+
+/// Returns whether the words name objects, and are not the fields of a schedule.
+fn names_objects(words: &[String]) -> bool {
+    let Some(first) = words.first() else { return false };
+    match first.split_once('/') {
+        Some((type_, _)) => type_.len() > 1 && type_.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'),
+        None => Kind::parse(first).is_some(),
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn of_cluster(
-    arguments: &Arguments,
-    schedule_ref: &ScheduleRef,
-) -> Result<ScheduledObject, ScheduledObjectError> {
-    let client = arguments.cluster.connect(None).await.map_err(ClusterReadError::from)?;
-    let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    ScheduledObject::of_cluster(schedule_ref, &ClusterContext { client, namespace }).await
+    selection: &Selection,
+    global: &GlobalArguments,
+) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
+    let context = global.open().await.map_err(ClusterReadError::from)?;
+    let names = match selection {
+        Selection::Named(names) => names.clone(),
+        Selection::Matching(kinds) => {
+            let found = context.names_of(kinds, &SelectorArguments::default()).await?;
+            found.into_iter().map(|(_, name)| name).collect()
+        }
+    };
+    let mut objects = Vec::new();
+    for name in &names {
+        objects.push(ScheduledObject::of_cluster(name, &context).await?);
+    }
+    Ok(objects)
 }
 
 fn answer(mut subject: ScheduledObject, from: Timestamp, now: Timestamp, count: usize) -> Answer {
@@ -236,11 +256,14 @@ mod tests {
     #[derive(clap::Parser)]
     struct Parsed {
         #[command(flatten)]
+        global: GlobalArguments,
+        #[command(flatten)]
         arguments: Arguments,
     }
 
     fn output(args: &[&str]) -> Result<String, ScheduledObjectError> {
-        run(&<Parsed as clap::Parser>::parse_from(["next"].iter().chain(args)).arguments)
+        let Parsed { global, arguments } = <Parsed as clap::Parser>::parse_from(["next"].iter().chain(args));
+        run(&arguments, &global)
     }
 
     fn of_manifest(text: &str, args: &[&str]) -> Result<String, ScheduledObjectError> {
@@ -252,7 +275,7 @@ mod tests {
     #[test]
     fn times_are_printed_with_notes_on_clock_changes() {
         let printed =
-            output(&["30 2 * * *", "--time-zone=Europe/Paris", "--from=2026-03-28T00:00:00Z", "-n2"]).unwrap();
+            output(&["30 2 * * *", "--time-zone=Europe/Paris", "--from=2026-03-28T00:00:00Z", "-c2"]).unwrap();
         let expected = "schedule \"30 2 * * *\" in Europe/Paris\n\
             Sat 2026-03-28 02:30:00 +01:00   2026-03-28T01:30:00Z\n\
             Mon 2026-03-30 02:30:00 +02:00   2026-03-30T00:30:00Z\n\
@@ -266,7 +289,7 @@ mod tests {
 
     #[test]
     fn job_schedule_is_evaluated_with_all_of_its_fields() {
-        let printed = of_manifest(MANIFEST, &["--from=2026-03-28T23:00:00Z", "-n3"]).unwrap();
+        let printed = of_manifest(MANIFEST, &["--from=2026-03-28T23:00:00Z", "-c3"]).unwrap();
         let lines: Vec<&str> = printed.lines().collect();
         assert_eq!(lines[0], r#"jobschedule/reports: "30 2 * * *", "H 12 1 * *" in Europe/Paris"#);
         assert_eq!(
@@ -310,7 +333,7 @@ mod tests {
                 r#"{{"apiVersion": "{kind}", "metadata": {{"name": "a"}}, "status": {{"lastScheduleTime": "{far:.0}"}},
                     "spec": {{{spec}, "jobTemplate": {{"spec": {{"template": {{}}}}}}}}}}"#
             );
-            let printed = of_manifest(&manifest, &["-n1"]).unwrap();
+            let printed = of_manifest(&manifest, &["-c1"]).unwrap();
             assert!(printed.contains(&format!("   {year}-01-01T00:00:00Z")), "{printed}");
             assert!(printed.contains("later than now: nothing runs before the first time after it"), "{printed}");
         }

@@ -9,7 +9,8 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::ResourceExt;
 use thiserror::Error;
 
-use crate::cli::cluster::{ClusterContext, ClusterReadError, ScheduleRef};
+use crate::cli::cluster::{ClusterContext, ClusterReadError};
+use crate::cli::names::{Kind, ObjectName};
 use crate::schedule::expression::{Schedule, ScheduleError};
 use crate::schedule::job_schedule::timetable::Timetable;
 use crate::schedule::job_schedule::types::JobSchedule;
@@ -76,18 +77,13 @@ impl ScheduledObject {
     ///
     /// # Errors
     /// The object cannot be read, or its schedule or zone is invalid.
-    pub(crate) async fn of_cluster(
-        schedule_ref: &ScheduleRef,
-        context: &ClusterContext,
-    ) -> Result<Self, ScheduledObjectError> {
-        let unreadable = context.unreadable(&schedule_ref.to_string());
-        match schedule_ref {
-            ScheduleRef::CronJob(name) => Self::of_cron_job(&context.api().get(name).await.map_err(unreadable)?),
-            ScheduleRef::JobSchedule(name) => {
-                let schedule = context.api().get(name).await.map_err(unreadable)?;
-                Self::of_job_schedule(&schedule, &context.namespace, crate::cli::now())
-            }
+    pub(crate) async fn of_cluster(name: &ObjectName, context: &ClusterContext) -> Result<Self, ScheduledObjectError> {
+        let unreadable = context.unreadable(&name.to_string());
+        if name.kind == Kind::CronJob {
+            return Self::of_cron_job(&context.api().get(&name.name).await.map_err(unreadable)?);
         }
+        let schedule = context.api().get(&name.name).await.map_err(unreadable)?;
+        Self::of_job_schedule(&schedule, &context.namespace, crate::cli::now())
     }
 
     fn of_cron_job(cron_job: &CronJob) -> Result<Self, ScheduledObjectError> {

@@ -15,12 +15,14 @@ pub mod replica;
 mod traces;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use self::discovery::InstalledResources;
 use super::connect::ClusterArguments;
 use super::duration::duration;
+use super::output::error_line;
 use super::permissions::{self, Permission};
 use crate::job::config::{Config, MIN_PODS_FOR_SUMMARY, SyncConfig};
 use crate::job::managed_by::Claim;
@@ -30,10 +32,14 @@ use crate::runtime::codec::Encoding;
 /// The flags of `jobwright run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    #[command(flatten)]
-    cluster: ClusterArguments,
+    /// Kubeconfig file; without it the files in KUBECONFIG, ~/.kube/config, then the service account of the pod
+    #[arg(long, env = "JOBWRIGHT_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, env = "JOBWRIGHT_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
     /// Work in this namespace only
-    #[arg(long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
+    #[arg(short, long, env = "JOBWRIGHT_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
     /// Jobs that this controller manages
     #[arg(long, env = "JOBWRIGHT_CLAIM", value_enum, default_value = "managed-by")]
@@ -182,17 +188,22 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Runs the controllers. The exit code is 0 if the process stopped because of a signal, and 1 after an error.
-pub fn main(arguments: &Arguments) -> ExitCode {
+///
+/// `cluster` has the flags of the connection that every command accepts. Those with an environment variable of the
+/// controller are read from `arguments`.
+pub fn main(arguments: &Arguments, cluster: ClusterArguments) -> ExitCode {
+    let (kubeconfig, context) = (arguments.kubeconfig.clone(), arguments.context.clone());
+    let cluster = ClusterArguments { kubeconfig, context, ..cluster };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("jobwright: cannot start threads: {error}");
+            error_line(format!("jobwright: cannot start threads: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let result = runtime.block_on(async {
         let log = arguments.log.start()?;
-        let result = process::run(arguments).await;
+        let result = process::run(arguments, &cluster).await;
         log.end().await;
         result.map_err(|error| error.to_string())
     });
@@ -201,7 +212,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("jobwright: {error}");
+            error_line(format!("jobwright: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -14,7 +14,7 @@ use super::controllers::Controllers;
 use super::discovery;
 use super::gauges;
 use super::replica::{self, Stop};
-use crate::cli::connect::ConnectError;
+use crate::cli::connect::{ClusterArguments, ConnectError};
 use crate::cli::permissions::{self, Forbidden, PermissionCheck};
 use crate::cli::version;
 use crate::job::conflicting_controller::ConflictingController;
@@ -58,14 +58,14 @@ pub(crate) enum RunError {
 ///
 /// # Errors
 /// The controllers could not start, or another controller works on the same Jobs.
-pub(crate) async fn run(arguments: &Arguments) -> Result<(), RunError> {
+pub(crate) async fn run(arguments: &Arguments, cluster: &ClusterArguments) -> Result<(), RunError> {
     let namespace = arguments.namespace.clone();
     let lease = arguments.lead.settings(namespace.as_deref()).map_err(RunError::Flags)?;
     let stop = stop_at_signal();
     let mut registry = Registry::default();
     let own = registry.sub_registry_with_prefix("jobwright");
     let (requests, syncs) = (RequestMetrics::new(own), SyncMetrics::new(own));
-    let client = arguments.cluster.connect(Some(&requests)).await?;
+    let client = cluster.connect(Some(&requests)).await?;
     tracing::info!(
         version = %version::text(),
         claim = arguments.claim.as_str(),

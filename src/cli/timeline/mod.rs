@@ -8,15 +8,17 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
-use super::cluster::{ClusterReadError, NamespaceArguments, exit_with};
+use super::cluster::{ClusterReadError, exit_with};
+use super::global::GlobalArguments;
+use super::names::{Kind, Selection, SelectionArguments};
+use super::output;
 use bars::Timeline;
 
 /// The flags of `jobwright timeline`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// The Job, as job/NAME
-    #[arg(value_parser = job_name)]
-    subject: String,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// How the chart looks
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -26,8 +28,6 @@ pub struct Arguments {
     /// How wide a chart for the terminal is, in characters
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(40..))]
     width: u16,
-    #[command(flatten)]
-    target: NamespaceArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,11 +40,6 @@ enum Output {
     Html,
 }
 
-fn job_name(text: &str) -> Result<String, String> {
-    let name = text.strip_prefix("job/").filter(|name| !name.is_empty());
-    name.map(str::to_owned).ok_or_else(|| "must be job/NAME".to_owned())
-}
-
 /// Reason why there is no chart.
 #[derive(Debug, Error)]
 enum TimelineError {
@@ -54,23 +49,33 @@ enum TimelineError {
     NoPods { name: String, namespace: String },
 }
 
-/// Prints the chart, or the error.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    exit_with(run(arguments).map(|timeline| {
-        match arguments.output {
-            Output::Text => print!("{}", text::chart(&timeline, usize::from(arguments.width))),
-            Output::Svg => print!("{}", picture::svg(&timeline)),
-            Output::Html => print!("{}", picture::html(&timeline)),
+/// Prints the charts, or the error.
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    exit_with(run(arguments, global).map(|timelines| {
+        for timeline in &timelines {
+            output::print(match arguments.output {
+                Output::Text => text::chart(timeline, usize::from(arguments.width)),
+                Output::Svg => picture::svg(timeline),
+                Output::Html => picture::html(timeline),
+            });
         }
         ExitCode::SUCCESS
     }))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<Timeline, TimelineError> {
-    let context = arguments.target.open().await.map_err(ClusterReadError::from)?;
-    let name = arguments.subject.clone();
-    let (job, pods) = context.job_and_pods(&name).await?;
-    let none = TimelineError::NoPods { name, namespace: context.namespace };
-    Timeline::of(&job, &pods, crate::cli::now(), arguments.rows).ok_or(none)
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<Vec<Timeline>, TimelineError> {
+    let selection = arguments.selection.resolve(&[Kind::Job]).map_err(ClusterReadError::from)?;
+    let context = global.open().await.map_err(ClusterReadError::from)?;
+    let objects = match selection {
+        Selection::Named(names) => names.into_iter().map(|name| (context.namespace.clone(), name)).collect(),
+        Selection::Matching(kinds) => context.names_of(&kinds, &arguments.selection.selectors).await?,
+    };
+    let mut timelines = Vec::new();
+    for (namespace, object) in objects {
+        let (job, pods) = context.of_namespace(&namespace).job_and_pods(&object.name).await?;
+        let none = TimelineError::NoPods { name: object.name, namespace };
+        timelines.push(Timeline::of(&job, &pods, crate::cli::now(), arguments.rows).ok_or(none)?);
+    }
+    Ok(timelines)
 }

@@ -14,6 +14,8 @@ use super::scan::scan;
 use super::select::{JobState, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines, pods_text};
 use crate::cli::cluster::exit_with;
+use crate::cli::global::GlobalArguments;
+use crate::cli::output;
 use crate::job::TRACKING_FINALIZER;
 
 /// Time between two checks while Jobs are waited for.
@@ -40,13 +42,13 @@ pub struct Arguments {
 }
 
 /// Checks the pods, waits or removes finalizers as the flags request, and prints the result.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    exit_with(run(arguments))
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    exit_with(run(arguments, global))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
-    let (client, namespace) = arguments.scope.open().await?;
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, UninstallError> {
+    let (client, namespace) = arguments.scope.open(global).await?;
     let check = Check { arguments, client, namespace };
     let deadline = Instant::now() + arguments.timeout;
     let (mut blocking, kept) = check.blocking().await?;
@@ -54,7 +56,9 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
     if !blocking.is_empty() {
         running = arguments.lease.running(&check.client).await?;
         if let Some(other) = check.other_installation(running.as_ref()) {
-            println!("another installation of Jobwright ({other}) works on these Jobs; this one can be uninstalled");
+            output::offer_line(format!(
+                "another installation of Jobwright ({other}) works on these Jobs; this one can be uninstalled"
+            ));
             return Ok(ExitCode::SUCCESS);
         }
         while !blocking.is_empty() && Instant::now() < deadline {
@@ -63,16 +67,16 @@ async fn run(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
         }
     }
     if blocking.is_empty() {
-        println!(
+        output::offer_line(format!(
             "no Job of Jobwright has pods with the finalizer {TRACKING_FINALIZER}: uninstalling leaves none behind"
-        );
+        ));
         if kept > 0 {
-            println!("{} of Jobs that another controller works on carry it", pods_text(kept));
+            output::offer_line(format!("{} of Jobs that another controller works on carry it", pods_text(kept)));
         }
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments.remove_finalizers {
-        eprint!("{}", refusal(&blocking));
+        output::error(refusal(&blocking));
         return Ok(ExitCode::FAILURE);
     }
     check.remove(running, blocking).await
@@ -102,7 +106,7 @@ impl Check<'_> {
     /// Stops the controller, removes the finalizers, and leaves the controller stopped if none is left.
     async fn remove(&self, running: Option<Running>, blocking: Vec<Selected>) -> Result<ExitCode, UninstallError> {
         let Some(running) = running else { return self.remove_all(blocking).await };
-        println!("stopping the controller {}", running.holder());
+        output::offer_line(format!("stopping the controller {}", running.holder()));
         let mut stopped = running.stop().await?;
         // Without a renewal, the controller stands by for the length of the Lease, in which it is uninstalled.
         let result = stopped
@@ -113,7 +117,7 @@ impl Check<'_> {
             })
             .await;
         if !matches!(&result, Ok(code) if *code == ExitCode::SUCCESS) {
-            eprintln!("releasing the Lease: the controller works again");
+            output::error_line(format!("releasing the Lease: the controller works again"));
             stopped.release().await;
         }
         result
@@ -125,9 +129,9 @@ impl Check<'_> {
             while let Some((selected, outcome)) = removals.next().await {
                 let pod = format!("pod/{} in namespace {}", selected.pod.name, selected.pod.namespace);
                 match outcome {
-                    Outcome::Removed => println!("{pod}: finalizer removed"),
+                    Outcome::Removed => output::offer_line(format!("{pod}: finalizer removed")),
                     Outcome::Gone => {}
-                    Outcome::Failed(reason) => eprintln!("{pod}: finalizer not removed: {reason}"),
+                    Outcome::Failed(reason) => output::error_line(format!("{pod}: finalizer not removed: {reason}")),
                 }
             }
             (blocking, _) = self.blocking().await?;
@@ -135,7 +139,7 @@ impl Check<'_> {
                 return Ok(ExitCode::SUCCESS);
             }
         }
-        eprint!("{}", refusal(&blocking));
+        output::error(refusal(&blocking));
         Ok(ExitCode::FAILURE)
     }
 }

@@ -8,6 +8,7 @@ use kube::{Api, Client};
 use tokio::time::Instant;
 
 use super::UninstallError;
+use crate::cli::output;
 use crate::runtime::clock::Moment;
 use crate::runtime::election::lease::{CLAIM, INSTALLATION, LAST_WRITES, ObservedLease, ReplicaIdentity};
 use crate::runtime::errors::message;
@@ -60,7 +61,11 @@ impl LeaseArguments {
         let Some(expires_at) = first.as_ref().and_then(lease_duration).map(|held| Instant::now() + held) else {
             return Ok(None);
         };
-        eprintln!("watching the Lease {}: {} holds it", self.lease_name(), holder(first.as_ref()).unwrap_or_default());
+        output::error_line(format!(
+            "watching the Lease {}: {} holds it",
+            self.lease_name(),
+            holder(first.as_ref()).unwrap_or_default()
+        ));
         loop {
             tokio::time::sleep(POLL).await;
             let now = read().await?;
@@ -136,7 +141,7 @@ impl Stopped {
                 biased;
                 done = &mut work => return done,
                 renewed = self.write(false) => if let Err(error) = renewed {
-                    eprintln!("{error}");
+                    output::error_line(format!("{error}"));
                 },
             }
         }
@@ -150,7 +155,11 @@ impl Stopped {
         // Without a record of last writes, the next leader lists everything again.
         self.lease.metadata.annotations.get_or_insert_default().remove(LAST_WRITES);
         if let Err(error) = self.leases.replace(&self.name, &post_params(), &self.lease).await {
-            eprintln!("cannot release the Lease: {}; it expires after {} s", message(&error), LEASE_DURATION.as_secs());
+            output::error_line(format!(
+                "cannot release the Lease: {}; it expires after {} s",
+                message(&error),
+                LEASE_DURATION.as_secs()
+            ));
         }
     }
 

@@ -15,8 +15,8 @@ use clap::Args;
 use kube::Client;
 use thiserror::Error;
 
-use super::cluster::NamespaceArguments;
 use super::connect::ConnectError;
+use super::global::GlobalArguments;
 use crate::job::managed_by::Claim;
 
 /// Maximum number of Jobs that a message names.
@@ -43,8 +43,6 @@ pub enum UninstallError {
 /// The flags that select the pods.
 #[derive(Clone, Debug, Args)]
 pub struct Scope {
-    #[command(flatten)]
-    target: NamespaceArguments,
     /// The pods of all namespaces
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -56,8 +54,8 @@ pub struct Scope {
 
 impl Scope {
     /// Connects to the cluster. Returns the client and the namespace, which is `None` for all namespaces.
-    async fn open(&self) -> Result<(Client, Option<String>), ConnectError> {
-        let context = self.target.open().await?;
+    async fn open(&self, global: &GlobalArguments) -> Result<(Client, Option<String>), ConnectError> {
+        let context = global.open().await?;
         Ok((context.client, (!self.all_namespaces).then_some(context.namespace)))
     }
 }

@@ -16,6 +16,8 @@ use super::scan::scan;
 use super::select::{JobState, PodOwner, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines};
 use crate::cli::cluster::exit_with;
+use crate::cli::global::GlobalArguments;
+use crate::cli::output;
 use crate::job::TRACKING_FINALIZER;
 use crate::job::pod::untracking;
 use crate::runtime::errors::{WriteError, message};
@@ -82,21 +84,21 @@ pub enum Outcome {
 }
 
 /// Removes the finalizers and prints the outcome for each pod.
-pub fn main(arguments: &Arguments) -> ExitCode {
-    exit_with(run(arguments))
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    exit_with(run(arguments, global))
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, UninstallError> {
     if arguments.timeout.is_zero() {
-        return work(arguments).await;
+        return work(arguments, global).await;
     }
     let timeout = arguments.timeout;
-    tokio::time::timeout(timeout, work(arguments)).await.unwrap_or(Err(UninstallError::Timeout(timeout)))
+    tokio::time::timeout(timeout, work(arguments, global)).await.unwrap_or(Err(UninstallError::Timeout(timeout)))
 }
 
-async fn work(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
-    let (client, namespace) = arguments.scope.open().await?;
+async fn work(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, UninstallError> {
+    let (client, namespace) = arguments.scope.open(global).await?;
     if arguments.dry_run == DryRun::None
         && !arguments.force
         && let Some(running) = arguments.lease.running(&client).await?
@@ -110,22 +112,27 @@ async fn work(arguments: &Arguments) -> Result<ExitCode, UninstallError> {
         let mut removals = std::pin::pin!(removals(&client, selection.pods, arguments.dry_run));
         while let Some((selected, outcome)) = removals.next().await {
             match arguments.output {
-                None => println!("{}", sentence(&selected, &outcome, arguments.dry_run)),
-                Some(Output::Name) if outcome == Outcome::Removed => println!("pod/{}", selected.pod.name),
+                None => output::offer_line(sentence(&selected, &outcome, arguments.dry_run)),
+                Some(Output::Name) if outcome == Outcome::Removed => {
+                    output::offer_line(format!("pod/{}", selected.pod.name))
+                }
                 Some(_) => {}
             }
             if let Outcome::Failed(reason) = &outcome {
-                eprintln!("jobwright: pod/{} in namespace {}: {reason}", selected.pod.name, selected.pod.namespace);
+                output::error_line(format!(
+                    "jobwright: pod/{} in namespace {}: {reason}",
+                    selected.pod.name, selected.pod.namespace
+                ));
             }
             outcomes.push((selected, outcome));
         }
     }
     if arguments.output == Some(Output::Json) {
-        println!("{}", report(&outcomes, kept, arguments.dry_run));
+        output::offer_line(report(&outcomes, kept, arguments.dry_run));
     } else if outcomes.is_empty() && arguments.output.is_none() {
-        println!("no pod carries {TRACKING_FINALIZER} without a controller that removes it");
+        output::offer_line(format!("no pod carries {TRACKING_FINALIZER} without a controller that removes it"));
     }
-    eprint!("{}", unfinished(&outcomes));
+    output::error(unfinished(&outcomes));
     let failed = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -65,13 +65,22 @@ pub async fn within<T>(limit: Duration, request: impl Future<Output = kube::Resu
 pub struct Deadlines {
     /// Whether the last watch was answered over HTTP/1.1.
     http1: Arc<AtomicBool>,
+    /// Limit that the user gave, for the whole of a response that ends.
+    limit: Option<Duration>,
+}
+
+impl Deadlines {
+    /// Returns deadlines that are at most `limit` for a request whose response ends.
+    pub fn limited_to(limit: Option<Duration>) -> Self {
+        Self { limit, ..Self::default() }
+    }
 }
 
 impl<S> Layer<S> for Deadlines {
     type Service = WithDeadline<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        WithDeadline { inner, http1: self.http1.clone() }
+        WithDeadline { inner, http1: self.http1.clone(), limit: self.limit }
     }
 }
 
@@ -80,6 +89,7 @@ impl<S> Layer<S> for Deadlines {
 pub struct WithDeadline<S> {
     inner: S,
     http1: Arc<AtomicBool>,
+    limit: Option<Duration>,
 }
 
 /// Kind of a response, which determines its limits.
@@ -131,10 +141,11 @@ where
             shorten(request.uri_mut());
         }
         let begun = Instant::now();
+        let (single, list) = (shorter(ANSWER, self.limit), shorter(LIST, self.limit));
         let answer = self.inner.call(request);
         let last_was_http1 = self.http1.clone();
         Box::pin(async move {
-            let answer = timeout_at(begun + ANSWER, answer).await.map_err(|_| Late::Answer(ANSWER))?;
+            let answer = timeout_at(begun + single, answer).await.map_err(|_| Late::Answer(single))?;
             let answer = answer.map_err(Into::into)?;
             let http1 = answer.version() != Version::HTTP_2;
             if kind == Kind::Watch {
@@ -146,13 +157,17 @@ where
                 let body = match kind {
                     Kind::Watch if !failed && http1 => body.silent_for(HTTP1_SILENCE, true),
                     Kind::Watch if !failed => body,
-                    Kind::List if !failed => body.until(begun, LIST).silent_for(LIST_SILENCE, false),
-                    _ => body.until(begun, ANSWER),
+                    Kind::List if !failed => body.until(begun, list).silent_for(LIST_SILENCE, false),
+                    _ => body.until(begun, single),
                 };
                 body.boxed_unsync()
             }))
         })
     }
+}
+
+fn shorter(deadline: Duration, limit: Option<Duration>) -> Duration {
+    limit.map_or(deadline, |limit| deadline.min(limit))
 }
 
 /// Sets the timeout of a watch request to [`HTTP1_WATCH`], unless the request has a shorter timeout.

@@ -13,6 +13,7 @@ mod retry_reads;
 mod rotation;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -36,22 +37,29 @@ pub type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Function that loads the configuration of a client again. The error names what cannot be read.
 pub type Source = Arc<dyn Fn() -> BoxFuture<'static, Result<Config, String>> + Send + Sync>;
 
-/// Builds the client of a controller. It counts every request and repeats none.
+/// Builds the client of a controller. It counts every request and repeats none. `limit` is the longest time until an
+/// answer, if it is shorter than the default.
 ///
 /// # Errors
 /// The configuration holds unusable certificates, keys, proxies or credentials.
-pub fn controller_client(config: Config, source: Source, metrics: &RequestMetrics) -> kube::Result<Client> {
+pub fn controller_client(
+    config: Config,
+    source: Source,
+    limit: Option<Duration>,
+    metrics: &RequestMetrics,
+) -> kube::Result<Client> {
     let namespace = config.default_namespace.clone();
-    let service = metrics.layer(Deadlines::default().layer(RetryAfter.layer(Rotating::new(config, source)?)));
+    let service = metrics.layer(Deadlines::limited_to(limit).layer(RetryAfter.layer(Rotating::new(config, source)?)));
     Ok(ClientBuilder::new(service, namespace).build())
 }
 
 /// Builds the client of a command. It repeats reads that an overloaded API server refuses, and repeats no writes.
+/// `limit` is the longest time until an answer, if it is shorter than the default.
 ///
 /// # Errors
 /// The configuration holds unusable certificates, keys, proxies or credentials.
-pub fn command_client(config: Config, source: Source) -> kube::Result<Client> {
+pub fn command_client(config: Config, source: Source, limit: Option<Duration>) -> kube::Result<Client> {
     let namespace = config.default_namespace.clone();
-    let service = Deadlines::default().layer(RetryAfter.layer(Rotating::new(config, source)?));
+    let service = Deadlines::limited_to(limit).layer(RetryAfter.layer(Rotating::new(config, source)?));
     Ok(ClientBuilder::new(RetryReads::layer(service), namespace).build())
 }

@@ -1,0 +1,160 @@
+//! `jobwright logs`: prints the logs of all pods of a Job, and follows them to the end of the Job.
+
+mod follow;
+mod lines;
+mod sources;
+mod tail;
+mod text;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use thiserror::Error;
+
+use self::sources::Filter;
+use self::tail::{Printer, Request};
+use super::cluster::{ClusterReadError, end};
+use super::connect::ConnectError;
+use super::global::GlobalArguments;
+use super::names::{self, Kind, NameError, Selection};
+use super::output;
+use super::terminal::Screen;
+use crate::job::FAILURE_ANNOTATION;
+use crate::job::decide::failure_report::FailureReport;
+use crate::job::index::IndexSet;
+
+/// Exit code after an error.
+const ERROR: u8 = 2;
+
+/// The flags of `jobwright logs`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Job, as job/NAME
+    #[arg(value_name = "JOB", required = true)]
+    job: Vec<String>,
+    /// Print new lines, also of pods that are created later, until the Job has finished; the exit code is 0 if the Job
+    /// completes, and 1 if it fails
+    #[arg(short, long)]
+    follow: bool,
+    /// Only containers that have failed
+    #[arg(long)]
+    failed: bool,
+    /// The instance of each container before its last restart
+    #[arg(short, long, conflicts_with = "follow")]
+    previous: bool,
+    /// Only pods with these completion indexes, such as 3,7-9
+    #[arg(long, value_name = "INDEXES", value_parser = sources::parse_indexes)]
+    index: Option<IndexSet>,
+    /// Only this container
+    #[arg(short, long, value_name = "NAME")]
+    container: Option<String>,
+    /// Only the last lines of each container
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(i64).range(0..))]
+    tail: Option<i64>,
+    /// Only lines that are newer than this duration, such as 10m
+    #[arg(long, value_name = "DURATION", value_parser = super::global::timeout)]
+    since: Option<Duration>,
+    /// Print the time of each line
+    #[arg(long)]
+    timestamps: bool,
+    /// Print the lines without pod and container
+    #[arg(long)]
+    no_prefix: bool,
+}
+
+/// Reason why logs cannot be printed.
+#[derive(Debug, Error)]
+enum LogsError {
+    #[error(transparent)]
+    Names(#[from] NameError),
+    #[error("name one Job, as job/NAME")]
+    OneJob,
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Read(#[from] ClusterReadError),
+    #[error("cannot watch {what}: {reason}")]
+    Unwatchable { what: &'static str, reason: String },
+    #[error("job/{0} was deleted before it finished")]
+    Deleted(String),
+}
+
+/// Prints the logs, and returns the exit code.
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    run(arguments, global).unwrap_or_else(|error| {
+        output::error_line(format!("jobwright: {error}"));
+        ExitCode::from(ERROR)
+    })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, LogsError> {
+    let selection = names::parse(&arguments.job, &[Kind::Job])?;
+    let name = match &selection {
+        Selection::Named(names) if names.len() == 1 => names[0].name.clone(),
+        _ => return Err(LogsError::OneJob),
+    };
+    let context = global.open().await?;
+    let filter = Filter {
+        failed: arguments.failed,
+        previous: arguments.previous,
+        indexes: arguments.index.clone(),
+        container: arguments.container.clone(),
+    };
+    let screen = Screen::stdout(global.color);
+    let request = Request {
+        follow: arguments.follow,
+        previous: arguments.previous,
+        tail: arguments.tail,
+        since: arguments.since.map(|since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
+        printer: Printer {
+            terminal: std::io::stdout().is_terminal(),
+            colors: screen.color,
+            prefix: !arguments.no_prefix,
+            timestamps: arguments.timestamps,
+        },
+    };
+    if arguments.follow {
+        let job = context.api::<Job>().get(&name).await.map_err(context.unreadable(&format!("job/{name}")))?;
+        return follow::follow(&context, &job, &filter, &request).await;
+    }
+    let (job, mut pods) = context.job_and_pods(&name).await?;
+    pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
+    let sources: Vec<_> = pods.iter().flat_map(|pod| filter.sources(pod)).collect();
+    if sources.is_empty() {
+        print_without_sources(&job, &pods, &request.printer);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut complete = true;
+    for source in &sources {
+        complete &= tail::print_log(&context.api::<Pod>(), source, &request).await;
+    }
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(ERROR) })
+}
+
+/// Prints the log that the controller has stored with a failed Job whose pods are deleted, or why there is no log.
+fn print_without_sources(job: &Job, pods: &[Pod], printer: &Printer) {
+    let name = job.name_any();
+    let report = job.annotations().get(FAILURE_ANNOTATION);
+    let report = report.and_then(|text| serde_json::from_str::<FailureReport>(text).ok());
+    let finished = job.status.as_ref().is_some_and(|status| end(status).is_some());
+    match report.filter(|report| pods.is_empty() && !report.log.is_empty()) {
+        Some(report) => {
+            let lines = report.log.len();
+            output::error_line(format!(
+                "jobwright: the pods of job/{name} are deleted; these are the last {lines} lines that the controller stored"
+            ));
+            let container = report.cause.container.clone().unwrap_or_default();
+            report.log.iter().for_each(|line| printer.print(&report.pod, &container, None, line));
+        }
+        None if pods.is_empty() && finished => {
+            output::error_line(format!("jobwright: the pods of job/{name} are deleted, and their logs with them"));
+        }
+        None if pods.is_empty() => output::error_line(format!("jobwright: job/{name} has no pods")),
+        None => output::error_line(format!("jobwright: no container of job/{name} has a log that the flags select")),
+    }
+}

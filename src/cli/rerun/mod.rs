@@ -1,0 +1,124 @@
+//! `jobwright rerun`: runs a finished Job again, under a new name and with changes that the flags ask for.
+//!
+//! The old Job is not changed. The command works whichever controller runs the Jobs.
+
+pub(crate) mod copy;
+
+use std::process::ExitCode;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+use thiserror::Error;
+
+use super::cluster::ClusterReadError;
+use super::connect::ConnectError;
+use super::creation::overrides::{OverrideArguments, OverrideError};
+use super::creation::{CreateError, CreationArguments, DryRun, create, print_created};
+use super::explain::collect::Scope;
+use super::global::GlobalArguments;
+use super::names::{self, Kind, NameError, Selection};
+use super::wait::{self, WaitError};
+use super::{output, selected};
+
+/// Characters that the API server uses for generated names.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// The flags of `jobwright rerun`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Finished Jobs, as job/NAME
+    #[arg(value_name = "JOB", required = true)]
+    jobs: Vec<String>,
+    /// Name of the new Job; default: the old name, "-rerun-" and five letters
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Run the Job again although it is not finished
+    #[arg(long)]
+    force: bool,
+    /// Wait for the end of the new Job; the exit code is 0 if it completes, and 1 if it fails
+    #[arg(short, long)]
+    watch: bool,
+    #[command(flatten)]
+    overrides: OverrideArguments,
+    #[command(flatten)]
+    creation: CreationArguments,
+}
+
+/// Reason why a Job was not run again.
+#[derive(Debug, Error)]
+enum RerunError {
+    #[error(transparent)]
+    Names(#[from] NameError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Read(#[from] ClusterReadError),
+    #[error("--name is for one Job; it cannot be given with {0} Jobs")]
+    OneName(usize),
+    #[error("name the Jobs to run again, as job/NAME")]
+    NoNames,
+    #[error("cannot run job/{job} again: {reason}")]
+    NotRepeatable { job: String, reason: String },
+    #[error("cannot change job/{job}: {reason}")]
+    Override { job: String, reason: OverrideError },
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+/// Creates the new Jobs, and waits for them with `--watch`.
+pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    run(arguments, global).unwrap_or_else(|error| {
+        output::error_line(format!("jobwright: {error}"));
+        ExitCode::from(wait::ERROR)
+    })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, RerunError> {
+    let Selection::Named(names) = names::parse(&arguments.jobs, &[Kind::Job])? else { return Err(RerunError::NoNames) };
+    if arguments.name.is_some() && names.len() > 1 {
+        return Err(RerunError::OneName(names.len()));
+    }
+    let context = global.open().await?;
+    // Everything is read and checked before the first Job is created.
+    let mut planned = Vec::new();
+    for name in &names {
+        let old = selected::get(&context, name).await?;
+        let old = serde_json::to_value(&old).unwrap_or_default();
+        let new = arguments.name.clone().unwrap_or_else(|| copy::name(&name.name, &random_letters(copy::LETTERS)));
+        let job = name.name.clone();
+        let mut copied = copy::copy(&old, &new, arguments.force)
+            .map_err(|error| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() })?;
+        let template = &mut copied.job["spec"]["template"];
+        arguments.overrides.apply(template).map_err(|reason| RerunError::Override { job, reason })?;
+        planned.push(copied);
+    }
+    let mut created = Vec::new();
+    for copied in planned {
+        for note in &copied.notes {
+            output::error_line(format!("note: {note}"));
+        }
+        let job = create(&context, copied.job, arguments.creation.dry_run).await?;
+        print_created(&job, &arguments.creation);
+        created.push(job);
+    }
+    if !arguments.watch || arguments.creation.dry_run != DryRun::None {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let jobs: Vec<Job> =
+        created.into_iter().filter_map(|job| serde_json::from_value(serde_json::to_value(job).ok()?).ok()).collect();
+    let watch = match &jobs[..] {
+        [job] => wait::of_one(&job.name_any()),
+        _ => kube::runtime::watcher::Config::default(),
+    };
+    let scope = Scope::Namespace(context.namespace.clone());
+    Ok(wait::wait_for(&context, &scope, jobs, watch, wait::Options::default()).await?)
+}
+
+/// Returns random characters, as in generated names of the API server.
+pub(crate) fn random_letters(count: usize) -> String {
+    let letters = std::iter::repeat_with(|| fastrand::choice(LETTERS)).flatten();
+    letters.take(count).map(|letter| char::from(*letter)).collect()
+}

@@ -1,0 +1,77 @@
+//! Whether an object has to be changed to suspend or resume it.
+
+use serde_json::Value;
+
+use crate::cli::names::Kind;
+use crate::job::view::kueue::QUEUE_LABEL;
+
+/// What to do with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// `spec.suspend` has the wanted value already.
+    None,
+    /// `spec.suspend` has to be set. The note names another controller that sets the field.
+    Set { note: Option<String> },
+    /// The change would have no effect, for this reason.
+    Useless(&'static str),
+}
+
+/// Returns the change that sets `spec.suspend` of an object to `suspend`.
+pub(super) fn change(kind: Kind, object: &Value, suspend: bool) -> Change {
+    if !object["metadata"]["deletionTimestamp"].is_null() {
+        return Change::Useless("it is being deleted");
+    }
+    if kind == Kind::Job && is_finished(object) {
+        return Change::Useless("it is finished");
+    }
+    if object["spec"]["suspend"].as_bool().unwrap_or_default() == suspend {
+        return Change::None;
+    }
+    let queue = object["metadata"]["labels"][QUEUE_LABEL].as_str().filter(|_| kind == Kind::Job);
+    let note = queue.map(|queue| {
+        format!(
+            "Kueue sets spec.suspend of this Job too, because it is in the queue {queue}; Kueue may undo the change"
+        )
+    });
+    Change::Set { note }
+}
+
+fn is_finished(job: &Value) -> bool {
+    let conditions = job["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| {
+        condition["status"] == "True" && (condition["type"] == "Complete" || condition["type"] == "Failed")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn objects_that_can_change_are_changed() {
+        let set = Change::Set { note: None };
+        let cases = [
+            (Kind::Job, json!({}), true, set.clone()),
+            (Kind::Job, json!({}), false, Change::None),
+            (Kind::CronJob, json!({"spec": {"suspend": true}}), true, Change::None),
+            (Kind::CronJob, json!({"spec": {"suspend": true}}), false, set.clone()),
+            (Kind::JobSchedule, json!({"spec": {"suspend": false}}), true, set.clone()),
+            (Kind::Job, json!({"metadata": {"deletionTimestamp": "x"}}), true, Change::Useless("it is being deleted")),
+            (
+                Kind::Job,
+                json!({"status": {"conditions": [{"type": "Complete", "status": "True"}]}}),
+                true,
+                Change::Useless("it is finished"),
+            ),
+            (Kind::Job, json!({"status": {"conditions": [{"type": "Failed", "status": "False"}]}}), true, set),
+        ];
+        for (kind, object, suspend, expected) in cases {
+            assert_eq!(change(kind, &object, suspend), expected, "{object}");
+        }
+        let queued = json!({"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}, "spec": {"suspend": true}});
+        let Change::Set { note: Some(note) } = change(Kind::Job, &queued, false) else { panic!("the Job is changed") };
+        assert!(note.contains("the queue q"), "{note}");
+    }
+}
