@@ -95,17 +95,23 @@ impl Bench {
         }
     }
 
+    /// Measures the floor of all pieces of work, then each system.
+    async fn in_turn(&mut self, all: &[&Work]) -> Result<()> {
+        if !self.arguments.no_floor {
+            self.measure(self.arguments.nodes, System::Floor, all).await?;
+        }
+        for &system in self.systems() {
+            self.measure(self.arguments.nodes, system, all).await?;
+        }
+        Ok(())
+    }
+
     async fn short(&mut self) -> Result<()> {
         let all = short_work(self.arguments.quick);
         let all: Vec<&Work> = all.iter().filter(|work| self.wants(&work.name)).collect();
         if !all.is_empty() {
             for _ in 0..self.arguments.pairs() {
-                if !self.arguments.no_floor {
-                    self.measure(self.arguments.nodes, System::Floor, &all).await?;
-                }
-                for &system in self.systems() {
-                    self.measure(self.arguments.nodes, system, &all).await?;
-                }
+                self.in_turn(&all).await?;
             }
         }
         if self.wants("rest") {
@@ -138,6 +144,11 @@ impl Bench {
         }
         let Arguments { quick, sizes, kinds, .. } = &self.arguments;
         let bursts = growth::bursts(*quick, sizes, kinds);
+        if *quick {
+            // A quick run uses the same control plane for all bursts of a system.
+            let all: Vec<Work> = bursts.into_iter().flat_map(|bursts| bursts.work).collect();
+            return self.in_turn(&all.iter().collect::<Vec<_>>()).await;
+        }
         for bursts in &bursts {
             let pairs = if bursts.size <= REPEATED { self.arguments.pairs() } else { 1 };
             for _ in 0..pairs {
@@ -232,7 +243,7 @@ impl Bench {
     }
 
     async fn cron(&mut self) -> Result<()> {
-        if !self.wants("cron") {
+        if !self.arguments.wants_slow("cron") {
             return Ok(());
         }
         let count = if self.arguments.quick { 100 } else { 1000 };
@@ -252,7 +263,7 @@ impl Bench {
             return Ok(());
         }
         let size = if self.arguments.quick {
-            limit::Size { jobs: 500, length: Duration::from_secs(10) }
+            limit::Size { jobs: 500, length: Duration::from_secs(5) }
         } else {
             limit::Size { jobs: 10_000, length: Duration::from_secs(60) }
         };
@@ -270,7 +281,8 @@ impl Bench {
     }
 
     async fn crowded(&mut self) -> Result<()> {
-        let wanted = ["restart", "idle", "hand-over", "crowd"].map(|name| self.wants(name));
+        let slow = |name| self.arguments.wants_slow(name);
+        let wanted = [self.wants("restart"), slow("idle"), self.wants("hand-over"), slow("crowd")];
         if !wanted.contains(&true) {
             return Ok(());
         }
