@@ -143,7 +143,7 @@ fn latencies(report: &Report) -> Vec<Goal> {
         ),
         Goal::new(
             "seconds from a restart of the controller to status.ready, median, over the built-in's",
-            0.5,
+            1.0,
             ratio("ready", "restart_ready_median_s", any),
         ),
         Goal::new(
