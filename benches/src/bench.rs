@@ -1,6 +1,7 @@
 //! Order of the measurements: which system does which work on which control plane.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,6 +40,8 @@ fn work_as_shipped() -> Vec<Work> {
 pub struct Bench {
     pub arguments: Arguments,
     pub report: Report,
+    /// File of the report. It is written after each measurement, so that an interrupted run is not lost.
+    pub file: PathBuf,
 }
 
 impl Bench {
@@ -67,11 +70,12 @@ impl Bench {
         if self.arguments.ours { &[System::Jobwright] } else { &[System::Jobwright, System::Builtin] }
     }
 
-    fn add(&mut self, name: &str, what: &str, system: System, figures: Figures) {
+    fn add(&mut self, name: &str, what: &str, system: System, figures: Figures) -> Result<()> {
         let text: Vec<String> =
             figures.iter().map(|(figure, value)| format!("{figure} {}", figure_text(*value))).collect();
         println!("{name:<9} {:<18} {}", system.name(), text.join(", "));
         self.report.add(name, what, system, figures);
+        Ok(fs::write(&self.file, serde_json::to_string_pretty(&self.report.json())? + "\n")?)
     }
 
     /// Measures pieces of work by one system on a new control plane, one after the other.
@@ -84,7 +88,7 @@ impl Bench {
         for work in all {
             let figures = environment.measure(controller.as_ref(), work).await;
             let figures = figures.with_context(|| format!("{} {}", system.name(), work.name))?;
-            self.add(&work.name, &work.what, system, figures);
+            self.add(&work.name, &work.what, system, figures)?;
             if let Some(controller) = &mut controller {
                 controller.check()?;
             }
@@ -119,7 +123,7 @@ impl Bench {
                 let mut environment = Environment::start_on(NodeKind::Lean).await?;
                 let controller = environment.begin_warm(system).await?;
                 let figures = rest::measure(&controller).await?;
-                self.add("rest", "a controller after its first Job, of one pod", system, figures);
+                self.add("rest", "a controller after its first Job, of one pod", system, figures)?;
                 environment.end(controller).await?;
             }
         }
@@ -168,7 +172,7 @@ impl Bench {
             let environment = Environment::start_on(self.arguments.nodes).await?;
             let figures = environment.measure(None, first).await?;
             for work in bursts {
-                self.add(&work.name, &work.what, System::Floor, figures.clone());
+                self.add(&work.name, &work.what, System::Floor, figures.clone())?;
             }
         }
         for work in bursts {
@@ -192,7 +196,7 @@ impl Bench {
             let mut environment = Environment::start_on(NodeKind::Lean).await?;
             let controller = environment.begin_warm(system).await?;
             let figures = fair::measure(&environment, &controller, pods).await.context(system.name())?;
-            self.add("fair", &what, system, figures);
+            self.add("fair", &what, system, figures)?;
             environment.end(controller).await?;
         }
         Ok(())
@@ -218,7 +222,7 @@ impl Bench {
         for &system in self.systems() {
             let mut environment = Environment::start_on(NodeKind::Lean).await?;
             let figures = ready::measure(&mut environment, system, size).await.context(system.name())?;
-            self.add("ready", &what, system, figures);
+            self.add("ready", &what, system, figures)?;
         }
         Ok(())
     }
@@ -232,7 +236,7 @@ impl Bench {
             let mut environment = Environment::start().await?;
             let controller = environment.begin_warm(System::Jobwright).await?;
             let (figures, samples) = scale::measure(&environment, &controller, &work).await?;
-            self.add(&work.name, &work.what, System::Jobwright, figures);
+            self.add(&work.name, &work.what, System::Jobwright, figures)?;
             environment.end(controller).await?;
             series.push((work, samples));
         }
@@ -251,7 +255,7 @@ impl Bench {
             let mut environment = Environment::start().await?;
             let controller = environment.begin_warm(system).await?;
             let figures = cron::measure(&environment, &controller, count).await?;
-            self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures);
+            self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures)?;
             environment.end(controller).await?;
         }
         Ok(())
@@ -276,7 +280,7 @@ impl Bench {
             size.jobs,
             size.length.as_secs()
         );
-        self.add("limit", &what, System::Jobwright, figures);
+        self.add("limit", &what, System::Jobwright, figures)?;
         environment.end(controller).await
     }
 
@@ -298,7 +302,7 @@ impl Bench {
             for _ in 0..self.arguments.pairs() {
                 for &system in self.systems() {
                     let figures = crowded::restart(&mut environment, system, size).await?;
-                    self.add("restart", &what, system, figures);
+                    self.add("restart", &what, system, figures)?;
                 }
             }
         }
@@ -306,20 +310,20 @@ impl Bench {
             let what = format!("the same, for {} s in which nothing happens", size.idle.as_secs());
             for &system in self.systems() {
                 let figures = crowded::idle(&mut environment, system, size.idle).await?;
-                self.add("idle", &what, system, figures);
+                self.add("idle", &what, system, figures)?;
             }
         }
         if wanted[2] {
             let figures = hand_over::measure(&mut environment, size).await?;
             let what = "the same, and the leader ends by SIGTERM while a second replica has a complete cache";
-            self.add("hand-over", what, System::Jobwright, figures);
+            self.add("hand-over", what, System::Jobwright, figures)?;
         }
         if wanted[3] {
             crowded::add_unrelated_pods(&environment, size.unrelated).await?;
             let what = format!("the same, and {} pods without a Job", size.unrelated);
             for &system in self.systems() {
                 let figures = crowded::restart(&mut environment, system, size).await?;
-                self.add("crowd", &what, system, figures);
+                self.add("crowd", &what, system, figures)?;
             }
         }
         Ok(())
@@ -335,7 +339,7 @@ impl Bench {
         crowded::fill(&mut environment, size).await?;
         for &system in self.systems() {
             let figures = crowded::restart(&mut environment, system, size).await?;
-            self.add("finished", &format!("a restart with {} finished Jobs", size.finished), system, figures);
+            self.add("finished", &format!("a restart with {} finished Jobs", size.finished), system, figures)?;
         }
         Ok(())
     }
