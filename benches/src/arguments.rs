@@ -10,7 +10,7 @@ use crate::growth::Kind;
 /// Jobwright and kube-controller-manager on the same work, in turn
 #[derive(Clone, Debug, Parser)]
 pub struct Arguments {
-    /// Less of everything: under five minutes
+    /// Less of everything, and no cron, idle and crowd unless `--only` names them: under five minutes
     #[arg(long)]
     pub quick: bool,
     /// Only this work, such as chain, growth or restart
@@ -59,6 +59,11 @@ impl Arguments {
     /// Returns whether a piece of work is selected.
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// Returns whether a piece of work is selected that a quick run leaves out.
+    pub fn wants_slow(&self, name: &str) -> bool {
+        self.wants(name) && !(self.quick && self.only.is_empty())
     }
 
     /// Returns the number of pairs of runs.

@@ -1,6 +1,7 @@
 //! Order of the measurements: which system does which work on which control plane.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,6 +40,8 @@ fn work_as_shipped() -> Vec<Work> {
 pub struct Bench {
     pub arguments: Arguments,
     pub report: Report,
+    /// File of the report. It is written after each measurement, so that an interrupted run is not lost.
+    pub file: PathBuf,
 }
 
 impl Bench {
@@ -67,11 +70,12 @@ impl Bench {
         if self.arguments.ours { &[System::Jobwright] } else { &[System::Jobwright, System::Builtin] }
     }
 
-    fn add(&mut self, name: &str, what: &str, system: System, figures: Figures) {
+    fn add(&mut self, name: &str, what: &str, system: System, figures: Figures) -> Result<()> {
         let text: Vec<String> =
             figures.iter().map(|(figure, value)| format!("{figure} {}", figure_text(*value))).collect();
         println!("{name:<9} {:<18} {}", system.name(), text.join(", "));
         self.report.add(name, what, system, figures);
+        Ok(fs::write(&self.file, serde_json::to_string_pretty(&self.report.json())? + "\n")?)
     }
 
     /// Measures pieces of work by one system on a new control plane, one after the other.
@@ -84,7 +88,7 @@ impl Bench {
         for work in all {
             let figures = environment.measure(controller.as_ref(), work).await;
             let figures = figures.with_context(|| format!("{} {}", system.name(), work.name))?;
-            self.add(&work.name, &work.what, system, figures);
+            self.add(&work.name, &work.what, system, figures)?;
             if let Some(controller) = &mut controller {
                 controller.check()?;
             }
@@ -95,17 +99,23 @@ impl Bench {
         }
     }
 
+    /// Measures the floor of all pieces of work, then each system.
+    async fn in_turn(&mut self, all: &[&Work]) -> Result<()> {
+        if !self.arguments.no_floor {
+            self.measure(self.arguments.nodes, System::Floor, all).await?;
+        }
+        for &system in self.systems() {
+            self.measure(self.arguments.nodes, system, all).await?;
+        }
+        Ok(())
+    }
+
     async fn short(&mut self) -> Result<()> {
         let all = short_work(self.arguments.quick);
         let all: Vec<&Work> = all.iter().filter(|work| self.wants(&work.name)).collect();
         if !all.is_empty() {
             for _ in 0..self.arguments.pairs() {
-                if !self.arguments.no_floor {
-                    self.measure(self.arguments.nodes, System::Floor, &all).await?;
-                }
-                for &system in self.systems() {
-                    self.measure(self.arguments.nodes, system, &all).await?;
-                }
+                self.in_turn(&all).await?;
             }
         }
         if self.wants("rest") {
@@ -113,7 +123,7 @@ impl Bench {
                 let mut environment = Environment::start_on(NodeKind::Lean).await?;
                 let controller = environment.begin_warm(system).await?;
                 let figures = rest::measure(&controller).await?;
-                self.add("rest", "a controller after its first Job, of one pod", system, figures);
+                self.add("rest", "a controller after its first Job, of one pod", system, figures)?;
                 environment.end(controller).await?;
             }
         }
@@ -138,6 +148,11 @@ impl Bench {
         }
         let Arguments { quick, sizes, kinds, .. } = &self.arguments;
         let bursts = growth::bursts(*quick, sizes, kinds);
+        if *quick {
+            // A quick run uses the same control plane for all bursts of a system.
+            let all: Vec<Work> = bursts.into_iter().flat_map(|bursts| bursts.work).collect();
+            return self.in_turn(&all.iter().collect::<Vec<_>>()).await;
+        }
         for bursts in &bursts {
             let pairs = if bursts.size <= REPEATED { self.arguments.pairs() } else { 1 };
             for _ in 0..pairs {
@@ -157,7 +172,7 @@ impl Bench {
             let environment = Environment::start_on(self.arguments.nodes).await?;
             let figures = environment.measure(None, first).await?;
             for work in bursts {
-                self.add(&work.name, &work.what, System::Floor, figures.clone());
+                self.add(&work.name, &work.what, System::Floor, figures.clone())?;
             }
         }
         for work in bursts {
@@ -181,7 +196,7 @@ impl Bench {
             let mut environment = Environment::start_on(NodeKind::Lean).await?;
             let controller = environment.begin_warm(system).await?;
             let figures = fair::measure(&environment, &controller, pods).await.context(system.name())?;
-            self.add("fair", &what, system, figures);
+            self.add("fair", &what, system, figures)?;
             environment.end(controller).await?;
         }
         Ok(())
@@ -207,7 +222,7 @@ impl Bench {
         for &system in self.systems() {
             let mut environment = Environment::start_on(NodeKind::Lean).await?;
             let figures = ready::measure(&mut environment, system, size).await.context(system.name())?;
-            self.add("ready", &what, system, figures);
+            self.add("ready", &what, system, figures)?;
         }
         Ok(())
     }
@@ -221,7 +236,7 @@ impl Bench {
             let mut environment = Environment::start().await?;
             let controller = environment.begin_warm(System::Jobwright).await?;
             let (figures, samples) = scale::measure(&environment, &controller, &work).await?;
-            self.add(&work.name, &work.what, System::Jobwright, figures);
+            self.add(&work.name, &work.what, System::Jobwright, figures)?;
             environment.end(controller).await?;
             series.push((work, samples));
         }
@@ -232,7 +247,7 @@ impl Bench {
     }
 
     async fn cron(&mut self) -> Result<()> {
-        if !self.wants("cron") {
+        if !self.arguments.wants_slow("cron") {
             return Ok(());
         }
         let count = if self.arguments.quick { 100 } else { 1000 };
@@ -240,7 +255,7 @@ impl Bench {
             let mut environment = Environment::start().await?;
             let controller = environment.begin_warm(system).await?;
             let figures = cron::measure(&environment, &controller, count).await?;
-            self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures);
+            self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures)?;
             environment.end(controller).await?;
         }
         Ok(())
@@ -252,7 +267,7 @@ impl Bench {
             return Ok(());
         }
         let size = if self.arguments.quick {
-            limit::Size { jobs: 500, length: Duration::from_secs(10) }
+            limit::Size { jobs: 500, length: Duration::from_secs(5) }
         } else {
             limit::Size { jobs: 10_000, length: Duration::from_secs(60) }
         };
@@ -265,12 +280,13 @@ impl Bench {
             size.jobs,
             size.length.as_secs()
         );
-        self.add("limit", &what, System::Jobwright, figures);
+        self.add("limit", &what, System::Jobwright, figures)?;
         environment.end(controller).await
     }
 
     async fn crowded(&mut self) -> Result<()> {
-        let wanted = ["restart", "idle", "hand-over", "crowd"].map(|name| self.wants(name));
+        let slow = |name| self.arguments.wants_slow(name);
+        let wanted = [self.wants("restart"), slow("idle"), self.wants("hand-over"), slow("crowd")];
         if !wanted.contains(&true) {
             return Ok(());
         }
@@ -286,7 +302,7 @@ impl Bench {
             for _ in 0..self.arguments.pairs() {
                 for &system in self.systems() {
                     let figures = crowded::restart(&mut environment, system, size).await?;
-                    self.add("restart", &what, system, figures);
+                    self.add("restart", &what, system, figures)?;
                 }
             }
         }
@@ -294,20 +310,20 @@ impl Bench {
             let what = format!("the same, for {} s in which nothing happens", size.idle.as_secs());
             for &system in self.systems() {
                 let figures = crowded::idle(&mut environment, system, size.idle).await?;
-                self.add("idle", &what, system, figures);
+                self.add("idle", &what, system, figures)?;
             }
         }
         if wanted[2] {
             let figures = hand_over::measure(&mut environment, size).await?;
             let what = "the same, and the leader ends by SIGTERM while a second replica has a complete cache";
-            self.add("hand-over", what, System::Jobwright, figures);
+            self.add("hand-over", what, System::Jobwright, figures)?;
         }
         if wanted[3] {
             crowded::add_unrelated_pods(&environment, size.unrelated).await?;
             let what = format!("the same, and {} pods without a Job", size.unrelated);
             for &system in self.systems() {
                 let figures = crowded::restart(&mut environment, system, size).await?;
-                self.add("crowd", &what, system, figures);
+                self.add("crowd", &what, system, figures)?;
             }
         }
         Ok(())
@@ -323,7 +339,7 @@ impl Bench {
         crowded::fill(&mut environment, size).await?;
         for &system in self.systems() {
             let figures = crowded::restart(&mut environment, system, size).await?;
-            self.add("finished", &format!("a restart with {} finished Jobs", size.finished), system, figures);
+            self.add("finished", &format!("a restart with {} finished Jobs", size.finished), system, figures)?;
         }
         Ok(())
     }

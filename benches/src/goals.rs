@@ -3,7 +3,7 @@
 //! The entry point is [`goals`]. A goal whose figures are missing, or were measured with less work than the goal names, is
 //! not measured.
 
-use crate::growth::{Kind, OTHER_SIZES, SIZES};
+use crate::growth::Kind;
 use crate::report::{Report, figure_text};
 use crate::system::System;
 
@@ -82,7 +82,7 @@ fn ratios(report: &Report, figure: &str, over: System) -> Vec<(String, f64)> {
 fn controller_time(report: &Report) -> Vec<Goal> {
     let mut goals = Vec::new();
     for kind in Kind::ALL {
-        let sizes: &[usize] = if kind == Kind::Indexed { &SIZES } else { &OTHER_SIZES };
+        let sizes = kind.sizes();
         let mut costs = Vec::new();
         for &size in sizes {
             let runs = report.runs(&kind.work_name(size));
@@ -143,7 +143,7 @@ fn latencies(report: &Report) -> Vec<Goal> {
         ),
         Goal::new(
             "seconds from a restart of the controller to status.ready, median, over the built-in's",
-            0.5,
+            1.0,
             ratio("ready", "restart_ready_median_s", any),
         ),
         Goal::new(

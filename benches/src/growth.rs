@@ -8,18 +8,22 @@ use crate::work::{Mode, Work};
 /// Sizes of the bursts of Indexed Jobs.
 pub const SIZES: [usize; 4] = [250, 1000, 4000, 10_000];
 /// Sizes of the bursts of other Jobs.
-pub const OTHER_SIZES: [usize; 2] = [1000, 4000];
+const OTHER_SIZES: [usize; 2] = [1000, 4000];
 /// Sizes of a quick run.
 const QUICK_SIZES: [usize; 2] = [100, 400];
 /// Number of pods that the rounds of a small burst have together, so that processor times are much longer than the
 /// unit in which the kernel counts them.
 const MIN_PODS: usize = 1000;
+/// The same in a quick run.
+const MIN_PODS_QUICK: usize = 300;
 
 /// Kind of the bursts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// Indexed Jobs
     Indexed,
+    /// Indexed Jobs whose pods end only when all of them run
+    Together,
     /// Jobs without indexes
     Plain,
     /// Indexed Jobs with backoffLimitPerIndex
@@ -30,15 +34,24 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the benchmark.
-    pub const ALL: [Self; 4] = [Self::Indexed, Self::Plain, Self::PerIndex, Self::Failing];
+    pub const ALL: [Self; 5] = [Self::Indexed, Self::Together, Self::Plain, Self::PerIndex, Self::Failing];
 
     /// Returns the name of the kind in names of work.
     pub fn name(self) -> &'static str {
         match self {
             Self::Indexed => "indexed",
+            Self::Together => "together",
             Self::Plain => "plain",
             Self::PerIndex => "per-index",
             Self::Failing => "failing",
+        }
+    }
+
+    /// Returns the sizes of the bursts of this kind in a full run.
+    pub fn sizes(self) -> &'static [usize] {
+        match self {
+            Self::Indexed | Self::Together => &SIZES,
+            Self::Plain | Self::PerIndex | Self::Failing => &OTHER_SIZES,
         }
     }
 
@@ -60,12 +73,12 @@ pub struct Bursts {
 /// Returns the bursts by size. `sizes` and `kinds` select some of them, or if they are empty, the usual ones.
 pub fn bursts(quick: bool, sizes: &[usize], kinds: &[Kind]) -> Vec<Bursts> {
     let is_usual = |kind: Kind, size: usize| match (quick, kind) {
-        (true, Kind::Indexed | Kind::Failing) => size != QUICK_SIZES[0] || kind == Kind::Indexed,
-        (true, _) => false,
-        (false, Kind::Indexed) => true,
-        (false, _) => OTHER_SIZES.contains(&size),
+        (true, Kind::Indexed) => true,
+        (true, _) => kind == Kind::Failing && size == QUICK_SIZES[0],
+        (false, kind) => kind.sizes().contains(&size),
     };
     let all: &[usize] = if quick { &QUICK_SIZES } else { &SIZES };
+    let min_pods = if quick { MIN_PODS_QUICK } else { MIN_PODS };
     let given = !sizes.is_empty();
     let sizes = if given { sizes } else { all };
     let wanted = |kind: Kind, size: usize| {
@@ -73,7 +86,7 @@ pub fn bursts(quick: bool, sizes: &[usize], kinds: &[Kind]) -> Vec<Bursts> {
     };
     let of_size = |size: usize| {
         let kinds = Kind::ALL.into_iter().filter(|kind| wanted(*kind, size));
-        Bursts { size, work: kinds.map(|kind| burst(kind, size)).collect() }
+        Bursts { size, work: kinds.map(|kind| burst(kind, size, min_pods)).collect() }
     };
     sizes.iter().map(|size| of_size(*size)).filter(|bursts| !bursts.work.is_empty()).collect()
 }
@@ -83,16 +96,18 @@ pub fn large() -> Work {
     Work { watched: false, ..Work::new("growth-large", 1, 100_000, 5000, Mode::Indexed) }
 }
 
-fn burst(kind: Kind, size: usize) -> Work {
+fn burst(kind: Kind, size: usize, min_pods: usize) -> Work {
     let mode = match kind {
         Kind::Indexed => Mode::Indexed,
+        Kind::Together => Mode::Together,
         Kind::Plain => Mode::Plain,
         Kind::PerIndex => Mode::PerIndex,
         Kind::Failing => Mode::Failing,
     };
-    let rounds = (MIN_PODS / size.max(1)).max(1);
+    let rounds = (min_pods / size.max(1)).max(1);
     let of_kind = match kind {
         Kind::Indexed => "an Indexed Job",
+        Kind::Together => "an Indexed Job whose pods end only when all of them run",
         Kind::Plain => "a NonIndexed Job",
         Kind::PerIndex => "an Indexed Job with `backoffLimitPerIndex: 1`",
         Kind::Failing => "an Indexed Job with `backoffLimitPerIndex: 0`, of which every second pod fails",
@@ -118,14 +133,14 @@ mod tests {
     #[test]
     fn usual_bursts_have_all_kinds_at_two_sizes() {
         let all = names(false, &[], &[]);
-        assert_eq!(all.len(), 4 + 3 * 2, "{all:?}");
+        assert_eq!(all.len(), 2 * 4 + 3 * 2, "{all:?}");
         assert!(all.contains(&"growth-indexed-10000".to_owned()) && all.contains(&"growth-plain-4000".to_owned()));
-        assert_eq!(names(true, &[], &[]), ["growth-indexed-100", "growth-indexed-400", "growth-failing-400"]);
+        assert_eq!(names(true, &[], &[]), ["growth-indexed-100", "growth-failing-100", "growth-indexed-400"]);
     }
 
     #[test]
     fn flags_select_sizes_and_kinds() {
-        assert_eq!(names(false, &[250], &[]).len(), 4, "all kinds at the size that was asked for");
+        assert_eq!(names(false, &[250], &[]).len(), 5, "all kinds at the size that was asked for");
         assert_eq!(names(false, &[250], &[Kind::Plain]), ["growth-plain-250"]);
         assert_eq!(names(false, &[], &[Kind::Plain]).len(), 4, "all sizes of the kind that was asked for");
     }

@@ -10,12 +10,16 @@ use crate::report::Figures;
 /// Prefix of the figures of this module.
 pub const PREFIX: &str = "machine_";
 
+/// Share of the API server.
+pub const APISERVER: &str = "machine_apiserver_percent";
+/// Share of the simulated nodes.
+pub const NODES: &str = "machine_nodes_percent";
 /// Parts of a measurement whose processor time is reported, in the order of [`Times::parts`].
 pub const PARTS: [&str; 6] = [
-    "machine_apiserver_percent",
+    APISERVER,
     "machine_etcd_percent",
     "machine_controller_percent",
-    "machine_nodes_percent",
+    NODES,
     "machine_benchmark_percent",
     "machine_control_plane_percent",
 ];

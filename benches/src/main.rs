@@ -62,11 +62,11 @@ async fn main() -> Result<()> {
     fs::create_dir_all(&target)?;
     let file = target.join(if arguments.scale { "scale.json" } else { "report.json" });
     let report = if arguments.add { last(&file)? } else { Report::default() };
-    let mut bench = Bench { arguments, report: Report { machine: machine::description()?, ..report } };
+    let report = Report { machine: machine::description()?, ..report };
+    let mut bench = Bench { arguments, report, file };
     bench.run().await?;
-    let Bench { arguments, report } = &bench;
+    let Bench { arguments, report, file } = &bench;
     println!("\n{}\n{}", report.machine, report.table());
-    fs::write(&file, serde_json::to_string_pretty(&report.json())? + "\n")?;
     if !arguments.scale {
         for goal in goals::goals(report).iter().filter(|goal| goal.value.is_some()) {
             println!("{}, at most {}: {}; {}", goal.text, goal.limit, goal.measured(), goal.result());

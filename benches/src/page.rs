@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::goals::goals;
-use crate::machine::{IDLE, OTHERS, PARTS, PREFIX};
+use crate::machine::{APISERVER, IDLE, NODES, OTHERS, PARTS, PREFIX};
 use crate::plots;
 use crate::report::{Report, Runs, figure_text, median};
 use crate::scale::Sample;
@@ -129,8 +129,13 @@ fn shares(report: &Report) -> Result<String> {
          | | | API server | etcd | controller | simulated nodes | benchmark | control plane | other processes | idle |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
     );
+    let mut largest: Option<f64> = None;
     for (name, runs) in &report.work {
         for system in runs.by_system.keys() {
+            let part = |figure| runs.median(*system, figure).filter(|share| *share > 0.0);
+            if let (Some(nodes), Some(server)) = (part(NODES), part(APISERVER)) {
+                largest = Some(largest.unwrap_or_default().max(nodes / server));
+            }
             let columns = PARTS.into_iter().chain([OTHERS, IDLE]);
             let values: Vec<f64> = columns.filter_map(|column| runs.median(*system, column)).collect();
             if !values.is_empty() {
@@ -138,6 +143,10 @@ fn shares(report: &Report) -> Result<String> {
                 writeln!(text, "| {name} | {} | {} |", system.name().replace('_', " "), cells.join(" | "))?;
             }
         }
+    }
+    if let Some(largest) = largest {
+        let largest = figure_text(largest);
+        writeln!(text, "\nThe simulated nodes took at most {largest} times the processor time of the API server.")?;
     }
     Ok(text + "\n")
 }
@@ -194,7 +203,8 @@ mod tests {
                 ("controller_ms_per_pod", ms),
                 ("apiserver_ms_per_pod", 10.0 * ms),
                 ("wall_s", wall),
-                ("machine_nodes_percent", 12.0),
+                (APISERVER, 48.0),
+                (NODES, 12.0),
             ])
         };
         let mut report = Report { machine: "some machine".to_owned(), ..Report::default() };
@@ -204,7 +214,8 @@ mod tests {
         let page = text(&report, true).unwrap();
         for line in [
             "| growth-indexed-250 | 1.50 | 3.00 | 1.00 | 4.00 | 0.250 | 10.0 | 40.0 | 0.250 | - | - | - | - | - |",
-            "| growth-indexed-250 | jobwright | 12 |",
+            "| growth-indexed-250 | jobwright | 48 | 12 |",
+            "The simulated nodes took at most 0.250 times the processor time of the API server.",
             "| wall_s | 3.00 | 6.00 | 0.500 | 2.00 | 1.50 |",
             "| MiB at rest | 14.0 | - | not measured |",
             "![Processor time of the controller for each pod over the size](performance-growth.svg)",

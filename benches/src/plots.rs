@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use plotters::prelude::*;
 
-use crate::growth::{Kind, OTHER_SIZES, SIZES};
+use crate::growth::Kind;
 use crate::report::{Report, median};
 use crate::scale::Sample;
 use crate::system::System;
@@ -102,11 +102,8 @@ pub fn bars(report: &Report, figure: &str, unit: &str, path: &Path) -> Result<()
 
 /// Returns the sizes of the bursts of a kind and the processor time of a controller for each pod, in milliseconds.
 fn costs(report: &Report, system: System, kind: Kind) -> Vec<(f64, f64)> {
-    let mut sizes: Vec<usize> = SIZES.into_iter().chain(OTHER_SIZES).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
     let cost = |size: usize| report.runs(&kind.work_name(size))?.median(system, "controller_ms_per_pod");
-    sizes.into_iter().filter_map(|size| Some((size as f64, cost(size)?))).collect()
+    kind.sizes().iter().filter_map(|&size| Some((size as f64, cost(size)?))).collect()
 }
 
 /// Plots the processor time of the controller for each pod over the size of the burst. Returns whether there are any

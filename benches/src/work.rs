@@ -12,8 +12,8 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::nodes::FAIL_EVERY;
 use crate::nodes::slim::SlimPod;
+use crate::nodes::{END_TOGETHER, FAIL_EVERY};
 
 /// Maximum number of creations by the benchmark itself that are in flight.
 pub const MAX_CONCURRENT: usize = 50;
@@ -27,6 +27,8 @@ pub enum Mode {
     Plain,
     /// Indexed Jobs.
     Indexed,
+    /// Indexed Jobs whose pods end only when all of them run.
+    Together,
     /// Indexed Jobs with backoffLimitPerIndex.
     PerIndex,
     /// Indexed Jobs with backoffLimitPerIndex 0, of which the pods of every second index fail.
@@ -94,8 +96,12 @@ impl Work {
 
     fn job(&self, number: usize, node: &str) -> Result<Job> {
         let mut template = pod_template(node);
-        if self.mode == Mode::Failing {
-            template["metadata"] = json!({"annotations": {FAIL_EVERY: FAILING_EVERY.to_string()}});
+        match self.mode {
+            Mode::Failing => template["metadata"] = json!({"annotations": {FAIL_EVERY: FAILING_EVERY.to_string()}}),
+            Mode::Together => {
+                template["metadata"] = json!({"annotations": {END_TOGETHER: self.parallelism.to_string()}});
+            }
+            Mode::Plain | Mode::Indexed | Mode::PerIndex => {}
         }
         let mut spec = json!({
             "completions": self.completions,
@@ -106,7 +112,7 @@ impl Work {
         match self.mode {
             Mode::PerIndex => spec["backoffLimitPerIndex"] = json!(1),
             Mode::Failing => spec["backoffLimitPerIndex"] = json!(0),
-            Mode::Plain | Mode::Indexed => {}
+            Mode::Plain | Mode::Indexed | Mode::Together => {}
         }
         Ok(serde_json::from_value(json!({"metadata": {"name": format!("{}-{number}", self.name)}, "spec": spec}))?)
     }

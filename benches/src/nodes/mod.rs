@@ -22,10 +22,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use testbed::control_plane::{self, ControlPlane};
 use testbed::process::Process;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use slim::SlimPod;
-use steps::{Step, step};
+use steps::{Held, Step, step};
 
 /// Node on which pods run and then end.
 pub const ENDS: &str = "lean-ends";
@@ -35,6 +35,8 @@ pub const RUNS: &str = "lean-runs";
 pub const STILL: &str = "lean-still";
 /// Annotation of a pod template: the pods of all indexes that are a multiple of this number fail.
 pub const FAIL_EVERY: &str = "bench.jobwright.dev/fail-every";
+/// Annotation of a pod template: the pods of a Job end only when this number of them runs.
+pub const END_TOGETHER: &str = "bench.jobwright.dev/end-together";
 
 /// Maximum number of status writes that are in flight for one node.
 const MAX_CONCURRENT: usize = 32;
@@ -108,8 +110,14 @@ async fn act(client: &Client, node: &'static str, ready: mpsc::Sender<()>) -> Re
     let mut events = watcher(Api::<SlimPod>::all(client.clone()), config).boxed();
     let (queue, inbox) = mpsc::unbounded_channel::<(SlimPod, Step)>();
     let inbox = stream::unfold(inbox, |mut inbox| async move { inbox.recv().await.map(|next| (next, inbox)) });
+    let (held, ending) = (&Mutex::new(Held::default()), &queue.clone());
     let acting = inbox.map(anyhow::Ok).try_for_each_concurrent(MAX_CONCURRENT, |(pod, step)| async move {
-        carry_out(client, node, &pod, step).await
+        let exists = carry_out(client, &pod, step).await?;
+        if exists && step == Step::Run && node == ENDS {
+            let ends = held.lock().await.runs(pod);
+            ends.into_iter().try_for_each(|pod| ending.send((pod, Step::End)))?;
+        }
+        Ok(())
     });
     let watching = async {
         let mut begun = HashSet::new();
@@ -140,26 +148,22 @@ async fn act(client: &Client, node: &'static str, ready: mpsc::Sender<()>) -> Re
     }
 }
 
-async fn carry_out(client: &Client, node: &str, pod: &SlimPod, step: Step) -> Result<()> {
+/// Takes a step of a pod. Returns false if the pod was deleted in the meantime.
+async fn carry_out(client: &Client, pod: &SlimPod, step: Step) -> Result<bool> {
     let pods: Api<SlimPod> = Api::namespaced(client.clone(), &pod.namespace().context("a namespace")?);
     let name = pod.name_any();
     let now = Timestamp::now();
     let result = match step {
         Step::Delete => pods.delete(&name, &DeleteParams::default().grace_period(0)).await.map(drop),
-        Step::Run => {
-            let running = Patch::Merge(steps::running(pod, now));
-            let mut result = pods.patch_status(&name, &PatchParams::default(), &running).await.map(drop);
-            if result.is_ok() && node == ENDS {
-                let ended = Patch::Merge(steps::ended(pod, now));
-                result = pods.patch_status(&name, &PatchParams::default(), &ended).await.map(drop);
-            }
-            result
+        Step::Run | Step::End => {
+            let status = if step == Step::Run { steps::running(pod, now) } else { steps::ended(pod, now) };
+            pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.map(drop)
         }
     };
     match result {
-        // The pod was deleted in the meantime.
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        result => Ok(result.with_context(|| format!("pod {name}: {step:?}"))?),
+        Ok(()) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("pod {name}: {step:?}")),
     }
 }
 

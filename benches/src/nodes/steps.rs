@@ -1,11 +1,13 @@
 //! Next step of a pod on a lean node, and the status that it results in.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::FAIL_EVERY;
 use super::slim::SlimPod;
+use super::{END_TOGETHER, FAIL_EVERY};
 
 /// Annotation of a pod with its completion index.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -13,8 +15,10 @@ const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// What a node does for a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The pod runs, and then ends on the node on which pods end.
+    /// The pod runs.
     Run,
+    /// The pod ends.
+    End,
     /// The pod is deleted, because its deletion was requested.
     Delete,
 }
@@ -59,10 +63,29 @@ fn containers(pod: &SlimPod, ready: bool, state: &Value) -> Vec<Value> {
 
 /// Returns whether a pod fails, as its annotations demand.
 fn fails(pod: &SlimPod) -> bool {
-    let number = |annotation: &str| pod.annotations().get(annotation)?.parse::<u64>().ok();
-    match (number(FAIL_EVERY), number(INDEX)) {
+    match (number(pod, FAIL_EVERY), number(pod, INDEX)) {
         (Some(every), Some(index)) => index.is_multiple_of(every),
         _ => false,
+    }
+}
+
+fn number(pod: &SlimPod, annotation: &str) -> Option<usize> {
+    pod.annotations().get(annotation)?.parse().ok()
+}
+
+/// Running pods that end together with the other pods of their Job.
+#[derive(Debug, Default)]
+pub struct Held(HashMap<String, Vec<SlimPod>>);
+
+impl Held {
+    /// Returns the pods that end now that this pod runs: the pod, or nothing until the last pod of its Job runs, and then
+    /// all of them.
+    pub fn runs(&mut self, pod: SlimPod) -> Vec<SlimPod> {
+        let Some(together) = number(&pod, END_TOGETHER) else { return vec![pod] };
+        let job = pod.owner_references().first().map(|owner| owner.uid.clone()).unwrap_or_default();
+        let pods = self.0.entry(job.clone()).or_default();
+        pods.push(pod);
+        if pods.len() < together { Vec::new() } else { self.0.remove(&job).unwrap_or_default() }
     }
 }
 
@@ -102,6 +125,16 @@ mod tests {
         assert_eq!(phase(json!({FAIL_EVERY: "2", INDEX: "4"})), "Failed");
         assert_eq!(phase(json!({FAIL_EVERY: "2", INDEX: "5"})), "Succeeded");
         assert_eq!(phase(json!({FAIL_EVERY: "0", INDEX: "5"})), "Succeeded", "only index 0 is a multiple of 0");
+    }
+
+    #[test]
+    fn pods_of_a_job_end_together_when_their_annotation_demands_it() {
+        let mut held = Held::default();
+        let together = json!({END_TOGETHER: "2"});
+        assert_eq!(held.runs(pod("Running", &json!({}))).len(), 1, "the pod ends immediately");
+        assert_eq!(held.runs(pod("Running", &together)).len(), 0);
+        assert_eq!(held.runs(pod("Running", &together)).len(), 2);
+        assert_eq!(held.runs(pod("Running", &together)).len(), 0, "the next pods are counted separately");
     }
 
     #[test]
