@@ -101,7 +101,7 @@ impl<K: WireObject> Objects<K> {
         Ok(stream::unfold(state, move |state| async move {
             let (mut data, mut frames) = state?;
             let frame = loop {
-                match frames.next() {
+                match frames.pop() {
                     Ok(None) => {}
                     Ok(Some(frame)) => break Ok(frame),
                     Err(error) => break Err(error.into()),

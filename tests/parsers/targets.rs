@@ -146,7 +146,7 @@ pub fn protobuf(data: &[u8]) {
     }
     let mut frames = Frames::new(Encoding::Protobuf);
     frames.push(data);
-    while let Ok(Some(frame)) = frames.next() {
+    while let Ok(Some(frame)) = frames.pop() {
         let _ = codec::event::<WirePod>(Encoding::Protobuf, frame);
     }
     let _ = codec::event::<WireJob>(Encoding::Protobuf, data.to_vec().into());

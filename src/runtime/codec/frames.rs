@@ -34,7 +34,7 @@ impl Frames {
     ///
     /// # Errors
     /// The event is longer than [`MAX_FRAME`].
-    pub fn next(&mut self) -> Result<Option<Bytes>, DecodeError> {
+    pub fn pop(&mut self) -> Result<Option<Bytes>, DecodeError> {
         match self.encoding {
             Encoding::Json => self.next_line(),
             Encoding::Protobuf => self.next_message(),
@@ -92,7 +92,7 @@ mod tests {
         let mut found = Vec::new();
         for part in data.chunks(piece) {
             frames.push(part);
-            while let Some(frame) = frames.next()? {
+            while let Some(frame) = frames.pop()? {
                 found.push(frame);
             }
         }
@@ -131,9 +131,9 @@ mod tests {
     fn event_longer_than_the_limit_is_refused_before_it_arrives() {
         let mut frames = Frames::new(Encoding::Protobuf);
         frames.push(&u32::MAX.to_be_bytes());
-        assert!(matches!(frames.next(), Err(DecodeError::TooLong(4_294_967_295))));
+        assert!(matches!(frames.pop(), Err(DecodeError::TooLong(4_294_967_295))));
         let mut frames = Frames::new(Encoding::Json);
         frames.push(&vec![b'x'; MAX_FRAME + 1]);
-        assert!(matches!(frames.next(), Err(DecodeError::TooLong(_))));
+        assert!(matches!(frames.pop(), Err(DecodeError::TooLong(_))));
     }
 }
