@@ -11,7 +11,7 @@ use jobwright::job::config::SyncConfig;
 use jobwright::job::decide::backoff::Backoff;
 use jobwright::job::decide::{DecisionInput, Step, decide};
 use jobwright::job::index::IndexSet;
-use jobwright::job::view::{JobView, PodView};
+use jobwright::job::view::{JobView, Labels, PodView, Selector};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::job::write_kinds::{CREATE, DELETE, UNTRACK};
 use jobwright::limit::view::{LimitView, WireJobLimit};
@@ -27,7 +27,7 @@ use jobwright::schedule::source::ScheduleSource;
 use jobwright::schedule::{go_duration, missed, zones};
 use jobwright::ttl;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt, WatchEvent};
+use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
 /// Name of a target, and its function.
@@ -99,9 +99,9 @@ pub fn selector(data: &[u8]) {
         })
         .collect();
     let selector = json!({"matchLabels": {choices.text(): choices.text()}, "matchExpressions": expressions});
-    let labels = [(choices.text(), choices.text())].into_iter().collect();
+    let labels: Labels = [(choices.text(), choices.text())].into_iter().collect();
     let Ok(selector) = serde_json::from_value::<LabelSelector>(selector) else { return };
-    if let Ok(selector) = Selector::try_from(selector) {
+    if let Some(selector) = Selector::parse(selector) {
         let _ = selector.matches(&labels);
     }
 }

@@ -1,10 +1,10 @@
 //! The view of a Job: the parts of a stored Job that decisions use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::{Selector, SelectorExt};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,7 +12,7 @@ use super::admission_info::AdmissionInfo;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
-use super::{Labels, PodView, identity};
+use super::{Labels, PodView, Selector, identity};
 use crate::job::index::CompletionIndex;
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
@@ -153,7 +153,7 @@ impl JobView {
                     .ttl_seconds_after_finished
                     .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default())),
                 managed_by: spec.managed_by,
-                selector: spec.selector.and_then(|selector| Selector::try_from(selector).ok()),
+                selector: spec.selector.and_then(Selector::parse),
             },
             status: JobStatus::parse(status, indexes),
             template: Arc::new(Template::parse(spec.template)),
@@ -213,8 +213,8 @@ impl Template {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Metadata {
-            labels: Option<Labels>,
-            annotations: Option<Labels>,
+            labels: Option<BTreeMap<String, String>>,
+            annotations: Option<BTreeMap<String, String>>,
         }
         #[derive(Default, Deserialize)]
         #[serde(default, rename_all = "camelCase")]
