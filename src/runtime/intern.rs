@@ -4,6 +4,8 @@
 //! The table of known texts has a fixed size, so it needs no cleanup. A new text replaces another one whose hash has the
 //! same place. A text that was replaced is not shared with later objects, which costs memory but changes no result.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
 use ahash::RandomState;
@@ -41,6 +43,43 @@ impl Table {
 /// Returns a shared copy of a text that many objects have.
 pub fn intern(text: &str) -> Arc<str> {
     if text.len() > LONGEST { text.into() } else { TABLE.lock().intern(text) }
+}
+
+/// Text that many objects have, such as the reason of a condition. Equal texts share one copy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SharedText(Arc<str>);
+
+impl SharedText {
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: AsRef<str>> From<T> for SharedText {
+    fn from(text: T) -> Self {
+        Self(intern(text.as_ref()))
+    }
+}
+
+impl Deref for SharedText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq<&str> for SharedText {
+    fn eq(&self, text: &&str) -> bool {
+        *self.0 == **text
+    }
+}
+
+impl fmt::Debug for SharedText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 #[cfg(test)]

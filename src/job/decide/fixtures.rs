@@ -136,7 +136,7 @@ impl Job {
     }
 
     pub(crate) fn restarts_on_failure(self) -> Self {
-        self.with(|job| Arc::make_mut(&mut job.template).restarts_on_failure = true)
+        self.with(|job| job.template.restarts_on_failure = true)
     }
 
     pub(crate) fn deleting(self) -> Self {

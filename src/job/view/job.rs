@@ -1,7 +1,7 @@
 //! The view of a Job: the parts of a stored Job that decisions use.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,6 +20,11 @@ use crate::job::wire::WireJob;
 use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
+use crate::runtime::intern::SharedText;
+
+/// JSON of the template of each finished Job. Most Jobs of a cluster are finished, and the template is the largest part
+/// of a Job.
+static NO_TEMPLATE: LazyLock<Arc<RawValue>> = LazyLock::new(|| RawValue::NULL.to_owned().into());
 
 /// The view of a Job: the parts of a stored Job that decisions use.
 #[derive(Clone, Debug)]
@@ -39,7 +44,7 @@ pub struct JobView {
     /// Stored status of the Job.
     pub status: JobStatus,
     /// Template of the Job's pods.
-    pub template: Arc<Template>,
+    pub template: Template,
     /// Time at which kube-controller-manager last wrote the Job's status, if it ever did.
     pub last_kcm_status_write: Option<Timestamp>,
     /// Whether the Job has the annotation with its failure report.
@@ -78,7 +83,7 @@ pub struct JobSpec {
     /// How long the Job is kept after its end before it is deleted (`ttlSecondsAfterFinished`).
     pub ttl: Option<Duration>,
     /// Name of the controller that is to reconcile the Job.
-    pub managed_by: Option<String>,
+    pub managed_by: Option<SharedText>,
     /// Selector of the Job's pods. `None` matches no pod.
     pub selector: Option<Selector>,
 }
@@ -97,8 +102,8 @@ pub enum CompletionMode {
 /// The template of a Job's pods.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// Unparsed JSON of `spec.template`.
-    pub json: Box<RawValue>,
+    /// Unparsed JSON of `spec.template`; `null` for a finished Job, which gets no more pods.
+    pub json: Arc<RawValue>,
     /// Whether the kubelet restarts failed containers in place (`restartPolicy: OnFailure`).
     pub restarts_on_failure: bool,
     /// Whether the Job's pods have the label that the pod watch selects by.
@@ -118,6 +123,7 @@ impl JobView {
             Some(other) => CompletionMode::Unknown(other.to_owned()),
         };
         let indexes = index_count(spec.completions);
+        let status = JobStatus::parse(status, indexes);
         let last_kcm_status_write = metadata.managed_fields.iter().flatten().filter(|entry| {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
@@ -152,11 +158,11 @@ impl JobView {
                 ttl: spec
                     .ttl_seconds_after_finished
                     .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default())),
-                managed_by: spec.managed_by,
+                managed_by: spec.managed_by.map(SharedText::from),
                 selector: spec.selector.and_then(Selector::parse),
             },
-            status: JobStatus::parse(status, indexes),
-            template: Arc::new(Template::parse(spec.template)),
+            template: Template::parse(spec.template, status.is_finished()),
+            status,
             has_failure_report: metadata
                 .annotations
                 .as_ref()
@@ -203,7 +209,7 @@ fn index_count(completions: Option<i32>) -> u32 {
 }
 
 impl Template {
-    fn parse(json: Box<RawValue>) -> Self {
+    fn parse(json: Box<RawValue>, finished: bool) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Facts {
@@ -235,7 +241,7 @@ impl Template {
             managed_by_kueue: kueue::manages_template(labels.as_ref(), annotations.as_ref(), gates),
             restarts_on_failure: facts.spec.restart_policy.as_deref() == Some("OnFailure"),
             labelled: labels.is_some_and(|labels| labels.contains_key(CONTROLLER_UID_LABEL)),
-            json,
+            json: if finished { NO_TEMPLATE.clone() } else { json.into() },
         }
     }
 }
@@ -255,5 +261,31 @@ impl Cached for JobView {
 
     fn has_finalizers(&self) -> bool {
         self.has_finalizers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn finished_job_keeps_the_facts_of_its_template_without_the_json() {
+        let view = |conditions: serde_json::Value| {
+            let template =
+                json!({"metadata": {"labels": {CONTROLLER_UID_LABEL: "u"}}, "spec": {"restartPolicy": "OnFailure"}});
+            let wire = json!({
+                "metadata": {"name": "j", "namespace": "default", "uid": "u", "resourceVersion": "1"},
+                "spec": {"template": template}, "status": {"conditions": conditions},
+            });
+            JobView::parse(serde_json::from_str(&wire.to_string()).unwrap()).unwrap().template
+        };
+        let (running, finished) = (view(json!([])), view(json!([{"type": "Failed", "status": "True"}])));
+        assert!(running.json.get().contains("OnFailure"));
+        assert_eq!(finished.json.get(), "null");
+        for template in [running, finished] {
+            assert!(template.restarts_on_failure && template.labelled && !template.managed_by_kueue);
+        }
     }
 }
