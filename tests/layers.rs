@@ -34,6 +34,7 @@ const VALUES: &[&str] = &[
     "runtime::events::EventText",
     "runtime::hash",
     "runtime::identity",
+    "runtime::intern",
     "runtime::maps",
     "runtime::refusals::Refusals",
     "runtime::refusals::WriteKind",

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::TRACKING_FINALIZER;
 use super::decide::NewPod;
-use super::view::{JobView, PodView};
+use super::view::{JobView, Labels, PodView};
 use super::wire::WirePod;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
@@ -57,7 +57,7 @@ impl Altered {
 /// Returns the first part that a created pod lacks and that the Job's accounting depends on.
 pub fn altered(job: &JobView, new: &NewPod, created: &WirePod) -> Option<Altered> {
     let metadata = &created.metadata;
-    let labels = metadata.labels.clone().unwrap_or_default();
+    let labels = Labels::shared(metadata.labels.as_ref());
     if !is_owned(metadata, &job.identity.uid) {
         Some(Altered::Owner)
     } else if !job.selects(&labels) {

@@ -8,6 +8,7 @@ use super::index::{IndexSet, StoredIndexes};
 use super::wire::{WireCondition, WireJobStatus};
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::identity::Uid;
+use crate::runtime::intern::SharedText;
 
 /// Condition type: the Job finished and succeeded.
 pub const COMPLETE: &str = "Complete";
@@ -74,13 +75,13 @@ impl Uncounted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// Type of the condition, such as [`COMPLETE`].
-    pub type_: String,
+    pub type_: SharedText,
     /// Status of the condition: `True`, `False` or `Unknown`.
-    pub status: String,
+    pub status: SharedText,
     /// Machine-readable reason, one word in CamelCase.
-    pub reason: String,
+    pub reason: SharedText,
     /// Human-readable message.
-    pub message: String,
+    pub message: SharedText,
     /// Time at which the condition was last checked.
     pub last_probe_time: Option<Timestamp>,
     /// Time at which the condition's status last changed.
@@ -93,10 +94,10 @@ impl Condition {
         let now = Some(whole_seconds(now));
         let status = if status { "True" } else { "False" };
         Self {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
+            type_: type_.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
             last_probe_time: now,
             last_transition_time: now,
         }
@@ -178,10 +179,10 @@ impl JobStatus {
 
 fn condition_json(condition: &Condition) -> Value {
     let mut value = json!({
-        "type": condition.type_,
-        "status": condition.status,
-        "reason": condition.reason,
-        "message": condition.message,
+        "type": &*condition.type_,
+        "status": &*condition.status,
+        "reason": &*condition.reason,
+        "message": &*condition.message,
     });
     if let Some(time) = condition.last_probe_time {
         value["lastProbeTime"] = json!(Time(time));
@@ -197,6 +198,9 @@ impl JobStatus {
     pub fn parse(wire: WireJobStatus, completions: u32) -> Self {
         let uids = |texts: Option<Vec<String>>| texts.unwrap_or_default().into_iter().map(Uid::from).collect();
         let uncounted = wire.uncounted_terminated_pods.unwrap_or_default();
+        let mut conditions: Vec<_> = wire.conditions.unwrap_or_default().into_iter().map(Condition::from).collect();
+        // The list would keep the memory of the parsed list, which has room for four larger conditions.
+        conditions.shrink_to_fit();
         Self {
             start_time: wire.start_time,
             completion_time: wire.completion_time,
@@ -208,7 +212,7 @@ impl JobStatus {
             completed_indexes: StoredIndexes::parse(wire.completed_indexes.as_deref().unwrap_or_default(), completions),
             failed_indexes: wire.failed_indexes.map(|text| StoredIndexes::parse(&text, completions)),
             uncounted: Uncounted { succeeded: uids(uncounted.succeeded), failed: uids(uncounted.failed) },
-            conditions: wire.conditions.unwrap_or_default().into_iter().map(Condition::from).collect(),
+            conditions,
         }
     }
 }
@@ -216,10 +220,10 @@ impl JobStatus {
 impl From<WireCondition> for Condition {
     fn from(wire: WireCondition) -> Self {
         Self {
-            type_: wire.type_,
-            status: wire.status,
-            reason: wire.reason.unwrap_or_default(),
-            message: wire.message.unwrap_or_default(),
+            type_: wire.type_.into(),
+            status: wire.status.into(),
+            reason: wire.reason.unwrap_or_default().into(),
+            message: wire.message.unwrap_or_default().into(),
             last_probe_time: wire.last_probe_time,
             last_transition_time: wire.last_transition_time,
         }

@@ -1,6 +1,7 @@
 //! The template of a Job's pods, unparsed, so that fields unknown to this version of the program reach the pods.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -11,9 +12,9 @@ use super::protobuf;
 #[derive(Clone, Debug)]
 pub enum WireTemplate {
     /// The template in JSON.
-    Json(Box<RawValue>),
+    Json(Arc<RawValue>),
     /// The protobuf message of the template.
-    Protobuf(Box<[u8]>),
+    Protobuf(Arc<[u8]>),
 }
 
 /// The parts of a template that decisions need.
@@ -39,7 +40,7 @@ impl WireTemplate {
 
 impl<'de> Deserialize<'de> for WireTemplate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::deserialize(deserializer).map(Self::Json)
+        Box::<RawValue>::deserialize(deserializer).map(|json| Self::Json(json.into()))
     }
 }
 

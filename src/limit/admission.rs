@@ -253,11 +253,7 @@ impl Admissions {
     /// Returns the limits that select a Job. `known` returns whether a limit selects the Job, or none if the labels
     /// have to be compared.
     fn select(&mut self, job: &Workload, known: impl Fn(usize) -> Option<bool>) -> LimitSet {
-        let mut labels = None;
-        let mut matches = |at: usize| {
-            let to_map = || job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-            self.limits[at].view.covers(labels.get_or_insert_with(to_map))
-        };
+        let matches = |at: usize| self.limits[at].view.covers(&job.labels);
         let set = (0..self.limits.len()).filter(|at| known(*at).unwrap_or_else(|| matches(*at)));
         let set: LimitSet = set.collect();
         match self.sets.get(&set) {

@@ -26,7 +26,7 @@ fn job(name: &str, created: i64) -> Workload {
     Workload {
         uid: name.into(),
         name: name.into(),
-        labels: [].into(),
+        labels: Labels::default(),
         priority: 0,
         created: Timestamp::from_second(created).unwrap(),
         group: None,
@@ -38,7 +38,7 @@ fn job(name: &str, created: i64) -> Workload {
 }
 
 fn labelled(job: Workload, value: &str) -> Workload {
-    Workload { labels: [("team".into(), value.into())].into(), ..job }
+    Workload { labels: [("team", value)].into_iter().collect(), ..job }
 }
 
 fn needs(need: usize, job: Workload) -> Workload {
@@ -140,7 +140,7 @@ fn only_the_first_job_of_a_queue_blocks_jobs_of_other_queues() {
         limit("jobs", &json!({"maxActiveJobs": 1, "selector": selects("l1")})),
         limit("pods", &json!({"maxActivePods": 4, "selector": selects("l2")})),
     ];
-    let labels = |labels: &[&str]| labels.iter().map(|label| ((*label).into(), "1".into())).collect();
+    let labels = |labels: &[&str]| labels.iter().map(|label| (*label, "1")).collect();
     let both = |job| Workload { labels: labels(&["l1", "l2"]), ..job };
     let active = holds(both(needs(1, job("active", 0))));
     let first = both(needs(1, job("first", 1)));
@@ -276,8 +276,7 @@ fn a_job() -> impl Strategy<Value = Workload> {
     ];
     (0_u8..12, 0_i32..2, reservation, 1_usize..5, prop_oneof![3 => Just(0_usize), 1 => 0_usize..4], 0_u8..8, 0_u8..3)
         .prop_map(|(name, priority, reservation, need, live, labels, group)| {
-            let labels =
-                (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}").into(), "1".into()));
+            let labels = (0..3).filter(|bit| (labels >> bit) & 1 == 1).map(|bit| (format!("l{bit}"), "1"));
             let need = if matches!(reservation, Reservation::Zero { .. } | Reservation::None) { 0 } else { need };
             let group = (group > 0).then(|| format!("Set {group}").into());
             // Jobs with equal priorities are ordered by age, and Jobs of equal age by name.
@@ -314,12 +313,8 @@ struct Model {
 }
 
 impl Model {
-    fn labels(job: &Workload) -> Labels {
-        job.labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-    }
-
     fn selects(limit: &LimitView, job: &Workload) -> bool {
-        limit.covers(&Self::labels(job))
+        limit.covers(&job.labels)
     }
 
     /// Returns the number of Jobs and pods that use capacity of a limit.

@@ -2,12 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::{Selector, SelectorExt};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::types::{JobLimit, JobLimitSpec};
-use crate::job::view::{Labels, identity};
+use crate::job::view::{Labels, Selector, identity};
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::codec::WireObject;
@@ -50,7 +49,7 @@ impl LimitView {
         let live = wire.metadata.deletion_timestamp.is_none();
         let selector = spec.as_ref().filter(|_| live).and_then(|spec| match &spec.selector {
             None => Some(Selector::default()),
-            Some(selector) => Selector::try_from(selector.clone()).ok(),
+            Some(selector) => Selector::parse(selector.clone()),
         });
         let count = |number: Option<i32>| number.and_then(|number| usize::try_from(number).ok());
         Some(Self {

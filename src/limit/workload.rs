@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::job::admission::PublishedWaiting;
 use crate::job::status::SUSPENDED;
-use crate::job::view::{JobLabels, JobView};
+use crate::job::view::{JobView, Labels};
 use crate::runtime::identity::Uid;
 
 /// Reservation of a Job under the limits that select it.
@@ -38,7 +38,7 @@ pub struct Workload {
     /// Name of the Job.
     pub name: Arc<str>,
     /// Labels of the Job.
-    pub labels: JobLabels,
+    pub labels: Labels,
     /// Priority of the Job. The Job with the highest priority is admitted first.
     pub priority: i32,
     /// Creation time of the Job. Among equal priorities, the oldest Job is admitted first.

@@ -17,6 +17,7 @@ pub mod hash;
 pub mod health;
 pub mod http;
 pub mod identity;
+pub mod intern;
 pub mod liveness;
 pub mod lru;
 pub mod maps;

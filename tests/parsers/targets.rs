@@ -13,7 +13,7 @@ use jobwright::job::decide::summary::PodSummary;
 use jobwright::job::decide::{DecisionInput, NewPod, Step, decide};
 use jobwright::job::index::IndexSet;
 use jobwright::job::pod::PodBuilder;
-use jobwright::job::view::{IndexFailures, JobView, PodView};
+use jobwright::job::view::{IndexFailures, JobView, Labels, PodView, Selector};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::job::write_kinds::{CREATE, DELETE, UNTRACK};
 use jobwright::limit::view::{LimitView, WireJobLimit};
@@ -31,7 +31,7 @@ use jobwright::schedule::source::ScheduleSource;
 use jobwright::schedule::{go_duration, missed, zones};
 use jobwright::ttl;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector, SelectorExt, WatchEvent};
+use kube::core::WatchEvent;
 use serde_json::{Value, json};
 
 /// Name of a target, and its function.
@@ -104,9 +104,9 @@ pub fn selector(data: &[u8]) {
         })
         .collect();
     let selector = json!({"matchLabels": {choices.text(): choices.text()}, "matchExpressions": expressions});
-    let labels = [(choices.text(), choices.text())].into_iter().collect();
+    let labels: Labels = [(choices.text(), choices.text())].into_iter().collect();
     let Ok(selector) = serde_json::from_value::<LabelSelector>(selector) else { return };
-    if let Ok(selector) = Selector::try_from(selector) {
+    if let Some(selector) = Selector::parse(selector) {
         let _ = selector.matches(&labels);
     }
 }

@@ -208,7 +208,7 @@ async fn evaluate(context: &ClusterContext, job: &Job) -> Option<Admission> {
     }
     let jobs = context.api::<WireJob>().list(&ListParams::default()).await.ok()?.items;
     let of_one_controller =
-        |one: &JobView| one.spec.managed_by == job.spec.as_ref().and_then(|spec| spec.managed_by.clone());
+        |one: &JobView| one.spec.managed_by.as_deref() == job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
     let views = jobs.into_iter().filter_map(JobView::parse).filter(of_one_controller);
     let mut admissions = Admissions::default();
     admissions.load(limits, views.filter_map(|view| Workload::of(&view, || 0)));

@@ -133,8 +133,8 @@ fn job(name: &str, status: &Value) -> JobView {
 fn fill(controller: &Controller, count: usize, owner: Option<&str>) {
     for n in 0..count {
         let mut view: PodView = pod(&n.to_string()).succeeded(5).view;
-        view.owner = owner.map(|owner| ControllerRef { uid: owner.into(), name: owner.to_owned(), is_job: true });
-        view.labels = [(CONTROLLER_UID_LABEL.to_owned(), owner.unwrap_or_default().to_owned())].into();
+        view.owner = owner.map(|owner| ControllerRef { uid: owner.into(), name: owner.into(), is_job: true });
+        view.labels = [(CONTROLLER_UID_LABEL, owner.unwrap_or_default())].into_iter().collect();
         controller.executor.pods.apply(view, Source::Watch);
     }
 }

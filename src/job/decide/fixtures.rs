@@ -136,7 +136,7 @@ impl Job {
     }
 
     pub(crate) fn restarts_on_failure(self) -> Self {
-        self.with(|job| Arc::make_mut(&mut job.template).restarts_on_failure = true)
+        self.with(|job| job.template.restarts_on_failure = true)
     }
 
     pub(crate) fn deleting(self) -> Self {
@@ -271,10 +271,10 @@ pub(crate) fn pod(name: &str) -> Pod {
     };
     let view = PodView {
         identity,
-        owner: Some(ControllerRef { uid: "job-uid".into(), name: "job".to_owned(), is_job: true }),
+        owner: Some(ControllerRef { uid: "job-uid".into(), name: "job".into(), is_job: true }),
         tracked: true,
         has_finalizers: true,
-        labels: [("app".to_owned(), "own".to_owned())].into(),
+        labels: [("app", "own")].into_iter().collect(),
         index: None,
         index_failures: IndexFailures::default(),
         created: time(1),
@@ -369,7 +369,8 @@ impl Pod {
 
     pub(crate) fn label(self, key: &str, value: &str) -> Self {
         self.with(|pod| {
-            pod.labels.insert(key.to_owned(), value.to_owned());
+            let labels = pod.labels.iter().chain([(key, value.into())]);
+            pod.labels = labels.collect();
         })
     }
 }

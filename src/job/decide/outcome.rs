@@ -139,8 +139,8 @@ mod tests {
     #[test]
     fn stored_texts_are_cut_to_the_limits_of_the_api() {
         let mut job = Job::new().condition(FAILURE_TARGET);
-        job.view.status.conditions[0].reason = "R".repeat(100_000);
-        job.view.status.conditions[0].message = "ü".repeat(100_000);
+        job.view.status.conditions[0].reason = "R".repeat(100_000).into();
+        job.view.status.conditions[0].message = "ü".repeat(100_000).into();
         let Some(Outcome::Failed { reason, message }) = Outcome::stored(&job.view.status) else { panic!() };
         assert_eq!((reason.len(), message.len()), (LONGEST_REASON, LONGEST_MESSAGE));
     }

@@ -80,8 +80,10 @@ impl PodBuilder {
     /// Returns an error if the template is invalid. The API server stores no such Job.
     pub fn new(job: &JobView) -> Result<Self, TemplateError> {
         let shared = match &job.template.wire {
-            WireTemplate::Json(template) => Shared::Json(json::shared(job, template)?),
-            WireTemplate::Protobuf(template) => Shared::Protobuf(protobuf::Shared::new(job, template)?),
+            // A finished Job gets no more pods, so its template is not kept.
+            None => return Err(DecodeError::Missing("spec.template").into()),
+            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template)?),
+            Some(WireTemplate::Protobuf(template)) => Shared::Protobuf(protobuf::Shared::new(job, template)?),
         };
         Ok(Self { job_name: job.identity.name.to_string(), shared })
     }

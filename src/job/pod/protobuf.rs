@@ -177,7 +177,7 @@ mod tests {
 
     fn built(job: Job, template: &[u8], new: &NewPod) -> (Vec<u8>, Vec<u8>) {
         let mut view = job.view;
-        std::sync::Arc::make_mut(&mut view.template).wire = WireTemplate::Protobuf(template.into());
+        view.template.wire = Some(WireTemplate::Protobuf(template.into()));
         let body = PodBuilder::new(&view).unwrap().pod(new).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         (message(&pod, pod::METADATA).unwrap(), message(&pod, pod::SPEC).unwrap())
@@ -267,7 +267,7 @@ mod tests {
     fn invalid_template_is_an_error() {
         let mut view = Job::new().indexed(3).view;
         for invalid in [&b"\x0a"[..], b"\x0a\x05a", b"\x12\x02\x12\x09", b"\x08\x01\x0b"] {
-            std::sync::Arc::make_mut(&mut view.template).wire = WireTemplate::Protobuf(invalid.into());
+            view.template.wire = Some(WireTemplate::Protobuf(invalid.into()));
             assert!(PodBuilder::new(&view).is_err(), "{invalid:?}");
         }
     }

@@ -1,32 +1,27 @@
 //! A Job's admission data: the part of a Job's metadata that limits read.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::kueue;
+use super::labels::GENERATED;
+use super::{Labels, kueue};
 use crate::job::admission::{JOBSET_LABEL, PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION};
 
-/// Labels that the API server generates. Their values differ for each Job, so no limit selects Jobs by them.
-const GENERATED: &[&str] =
-    &["controller-uid", "job-name", "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
 /// Kinds of owners whose Jobs run independently of each other.
 const SCHEDULES: &[&str] = &["CronJob", "JobSchedule"];
 
 /// Maximum number of characters kept of the kind and of the name of an owner.
 const MAX_OWNER: usize = 100;
 
-/// The labels of a Job, without the generated ones.
-pub type JobLabels = Arc<[(Box<str>, Box<str>)]>;
-
 /// A Job's admission data: labels, creation time, priority, published waiting status, group, and whether Kueue manages
 /// the Job.
 #[derive(Clone, Debug, Default)]
 pub struct AdmissionInfo {
-    /// Labels of the Job, without those that are generated from its name and UID.
-    pub labels: JobLabels,
+    /// Labels of the Job, without the generated ones. Their values differ for each Job, so no limit selects Jobs by
+    /// them.
+    pub labels: Labels,
     /// Creation time of the Job.
     pub created: Timestamp,
     /// Priority of the Job. The Job with the highest priority is admitted first.
@@ -43,10 +38,10 @@ impl AdmissionInfo {
     /// Parses a Job's metadata. Values that are not valid are replaced by defaults.
     pub fn parse(metadata: &ObjectMeta) -> Self {
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
-        let labels = metadata.labels.iter().flat_map(BTreeMap::iter);
-        let own = labels.filter(|(key, _)| !GENERATED.contains(&key.as_str()));
+        let mut own = metadata.labels.clone().unwrap_or_default();
+        own.retain(|key, _| !GENERATED.contains(&key.as_str()));
         Self {
-            labels: own.map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            labels: Labels::shared(Some(&own)),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
             priority: annotation(PRIORITY_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or_default(),
             published_waiting: annotation(WAITING_ANNOTATION).map(|text| Box::new(PublishedWaiting::parse(text))),
@@ -85,7 +80,7 @@ mod tests {
             "labels": {"team": "a", "controller-uid": "u", "batch.kubernetes.io/job-name": "j"},
             "annotations": {PRIORITY_ANNOTATION: "high", WAITING_ANNOTATION: "no JSON"},
         }));
-        assert_eq!(*admission_info.labels, [("team".into(), "a".into())]);
+        assert_eq!(admission_info.labels, [("team", "a")].into_iter().collect());
         assert_eq!(
             (admission_info.priority, admission_info.published_waiting.as_deref()),
             (0, Some(&PublishedWaiting::default()))

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::{Selector, SelectorExt};
 
 use super::admission_info::AdmissionInfo;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
-use super::{Labels, PodView, identity};
+use super::{Labels, PodView, Selector, identity};
 use crate::job::index::CompletionIndex;
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
@@ -19,6 +18,7 @@ use crate::job::wire::WireJob;
 use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
+use crate::runtime::intern::SharedText;
 
 /// The view of a Job: the parts of a stored Job that decisions use.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct JobView {
     /// Stored status of the Job.
     pub status: JobStatus,
     /// Template of the Job's pods.
-    pub template: Arc<Template>,
+    pub template: Template,
     /// Time at which kube-controller-manager last wrote the Job's status, if it ever did.
     pub last_kcm_status_write: Option<Timestamp>,
     /// Whether the Job has the annotation with its failure report.
@@ -77,7 +77,7 @@ pub struct JobSpec {
     /// How long the Job is kept after its end before it is deleted (`ttlSecondsAfterFinished`).
     pub ttl: Option<Duration>,
     /// Name of the controller that is to reconcile the Job.
-    pub managed_by: Option<String>,
+    pub managed_by: Option<SharedText>,
     /// Selector of the Job's pods. `None` matches no pod.
     pub selector: Option<Selector>,
 }
@@ -96,8 +96,8 @@ pub enum CompletionMode {
 /// The template of a Job's pods.
 #[derive(Clone, Debug)]
 pub struct Template {
-    /// The unparsed `spec.template`.
-    pub wire: WireTemplate,
+    /// The unparsed `spec.template`; none for a finished Job, which gets no more pods.
+    pub wire: Option<WireTemplate>,
     /// Whether the kubelet restarts failed containers in place (`restartPolicy: OnFailure`).
     pub restarts_on_failure: bool,
     /// Whether the Job's pods have the label that the pod watch selects by.
@@ -117,6 +117,7 @@ impl JobView {
             Some(other) => CompletionMode::Unknown(other.to_owned()),
         };
         let indexes = index_count(spec.completions);
+        let status = JobStatus::parse(status, indexes);
         let last_kcm_status_write = metadata.managed_fields.iter().flatten().filter(|entry| {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
@@ -151,11 +152,11 @@ impl JobView {
                 ttl: spec
                     .ttl_seconds_after_finished
                     .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default())),
-                managed_by: spec.managed_by,
-                selector: spec.selector.and_then(|selector| Selector::try_from(selector).ok()),
+                managed_by: spec.managed_by.map(SharedText::from),
+                selector: spec.selector.and_then(Selector::parse),
             },
-            status: JobStatus::parse(status, indexes),
-            template: Arc::new(Template::parse(spec.template)),
+            template: Template::parse(spec.template, status.is_finished()),
+            status,
             has_failure_report: metadata
                 .annotations
                 .as_ref()
@@ -202,14 +203,15 @@ fn index_count(completions: Option<i32>) -> u32 {
 }
 
 impl Template {
-    fn parse(wire: WireTemplate) -> Self {
+    fn parse(wire: WireTemplate, finished: bool) -> Self {
         let facts = wire.facts();
         let gates = facts.scheduling_gates.iter().map(String::as_str);
         Self {
             managed_by_kueue: kueue::manages_template(Some(&facts.labels), Some(&facts.annotations), gates),
             restarts_on_failure: facts.restart_policy.as_deref() == Some("OnFailure"),
             labelled: facts.labels.contains_key(CONTROLLER_UID_LABEL),
-            wire,
+            // Most Jobs of a cluster are finished, and the template is the largest part of a Job.
+            wire: Some(wire).filter(|_| !finished),
         }
     }
 }
@@ -229,5 +231,31 @@ impl Cached for JobView {
 
     fn has_finalizers(&self) -> bool {
         self.has_finalizers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn finished_job_keeps_the_facts_of_its_template_without_the_json() {
+        let view = |conditions: serde_json::Value| {
+            let template =
+                json!({"metadata": {"labels": {CONTROLLER_UID_LABEL: "u"}}, "spec": {"restartPolicy": "OnFailure"}});
+            let wire = json!({
+                "metadata": {"name": "j", "namespace": "default", "uid": "u", "resourceVersion": "1"},
+                "spec": {"template": template}, "status": {"conditions": conditions},
+            });
+            JobView::parse(serde_json::from_str(&wire.to_string()).unwrap()).unwrap().template
+        };
+        let (running, finished) = (view(json!([])), view(json!([{"type": "Failed", "status": "True"}])));
+        assert!(matches!(&running.wire, Some(WireTemplate::Json(json)) if json.get().contains("OnFailure")));
+        assert!(finished.wire.is_none());
+        for template in [running, finished] {
+            assert!(template.restarts_on_failure && template.labelled && !template.managed_by_kueue);
+        }
     }
 }

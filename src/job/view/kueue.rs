@@ -4,7 +4,10 @@
 //! have no queue label. Kueue marks their pod templates on admission instead (`podset.Merge` in the reconciler of
 //! Kueue).
 
-use super::Labels;
+use std::collections::BTreeMap;
+
+/// Labels or annotations.
+type Map = BTreeMap<String, String>;
 
 /// Label that assigns a Job to a queue of Kueue.
 pub const QUEUE_LABEL: &str = "kueue.x-k8s.io/queue-name";
@@ -34,21 +37,21 @@ const SCHEDULING_GATES: &[&str] =
     &["kueue.x-k8s.io/topology", "kueue.x-k8s.io/admission", "kueue.x-k8s.io/elastic-job"];
 
 /// Returns whether Kueue manages a Job with these labels and annotations.
-pub fn manages_job(labels: Option<&Labels>, annotations: Option<&Labels>) -> bool {
+pub fn manages_job(labels: Option<&Map>, annotations: Option<&Map>) -> bool {
     JOB_MARKS.iter().any(|mark| has(labels, mark) || has(annotations, mark))
 }
 
 /// Returns whether Kueue decides when the pods of a template with these labels, annotations and scheduling gates start.
 pub fn manages_template<'a>(
-    labels: Option<&Labels>,
-    annotations: Option<&Labels>,
+    labels: Option<&Map>,
+    annotations: Option<&Map>,
     mut gates: impl Iterator<Item = &'a str>,
 ) -> bool {
     TEMPLATE_MARKS.iter().any(|mark| has(labels, mark) || has(annotations, mark))
         || gates.any(|gate| SCHEDULING_GATES.contains(&gate))
 }
 
-fn has(map: Option<&Labels>, key: &str) -> bool {
+fn has(map: Option<&Map>, key: &str) -> bool {
     map.is_some_and(|map| map.contains_key(key))
 }
 
@@ -56,7 +59,7 @@ fn has(map: Option<&Labels>, key: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn map(key: &str) -> Labels {
+    fn map(key: &str) -> Map {
         [(key.to_owned(), "x".to_owned())].into()
     }
 

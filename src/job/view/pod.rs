@@ -1,5 +1,6 @@
 //! The view of a Pod: the parts of a stored Pod that decisions use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use crate::job::{
 };
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
+use crate::runtime::intern::intern;
 use crate::runtime::text::beginning;
 
 /// Maximum number of bytes kept of a container's name, or of a condition's type or status. The API accepts 63 in a
@@ -92,7 +94,7 @@ pub struct ControllerRef {
     /// UID of the owner.
     pub uid: Uid,
     /// Name of the owner.
-    pub name: String,
+    pub name: Arc<str>,
     /// Whether the owner is a `batch/v1` Job.
     pub is_job: bool,
 }
@@ -182,7 +184,7 @@ impl PodView {
             finished_at,
             end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
             cause: (phase != Phase::Succeeded).then(|| Cause::of(&status)).flatten().map(Box::new),
-            labels: metadata.labels.unwrap_or_default(),
+            labels: Labels::shared(metadata.labels.as_ref()),
             identity,
         })
     }
@@ -216,7 +218,7 @@ impl Cached for PodView {
 
     /// Returns whether the pod has ended, is accounted for, and still has the label of the Job that controls it.
     fn is_accounted(&self) -> bool {
-        let is_labelled = |owner: &Uid| self.labels.get(CONTROLLER_UID_LABEL).is_some_and(|label| owner.is(label));
+        let is_labelled = |owner: &Uid| self.labels.get(CONTROLLER_UID_LABEL).is_some_and(|label| owner.is(&label));
         self.is_ended() && !self.tracked && self.controller().is_some_and(is_labelled)
     }
 
@@ -228,7 +230,7 @@ impl Cached for PodView {
 fn owner(reference: &OwnerReference) -> Option<ControllerRef> {
     (reference.controller == Some(true)).then(|| ControllerRef {
         uid: reference.uid.as_str().into(),
-        name: reference.name.clone(),
+        name: intern(&reference.name),
         is_job: reference.kind == KIND && reference.api_version == API_VERSION,
     })
 }

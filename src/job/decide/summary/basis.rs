@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use kube::core::Selector;
-
 use crate::job::index::IndexSet;
 use crate::job::status::{JobStatus, Uncounted};
 use crate::job::view::policies::FailureRule;
-use crate::job::view::{CompletionMode, JobView};
+use crate::job::view::{CompletionMode, JobView, Selector};
 
 /// Fields of a Job's spec from which the facts about its pods follow. If one of them changes, the summary is computed
 /// anew.
