@@ -1,6 +1,7 @@
 //! Splitting of a watch response into events: lines of JSON, or protobuf messages with a length of four bytes before each.
 
 use bytes::{Buf, Bytes, BytesMut};
+use serde::de::IgnoredAny;
 
 use super::{DecodeError, Encoding};
 
@@ -48,9 +49,9 @@ impl Frames {
     pub fn finish(&mut self) -> Result<Option<Bytes>, DecodeError> {
         let rest = self.buffer.split().freeze();
         match self.encoding {
-            _ if rest.iter().all(u8::is_ascii_whitespace) && self.encoding == Encoding::Json => Ok(None),
-            _ if rest.is_empty() => Ok(None),
-            Encoding::Json if serde_json::from_slice::<serde::de::IgnoredAny>(&rest).is_ok() => Ok(Some(rest)),
+            Encoding::Json if rest.iter().all(u8::is_ascii_whitespace) => Ok(None),
+            Encoding::Json if serde_json::from_slice::<IgnoredAny>(&rest).is_ok() => Ok(Some(rest)),
+            Encoding::Protobuf if rest.is_empty() => Ok(None),
             Encoding::Json | Encoding::Protobuf => Err(DecodeError::Truncated),
         }
     }
