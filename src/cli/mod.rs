@@ -10,7 +10,12 @@ pub mod crds;
 mod duration;
 #[cfg(feature = "client")]
 pub mod explain;
+pub mod format;
 pub mod global;
+#[cfg(feature = "client")]
+pub mod leases;
+#[cfg(feature = "client")]
+mod manifests;
 pub mod names;
 #[cfg(feature = "client")]
 pub mod next;
@@ -18,6 +23,8 @@ pub mod output;
 pub mod permissions;
 #[cfg(feature = "controller")]
 pub mod run;
+#[cfg(feature = "client")]
+pub mod schemas;
 pub mod suggest;
 pub mod terminal;
 #[cfg(feature = "client")]
@@ -88,7 +95,7 @@ enum Command {
     /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
     Crds,
     /// Print the version, the commit, the Kubernetes API version, and the version of the time zone data in use
-    Version,
+    Version(version::Arguments),
     /// Print the completions for a shell, to be sourced by it
     #[cfg(feature = "client")]
     Completions {
@@ -132,10 +139,7 @@ pub fn main() -> ExitCode {
         Command::UninstallCheck(arguments) => uninstall::check::main(&arguments, &global),
         Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments, &global),
         Command::Crds => crds::main(),
-        Command::Version => {
-            output::print_line(version::text());
-            ExitCode::SUCCESS
-        }
+        Command::Version(arguments) => version::main(&arguments),
         #[cfg(feature = "client")]
         Command::Completions { shell } => {
             let mut script = Vec::new();

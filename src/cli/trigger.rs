@@ -11,15 +11,13 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::cluster::{ClusterReadError, end, exit_with};
+use super::cluster::{ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
 use super::global::GlobalArguments;
 use super::names::{self, Kind, ObjectName, SCHEDULES};
 use super::output;
 use crate::runtime::errors::{is_ambiguous, message};
 use crate::schedule::job_schedule::types::JobSchedule;
 
-/// Annotation of the started Job, with its value. `kubectl create job --from` sets the same one.
-const INSTANTIATE_ANNOTATION: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 /// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
 /// its pods get six further characters.
 const LONGEST_NAME: usize = 47;
@@ -140,8 +138,7 @@ fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
 /// Builds the Job of a template. The Job belongs to no time of the schedule.
 fn job_now(template: Template, name: Option<&str>) -> Job {
     let Template { owner, mut annotations, labels, spec } = template;
-    let (key, value) = INSTANTIATE_ANNOTATION;
-    annotations.insert(key.to_owned(), value.to_owned());
+    annotations.insert(INSTANTIATE_ANNOTATION.to_owned(), "manual".to_owned());
     let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
     Job {
         metadata: ObjectMeta {
