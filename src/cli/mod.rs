@@ -73,7 +73,7 @@ enum Command {
     /// affect it
     #[cfg(feature = "client")]
     Next(next::Arguments),
-    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing
+    /// Explain what a Job, CronJob or JobSchedule is doing, or why it is stuck
     #[cfg(feature = "client")]
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
@@ -85,7 +85,7 @@ enum Command {
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     #[cfg(feature = "client")]
     Trigger(trigger::Arguments),
-    /// Find likely mistakes in manifests of Jobs, CronJobs and JobSchedules
+    /// Lint manifests of Jobs, CronJobs, JobSchedules and JobLimits
     #[cfg(feature = "client")]
     Check(check::Arguments),
     /// Check whether Jobwright can be uninstalled without pods that hang in deletion afterwards

@@ -109,6 +109,42 @@ async fn explain_reports_what_blocks_a_job() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn global_flags_reach_the_api_server() -> Result<()> {
+    let scene = Scene::without_controller("flags", &[]).await?;
+    scene.create("a", json!({})).await?;
+    let stderr = |output: Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let as_jane = scene.jobwright(&["--as=jane", "--as-group=dev", "explain", "job/a"]).await?;
+    assert!(stderr(as_jane).contains("User \"jane\" cannot get resource \"jobs\""));
+    let token = stderr(scene.jobwright(&["explain", "job/a", "--token=wrong"]).await?);
+    assert!(token.contains("rejected the credentials (401") && !token.contains("wrong"), "{token}");
+    let [port] = testbed::control_plane::free_ports()?;
+    let server = stderr(scene.jobwright(&["explain", "job/a", &format!("--server=https://127.0.0.1:{port}")]).await?);
+    assert!(server.contains("connection refused; check that the server is running"), "{server}");
+    assert!(!server.contains("os error"), "{server}");
+    for (flag, what) in [("--context", "context"), ("--cluster", "cluster"), ("--user", "user")] {
+        let unknown = stderr(scene.jobwright(&["explain", "job/a", flag, "nope"]).await?);
+        assert!(unknown.contains(&format!("{what} \"nope\" does not exist in the kubeconfig; it has ")), "{unknown}");
+    }
+    let logged = scene.jobwright(&["top", "--once", "-v", "6"]).await?;
+    assert!(logged.status.success());
+    assert!(stderr(logged).contains("/apis/batch/v1/namespaces/"), "each request is logged");
+
+    // The command itself, with the variables of the controller and a list of kubeconfigs.
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
+    let list = std::env::join_paths(["/nonexistent".into(), scene.cluster.kubeconfig.clone()])?;
+    command.args(["-n", &scene.namespace, "explain", "job.batch/a", "--request-timeout=10s"]).env("KUBECONFIG", list);
+    command.env("JOBWRIGHT_NAMESPACE", "elsewhere").env("JOBWRIGHT_CONTEXT", "nope").stdin(Stdio::null());
+    let output = command.output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(
+        text.starts_with("Job a has not been started by a controller yet"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn next_prints_the_times_of_a_schedule_in_the_cluster() -> Result<()> {
     let scene = Scene::new("next").await?;
     let schedules: Api<JobSchedule> = Api::namespaced(scene.client.clone(), &scene.namespace);
