@@ -181,7 +181,7 @@ impl PodView {
             ),
             finished_at,
             end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
-            cause: (phase != Phase::Succeeded).then(|| Cause::of(&status)).flatten().map(Box::new),
+            cause: (phase != Phase::Succeeded).then(|| Cause::of(&status, &sidecars)).flatten().map(Box::new),
             labels: metadata.labels.unwrap_or_default(),
             identity,
         })
