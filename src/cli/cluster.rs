@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
+use kube::core::Selector;
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
@@ -16,6 +17,10 @@ use super::suggest::Suggestions;
 use crate::limit::types::JobLimit;
 use crate::runtime::errors::message;
 use crate::schedule::job_schedule::types::JobSchedule;
+
+/// Annotation of a Job that a user started from a CronJob or JobSchedule, with the value `manual`. `kubectl create job
+/// --from` sets the same one.
+pub const INSTANTIATE_ANNOTATION: &str = "cronjob.kubernetes.io/instantiate";
 
 /// A client of a cluster, and the namespace that the flags select.
 pub struct ClusterContext {
@@ -123,18 +128,29 @@ impl ClusterContext {
         Ok(list.items.iter().map(|one| (one.namespace().unwrap_or_default(), one.name_any())).collect())
     }
 
+    /// Returns the pods that a Job controls.
+    ///
+    /// # Errors
+    /// The pods cannot be read.
+    pub async fn pods_of(&self, job: &Job) -> kube::Result<Vec<Pod>> {
+        let selector = job.spec.as_ref().and_then(|spec| spec.selector.clone());
+        let selector = selector.and_then(|selector| Selector::try_from(selector).ok()).unwrap_or_default();
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
+        let mut pods = pods.list(&ListParams::default().labels_from(&selector)).await?.items;
+        let uid = job.uid().unwrap_or_default();
+        pods.retain(|pod| {
+            pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+        });
+        Ok(pods)
+    }
+
     /// Returns a Job and the pods that the Job controls.
     ///
     /// # Errors
     /// The Job or the pods cannot be read.
     pub async fn job_and_pods(&self, name: &str) -> Result<(Job, Vec<Pod>), ClusterReadError> {
-        let unreadable = self.unreadable(&format!("job/{name}"));
-        let job = self.api::<Job>().get(name).await.map_err(&unreadable)?;
-        let mut pods = self.api::<Pod>().list(&ListParams::default()).await.map_err(&unreadable)?.items;
-        let uid = job.uid().unwrap_or_default();
-        pods.retain(|pod| {
-            pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
-        });
+        let job = self.api::<Job>().get(name).await.map_err(self.unreadable(&format!("job/{name}")))?;
+        let pods = self.pods_of(&job).await.map_err(self.unreadable(&format!("the pods of job/{name}")))?;
         Ok((job, pods))
     }
 }

@@ -14,11 +14,16 @@ mod creation;
 mod duration;
 #[cfg(feature = "client")]
 pub mod explain;
+pub mod format;
 pub mod global;
 #[cfg(feature = "client")]
 pub mod history;
 #[cfg(feature = "client")]
+pub mod leases;
+#[cfg(feature = "client")]
 pub mod logs;
+#[cfg(feature = "client")]
+mod manifests;
 #[cfg(feature = "client")]
 pub mod manual;
 pub mod names;
@@ -32,6 +37,8 @@ pub mod permissions;
 pub mod rerun;
 #[cfg(feature = "controller")]
 pub mod run;
+#[cfg(feature = "client")]
+pub mod schemas;
 #[cfg(feature = "client")]
 mod selected;
 #[cfg(feature = "client")]
@@ -90,8 +97,8 @@ enum Command {
     /// affect it
     #[cfg(feature = "client")]
     Next(next::Arguments),
-    /// Explain what a Job, CronJob or JobSchedule is doing, or why it does nothing; without a name, list the Jobs that
-    /// are stuck, failing or failed
+    /// Explain what a Job, CronJob, JobSchedule or JobLimit is doing, or why it is stuck; without a name, list the Jobs
+    /// that are stuck, failing or failed
     #[cfg(feature = "client")]
     Explain(explain::Arguments),
     /// Show a Job's pods over time, as a chart in the terminal or a picture
@@ -126,7 +133,7 @@ enum Command {
     /// user
     #[cfg(feature = "client")]
     Status(status::Arguments),
-    /// Find likely mistakes in manifests of Jobs, CronJobs and JobSchedules
+    /// Lint manifests of Jobs, CronJobs, JobSchedules and JobLimits
     #[cfg(feature = "client")]
     Check(check::Arguments),
     /// Check whether Jobwright can be uninstalled without pods that hang in deletion afterwards
@@ -136,7 +143,7 @@ enum Command {
     /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
     Crds,
     /// Print the version, the commit, the Kubernetes API version, and the version of the time zone data in use
-    Version,
+    Version(version::Arguments),
     /// Print the completions for a shell, to be sourced by it
     #[cfg(feature = "client")]
     Completions {
@@ -203,10 +210,7 @@ pub fn main() -> ExitCode {
         Command::UninstallCheck(arguments) => uninstall::check::main(&arguments, &global),
         Command::RemoveFinalizers(arguments) => uninstall::remove::main(&arguments, &global),
         Command::Crds => crds::main(),
-        Command::Version => {
-            output::print_line(version::text());
-            ExitCode::SUCCESS
-        }
+        Command::Version(arguments) => version::main(&arguments),
         #[cfg(feature = "client")]
         Command::Completions { shell } => complete::script(shell),
         #[cfg(feature = "client")]

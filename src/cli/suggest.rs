@@ -53,7 +53,7 @@ impl Suggestions {
     }
 }
 
-/// Returns the text as one word of a shell.
+/// Returns the text quoted as one argument for a shell.
 pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -90,6 +90,6 @@ mod tests {
 
     #[test]
     fn special_characters_are_quoted() {
-        assert_eq!([quoted("a-b"), quoted(""), quoted("a b"), quoted("it's")], ["a-b", "''", "'a b'", r"'it'\''s'"]);
+        assert_eq!([quoted("a-b"), quoted(""), quoted("a b"), quoted("a'b")], ["a-b", "''", "'a b'", r"'a'\''b'"]);
     }
 }

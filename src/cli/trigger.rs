@@ -11,16 +11,18 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::cluster::{ClusterReadError, end, exit_with};
+use super::cluster::{ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
 use super::creation::overrides::OverrideArguments;
 use super::creation::{CreateError, CreationArguments, DryRun, create, print_created};
 use super::global::GlobalArguments;
 use super::names::{self, Kind, ObjectName, SCHEDULES};
 use super::output;
+use super::suggest::Suggestions;
+use crate::job::FAILURE_ANNOTATION;
+use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
+use crate::job::decide::failure_report::FailureReport;
 use crate::schedule::job_schedule::types::JobSchedule;
 
-/// Annotation of the started Job, with its value. `kubectl create job --from` sets the same one.
-const INSTANTIATE_ANNOTATION: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 /// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
 /// its pods get six further characters.
 const LONGEST_NAME: usize = 47;
@@ -107,7 +109,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
     if !arguments.watch || arguments.creation.dry_run != DryRun::None {
         return Ok(ExitCode::SUCCESS);
     }
-    follow(&context.api::<Job>(), &created).await
+    follow(&context.api::<Job>(), &created, &context.suggest).await
 }
 
 fn owner(api_version: &str, kind: &str, object: &impl ResourceExt) -> OwnerReference {
@@ -146,8 +148,7 @@ fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
 /// Builds the Job of a template. The Job belongs to no time of the schedule.
 fn job_now(template: Template, name: Option<&str>) -> Job {
     let Template { owner, mut annotations, labels, spec } = template;
-    let (key, value) = INSTANTIATE_ANNOTATION;
-    annotations.insert(key.to_owned(), value.to_owned());
+    annotations.insert(INSTANTIATE_ANNOTATION.to_owned(), "manual".to_owned());
     let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
     Job {
         metadata: ObjectMeta {
@@ -170,7 +171,7 @@ fn random_letters() -> String {
 }
 
 /// Prints each change of the counters until the Job is finished. Returns the exit code.
-async fn follow(jobs: &Api<Job>, job: &DynamicObject) -> Result<ExitCode, TriggerError> {
+async fn follow(jobs: &Api<Job>, job: &DynamicObject, suggest: &Suggestions) -> Result<ExitCode, TriggerError> {
     let name = job.name_any();
     let selection = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = std::pin::pin!(watcher::watcher(jobs.clone(), selection).default_backoff());
@@ -196,8 +197,9 @@ async fn follow(jobs: &Api<Job>, job: &DynamicObject) -> Result<ExitCode, Trigge
         if seen.uid() != job.uid() {
             return Err(TriggerError::Deleted { name });
         }
-        let status = seen.status.unwrap_or_default();
-        let now = progress(&status, seen.spec.as_ref().and_then(|spec| spec.completions));
+        let status = seen.status.clone().unwrap_or_default();
+        let waits = limited(&seen).unwrap_or_default();
+        let now = progress(&status, seen.spec.as_ref().and_then(|spec| spec.completions)) + &waits;
         if now != last {
             output::print_line(format!("job/{name}: {now}"));
             last = now;
@@ -205,9 +207,32 @@ async fn follow(jobs: &Api<Job>, job: &DynamicObject) -> Result<ExitCode, Trigge
         if let Some(end) = end(&status) {
             let why = [&end.reason, &end.message].map(|text| text.clone().unwrap_or_default());
             output::print_line(format!("job/{name}: {} ({}: {})", end.type_, why[0], why[1]));
-            return Ok(if end.type_ == "Complete" { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+            if end.type_ == "Complete" {
+                return Ok(ExitCode::SUCCESS);
+            }
+            output::print(failure(&seen, suggest));
+            return Ok(ExitCode::from(FAILED));
         }
     }
+}
+
+/// Returns the cause that the controller recorded, the end of the log, and the command that explains the failure.
+fn failure(job: &Job, suggest: &Suggestions) -> String {
+    let report = job.annotations().get(FAILURE_ANNOTATION);
+    let report: Option<FailureReport> = report.and_then(|text| serde_json::from_str(text).ok());
+    let mut lines: Vec<String> = report.iter().map(|report| report.event().message).collect();
+    lines.extend(report.into_iter().flat_map(|report| report.log).map(|line| format!("    {line}")));
+    lines.push(format!("To see why: {}", suggest.jobwright(&format!("explain job/{}", job.name_any()))));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+/// Returns the JobLimit that the Job waits for, as the controller published it.
+fn limited(job: &Job) -> Option<String> {
+    let PublishedWaiting { limit, position, .. } = PublishedWaiting::parse(job.annotations().get(WAITING_ANNOTATION)?);
+    Some(match position {
+        0 => format!("; waits for JobLimit {limit}"),
+        position => format!("; waits for JobLimit {limit}, position {position}"),
+    })
 }
 
 fn progress(status: &JobStatus, completions: Option<i32>) -> String {
@@ -260,5 +285,20 @@ mod tests {
         let name = made["metadata"]["name"].as_str().unwrap();
         assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
+    }
+
+    #[test]
+    fn failure_has_its_cause_its_log_and_the_command_that_explains_it() {
+        let report = json!({"pod": "a-1", "container": "main", "exitCode": 3, "log": ["disk full"]}).to_string();
+        let job: Job =
+            serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {FAILURE_ANNOTATION: report,
+            WAITING_ANNOTATION: r#"{"limit":"lim","position":4}"#}}}))
+            .unwrap();
+        let suggest = Suggestions::new("jobwright", Some("ux".to_owned()), Vec::new());
+        assert_eq!(
+            failure(&job, &suggest),
+            "Pod a-1, container main: exit code 3\n    disk full\nTo see why: jobwright explain job/a -n ux\n"
+        );
+        assert_eq!(limited(&job).as_deref(), Some("; waits for JobLimit lim, position 4"));
     }
 }

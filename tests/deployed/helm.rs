@@ -125,6 +125,33 @@ fn permissions_follow_the_enabled_controllers() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn users_of_the_cluster_roles_view_edit_and_admin_have_permissions_on_the_resources() -> Result<()> {
+    let roles = |flags: &[&str]| -> Result<Vec<(String, String)>> {
+        let text = template("jobwright-system", flags)?;
+        let documents = text.split("\n---\n").filter(|part| part.contains("rbac.authorization.k8s.io/aggregate-to-"));
+        let role = |part: &str| -> Result<(String, String)> {
+            let role: serde_json::Value = serde_saphyr::from_str(part)?;
+            let labels = role["metadata"]["labels"].as_object().context("missing labels")?;
+            let label = labels.keys().find(|key| key.contains("aggregate-to-")).context("missing label")?;
+            Ok((label.rsplit('-').next().unwrap_or_default().to_owned(), role["rules"].to_string()))
+        };
+        documents.map(role).collect()
+    };
+    let all = roles(&[])?;
+    assert_eq!(all.iter().map(|(role, _)| role.as_str()).collect::<Vec<_>>(), ["view", "edit", "admin"]);
+    assert!(all[0].1.contains("joblimits") && all[0].1.contains("watch") && !all[0].1.contains("patch"), "{all:?}");
+    assert!(
+        all[1].1.contains("jobschedules") && all[1].1.contains("patch") && !all[1].1.contains("joblimits"),
+        "{all:?}"
+    );
+    assert!(all[2].1.contains("joblimits") && all[2].1.contains("patch"), "{all:?}");
+    for flags in [&["--set", "rbac.aggregate=false"], &["--set", "rbac.create=false"], &["--set", "namespace=here"]] {
+        assert!(roles(flags)?.is_empty(), "{flags:?}");
+    }
+    Ok(())
+}
+
 /// Returns the objects of the pre-delete hook, which Helm creates before it deletes the release.
 fn uninstall_hook(flags: &[&str]) -> Result<Vec<serde_json::Value>> {
     let text = template("jobwright-system", flags)?;

@@ -44,34 +44,103 @@ async fn explain_reports_what_blocks_a_job() -> Result<()> {
     let scene = Scene::with_flags("explain", &["--pod-failure-backoff=60s"]).await?;
     scene.create("held", json!({"suspend": true})).await?;
     let text = scene.explained("job/held", "Job held is suspended").await?;
-    assert!(text.contains("spec.suspend was set by") && text.contains("kubectl patch job held"), "{text}");
+    assert!(
+        text.contains("spec.suspend was set by")
+            && text.contains(&format!(
+                "kubectl patch job held --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}' -n {}",
+                scene.namespace
+            )),
+        "{text}"
+    );
 
     scene.create("theirs", json!({"managedBy": "example.com/other"})).await?;
-    scene.explained("job/theirs", "Job theirs is to be worked on by example.com/other").await?;
+    scene.explained("job/theirs", "Job theirs is managed by example.com/other").await?;
 
     scene.create("failing", json!({"completions": 1})).await?;
     let pod = scene.active("failing", 1).await?.remove(0);
     scene.kubelet.fail(&pod, 3).await?;
     let text = scene.explained("job/failing", "before its next pod").await?;
-    assert!(text.contains(&format!("Pod {pod}: container main exited with 3")), "{text}");
-    assert!(text.contains("The controller's next step: nothing before"), "{text}");
-    assert!(text.contains(&format!("kubectl logs {pod}")), "{text}");
+    assert!(text.contains(&format!("Pod {pod}: container main exited with code 3")), "{text}");
+    assert!(text.contains("Next: the controller syncs the Job at"), "{text}");
+    assert!(text.contains(&format!("kubectl logs {pod} --all-containers -n {}", scene.namespace)), "{text}");
 
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let quota = serde_json::from_value(json!({"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}))?;
     quotas.create(&PostParams::default(), &quota).await?;
     scene.create("refused", json!({})).await?;
     let text = scene.explained("job/refused", "exceeded quota: no-pods").await?;
-    assert!(text.contains("Job refused has no pods at the moment"), "{text}");
+    assert!(text.contains("Job refused is stuck: the API server refuses its pods"), "{text}");
+    assert!(text.contains("kubectl describe resourcequota -n"), "{text}");
 
     scene.create("over", json!({"completions": 0})).await?;
-    scene.explained("job/over", "Job over is complete").await?;
+    scene.explained("job/over", "Job over completed").await?;
     let json: Value = serde_json::from_str(&scene.stdout_of(&["explain", "job/over", "--output=json"]).await?)?;
-    assert!(json["headline"].as_str().context("missing headline")?.contains("complete"), "{json}");
+    assert!(json["headline"].as_str().context("missing headline")?.contains("completed"), "{json}");
+    let identity = ["kind", "namespace", "name", "state"].map(|field| json[field].as_str().unwrap_or_default());
+    assert_eq!(identity, ["Job", &*scene.namespace, "over", "Complete"], "{json}");
+    assert_eq!((&json["counts"]["succeeded"], &json["counts"]["completions"]), (&json!(0), &json!(0)), "{json}");
+    let yaml = scene.stdout_of(&["explain", "job/over", "--output=yaml"]).await?;
+    assert!(
+        yaml.contains("state: Complete\n") && yaml.starts_with("kind: Job\n") || yaml.contains("\nkind: Job\n"),
+        "{yaml}"
+    );
+
+    // Names as kubectl prints and accepts them, and several objects.
+    for name in ["job.batch/over", "jobs/over", "jobs.batch/over", "Job/over"] {
+        assert!(scene.stdout_of(&["explain", name]).await?.starts_with("Job over completed"), "{name}");
+    }
+    let both = scene.stdout_of(&["explain", "job", "over", "held"]).await?;
+    assert!(both.contains("Job over completed") && both.contains("Job held is suspended"), "{both}");
+    let all: Value = serde_json::from_str(&scene.stdout_of(&["explain", "jobs", "-o", "json"]).await?)?;
+    assert_eq!(all["items"].as_array().map(Vec::len), Some(5), "{all}");
+    let none: Value = serde_json::from_str(&scene.stdout_of(&["explain", "jobs", "-l", "a=b", "-o", "json"]).await?)?;
+    assert_eq!(none["items"], json!([]));
 
     let missing = scene.jobwright(&["explain", "job/missing"]).await?;
     let text = String::from_utf8(missing.stderr)?;
     assert!(!missing.status.success() && text.contains("cannot read job/missing"), "{text}");
+    let some = scene.jobwright(&["explain", "job/missing", "job/over"]).await?;
+    assert_eq!(some.status.code(), Some(1));
+    assert!(
+        String::from_utf8(some.stdout)?.contains("Job over completed"),
+        "one missing object does not hide the others"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn global_flags_reach_the_api_server() -> Result<()> {
+    let scene = Scene::without_controller("flags", &[]).await?;
+    scene.create("a", json!({})).await?;
+    let stderr = |output: Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let as_jane = scene.jobwright(&["--as=jane", "--as-group=dev", "explain", "job/a"]).await?;
+    assert!(stderr(as_jane).contains("User \"jane\" cannot get resource \"jobs\""));
+    let token = stderr(scene.jobwright(&["explain", "job/a", "--token=wrong"]).await?);
+    assert!(token.contains("rejected the credentials (401") && !token.contains("wrong"), "{token}");
+    let [port] = testbed::control_plane::free_ports()?;
+    let server = stderr(scene.jobwright(&["explain", "job/a", &format!("--server=https://127.0.0.1:{port}")]).await?);
+    assert!(server.contains("connection refused; check that the server is running"), "{server}");
+    assert!(!server.contains("os error"), "{server}");
+    for (flag, what) in [("--context", "context"), ("--cluster", "cluster"), ("--user", "user")] {
+        let unknown = stderr(scene.jobwright(&["explain", "job/a", flag, "nope"]).await?);
+        assert!(unknown.contains(&format!("{what} \"nope\" does not exist in the kubeconfig; it has ")), "{unknown}");
+    }
+    let logged = scene.jobwright(&["top", "--once", "-v", "6"]).await?;
+    assert!(logged.status.success());
+    assert!(stderr(logged).contains("/apis/batch/v1/namespaces/"), "each request is logged");
+
+    // The command itself, with the variables of the controller and a list of kubeconfigs.
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
+    let list = std::env::join_paths(["/nonexistent".into(), scene.cluster.kubeconfig.clone()])?;
+    command.args(["-n", &scene.namespace, "explain", "job.batch/a", "--request-timeout=10s"]).env("KUBECONFIG", list);
+    command.env("JOBWRIGHT_NAMESPACE", "elsewhere").env("JOBWRIGHT_CONTEXT", "nope").stdin(Stdio::null());
+    let output = command.output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(
+        text.starts_with("Job a has not been started by a controller yet"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
@@ -161,10 +230,10 @@ fn check_reports_findings_with_rule_and_position() -> Result<()> {
     std::fs::write(
         &file,
         "# A nightly report.\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: nightly}\nspec:\n  schedule: '30 2 * * *'\n  timeZone: Europe/Paris\n  \
-         jobTemplate: {spec: {activeDeadlineSeconds: 60, template: {spec: {restartPolicy: OnFailure, containers: []}}}}\n---\n\
+         jobTemplate: {spec: {activeDeadlineSeconds: 60, template: {spec: {restartPolicy: OnFailure, containers: [{name: main, image: i}]}}}}\n---\n\
          apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n---\n\
          apiVersion: batch/v1\nkind: Job\nmetadata: {name: once, annotations: {jobwright.dev/check-ignore: no-deadline}}\n\
-         spec: {template: {spec: {restartPolicy: Never, containers: []}}}\n",
+         spec: {template: {spec: {restartPolicy: Never, containers: [{name: main, image: i}]}}}\n",
     )?;
     let path = file.display().to_string();
     let (code, text, _) = check(&["-f", &path])?;
@@ -178,18 +247,18 @@ fn check_reports_findings_with_rule_and_position() -> Result<()> {
         lines[1].contains("spec.jobTemplate.spec.template.spec.restartPolicy") && lines[1].ends_with("[logs-lost]"),
         "{text}"
     );
-    assert!(
-        lines[2].starts_with(&format!("{path}:14: job/once: warning: ")) && lines[2].ends_with("[no-clean-up]"),
-        "{text}"
-    );
-    assert_eq!(lines[3], "0 errors, 3 warnings, 0 notes");
+    assert_eq!(lines[2], "0 errors, 2 warnings, 0 info (2 of lower severity hidden)", "{text}");
+    let (_, all, _) = check(&["-f", &path, "--min-severity=info"])?;
+    let cleanup = all.lines().find(|line| line.ends_with("[no-cleanup]")).context("a finding of no-cleanup")?;
+    assert!(cleanup.starts_with(&format!("{path}:14: job/once: info: ")), "{all}");
+    assert_eq!(check(&["-f", &path, "--least=info"])?.1, all, "the former name of the flag");
 
     assert_eq!(check(&["-f", &path, "--fail-on=error"])?.0, Some(0));
-    let (code, text, _) = check(&["-f", &path, "--ignore=clock-change,logs-lost,no-clean-up"])?;
-    assert_eq!((code, text.as_str()), (Some(0), "0 errors, 0 warnings, 0 notes\n"));
+    let (code, text, _) = check(&["-f", &path, "--ignore=clock-change,logs-lost,no-clean-up,no-resources"])?;
+    assert_eq!((code, text.as_str()), (Some(0), "0 errors, 0 warnings, 0 info\n"));
     let (_, text, _) = check(&["-f", &path, "--output=json"])?;
     let found: Value = serde_json::from_str(&text)?;
-    assert_eq!(found[2]["rule"], "no-clean-up");
+    assert_eq!(found[1]["rule"], "logs-lost");
     let (_, text, _) = check(&["-f", &path, "--output=sarif"])?;
     let log: Value = serde_json::from_str(&text)?;
     let result = &log["runs"][0]["results"][0];
@@ -205,7 +274,7 @@ fn check_reports_unreadable_input_and_unknown_rules() -> Result<()> {
     let (code, _, text) = check(&["-f", "/nonexistent.yaml"])?;
     assert!(code == Some(2) && text.contains("cannot read /nonexistent.yaml"), "{text}");
     let (code, _, text) = check(&["-f", "x", "--ignore=no-such-rule"])?;
-    assert!(code == Some(2) && text.contains("there is no rule") && text.contains("no-clean-up"), "{text}");
+    assert!(code == Some(2) && text.contains("there is no rule") && text.contains("no-cleanup"), "{text}");
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("odd.yaml");
     std::fs::write(
@@ -218,9 +287,54 @@ fn check_reports_unreadable_input_and_unknown_rules() -> Result<()> {
 }
 
 #[test]
-fn check_finds_no_errors_in_the_examples() -> Result<()> {
-    let (code, text, error) = check(&["-f", "examples", "--fail-on=error"])?;
-    assert_eq!(code, Some(0), "{text}{error}");
+fn check_is_quiet_on_the_examples_and_reads_folders_on_request() -> Result<()> {
+    let (code, text, error) = check(&["-R", "-f", "examples"])?;
+    assert_eq!((code, error.as_str()), (Some(0), ""), "{text}");
+    assert_eq!(text.lines().count(), 1, "only the summary: {text}");
+    assert!(text.starts_with("0 errors, 0 warnings, 0 info ("), "{text}");
+    let (code, _, error) = check(&["-f", "examples"])?;
+    assert!(code == Some(0) && error.contains("the folders in examples are not read; -R"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn check_fails_when_it_finds_nothing_to_check() -> Result<()> {
+    for args in [&["-f", "deploy"][..], &["-f", "/dev/null"], &["-R", "-f", "crds"]] {
+        let (code, text, error) = check(args)?;
+        assert_eq!(code, Some(2), "{args:?}: {text}");
+        assert!(error.contains("no Jobs, CronJobs, JobSchedules or JobLimits found in"), "{args:?}: {error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn check_reports_what_the_api_server_refuses_and_what_does_not_exist() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("wrong.yaml");
+    std::fs::write(
+        &file,
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a, annotations: {jobwright.dev/ttl-after-success: '60'}}\n\
+         spec: {managedBy: jobwright.dev/controler, template: {spec: {contaners: [], containers: [{name: main, image: i}]}}}\n---\n\
+         apiVersion: jobwright.dev/v1beta1\nkind: JobLimit\nmetadata: {name: lim}\nspec: {maxActiveJob: 3}\n---\n\
+         apiVersion: jobwright.dev/v1beta1\nkind: JobSchedule\nmetadata: {name: s}\n\
+         spec: {schedules: ['61 * * * *'], timeZone: Mars, jitterr: 5m, maxCatchUp: 3, jobTemplate: {spec: {template: {spec: \
+         {restartPolicy: Never, containers: [{name: main, image: i}]}}}}}\n",
+    )?;
+    let (code, text, _) = check(&["-f", &file.display().to_string()])?;
+    assert_eq!(code, Some(1), "{text}");
+    for expected in [
+        "there is no annotation jobwright.dev/ttl-after-success",
+        "spec.managedBy \"jobwright.dev/controler\" names no controller",
+        "restartPolicy must be set to Never or OnFailure",
+        "spec.maxActiveJob does not exist",
+        "spec must have maxActiveJobs, maxActivePods or both",
+        "spec.jitterr does not exist",
+        "spec.maxCatchUp requires spec.catchUp: All",
+        "[unknown-time-zone]",
+        "[bad-schedule]",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
     Ok(())
 }
 
@@ -234,7 +348,7 @@ async fn timeline_draws_the_pods_of_a_job_and_top_lists_active_jobs() -> Result<
     scene.kubelet.succeed(&pods[0]).await?;
     scene.job_until("etl", "1 succeeded", |status| status.succeeded == Some(1)).await?;
     let chart = scene.stdout_of(&["timeline", "job/etl"]).await?;
-    assert!(chart.starts_with("job/etl under way: 1 succeeded, 0 failed\n"), "{chart}");
+    assert!(chart.starts_with("job/etl is running: 1 succeeded, 0 failed\n"), "{chart}");
     assert!(chart.lines().any(|line| line.starts_with(&pods[0]) && line.ends_with('✓')), "{chart}");
     assert!(chart.lines().any(|line| line.starts_with(&pods[1]) && line.ends_with('…')), "{chart}");
     let picture = scene.stdout_of(&["timeline", "job/etl", "--output=svg"]).await?;
@@ -244,11 +358,16 @@ async fn timeline_draws_the_pods_of_a_job_and_top_lists_active_jobs() -> Result<
 
     let listed = scene.stdout_of(&["top"]).await?;
     let line = listed.lines().find(|line| line.starts_with("etl ")).context("missing line")?;
-    assert!(line.contains("50%") && line.contains("1/2") && line.ends_with("running"), "{listed}");
+    assert!(line.contains("50%") && line.contains("1/2") && line.contains("running"), "{listed}");
     scene.kubelet.succeed(&pods[1]).await?;
     scene.condition("etl", "Complete").await?;
-    assert!(scene.stdout_of(&["top"]).await?.contains("no Jobs under way"));
+    assert!(scene.stdout_of(&["top"]).await?.contains(&format!("no unfinished Jobs in namespace {}", scene.namespace)));
     assert!(scene.stdout_of(&["top", "--all"]).await?.contains("100%"));
+    let json: Value = serde_json::from_str(&scene.stdout_of(&["top", "--all", "-o", "json"]).await?)?;
+    let row = &json["items"][0];
+    assert_eq!((row["name"].as_str(), row["state"].as_str()), (Some("etl"), Some("complete")), "{json}");
+    let yaml = scene.stdout_of(&["top", "--all", "-o", "yaml"]).await?;
+    assert!(yaml.starts_with("items:") && yaml.contains("name: etl"), "{yaml}");
     Ok(())
 }
 

@@ -34,12 +34,15 @@ mod policies;
 mod refusals;
 mod reports;
 mod restart;
+mod restricted_user;
 mod retention;
 mod security;
 mod suspension;
 mod takeover;
+#[cfg(unix)]
+mod terminal;
 mod ttl;
 mod uninstall;
 mod unresponsive_api_server;
-mod wire;
 mod user_commands;
+mod wire;

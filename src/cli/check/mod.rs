@@ -1,19 +1,29 @@
-//! `jobwright check`: finds mistakes in manifests that the API server accepts. It reads files only and needs no
-//! cluster.
+//! `jobwright check`: finds mistakes in manifests, those that the API server refuses and those that it accepts. It reads
+//! files only and needs no cluster.
 
-mod manifests;
+mod annotations;
+mod refused;
+mod resources;
 pub mod rules;
 mod sarif;
+mod unknown_fields;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use serde_json::json;
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use thiserror::Error;
 
-use self::manifests::{Unreadable, read};
-use self::rules::{Finding, RULES, Severity, of_cron_job, of_job, of_job_schedule};
+use self::annotations::{of_annotations, of_managed_by};
+use self::rules::{Finding, RULES, Severity, UNKNOWN_FIELD, find_rule, found, of_cron_job, of_job, of_job_schedule};
+use self::unknown_fields::typed;
+use super::manifests::{Unreadable, read, with_folders};
 use super::output;
+use crate::schedule::job_schedule::types::JobScheduleSpec;
 
 /// Annotation with the names of the rules that are not applied to its object, separated by commas.
 pub const IGNORE_ANNOTATION: &str = "jobwright.dev/check-ignore";
@@ -26,39 +36,40 @@ pub struct Arguments {
     /// Files with manifests, or folders of them; - is standard input
     #[arg(short, long, value_name = "FILE", required_unless_present = "rules", num_args = 1..)]
     filename: Vec<PathBuf>,
-    /// Rules to leave out
+    /// Read the folders in a folder too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Rules that are not applied
     #[arg(long, value_name = "RULE", value_delimiter = ',', value_parser = rule_name)]
     ignore: Vec<String>,
-    /// Exit with 1 when something this bad is found
+    /// Exit with 1 if a finding has this severity or a higher one
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "warning")]
     fail_on: Severity,
-    /// Leave out what is less bad than this
-    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "info")]
-    least: Severity,
-    /// How the answer looks
+    /// Report findings of this severity and higher ones
+    #[arg(long, alias = "least", value_enum, value_name = "SEVERITY", default_value = "warning")]
+    min_severity: Severity,
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    /// List the rules instead
+    /// List the rules
     #[arg(long)]
     rules: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
-    /// Human-readable text
+    /// Text, for reading
     Text,
     /// JSON, for programs
     Json,
-    /// For code scanning (SARIF 2.1.0)
+    /// SARIF 2.1.0, for code scanning
     Sarif,
 }
 
 fn rule_name(text: &str) -> Result<String, String> {
-    if RULES.iter().any(|rule| rule.name == text) {
-        return Ok(text.to_owned());
-    }
-    let names: Vec<_> = RULES.iter().map(|rule| rule.name).collect();
-    Err(format!("there is no rule {text:?}; there are {}", names.join(", ")))
+    let names = || RULES.iter().map(|rule| rule.name).collect::<Vec<_>>().join(", ");
+    let rule = find_rule(text).ok_or_else(|| format!("there is no rule {text:?}; the rules are {}", names()))?;
+    Ok(rule.name.to_owned())
 }
 
 /// A finding with its place.
@@ -83,7 +94,9 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
     match find(arguments, crate::cli::now()) {
         Ok(found) => {
-            output::print(print(arguments.output, &found));
+            let shown: Vec<&Located> =
+                found.iter().filter(|located| located.finding.rule.severity >= arguments.min_severity).collect();
+            output::print(print(arguments.output, &shown, found.len() - shown.len()));
             let bad = found.iter().any(|located| located.finding.rule.severity >= arguments.fail_on);
             if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
@@ -94,65 +107,155 @@ pub fn main(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn find(arguments: &Arguments, now: Timestamp) -> Result<Vec<Located>, Unreadable> {
+/// Reason why nothing was checked.
+#[derive(Debug, Error)]
+enum CheckError {
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("no Jobs, CronJobs, JobSchedules or JobLimits found in {0}{1}")]
+    Nothing(String, &'static str),
+}
+
+fn find(arguments: &Arguments, now: Timestamp) -> Result<Vec<Located>, CheckError> {
     let mut found = Vec::new();
-    for manifest in read(&arguments.filename)? {
-        let kind = manifest.object["kind"].as_str().unwrap_or_default();
-        let findings = match (kind, manifest.object["apiVersion"].as_str()) {
-            ("Job", Some(crate::job::API_VERSION)) => typed(&manifest.object).map(|job| of_job(&job)),
-            ("CronJob", Some(crate::job::API_VERSION)) => {
-                typed(&manifest.object).map(|cron_job| of_cron_job(&cron_job, now))
-            }
-            ("JobSchedule", Some(version)) if version.starts_with("jobwright.dev/") => {
-                let metadata = |field: &str| manifest.object["metadata"][field].as_str().unwrap_or("default");
-                let who = format!("{}/{}", metadata("namespace"), metadata("name"));
-                typed(&manifest.object["spec"]).map(|spec| of_job_schedule(&spec, &who, now))
-            }
-            _ => continue,
-        };
+    let mut checked = 0;
+    for manifest in read(&arguments.filename, arguments.recursive)? {
+        let Some(findings) = of_object(&manifest.object, now) else { continue };
+        checked += 1;
         let excused = manifest.object["metadata"]["annotations"][IGNORE_ANNOTATION].as_str().unwrap_or_default();
-        let excused: Vec<&str> = excused.split(',').map(str::trim).collect();
-        let name = manifest.object["metadata"]["name"].as_str();
-        let name = name.or_else(|| manifest.object["metadata"]["generateName"].as_str()).unwrap_or("?");
-        for finding in findings.unwrap_or_else(|error| vec![Finding::unreadable(error)]) {
+        let excused: Vec<&str> = excused.split(',').filter_map(|name| Some(find_rule(name.trim())?.name)).collect();
+        let (kind, metadata) = (manifest.object["kind"].as_str().unwrap_or_default(), &manifest.object["metadata"]);
+        let name = metadata["name"].as_str().or_else(|| metadata["generateName"].as_str()).unwrap_or("?");
+        for finding in findings {
             let rule = finding.rule;
-            let wanted = rule.severity >= arguments.least
-                && !excused.contains(&rule.name)
-                && !arguments.ignore.iter().any(|ignored| ignored == rule.name);
-            if wanted {
-                found.push(Located {
-                    file: manifest.file.clone(),
-                    line: manifest.line,
-                    object: format!("{}/{name}", kind.to_lowercase()),
-                    finding,
-                });
+            if excused.contains(&rule.name) || arguments.ignore.iter().any(|ignored| ignored == rule.name) {
+                continue;
             }
+            found.push(Located {
+                file: manifest.file.clone(),
+                line: manifest.line,
+                object: format!("{}/{name}", kind.to_lowercase()),
+                finding,
+            });
         }
+    }
+    let folders = if arguments.recursive { Vec::new() } else { with_folders(&arguments.filename) };
+    if checked == 0 {
+        let paths: Vec<String> = arguments.filename.iter().map(|path| path.display().to_string()).collect();
+        let hint = if folders.is_empty() { "" } else { "; -R reads the folders in it too" };
+        return Err(CheckError::Nothing(paths.join(", "), hint));
+    }
+    for folder in folders {
+        output::error_line(format!("jobwright: the folders in {} are not read; -R reads them too", folder.display()));
     }
     Ok(found)
 }
 
-fn typed<T: serde::de::DeserializeOwned>(object: &serde_json::Value) -> Result<T, String> {
-    T::deserialize(object).map_err(|error| error.to_string())
+/// Returns the findings for an object. `None` for an object of a kind that is not checked.
+fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    let findings = match object["kind"].as_str().unwrap_or_default() {
+        "Job" if version == crate::job::API_VERSION => job(object),
+        "CronJob" if version == crate::job::API_VERSION => cron_job(object, now),
+        "JobSchedule" if version.starts_with("jobwright.dev/") => job_schedule(object, now),
+        "JobLimit" if version.starts_with("jobwright.dev/") => Ok(job_limit(object)),
+        _ => return None,
+    };
+    Some(findings.unwrap_or_else(|error| vec![Finding::unreadable(error)]))
 }
 
-fn print(output: Output, found: &[Located]) -> String {
+fn unknown(paths: Vec<String>) -> impl Iterator<Item = Finding> {
+    paths.into_iter().map(|path| found(&UNKNOWN_FIELD, format!("{path} does not exist")))
+}
+
+fn job(object: &Value) -> Result<Vec<Finding>, String> {
+    let (job, paths) = typed::<Job>(object, "")?;
+    let mut findings: Vec<Finding> = unknown(paths).collect();
+    findings.extend(refused::of_job_name(job.metadata.name.as_deref()));
+    findings.extend(of_annotations(job.metadata.annotations.as_ref(), "metadata.annotations"));
+    findings.extend(job.spec.iter().flat_map(|spec| of_job_spec(spec, "spec")));
+    findings.extend(of_job(&job));
+    Ok(findings)
+}
+
+fn cron_job(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
+    let (cron_job, paths) = typed::<CronJob>(object, "")?;
+    let mut findings: Vec<Finding> = unknown(paths).collect();
+    findings.extend(refused::of_schedule_name(cron_job.metadata.name.as_deref()));
+    findings.extend(refused::of_cron_job(&cron_job));
+    let template = &cron_job.spec.job_template;
+    let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    findings.extend(of_annotations(cron_job.metadata.annotations.as_ref(), "metadata.annotations"));
+    findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
+    findings.extend(template.spec.iter().flat_map(|spec| of_job_spec(spec, "spec.jobTemplate.spec")));
+    findings.extend(of_cron_job(&cron_job, now));
+    Ok(findings)
+}
+
+fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
+    let mut findings = resources::of_schema("JobSchedule", object);
+    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
+    findings.extend(unknown(paths));
+    findings.extend(refused::of_schedule_name(metadata.name.as_deref()));
+    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
+    let spec = match JobScheduleSpec::deserialize(&object["spec"]) {
+        Ok(spec) => spec,
+        // The schema has found the cause.
+        Err(_) if !findings.is_empty() => return Ok(findings),
+        Err(error) => return Err(error.to_string()),
+    };
+    findings.extend(resources::of_job_schedule(&spec));
+    let annotations = spec.job_template.metadata.as_ref().map(|metadata| &metadata.annotations);
+    findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
+    if let Ok((job, paths)) = typed::<JobSpec>(&spec.job_template.spec, "spec.jobTemplate.spec") {
+        findings.extend(unknown(paths));
+        findings.extend(of_job_spec(&job, "spec.jobTemplate.spec"));
+    }
+    let who = format!(
+        "{}/{}",
+        metadata.namespace.as_deref().unwrap_or("default"),
+        metadata.name.as_deref().unwrap_or("default")
+    );
+    findings.extend(of_job_schedule(&spec, &who, now));
+    Ok(findings)
+}
+
+fn job_limit(object: &Value) -> Vec<Finding> {
+    let mut findings = resources::of_schema("JobLimit", object);
+    findings.extend(resources::of_job_limit(&object["spec"]));
+    findings
+}
+
+/// Returns the findings for what the API server refuses in the spec of a Job, and for its manager.
+fn of_job_spec(spec: &JobSpec, at: &str) -> Vec<Finding> {
+    let mut findings = refused::of_job_spec(spec, at);
+    findings.extend(of_managed_by(spec.managed_by.as_deref(), at));
+    findings
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns the output. `hidden` is the number of findings below `--min-severity`.
+fn print(output: Output, found: &[&Located], hidden: usize) -> String {
     match output {
         Output::Text => {
             let mut text = String::new();
-            for Located { file, line, object, finding } in found {
+            for Located { file, line, object, finding } in found.iter().copied() {
                 let Finding { rule, message } = finding;
                 text += &format!("{file}:{line}: {object}: {}: {message} [{}]\n", rule.severity, rule.name);
             }
             let count = |severity| found.iter().filter(|located| located.finding.rule.severity == severity).count();
             let [errors, warnings, infos] = [Severity::Error, Severity::Warning, Severity::Info].map(count);
-            text + &format!("{errors} errors, {warnings} warnings, {infos} notes\n")
+            let hidden = if hidden > 0 { format!(" ({hidden} of lower severity hidden)") } else { String::new() };
+            text + &format!("{}, {}, {infos} info{hidden}\n", plural(errors, "error"), plural(warnings, "warning"))
         }
         Output::Json => {
             let found: Vec<_> = found
                 .iter()
                 .map(|located| {
-                    let Located { file, line, object, finding } = located;
+                    let Located { file, line, object, finding } = *located;
                     json!({
                         "file": file, "line": line, "object": object, "rule": finding.rule.name,
                         "severity": finding.rule.severity, "message": finding.message,

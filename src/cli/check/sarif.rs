@@ -9,7 +9,7 @@ use super::rules::{RULES, Severity};
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
 /// Returns the SARIF log: all rules, and one result for each finding.
-pub(crate) fn log(found: &[Located]) -> Value {
+pub(crate) fn log(found: &[&Located]) -> Value {
     let rules: Vec<Value> = RULES
         .iter()
         .map(|rule| {
@@ -22,7 +22,8 @@ pub(crate) fn log(found: &[Located]) -> Value {
         .collect();
     let results: Vec<Value> = found
         .iter()
-        .map(|Located { file, line, object, finding }| {
+        .map(|located| {
+            let Located { file, line, object, finding } = *located;
             json!({
                 "ruleId": finding.rule.name,
                 "level": level(finding.rule.severity),

@@ -2,25 +2,28 @@
 //!
 //! The entry point is [`find`]. It reads no cluster and writes no text longer than one line.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt;
 use serde::Serialize;
 
 use super::super::cluster::{condition, end};
 use super::super::one_line::one_line;
-use super::{pod, seen_at, span};
+use super::super::suggest::Suggestions;
+use super::pod::{self, Surroundings};
+use super::span;
+use super::warnings::is_recent;
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{Reason, WAITING_ANNOTATION, WaitingStatus};
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::job::view::kueue::QUEUE_LABEL;
 
-/// Time that a controller, a node or a finalizer gets before a Job counts as stuck because of it.
+/// Time that a controller or a finalizer gets before a Job counts as stuck because of it.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
-/// Time for which a warning is assumed to continue after its last event.
-const WARNING_LASTS: SignedDuration = SignedDuration::from_mins(6);
 
 /// State of a Job, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -69,7 +72,7 @@ pub(crate) struct JobFacts<'a> {
     /// Pods that the Job controls.
     pub pods: &'a [&'a Pod],
     /// Warning events about the Job and its pods, the newest first.
-    pub warnings: &'a [&'a Event],
+    pub warnings: &'a [Event],
 }
 
 /// State of a Job, with its cause.
@@ -123,7 +126,7 @@ fn failure_of(facts: &JobFacts<'_>) -> Option<String> {
 
 fn last_failure(facts: &JobFacts<'_>) -> Option<String> {
     let failed = facts.pods.iter().filter(|pod| pod::is_failed(pod));
-    failed.max_by_key(|pod| pod::ended_at(pod)).map(|pod| pod::failure(pod).text)
+    failed.max_by_key(|pod| pod::ended_at(pod)).map(|pod| pod::failure(pod))
 }
 
 fn unfinished(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Finding {
@@ -159,7 +162,7 @@ fn unfinished(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Findi
         let cause = failure_of(facts).unwrap_or(message);
         return Finding::new(State::Failing, target.reason.as_deref().unwrap_or("FailureTarget"), &cause);
     }
-    let live: Vec<&Pod> = facts.pods.iter().copied().filter(|pod| !pod::is_ended(pod)).collect();
+    let live: Vec<&Pod> = facts.pods.iter().copied().filter(|pod| pod::is_live(pod)).collect();
     if live.is_empty() {
         return without_pods(facts, status, now);
     }
@@ -212,45 +215,17 @@ fn without_pods(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Fin
 
 /// Returns the newest warning about this object, if it is recent enough that its cause probably continues.
 fn warning<'a>(facts: &JobFacts<'a>, uid: Option<&str>, now: Timestamp) -> Option<&'a Event> {
-    let about = |event: &&&Event| event.involved_object.uid.as_deref() == uid && uid.is_some();
-    let recent = |event: &&&Event| seen_at(event).is_some_and(|at| now.duration_since(at) < WARNING_LASTS);
-    facts.warnings.iter().filter(about).find(recent).copied()
+    let about = |event: &&Event| event.involved_object.uid.as_deref() == uid && uid.is_some();
+    facts.warnings.iter().filter(about).find(|event| is_recent(event, now))
 }
 
 /// Returns why a pod does not run, as reason and sentence. `None` if nothing blocks the pod.
 fn blocked(facts: &JobFacts<'_>, pod: &Pod, now: Timestamp) -> Option<(String, String)> {
-    let deletion = pod.metadata.deletion_timestamp.as_ref();
-    // The deletion timestamp includes the grace period of the pod.
-    if deletion.is_some_and(|deletion| now.duration_since(deletion.0) <= GRACE) {
-        return None;
-    }
-    let (text, is_blocked) = pod::state(pod, now);
-    if is_blocked {
-        return Some((reason_of(pod), text));
-    }
-    let starts = pod.status.as_ref().is_none_or(|status| status.phase.as_deref() != Some("Running"));
-    let warning = warning(facts, pod.uid().as_deref(), now).filter(|_| starts)?;
-    let reason = warning.reason.clone().unwrap_or_default();
-    let message = warning.message.as_deref().unwrap_or_default();
-    Some((reason.clone(), format!("Pod {}: {reason}: {message}", pod.name_any())))
-}
-
-/// Returns the reason for which a pod does not run, as one word.
-fn reason_of(pod: &Pod) -> String {
-    if pod.metadata.deletion_timestamp.is_some() {
-        return "PodTerminating".to_owned();
-    }
-    let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let unscheduled = conditions.iter().find(|one| one.type_ == "PodScheduled" && one.status == "False");
-    if let Some(unscheduled) = unscheduled {
-        return unscheduled.reason.clone().unwrap_or_else(|| "Unschedulable".to_owned());
-    }
-    let waiting = pod::containers(pod).filter_map(|container| container.state.as_ref()?.waiting.as_ref());
-    let mut reasons = waiting.filter_map(|waiting| waiting.reason.clone());
-    reasons
-        .find(|reason| !matches!(reason.as_str(), "ContainerCreating" | "PodInitializing"))
-        .unwrap_or_else(|| "PodBlocked".to_owned())
+    let (nodes, suggest) = (BTreeMap::new(), Suggestions::new("jobwright", None, Vec::new()));
+    let around = Surroundings { events: facts.warnings, nodes: &nodes, suggest: &suggest, now };
+    let state = pod::state(pod, &around);
+    state.blocker?;
+    Some((state.reason.unwrap_or_else(|| "PodBlocked".to_owned()), state.text))
 }
 
 /// Describes the failures of an unfinished Job. `None` if no pod has failed and no container was restarted.
@@ -268,12 +243,14 @@ fn failures_so_far(facts: &JobFacts<'_>, status: &JobStatus) -> Option<String> {
         return Some(format!("{failed} {plural} failed{limit}{last}"));
     }
     let restarted = facts.pods.iter().filter(|pod| !pod::is_ended(pod)).find_map(|pod| {
-        let container = pod::containers(pod).find(|container| container.restart_count > 0)?;
+        let sidecars: Vec<&str> = pod::sidecars(pod).collect();
+        let is_app = |container: &&ContainerStatus| !sidecars.contains(&container.name.as_str());
+        let container = pod::containers(pod).filter(is_app).find(|container| container.restart_count > 0)?;
         let ended = container.last_state.as_ref()?.terminated.as_ref()?;
         (ended.exit_code != 0).then(|| {
             let (pod, name, restarts) = (pod.name_any(), &container.name, container.restart_count);
             let plural = if restarts == 1 { "restart" } else { "restarts" };
-            format!("Pod {pod}: container {name} exited with {} ({restarts} {plural})", ended.exit_code)
+            format!("Pod {pod}: container {name} exited with code {} ({restarts} {plural})", ended.exit_code)
         })
     });
     restarted
@@ -319,8 +296,8 @@ mod tests {
     }
 
     fn found(job: &Job, pods: &[Pod], warnings: &[Event]) -> (State, String, String) {
-        let (pods, warnings): (Vec<&Pod>, Vec<&Event>) = (pods.iter().collect(), warnings.iter().collect());
-        let finding = find(&JobFacts { job, pods: &pods, warnings: &warnings }, NOW.parse().unwrap());
+        let pods: Vec<&Pod> = pods.iter().collect();
+        let finding = find(&JobFacts { job, pods: &pods, warnings }, NOW.parse().unwrap());
         (finding.state, finding.reason, finding.cause)
     }
 
@@ -402,12 +379,12 @@ mod tests {
         check(&job(|_| {}), &[unscheduled, pod(|_| {})], &[], Failing, "Unschedulable", cause);
         let pending = pod(|pod| pod["status"] = json!({"phase": "Pending"}));
         let mount = warning("p", "FailedMount", "secret \"nope\" not found", "2026-01-01T00:59:00Z");
-        let cause = "Pod a-1: FailedMount: secret \"nope\" not found";
+        let cause = "Pod a-1 cannot start: FailedMount: secret \"nope\" not found";
         check(&job(|_| {}), &[pending.clone()], &[mount], Stuck, "FailedMount", cause);
         check(&job(|_| {}), &[pending], &[], Running, "Running", "1 active, 0 of 3 succeeded");
         let terminating = |at: &'static str| pod(move |pod| pod["metadata"]["deletionTimestamp"] = json!(at));
-        assert_eq!(found(&job(|_| {}), &[terminating("2026-01-01T00:50:00Z")], &[]).1, "PodTerminating");
-        assert_eq!(found(&job(|_| {}), &[terminating("2026-01-01T00:59:50Z")], &[]).0, Running);
+        assert_eq!(found(&job(|_| {}), &[terminating("2026-01-01T00:50:00Z")], &[]).1, "Terminating");
+        assert_eq!(found(&job(|_| {}), &[terminating("2026-01-01T01:00:10Z")], &[]).0, Running);
     }
 
     #[test]
@@ -419,7 +396,8 @@ mod tests {
                 "state": {"terminated": {"exitCode": 3, "reason": "Error", "message": "disk full\n"}},
             }]});
         });
-        let cause = "1 pod has failed (backoffLimit 6); the last one: Pod a-1: container main exited with 3: disk full";
+        let cause =
+            "1 pod has failed (backoffLimit 6); the last one: Pod a-1: container main exited with code 3: disk full";
         check(&job(|_| {}), &[failed.clone()], &[], Failing, "PodsFailed", cause);
         let restarted = pod(|pod| {
             pod["status"]["containerStatuses"] = json!([{
@@ -427,14 +405,21 @@ mod tests {
                 "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 7}},
             }]);
         });
-        let cause = "Pod a-1: container main exited with 7 (2 restarts)";
+        let cause = "Pod a-1: container main exited with code 7 (2 restarts)";
         check(&job(|_| {}), &[restarted], &[], Failing, "PodsFailed", cause);
         let over = |type_: &str, reason: &str| {
             let condition = json!({"type": type_, "status": "True", "reason": reason, "message": "too many failures"});
             job(move |job| job["status"]["conditions"] = json!([condition]))
         };
         let end = over("Failed", "BackoffLimitExceeded");
-        check(&end, &[failed], &[], Failed, "BackoffLimitExceeded", "Pod a-1: container main exited with 3: disk full");
+        check(
+            &end,
+            &[failed],
+            &[],
+            Failed,
+            "BackoffLimitExceeded",
+            "Pod a-1: container main exited with code 3: disk full",
+        );
         check(&end, &[], &[], Failed, "BackoffLimitExceeded", "too many failures");
         check(&over("Complete", "CompletionsReached"), &[], &[], Complete, "CompletionsReached", "too many failures");
         assert!(Failed < Failing && Failing.is_trouble() && !Complete.is_trouble());

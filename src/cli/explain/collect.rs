@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::cause::{Finding, JobFacts, find};
-use super::seen_at;
+use super::warnings::seen_at;
 use crate::runtime::errors::message;
 
 /// Label of the pods of every Job with a generated selector.
@@ -105,8 +105,7 @@ impl Related {
     pub(crate) fn find(&self, job: &Job, now: Timestamp) -> Finding {
         let pods: Vec<&Pod> = self.pods(job).iter().collect();
         let warnings = job.uid().and_then(|uid| self.warnings.get(&uid)).map(Vec::as_slice).unwrap_or_default();
-        let warnings: Vec<&Event> = warnings.iter().collect();
-        find(&JobFacts { job, pods: &pods, warnings: &warnings }, now)
+        find(&JobFacts { job, pods: &pods, warnings }, now)
     }
 }
 

@@ -1,259 +1,355 @@
 //! Explains the state of a Job from the objects that the API server stores: progress, failures, and what the Job waits
 //! for.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobStatus};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 
-use super::super::cluster::{condition, end};
-use super::{Explanation, hint, pod, refusal, span, warnings};
-use crate::job::FAILURE_ANNOTATION;
+use super::explanation::{Counts, Explanation, Hint, State, Unread, counted};
+use super::finished::{ended, failures};
+use super::next_step::decision;
+use super::pod::{self, Blocker, NodeState, PodState, Surroundings};
+use super::warnings::{self, policy_hint, refusal};
+use super::{span, worked_on};
+use crate::cli::cluster::{condition, end};
+use crate::cli::leases::{Leases, Liveness};
+use crate::cli::suggest::Suggestions;
 use crate::job::admission::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatus};
 use crate::job::config::SyncConfig;
-use crate::job::decide::backoff::Backoff;
-use crate::job::decide::failure_report::FailureReport;
-use crate::job::decide::summary::PodSummary;
-use crate::job::decide::{DecisionInput, Step, decide};
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::job::view::kueue::QUEUE_LABEL;
-use crate::job::view::{JobView, PodView};
-use crate::job::write_kinds::{DELETE, EXPIRE, STATUS, UNTRACK};
-use crate::runtime::refusals::Refusals;
+use crate::job::view::retention::Retention;
+use crate::job::write_kinds::{CREATE, DELETE, EXPIRE, STATUS, UNTRACK};
 
-/// Maximum number of pods that an explanation lists individually.
+/// Maximum number of unfinished pods that an explanation lists individually.
 const MAX_PODS_SHOWN: usize = 5;
 
 /// Objects from which a Job is explained.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Facts<'a> {
     /// The Job.
     pub job: &'a Job,
-    /// Pods that the Job controls.
-    pub pods: &'a [Pod],
+    /// Pods that the Job controls. `None` if they cannot be read.
+    pub pods: Option<&'a [Pod]>,
     /// Warning events about the Job, the newest first.
     pub events: &'a [Event],
+    /// Warning events about pods, the newest first.
+    pub pod_events: &'a [Event],
+    /// Nodes of pods that may be lost.
+    pub nodes: &'a BTreeMap<String, NodeState>,
     /// Limits with which the controller decides. The explanation assumes the defaults.
     pub limits: &'a SyncConfig,
     /// Admission of the Job by JobLimits.
     pub admission: &'a Admission,
+    /// Leases of the controllers.
+    pub leases: &'a Leases,
+    /// Writes the commands of hints.
+    pub suggest: &'a Suggestions,
+    /// Objects that could not be read.
+    pub unread: &'a [Unread],
+}
+
+impl<'a> Facts<'a> {
+    /// Returns the name of the Job.
+    pub(crate) fn name(&self) -> String {
+        self.job.name_any()
+    }
+
+    /// Returns the pods, or none if they cannot be read.
+    pub(crate) fn pods(&self) -> &'a [Pod] {
+        self.pods.unwrap_or_default()
+    }
+
+    fn surroundings(&self, now: Timestamp) -> Surroundings<'a> {
+        Surroundings { events: self.pod_events, nodes: self.nodes, suggest: self.suggest, now }
+    }
 }
 
 /// Returns the explanation of a Job at the time `now`.
 pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
-    let Facts { job, pods, events, .. } = *facts;
-    let name = job.name_any();
+    let job = facts.job;
+    let name = facts.name();
     let status = job.status.clone().unwrap_or_default();
     let mut explanation = match end(&status) {
-        Some(end) => ended(&name, &status, end, job, pods),
+        Some(end) => ended(facts, &status, end),
         None => unfinished(facts, &status, now),
     };
     if let Some(deleted) = &job.metadata.deletion_timestamp {
-        explanation = going(&name, job, span(deleted.0, now), explanation);
+        terminating(facts, span(deleted.0, now), &mut explanation, now);
     }
     if end(&status).is_none() {
-        explanation.details.extend(warnings(events, now));
-        explanation.next.extend(hint(events));
-    } else if let Some(refusal) = refusal(events, &[UNTRACK.reason, EXPIRE.reason], now) {
+        let before = explanation.details.join("\n");
+        // A warning whose words the explanation has already is left out.
+        let new = |event: &&Event| {
+            event
+                .message
+                .as_deref()
+                .is_none_or(|message| !before.contains(message) && !explanation.headline.contains(message))
+        };
+        let new: Vec<&Event> = facts.events.iter().filter(new).collect();
+        explanation.details.extend(warnings::lines(new, &name, now));
+        explanation.hints.extend(policy_hint(facts.events, facts.suggest));
+        not_worked_on(facts, &status, &mut explanation, now);
+    } else if let Some(refusal) = refusal(facts.events, &[UNTRACK.reason, EXPIRE.reason], now) {
         // The Job is finished, but the API server refuses to delete the Job or to remove the finalizers of its pods.
-        explanation.details.push(format!("The API server refuses to clean it up: {refusal}"));
-        explanation.next.extend(hint(events));
+        explanation.details.push(format!("The API server refuses to clean up the Job: {refusal}"));
+        explanation.hints.extend(policy_hint(facts.events, facts.suggest));
     }
-    explanation
+    if let Some(error) = Retention::parse(job.metadata.annotations.as_ref()).parse_error {
+        explanation.details.push(format!("The Job is not deleted automatically: {error}."));
+    }
+    let around = facts.surroundings(now);
+    explanation.unread.extend_from_slice(facts.unread);
+    Explanation {
+        kind: "Job".to_owned(),
+        namespace: job.namespace().unwrap_or_default(),
+        name,
+        counts: Some(counts(job, &status)),
+        pods: facts.pods().iter().map(|pod| pod::report(pod, &around)).collect(),
+        ..explanation
+    }
+}
+
+fn counts(job: &Job, status: &JobStatus) -> Counts {
+    let number = |count: Option<i32>| count.unwrap_or_default();
+    Counts {
+        completions: job.spec.as_ref().and_then(|spec| spec.completions),
+        active: number(status.active),
+        ready: number(status.ready),
+        succeeded: number(status.succeeded),
+        failed: number(status.failed),
+        terminating: number(status.terminating),
+    }
 }
 
 /// Returns the counters of the status in words, such as `2 of 3 succeeded, 1 failed`.
-fn counts(job: &Job, status: &JobStatus) -> String {
-    let number = |count: Option<i32>| count.unwrap_or_default();
-    let of = job.spec.as_ref().and_then(|spec| spec.completions);
-    let of = of.map_or_else(String::new, |completions| format!(" of {completions}"));
-    let mut text = format!("{}{of} succeeded, {} failed", number(status.succeeded), number(status.failed));
-    for (count, what) in [(status.active, "active"), (status.terminating, "being deleted")] {
-        if number(count) > 0 {
-            text += &format!(", {} {what}", number(count));
+pub(super) fn counts_text(job: &Job, status: &JobStatus) -> String {
+    let counts = counts(job, status);
+    let of = counts.completions.map_or_else(String::new, |completions| format!(" of {completions}"));
+    let mut text = format!("{}{of} succeeded, {} failed", counts.succeeded, counts.failed);
+    for (count, what) in [(counts.active, "active"), (counts.terminating, "terminating")] {
+        if count > 0 {
+            text += &format!(", {count} {what}");
         }
     }
     text
 }
 
-fn ended(name: &str, status: &JobStatus, end: &JobCondition, job: &Job, pods: &[Pod]) -> Explanation {
-    let times = status.start_time.as_ref().zip(end.last_transition_time.as_ref());
-    let took = times.map_or_else(String::new, |(start, end)| format!(" after {}", span(start.0, end.0)));
-    let counts = counts(job, status);
-    if end.type_ == "Complete" {
-        let headline = format!("Job {name} is complete{took}: {counts}.");
-        return Explanation { headline, ..Explanation::default() };
-    }
-    let (reason, message) = (end.reason.clone().unwrap_or_default(), end.message.clone().unwrap_or_default());
-    let mut explanation = Explanation {
-        headline: format!("Job {name} failed{took}: {reason}: {message}. {counts}."),
-        ..Explanation::default()
-    };
-    if let Some(indexes) = status.failed_indexes.as_deref().filter(|indexes| !indexes.is_empty()) {
-        explanation.details.push(format!("These indexes failed: {indexes}."));
-    }
-    failures(pods, &mut explanation);
-    if pods.iter().all(|pod| !pod::is_failed(pod)) {
-        let kept = kept(job);
-        let format_report = |report: &FailureReport| format!("{}.", report.event().message.trim_end_matches('.'));
-        explanation.details.extend(kept.as_ref().map(format_report));
-        let log = kept.map(|report| report.log).unwrap_or_default();
-        if log.is_empty() {
-            explanation.details.push(
-                "Its failed pods are gone, and their logs with them; with restartPolicy Never they are kept."
-                    .to_owned(),
-            );
-        } else {
-            explanation.details.push(format!("The last lines of its log:\n    {}", log.join("\n    ")));
-        }
-    }
-    explanation.next.push(format!("run it again: kubectl get job {name} -o yaml, take status, selector and its labels out, and create it under another name"));
-    explanation
-}
-
-/// Returns the failure report that the controller stored with the Job.
-fn kept(job: &Job) -> Option<FailureReport> {
-    serde_json::from_str(job.annotations().get(FAILURE_ANNOTATION)?).ok()
-}
-
-/// Adds the failures of the last three pods that failed.
-fn failures(pods: &[Pod], explanation: &mut Explanation) {
-    let mut failed: Vec<&Pod> = pods.iter().filter(|pod| pod::is_failed(pod)).collect();
-    failed.sort_by_key(|pod| std::cmp::Reverse(pod::ended_at(pod)));
-    for (place, pod) in failed.into_iter().take(3).enumerate() {
-        let failure = pod::failure(pod);
-        explanation.details.push(failure.text);
-        if place == 0 {
-            explanation.next.push(format!("see its last words: kubectl logs {} --all-containers", failure.pod));
-        }
-    }
-}
-
-fn going(name: &str, job: &Job, since: String, before: Explanation) -> Explanation {
-    let finalizers = job.finalizers();
-    let headline = format!("Job {name} is being deleted since {since}.");
+/// Turns the explanation into that of a Job that is being deleted.
+fn terminating(facts: &Facts<'_>, lasts: String, explanation: &mut Explanation, now: Timestamp) {
+    explanation.headline = format!("Job {} has been terminating for {lasts}.", facts.name());
+    explanation.state = State::Terminating;
     let mut details = Vec::new();
-    let mut next = Vec::new();
-    for finalizer in finalizers {
+    let mut hints = Vec::new();
+    for finalizer in facts.job.finalizers() {
         match finalizer.as_str() {
-            "foregroundDeletion" => details.push("It goes once its pods are gone (foreground deletion).".to_owned()),
-            "orphan" => details.push("It goes once its pods have been told to stay (orphaning).".to_owned()),
+            "foregroundDeletion" => {
+                details.push("The Job is removed once its pods are removed (foreground deletion).".to_owned());
+            }
+            "orphan" => {
+                details
+                    .push("The Job is removed once its pods no longer name it as their owner (orphaning).".to_owned());
+            }
             other => {
-                details.push(format!("It is held by the finalizer {other}, which its owner has to take off."));
-                next.push(format!("look at the controller that set {other}"));
+                details.push(format!("The finalizer {other} keeps the Job until its owner removes it."));
+                hints.push(Hint::advice(format!("find the controller that set the finalizer {other}")));
+                explanation.reason = Some("Finalizer".to_owned());
             }
         }
     }
-    details.extend(before.details);
-    Explanation { headline, details, next, decision: before.decision }
+    // For a finished Job, the pods were not described.
+    if facts.job.status.as_ref().is_some_and(|status| end(status).is_some()) {
+        describe_pods(facts, now, explanation);
+    }
+    details.append(&mut explanation.details);
+    hints.append(&mut explanation.hints);
+    (explanation.details, explanation.hints) = (details, hints);
 }
 
 fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanation {
-    let Facts { job, pods, .. } = *facts;
-    let name = job.name_any();
+    let (job, name) = (facts.job, facts.name());
     let spec = job.spec.clone().unwrap_or_default();
-    let counts = counts(job, status);
+    let counts = counts_text(job, status);
     let mut explanation = Explanation::default();
     match spec.managed_by.as_deref() {
         None | Some(MANAGED_BY | BUILTIN_MANAGED_BY) => {}
         Some(other) => {
             return Explanation {
                 headline: format!(
-                    "Job {name} is to be worked on by {other} (spec.managedBy), and by nobody else: {counts}."
+                    "Job {name} is managed by {other} (spec.managedBy); Jobwright and the built-in controller ignore it: {counts}."
                 ),
-                next: vec![format!("see whether the controller of {other} runs")],
+                state: State::ManagedExternally,
+                hints: vec![Hint::advice(format!("check that the controller of {other} is running"))],
                 ..Explanation::default()
             };
         }
     }
-    if let Some(queue) = job.labels().get(QUEUE_LABEL) {
-        explanation.details.push(format!("Kueue decides when it starts: it is in the queue {queue}."));
-        explanation.next.push(format!(
-            "see its place: kubectl get workloads --selector kueue.x-k8s.io/job-uid={}",
-            job.uid().unwrap_or_default()
-        ));
+    let queue = job.labels().get(QUEUE_LABEL);
+    if let Some(queue) = queue {
+        explanation.details.push(format!("Kueue decides when the Job starts: it is in the queue {queue}."));
+        let workloads = format!("get workloads --selector kueue.x-k8s.io/job-uid={}", job.uid().unwrap_or_default());
+        explanation.hint(Hint::new("see its place in the queue", facts.suggest.kubectl(&workloads)));
     }
     let (step, wake) = decision(facts, now);
-    explanation.decision = Some(step);
+    explanation.next_step = step;
     if spec.suspend == Some(true) {
+        explanation.state = if queue.is_some() { State::Pending } else { State::Suspended };
         explanation.headline = format!("Job {name} is suspended: {counts}.");
-        if let Some(who) = suspended_by(job, now) {
-            explanation.details.push(who);
+        explanation.details.extend(suspended_by(job, now));
+        let resume = format!("patch job {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'");
+        if queue.is_none() {
+            explanation.hint(Hint::new("resume the Job", facts.suggest.kubectl(&resume)));
         }
-        explanation
-            .next
-            .push(format!("resume it: kubectl patch job {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'"));
+        describe_pods(facts, now, &mut explanation);
         return explanation;
     }
     if let Some(waiting) = pending(facts) {
-        explanation.headline = format!("Job {name} waits for a JobLimit: {}. {counts}.", waiting.message);
-        explanation.next.push(format!("raise the limit: kubectl edit joblimit {}", waiting.limit));
-        if waiting.reason.is_queue() {
-            explanation.next.push(format!(
-                "admit it before other Jobs: kubectl annotate job {name} --overwrite {PRIORITY_ANNOTATION}=10"
-            ));
-        }
+        limited(facts, waiting, &counts, &mut explanation);
         return explanation;
     }
     if let Some(interim) = condition(status, "FailureTarget").or_else(|| condition(status, "SuccessCriteriaMet")) {
-        let what = if interim.type_ == "FailureTarget" { "has failed" } else { "has succeeded" };
-        let (reason, message) =
-            (interim.reason.clone().unwrap_or_default(), interim.message.clone().unwrap_or_default());
-        let refused = refusal(facts.events, &[STATUS.reason, UNTRACK.reason, DELETE.reason], now);
-        explanation.headline = match refused {
-            Some(refused) => {
-                format!("Job {name} {what} ({reason}: {message}) and cannot be finished: {refused}. {counts}.")
-            }
-            None => format!("Job {name} {what} ({reason}: {message}) and is over once its pods have ended: {counts}."),
-        };
-        describe_pods(pods, now, &mut explanation);
-        failures(pods, &mut explanation);
+        finishing(facts, interim, &counts, &mut explanation, now);
         return explanation;
     }
-    let live: Vec<&Pod> = pods.iter().filter(|pod| !pod::is_ended(pod)).collect();
-    let blocked = live.iter().filter(|pod| pod::state(pod, now).1).count();
-    explanation.headline = if spec.parallelism == Some(0) {
-        explanation.next.push(format!(
-            "let it go on: kubectl patch job {name} --type=merge -p '{{\"spec\":{{\"parallelism\":1}}}}'"
-        ));
-        format!("Job {name} is held: spec.parallelism is 0, so it gets no pods. {counts}.")
-    } else if live.is_empty() {
-        match wake {
-            Some(until) if until > now => {
-                let failed = status.failed.unwrap_or_default();
-                format!(
-                    "Job {name} waits {} before its next pod, until {}, because pods have failed ({failed} so far, {} are borne): {counts}.",
-                    span(now, until),
-                    second(until),
-                    spec.backoff_limit.unwrap_or(6),
-                )
-            }
-            _ if status.start_time.is_none() && refusal(facts.events, &[STATUS.reason], now).is_some() => {
-                let refused = refusal(facts.events, &[STATUS.reason], now).unwrap_or_default();
-                format!("Job {name} has been seen by its controller, but its status cannot be stored: {refused}.")
-            }
-            _ if status.start_time.is_none() => {
-                explanation.next.push(
-                    "see whether a controller works on Jobs here: kubectl get lease -n kube-system jobwright kube-controller-manager"
-                        .to_owned(),
-                );
-                format!("Job {name} has not been looked at by any controller yet.")
-            }
-            _ => format!("Job {name} has no pods at the moment: {counts}."),
-        }
-    } else if blocked == live.len() {
-        let wait = if blocked == 1 { "its pod waits".to_owned() } else { format!("all of its {blocked} pods wait") };
-        format!("Job {name} does not get on: {wait}. {counts}.")
-    } else if blocked > 0 {
-        format!("Job {name} is under way, and {blocked} of its {} pods wait: {counts}.", live.len())
-    } else {
-        format!("Job {name} is under way: {counts}.")
-    };
-    describe_pods(pods, now, &mut explanation);
-    failures(pods, &mut explanation);
+    active(facts, status, &counts, wake, &mut explanation, now);
     explanation
+}
+
+/// Explains a Job that waits for a JobLimit.
+fn limited(facts: &Facts<'_>, waiting: &WaitingStatus, counts: &str, explanation: &mut Explanation) {
+    let (name, limit) = (facts.name(), &waiting.limit);
+    let message = if waiting.message.is_empty() {
+        format!("position {} in the queue of JobLimit {limit}", waiting.position)
+    } else {
+        waiting.message.clone()
+    };
+    explanation.state = State::Pending;
+    explanation.reason = Some("JobLimit".to_owned());
+    explanation.headline = format!("Job {name} waits for a JobLimit: {message}. {counts}.");
+    explanation.hint(Hint::new("raise the limit", facts.suggest.kubectl(&format!("edit joblimit {limit}"))));
+    if waiting.reason.is_queue() {
+        let annotate = format!("annotate job {name} --overwrite {PRIORITY_ANNOTATION}=10");
+        explanation.hint(Hint::new("move the Job to the front of the queue", facts.suggest.kubectl(&annotate)));
+    }
+    let priority = facts.job.annotations().get(PRIORITY_ANNOTATION);
+    if let Some(text) = priority.filter(|text| text.parse::<i32>().is_err()) {
+        let text: String = text.chars().take(40).collect();
+        explanation
+            .details
+            .push(format!("The annotation {PRIORITY_ANNOTATION} {text:?} is not a whole number; the priority is 0."));
+    }
+}
+
+/// Explains a Job that has succeeded or failed, and whose pods have not ended.
+fn finishing(facts: &Facts<'_>, interim: &JobCondition, counts: &str, explanation: &mut Explanation, now: Timestamp) {
+    let name = facts.name();
+    let what = if interim.type_ == "FailureTarget" { "has failed" } else { "has succeeded" };
+    let (reason, message) = (interim.reason.clone().unwrap_or_default(), interim.message.clone().unwrap_or_default());
+    let refused = refusal(facts.events, &[STATUS.reason, UNTRACK.reason, DELETE.reason], now);
+    describe_pods(facts, now, explanation);
+    let around = facts.surroundings(now);
+    let held =
+        facts.pods().iter().filter(|pod| pod::is_live(pod)).filter(|pod| pod::state(pod, &around).blocker.is_some());
+    let held = held.count();
+    (explanation.state, explanation.headline) = match refused {
+        Some(refused) => {
+            (State::Stuck, format!("Job {name} {what} ({reason}: {message}), and cannot finish: {refused}. {counts}."))
+        }
+        None if held > 0 => (
+            State::Stuck,
+            format!(
+                "Job {name} {what} ({reason}: {message}), and cannot finish: {} not terminate. {counts}.",
+                if held == 1 { "its pod does".to_owned() } else { format!("{held} of its pods do") }
+            ),
+        ),
+        None => (
+            State::Finishing,
+            format!("Job {name} {what} ({reason}: {message}), and finishes once its pods have terminated: {counts}."),
+        ),
+    };
+    explanation.reason = Some(reason);
+    failures(facts, explanation);
+}
+
+/// Explains a started Job whose outcome is open.
+fn active(
+    facts: &Facts<'_>,
+    status: &JobStatus,
+    counts: &str,
+    wake: Option<Timestamp>,
+    explanation: &mut Explanation,
+    now: Timestamp,
+) {
+    let (name, spec) = (facts.name(), facts.job.spec.clone().unwrap_or_default());
+    let around = facts.surroundings(now);
+    let states: Vec<PodState> =
+        facts.pods().iter().filter(|pod| !pod::is_ended(pod)).map(|pod| pod::state(pod, &around)).collect();
+    let blocked: Vec<&PodState> = states.iter().filter(|state| state.blocker.is_some()).collect();
+    let not_started = status.start_time.is_none();
+    let refused_pods = refusal(facts.events, &[CREATE.reason], now);
+    let refused_status = refusal(facts.events, &[STATUS.reason], now);
+    let backs_off = wake.filter(|until| *until > now);
+    (explanation.state, explanation.reason, explanation.headline) = if spec.parallelism == Some(0) {
+        let patch = format!("patch job {name} --type=merge -p '{{\"spec\":{{\"parallelism\":1}}}}'");
+        explanation.hint(Hint::new("start pods", facts.suggest.kubectl(&patch)));
+        (State::Paused, None, format!("Job {name} has no pods because spec.parallelism is 0: {counts}."))
+    } else if facts.pods.is_none() && status.active.unwrap_or_default() > 0 {
+        (State::Running, None, format!("Job {name} has active pods, which cannot be read: {counts}."))
+    } else if let (true, Some(refused)) = (states.is_empty(), refused_pods) {
+        let reason = Some(CREATE.reason.to_owned());
+        (State::Stuck, reason, format!("Job {name} is stuck: the API server refuses its pods: {refused}. {counts}."))
+    } else if let (true, Some(until)) = (states.is_empty(), backs_off) {
+        let failed = counted(usize::try_from(status.failed.unwrap_or_default()).unwrap_or_default(), "failure");
+        let limit = spec.backoff_limit.unwrap_or(6);
+        let (wait, until) = (span(now, until), second(until));
+        let headline = format!(
+            "Job {name} waits {wait} before its next pod, until {until}, after {failed} (backoffLimit {limit}): {counts}."
+        );
+        (State::BackingOff, Some("PodFailures".to_owned()), headline)
+    } else if let (true, true, Some(refused)) = (states.is_empty(), not_started, refused_status) {
+        let reason = Some(STATUS.reason.to_owned());
+        (State::Stuck, reason, format!("Job {name} is stuck: the API server refuses its status: {refused}."))
+    } else if states.is_empty() && not_started {
+        (State::NotStarted, None, format!("Job {name} has not been started by a controller yet."))
+    } else if states.is_empty() && facts.pods.is_none() {
+        (State::Running, None, format!("Job {name} is running: {counts}."))
+    } else if states.is_empty() {
+        (State::Running, None, format!("Job {name} has no pods at the moment: {counts}."))
+    } else if blocked.len() == states.len() {
+        let (what, reason) = stuck(&blocked);
+        let because = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        (State::Stuck, reason, format!("Job {name} is stuck: {what}{because}. {counts}."))
+    } else if blocked.is_empty() {
+        (State::Running, None, format!("Job {name} is running: {counts}."))
+    } else {
+        let (some, all) = (blocked.len(), states.len());
+        let (_, reason) = stuck(&blocked);
+        (State::Running, reason, format!("Job {name} is running, but {some} of its {all} pods are stuck: {counts}."))
+    };
+    describe_pods(facts, now, explanation);
+    failures(facts, explanation);
+}
+
+/// Describes in a few words why no pod of these makes progress, with the common reason.
+fn stuck(blocked: &[&PodState]) -> (String, Option<String>) {
+    let first = blocked.first();
+    let same_kind = blocked.iter().all(|state| state.blocker == first.and_then(|first| first.blocker));
+    let same_reason = blocked.iter().all(|state| state.reason == first.and_then(|first| first.reason.clone()));
+    let one = blocked.len() == 1;
+    let what = match first.and_then(|first| first.blocker).filter(|_| same_kind) {
+        Some(Blocker::Start) if one => "its pod cannot start".to_owned(),
+        Some(Blocker::Start) => format!("none of its {} pods can start", blocked.len()),
+        Some(Blocker::Crash) if one => "its pod keeps crashing".to_owned(),
+        Some(Blocker::Crash) => format!("all of its {} pods keep crashing", blocked.len()),
+        Some(Blocker::Terminate) if one => "its pod does not terminate".to_owned(),
+        Some(Blocker::Terminate) => format!("none of its {} pods terminates", blocked.len()),
+        Some(Blocker::Node) if one => "the node of its pod is lost".to_owned(),
+        _ => format!("none of its {} pods makes progress", blocked.len()),
+    };
+    (what, first.and_then(|first| first.reason.clone()).filter(|_| same_reason))
 }
 
 /// Returns what the Job waits for at a JobLimit. A Job with parallelism 0 waits for its user instead, so it is left
@@ -265,53 +361,52 @@ fn pending<'a>(facts: &Facts<'a>) -> Option<&'a WaitingStatus> {
     }
 }
 
-/// Adds the states of the unfinished pods, the waiting ones first.
-fn describe_pods(pods: &[Pod], now: Timestamp, explanation: &mut Explanation) {
-    let live = pods.iter().filter(|pod| !pod::is_ended(pod));
-    let mut states: Vec<(String, bool)> = live.map(|pod| pod::state(pod, now)).collect();
-    states.sort_by_key(|(_, blocked)| !blocked);
+/// Adds the states of the unfinished pods, the stuck ones first.
+fn describe_pods(facts: &Facts<'_>, now: Timestamp, explanation: &mut Explanation) {
+    let around = facts.surroundings(now);
+    let live = facts.pods().iter().filter(|pod| pod::is_live(pod));
+    let mut states: Vec<PodState> = live.map(|pod| pod::state(pod, &around)).collect();
+    states.sort_by_key(|state| (state.blocker.is_none(), state.reason.is_none()));
     let more = states.len().saturating_sub(MAX_PODS_SHOWN);
-    explanation.details.extend(states.into_iter().take(MAX_PODS_SHOWN).map(|(text, _)| text));
+    for state in states.into_iter().take(MAX_PODS_SHOWN) {
+        explanation.details.push(state.text);
+        state.hints.into_iter().take(2).for_each(|hint| {
+            if explanation.hints.len() < 6 {
+                explanation.hint(hint)
+            }
+        });
+    }
     if more > 0 {
-        explanation.details.push(format!("And {more} more pods."));
+        explanation.details.push(format!("{more} more unfinished pods."));
     }
 }
 
-/// Returns the next step of the controller, and the time until which back-off delays the next pod, if it does.
-fn decision(facts: &Facts<'_>, now: Timestamp) -> (String, Option<Timestamp>) {
-    let views = serde_json::to_value(facts.job).and_then(serde_json::from_value).map(JobView::parse);
-    let Ok(Some(job)) = views else { return ("unknown: the Job cannot be read".to_owned(), None) };
-    let parse = |pod: &Pod| PodView::parse(serde_json::from_value(serde_json::to_value(pod).ok()?).ok()?).map(Arc::new);
-    let pods: Vec<Arc<PodView>> = facts.pods.iter().filter_map(parse).collect();
-    let ended = |wanted: crate::job::view::Phase| -> Vec<Arc<PodView>> {
-        pods.iter().filter(|pod| pod.phase == wanted).cloned().collect()
-    };
-    let (failed, succeeded) = (ended(crate::job::view::Phase::Failed), ended(crate::job::view::Phase::Succeeded));
-    // The controller keeps the back-off in memory. The pods that still exist are enough for an approximation of that
-    // state.
-    let backoff = Backoff::default().after(&job, &failed, &succeeded);
-    let (orphans, owned): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.owner.is_none());
-    let input = DecisionInput {
-        admission: facts.admission,
-        job: &job,
-        pods: &PodSummary::new(&job, owned),
-        orphans: &orphans,
-        backoff: &backoff,
-        last_untracked_deletion: None,
-        counters_dirty_since: None,
-        refusals: &Refusals::default(),
-    };
-    let decision = decide(&input, now, facts.limits);
-    let step = match (&decision.step, decision.wake) {
-        (Step::None, Some(wake)) => format!("nothing before {}, or before something changes", second(wake)),
-        (Step::None, None) => "nothing before something changes".to_owned(),
-        (step, _) => format!("{:?}", step.summary()),
-    };
-    (step, backoff.over_at(facts.limits))
+/// Adds that the controller of an unfinished Job is not running, or that this is not known.
+fn not_worked_on(facts: &Facts<'_>, status: &JobStatus, explanation: &mut Explanation, now: Timestamp) {
+    if matches!(explanation.state, State::ManagedExternally | State::Suspended) {
+        return;
+    }
+    let managed_by = facts.job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
+    let liveness = facts.leases.liveness(managed_by, now);
+    let stopped = matches!(liveness, Liveness::Stopped(_));
+    if let Some(text) = worked_on("the Job", &liveness, status.start_time.is_none(), now) {
+        explanation.details.insert(0, text);
+    }
+    if stopped {
+        explanation.reason = Some("ControllerNotRunning".to_owned());
+        explanation.next_step =
+            explanation.next_step.take().map(|step| format!("{step}, once a controller is running"));
+    }
+    if let (Liveness::Unknown, true, Some(error)) =
+        (&liveness, explanation.state == State::NotStarted, facts.leases.error())
+    {
+        let effect = "whether a controller is running is not known".to_owned();
+        explanation.unread.push(Unread { resource: "leases".to_owned(), reason: error.to_owned(), effect });
+    }
 }
 
 /// Formats a time with a resolution of one second.
-fn second(time: Timestamp) -> String {
+pub(super) fn second(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -322,189 +417,9 @@ fn suspended_by(job: &Job, now: Timestamp) -> Option<String> {
         .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| !fields.0["f:spec"]["f:suspend"].is_null()));
     let last = sets.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
     let ago = last.time.as_ref().map_or_else(String::new, |time| format!(" {} ago", span(time.0, now)));
-    Some(format!("spec.suspend was set by {}{ago}.", last.manager.as_deref().unwrap_or("somebody unnamed")))
+    Some(format!("spec.suspend was set by {}{ago}.", last.manager.as_deref().unwrap_or("an unnamed field manager")))
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const NOW: &str = "2026-01-01T01:00:00Z";
-
-    fn job(change: impl Fn(&mut Value)) -> Job {
-        let mut job = json!({
-            "metadata": {"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "7"},
-            "spec": {
-                "completions": 3, "parallelism": 1, "backoffLimit": 6,
-                "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}},
-                "template": {"metadata": {"labels": {"batch.kubernetes.io/controller-uid": "u"}}, "spec": {"containers": []}},
-            },
-            "status": {"startTime": "2026-01-01T00:00:00Z"},
-        });
-        change(&mut job);
-        serde_json::from_value(job).unwrap()
-    }
-
-    fn pod(status: Value) -> Pod {
-        serde_json::from_value(json!({
-            "metadata": {
-                "name": "a-1", "namespace": "default", "uid": "p", "resourceVersion": "8", "creationTimestamp": "2026-01-01T00:00:00Z",
-                "labels": {"batch.kubernetes.io/controller-uid": "u"},
-                "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "a", "uid": "u", "controller": true}],
-            },
-            "spec": {"nodeName": "n", "containers": []},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn explained(job: &Job, pods: &[Pod]) -> Explanation {
-        let limits = SyncConfig::default();
-        explain(
-            &Facts { job, pods, events: &[], limits: &limits, admission: &Admission::Unlimited },
-            NOW.parse().unwrap(),
-        )
-    }
-
-    fn warning(reason: &str, message: &str, at: &str) -> Event {
-        serde_json::from_value(json!({
-            "metadata": {}, "involvedObject": {}, "type": "Warning", "reason": reason, "message": message, "lastTimestamp": at,
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn refused_write_is_named_as_the_cause() {
-        let limits = SyncConfig::default();
-        let explained = |job: &Job, reason: &str, at: &str| {
-            let events = [warning(reason, "Error: ValidatingAdmissionPolicy 'p' denied request: no", at)];
-            explain(
-                &Facts { job, pods: &[], events: &events, limits: &limits, admission: &Admission::Unlimited },
-                NOW.parse().unwrap(),
-            )
-        };
-        let (recent, old) = ("2026-01-01T00:59:00Z", "2026-01-01T00:50:00Z");
-        let new = job(|job| job["status"] = json!({}));
-        let headline = explained(&new, "FailedStatusUpdate", recent).headline;
-        assert_eq!(
-            headline,
-            "Job a has been seen by its controller, but its status cannot be stored: Error: ValidatingAdmissionPolicy 'p' denied request: no."
-        );
-        assert_eq!(
-            explained(&new, "FailedStatusUpdate", old).headline,
-            "Job a has not been looked at by any controller yet."
-        );
-        let over = job(|job| {
-            job["status"]["conditions"] = json!([{"type": "SuccessCriteriaMet", "status": "True", "reason": "CompletionsReached", "message": "enough"}]);
-        });
-        let explanation = explained(&over, "FailedFinalizerRemoval", recent);
-        assert_eq!(
-            explanation.headline,
-            "Job a has succeeded (CompletionsReached: enough) and cannot be finished: Error: ValidatingAdmissionPolicy 'p' denied request: no. 0 of 3 succeeded, 0 failed."
-        );
-        assert!(explanation.next.iter().any(|next| next.contains("validatingadmissionpolicies")), "{explanation:?}");
-        assert!(explained(&over, "FailedFinalizerRemoval", old).headline.contains("once its pods have ended"));
-    }
-
-    #[test]
-    fn each_state_has_a_headline() {
-        let cases: [(Job, &[Pod], &str); 8] = [
-            (job(|_| {}), &[], "Job a has no pods at the moment: 0 of 3 succeeded, 0 failed."),
-            (job(|job| job["status"] = json!({})), &[], "Job a has not been looked at by any controller yet."),
-            (job(|job| job["spec"]["suspend"] = json!(true)), &[], "Job a is suspended: 0 of 3 succeeded, 0 failed."),
-            (
-                job(|job| job["spec"]["parallelism"] = json!(0)),
-                &[],
-                "Job a is held: spec.parallelism is 0, so it gets no pods. 0 of 3 succeeded, 0 failed.",
-            ),
-            (
-                job(|job| job["spec"]["managedBy"] = json!("example.com/other")),
-                &[],
-                "Job a is to be worked on by example.com/other (spec.managedBy), and by nobody else: 0 of 3 succeeded, 0 failed.",
-            ),
-            (
-                job(|job| {
-                    job["status"]["conditions"] = json!([{
-                        "type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:02:05Z",
-                    }])
-                }),
-                &[],
-                "Job a is complete after 2 min 5 s: 0 of 3 succeeded, 0 failed.",
-            ),
-            (
-                job(|job| {
-                    job["status"]["conditions"] = json!([{
-                        "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long",
-                        "lastTransitionTime": "2026-01-01T00:02:00Z",
-                    }])
-                }),
-                &[],
-                "Job a failed after 2 min: DeadlineExceeded: too long. 0 of 3 succeeded, 0 failed.",
-            ),
-            (
-                job(|job| {
-                    job["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:59:00Z");
-                    job["metadata"]["finalizers"] = json!(["example.com/held"]);
-                }),
-                &[],
-                "Job a is being deleted since 1 min.",
-            ),
-        ];
-        for (job, pods, headline) in cases {
-            assert_eq!(explained(&job, pods).headline, headline);
-        }
-    }
-
-    #[test]
-    fn waiting_pod_is_listed_with_the_message_of_its_condition_or_container() {
-        let unscheduled = pod(json!({"phase": "Pending", "conditions": [{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available: 3 Insufficient cpu.",
-        }]}));
-        let explained_unscheduled = explained(&job(|_| {}), &[unscheduled]);
-        assert_eq!(explained_unscheduled.headline, "Job a does not get on: its pod waits. 0 of 3 succeeded, 0 failed.");
-        assert_eq!(
-            explained_unscheduled.details,
-            ["Pod a-1 has no node: 0/3 nodes are available: 3 Insufficient cpu."]
-        );
-        let pulling = pod(json!({"phase": "Pending", "containerStatuses": [{
-            "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image \"nowhere/i\""}},
-        }]}));
-        let details = explained(&job(|_| {}), &[pulling]).details;
-        assert_eq!(details, ["Pod a-1: container main is in ImagePullBackOff: Back-off pulling image \"nowhere/i\""]);
-    }
-
-    #[test]
-    fn back_off_after_failures_is_listed_with_its_end() {
-        let failed = pod(json!({"phase": "Failed", "containerStatuses": [{
-            "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": {"exitCode": 3, "reason": "Error", "message": "disk full", "finishedAt": "2026-01-01T00:59:55Z"}},
-        }]}));
-        let waiting = job(|job| {
-            job["status"] = json!({
-                "startTime": "2026-01-01T00:00:00Z", "failed": 1, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {},
-            });
-        });
-        let explained = explained(&waiting, &[failed]);
-        assert_eq!(
-            explained.headline,
-            "Job a waits 5 s before its next pod, until 2026-01-01T01:00:05Z, because pods have failed (1 so far, 6 are borne): 0 of 3 succeeded, 1 failed."
-        );
-        assert_eq!(explained.details, ["Pod a-1: container main exited with 3: disk full"]);
-        assert_eq!(explained.decision.unwrap(), "nothing before 2026-01-01T01:00:05Z, or before something changes");
-    }
-
-    #[test]
-    fn field_manager_that_suspended_the_job_is_named() {
-        let suspended = job(|job| {
-            job["spec"]["suspend"] = json!(true);
-            job["metadata"]["managedFields"] = json!([{
-                "manager": "kubectl-patch", "operation": "Update", "apiVersion": "batch/v1", "time": "2026-01-01T00:58:00Z",
-                "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:suspend": {}}},
-            }]);
-        });
-        assert_eq!(explained(&suspended, &[]).details, ["spec.suspend was set by kubectl-patch 2 min ago."]);
-    }
-}
+#[path = "job_tests.rs"]
+pub(crate) mod tests;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use kube::api::ListParams;
 
-use super::Explanation;
+use super::explanation::{Explanation, Hint, State};
 use crate::cli::cluster::{ClusterContext, ClusterReadError};
+use crate::cli::names::Kind;
+use crate::cli::suggest::Suggestions;
 use crate::job::admission::{Reason, WaitingStatus};
 use crate::job::managed_by::MANAGED_BY;
 use crate::job::view::JobView;
@@ -35,7 +37,7 @@ pub(super) async fn read(context: &ClusterContext, name: &str) -> Result<Explana
     let jobs = context.api::<WireJob>().list(&ListParams::default()).await.map_err(context.unreadable("jobs"))?;
     let views: Vec<JobView> = jobs.items.into_iter().filter_map(JobView::parse).collect();
     let managed = of_jobwright(&views).into_iter().filter_map(|view| Workload::of(view, || 0));
-    Ok(explain(&limit, limits, &managed.collect::<Vec<_>>()))
+    Ok(explain(&limit, limits, &managed.collect::<Vec<_>>(), &context.suggest))
 }
 
 /// Returns the Jobs that Jobwright manages: those whose `spec.managedBy` names it, and those without `spec.managedBy` if
@@ -52,12 +54,18 @@ fn of_jobwright(jobs: &[JobView]) -> Vec<&JobView> {
 
 /// Returns the explanation of a JobLimit. `limits` are all JobLimits of the namespace, and `jobs` the unfinished Jobs
 /// that the same controller manages.
-pub(crate) fn explain(limit: &LimitView, limits: Vec<Arc<LimitView>>, jobs: &[Workload]) -> Explanation {
+pub(crate) fn explain(
+    limit: &LimitView,
+    limits: Vec<Arc<LimitView>>,
+    jobs: &[Workload],
+    suggest: &Suggestions,
+) -> Explanation {
     let name = &*limit.identity.name;
     if limit.selector.is_none() {
         return Explanation {
             headline: format!("JobLimit {name} limits no Jobs: it is malformed, or it is being deleted."),
-            ..Explanation::default()
+            state: State::Invalid,
+            ..empty(limit)
         };
     }
     let mut admissions = Admissions::default();
@@ -81,17 +89,24 @@ pub(crate) fn explain(limit: &LimitView, limits: Vec<Arc<LimitView>>, jobs: &[Wo
         1 => "1 Job waits".to_owned(),
         count => format!("{count} Jobs wait"),
     };
-    let mut explanation =
-        Explanation { headline: format!("JobLimit {name}: {parts}, {waits}."), ..Explanation::default() };
+    let headline = format!("JobLimit {name}: {parts}, {waits}.");
+    let state = if queue.is_empty() { State::Running } else { State::Pending };
+    let mut explanation = Explanation { headline, state, ..empty(limit) };
     if !users.is_empty() {
         explanation.details.push(format!("Admitted: {}.", some(&users)));
     }
     explanation.details.extend(listed(&queue, |(job, status)| format!("Position {}: {job}.", status.position)));
     explanation.details.extend(listed(&never, |(job, status)| format!("Job {job} {}.", status.message)));
     if let Some((job, _)) = queue.first() {
-        explanation.next.push(format!("jobwright explain job/{job}"));
+        let command = suggest.jobwright(&format!("explain job/{job}"));
+        explanation.hint(Hint::new("see what the first of them waits for", command));
     }
     explanation
+}
+
+fn empty(limit: &LimitView) -> Explanation {
+    let (namespace, name) = (limit.identity.namespace.to_string(), limit.identity.name.to_string());
+    Explanation { kind: Kind::JobLimit.kind().to_owned(), namespace, name, ..Explanation::default() }
 }
 
 /// Returns the first names, and the number of the others.
@@ -138,20 +153,22 @@ mod tests {
 
     #[test]
     fn usage_queue_and_jobs_that_never_fit_are_listed() {
+        let suggest = Suggestions::new("jobwright", None, Vec::new());
         let view = limit(&json!({"maxActivePods": 2}));
         let jobs = [job("first", 2, true), job("second", 1, false), job("third", 1, false), job("toobig", 5, false)];
-        let explained = explain(&view, vec![view.clone()], &jobs);
+        let explained = explain(&view, vec![view.clone()], &jobs, &suggest);
         assert_eq!(explained.headline, "JobLimit lim: 2 of 2 pods in use, 2 Jobs wait.");
         assert_eq!(explained.details[..3], ["Admitted: first.", "Position 1: second.", "Position 2: third."]);
         assert!(
             explained.details[3].starts_with("Job toobig needs 5 pods, but JobLimit lim allows 2"),
             "{explained:?}"
         );
-        assert_eq!(explained.next, ["jobwright explain job/second"]);
-        let free = explain(&view, vec![view.clone()], &[]);
+        assert_eq!(explained.hints[0].command.as_deref(), Some("jobwright explain job/second"));
+        assert_eq!((explained.state, explained.kind.as_str()), (State::Pending, "JobLimit"));
+        let free = explain(&view, vec![view.clone()], &[], &suggest);
         assert_eq!(free.headline, "JobLimit lim: 0 of 2 pods in use, no Job waits.");
         let malformed = limit(&json!({"maxActivePods": "two"}));
-        assert!(explain(&malformed, vec![malformed.clone()], &[]).headline.contains("limits no Jobs"));
+        assert!(explain(&malformed, vec![malformed.clone()], &[], &suggest).headline.contains("limits no Jobs"));
     }
 
     #[test]

@@ -8,12 +8,15 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use self::scheduled_object::{Due, ScheduledObject, ScheduledObjectError};
-use super::cluster::{ClusterReadError, print_result};
+use super::cluster::{ClusterReadError, exit_with};
+use super::format::Format;
 use super::global::GlobalArguments;
 use super::names::{self, Kind, SCHEDULES, Selection, SelectorArguments};
+use super::output;
 use crate::schedule::clock_changes::{self, ClockChange};
 use crate::schedule::cron_job::decide::time_in_future;
 use crate::schedule::job_schedule::timetable::Dst;
@@ -24,29 +27,56 @@ pub struct Arguments {
     /// A schedule, such as "30 2 * * *", or cronjob/NAME or jobschedule/NAME in the cluster
     #[arg(value_name = "SCHEDULE|TYPE/NAME", required_unless_present = "filename", conflicts_with = "filename")]
     subject: Vec<String>,
-    /// A file with CronJobs and JobSchedules
+    /// File or folder with manifests of CronJobs and JobSchedules; - is standard input
     #[arg(short, long, value_name = "FILE")]
     filename: Option<PathBuf>,
-    /// The IANA time zone of a schedule given as text; without it this machine's
+    /// IANA time zone of a schedule given as text; default: the zone of this machine
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Times after this one (RFC 3339); without it after now
-    #[arg(long, value_name = "TIME")]
+    /// Print times after this one, such as 2026-01-01 or 2026-01-01T08:00:00Z; default: now
+    #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<Timestamp>,
     /// Number of times, at most 1000
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
-    /// How the answer looks
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Output,
+    output: Format,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// Human-readable text
-    Text,
-    /// JSON, for programs
-    Json,
+/// Parses a time: RFC 3339, or a date or a local time, which are in UTC.
+fn time(text: &str) -> Result<Timestamp, String> {
+    let utc =
+        || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    let time = text.parse().ok().or_else(utc);
+    time.ok_or_else(|| "must be a date such as 2026-01-01, or a time such as 2026-01-01T08:00:00Z".to_owned())
+}
+
+/// Next times of one schedule, as the output for programs has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NextTimes {
+    /// Kind of the object: CronJob or JobSchedule. Unset for a schedule given as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Namespace of the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Schedules as they are written.
+    pub schedules: Vec<String>,
+    /// IANA name of the time zone.
+    pub time_zone: String,
+    /// Whether the object is suspended, so that it starts no Jobs.
+    pub suspended: bool,
+    /// Next times at which the schedule is due, in UTC (RFC 3339).
+    pub times: Vec<String>,
+    /// Times at which the Jobs are started: those of `times`, each with its jitter.
+    pub starts: Vec<String>,
+    /// Notes on the times.
+    pub notes: Vec<String>,
 }
 
 /// Times of one schedule.
@@ -58,24 +88,25 @@ struct Answer {
     changes: Vec<ClockChange>,
 }
 
-/// Prints the next times, or the error.
+/// Prints the next times, or the error. The exit code is 1 if a schedule has no next time.
 pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
-    print_result(run(arguments, global))
+    exit_with(run(arguments, global).map(|(text, due)| {
+        output::print(text);
+        if due { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }))
 }
 
-fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, ScheduledObjectError> {
+/// Returns the output, and whether each schedule has a next time.
+fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<(String, bool), ScheduledObjectError> {
     let now = crate::cli::now();
     let from = arguments.from.unwrap_or(now);
     let count = usize::from(arguments.count);
     let answers = subjects(arguments, global, from)?.into_iter().map(|subject| answer(subject, from, now, count));
     let answers: Vec<Answer> = answers.collect();
-    Ok(match arguments.output {
-        Output::Text => answers.iter().map(text).collect::<Vec<_>>().join("\n"),
-        Output::Json => match &answers[..] {
-            [one] => format!("{:#}\n", json(one)),
-            several => format!("{:#}\n", several.iter().map(json).collect::<Value>()),
-        },
-    })
+    let due = answers.iter().all(|answer| !answer.times.is_empty());
+    let structured: Vec<NextTimes> = answers.iter().map(structured).collect();
+    let text = arguments.output.objects(&structured, true);
+    Ok((text.unwrap_or_else(|| answers.iter().map(text_of).collect::<Vec<_>>().join("\n")), due))
 }
 
 fn subjects(
@@ -83,10 +114,14 @@ fn subjects(
     global: &GlobalArguments,
     from: Timestamp,
 ) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
+    let of_objects = arguments.filename.is_some() || names_objects(&arguments.subject);
+    if of_objects && arguments.time_zone.is_some() {
+        return Err(ScheduledObjectError::ZoneOfObject);
+    }
     if let Some(path) = &arguments.filename {
         return scheduled_object::of_file(path, global.namespace.as_deref(), from);
     }
-    if !names_objects(&arguments.subject) {
+    if !of_objects {
         return Ok(vec![ScheduledObject::of_text(&arguments.subject.join(" "), arguments.time_zone.as_deref())?]);
     }
     let selection = names::parse(&arguments.subject, SCHEDULES).map_err(ClusterReadError::from)?;
@@ -126,7 +161,7 @@ fn answer(mut subject: ScheduledObject, from: Timestamp, now: Timestamp, count: 
     let ahead = time_in_future(subject.last, now);
     if let Some(last) = ahead {
         subject.notes.push(format!(
-            "its status.lastScheduleTime is {last}, later than now: nothing runs before the first time after it"
+            "its status.lastScheduleTime is {last}, later than now: no Job is started before the first time after it"
         ));
     }
     let from = ahead.map_or(from, |last| last.max(from));
@@ -158,7 +193,7 @@ fn zone(subject: &ScheduledObject) -> &TimeZone {
     }
 }
 
-fn text(answer: &Answer) -> String {
+fn text_of(answer: &Answer) -> String {
     let Answer { subject, times, .. } = answer;
     let schedules: Vec<String> = subject.schedules.iter().map(|schedule| format!("{schedule:?}")).collect();
     let mut text = match &subject.object {
@@ -169,7 +204,7 @@ fn text(answer: &Answer) -> String {
         let local = time.to_zoned(zone(subject).clone()).strftime("%a %Y-%m-%d %H:%M:%S %:z");
         text.push_str(&format!("{local}   {time}"));
         if let Some(start) = start(subject, *time) {
-            text.push_str(&format!(", started {start}"));
+            text.push_str(&format!(" (+jitter, starts at {start})"));
         }
         text.push('\n');
     }
@@ -192,65 +227,66 @@ fn notes(answer: &Answer) -> Vec<String> {
     let mut notes = subject.notes.clone();
     if times.is_empty() {
         notes.push(match &subject.due {
-            Due::Plain(..) => "it never fires: nothing matches within five years".to_owned(),
-            Due::Timetable(_) => "it is never due: nothing within five years that is not excluded".to_owned(),
+            Due::Plain(..) => "it is never due: no time within five years matches".to_owned(),
+            Due::Timetable(_) => {
+                "it is never due: every time within five years is excluded, or none matches".to_owned()
+            }
         });
     }
     if subject.suspended {
-        notes.push("it is suspended: nothing runs until spec.suspend is false".to_owned());
+        notes.push("it is suspended: no Jobs are started until spec.suspend is false".to_owned());
     }
     for ClockChange { from, to, skips, first, .. } in changes {
         let date = first.strftime("%Y-%m-%d");
         let [from, to, first] = [from, to, first].map(|at| at.strftime("%H:%M").to_string());
-        let what = what_is_due_between(&subject.due, *skips);
+        let what = run_in_between(&subject.due, *skips);
         notes.push(if *skips {
-            format!("on {date} there is no {first}: clocks go from {from} to {to}, and what is due between {what}")
+            format!("on {date} there is no {first}: clocks go from {from} to {to}, and a run that is due in between {what}")
         } else {
-            format!("on {date} {first} comes twice: clocks go back from {to} to {from}, and what is due between {what}")
+            format!("on {date} {first} occurs twice: clocks go back from {to} to {from}, and a run that is due in between {what}")
         });
     }
     notes
 }
 
 /// Describes what happens to runs whose local time a clock change skips (`skips`) or repeats.
-fn what_is_due_between(due: &Due, skips: bool) -> &'static str {
+fn run_in_between(due: &Due, skips: bool) -> &'static str {
     match (due, skips) {
-        (Due::Plain(..), true) => "does not run",
-        (Due::Plain(..), false) => "runs twice",
+        (Due::Plain(..), true) => "is skipped",
+        (Due::Plain(..), false) => "starts twice",
         (Due::Timetable(table), true) => match table.dst {
-            Dst::Skip => "does not run (dst: Skip)",
-            Dst::Once => "runs as much later (dst: Once)",
-            Dst::Shift => "runs as much later (dst: Shift)",
+            Dst::Skip => "is skipped (dst: Skip)",
+            Dst::Once => "starts later by that time (dst: Once)",
+            Dst::Shift => "starts later by that time (dst: Shift)",
         },
         (Due::Timetable(table), false) => match table.dst {
-            Dst::Once => "runs the first time only (dst: Once)",
-            Dst::Shift => "runs twice (dst: Shift)",
-            Dst::Skip => "runs twice (dst: Skip)",
+            Dst::Once => "starts the first time only (dst: Once)",
+            Dst::Shift => "starts twice (dst: Shift)",
+            Dst::Skip => "starts twice (dst: Skip)",
         },
     }
 }
 
-fn json(answer: &Answer) -> Value {
+fn structured(answer: &Answer) -> NextTimes {
     let Answer { subject, times, .. } = answer;
-    let format_times = |times: &[Timestamp]| times.iter().map(Timestamp::to_string).collect::<Vec<_>>();
-    let mut json = json!({
-        "name": subject.name(),
-        "timeZone": zone_name(subject),
-        "times": format_times(times),
-        "notes": notes(answer),
-    });
-    match &subject.due {
-        Due::Plain(..) => json["schedule"] = json!(subject.schedules.join("")),
-        Due::Timetable(table) => {
-            json["schedules"] = json!(subject.schedules);
-            json["starts"] = json!(format_times(&times.iter().map(|time| table.start_of(*time)).collect::<Vec<_>>()));
-        }
+    let starts = times.iter().map(|time| start(subject, *time).unwrap_or(*time));
+    NextTimes {
+        kind: subject.object.as_ref().map(|object| object.kind.kind().to_owned()),
+        namespace: subject.namespace.clone(),
+        name: subject.object.as_ref().map(|object| object.name.clone()),
+        schedules: subject.schedules.clone(),
+        time_zone: zone_name(subject).to_owned(),
+        suspended: subject.suspended,
+        times: times.iter().map(ToString::to_string).collect(),
+        starts: starts.map(|start| start.to_string()).collect(),
+        notes: notes(answer),
     }
-    json
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[derive(clap::Parser)]
@@ -262,6 +298,10 @@ mod tests {
     }
 
     fn output(args: &[&str]) -> Result<String, ScheduledObjectError> {
+        printed(args).map(|(text, _)| text)
+    }
+
+    fn printed(args: &[&str]) -> Result<(String, bool), ScheduledObjectError> {
         let Parsed { global, arguments } = <Parsed as clap::Parser>::parse_from(["next"].iter().chain(args));
         run(&arguments, &global)
     }
@@ -279,7 +319,7 @@ mod tests {
         let expected = "schedule \"30 2 * * *\" in Europe/Paris\n\
             Sat 2026-03-28 02:30:00 +01:00   2026-03-28T01:30:00Z\n\
             Mon 2026-03-30 02:30:00 +02:00   2026-03-30T00:30:00Z\n\
-            note: on 2026-03-29 there is no 02:30: clocks go from 02:00 to 03:00, and what is due between does not run\n";
+            note: on 2026-03-29 there is no 02:30: clocks go from 02:00 to 03:00, and a run that is due in between is skipped\n";
         assert_eq!(printed, expected);
     }
 
@@ -298,7 +338,10 @@ mod tests {
         );
         assert_eq!(lines[2], "Tue 2026-03-31 02:30:00 +02:00   2026-03-31T00:30:00Z", "an excluded day has no run");
         assert!(lines[4].contains(r#""H 12 1 * *" is ""#) && lines[4].ends_with("for default/reports"), "{printed}");
-        assert!(printed.contains("it is suspended") && printed.contains("runs as much later (dst: Once)"), "{printed}");
+        assert!(
+            printed.contains("it is suspended") && printed.contains("starts later by that time (dst: Once)"),
+            "{printed}"
+        );
     }
 
     #[test]
@@ -335,7 +378,7 @@ mod tests {
             );
             let printed = of_manifest(&manifest, &["-c1"]).unwrap();
             assert!(printed.contains(&format!("   {year}-01-01T00:00:00Z")), "{printed}");
-            assert!(printed.contains("later than now: nothing runs before the first time after it"), "{printed}");
+            assert!(printed.contains("later than now: no Job is started before the first time after it"), "{printed}");
         }
     }
 
@@ -347,6 +390,41 @@ mod tests {
             r#"jobschedule/reports: spec.timeZone: "Paris" is not an IANA time zone such as Europe/Paris"#
         );
         assert!(wrong("H 12", "H(70) 12").contains("spec.schedules[1]: minute"));
-        assert!(wrong(r#""JobSchedule""#, r#""Job""#).contains("there is no CronJob and no JobSchedule in it"));
+        assert!(wrong(r#""JobSchedule""#, r#""Job""#).contains("cannot find a CronJob or JobSchedule"));
+        let hashed = output(&["H * * * *"]).unwrap_err().to_string();
+        assert!(hashed.contains("H is for JobSchedules"), "{hashed}");
+        let job = output(&["job/hello"]).unwrap_err().to_string();
+        assert!(job.contains("jobs are not accepted here; write cronjob/NAME or jobschedule/NAME"), "{job}");
+    }
+
+    #[test]
+    fn cron_job_without_a_zone_is_shown_in_utc_with_a_note() {
+        let manifest = r#"{"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "a"},
+            "spec": {"schedule": "0 9 * * *", "jobTemplate": {"spec": {"template": {}}}}}"#;
+        let printed = of_manifest(manifest, &["--from=2026-01-01", "-c1"]).unwrap();
+        assert!(
+            printed.starts_with(
+                "cronjob/a: \"0 9 * * *\" in UTC\nThu 2026-01-01 09:00:00 +00:00   2026-01-01T09:00:00Z\n"
+            ),
+            "{printed}"
+        );
+        assert!(printed.contains("note: no spec.timeZone; shown in UTC"), "{printed}");
+        let refused = of_manifest(manifest, &["--time-zone=Europe/London"]).unwrap_err().to_string();
+        assert!(refused.contains("--time-zone is for a schedule given as text"), "{refused}");
+    }
+
+    #[test]
+    fn schedule_that_is_never_due_is_distinguished() {
+        let (text, due) = printed(&["0 0 30 2 *"]).unwrap();
+        assert!(!due && text.contains("it is never due"), "{text}");
+        assert!(printed(&["0", "0", "1", "1", "*"]).unwrap().1, "fields may be separate words");
+    }
+
+    #[test]
+    fn time_is_a_date_or_a_time() {
+        for text in ["2026-01-01", "2026-01-01T00:00", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00"] {
+            assert_eq!(time(text).map(|time| time.to_string()), Ok("2026-01-01T00:00:00Z".to_owned()), "{text}");
+        }
+        assert!(time("yesterday").unwrap_err().contains("2026-01-01T08:00:00Z"));
     }
 }

@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use thiserror::Error;
 
 use crate::cli::cluster::{ClusterContext, ClusterReadError};
+use crate::cli::manifests::{self, Manifest, Unreadable};
 use crate::cli::names::{Kind, ObjectName};
 use crate::schedule::expression::{Schedule, ScheduleError};
 use crate::schedule::job_schedule::timetable::Timetable;
@@ -22,8 +23,10 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// Schedule whose times are to be printed.
 pub(crate) struct ScheduledObject {
-    /// Object as `kind/name`. `None` for a schedule given as text.
-    pub object: Option<String>,
+    /// Kind and name of the object. `None` for a schedule given as text.
+    pub object: Option<ObjectName>,
+    /// Namespace of the object, if it has one.
+    pub namespace: Option<String>,
     /// Schedules as they are written.
     pub schedules: Vec<String>,
     /// Value of `spec.suspend`: a suspended object starts no Jobs.
@@ -47,14 +50,20 @@ pub(crate) enum Due {
 /// Reason why no times can be printed.
 #[derive(Debug, Error)]
 pub(crate) enum ScheduledObjectError {
-    #[error("{of}: {error}")]
-    Schedule { of: String, error: ScheduleError },
-    #[error("{of}: the time zone {name:?} is not known; write an IANA name such as Europe/Paris")]
+    #[error("{of}: {error}{hint}")]
+    Schedule { of: String, error: ScheduleError, hint: &'static str },
+    #[error("{of}: {name:?} is not an IANA time zone (example: Europe/Paris)")]
     Zone { of: String, name: String },
+    #[error("--time-zone is for a schedule given as text; the time zone of an object is in its spec")]
+    ZoneOfObject,
     #[error("{of}: {reason}")]
     JobSchedule { of: String, reason: String },
-    #[error("cannot read {}: {reason}; give -f a file with CronJob or JobSchedule manifests", .path.display())]
-    File { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("{file}:{line}: {reason}")]
+    Manifest { file: String, line: usize, reason: String },
+    #[error("cannot find a CronJob or JobSchedule in {}; give -f a file or folder with their manifests", .0.display())]
+    NoSchedules(PathBuf),
     #[error(transparent)]
     Ask(#[from] ClusterReadError),
 }
@@ -62,7 +71,7 @@ pub(crate) enum ScheduledObjectError {
 impl ScheduledObject {
     /// Name for messages: `kind/name`, or the text of the schedule.
     pub(crate) fn name(&self) -> String {
-        self.object.clone().unwrap_or_else(|| of_schedule(&self.schedules.join(" ")))
+        self.object.as_ref().map_or_else(|| of_schedule(&self.schedules.join(" ")), ToString::to_string)
     }
 
     /// Parses a schedule given as text.
@@ -87,21 +96,35 @@ impl ScheduledObject {
     }
 
     fn of_cron_job(cron_job: &CronJob) -> Result<Self, ScheduledObjectError> {
-        let (name, spec) = (format!("cronjob/{}", cron_job.name_any()), &cron_job.spec);
-        let mut subject =
-            Self::plain(Some(name), &spec.schedule, spec.time_zone.as_deref(), spec.suspend == Some(true))?;
+        let (name, spec) = (ObjectName { kind: Kind::CronJob, name: cron_job.name_any() }, &cron_job.spec);
+        // Without a zone the controller uses its own, which is UTC in most clusters, and never that of this machine.
+        let zone = spec.time_zone.as_deref().unwrap_or("UTC");
+        let mut subject = Self::plain(Some(name), &spec.schedule, Some(zone), spec.suspend == Some(true))?;
+        subject.namespace = cron_job.namespace();
+        if spec.time_zone.is_none() && !subject.names_zone() {
+            let note = "no spec.timeZone; shown in UTC, the zone of the controller applies";
+            subject.notes.push(note.to_owned());
+        }
         subject.last = cron_job.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));
         Ok(subject)
     }
 
+    /// Returns whether the schedule itself names its zone.
+    fn names_zone(&self) -> bool {
+        matches!(&self.due, Due::Plain(schedule, _) if schedule.names_zone())
+    }
+
     fn plain(
-        object: Option<String>,
+        object: Option<ObjectName>,
         text: &str,
         zone: Option<&str>,
         suspended: bool,
     ) -> Result<Self, ScheduledObjectError> {
-        let of = || object.clone().unwrap_or_else(|| of_schedule(text));
-        let schedule = Schedule::parse(text).map_err(|error| ScheduledObjectError::Schedule { of: of(), error })?;
+        let of = || object.as_ref().map_or_else(|| of_schedule(text), ToString::to_string);
+        let hashed = text.split_whitespace().any(|field| field.starts_with('H'));
+        let hint = if hashed { "; H is for JobSchedules: use jobschedule/NAME or -f FILE" } else { "" };
+        let schedule =
+            Schedule::parse(text).map_err(|error| ScheduledObjectError::Schedule { of: of(), error, hint })?;
         let usual = match zone {
             Some(zone) => {
                 zones::zone(zone).ok_or_else(|| ScheduledObjectError::Zone { of: of(), name: zone.to_owned() })?
@@ -110,18 +133,19 @@ impl ScheduledObject {
         };
         let zone = schedule.zone(&usual).clone();
         let due = Due::Plain(schedule, zone);
-        Ok(Self { object, schedules: vec![text.to_owned()], suspended, due, last: None, notes: Vec::new() })
+        let schedules = vec![text.to_owned()];
+        Ok(Self { object, namespace: None, schedules, suspended, due, last: None, notes: Vec::new() })
     }
 
     /// Evaluates a JobSchedule. `namespace` applies to a manifest that names none, because the namespace is part of the
     /// seed for jitter and for `H`. An object that was not created yet is assumed to be created at `from`.
     fn of_job_schedule(schedule: &JobSchedule, namespace: &str, from: Timestamp) -> Result<Self, ScheduledObjectError> {
-        let name = format!("jobschedule/{}", schedule.name_any());
+        let name = ObjectName { kind: Kind::JobSchedule, name: schedule.name_any() };
         let namespace = schedule.namespace().unwrap_or_else(|| namespace.to_owned());
         let who = format!("{namespace}/{}", schedule.name_any());
         let created = schedule.creation_timestamp().map(|time| time.0);
         let spec = &schedule.spec;
-        let wrong = |reason: String| ScheduledObjectError::JobSchedule { of: name.clone(), reason };
+        let wrong = |reason: String| ScheduledObjectError::JobSchedule { of: name.to_string(), reason };
         let timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(&wrong)?;
         let mut notes = Vec::new();
         for (place, text) in spec.schedules.iter().enumerate() {
@@ -135,7 +159,8 @@ impl ScheduledObject {
         }
         let due = Due::Timetable(Box::new(timetable));
         let last = schedule.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));
-        Ok(Self { schedules: spec.schedules.clone(), suspended: spec.suspend, object: Some(name), due, last, notes })
+        let (schedules, suspended) = (spec.schedules.clone(), spec.suspend);
+        Ok(Self { schedules, suspended, object: Some(name), namespace: Some(namespace), due, last, notes })
     }
 }
 
@@ -143,7 +168,7 @@ fn of_schedule(text: &str) -> String {
     format!("schedule {text:?}")
 }
 
-/// Returns the CronJobs and JobSchedules of a file.
+/// Returns the CronJobs and JobSchedules of a file, of a folder or of standard input (`-`).
 ///
 /// # Errors
 /// The file cannot be read, it contains neither kind, or a schedule or zone in it is invalid.
@@ -152,22 +177,19 @@ pub(crate) fn of_file(
     namespace: Option<&str>,
     from: Timestamp,
 ) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
-    let unreadable = |reason: String| ScheduledObjectError::File { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    let documents: Vec<serde_json::Value> =
-        serde_saphyr::from_multiple(&text).map_err(|error| unreadable(error.to_string()))?;
     let mut subjects = Vec::new();
-    for document in documents {
-        let wrong = |error: serde_json::Error| unreadable(error.to_string());
-        if document["kind"] == crate::schedule::cron_job::KIND {
-            subjects.push(ScheduledObject::of_cron_job(&serde_json::from_value(document).map_err(wrong)?)?);
-        } else if document["kind"] == crate::schedule::job_schedule::KIND {
-            let schedule = serde_json::from_value(document).map_err(wrong)?;
+    for Manifest { file, line, object } in manifests::read(&[path.to_owned()], false)? {
+        let wrong = |error: serde_json::Error| ScheduledObjectError::Manifest {
+            file: file.clone(),
+            line,
+            reason: error.to_string(),
+        };
+        if object["kind"] == crate::schedule::cron_job::KIND {
+            subjects.push(ScheduledObject::of_cron_job(&serde_json::from_value(object).map_err(wrong)?)?);
+        } else if object["kind"] == crate::schedule::job_schedule::KIND {
+            let schedule = serde_json::from_value(object).map_err(wrong)?;
             subjects.push(ScheduledObject::of_job_schedule(&schedule, namespace.unwrap_or(DEFAULT_NAMESPACE), from)?);
         }
     }
-    if subjects.is_empty() {
-        return Err(unreadable("there is no CronJob and no JobSchedule in it".to_owned()));
-    }
-    Ok(subjects)
+    if subjects.is_empty() { Err(ScheduledObjectError::NoSchedules(path.to_owned())) } else { Ok(subjects) }
 }

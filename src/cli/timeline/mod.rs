@@ -12,6 +12,7 @@ use super::cluster::{ClusterReadError, exit_with};
 use super::global::GlobalArguments;
 use super::names::{Kind, Selection, SelectionArguments};
 use super::output;
+use super::terminal::Screen;
 use bars::Timeline;
 
 /// The flags of `jobwright timeline`.
@@ -19,15 +20,15 @@ use bars::Timeline;
 pub struct Arguments {
     #[command(flatten)]
     selection: SelectionArguments,
-    /// How the chart looks
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     /// Maximum number of pods in the chart; the first ones are shown
     #[arg(long, value_name = "N", default_value = "50")]
     rows: usize,
-    /// How wide a chart for the terminal is, in characters
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(40..))]
-    width: u16,
+    /// Width of the chart in characters; default: the width of the terminal, or 100
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(20..))]
+    width: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -45,20 +46,21 @@ enum Output {
 enum TimelineError {
     #[error(transparent)]
     Ask(#[from] ClusterReadError),
-    #[error("job/{name} in namespace {namespace} has no pods: none has been created yet, or all are deleted")]
-    NoPods { name: String, namespace: String },
+    #[error("-o {0} draws one Job; name one")]
+    OneJob(&'static str),
 }
 
 /// Prints the charts, or the error.
 pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
+    let screen = Screen::stdout(global.color);
+    let screen = Screen { width: arguments.width.map_or(screen.width, usize::from), ..screen };
     exit_with(run(arguments, global).map(|timelines| {
-        for timeline in &timelines {
-            output::print(match arguments.output {
-                Output::Text => text::chart(timeline, usize::from(arguments.width)),
-                Output::Svg => picture::svg(timeline),
-                Output::Html => picture::html(timeline),
-            });
-        }
+        let charts = timelines.iter().map(|timeline| match arguments.output {
+            Output::Text => text::chart(timeline, &screen),
+            Output::Svg => picture::svg(timeline),
+            Output::Html => picture::html(timeline),
+        });
+        output::print(charts.collect::<Vec<_>>().join("\n"));
         ExitCode::SUCCESS
     }))
 }
@@ -71,11 +73,15 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<Vec<Time
         Selection::Named(names) => names.into_iter().map(|name| (context.namespace.clone(), name)).collect(),
         Selection::Matching(kinds) => context.names_of(&kinds, &arguments.selection.selectors).await?,
     };
+    match arguments.output {
+        Output::Svg if objects.len() != 1 => return Err(TimelineError::OneJob("svg")),
+        Output::Html if objects.len() != 1 => return Err(TimelineError::OneJob("html")),
+        _ => {}
+    }
     let mut timelines = Vec::new();
     for (namespace, object) in objects {
         let (job, pods) = context.of_namespace(&namespace).job_and_pods(&object.name).await?;
-        let none = TimelineError::NoPods { name: object.name, namespace };
-        timelines.push(Timeline::of(&job, &pods, crate::cli::now(), arguments.rows).ok_or(none)?);
+        timelines.push(Timeline::of(&job, &pods, crate::cli::now(), arguments.rows));
     }
     Ok(timelines)
 }

@@ -43,13 +43,18 @@ pub struct Cause {
 
 impl Cause {
     /// Returns the cause from a pod's status. `None` if the pod runs or starts normally.
-    pub fn of(status: &WirePodStatus) -> Option<Self> {
+    ///
+    /// `sidecars` names the pod's native sidecars. The end of a sidecar is never the cause: the kubelet ends sidecars
+    /// after the app containers, often by a signal, and ignores their exit codes
+    /// ([KEP-753](https://github.com/kubernetes/enhancements/tree/master/keps/sig-node/753-sidecar-containers)).
+    pub fn of(status: &WirePodStatus, sidecars: &[&str]) -> Option<Self> {
         let containers = || status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         let disruption = disruption(status);
-        let now = containers().filter_map(|container| Some((container, container.state.terminated.as_ref()?)));
+        let counted = || containers().filter(|container| !sidecars.contains(&container.name.as_str()));
+        let now = counted().filter_map(|container| Some((container, container.state.terminated.as_ref()?)));
         // The container that failed first is the cause: its failure ended the others.
         let first = now.filter(|(_, end)| end.exit_code != 0).min_by_key(|(_, end)| end.finished_at);
-        let before = containers().filter_map(|container| Some((container, container.last_state.terminated.as_ref()?)));
+        let before = counted().filter_map(|container| Some((container, container.last_state.terminated.as_ref()?)));
         let last = || before.filter(|(_, end)| end.exit_code != 0).max_by_key(|(_, end)| end.finished_at);
         if let Some((container, end)) = first.or_else(last) {
             return Some(Self { disruption, ..Self::ended(container, end) });
@@ -117,7 +122,7 @@ mod tests {
     use super::*;
 
     fn cause(status: &Value) -> Option<Cause> {
-        Cause::of(&serde_json::from_str(&status.to_string()).unwrap())
+        Cause::of(&serde_json::from_str(&status.to_string()).unwrap(), &["sidecar"])
     }
 
     fn ended(name: &str, code: i32, second: u32) -> Value {
@@ -132,6 +137,21 @@ mod tests {
         let cause = cause(&status).unwrap();
         assert_eq!((cause.container.as_deref(), cause.exit_code), (Some("first"), Some(3)));
         assert_eq!((&*cause.reason, &*cause.message), ("Error", "first failed"));
+    }
+
+    #[test]
+    fn sidecar_is_a_cause_only_while_it_does_not_start() {
+        let status = json!({"phase": "Failed", "containerStatuses": [ended("main", 3, 9)],
+            "initContainerStatuses": [ended("sidecar", 137, 5)]});
+        let found = cause(&status).unwrap();
+        assert_eq!((found.container.as_deref(), found.exit_code), (Some("main"), Some(3)), "the sidecar ended first");
+        let restarted = json!({"phase": "Running", "initContainerStatuses": [
+            {"name": "sidecar", "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}}}]});
+        assert_eq!(cause(&restarted), None, "a restarted sidecar blocks nothing");
+        let waiting = json!({"waiting": {"reason": "ImagePullBackOff", "message": "so"}});
+        let pull =
+            cause(&json!({"phase": "Pending", "initContainerStatuses": [{"name": "sidecar", "state": waiting}]}));
+        assert_eq!(pull.unwrap().reason, "ImagePullBackOff");
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl PodView {
             ),
             finished_at,
             end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
-            cause: (phase != Phase::Succeeded).then(|| Cause::of(&status)).flatten().map(Box::new),
+            cause: (phase != Phase::Succeeded).then(|| Cause::of(&status, &sidecars)).flatten().map(Box::new),
             labels: Labels::shared(metadata.labels.as_ref()),
             identity,
         })

@@ -1,0 +1,48 @@
+//! JSON schemas of the output of `-o json` and `-o yaml`, which `docs/reference/schemas/` publishes.
+
+use schemars::{Schema, schema_for};
+
+use super::explain::explanation::Explanation;
+use super::next::NextTimes;
+use super::top::Snapshot;
+use super::version::Version;
+
+/// Returns the name and the schema of each command with structured output.
+pub fn all() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("explain", schema_for!(Explanation)),
+        ("next", schema_for!(NextTimes)),
+        ("top", schema_for!(Snapshot)),
+        ("version", schema_for!(Version)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// `UPDATE_REFERENCE=1` writes the schemas.
+    #[test]
+    fn published_schemas_equal_the_generated_ones() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/schemas");
+        for (name, schema) in all() {
+            let (path, text) = (folder.join(format!("{name}.json")), format!("{:#}\n", schema.as_value()));
+            if std::env::var_os("UPDATE_REFERENCE").is_some() {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            let stored = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(stored == text, "{name}.json is outdated: UPDATE_REFERENCE=1 cargo test --lib published_schemas");
+        }
+    }
+
+    #[test]
+    fn schema_of_explain_has_the_stable_fields() {
+        let schema = all().remove(0).1;
+        for field in ["kind", "namespace", "name", "state", "reason", "headline", "counts", "pods", "hints", "unread"] {
+            assert!(schema.pointer(&format!("/properties/{field}")).is_some(), "{field}");
+        }
+    }
+}
