@@ -28,8 +28,11 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.map_err(unusable)?;
     tracing::info!(address = %listener.local_addr().map_err(unusable)?, "serving /livez, /readyz and /metrics");
     let registry = Arc::new(registry);
+    let health = liveness.clone();
     let app = Router::new()
         .route("/livez", get(move || async move { answer(&liveness()) }))
+        // The name that older components of Kubernetes use.
+        .route("/healthz", get(move || async move { answer(&health()) }))
         .route("/readyz", get(move || async move { answer(&readiness()) }))
         .route("/metrics", get(move || async move { metrics(&registry) }));
     tokio::spawn(async move {

@@ -42,6 +42,7 @@ async fn metrics_of_the_built_in_controller_are_served_under_the_same_names() ->
     let listen = format!("--listen=127.0.0.1:{port}");
     let scene = Scene::with_flags("metrics", &["--pod-failure-backoff=50ms", &listen]).await?;
     assert_eq!(get(port, "/livez").await?, (200, "ok\n".to_owned()));
+    assert_eq!(get(port, "/healthz").await?, (200, "ok\n".to_owned()));
     assert_eq!(get(port, "/readyz").await?, (200, "ok\n".to_owned()));
     assert_eq!(get(port, "/other").await?.0, 404);
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,7 +32,9 @@ impl Terminal {
         unlockpt(&master)?;
         tcsetwinsize(&master, Winsize { ws_row: lines, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?;
         let name = ptsname(&master, Vec::new())?;
-        let slave = File::options().read(true).write(true).open(name.to_str()?)?;
+        // The terminal must not become that of the tests.
+        let flags = i32::try_from(rustix::fs::OFlags::NOCTTY.bits())?;
+        let slave = File::options().read(true).write(true).custom_flags(flags).open(name.to_str()?)?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_jobwright"));
         command.args(args).env_remove("NO_COLOR").env_remove("COLUMNS").env("TERM", "xterm").envs(env.iter().copied());
         command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
@@ -112,7 +115,7 @@ fn visible(line: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn width_and_colors_follow_the_terminal() -> Result<()> {
     let scene = Scene::new("terminal").await?;
-    let long = "a-job-with-a-name-that-is-longer-than-usual-in-this-namespace";
+    let long = "nightly-report-of-all-shops";
     scene.create(long, json!({"completions": 3, "parallelism": 2})).await?;
     let pod = scene.active(long, 2).await?.remove(0);
     scene.kubelet.fail(&pod, 3).await?;

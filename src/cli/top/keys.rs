@@ -29,19 +29,41 @@ pub(super) enum Key {
     Other,
 }
 
-/// Parses the bytes of one key.
-fn parse(bytes: &[u8]) -> Key {
-    match bytes {
-        b"q" | b"Q" | b"\x03" | b"\x04" => Key::Quit,
-        b"k" | b"\x1b[A" | b"\x1bOA" => Key::Up,
-        b"j" | b"\x1b[B" | b"\x1bOB" => Key::Down,
-        b"b" | b"\x1b[5~" => Key::PageUp,
-        b" " | b"\x1b[6~" => Key::PageDown,
-        b"g" | b"\x1b[H" | b"\x1b[1~" => Key::First,
-        b"G" | b"\x1b[F" | b"\x1b[4~" => Key::Last,
-        b"s" => Key::Sort,
-        _ => Key::Other,
+/// Keys with their bytes. Longer sequences come first.
+const KEYS: &[(&[u8], Key)] = &[
+    (b"\x1b[5~", Key::PageUp),
+    (b"\x1b[6~", Key::PageDown),
+    (b"\x1b[1~", Key::First),
+    (b"\x1b[4~", Key::Last),
+    (b"\x1b[A", Key::Up),
+    (b"\x1bOA", Key::Up),
+    (b"\x1b[B", Key::Down),
+    (b"\x1bOB", Key::Down),
+    (b"\x1b[H", Key::First),
+    (b"\x1b[F", Key::Last),
+    (b"q", Key::Quit),
+    (b"Q", Key::Quit),
+    (b"\x03", Key::Quit),
+    (b"\x04", Key::Quit),
+    (b"k", Key::Up),
+    (b"j", Key::Down),
+    (b"b", Key::PageUp),
+    (b" ", Key::PageDown),
+    (b"g", Key::First),
+    (b"G", Key::Last),
+    (b"s", Key::Sort),
+];
+
+/// Returns the keys of these bytes. Several keys may arrive together.
+fn parse(mut bytes: &[u8]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    while !bytes.is_empty() {
+        let known = KEYS.iter().find(|(sequence, _)| bytes.starts_with(sequence));
+        let (length, key) = known.map_or((1, Key::Other), |(sequence, key)| (sequence.len(), *key));
+        keys.push(key);
+        bytes = &bytes[length..];
     }
+    keys
 }
 
 /// Reads keys until it is dropped. The alternate screen of the terminal shows the table meanwhile, and the screen before
@@ -61,11 +83,11 @@ impl Input {
         std::thread::spawn(move || {
             let mut buffer = [0; 16];
             loop {
-                let key = match std::io::stdin().read(&mut buffer) {
+                let keys = match std::io::stdin().read(&mut buffer) {
                     Ok(0) | Err(_) => break,
                     Ok(count) => parse(&buffer[..count]),
                 };
-                if sender.blocking_send(key).is_err() {
+                if keys.into_iter().any(|key| sender.blocking_send(key).is_err()) {
                     break;
                 }
             }
@@ -199,7 +221,8 @@ mod tests {
             (b"x", Key::Other),
         ];
         for (bytes, key) in keys {
-            assert_eq!(parse(bytes), key, "{bytes:?}");
+            assert_eq!(parse(bytes), [key], "{bytes:?}");
         }
+        assert_eq!(parse(b"jj\x1b[Aq"), [Key::Down, Key::Down, Key::Up, Key::Quit]);
     }
 }
