@@ -80,6 +80,11 @@ impl LeaseState {
         self.holder.is_some() && self.renewed.is_some_and(renewed)
     }
 
+    /// Returns whether a controller of Jobwright holds or held the Lease.
+    fn is_own(&self) -> bool {
+        self.installation.is_some() || self.name == JOBWRIGHT
+    }
+
     /// Returns whether this is the Lease of the built-in controllers.
     pub fn is_builtin(&self) -> bool {
         self.name == BUILTIN.0
@@ -90,13 +95,24 @@ impl Leases {
     /// Reads the Leases of Jobwright in all namespaces, or else in `namespace` and in those where the chart puts them,
     /// and the Lease of the built-in controllers.
     pub async fn read(client: &Client, namespace: &str) -> Self {
+        let named = ListParams::default().fields(&format!("metadata.name={JOBWRIGHT}"));
+        Self::read_matching(client, namespace, &named).await
+    }
+
+    /// Reads the same Leases, and those of Jobwright with other names. This lists all Leases of the cluster, of which
+    /// each node has one.
+    pub async fn read_all(client: &Client, namespace: &str) -> Self {
+        Self::read_matching(client, namespace, &ListParams::default()).await
+    }
+
+    async fn read_matching(client: &Client, namespace: &str, everywhere: &ListParams) -> Self {
         let mut leases = Self::default();
-        let everywhere = ListParams::default().fields(&format!("metadata.name={JOBWRIGHT}"));
         let mut wanted = vec![BUILTIN];
-        match Api::<Lease>::all(client.clone()).list(&everywhere).await {
-            Ok(list) => leases.found.extend(list.items.iter().map(LeaseState::of)),
+        match Api::<Lease>::all(client.clone()).list(everywhere).await {
+            Ok(list) => leases.found.extend(list.items.iter().map(LeaseState::of).filter(LeaseState::is_own)),
             Err(_) => wanted.extend(["kube-system", "jobwright-system", namespace].map(|at| (JOBWRIGHT, at))),
         }
+        wanted.sort_unstable();
         wanted.dedup();
         for (name, at) in wanted {
             match Api::<Lease>::namespaced(client.clone(), at).get_opt(name).await {

@@ -26,7 +26,9 @@ pub enum ColorChoice {
 pub struct Screen {
     /// Width in characters.
     pub width: usize,
-    /// Height in lines. `None` if the output does not go to a terminal.
+    /// Whether the output goes to a terminal.
+    pub terminal: bool,
+    /// Height in lines. `None` if the output does not go to a terminal, or if the height is not known.
     pub height: Option<usize>,
     /// Whether the output has colors.
     pub color: bool,
@@ -51,7 +53,7 @@ pub enum Color {
 
 impl Screen {
     /// Screen without a terminal, for tests and files.
-    pub const PLAIN: Self = Self { width: DEFAULT_WIDTH, height: None, color: false };
+    pub const PLAIN: Self = Self { width: DEFAULT_WIDTH, terminal: false, height: None, color: false };
 
     /// Returns the screen of standard output.
     pub fn stdout(choice: ColorChoice) -> Self {
@@ -62,6 +64,7 @@ impl Screen {
         let term = std::env::var_os("TERM");
         Self {
             width: width(columns, size.map(|(width, _)| width)),
+            terminal,
             height: size.map(|(_, height)| height),
             color: has_color(choice, terminal, no_color.as_deref(), term.as_deref()),
         }

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::cluster::{ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
 use super::creation::overrides::OverrideArguments;
-use super::creation::{CreateError, CreationArguments, DryRun, create, print_created};
+use super::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
 use super::global::GlobalArguments;
 use super::names::{self, Kind, ObjectName, SCHEDULES};
 use super::output;
@@ -26,8 +26,8 @@ use crate::schedule::job_schedule::types::JobSchedule;
 /// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
 /// its pods get six further characters.
 const LONGEST_NAME: usize = 47;
-/// Characters that the API server uses for generated names.
-const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Number of random characters at the end of the name of the Job.
+const SUFFIX: usize = 5;
 /// Exit code when the followed Job failed. Errors of the command itself have exit code 1.
 const FAILED: u8 = 2;
 
@@ -66,9 +66,9 @@ enum TriggerError {
     Refused { subject: ObjectName, namespace: String, reason: String },
     #[error(
         "it is unknown whether the API server created job/{name} for {subject}: {reason}; \
-         to find out, run: kubectl get job {name} --namespace {namespace}"
+         to find out, run: {command}"
     )]
-    Unknown { subject: ObjectName, namespace: String, name: String, reason: String },
+    Unknown { subject: ObjectName, name: String, reason: String, command: String },
     #[error("job/{name} was deleted before it finished")]
     Deleted { name: String },
     #[error("cannot watch job/{name}: {reason}; the Job keeps running")]
@@ -101,8 +101,8 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
     arguments.overrides.apply(template).map_err(|error| refused(error.to_string()))?;
     let created = create(&context, job, arguments.creation.dry_run).await.map_err(|error| match error {
         CreateError::Refused { reason, .. } => refused(reason),
-        CreateError::Unknown { name, reason, .. } => {
-            TriggerError::Unknown { subject: subject.clone(), namespace: context.namespace.clone(), name, reason }
+        CreateError::Unknown { name, reason, command } => {
+            TriggerError::Unknown { subject: subject.clone(), name, reason, command }
         }
     })?;
     print_created(&created, &arguments.creation);
@@ -154,7 +154,7 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
         metadata: ObjectMeta {
             // The name is generated here and not by the API server: if the response is lost, the user has to know which
             // name to search for.
-            name: Some(name.map_or_else(|| format!("{prefix}-manual-{}", random_letters()), str::to_owned)),
+            name: Some(name.map_or_else(|| format!("{prefix}-manual-{}", random_letters(SUFFIX)), str::to_owned)),
             annotations: Some(annotations),
             labels,
             owner_references: Some(vec![owner]),
@@ -163,11 +163,6 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
         spec,
         ..Job::default()
     }
-}
-
-/// Returns five random characters, as in generated names of the API server.
-fn random_letters() -> String {
-    std::iter::repeat_with(|| fastrand::choice(LETTERS)).flatten().take(5).map(|letter| char::from(*letter)).collect()
 }
 
 /// Prints each change of the counters until the Job is finished. Returns the exit code.

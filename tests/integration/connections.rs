@@ -196,7 +196,7 @@ async fn trigger_sends_one_request_and_reports_an_unknown_outcome() -> Result<()
     assert_eq!(made.len(), 1);
     let name = made[0].metadata.name.clone().unwrap_or_default();
     assert!(stderr.contains("unknown whether the API server created") && stderr.contains("injected 504"), "{stderr}");
-    assert!(stderr.contains(&format!("kubectl get job {name} --namespace {}", scene.namespace)), "{stderr}");
+    assert!(stderr.contains(&format!("kubectl get job {name} -n {}", scene.namespace)), "{stderr}");
     Ok(())
 }
 

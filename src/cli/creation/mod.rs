@@ -10,8 +10,11 @@ use thiserror::Error;
 use super::cluster::ClusterContext;
 use super::explain::collect::Scope;
 use super::names::Kind;
-use super::{output, selected};
+use super::{format, output, selected};
 use crate::runtime::errors::{is_ambiguous, message};
+
+/// Characters that the API server uses for generated names.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The flags that determine whether a Job is stored, and how the result is printed.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -56,9 +59,9 @@ pub(crate) enum CreateError {
     Refused { name: String, namespace: String, reason: String },
     #[error(
         "it is unknown whether the API server created job/{name}: {reason}; \
-         to find out, run: kubectl get job {name} --namespace {namespace}"
+         to find out, run: {command}"
     )]
-    Unknown { name: String, namespace: String, reason: String },
+    Unknown { name: String, reason: String, command: String },
 }
 
 impl DryRun {
@@ -97,7 +100,8 @@ pub(crate) async fn create(
     jobs.create(&params, &job).await.map_err(|error| {
         let reason = message(&error);
         if is_ambiguous(&error) {
-            CreateError::Unknown { name: name.clone(), namespace: namespace.clone(), reason }
+            let command = context.suggest.in_namespace(&namespace).kubectl(&format!("get job {name}"));
+            CreateError::Unknown { name: name.clone(), reason, command }
         } else {
             refused(reason)
         }
@@ -121,15 +125,15 @@ pub(crate) fn formatted(kind: Kind, object: &DynamicObject, format: Format) -> S
     let value = serde_json::to_value(&object).unwrap_or_default();
     match format {
         Format::Name => format!("{}.{}/{}\n", kind.singular(), kind.group(), object.name_any()),
-        Format::Json => format!("{value:#}\n"),
-        Format::Yaml => yaml(&value),
+        Format::Json => format::Format::Json.object(&value).unwrap_or_default(),
+        Format::Yaml => format::Format::Yaml.object(&value).unwrap_or_default(),
     }
 }
 
-/// Returns a value as YAML.
-pub(crate) fn yaml(value: &Value) -> String {
-    let text = serde_saphyr::to_string(value).unwrap_or_else(|_| format!("{value:#}\n"));
-    if text.ends_with('\n') { text } else { format!("{text}\n") }
+/// Returns random characters, as in generated names of the API server.
+pub(crate) fn random_letters(count: usize) -> String {
+    let letters = std::iter::repeat_with(|| fastrand::choice(LETTERS)).flatten();
+    letters.take(count).map(|letter| char::from(*letter)).collect()
 }
 
 #[cfg(test)]

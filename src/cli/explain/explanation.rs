@@ -296,7 +296,7 @@ To do: find its owner.
 
     #[test]
     fn sentences_are_wrapped_on_a_terminal_and_commands_are_not() {
-        let screen = Screen { width: 30, height: Some(24), color: true };
+        let screen = Screen { width: 30, terminal: true, height: Some(24), color: true };
         let text = explanation().text(&screen);
         assert!(
             text.starts_with("\u{1b}[31mJob a failed after 2 min: it\u{1b}[0m\n\u{1b}[31mis all over now.\u{1b}[0m\n"),

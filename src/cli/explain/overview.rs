@@ -70,7 +70,7 @@ pub(crate) fn text(troubles: &[Trouble], jobs: usize, namespaces: bool) -> Strin
 
 /// Returns the Jobs as an object for programs.
 pub(crate) fn json(troubles: &[Trouble], jobs: usize, unread: &[String]) -> Value {
-    json!({"jobs": jobs, "troubles": troubles, "unread": unread})
+    json!({"jobs": jobs, "items": troubles, "unread": unread})
 }
 
 #[cfg(test)]
@@ -112,10 +112,7 @@ failing  Failing  30 min  PodsFailed: 2 pods have failed
         let failed = troubles(&jobs, &Related::default(), true, now);
         assert_eq!(failed.iter().map(|trouble| trouble.name.as_str()).collect::<Vec<_>>(), ["new", "old"]);
         let json = json(&all, 5, &[]);
-        assert_eq!(
-            (&json["troubles"][2]["state"], &json["troubles"][2]["reason"]),
-            (&json!("Stuck"), &json!("NotStarted"))
-        );
+        assert_eq!((&json["items"][2]["state"], &json["items"][2]["reason"]), (&json!("Stuck"), &json!("NotStarted")));
         assert_eq!(text(&[], 1, false), "None of 1 Job is stuck, failing or failed.\n");
     }
 }

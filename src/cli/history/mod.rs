@@ -19,11 +19,12 @@ use super::cluster::{ClusterContext, ClusterReadError, exit_with};
 use super::connect::ConnectError;
 use super::explain::collect::{Related, Scope};
 use super::explain::span;
+use super::format::Format;
 use super::global::GlobalArguments;
 use super::names::{self, Kind, NameError, ObjectName, Selection};
 use super::one_line::one_line;
+use super::output;
 use super::table::Table;
-use super::{creation, output};
 use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Kinds with runs.
@@ -39,18 +40,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "20")]
     limit: usize,
     /// Output format
-    #[arg(short, long, value_enum, default_value = "table")]
+    #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// A table
-    Table,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
 }
 
 /// Reason why there is no history.
@@ -89,17 +80,17 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, 
         let entry = |(name, runs): &(ObjectName, Vec<Run>)| json!({"kind": name.kind.kind(), "namespace": context.namespace, "name": name.name, "runs": runs});
         json!({"items": histories.iter().map(entry).collect::<Vec<_>>()})
     };
+    let tables = || {
+        let several = histories.len() > 1;
+        let texts = histories.iter().map(|(name, runs)| {
+            let title = if several { format!("{name}\n") } else { String::new() };
+            title + &text(runs, now)
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    };
     Ok(match arguments.output {
-        Format::Json => format!("{:#}\n", list()),
-        Format::Yaml => creation::yaml(&list()),
-        Format::Table => {
-            let several = histories.len() > 1;
-            let texts = histories.iter().map(|(name, runs)| {
-                let title = if several { format!("{name}\n") } else { String::new() };
-                title + &text(runs, now)
-            });
-            texts.collect::<Vec<_>>().join("\n")
-        }
+        Format::Text => tables(),
+        format => format.object(&list()).unwrap_or_default(),
     })
 }
 

@@ -6,7 +6,6 @@ mod sources;
 mod tail;
 mod text;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -112,7 +111,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         tail: arguments.tail,
         since: arguments.since.map(|since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
         printer: Printer {
-            terminal: std::io::stdout().is_terminal(),
+            terminal: screen.terminal,
             colors: screen.color,
             prefix: !arguments.no_prefix,
             timestamps: arguments.timestamps,

@@ -13,15 +13,12 @@ use thiserror::Error;
 use super::cluster::ClusterReadError;
 use super::connect::ConnectError;
 use super::creation::overrides::{OverrideArguments, OverrideError};
-use super::creation::{CreateError, CreationArguments, DryRun, create, print_created};
+use super::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
 use super::explain::collect::Scope;
 use super::global::GlobalArguments;
 use super::names::{self, Kind, NameError, Selection};
 use super::wait::{self, WaitError};
 use super::{output, selected};
-
-/// Characters that the API server uses for generated names.
-const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The flags of `jobwright rerun`.
 #[derive(Clone, Debug, clap::Args)]
@@ -115,10 +112,4 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
     };
     let scope = Scope::Namespace(context.namespace.clone());
     Ok(wait::wait_for(&context, &scope, jobs, watch, wait::Options::default()).await?)
-}
-
-/// Returns random characters, as in generated names of the API server.
-pub(crate) fn random_letters(count: usize) -> String {
-    let letters = std::iter::repeat_with(|| fastrand::choice(LETTERS)).flatten();
-    letters.take(count).map(|letter| char::from(*letter)).collect()
 }

@@ -7,19 +7,18 @@ mod report;
 use std::process::ExitCode;
 
 use futures::future::join_all;
-use jiff::SignedDuration;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use thiserror::Error;
 
-use self::report::{Allowed, Controller, Known, Replica, Report, controller, problems, replica, server, text};
+use self::report::{Allowed, Known, Replica, Report, built_in, controllers, problems, replica, server, text};
 use super::connect::ConnectError;
+use super::format::Format;
 use super::global::GlobalArguments;
-use super::{creation, output, version};
-use crate::runtime::election::lease::INSTALLATION;
+use super::leases::Leases;
+use super::{output, version};
 use crate::runtime::errors::message;
 use crate::schedule::job_schedule::API_VERSION;
 
@@ -27,14 +26,6 @@ use crate::schedule::job_schedule::API_VERSION;
 const ERROR: u8 = 2;
 /// Label of the pods of a controller that the chart installs.
 const POD_LABELS: &str = "app.kubernetes.io/name=jobwright,app.kubernetes.io/component=controller";
-/// Difference between the clocks of two machines that is expected.
-const SKEW: SignedDuration = SignedDuration::from_secs(5);
-/// Namespace of the Leases of the control plane, and by default of the Lease of Jobwright.
-const KUBE_SYSTEM: &str = "kube-system";
-/// Name of the Lease of Jobwright by default.
-const LEASE: &str = "jobwright";
-/// Name of the Lease of the built-in controllers.
-const BUILT_IN_LEASE: &str = "kube-controller-manager";
 
 /// Permissions of the commands: group, resource, verb, and the commands that need it.
 const PERMISSIONS: &[(&str, &str, &str, &str)] = &[
@@ -65,16 +56,6 @@ pub struct Arguments {
     output: Format,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Human-readable text
-    Text,
-    /// JSON
-    Json,
-    /// YAML
-    Yaml,
-}
-
 /// Reason why there is no report.
 #[derive(Debug, Error)]
 enum StatusError {
@@ -88,12 +69,7 @@ enum StatusError {
 pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
     match read(global) {
         Ok(report) => {
-            let json = || serde_json::to_value(&report).unwrap_or_default();
-            output::print(match arguments.output {
-                Format::Text => text(&report, super::now()),
-                Format::Json => format!("{:#}\n", json()),
-                Format::Yaml => creation::yaml(&json()),
-            });
+            output::print(arguments.output.object(&report).unwrap_or_else(|| text(&report, super::now())));
             if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
@@ -111,18 +87,18 @@ async fn read(global: &GlobalArguments) -> Result<Report, StatusError> {
     let resources = resources(client).await;
     let installed = matches!(&resources, Known::Found(resources) if !resources.is_empty());
     let needed: Vec<_> = PERMISSIONS.iter().chain(OWN_PERMISSIONS.iter().filter(|_| installed)).collect();
-    let (controllers, built_in, replicas, permissions) = tokio::join!(
-        controllers(client, namespace),
-        built_in(client),
+    let (leases, replicas, permissions) = tokio::join!(
+        Leases::read_all(client, namespace),
         replicas(client, namespace),
         join_all(needed.into_iter().map(|permission| allowed(client, namespace, *permission))),
     );
+    let now = super::now();
     let mut report = Report {
         client: version::text(),
         server: server(&info.major, &info.minor, &info.git_version),
         resources,
-        controllers,
-        built_in,
+        controllers: controllers(&leases, now),
+        built_in: built_in(&leases, now),
         replicas,
         namespace: namespace.to_owned(),
         permissions,
@@ -140,36 +116,6 @@ async fn resources(client: &Client) -> Known<Vec<String>> {
             Known::Found(whole.map(|resource| format!("{}/{version}", resource.name)).collect())
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Known::Found(Vec::new()),
-        Err(error) => Known::Unreadable(message(&error)),
-    }
-}
-
-/// Returns the controllers by their Leases: those of all namespaces, or else those of the usual namespaces.
-async fn controllers(client: &Client, namespace: &str) -> Known<Vec<Controller>> {
-    let is_own = |lease: &Lease| lease.annotations().contains_key(INSTALLATION) || lease.name_any() == LEASE;
-    let leases = match Api::<Lease>::all(client.clone()).list(&ListParams::default()).await {
-        Ok(list) => list.items,
-        Err(_) => {
-            let (mut found, mut reason) = (Vec::new(), None);
-            for namespace in [KUBE_SYSTEM, namespace] {
-                match Api::<Lease>::namespaced(client.clone(), namespace).get_opt(LEASE).await {
-                    Ok(lease) => found.extend(lease),
-                    Err(error) => reason = Some(message(&error)),
-                }
-            }
-            match reason.filter(|_| found.is_empty()) {
-                Some(reason) => return Known::Unreadable(reason),
-                None => found,
-            }
-        }
-    };
-    let now = super::now();
-    Known::Found(leases.iter().filter(|lease| is_own(lease)).map(|lease| controller(lease, now, SKEW)).collect())
-}
-
-async fn built_in(client: &Client) -> Known<Option<Controller>> {
-    match Api::<Lease>::namespaced(client.clone(), KUBE_SYSTEM).get_opt(BUILT_IN_LEASE).await {
-        Ok(lease) => Known::Found(lease.map(|lease| controller(&lease, super::now(), SKEW))),
         Err(error) => Known::Unreadable(message(&error)),
     }
 }

@@ -1,14 +1,13 @@
 //! What `jobwright status` reports: pure rules over what was read from the cluster.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::coordination::v1::Lease;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::cli::explain::span;
+use crate::cli::leases::{LeaseState, Leases};
 use crate::cli::one_line::one_line;
-use crate::runtime::election::lease::{CLAIM, INSTALLATION};
 
 /// First minor version of Kubernetes 1 that is supported, as `kubeVersion` of the chart.
 pub(super) const FIRST_MINOR: u32 = 32;
@@ -119,21 +118,32 @@ pub(super) fn server(major: &str, minor: &str, git: &str) -> Server {
     Server { version: git.to_owned(), support }
 }
 
-/// Returns the controller that holds a Lease. The Lease counts as renewed if its last renewal is not older than its
-/// duration; the clocks of this machine and the leader can differ by `skew`.
-pub(super) fn controller(lease: &Lease, now: Timestamp, skew: SignedDuration) -> Controller {
-    let spec = lease.spec.clone().unwrap_or_default();
-    let leader = spec.holder_identity.filter(|holder| !holder.is_empty());
-    let renewed = spec.renew_time.map(|time| time.0);
-    let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds.unwrap_or_default().max(0)));
-    let fresh = renewed.is_some_and(|renewed| now.duration_since(renewed) <= lasts + skew);
+/// Returns the controllers of Jobwright that hold or held a Lease.
+pub(super) fn controllers(leases: &Leases, now: Timestamp) -> Known<Vec<Controller>> {
+    let own: Vec<Controller> =
+        leases.found.iter().filter(|lease| !lease.is_builtin()).map(|lease| controller(lease, now)).collect();
+    match leases.unread.as_ref().filter(|_| own.is_empty()) {
+        Some(reason) => Known::Unreadable(reason.clone()),
+        None => Known::Found(own),
+    }
+}
+
+/// Returns the kube-controller-manager.
+pub(super) fn built_in(leases: &Leases, now: Timestamp) -> Known<Option<Controller>> {
+    match &leases.unread_builtin {
+        Some(reason) => Known::Unreadable(reason.clone()),
+        None => Known::Found(leases.found.iter().find(|lease| lease.is_builtin()).map(|lease| controller(lease, now))),
+    }
+}
+
+fn controller(lease: &LeaseState, now: Timestamp) -> Controller {
     Controller {
-        lease: format!("{}/{}", lease.namespace().unwrap_or_default(), lease.name_any()),
-        alive: leader.is_some() && fresh,
-        leader,
-        installation: lease.annotations().get(INSTALLATION).cloned(),
-        claim: lease.annotations().get(CLAIM).cloned(),
-        renewed,
+        lease: format!("{}/{}", lease.namespace, lease.name),
+        alive: lease.is_alive(now),
+        leader: lease.holder.clone(),
+        installation: lease.installation.clone(),
+        claim: lease.claim.clone(),
+        renewed: lease.renewed,
     }
 }
 
@@ -279,6 +289,7 @@ fn of_replica(replica: &Replica) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::coordination::v1::Lease;
     use serde_json::json;
 
     use super::*;
@@ -296,7 +307,7 @@ mod tests {
     }
 
     fn of(lease: &Lease) -> Controller {
-        controller(lease, now(), SignedDuration::from_secs(2))
+        controller(&LeaseState::of(lease), now())
     }
 
     fn report() -> Report {
@@ -317,9 +328,24 @@ mod tests {
     fn controller_is_alive_while_its_lease_is_renewed() {
         let alive = |holder: &str, renewed: &str| of(&lease(holder, renewed)).alive;
         assert!(alive("a", "2026-01-01T00:59:50.000000Z"));
-        assert!(alive("a", "2026-01-01T00:59:43.000000Z"));
-        assert!(!alive("a", "2026-01-01T00:59:42.000000Z"));
+        assert!(alive("a", "2026-01-01T00:59:15.000000Z"), "clocks may differ by 30 s");
+        assert!(!alive("a", "2026-01-01T00:59:14.000000Z"));
         assert!(!alive("", "2026-01-01T00:59:50.000000Z"));
+    }
+
+    #[test]
+    fn leases_are_those_of_jobwright_and_of_the_built_in_controllers() {
+        let mut built_in_lease = lease("b", "2026-01-01T01:00:00.000000Z");
+        built_in_lease.metadata.name = Some("kube-controller-manager".to_owned());
+        let found = [&lease("a", "2026-01-01T01:00:00.000000Z"), &built_in_lease].map(LeaseState::of).to_vec();
+        let leases = Leases { found, unread: Some("forbidden".to_owned()), ..Leases::default() };
+        let Known::Found(own) = controllers(&leases, now()) else { panic!("a Lease was read") };
+        assert_eq!(own.iter().map(|one| one.leader.as_deref()).collect::<Vec<_>>(), [Some("a")]);
+        let Known::Found(Some(other)) = built_in(&leases, now()) else { panic!("the Lease was read") };
+        assert_eq!(other.leader.as_deref(), Some("b"));
+        let unread = Leases { found: Vec::new(), unread_builtin: Some("no".to_owned()), ..leases };
+        assert_eq!(controllers(&unread, now()), Known::Unreadable("forbidden".to_owned()));
+        assert_eq!(built_in(&unread, now()), Known::Unreadable("no".to_owned()));
     }
 
     #[test]

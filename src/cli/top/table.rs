@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn screen(width: usize) -> Screen {
-        Screen { width, height: None, color: false }
+        Screen { width, ..Screen::PLAIN }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -333,7 +333,7 @@ held   ░░░░░░░░░░░░░░░░░░░░   0%  0/4   
         let mut snapshot = snapshot();
         let row = snapshot.items[0].clone();
         snapshot.items = (0..50).map(|number| Row { name: format!("job-{number:02}"), ..row.clone() }).collect();
-        let screen = Screen { width: 80, height: Some(10), color: false };
+        let screen = Screen { width: 80, height: Some(10), ..Screen::PLAIN };
         let mut view = view();
         let shown = |view: &mut View| -> Vec<String> {
             let frame = frame(&snapshot, view, &screen);
