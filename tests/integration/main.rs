@@ -41,5 +41,5 @@ mod takeover;
 mod ttl;
 mod uninstall;
 mod unresponsive_api_server;
-mod wire;
 mod user_commands;
+mod wire;
