@@ -4,6 +4,12 @@ use crate::runtime::refusals::WriteKind;
 
 /// Creation of the Job's pods.
 pub const CREATE: WriteKind = WriteKind { reason: "FailedCreate", failed: "Error creating" };
+/// Addition of the tracking finalizer to a pod that was created without it. The name of the pod has a random suffix, and
+/// refusals of one cause are to be recorded in one event, so the event does not contain it.
+pub const REPAIR: WriteKind = WriteKind {
+    reason: "FailedCreate",
+    failed: "Error adding the finalizer batch.kubernetes.io/job-tracking to a created pod",
+};
 /// Deletion of a pod.
 pub const DELETE: WriteKind = WriteKind { reason: "FailedDelete", failed: "Error deleting" };
 /// Adoption of a pod.

@@ -51,8 +51,8 @@ const FOUND: &[u64] = &[624, 1960, 4524, 6485, 12443, 23812];
 /// Seeds that once showed a bug and are replayed with their features: a short Retry-After that ended a longer one, and
 /// a CronJob whose status could not be stored after it had started a Job, so that the next Job did not replace that
 /// Job but ran beside it; a refusal that was taken for a change, messages that no event reported, and a pod that kept
-/// its finalizer because it changed while its Job was deleted.
-const FOUND_WITH_FEATURES: &[u64] = &[755, 1772, 70_963, 71_301, 74_253];
+/// its finalizer because it changed while its Job was deleted, and the refused repair of a pod without a finalizer.
+const FOUND_WITH_FEATURES: &[u64] = &[755, 1772, 70_963, 71_301, 74_253, 84_620];
 
 fn number(variable: &str, default: u64) -> u64 {
     match std::env::var(variable) {

@@ -14,7 +14,7 @@ use crate::job::decide::{CreationReason, NewPod};
 use crate::job::pod::{self, PodBuilder};
 use crate::job::view::{JobView, PodView};
 use crate::job::wire::WirePod;
-use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, UNTRACK};
+use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, REPAIR, UNTRACK};
 use crate::runtime::cache::Cached;
 use crate::runtime::codec::Encoded;
 use crate::runtime::errors::WriteError;
@@ -81,7 +81,8 @@ impl StepExecutor {
                     return Ok(());
                 }
                 Err(error) if error.is_gate_closed() => return Err(error),
-                Err(_) => {}
+                // The creation fails below, with the back-off of a creation.
+                Err(error) => drop(self.failed(job, REPAIR, None, error)),
             }
         }
         let error = self.failed(job, CREATE, None, WriteError::Altered(altered.message())).error;
