@@ -21,7 +21,7 @@ pub struct Config {
     pub sync: SyncConfig,
 }
 
-/// Default of [`Config::min_pods_for_summary`]. For fewer pods, a summary costs less to compute anew than it takes in
+/// Default of [`Config::min_pods_for_summary`]. For fewer pods, a summary costs less to compute again than it takes in
 /// memory.
 pub const MIN_PODS_FOR_SUMMARY: usize = 50;
 

@@ -327,7 +327,7 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// Place of a waiting write in the queue. A write that is given up leaves the queue, or returns its permit.
+/// Place of a waiting write in the queue. A write that is abandoned leaves the queue, or returns its permit.
 struct Waiting<'a> {
     gate: &'a WriteGate,
     object: &'a Uid,

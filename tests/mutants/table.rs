@@ -451,7 +451,7 @@ pub const MUTATIONS: &[Mutation] = &[
         "Phase::Succeeded | Phase::Failed if !MUTANT => Some(pod.phase),\n        Phase::Succeeded | Phase::Failed => None,",
     ),
     bug(
-        "an object with several waiting writes loses its turn after the first",
+        "an object with several waiting writes leaves the queue after the first",
         "src/runtime/fair_queue.rs",
         "            if !flow.waiting.is_empty() {\n                self.turns.push_back(key);",
         "            if !flow.waiting.is_empty() && !MUTANT {\n                self.turns.push_back(key);",

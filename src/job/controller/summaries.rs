@@ -6,13 +6,13 @@ use crate::job::key::Key;
 use crate::job::view::{JobView, PodView};
 use crate::runtime::identity::Uid;
 
-/// Maximum number of pods for which debug builds compare a summary with one that is computed anew.
+/// Maximum number of pods for which debug builds compare a summary with a new one.
 #[cfg(debug_assertions)]
 const MAX_COMPARED: usize = 200;
 
 impl Controller {
     /// Returns the summary of the pods of a Job. It is taken out of the store, and [`Self::store_summary`] puts it back.
-    /// If the sync ends without that, the next one computes the summary anew.
+    /// If the sync ends without that, the next one computes the summary again.
     pub(super) fn take_summary(&self, job: &JobView) -> Box<PodSummary> {
         let known = self.summaries.lock().remove(&job.identity.uid);
         known.unwrap_or_else(|| {
@@ -38,7 +38,7 @@ impl Controller {
     }
 
     /// Stores the summary of a Job until its next sync. The summary of a Job with few pods is dropped: it costs less to
-    /// compute anew than it takes in memory.
+    /// compute again than it takes in memory.
     pub(super) fn store_summary(&self, uid: &Uid, summary: Box<PodSummary>) {
         let is_worth_it = summary.len() >= self.config.min_pods_for_summary;
         if is_worth_it && self.executor.jobs.get(uid).is_some_and(|job| !job.status.is_finished()) {
@@ -67,7 +67,7 @@ impl Controller {
         }
     }
 
-    /// Checks that the changes have led to the summary that is computed anew. Changes that arrive meanwhile are applied
+    /// Checks that the changes have led to the same summary as a new computation. Changes that arrive meanwhile are applied
     /// to both.
     #[cfg(debug_assertions)]
     fn compare(&self, summary: &mut PodSummary, job: &JobView) {
@@ -81,8 +81,8 @@ impl Controller {
             summary.set_pod(job, &uid, pod.filter(|pod| is_in_namespace(job, pod)));
         }
         if is_unchanged {
-            let anew = PodSummary::new(job, pods);
-            debug_assert!(*summary == anew, "{summary:#?} differs from {anew:#?}");
+            let computed = PodSummary::new(job, pods);
+            debug_assert!(*summary == computed, "{summary:#?} differs from {computed:#?}");
         }
     }
 }

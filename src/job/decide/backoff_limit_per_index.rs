@@ -19,7 +19,7 @@ use crate::job::view::{IndexFailures, JobView, PodView};
 use crate::runtime::identity::Uid;
 
 /// Returns whether the failure of this pod fails its index: it exceeds the limit or matches a `FailIndex` rule.
-/// `decision` is what the Job's failure policy says of the pod. Without `spec.backoffLimitPerIndex` no index fails.
+/// `decision` is that of the Job's failure policy on the pod. Without `spec.backoffLimitPerIndex` no index fails.
 pub fn fails_index(job: &JobView, pod: &PodView, decision: &PolicyDecision) -> bool {
     job.spec.backoff_limit_per_index.is_some_and(|limit| match decision {
         PolicyDecision::FailIndex => true,

@@ -166,7 +166,7 @@ impl World {
         }
     }
 
-    /// Applies the present versions of the Job and its pods to the summary, which then equals one that is computed anew.
+    /// Applies the present versions of the Job and its pods to the summary, which then equals a new one.
     fn update_summary(&mut self) {
         self.summary.set_job(&self.job);
         for uid in &self.known {
@@ -178,8 +178,8 @@ impl World {
             self.summary.set_pod(&self.job, uid, Some(Arc::new(pod.clone())));
         }
         self.known = self.pods.keys().cloned().collect();
-        let anew = PodSummary::new(&self.job, self.pods.values().cloned().map(Arc::new));
-        assert!(self.summary == anew, "{:?} differs from {anew:?}", self.summary);
+        let computed = PodSummary::new(&self.job, self.pods.values().cloned().map(Arc::new));
+        assert!(self.summary == computed, "{:?} differs from {computed:?}", self.summary);
     }
 
     fn steps(&mut self, writes: &mut usize, (refuse_pods, refuse_untracking): (bool, bool)) -> Result<(), Crash> {

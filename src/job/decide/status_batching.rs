@@ -1,7 +1,7 @@
 //! Batching of status writes. The counters in the status are informational: decisions are made from the pods. Therefore
 //! a status write that changes only counters is delayed, so that several changes become one write. The built-in
-//! controller's delay of one second between syncs has the same effect; here no other write is delayed. The status in
-//! which all pods are ready for the first time is not delayed either, because JobSet and Kueue start other Jobs then.
+//! controller's delay of one second between syncs has the same effect; here no other write is delayed. A status
+//! in which all pods are ready for the first time is not delayed, because JobSet and Kueue then start other Jobs.
 
 use jiff::Timestamp;
 

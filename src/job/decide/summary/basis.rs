@@ -8,7 +8,7 @@ use crate::job::view::policies::FailureRule;
 use crate::job::view::{CompletionMode, JobView, Selector};
 
 /// Fields of a Job's spec from which the facts about its pods follow. If one of them changes, the summary is computed
-/// anew.
+/// again.
 #[derive(Debug, PartialEq)]
 pub(super) struct Basis {
     selector: Option<Selector>,

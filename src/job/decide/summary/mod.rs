@@ -2,7 +2,7 @@
 //!
 //! A [`PodSummary`] holds counts, and the sets of the pods for which something is to be done. [`PodSummary::set_pod`] and
 //! [`PodSummary::set_job`] apply one change each, so that the cost of an event does not depend on the number of pods.
-//! A summary that has seen any sequence of changes equals one that is computed anew; a property test and, in debug
+//! A summary that has seen any sequence of changes equals a new one; a property test and, in debug
 //! builds, every sync compare the two.
 
 mod basis;

@@ -1,4 +1,4 @@
-//! Tests of the summary: what it counts, and that changes lead to the same summary as a computation anew.
+//! Tests of the summary: what it counts, and that changes lead to the same summary as a new computation.
 
 use std::collections::BTreeMap;
 
@@ -158,9 +158,9 @@ fn job_of_any_kind() -> impl Strategy<Value = Job> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// After each of any changes, the summary equals the one that is computed anew.
+    /// After each of any changes, the summary equals a new one.
     #[test]
-    fn summary_after_any_changes_equals_one_that_is_computed_anew(
+    fn summary_after_any_changes_equals_a_new_one(
         job in job_of_any_kind(),
         events in prop::collection::vec(event(), 1..40),
     ) {
@@ -198,8 +198,8 @@ proptest! {
                 Event::Outcome => job = job.condition(FAILURE_TARGET),
             }
             summary.set_job(&job.view);
-            let anew = PodSummary::new(&job.view, pods.values().cloned());
-            prop_assert!(summary == anew, "after {:?}: {:#?} differs from {:#?}", event, summary, anew);
+            let computed = PodSummary::new(&job.view, pods.values().cloned());
+            prop_assert!(summary == computed, "after {:?}: {:#?} differs from {:#?}", event, summary, computed);
         }
     }
 }
