@@ -247,7 +247,7 @@ fn check_reports_findings_with_rule_and_position() -> Result<()> {
         lines[1].contains("spec.jobTemplate.spec.template.spec.restartPolicy") && lines[1].ends_with("[logs-lost]"),
         "{text}"
     );
-    assert_eq!(lines[2], "0 errors, 2 warnings, 0 info (2 of lower severity hidden)", "{text}");
+    assert_eq!(lines[2], "0 errors, 2 warnings, 0 info (3 of lower severity hidden)", "{text}");
     let (_, all, _) = check(&["-f", &path, "--min-severity=info"])?;
     let cleanup = all.lines().find(|line| line.ends_with("[no-cleanup]")).context("a finding of no-cleanup")?;
     assert!(cleanup.starts_with(&format!("{path}:14: job/once: info: ")), "{all}");

@@ -38,7 +38,7 @@ impl User {
         });
         bindings.create(&PostParams::default(), &serde_json::from_value(binding)?).await?;
         let dir = tempfile::tempdir()?;
-        let kubeconfig = dir.path().join("user.kubeconfig");
+        let kubeconfig = dir.path().join(format!("{user}.kubeconfig"));
         control.authority.kubeconfig(&kubeconfig, &control.server, &user, &[])?;
         Ok(Some(Self { kubeconfig, _dir: dir }))
     }

@@ -229,7 +229,8 @@ pub(super) mod tests {
             |type_: &str| started(json!({"conditions": [{"type": type_, "status": "True", "reason": "R"}]}));
         let pull = [pod("a", "ImagePullBackOff")];
         let mixed = [pod("a", "ImagePullBackOff"), pod("a", "ContainerCreating"), pod("b", "ErrImagePull")];
-        let cases: [(Value, Value, &[Pod], JobState, Option<&str>); 12] = [
+        type Case<'a> = (Value, Value, &'a [Pod], JobState, Option<&'a str>);
+        let cases: [Case<'_>; 12] = [
             (json!({}), json!({}), &[], JobState::Waiting, Some("not started")),
             (json!({}), started(json!({})), &[], JobState::Waiting, None),
             (json!({}), active(), &[], JobState::Running, None),

@@ -117,7 +117,7 @@ impl Check<'_> {
             })
             .await;
         if !matches!(&result, Ok(code) if *code == ExitCode::SUCCESS) {
-            output::error_line(format!("releasing the Lease: the controller works again"));
+            output::error_line("releasing the Lease: the controller works again");
             stopped.release().await;
         }
         result
