@@ -111,7 +111,7 @@ impl Reader<'_> {
     }
 
     async fn job_schedule(&mut self, schedule: &JobScheduleView) -> Explanation {
-        let events = self.warnings(&format!("involvedObject.uid={}", schedule.base.identity.uid.text())).await;
+        let events = self.warnings(&format!("involvedObject.uid={}", schedule.base.identity.uid)).await;
         let leases = self.leases().await;
         let facts = job_schedule::Facts {
             schedule,
