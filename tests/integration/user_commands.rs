@@ -259,10 +259,7 @@ async fn explain_without_a_name_lists_jobs_that_need_attention() -> Result<()> {
     let everywhere = expect(&scene, 1, &["explain", "-A"]).await?;
     assert!(everywhere.starts_with("NAMESPACE") && everywhere.contains(&scene.namespace), "{everywhere}");
     let json: Value = serde_json::from_str(&expect(&scene, 1, &["explain", "-o", "json"]).await?)?;
-    assert_eq!(
-        (&json["items"][0]["state"], &json["items"][1]["reason"]),
-        (&json!("Failed"), &json!("Unschedulable"))
-    );
+    assert_eq!((&json["items"][0]["state"], &json["items"][1]["reason"]), (&json!("Failed"), &json!("Unschedulable")));
     Ok(())
 }
 
