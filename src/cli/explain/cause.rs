@@ -242,7 +242,7 @@ fn failures_so_far(facts: &JobFacts<'_>, status: &JobStatus) -> Option<String> {
         let last = last_failure(facts).map_or_else(String::new, |text| format!("; the last one: {text}"));
         return Some(format!("{failed} {plural} failed{limit}{last}"));
     }
-    let restarted = facts.pods.iter().filter(|pod| !pod::is_ended(pod)).find_map(|pod| {
+    facts.pods.iter().filter(|pod| !pod::is_ended(pod)).find_map(|pod| {
         let sidecars: Vec<&str> = pod::sidecars(pod).collect();
         let is_app = |container: &&ContainerStatus| !sidecars.contains(&container.name.as_str());
         let container = pod::containers(pod).filter(is_app).find(|container| container.restart_count > 0)?;
@@ -252,8 +252,7 @@ fn failures_so_far(facts: &JobFacts<'_>, status: &JobStatus) -> Option<String> {
             let plural = if restarts == 1 { "restart" } else { "restarts" };
             format!("Pod {pod}: container {name} exited with code {} ({restarts} {plural})", ended.exit_code)
         })
-    });
-    restarted
+    })
 }
 
 /// Formats the time since a state began, such as `1 h 5 min`.
