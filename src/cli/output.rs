@@ -19,7 +19,7 @@ pub fn print(text: impl AsRef<str>) {
     }
 }
 
-/// Writes a line to standard output, like [`print`].
+/// Writes a line to standard output, like [`print()`].
 pub fn print_line(text: impl AsRef<str>) {
     print(format!("{}\n", text.as_ref()));
 }
