@@ -374,12 +374,12 @@ mod tests {
             }]});
         });
         let cause = "Pod a-1 has no node: 0/3 nodes are available";
-        check(&job(|_| {}), &[unscheduled.clone()], &[], Stuck, "Unschedulable", cause);
+        check(&job(|_| {}), std::slice::from_ref(&unscheduled), &[], Stuck, "Unschedulable", cause);
         check(&job(|_| {}), &[unscheduled, pod(|_| {})], &[], Failing, "Unschedulable", cause);
         let pending = pod(|pod| pod["status"] = json!({"phase": "Pending"}));
         let mount = warning("p", "FailedMount", "secret \"nope\" not found", "2026-01-01T00:59:00Z");
         let cause = "Pod a-1 cannot start: FailedMount: secret \"nope\" not found";
-        check(&job(|_| {}), &[pending.clone()], &[mount], Stuck, "FailedMount", cause);
+        check(&job(|_| {}), std::slice::from_ref(&pending), &[mount], Stuck, "FailedMount", cause);
         check(&job(|_| {}), &[pending], &[], Running, "Running", "1 active, 0 of 3 succeeded");
         let terminating = |at: &'static str| pod(move |pod| pod["metadata"]["deletionTimestamp"] = json!(at));
         assert_eq!(found(&job(|_| {}), &[terminating("2026-01-01T00:50:00Z")], &[]).1, "Terminating");
@@ -397,7 +397,7 @@ mod tests {
         });
         let cause =
             "1 pod has failed (backoffLimit 6); the last one: Pod a-1: container main exited with code 3: disk full";
-        check(&job(|_| {}), &[failed.clone()], &[], Failing, "PodsFailed", cause);
+        check(&job(|_| {}), std::slice::from_ref(&failed), &[], Failing, "PodsFailed", cause);
         let restarted = pod(|pod| {
             pod["status"]["containerStatuses"] = json!([{
                 "name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 2,
