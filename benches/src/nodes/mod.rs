@@ -115,7 +115,9 @@ async fn act(client: &Client, node: &'static str, ready: mpsc::Sender<()>) -> Re
         let exists = carry_out(client, &pod, step).await?;
         if exists && step == Step::Run && node == ENDS {
             let ends = held.lock().await.runs(pod);
-            ends.into_iter().try_for_each(|pod| ending.send((pod, Step::End)))?;
+            for pod in ends {
+                ending.send((pod, Step::End))?;
+            }
         }
         Ok(())
     });
