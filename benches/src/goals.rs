@@ -88,13 +88,13 @@ fn controller_time(report: &Report) -> Vec<Goal> {
             let runs = report.runs(&kind.work_name(size));
             let ratio = runs.and_then(|runs| runs.ratio("controller_ms_per_pod", System::Jobwright, System::Builtin));
             let text =
-                format!("controller processor time for each of {size} pods, {} Jobs, over the built-in's", kind.name());
+                format!("controller processor time for each of {size} pods, {}, over the built-in's", kind.title());
             goals.push(Goal::new(text, 0.5, ratio));
             costs.extend(runs.and_then(|runs| runs.median(System::Jobwright, "controller_ms_per_pod")));
         }
         let (least, most) = (costs.iter().copied().fold(f64::MAX, f64::min), costs.iter().copied().fold(0.0, f64::max));
         let growth = (costs.len() > 1 && least > 0.0).then(|| (most / least - 1.0) * 100.0);
-        let text = format!("difference of these times between sizes, {} Jobs, in percent", kind.name());
+        let text = format!("difference of the time for each pod between these sizes, {}, in percent", kind.title());
         let note =
             if costs.len() < sizes.len() { format!("{} of {} sizes", costs.len(), sizes.len()) } else { String::new() };
         goals.push(Goal { note, ..Goal::new(text, 15.0, growth) });
@@ -209,13 +209,13 @@ mod tests {
             ("growth-indexed-1000", System::Jobwright, cost(1.5)),
             ("growth-indexed-1000", System::Builtin, cost(2.0)),
         ]);
-        let small = find(&report, "each of 250 pods, indexed");
+        let small = find(&report, "each of 250 pods, Indexed Jobs,");
         assert_eq!((small.value, small.result().as_str()), (Some(0.25), "reached: 50 % below the goal"));
-        let large = find(&report, "each of 1000 pods, indexed");
+        let large = find(&report, "each of 1000 pods, Indexed Jobs,");
         assert_eq!((large.value, large.result().as_str()), (Some(0.75), "not reached: 50 % above the goal"));
-        let growth = find(&report, "between sizes, indexed");
+        let growth = find(&report, "between these sizes, Indexed Jobs,");
         assert_eq!((growth.value, growth.note.as_str()), (Some(50.0), "2 of 4 sizes"));
-        assert_eq!(find(&report, "between sizes, plain").value, None);
+        assert_eq!(find(&report, "between these sizes, NonIndexed Jobs,").value, None);
     }
 
     #[test]

@@ -47,6 +47,17 @@ impl Kind {
         }
     }
 
+    /// Returns a description of the Jobs.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Indexed => "Indexed Jobs",
+            Self::Together => "Indexed Jobs whose pods end together",
+            Self::Plain => "NonIndexed Jobs",
+            Self::PerIndex => "Jobs with backoffLimitPerIndex",
+            Self::Failing => "Jobs with failing pods",
+        }
+    }
+
     /// Returns the sizes of the bursts of this kind in a full run.
     pub fn sizes(self) -> &'static [usize] {
         match self {
@@ -106,11 +117,11 @@ fn burst(kind: Kind, size: usize, min_pods: usize) -> Work {
     };
     let rounds = (min_pods / size.max(1)).max(1);
     let of_kind = match kind {
-        Kind::Indexed => "an Indexed Job",
-        Kind::Together => "an Indexed Job whose pods end only when all of them run",
-        Kind::Plain => "a NonIndexed Job",
-        Kind::PerIndex => "an Indexed Job with `backoffLimitPerIndex: 1`",
-        Kind::Failing => "an Indexed Job with `backoffLimitPerIndex: 0`, of which every second pod fails",
+        Kind::Indexed => "An Indexed Job",
+        Kind::Together => "An Indexed Job whose pods end only when all of them run",
+        Kind::Plain => "A NonIndexed Job",
+        Kind::PerIndex => "An Indexed Job with `backoffLimitPerIndex: 1`",
+        Kind::Failing => "An Indexed Job with `backoffLimitPerIndex: 0`, of which every second pod fails",
     };
     let times = if rounds > 1 { format!(", {rounds} times one after the other") } else { String::new() };
     Work {
