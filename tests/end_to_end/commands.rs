@@ -60,7 +60,7 @@ async fn logs_of_all_pods_are_followed_to_the_end_of_the_job() -> Result<()> {
 async fn failed_job_is_waited_for_and_run_again_with_another_command() -> Result<()> {
     let Some(scene) = scene("again").await? else { return Ok(()) };
     let kubectl = Kubectl::new(scene.cluster, scene.namespace.clone())?;
-    kubectl.apply(&job("etl", 1, "echo going; printf '\\\\033[2Jbroken\\\\n'; exit 4")).await?;
+    kubectl.apply(&job("etl", 1, "echo going; printf '\\033[2Jbroken\\n'; exit 4")).await?;
     let (code, out, error) = run(&scene, &["wait", "job/etl", "--timeout=60s"]).await?;
     assert_eq!(code, Some(1), "{out}{error}");
     let (code, out, _) = run(&scene, &["logs", "job/etl", "--failed", "--no-prefix"]).await?;
