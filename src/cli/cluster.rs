@@ -14,6 +14,7 @@ use super::connect::ConnectError;
 use super::names::{Kind, NameError, ObjectName, SelectorArguments};
 use super::output;
 use super::suggest::Suggestions;
+use crate::cli::lists::ListEach;
 use crate::limit::types::JobLimit;
 use crate::runtime::errors::message;
 use crate::schedule::job_schedule::types::JobSchedule;
@@ -136,7 +137,7 @@ impl ClusterContext {
         let selector = job.spec.as_ref().and_then(|spec| spec.selector.clone());
         let selector = selector.and_then(|selector| Selector::try_from(selector).ok()).unwrap_or_default();
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
-        let mut pods = pods.list(&ListParams::default().labels_from(&selector)).await?.items;
+        let mut pods = pods.list_each(&ListParams::default().labels_from(&selector)).await?;
         let uid = job.uid().unwrap_or_default();
         pods.retain(|pod| {
             pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)

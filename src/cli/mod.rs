@@ -21,6 +21,8 @@ pub mod history;
 #[cfg(feature = "client")]
 pub mod leases;
 #[cfg(feature = "client")]
+mod lists;
+#[cfg(feature = "client")]
 pub mod logs;
 #[cfg(feature = "client")]
 mod manifests;

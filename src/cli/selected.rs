@@ -7,6 +7,7 @@ use kube::api::{ApiResource, DynamicObject};
 use super::cluster::{ClusterContext, ClusterReadError};
 use super::explain::collect::Scope;
 use super::names::{Kind, ObjectName, Selection, SelectorArguments};
+use crate::cli::lists::ListEach;
 
 /// Returns the description of a kind that requests need.
 pub(crate) fn resource(kind: Kind) -> ApiResource {
@@ -90,8 +91,8 @@ pub(crate) async fn jobs(
         }
         Selection::Matching(_) => {
             let all = selectors.all_namespaces;
-            let list = context.api_in::<Job>(all).list(&selectors.list_params()).await;
-            Ok(list.map_err(context.unreadable_in("jobs", all))?.items)
+            let list = context.api_in::<Job>(all).list_each(&selectors.list_params()).await;
+            list.map_err(context.unreadable_in("jobs", all))
         }
     }
 }

@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt};
 
 use super::cause::{Finding, JobFacts, find};
 use super::warnings::seen_at;
+use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
 
 /// Label of the pods of every Job with a generated selector.
@@ -65,13 +66,13 @@ impl Related {
         let of_jobs = if manual { of_jobs } else { of_jobs.labels(CONTROLLER_UID_LABEL) };
         let (pods, events) = (scope.api::<Pod>(client), scope.api::<Event>(client));
         let warnings = ListParams::default().fields("type=Warning");
-        let (pods, events) = tokio::join!(pods.list(&of_jobs), events.list(&warnings));
+        let (pods, events) = tokio::join!(pods.list_each(&of_jobs), events.list_each(&warnings));
         let mut related = Self::default();
         let mut items_of = |what: &str, error: kube::Error| {
             related.unread.push(format!("{what} cannot be read in {scope}: {}", message(&error)));
         };
-        let pods = pods.map_or_else(|error| (items_of("pods", error), Vec::new()).1, |list| list.items);
-        let events = events.map_or_else(|error| (items_of("events", error), Vec::new()).1, |list| list.items);
+        let pods = pods.map_or_else(|error| (items_of("pods", error), Vec::new()).1, |pods| pods);
+        let events = events.map_or_else(|error| (items_of("events", error), Vec::new()).1, |events| events);
         related.sort(jobs, pods, events);
         related
     }

@@ -6,6 +6,7 @@ use kube::api::ListParams;
 
 use super::explanation::{Explanation, Hint, State};
 use crate::cli::cluster::{ClusterContext, ClusterReadError};
+use crate::cli::lists::ListEach;
 use crate::cli::names::Kind;
 use crate::cli::suggest::Suggestions;
 use crate::job::admission::{Reason, WaitingStatus};
@@ -25,8 +26,9 @@ const MAX_JOBS_SHOWN: usize = 10;
 /// The JobLimit or the Jobs cannot be read.
 pub(super) async fn read(context: &ClusterContext, name: &str) -> Result<Explanation, ClusterReadError> {
     let what = format!("joblimit/{name}");
-    let limits = context.api::<WireJobLimit>().list(&ListParams::default()).await.map_err(context.unreadable(&what))?;
-    let limits: Vec<Arc<LimitView>> = limits.items.into_iter().filter_map(LimitView::parse).map(Arc::new).collect();
+    let limits =
+        context.api::<WireJobLimit>().list_each(&ListParams::default()).await.map_err(context.unreadable(&what))?;
+    let limits: Vec<Arc<LimitView>> = limits.into_iter().filter_map(LimitView::parse).map(Arc::new).collect();
     let limit = limits.iter().find(|limit| &*limit.identity.name == name).cloned();
     let missing = || ClusterReadError::Unreadable {
         what,
@@ -34,8 +36,8 @@ pub(super) async fn read(context: &ClusterContext, name: &str) -> Result<Explana
         reason: format!("joblimits.jobwright.dev {name:?} not found"),
     };
     let limit = limit.ok_or_else(missing)?;
-    let jobs = context.api::<WireJob>().list(&ListParams::default()).await.map_err(context.unreadable("jobs"))?;
-    let views: Vec<JobView> = jobs.items.into_iter().filter_map(JobView::parse).collect();
+    let jobs = context.api::<WireJob>().list_each(&ListParams::default()).await.map_err(context.unreadable("jobs"))?;
+    let views: Vec<JobView> = jobs.into_iter().filter_map(JobView::parse).collect();
     let managed = of_jobwright(&views).into_iter().filter_map(|view| Workload::of(view, || 0));
     Ok(explain(&limit, limits, &managed.collect::<Vec<_>>(), &context.suggest))
 }

@@ -16,6 +16,7 @@ use super::warnings::seen_at;
 use super::{cron_job, job, job_limit, job_schedule};
 use crate::cli::cluster::{ClusterContext, ClusterReadError, end};
 use crate::cli::leases::Leases;
+use crate::cli::lists::ListEach;
 use crate::cli::names::{Kind, ObjectName};
 use crate::job::admission::{Admission, WAITING_ANNOTATION};
 use crate::job::config::SyncConfig;
@@ -95,7 +96,7 @@ impl Reader<'_> {
     }
 
     async fn cron_job(&mut self, cron_job: &CronJob) -> Explanation {
-        let jobs = self.context.api::<Job>().list(&ListParams::default()).await.map(|list| list.items);
+        let jobs = self.context.api::<Job>().list_each(&ListParams::default()).await;
         let jobs = self.noted("jobs", jobs, "the Jobs of the CronJob are not known");
         let events = self.warnings(&format!("involvedObject.uid={}", cron_job.uid().unwrap_or_default())).await;
         let leases = self.leases().await;
@@ -142,7 +143,7 @@ impl Reader<'_> {
     /// Returns the warning events that the field selector matches, the newest first.
     async fn warnings(&mut self, about: &str) -> Vec<Event> {
         let about = ListParams::default().fields(&format!("{about},type=Warning"));
-        let events = self.context.api::<Event>().list(&about).await.map(|list| list.items);
+        let events = self.context.api::<Event>().list_each(&about).await;
         if self.unread.iter().any(|unread| unread.resource == "events") {
             return Vec::new();
         }
@@ -199,12 +200,12 @@ impl Reader<'_> {
     }
 
     async fn evaluated(&self, job: &Job) -> kube::Result<Admission> {
-        let limits = self.context.api::<WireJobLimit>().list(&ListParams::default()).await?.items;
+        let limits = self.context.api::<WireJobLimit>().list_each(&ListParams::default()).await?;
         let limits: Vec<Arc<LimitView>> = limits.into_iter().filter_map(LimitView::parse).map(Arc::new).collect();
         if limits.is_empty() {
             return Ok(Admission::Unlimited);
         }
-        let jobs = self.context.api::<WireJob>().list(&ListParams::default()).await?.items;
+        let jobs = self.context.api::<WireJob>().list_each(&ListParams::default()).await?;
         let of_one_controller = |one: &JobView| {
             one.spec.managed_by.as_deref() == job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref())
         };

@@ -25,6 +25,7 @@ use super::names::{self, Kind, NameError, ObjectName, Selection};
 use super::one_line::one_line;
 use super::output;
 use super::table::Table;
+use crate::cli::lists::ListEach;
 use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Kinds with runs.
@@ -98,7 +99,7 @@ async fn read(context: &ClusterContext, name: &ObjectName, now: Timestamp) -> Re
     let unreadable = context.unreadable(&name.to_string());
     let all = ListParams::default();
     let jobs = context.api::<Job>();
-    let list = jobs.list(&all);
+    let list = jobs.list_each(&all);
     let scope = Scope::Namespace(context.namespace.clone());
     let (uid, stored) = match name.kind {
         Kind::CronJob => (context.api::<CronJob>().get(&name.name).await.map_err(unreadable)?.uid(), Vec::new()),
@@ -108,12 +109,12 @@ async fn read(context: &ClusterContext, name: &ObjectName, now: Timestamp) -> Re
         }
         _ => {
             let job = context.api::<Job>().get(&name.name).await.map_err(unreadable)?;
-            let jobs = list.await.map_err(context.unreadable("jobs"))?.items;
+            let jobs = list.await.map_err(context.unreadable("jobs"))?;
             let members: Vec<Job> = family(&jobs, &job).into_iter().cloned().collect();
             return Ok(merge(of_jobs(context, &scope, &members, now).await, &[]));
         }
     };
-    let jobs = list.await.map_err(context.unreadable("jobs"))?.items;
+    let jobs = list.await.map_err(context.unreadable("jobs"))?;
     let own: Vec<Job> = owned(&jobs, &uid.unwrap_or_default()).into_iter().cloned().collect();
     Ok(merge(of_jobs(context, &scope, &own, now).await, &stored))
 }

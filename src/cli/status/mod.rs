@@ -19,6 +19,7 @@ use super::format::Format;
 use super::global::GlobalArguments;
 use super::leases::Leases;
 use super::{output, version};
+use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
 use crate::schedule::job_schedule::API_VERSION;
 
@@ -122,12 +123,12 @@ async fn resources(client: &Client) -> Known<Vec<String>> {
 
 async fn replicas(client: &Client, namespace: &str) -> Known<Vec<Replica>> {
     let labels = ListParams::default().labels(POD_LABELS);
-    let pods = match Api::<Pod>::all(client.clone()).list(&labels).await {
+    let pods = match Api::<Pod>::all(client.clone()).list_each(&labels).await {
         Ok(list) => Ok(list),
-        Err(_) => Api::<Pod>::namespaced(client.clone(), namespace).list(&labels).await,
+        Err(_) => Api::<Pod>::namespaced(client.clone(), namespace).list_each(&labels).await,
     };
     match pods {
-        Ok(list) => Known::Found(list.items.iter().map(replica).collect()),
+        Ok(list) => Known::Found(list.iter().map(replica).collect()),
         Err(error) => Known::Unreadable(message(&error)),
     }
 }

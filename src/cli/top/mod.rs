@@ -25,6 +25,7 @@ use super::global::GlobalArguments;
 use super::names::SelectorArguments;
 use super::output;
 use super::terminal::Screen;
+use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
 
 /// The flags of `jobwright top`.
@@ -127,11 +128,11 @@ async fn read(
 ) -> Result<Snapshot, ClusterReadError> {
     let all = arguments.selectors.all_namespaces;
     let unreadable = context.unreadable_in("jobs", all);
-    let jobs = context.api_in::<Job>(all).list(&arguments.selectors.list_params()).await.map_err(unreadable)?.items;
+    let jobs = context.api_in::<Job>(all).list_each(&arguments.selectors.list_params()).await.map_err(unreadable)?;
     let unfinished = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed");
     let mut snapshot = Snapshot::default();
-    let pods = match context.api_in::<Pod>(all).list(&unfinished).await {
-        Ok(pods) => pods.items,
+    let pods = match context.api_in::<Pod>(all).list_each(&unfinished).await {
+        Ok(pods) => pods,
         Err(error) => {
             let effect = "the reasons of pods are not known".to_owned();
             snapshot.unread.push(Unread { resource: "pods".to_owned(), reason: message(&error), effect });
