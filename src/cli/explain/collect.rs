@@ -71,8 +71,8 @@ impl Related {
         let mut items_of = |what: &str, error: kube::Error| {
             related.unread.push(format!("{what} cannot be read in {scope}: {}", message(&error)));
         };
-        let pods = pods.map_or_else(|error| (items_of("pods", error), Vec::new()).1, |pods| pods);
-        let events = events.map_or_else(|error| (items_of("events", error), Vec::new()).1, |events| events);
+        let pods = pods.unwrap_or_else(|error| (items_of("pods", error), Vec::new()).1);
+        let events = events.unwrap_or_else(|error| (items_of("events", error), Vec::new()).1);
         related.sort(jobs, pods, events);
         related
     }
