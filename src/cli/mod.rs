@@ -20,7 +20,6 @@ pub mod global;
 pub mod history;
 #[cfg(feature = "client")]
 pub mod leases;
-#[cfg(feature = "client")]
 mod lists;
 #[cfg(feature = "client")]
 pub mod logs;
