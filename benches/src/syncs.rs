@@ -12,10 +12,10 @@ pub struct Syncs {
     pub nothing: Option<f64>,
 }
 
-/// Metric with the label `result` that states whether a sync took steps.
-const BY_STEPS: &str = "jobwright_job_syncs_total";
-/// Metric that both systems have.
-const COMMON: &str = "job_controller_job_syncs_total";
+/// Metric of all syncs, which both systems have.
+const ALL: &str = "job_controller_job_syncs_total{";
+/// Metric of the syncs that took no step, which Jobwright has.
+const WITHOUT_STEPS: &str = "job_controller_job_syncs_without_steps_total ";
 
 /// Returns the syncs so far.
 pub async fn so_far(metrics: &Client) -> Result<Syncs> {
@@ -25,18 +25,16 @@ pub async fn so_far(metrics: &Client) -> Result<Syncs> {
 
 /// Returns the syncs in the text of a metrics page.
 fn parse(text: &str) -> Syncs {
-    let samples = |metric: &str| -> Vec<(&str, f64)> {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} "));
-        lines.filter_map(|(labels, value)| Some((labels, value.trim().parse().ok()?))).collect()
+    let sum = |metric: &str| -> Option<f64> {
+        let samples = text.lines().filter(|line| line.starts_with(metric));
+        samples.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).collect::<Option<Vec<_>>>().and_then(
+            |values| {
+                let has_any = !values.is_empty();
+                has_any.then(|| values.into_iter().sum())
+            },
+        )
     };
-    let (common, by_steps) = (samples(COMMON), samples(BY_STEPS));
-    let sum = |samples: &[(&str, f64)]| samples.iter().map(|(_, value)| value).sum();
-    if by_steps.is_empty() {
-        return Syncs { all: sum(&common), nothing: None };
-    }
-    let nothing: Vec<_> =
-        by_steps.iter().filter(|(labels, _)| labels.contains("result=\"nothing\"")).copied().collect();
-    Syncs { all: sum(&by_steps), nothing: Some(sum(&nothing)) }
+    Syncs { all: sum(ALL).unwrap_or_default(), nothing: sum(WITHOUT_STEPS) }
 }
 
 #[cfg(test)]
@@ -49,10 +47,8 @@ mod tests {
             job_controller_job_syncs_total{completion_mode=\"Indexed\",result=\"success\"} 7\n\
             job_controller_job_syncs_total{completion_mode=\"NonIndexed\",result=\"error\"} 3\n";
         assert_eq!(parse(common), Syncs { all: 10.0, nothing: None });
-        let by_steps = format!(
-            "{common}jobwright_job_syncs_total{{result=\"nothing\"}} 4\njobwright_job_syncs_total{{result=\"steps\"}} 8\n"
-        );
-        assert_eq!(parse(&by_steps), Syncs { all: 12.0, nothing: Some(4.0) });
+        let with_steps = format!("{common}job_controller_job_syncs_without_steps_total 4\n");
+        assert_eq!(parse(&with_steps), Syncs { all: 10.0, nothing: Some(4.0) });
         assert_eq!(parse(""), Syncs::default());
     }
 }
