@@ -169,6 +169,10 @@ impl Checks {
             self.limits.observe(happened);
             self.schedules.observe(happened);
             self.retention.observe(happened);
+            if happened.gone && happened.resource == "cronjobs" {
+                // No controller may have seen the object.
+                self.refusals.forget_expected(happened.object["metadata"]["uid"].as_str().unwrap_or_default());
+            }
             match happened.resource {
                 "jobs" => self.job_changed(happened, store.seconds()),
                 "pods" => self.pod_changed(happened),

@@ -10,6 +10,9 @@ use crate::objects::controller;
 /// Maximum number of refused writes of one kind for one object within a window, and the window in milliseconds.
 const WINDOWS: [(usize, i64); 2] = [(10, 10_000), (24, 120_000)];
 
+/// Target of an event that is required without a refused write.
+const EXPECTED: Target = ("run", "schedule", "");
+
 /// A write that a policy refused.
 struct Refused {
     /// UIDs of the objects that the event may regard.
@@ -110,8 +113,12 @@ impl Refusals {
 
     /// Requires a Warning event regarding this object that contains `message`.
     pub fn expect(&mut self, uid: &str, message: &str) {
-        let target = ("run", "schedule", "");
-        self.refused.push(Refused { about: vec![uid.to_owned()], target, message: message.to_owned() });
+        self.refused.push(Refused { about: vec![uid.to_owned()], target: EXPECTED, message: message.to_owned() });
+    }
+
+    /// Requires no further event regarding this object, except for refused writes.
+    pub fn forget_expected(&mut self, uid: &str) {
+        self.refused.retain(|refused| refused.target != EXPECTED || refused.about != [uid]);
     }
 
     /// Forgets earlier attempts, because a controller was restarted or a policy was deleted and back-offs begin again.
