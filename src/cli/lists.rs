@@ -3,12 +3,19 @@
 
 use std::fmt::Debug;
 
-use kube::Api;
-use kube::api::{DynamicObject, ListParams, ObjectList, Request};
-use kube::{Resource, ResourceExt};
+use kube::api::{ListParams, Request};
+use kube::{Api, Resource};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::output;
+
+/// List of objects that are not parsed yet. Even the metadata of an object can have a time that cannot be parsed.
+#[derive(Deserialize)]
+struct UnparsedList {
+    items: Vec<Value>,
+}
 
 /// Lists whose objects are parsed one by one.
 pub(crate) trait ListEach<K> {
@@ -25,16 +32,17 @@ where
 {
     async fn list_each(&self, params: &ListParams) -> kube::Result<Vec<K>> {
         let request = Request::new(self.resource_url()).list(params).map_err(kube::Error::BuildRequest)?;
-        let list: ObjectList<DynamicObject> = self.clone().into_client().request(request).await?;
-        let parse = |object: DynamicObject| {
-            let name = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+        let list: UnparsedList = self.clone().into_client().request(request).await?;
+        let parse = |object: Value| {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let name = format!("{}/{}", text("namespace"), text("name"));
             let unreadable = |error| {
                 output::error_line(format!(
                     "jobwright: {} {name} is left out: it cannot be read: {error}",
                     K::kind(&())
                 ));
             };
-            serde_json::to_value(object).and_then(serde_json::from_value).map_err(unreadable).ok()
+            serde_json::from_value(object).map_err(unreadable).ok()
         };
         Ok(list.items.into_iter().filter_map(parse).collect())
     }

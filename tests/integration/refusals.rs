@@ -85,7 +85,7 @@ const ROWS: &[Row] = &[
         code: "Forbidden",
         event: "FailedFinalizerRemoval",
         explained: &[
-            "cannot be finished: Error removing the finalizer",
+            "cannot finish: Error removing the finalizer",
             "untracking must not",
             "validatingadmissionpolicies",
         ],
@@ -430,7 +430,7 @@ async fn expiry_is_refused(scene: &Scene) -> Result<()> {
     let since = Instant::now();
     scene.kubelet.succeed(&pod).await?;
     refused(scene, "expiring", "FailedDelete", since).await?;
-    explained(scene, "job/expiring", &["refuses to clean it up", "expiring must not"]).await?;
+    explained(scene, "job/expiring", &["refuses to clean up the Job", "expiring must not"]).await?;
     policy.lift().await?;
     until("the Job to be gone", || async {
         let found = scene.jobs.get_opt("expiring").await?;

@@ -81,7 +81,8 @@ impl StepExecutor {
                     return Ok(());
                 }
                 Err(error) if error.is_gate_closed() => return Err(error),
-                // The creation fails below, with the back-off of a creation.
+                // The creation fails below, with the back-off and the event of a creation.
+                Err(WriteError::Altered(_)) => {}
                 Err(error) => drop(self.failed(job, REPAIR, None, error)),
             }
         }
