@@ -1,6 +1,6 @@
 //! Checks of refused writes: they are not repeated too often, and an event reports each policy that refused a write.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
@@ -34,6 +34,8 @@ struct Recorded {
 pub struct Refusals {
     refused: Vec<Refused>,
     attempts: BTreeMap<(String, Target), VecDeque<i64>>,
+    /// Different messages about one object, whether or not their events may have been lost.
+    messages: BTreeMap<(String, Target), BTreeSet<String>>,
     /// Recorded events, by name.
     events: BTreeMap<String, Recorded>,
     /// Whether events may have been lost.
@@ -76,6 +78,8 @@ impl Refusals {
             }
         }
         let message = policy.message();
+        let subject = about.last().cloned().unwrap_or_default();
+        self.messages.entry((subject, policy.target)).or_default().insert(format!("{about:?} {message}"));
         let known = |refused: &Refused| refused.message == message && refused.about == about;
         if self.answers_arrive && !self.refused.iter().any(known) {
             self.refused.push(Refused { about, target: policy.target, message });
@@ -139,9 +143,8 @@ impl Refusals {
         let has_event = |refused: &Refused| refused.about.iter().any(|uid| self.has_warning(uid, &refused.message));
         // From the tenth message about one object on, events are combined, and their number is limited.
         let are_many = |refused: &Refused| {
-            let similar =
-                |other: &&Refused| other.target == refused.target && other.about.last() == refused.about.last();
-            self.refused.iter().filter(similar).count() >= 10
+            let subject = refused.about.last().cloned().unwrap_or_default();
+            self.messages.get(&(subject, refused.target)).is_some_and(|messages| messages.len() >= 10)
         };
         let refused = self.refused.iter().find(|refused| !has_event(refused) && !are_many(refused))?;
         let (verb, resource, sub) = refused.target;
