@@ -22,6 +22,8 @@ struct Terminal {
     child: Child,
     master: File,
     output: Arc<Mutex<String>>,
+    /// Thread that reads the output until the terminal is closed.
+    reading: std::thread::JoinHandle<()>,
 }
 
 impl Terminal {
@@ -41,7 +43,7 @@ impl Terminal {
         let child = command.spawn()?;
         let (master, output) = (File::from(master), Arc::new(Mutex::new(String::new())));
         let (mut reader, seen) = (master.try_clone()?, output.clone());
-        std::thread::spawn(move || {
+        let reading = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             // The read fails when the last process has closed the terminal.
             while let Ok(count @ 1..) = reader.read(&mut buffer) {
@@ -51,7 +53,7 @@ impl Terminal {
             }
         });
         drop(command);
-        Ok(Self { child, master, output })
+        Ok(Self { child, master, output, reading })
     }
 
     fn seen(&self) -> String {
@@ -80,8 +82,9 @@ impl Terminal {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
-                std::thread::sleep(Duration::from_millis(100));
-                return Ok((status.code(), self.seen()));
+                self.reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+                let output = self.output.lock().map_err(|_| anyhow::anyhow!("the reader panicked"))?;
+                return Ok((status.code(), output.clone()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -159,7 +159,12 @@ fn try_bug(simulation: &Path, number: usize) -> Result<Option<Seen>> {
 /// Copies the tree and inserts all bugs.
 fn plant(tree: &Path) -> Result<()> {
     for name in TREE {
-        copy(&root().join(name), &tree.join(name))?;
+        let copied = tree.join(name);
+        if copied.is_dir() {
+            // A file that was renamed since the last run would be compiled too.
+            fs::remove_dir_all(&copied)?;
+        }
+        copy(&root().join(name), &copied)?;
     }
     for (number, mutation) in numbered() {
         let path = tree.join(mutation.file);
