@@ -1,8 +1,8 @@
 //! Memory that objects cost in the caches of the controller, measured as the resident memory of this process.
 //!
 //! The objects have the fields that the API server sends, so the temporary memory of their parsing is part of the
-//! measurement. The limits are about a tenth above the measured values. The test runs on Linux with the allocator of the
-//! system.
+//! measurement. The limits leave a margin of some megabytes for all objects together, because a kernel with transparent
+//! huge pages adds memory in large steps. The test runs on Linux with the allocator of the system.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout, reason = "a failed expectation ends the test")]
@@ -162,7 +162,7 @@ fn cached_objects_cost_little_memory() {
     let running = cost::<WireJob, _>(running_job, JobView::parse);
     let finished = cost::<WireJob, _>(finished_job, JobView::parse);
     println!("bytes per object: pod {pod}, running Job {running}, finished Job {finished}");
-    assert!(pod < 650, "{pod} bytes for each pod");
-    assert!(running < 1950, "{running} bytes for each running Job");
-    assert!(finished < 1450, "{finished} bytes for each finished Job");
+    assert!(pod < 1000, "{pod} bytes for each pod");
+    assert!(running < 2300, "{running} bytes for each running Job");
+    assert!(finished < 1900, "{finished} bytes for each finished Job");
 }
