@@ -439,12 +439,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "if before.uncounted != self.stored.uncounted && !MUTANT {",
     ),
     bug(
-        "stored indexes are not applied to the summary",
-        "src/job/decide/summary/mod.rs",
-        "self.indexes.stored_changed(job, &before, &self.stored);",
-        "if !MUTANT { self.indexes.stored_changed(job, &before, &self.stored); }",
-    ),
-    bug(
         "the end of a pod starts no sync",
         "src/job/decide/relevance.rs",
         "Phase::Succeeded | Phase::Failed => Some(pod.phase),",
