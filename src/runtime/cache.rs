@@ -261,8 +261,11 @@ impl<T: Cached> Cache<T> {
         };
         let changed = std::mem::take(changed);
         let owned = state.by_owner.get(&Some(owner.clone()));
-        let present = |uid: Uid| (owned.and_then(|owned| owned.get(&uid)).cloned(), uid);
-        changed.into_iter().map(present).map(|(object, uid)| (uid, object)).collect()
+        let with_object = |uid: Uid| {
+            let object = owned.and_then(|owned| owned.get(&uid)).cloned();
+            (uid, object)
+        };
+        changed.into_iter().map(with_object).collect()
     }
 
     /// Ends the recording of changes for an owner.

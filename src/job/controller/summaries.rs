@@ -27,14 +27,22 @@ impl Controller {
     /// Applies the changes of a Job and its pods since the last call.
     pub(super) fn update_summary(&self, summary: &mut PodSummary, job: &JobView) {
         summary.set_job(job);
-        for (uid, pod) in self.executor.pods.changes(&job.identity.uid) {
+        self.apply_changes(summary, job);
+        #[cfg(debug_assertions)]
+        self.compare(summary, job);
+    }
+
+    /// Applies the changes of the pods of a Job since the last call, and returns their number.
+    fn apply_changes(&self, summary: &mut PodSummary, job: &JobView) -> usize {
+        let changes = self.executor.pods.changes(&job.identity.uid);
+        let count = changes.len();
+        for (uid, pod) in changes {
             if let Some(pod) = &pod {
                 self.enqueue_pretender(job, pod);
             }
             summary.set_pod(job, &uid, pod.filter(|pod| is_in_namespace(job, pod)));
         }
-        #[cfg(debug_assertions)]
-        self.compare(summary, job);
+        count
     }
 
     /// Stores the summary of a Job until its next sync. The summary of a Job with few pods is dropped: it costs less to
@@ -67,20 +75,14 @@ impl Controller {
         }
     }
 
-    /// Checks that the changes have led to the same summary as a new computation. Changes that arrive meanwhile are applied
-    /// to both.
+    /// Checks that the changes have led to the same summary as a new computation, unless pods change meanwhile.
     #[cfg(debug_assertions)]
     fn compare(&self, summary: &mut PodSummary, job: &JobView) {
         if summary.len() > MAX_COMPARED {
             return;
         }
         let pods = self.executor.pods.owned(&job.identity.uid, &job.identity.namespace);
-        let changes = self.executor.pods.changes(&job.identity.uid);
-        let is_unchanged = changes.is_empty();
-        for (uid, pod) in changes {
-            summary.set_pod(job, &uid, pod.filter(|pod| is_in_namespace(job, pod)));
-        }
-        if is_unchanged {
+        if self.apply_changes(summary, job) == 0 {
             let computed = PodSummary::new(job, pods);
             debug_assert!(*summary == computed, "{summary:#?} differs from {computed:#?}");
         }
