@@ -187,6 +187,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     whole.parse().map_err(|_| "must be an address and a port, such as :8080 or 127.0.0.1:8080".to_owned())
 }
 
+/// Number of threads that run the tasks, besides the main thread. One thread makes more writes than one API server can
+/// take, and does so for less processor time than several, which wake each other.
+const WORKER_THREADS: usize = 1;
+
 /// Runs the controllers. The exit code is 0 if the process stopped because of a signal, and 1 after an error.
 ///
 /// `cluster` has the flags of the connection that every command accepts. Those with an environment variable of the
@@ -194,7 +198,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 pub fn main(arguments: &Arguments, cluster: ClusterArguments) -> ExitCode {
     let (kubeconfig, context) = (arguments.kubeconfig.clone(), arguments.context.clone());
     let cluster = ClusterArguments { kubeconfig, context, ..cluster };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             error_line(format!("jobwright: cannot start threads: {error}"));
