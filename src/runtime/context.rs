@@ -95,7 +95,7 @@ impl ControllerContext {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + WireObject,
     {
         let objects = self.objects_in::<K>(&owner.namespace);
-        self.write_gate.run(&owner.uid, objects.create(&post_params(), body)).await
+        self.write_gate.run_creation(&owner.uid, objects.create(&post_params(), body)).await
     }
 
     /// Records an event about an object. The event is written in the background.

@@ -6,25 +6,27 @@ use std::hash::Hash;
 use super::maps::FastMap;
 
 /// Queue of entries that belong to flows. Flows are served in turn, the entries of one flow in order. The number of
-/// entries of one flow that are in service concurrently is limited.
-pub struct FairQueue<K, T> {
-    flows: FastMap<K, Flow<T>>,
+/// entries of one flow that are in service concurrently is limited. Each flow has a state, which is kept while the flow
+/// has entries.
+pub struct FairQueue<K, T, S> {
+    flows: FastMap<K, Flow<T, S>>,
     /// Flows with waiting entries, the next one first.
     turns: VecDeque<K>,
 }
 
-struct Flow<T> {
+struct Flow<T, S> {
     waiting: VecDeque<T>,
     in_service: usize,
+    state: S,
 }
 
-impl<K, T> Default for FairQueue<K, T> {
+impl<K, T, S> Default for FairQueue<K, T, S> {
     fn default() -> Self {
         Self { flows: FastMap::default(), turns: VecDeque::new() }
     }
 }
 
-impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
+impl<K: Clone + Eq + Hash, T, S: Default> FairQueue<K, T, S> {
     /// Adds an entry at the end of its flow.
     pub fn push(&mut self, key: &K, entry: T) {
         let flow = self.flow(key);
@@ -34,13 +36,13 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
         }
     }
 
-    /// Removes the next entry and counts it as in service, unless `most` entries of each waiting flow are in service
-    /// already.
-    pub fn next(&mut self, most: usize) -> Option<T> {
+    /// Removes the next entry and counts it as in service, unless each waiting flow has as many entries in service as
+    /// `most` allows for its state.
+    pub fn next(&mut self, most: impl Fn(&S) -> usize) -> Option<T> {
         for _ in 0..self.turns.len() {
             let key = self.turns.pop_front()?;
             let flow = self.flow(&key);
-            let entry = if flow.in_service < most { flow.waiting.pop_front() } else { None };
+            let entry = if flow.in_service < most(&flow.state) { flow.waiting.pop_front() } else { None };
             flow.in_service += usize::from(entry.is_some());
             if !flow.waiting.is_empty() {
                 self.turns.push_back(key);
@@ -53,10 +55,10 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
     }
 
     /// Counts an entry of a flow as in service without waiting. Returns false if entries of the flow are waiting, or if
-    /// `most` of its entries are in service already.
-    pub fn start(&mut self, key: &K, most: usize) -> bool {
+    /// as many are in service as `most` allows for the state of the flow.
+    pub fn start(&mut self, key: &K, most: impl Fn(&S) -> usize) -> bool {
         let flow = self.flow(key);
-        let may_start = flow.waiting.is_empty() && flow.in_service < most;
+        let may_start = flow.waiting.is_empty() && flow.in_service < most(&flow.state);
         flow.in_service += usize::from(may_start);
         may_start
     }
@@ -79,13 +81,22 @@ impl<K: Clone + Eq + Hash, T> FairQueue<K, T> {
         }
     }
 
+    /// Returns the state of a flow that has entries.
+    pub fn state(&mut self, key: &K) -> Option<&mut S> {
+        self.flows.get_mut(key).map(|flow| &mut flow.state)
+    }
+
     /// Returns all waiting entries.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
         self.flows.values().flat_map(|flow| &flow.waiting)
     }
 
-    fn flow(&mut self, key: &K) -> &mut Flow<T> {
-        self.flows.entry(key.clone()).or_insert_with(|| Flow { waiting: VecDeque::new(), in_service: 0 })
+    fn flow(&mut self, key: &K) -> &mut Flow<T, S> {
+        self.flows.entry(key.clone()).or_insert_with(|| Flow {
+            waiting: VecDeque::new(),
+            in_service: 0,
+            state: S::default(),
+        })
     }
 
     fn forget_idle(&mut self, key: &K) {
@@ -101,27 +112,29 @@ mod tests {
 
     use super::*;
 
+    type Queue<K, T> = FairQueue<K, T, ()>;
+
     #[test]
     fn flows_are_served_in_turn_and_their_entries_in_order() {
-        let mut queue = FairQueue::default();
+        let mut queue = Queue::default();
         for number in 0..4 {
             queue.push(&"large", number);
         }
         queue.push(&"small", 100);
-        let served: Vec<u32> = std::iter::from_fn(|| queue.next(9)).collect();
+        let served: Vec<u32> = std::iter::from_fn(|| queue.next(|()| 9)).collect();
         assert_eq!(served, [0, 100, 1, 2, 3]);
     }
 
     #[test]
     fn flow_at_its_limit_does_not_delay_the_others() {
-        let mut queue = FairQueue::default();
-        assert!(queue.start(&"large", 1));
-        assert!(!queue.start(&"large", 1));
+        let mut queue = Queue::default();
+        assert!(queue.start(&"large", |()| 1));
+        assert!(!queue.start(&"large", |()| 1));
         queue.push(&"large", 1);
         queue.push(&"small", 2);
-        assert_eq!((queue.next(1), queue.next(1)), (Some(2), None));
+        assert_eq!((queue.next(|()| 1), queue.next(|()| 1)), (Some(2), None));
         queue.end(&"large");
-        assert_eq!(queue.next(1), Some(1));
+        assert_eq!(queue.next(|()| 1), Some(1));
         for key in ["large", "small"] {
             queue.end(&key);
         }
@@ -132,13 +145,13 @@ mod tests {
         /// Every entry is served once, no flow exceeds its limit, and no memory is left at the end.
         #[test]
         fn each_entry_is_served_once(actions in prop::collection::vec((0_u8..4, 0_u8..4), 0..200), most in 1_usize..4) {
-            let mut queue: FairQueue<u8, (u8, usize)> = FairQueue::default();
+            let mut queue: Queue<u8, (u8, usize)> = Queue::default();
             let (mut served, mut pushed, mut gone) = (Vec::new(), 0, Vec::new());
             let mut in_service = [0_usize; 4];
             for (number, (action, key)) in actions.into_iter().enumerate() {
                 match action {
                     0 => { queue.push(&key, (key, number)); pushed += 1; }
-                    1 => if let Some((key, number)) = queue.next(most) {
+                    1 => if let Some((key, number)) = queue.next(|()| most) {
                         in_service[key as usize] += 1;
                         served.push(number);
                     },
@@ -160,7 +173,7 @@ mod tests {
                         queue.end(&key);
                     }
                 }
-                let Some((key, number)) = queue.next(most) else { break };
+                let Some((key, number)) = queue.next(|()| most) else { break };
                 in_service[key as usize] += 1;
                 served.push(number);
             }

@@ -314,7 +314,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "writes continue during a Retry-After",
-        "src/runtime/write_gate.rs",
+        "src/runtime/write_gate/mod.rs",
         "state.paused_until = state.paused_until.max(Some(Instant::now() + pause));",
         "if !MUTANT { state.paused_until = state.paused_until.max(Some(Instant::now() + pause)); }",
     ),
@@ -356,7 +356,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a short Retry-After ends a longer one",
-        "src/runtime/write_gate.rs",
+        "src/runtime/write_gate/mod.rs",
         "let pause = Duration::from_secs(u64::from(seconds.min(30)));",
         "let pause = Duration::from_secs(u64::from(seconds.min(30)));\n                    if MUTANT { state.paused_until = None; }",
     ),
