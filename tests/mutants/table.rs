@@ -188,19 +188,19 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "an older version of an object replaces a newer one in the cache",
-        "src/runtime/cache.rs",
+        "src/runtime/cache/mod.rs",
         "if known.is_some_and(|known| known >= object.identity().resource_version) {",
         "if !MUTANT && known.is_some_and(|known| known >= object.identity().resource_version) {",
     ),
     bug(
         "a deleted object returns to the cache",
-        "src/runtime/cache.rs",
+        "src/runtime/cache/mod.rs",
         "if state.deleted.contains(&uid) {",
         "if state.deleted.contains(&uid) && !MUTANT {",
     ),
     bug(
         "an object missing from a relist is treated as deleted even if it has finalizers",
-        "src/runtime/cache.rs",
+        "src/runtime/cache/mod.rs",
         "selection && object.has_finalizers() || listing.written.contains(&object.identity().uid)",
         "!MUTANT && (selection && object.has_finalizers() || listing.written.contains(&object.identity().uid))",
     ),
@@ -428,7 +428,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a change of a pod is not recorded for the summary of its Job",
-        "src/runtime/cache.rs",
+        "src/runtime/cache/mod.rs",
         "self.mark(object.controller(), &uid);",
         "if !MUTANT { self.mark(object.controller(), &uid); }",
     ),

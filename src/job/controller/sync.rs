@@ -157,8 +157,7 @@ impl Controller {
 
     /// Returns the pods without a controller that a Job can adopt.
     fn adoptable_pods(&self, job: &JobView) -> Vec<Arc<PodView>> {
-        let may_adopt = |pod: &PodView| pod.identity.namespace == job.identity.namespace && job.selects(&pod.labels);
-        self.executor.pods.orphans(may_adopt)
+        self.executor.pods.orphans(&job.identity.namespace, |pod| job.selects(&pod.labels))
     }
 }
 

@@ -7,20 +7,18 @@
 //!
 //! The cache never calls the API. It returns the objects that a relist leaves in doubt, and the caller reads them live.
 
-use std::collections::{BTreeMap, VecDeque};
+mod tombstones;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
+use self::tombstones::Tombstones;
 use super::identity::{Identity, ResourceVersion, Uid};
 use super::maps::{FastMap, FastSet};
-
-/// Time for which the UID of a deleted object is remembered. Any response about the object that is still in flight
-/// arrives earlier.
-const REMEMBER_DELETED: Duration = Duration::from_secs(600);
 
 /// Object that the cache can hold.
 pub trait Cached: Send + Sync + 'static {
@@ -56,9 +54,9 @@ pub struct Cache<T> {
 
 struct State<T> {
     objects: FastMap<Uid, Arc<T>>,
-    /// Objects that are not accounted, by controlling owner. All objects without a controlling owner are under `None`.
-    /// The order is fixed, so that equal states give equal decisions.
-    by_owner: FastMap<Option<Uid>, BTreeMap<Uid, Arc<T>>>,
+    /// Objects that are not accounted, by controlling owner, and all objects without one, by namespace. The order is
+    /// fixed, so that equal states give equal decisions.
+    by_owner: FastMap<Owner, BTreeMap<Uid, Arc<T>>>,
     /// UIDs of the objects of each followed owner that have changed since the last call of [`Cache::changes`].
     followed: FastMap<Uid, FastSet<Uid>>,
     deleted: Tombstones,
@@ -67,6 +65,24 @@ struct State<T> {
     observed_version: ResourceVersion,
     /// Newest version in a response to a write or a live read of this process.
     written_version: ResourceVersion,
+}
+
+/// Owner of an object in the index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    /// The controlling owner with this UID.
+    Controller(Uid),
+    /// No controlling owner; the namespace of the object.
+    None(Arc<str>),
+}
+
+impl Owner {
+    fn of<T: Cached>(object: &T) -> Self {
+        match object.controller() {
+            Some(controller) => Self::Controller(controller.clone()),
+            None => Self::None(object.identity().namespace.clone()),
+        }
+    }
 }
 
 /// State of a list that is in progress.
@@ -260,7 +276,7 @@ impl<T: Cached> Cache<T> {
             return Vec::new();
         };
         let changed = std::mem::take(changed);
-        let owned = state.by_owner.get(&Some(owner.clone()));
+        let owned = state.by_owner.get(&Owner::Controller(owner.clone()));
         let with_object = |uid: Uid| {
             let object = owned.and_then(|owned| owned.get(&uid)).cloned();
             (uid, object)
@@ -278,10 +294,10 @@ impl<T: Cached> Cache<T> {
         self.lock().followed.clear();
     }
 
-    /// Returns the objects without a controlling owner that match `predicate`.
-    pub fn orphans(&self, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
+    /// Returns the objects of a namespace that have no controlling owner and match `predicate`.
+    pub fn orphans(&self, namespace: &Arc<str>, predicate: impl Fn(&T) -> bool) -> Vec<Arc<T>> {
         let state = self.lock();
-        let orphans = state.by_owner.get(&None).into_iter().flat_map(BTreeMap::values);
+        let orphans = state.by_owner.get(&Owner::None(namespace.clone())).into_iter().flat_map(BTreeMap::values);
         orphans.filter(|object| predicate(object)).cloned().collect()
     }
 
@@ -325,40 +341,10 @@ impl<T: Cached> Cache<T> {
     }
 }
 
-/// UIDs of deleted objects, kept for [`REMEMBER_DELETED`]. Each UID is added once and expires once, so that the cost of
-/// a deletion does not depend on the number of earlier deletions.
-#[derive(Default)]
-struct Tombstones {
-    uids: FastSet<Uid>,
-    /// The same UIDs, in the order of deletion.
-    by_age: VecDeque<(Instant, Uid)>,
-}
-
-impl Tombstones {
-    fn add(&mut self, uid: &Uid, now: Instant) {
-        self.expire(now);
-        if self.uids.insert(uid.clone()) {
-            self.by_age.push_back((now, uid.clone()));
-        }
-    }
-
-    fn contains(&self, uid: &Uid) -> bool {
-        self.uids.contains(uid)
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while self.by_age.front().is_some_and(|(at, _)| now.duration_since(*at) >= REMEMBER_DELETED) {
-            if let Some((_, uid)) = self.by_age.pop_front() {
-                self.uids.remove(&uid);
-            }
-        }
-    }
-}
-
 impl<T: Cached> State<T> {
     fn referencing(&self, owner: &Uid) -> Vec<Arc<T>> {
-        // The key is an Option, so a lookup needs an owned UID. A UID is cheap to clone.
-        let owned = self.by_owner.get(&Some(owner.clone()));
+        // A lookup needs an owned UID, which is cheap to clone.
+        let owned = self.by_owner.get(&Owner::Controller(owner.clone()));
         owned.map(|owned| owned.values().cloned().collect()).unwrap_or_default()
     }
 
@@ -375,9 +361,8 @@ impl<T: Cached> State<T> {
             self.unindex(before);
         }
         self.mark(object.controller(), &uid);
-        let owner = object.controller().cloned();
-        if owner.is_none() || !object.is_accounted() {
-            self.by_owner.entry(owner).or_default().insert(uid, object);
+        if object.controller().is_none() || !object.is_accounted() {
+            self.by_owner.entry(Owner::of(&*object)).or_default().insert(uid, object);
         }
         before
     }
@@ -390,7 +375,7 @@ impl<T: Cached> State<T> {
 
     fn unindex(&mut self, object: &T) {
         self.mark(object.controller(), &object.identity().uid);
-        let owner = object.controller().cloned();
+        let owner = Owner::of(object);
         if let Some(owned) = self.by_owner.get_mut(&owner) {
             owned.remove(&object.identity().uid);
             if owned.is_empty() {
@@ -401,180 +386,4 @@ impl<T: Cached> State<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug)]
-    struct Thing {
-        identity: Identity,
-        owner: Option<Uid>,
-        settled: bool,
-        has_finalizers: bool,
-    }
-
-    impl Cached for Thing {
-        fn identity(&self) -> &Identity {
-            &self.identity
-        }
-        fn controller(&self) -> Option<&Uid> {
-            self.owner.as_ref()
-        }
-        fn is_accounted(&self) -> bool {
-            self.settled
-        }
-        fn has_finalizers(&self) -> bool {
-            self.has_finalizers
-        }
-    }
-
-    fn thing(uid: &str, version: u64) -> Thing {
-        let identity = Identity {
-            namespace: "default".into(),
-            name: uid.into(),
-            uid: uid.into(),
-            resource_version: ResourceVersion(version),
-        };
-        Thing { identity, owner: Some("job".into()), settled: false, has_finalizers: false }
-    }
-
-    fn version(cache: &Cache<Thing>, uid: &str) -> Option<u64> {
-        cache.get(&uid.into()).map(|thing| thing.identity.resource_version.0)
-    }
-
-    #[test]
-    fn changes_of_a_followed_owner_are_returned_once() {
-        let cache = Cache::default();
-        cache.apply(thing("a", 1), Source::Watch);
-        let job = Uid::from("job");
-        assert!(cache.changes(&job).is_empty(), "an owner that is not followed");
-        assert_eq!(cache.follow(&job).len(), 1);
-        let changes = || {
-            let mut changes: Vec<_> =
-                cache.changes(&job).into_iter().map(|(uid, thing)| (uid.to_string(), thing.is_some())).collect();
-            changes.sort();
-            changes
-        };
-        assert_eq!(changes(), []);
-        cache.apply(thing("a", 2), Source::Watch);
-        cache.apply(thing("a", 3), Source::Answer);
-        cache.apply(thing("b", 4), Source::Watch);
-        assert_eq!(changes(), [("a".to_owned(), true), ("b".to_owned(), true)]);
-        assert_eq!(changes(), []);
-        cache.apply(Thing { owner: Some("other".into()), ..thing("a", 5) }, Source::Watch);
-        cache.apply(Thing { settled: true, ..thing("b", 6) }, Source::Watch);
-        cache.remove(&"c".into());
-        assert_eq!(changes(), [("a".to_owned(), false), ("b".to_owned(), false)]);
-        cache.unfollow(&job);
-        cache.apply(thing("d", 7), Source::Watch);
-        assert_eq!(changes(), []);
-    }
-
-    #[test]
-    fn newest_version_wins_whatever_its_source() {
-        let cache = Cache::default();
-        assert!(cache.apply(thing("a", 5), Source::Answer).is_some());
-        assert!(cache.apply(thing("a", 4), Source::Watch).is_none(), "the watch is behind the write");
-        assert!(cache.apply(thing("a", 5), Source::Watch).is_none());
-        assert_eq!(version(&cache, "a"), Some(5));
-        assert!(cache.apply(thing("a", 6), Source::Watch).is_some());
-        assert_eq!(version(&cache, "a"), Some(6));
-    }
-
-    #[test]
-    fn listeners_receive_changes_and_nothing_else() {
-        let cache = Cache::default();
-        let mut changes = cache.subscribe();
-        cache.apply(thing("a", 5), Source::Answer);
-        cache.apply(thing("a", 5), Source::Watch);
-        cache.apply(thing("b", 6), Source::List);
-        cache.remove(&"a".into());
-        let received = std::iter::from_fn(|| changes.try_recv().ok());
-        let received: Vec<_> = received.map(|change| (change.uid, change.controller)).collect();
-        let owner = || Some("job".into());
-        assert_eq!(received, [("a".into(), owner()), ("b".into(), owner()), ("a".into(), owner())]);
-    }
-
-    #[test]
-    fn written_and_observed_versions_are_tracked_separately() {
-        let cache = Cache::default();
-        cache.apply(thing("a", 5), Source::Answer);
-        assert_eq!((cache.written_version(), cache.observed_version()), (ResourceVersion(5), ResourceVersion(0)));
-        cache.apply(thing("a", 5), Source::Watch);
-        cache.apply(thing("b", 3), Source::List);
-        assert_eq!((cache.written_version(), cache.observed_version()), (ResourceVersion(5), ResourceVersion(5)));
-    }
-
-    #[test]
-    fn late_answer_does_not_restore_a_deleted_object() {
-        let cache = Cache::default();
-        cache.apply(thing("a", 5), Source::Watch);
-        assert!(cache.remove(&"a".into()).is_some());
-        assert!(cache.apply(thing("a", 9), Source::Answer).is_none());
-        assert!(cache.is_deleted(&"a".into()));
-        // This holds even if the deletion was the first event of the object.
-        assert!(cache.remove(&"b".into()).is_none());
-        assert!(cache.apply(thing("b", 7), Source::Answer).is_none());
-        assert!(cache.is_empty());
-    }
-
-    #[test]
-    fn bulk_deletion_visits_each_tombstone_twice_at_most() {
-        let mut tombstones = Tombstones::default();
-        let begin = Instant::now();
-        let uid = |n: u64| Uid::from(n.to_string());
-        // 100 deletions per second for an hour. Each deletion is reported twice.
-        for n in 0..360_000 {
-            let now = begin + Duration::from_millis(10 * n);
-            let before = tombstones.by_age.len();
-            tombstones.add(&uid(n), now);
-            tombstones.add(&uid(n), now);
-            assert!(tombstones.by_age.len().abs_diff(before) <= 1, "at most one UID is added or expires");
-            assert_eq!(tombstones.by_age.len(), tombstones.uids.len());
-            assert!(tombstones.uids.len() <= 60_000);
-        }
-        assert!(tombstones.contains(&uid(359_999)) && tombstones.contains(&uid(300_001)));
-        assert!(!tombstones.contains(&uid(299_999)));
-        tombstones.expire(begin + Duration::from_secs(4_300));
-        assert!(tombstones.uids.is_empty() && tombstones.by_age.is_empty(), "all UIDs have expired");
-    }
-
-    #[test]
-    fn owned_follows_the_owner_and_excludes_accounted_objects() {
-        let cache = Cache::default();
-        cache.apply(thing("b", 1), Source::Watch);
-        cache.apply(thing("a", 2), Source::Watch);
-        let names = |owner: &str| -> Vec<String> {
-            cache.owned(&owner.into(), "default").iter().map(|thing| thing.identity.name.to_string()).collect()
-        };
-        assert_eq!(names("job"), ["a", "b"]);
-        cache.apply(Thing { settled: true, ..thing("a", 3) }, Source::Watch);
-        cache.apply(Thing { owner: Some("other".into()), ..thing("b", 4) }, Source::Watch);
-        assert_eq!(names("job"), [""; 0]);
-        assert_eq!(names("other"), ["b"]);
-        cache.apply(Thing { owner: None, settled: true, ..thing("b", 5) }, Source::Watch);
-        assert_eq!(names("other"), [""; 0]);
-        assert_eq!(cache.orphans(|_| true).len(), 1);
-        cache.remove(&"b".into());
-        assert!(cache.orphans(|_| true).is_empty());
-    }
-
-    #[test]
-    fn relist_finds_objects_deleted_since_the_last_list() {
-        let cache = Cache::default();
-        cache.apply(thing("kept", 1), Source::Watch);
-        cache.apply(thing("gone", 2), Source::Watch);
-        cache.apply(Thing { has_finalizers: true, ..thing("held", 3) }, Source::Watch);
-        cache.list_begins();
-        cache.apply(thing("kept", 1), Source::List);
-        cache.apply(thing("new", 8), Source::List);
-        cache.apply(thing("written", 9), Source::Answer);
-        let missing = cache.list_ends(true);
-        let deleted: Vec<_> = missing.deleted.iter().filter_map(|change| change.before.as_ref()).collect();
-        assert_eq!(deleted.len(), 1);
-        assert_eq!(&*deleted[0].identity.name, "gone");
-        let mut doubtful: Vec<_> = missing.doubtful.iter().map(|thing| thing.identity.name.to_string()).collect();
-        doubtful.sort();
-        assert_eq!(doubtful, ["held", "written"]);
-        assert!(version(&cache, "gone").is_none() && version(&cache, "written").is_some());
-    }
-}
+mod tests;
