@@ -2,7 +2,8 @@
 //!
 //! The queue contains a key at most once, and never hands out a key twice concurrently. All additions of a key during
 //! its sync cause one further sync, so that batches grow automatically under load. Keys are handed out in the order of
-//! arrival. Minor keys have a lane of their own, so that thousands of them do not delay the other keys.
+//! arrival. Minor keys have a lane of their own, so that thousands of them do not delay the other keys. A key is minor by
+//! its kind, or because it was added without an event.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
@@ -30,12 +31,13 @@ pub struct Queue<K> {
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// Ready keys that are minor.
+    /// Ready keys that are minor, and keys that moved from here to `ready`.
     minor: VecDeque<K>,
     is_minor: fn(&K) -> bool,
     /// Number of keys that were handed out while both lanes contained keys.
     handed_out: u32,
-    waiting: FastSet<K>,
+    /// Keys that are ready, with their lanes.
+    waiting: FastMap<K, Lane>,
     running: FastSet<K>,
     /// Keys that were added while they were running.
     dirty: FastSet<K>,
@@ -44,6 +46,13 @@ struct State<K> {
     failures: FastMap<K, u32>,
     sequence: u64,
     closed: bool,
+}
+
+/// Lane in which a ready key waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Major,
+    Minor,
 }
 
 impl<K> Default for Queue<K> {
@@ -59,7 +68,7 @@ impl<K> State<K> {
             minor: VecDeque::new(),
             is_minor,
             handed_out: 0,
-            waiting: FastSet::default(),
+            waiting: FastMap::default(),
             running: FastSet::default(),
             dirty: FastSet::default(),
             later: BTreeMap::new(),
@@ -96,6 +105,13 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     /// Adds a key to the end of the queue, unless the queue contains it.
     pub fn add(&self, key: K) {
         self.lock().make_ready(key);
+        self.changed.notify_one();
+    }
+
+    /// Adds a key as a minor one, unless the queue contains it: its object has to be looked at, but nothing has happened
+    /// to it. [`Self::add`] makes it a major key.
+    pub fn add_minor(&self, key: K) {
+        self.lock().make_ready_in(key, Lane::Minor);
         self.changed.notify_one();
     }
 
@@ -240,18 +256,33 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 
 impl<K: Hash + Eq + Clone> State<K> {
     fn make_ready(&mut self, key: K) {
+        let lane = if (self.is_minor)(&key) { Lane::Minor } else { Lane::Major };
+        self.make_ready_in(key, lane);
+    }
+
+    fn make_ready_in(&mut self, key: K, lane: Lane) {
         if self.closed {
             return;
         }
         if self.running.contains(&key) {
             self.dirty.insert(key);
-        } else if self.waiting.insert(key.clone()) {
-            let lane = if (self.is_minor)(&key) { &mut self.minor } else { &mut self.ready };
-            lane.push_back(key);
+            return;
         }
+        match self.waiting.get(&key) {
+            Some(Lane::Major) => return,
+            Some(Lane::Minor) if lane == Lane::Minor => return,
+            Some(Lane::Minor) | None => {}
+        }
+        self.waiting.insert(key.clone(), lane);
+        let lane = if lane == Lane::Minor { &mut self.minor } else { &mut self.ready };
+        lane.push_back(key);
     }
 
     fn pop(&mut self) -> Option<K> {
+        // Keys that became major ones are handed out in the other lane.
+        while self.minor.front().is_some_and(|key| self.waiting.get(key) != Some(&Lane::Minor)) {
+            self.minor.pop_front();
+        }
         if self.minor.is_empty() || self.ready.is_empty() {
             return self.ready.pop_front().or_else(|| self.minor.pop_front());
         }
@@ -291,6 +322,30 @@ mod tests {
         assert_eq!(queue.next().await, Some("a"), "additions during the run cause one further run");
         queue.done(&"a");
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn event_of_a_minor_key_moves_it_before_the_others() {
+        let queue = Queue::default();
+        for key in 0..100 {
+            queue.add_minor(key);
+        }
+        queue.add(50);
+        queue.add_minor(50);
+        assert_eq!(queue.len(), 100);
+        let mut order = Vec::new();
+        for _ in 0..100 {
+            let key = queue.next().await.unwrap();
+            queue.done(&key);
+            order.push(key);
+        }
+        let others: Vec<i32> = (0..100).filter(|key| *key != 50).collect();
+        assert_eq!((order[0], &order[1..]), (50, &*others));
+        assert!(queue.is_empty());
+        // The place that the key has left in the lane does not count for a later addition.
+        queue.add(50);
+        queue.add_minor(7);
+        assert_eq!((queue.next().await, queue.next().await), (Some(50), Some(7)));
     }
 
     #[tokio::test(start_paused = true)]

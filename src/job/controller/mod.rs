@@ -144,15 +144,21 @@ impl Controller {
     /// Queues every Job, and every pod whose finalizer has to be removed.
     fn enqueue_all(&self) {
         let mut jobs = self.executor.jobs.all(|_| true);
-        // Jobs without their first pods come before running Jobs, and finished Jobs come last.
+        // Jobs without their first pods come before running Jobs, and finished Jobs come last. An event about a Job
+        // comes before the Jobs that have started.
         jobs.sort_by_key(|job| (job.status.is_finished(), job.status.start_time.is_some()));
         for job in jobs {
             self.executor.metrics.job_added(&job);
-            self.executor.queue.add(Key::Job(job.identity.uid.clone()));
+            let key = Key::Job(job.identity.uid.clone());
+            if job.status.is_finished() || job.status.start_time.is_some() {
+                self.executor.queue.add_minor(key);
+            } else {
+                self.executor.queue.add(key);
+            }
         }
         for pod in self.executor.pods.all(|pod| pod.tracked) {
             match &pod.owner {
-                Some(owner) if owner.is_job => self.executor.queue.add(Key::Job(owner.uid.clone())),
+                Some(owner) if owner.is_job => self.executor.queue.add_minor(Key::Job(owner.uid.clone())),
                 Some(_) => {}
                 None => self.executor.queue.add(Key::Orphan(pod.identity.uid.clone())),
             }

@@ -11,9 +11,10 @@ use kube::api::{ListParams, WatchParams};
 use kube::core::Status;
 use kube::runtime::watcher::Event;
 use thiserror::Error;
+use tokio::task::JoinSet;
 
 use super::WatchMetrics;
-use crate::runtime::codec::{WireEvent, WireObject};
+use crate::runtime::codec::{Page, WireEvent, WireObject};
 use crate::runtime::errors::message;
 use crate::runtime::objects::Objects;
 
@@ -62,12 +63,22 @@ impl WatchError {
 enum State<W> {
     /// The list has to begin.
     Empty,
-    /// These objects of the list have to be reported, then the next page is requested.
-    Listing { objects: VecDeque<W>, continue_token: Option<String>, version: Option<String> },
+    /// These objects of the list have to be reported, then those of the next page.
+    Listing { objects: VecDeque<W>, next: NextPage<W>, version: Option<String> },
     /// A watch from this version has to begin.
     Listed { version: String },
     /// The watch runs.
     Watching { version: String, events: BoxStream<'static, kube::Result<WireEvent<W>>> },
+}
+
+/// Next page of a list.
+enum NextPage<W> {
+    /// The list has not begun.
+    First,
+    /// The page is being requested, while the objects of the one before it are taken in.
+    Requested(JoinSet<kube::Result<Page<W>>>),
+    /// There is no further page.
+    None,
 }
 
 type Step<W> = (Option<Result<Event<W>, WatchError>>, State<W>);
@@ -93,15 +104,22 @@ impl<W: Resource<DynamicType = ()> + WireObject> Selection<W> {
         match state {
             State::Empty => {
                 let objects = VecDeque::new();
-                (Some(Ok(Event::Init)), State::Listing { objects, continue_token: None, version: None })
+                (Some(Ok(Event::Init)), State::Listing { objects, next: NextPage::First, version: None })
             }
-            State::Listing { mut objects, continue_token, version } => {
-                if let Some(next) = objects.pop_front() {
-                    return (Some(Ok(Event::InitApply(next))), State::Listing { objects, continue_token, version });
+            State::Listing { mut objects, next, version } => {
+                if let Some(object) = objects.pop_front() {
+                    return (Some(Ok(Event::InitApply(object))), State::Listing { objects, next, version });
                 }
-                match (continue_token, version) {
-                    (None, Some(version)) => (Some(Ok(Event::InitDone)), State::Listed { version }),
-                    (continue_token, _) => self.list(continue_token).await,
+                match (next, version) {
+                    (NextPage::None, Some(version)) => (Some(Ok(Event::InitDone)), State::Listed { version }),
+                    (NextPage::Requested(mut page), _) => match page.join_next().await {
+                        Some(Ok(page)) => self.take_page(page),
+                        // The runtime stops.
+                        Some(Err(_)) | None => (None, State::Empty),
+                    },
+                    (NextPage::First | NextPage::None, _) => {
+                        self.take_page(self.objects.list(&self.params(None)).await)
+                    }
                 }
             }
             State::Listed { version } => self.watch(version).await,
@@ -113,14 +131,18 @@ impl<W: Resource<DynamicType = ()> + WireObject> Selection<W> {
         }
     }
 
-    async fn list(&self, continue_token: Option<String>) -> Step<W> {
-        let params = ListParams {
+    fn params(&self, continue_token: Option<String>) -> ListParams {
+        ListParams {
             label_selector: self.label.map(str::to_owned),
             limit: Some(PAGE),
             continue_token,
             ..ListParams::default()
-        };
-        let page = match self.objects.list(&params).await {
+        }
+    }
+
+    /// Takes in a page of the list, and requests the next one.
+    fn take_page(&self, page: kube::Result<Page<W>>) -> Step<W> {
+        let page = match page {
             Ok(page) => page,
             Err(error) => return (Some(Err(error.into())), State::Empty),
         };
@@ -129,8 +151,14 @@ impl<W: Resource<DynamicType = ()> + WireObject> Selection<W> {
         if version.is_none() && continue_token.is_none() {
             return (Some(Err(WatchError::NoVersion)), State::Empty);
         }
+        let next = continue_token.map_or(NextPage::None, |continue_token| {
+            let (objects, params) = (self.objects.clone(), self.params(Some(continue_token)));
+            let mut request = JoinSet::new();
+            request.spawn(async move { objects.list(&params).await });
+            NextPage::Requested(request)
+        });
         let objects = page.items.into_iter().filter_map(|object| self.metrics.usable(object)).collect();
-        (None, State::Listing { objects, continue_token, version })
+        (None, State::Listing { objects, next, version })
     }
 
     async fn watch(&self, version: String) -> Step<W> {
