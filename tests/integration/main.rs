@@ -23,6 +23,7 @@ mod deletion;
 mod failures;
 mod faults;
 mod harness;
+mod index_subsets;
 mod job_limits;
 mod job_schedules;
 mod leader;

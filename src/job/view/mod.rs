@@ -3,6 +3,7 @@
 
 pub mod admission_info;
 pub mod cause;
+pub mod index_subset;
 mod job;
 pub mod kueue;
 mod labels;
