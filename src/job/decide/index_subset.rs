@@ -1,9 +1,9 @@
 //! The annotation `jobwright.dev/indexes`: an Indexed Job runs the indexes that the annotation lists, and no other.
 //!
 //! The controller acts on the present value, as it does for `spec.completions` of an elastic Job. A pod whose index is no
-//! longer listed is surplus, and an index that is added gets a pod. Results that are stored stay: the annotation decides
-//! which pods are created and when the Job is complete, and changes no counter. Therefore the accounting is the same
-//! for every value.
+//! longer listed is surplus, and an index that is added gets a pod. Results that are stored stay. The annotation decides
+//! for which indexes pods are created and when the Job is complete, and changes no counter. So no value can break the
+//! accounting.
 //!
 //! While the value is not valid, no pod is created, and the pods that exist are handled and counted.
 

@@ -175,7 +175,7 @@ impl Indexes {
         if job.runs_index(index) {
             change(&mut self.ended.succeeded, self.succeeded.contains(index), succeeded);
             change(&mut self.ended.failed, self.failed.contains(index), failed);
-        } else {
+        } else if index < job.indexes() {
             self.taken.insert(index);
         }
         self.succeeded.set(index, succeeded);
