@@ -12,6 +12,7 @@ mod log_sanitizer;
 mod process;
 pub mod replica;
 #[cfg(feature = "otlp")]
+mod text_log;
 mod traces;
 
 use std::net::SocketAddr;

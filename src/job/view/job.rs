@@ -10,7 +10,7 @@ use super::index_subset::IndexSubset;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
-use super::{Labels, PodView, Selector, identity};
+use super::{Labels, PodView, Selector, annotations, identity};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
@@ -46,6 +46,8 @@ pub struct JobView {
     pub has_failure_report: bool,
     /// How long the Job is kept after its end, according to its annotations.
     pub retention: Retention,
+    /// Description of an annotation of Jobwright that has no effect, such as one with a misspelt name.
+    pub annotation_problem: Option<Box<str>>,
     /// Indexes that the Job runs, if its annotation lists some; none if the Job runs all its indexes.
     pub index_subset: Option<Box<IndexSubset>>,
     /// The Job's admission data, which limits read.
@@ -166,6 +168,7 @@ impl JobView {
                 .as_ref()
                 .is_some_and(|annotations| annotations.contains_key(FAILURE_ANNOTATION)),
             retention: Retention::parse(metadata.annotations.as_ref()),
+            annotation_problem: annotations::problem(metadata.annotations.as_ref()),
             index_subset: index_subset.map(Box::new),
             admission_info: AdmissionInfo::parse(&metadata),
             identity,
