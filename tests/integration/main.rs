@@ -17,6 +17,7 @@ mod cli_commands;
 mod command_line;
 mod completion_modes;
 mod connections;
+mod crd_upgrade;
 mod cron_jobs;
 mod cron_minutes;
 mod deletion;
