@@ -270,7 +270,7 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
         ),
         (
             json!({"jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": null}}}}}),
-            "spec.jobTemplate.spec.template.spec.restartPolicy must be Never or OnFailure",
+            "spec.jobTemplate.spec.template.spec.restartPolicy in body must be of type string",
         ),
         (json!({"historyLimit": 1000}), "spec.historyLimit"),
         (
@@ -283,11 +283,17 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
         let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains(message), "{spec}: {text:?}");
     }
-    let mut empty = schedule("wrong", &json!({}));
-    empty["spec"]["jobTemplate"]["spec"] = json!({"parallelism": 1});
-    let empty = api(&scene).patch("wrong", &PatchParams::apply("test").force(), &Patch::Apply(empty)).await;
-    let text = empty.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(text.contains("spec.jobTemplate.spec.template is required"), "{text}");
+    for (template, message) in [
+        (json!({"parallelism": 1}), "spec.jobTemplate.spec.template is required"),
+        (json!({"template": {"spec": {"containers": []}}}), "restartPolicy must be Never or OnFailure"),
+        (json!({"template": {"metadata": {}}}), "restartPolicy must be Never or OnFailure"),
+    ] {
+        let mut wrong = schedule("wrong", &json!({}));
+        wrong["spec"]["jobTemplate"]["spec"] = template;
+        let refused = api(&scene).patch("wrong", &PatchParams::apply("test").force(), &Patch::Apply(wrong)).await;
+        let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains(message), "{text}");
+    }
     let long =
         create(&scene, &"n".repeat(53), json!({})).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(long.contains("metadata.name must have at most 52 characters"), "{long}");
