@@ -254,11 +254,11 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
         (json!({"schedules": ["0 0 1 1-13 *"]}), "a month from 1 to 12"),
         (json!({"schedules": ["0 0 * * 1,7"]}), "a day of week from 0 to 6"),
         (json!({"schedules": ["H(0-60) 0 * * *"]}), "a minute from 0 to 59"),
-        (json!({"exclude": [{"date": "12-25"}, {"date": "02-30"}]}), "spec.exclude[1].date: Invalid value"),
+        (json!({"exclude": [{"date": "12-25"}, {"date": "02-30"}]}), "must be a day of the calendar; 02-30 is none"),
         (json!({"exclude": [{"date": "2026-02-29"}]}), "must be a day of the calendar"),
         (
             json!({"exclude": [{"from": "2026-11-31T00:00", "to": "2026-12-01T00:00"}]}),
-            "each from of spec.exclude must be a day of the calendar",
+            "each date, from and to of spec.exclude must be a day of the calendar",
         ),
         (
             json!({"exclude": [{"from": "2026-12-01T00:00", "to": "2026-11-01T00:00"}]}),

@@ -11,8 +11,8 @@ mod log;
 mod log_sanitizer;
 mod process;
 pub mod replica;
-#[cfg(feature = "otlp")]
 mod text_log;
+#[cfg(feature = "otlp")]
 mod traces;
 
 use std::net::SocketAddr;
