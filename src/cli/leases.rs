@@ -148,6 +148,17 @@ impl Leases {
         }
     }
 
+    /// Returns whether the Leases show that Jobwright works on Jobs with this `spec.managedBy`, running or not.
+    pub fn is_run_by_jobwright(&self, managed_by: Option<&str>) -> bool {
+        match managed_by {
+            Some(MANAGED_BY) => true,
+            None | Some(BUILTIN_MANAGED_BY) => {
+                self.found.iter().any(|lease| !lease.is_builtin() && lease.claim.as_deref() == Some("all"))
+            }
+            Some(_) => false,
+        }
+    }
+
     /// Returns the error of the API server, if a Lease cannot be read.
     pub fn error(&self) -> Option<&str> {
         self.unread.as_deref().or(self.unread_builtin.as_deref())

@@ -45,6 +45,21 @@ impl IndexSet {
         Self { len: runs.iter().map(|(first, last)| u64::from(last - first) + 1).sum(), runs: Arc::new(runs) }
     }
 
+    /// Returns the set of these runs: pairs of first and last index, in ascending order and without overlap.
+    pub fn of_runs(runs: impl IntoIterator<Item = (CompletionIndex, CompletionIndex)>) -> Self {
+        Self::of(join(runs))
+    }
+
+    /// Returns the indexes lower than `completions` that are not in the set.
+    #[must_use]
+    pub fn complement(&self, completions: u32) -> Self {
+        let begins = std::iter::once(0).chain(self.runs.iter().map(|(_, last)| u64::from(*last) + 1));
+        let ends = self.runs.iter().map(|(first, _)| u64::from(*first)).chain(std::iter::once(u64::from(completions)));
+        let gaps = begins.zip(ends.map(|end| end.min(completions.into()))).filter(|(begin, end)| begin < end);
+        // All bounds are at most `completions`.
+        Self::of(gaps.filter_map(|(begin, end)| Some((begin.try_into().ok()?, (end - 1).try_into().ok()?))).collect())
+    }
+
     /// Returns the union of this set and these indexes, which may be in any order.
     #[must_use]
     pub fn with(&self, indexes: impl IntoIterator<Item = CompletionIndex>) -> Self {
@@ -330,6 +345,7 @@ mod tests {
                 prop_assert_eq!(union.contains(index), both.contains(&index));
             }
             let others: Vec<u32> = (0..50).filter(|index| !both.contains(index)).collect();
+            prop_assert_eq!(&union.complement(50), &IndexSet::default().with(others.iter().copied()));
             prop_assert_eq!(missing(&union, 50), others);
         }
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::job::admission::PublishedWaiting;
+use crate::job::index::IndexSet;
 use crate::job::status::SUSPENDED;
 use crate::job::view::{JobView, Labels};
 use crate::runtime::identity::Uid;
@@ -68,8 +69,10 @@ impl Workload {
         let stored = count(job.status.active).saturating_add(count(job.status.terminating.unwrap_or_default()));
         let live = stored.max(pods);
         let left = left(job);
-        let stays = !job.deleting && !job.status.has_outcome() && !job.spec.suspend;
-        let reservation = reservation(job, started || pods > 0, live, left);
+        let started = started || pods > 0;
+        let starts = started || job.invalid_indexes().is_none();
+        let stays = !job.deleting && !job.status.has_outcome() && !job.spec.suspend && starts;
+        let reservation = reservation(job, started, live, left);
         Some(Self {
             uid: job.identity.uid.clone(),
             name: job.identity.name.clone(),
@@ -92,6 +95,7 @@ impl Workload {
 /// |---|---|---|
 /// | being deleted, or its outcome is decided | kept until its pods have ended | none |
 /// | suspended | kept until `Suspended` is stored | none |
+/// | its list of indexes is invalid, and it has not started | | none |
 /// | parallelism 0 | kept until the annotation is stored | none |
 /// | no completion left | kept | none |
 /// | otherwise | kept | requested |
@@ -100,6 +104,9 @@ impl Workload {
 /// annotation. The pods of a Job without a reservation, active or terminating, use capacity but do not imply a
 /// reservation.
 fn reservation(job: &JobView, started: bool, live: usize, left: usize) -> Reservation {
+    if !started && job.invalid_indexes().is_some() {
+        return Reservation::None;
+    }
     let released = job.status.true_condition(SUSPENDED).is_some() || job.admission_info.published_waiting.is_some();
     let reserved = started && !released;
     if job.deleting || job.status.has_outcome() {
@@ -118,7 +125,13 @@ fn reservation(job: &JobView, started: bool, live: usize, left: usize) -> Reserv
 /// Returns the maximum number of pods that still have to succeed or fail before the Job has an outcome.
 fn left(job: &JobView) -> usize {
     let Some(completions) = job.spec.completions else { return usize::MAX };
-    let failed = job.status.failed_indexes.as_ref().map_or(0, |indexes| indexes.set.len());
+    let failed = job.status.failed_indexes.as_ref().map(|indexes| &indexes.set);
+    if let Some(listed) = job.listed_indexes() {
+        let ended = |indexes: &IndexSet| listed.overlap(indexes);
+        let ended = ended(&job.status.completed_indexes.set).saturating_add(failed.map_or(0, ended));
+        return usize::try_from(listed.len().saturating_sub(ended)).unwrap_or(usize::MAX);
+    }
+    let failed = failed.map_or(0, IndexSet::len);
     count(completions.saturating_sub(job.status.succeeded))
         .saturating_sub(usize::try_from(failed).unwrap_or(usize::MAX))
 }
@@ -191,6 +204,15 @@ mod tests {
             ("nothing left", job().counted(5, 0), 0, (Reservation::None, 0, 0)),
             ("nothing left, started", started().counted(5, 0), 0, (Reservation::Reserved, 0, 0)),
             ("little left", started().counted(4, 0), 0, (Reservation::Reserved, 1, 0)),
+            ("one index is listed", job().indexed(5).indexes("3"), 0, (Reservation::Requested, 1, 0)),
+            (
+                "one listed index is left",
+                started().indexed(5).indexes("0,3,4").completed("0-2,4").counted(4, 0),
+                0,
+                (Reservation::Reserved, 1, 0),
+            ),
+            ("invalid list of indexes", job().indexed(5).indexes("5"), 0, (Reservation::None, 0, 0)),
+            ("invalid list, started", started().indexed(5).indexes("5"), 0, (Reservation::Reserved, 2, 0)),
             ("deleted", change(started(), |job| job.deleting = true), 0, (Reservation::None, 0, 0)),
             (
                 "deleted, pods run",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::*;
 use crate::{kubectl, scene_with};
 
-const EXAMPLES: &[&str] = &["calendar", "limit", "queue", "retention", "spread", "why"];
+const EXAMPLES: &[&str] = &["calendar", "indexes", "limit", "queue", "retention", "spread", "why"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/beyond")
@@ -41,6 +41,7 @@ async fn every_example_behaves_as_its_first_line_states() -> Result<()> {
     schedules(&scene).await?;
     limit(&scene).await?;
     kept(&scene).await?;
+    indexes(&scene).await?;
     scene.cluster.delete_namespace(&scene.namespace).await
 }
 
@@ -105,6 +106,19 @@ async fn limit(scene: &Scene) -> Result<()> {
     }
     assert_ne!(spans[2].2, "licensed-urgent", "{spans:?}");
     scene.event(spans[2].2, "WaitingForLimit", "at JobLimit one-at-a-time").await
+}
+
+async fn indexes(scene: &Scene) -> Result<()> {
+    kubectl(scene, &["wait", "--for=condition=complete", "job/two-of-five", "--timeout=60s"]).await?;
+    let table = kubectl(scene, &["get", "job", "two-of-five"]).await?;
+    assert!(table.contains("Complete") && table.contains("2/5"), "{table}");
+    let job = object(scene, &["job", "two-of-five"]).await?;
+    assert_eq!(job["status"]["completedIndexes"], "1,3", "{job:#}");
+    let logs = kubectl(scene, &["logs", "-l", "batch.kubernetes.io/job-name=two-of-five"]).await?;
+    let mut parts: Vec<&str> = logs.lines().collect();
+    parts.sort_unstable();
+    assert_eq!(parts, ["part 1", "part 3"]);
+    Ok(())
 }
 
 async fn kept(scene: &Scene) -> Result<()> {

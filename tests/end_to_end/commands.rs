@@ -77,3 +77,27 @@ async fn failed_job_is_waited_for_and_run_again_with_another_command() -> Result
     assert!(table.contains("Rerun of etl") && table.contains("Succeeded") && table.contains("Failed"), "{table}");
     scene.cluster.delete_namespace(&scene.namespace).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_indexes_run_again_alone() -> Result<()> {
+    let Some(scene) = scene("failed-indexes").await? else { return Ok(()) };
+    let kubectl = Kubectl::new(scene.cluster, scene.namespace.clone())?;
+    let script =
+        "echo part $JOB_COMPLETION_INDEX on $HOSTNAME; test \"$MODE\" = fixed || test $JOB_COMPLETION_INDEX != 1";
+    let limit = "backoffLimitPerIndex: 0\n  parallelism";
+    let manifest = job("parts", 3, script).replace("backoffLimit: 0\n", "").replace("parallelism", limit);
+    kubectl.apply(&manifest).await?;
+    let (code, out, error) = run(&scene, &["wait", "job/parts", "--timeout=60s"]).await?;
+    assert_eq!(code, Some(1), "{out}{error}");
+    let args = ["rerun", "job/parts", "--failed-indexes", "--watch", "--env=MODE=fixed"];
+    let (code, out, error) = run(&scene, &args).await?;
+    assert_eq!(code, Some(0), "{out}{error}");
+    assert!(error.contains("note: the new Job runs 1 of 3 indexes: 1"), "{error}");
+    let name = out.lines().next().and_then(|line| line.strip_suffix(" created")).context("no name")?;
+    let (_, logs, _) = run(&scene, &["logs", name, "--no-prefix"]).await?;
+    let job = name.trim_start_matches("job.batch/");
+    assert_eq!(logs, format!("part 1 on {job}-1\n"), "the index and the hostname are those of index 1");
+    let (_, explained, _) = run(&scene, &["explain", name]).await?;
+    assert!(explained.contains("The Job ran 1 of 3 indexes: 1"), "{explained}");
+    scene.cluster.delete_namespace(&scene.namespace).await
+}

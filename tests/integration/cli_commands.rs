@@ -150,7 +150,7 @@ async fn next_prints_the_times_of_a_schedule_in_the_cluster() -> Result<()> {
     let schedules: Api<JobSchedule> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let schedule = json!({
         "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "spread"},
-        "spec": {"schedules": ["H 3 * * *"], "jobTemplate": {"spec": {"template": {}}}},
+        "spec": {"schedules": ["H 3 * * *"], "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": []}}}}},
     });
     schedules.patch("spread", &PatchParams::apply("test"), &Patch::Apply(schedule)).await?;
     let scheduled = until("the next time in the status", || async {

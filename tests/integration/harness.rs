@@ -64,11 +64,25 @@ impl Drop for Scene {
     }
 }
 
+/// Returns whether a log line of Jobwright has the UID of an object and no name: `name`, `job` or `pod`.
+pub fn names_an_object_by_its_uid_alone(line: &str) -> bool {
+    let is_uid = |text: &[u8]| {
+        let is_dash = |at: usize| [8, 13, 18, 23].contains(&at);
+        text.iter().enumerate().all(|(at, byte)| if is_dash(at) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+    };
+    let has_name = ["name=", "job=", "pod=", "\"name\":", "\"job\":", "\"pod\":"].iter().any(|key| line.contains(key));
+    line.contains("jobwright::") && !has_name && line.as_bytes().windows(36).any(is_uid)
+}
+
 impl Drop for Controller {
     fn drop(&mut self) {
         // Fails the test on a request that RBAC refused. Refusals by admission (a quota, a terminating namespace) name
         // no user. An API server that has just started refuses every request for a moment.
         let log = self.process.log_tail(100_000);
+        let nameless = log.lines().find(|line| names_an_object_by_its_uid_alone(line));
+        if let Some(nameless) = nameless.filter(|_| !std::thread::panicking()) {
+            panic!("a log line names an object by its UID alone: {nameless}");
+        }
         if log.contains("watch failed; retrying") {
             return;
         }
@@ -122,11 +136,17 @@ impl Scene {
         })
     }
 
-    /// Starts a cluster with a controller of all namespaces, and creates a namespace on that cluster.
-    pub async fn everywhere(prefix: &str, flags: &[&str]) -> Result<Self> {
+    /// Starts a cluster, and creates a namespace without a controller on that cluster.
+    pub async fn on_new_cluster(prefix: &str, flags: &[&str]) -> Result<Self> {
         // Leaked because a scene borrows its cluster for 'static. The cluster's processes end with this process.
         let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&Options::default()).await?));
-        let mut scene = Self::on(cluster, prefix, flags).await?;
+        Self::on(cluster, prefix, flags).await
+    }
+
+    /// Starts a cluster with a controller of all namespaces, and creates a namespace on that cluster.
+    pub async fn everywhere(prefix: &str, flags: &[&str]) -> Result<Self> {
+        let mut scene = Self::on_new_cluster(prefix, flags).await?;
+        let cluster = scene.cluster;
         scene.flags.retain(|flag| !flag.starts_with("--namespace"));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
         let permissions = Permissions { namespace: None, claim: claim.to_owned(), logs: false };

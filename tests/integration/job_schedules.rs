@@ -248,6 +248,30 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
             json!({"exclude": [{"date": "12-25", "from": "2026-12-24T00:00"}]}),
             "each entry of spec.exclude must have either date, or from and to",
         ),
+        (json!({"schedules": ["@daily", "61 * * * *"]}), "each of spec.schedules must have a minute from 0 to 59"),
+        (json!({"schedules": ["0 24 * * *"]}), "an hour from 0 to 23"),
+        (json!({"schedules": ["0 0 0 * *"]}), "a day of month from 1 to 31"),
+        (json!({"schedules": ["0 0 1 1-13 *"]}), "a month from 1 to 12"),
+        (json!({"schedules": ["0 0 * * 1,7"]}), "a day of week from 0 to 6"),
+        (json!({"schedules": ["H(0-60) 0 * * *"]}), "a minute from 0 to 59"),
+        (json!({"exclude": [{"date": "12-25"}, {"date": "02-30"}]}), "must be a day of the calendar; 02-30 is none"),
+        (json!({"exclude": [{"date": "2026-02-29"}]}), "must be a day of the calendar"),
+        (
+            json!({"exclude": [{"from": "2026-11-31T00:00", "to": "2026-12-01T00:00"}]}),
+            "each date, from and to of spec.exclude must be a day of the calendar",
+        ),
+        (
+            json!({"exclude": [{"from": "2026-12-01T00:00", "to": "2026-11-01T00:00"}]}),
+            "each entry of spec.exclude must have a to after its from",
+        ),
+        (
+            json!({"jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Always"}}}}}),
+            "spec.jobTemplate.spec.template.spec.restartPolicy must be Never or OnFailure",
+        ),
+        (
+            json!({"jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": null}}}}}),
+            "spec.jobTemplate.spec.template.spec.restartPolicy in body must be of type string",
+        ),
         (json!({"historyLimit": 1000}), "spec.historyLimit"),
         (
             json!({"jobTemplate": {"spec": {"selector": {"matchLabels": {"a": "b"}}}}}),
@@ -259,18 +283,31 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
         let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains(message), "{spec}: {text:?}");
     }
-    let mut empty = schedule("wrong", &json!({}));
-    empty["spec"]["jobTemplate"]["spec"] = json!({"parallelism": 1});
-    let empty = api(&scene).patch("wrong", &PatchParams::apply("test").force(), &Patch::Apply(empty)).await;
-    let text = empty.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(text.contains("spec.jobTemplate.spec.template is required"), "{text}");
+    for (template, message) in [
+        (json!({"parallelism": 1}), "spec.jobTemplate.spec.template is required"),
+        (json!({"template": {"spec": {"containers": []}}}), "restartPolicy must be Never or OnFailure"),
+        (json!({"template": {"metadata": {}}}), "restartPolicy must be Never or OnFailure"),
+    ] {
+        let mut wrong = schedule("wrong", &json!({}));
+        wrong["spec"]["jobTemplate"]["spec"] = template;
+        let refused = api(&scene).patch("wrong", &PatchParams::apply("test").force(), &Patch::Apply(wrong)).await;
+        let text = refused.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains(message), "{text}");
+    }
     let long =
         create(&scene, &"n".repeat(53), json!({})).await.err().map(|error| error.to_string()).unwrap_or_default();
     assert!(long.contains("metadata.name must have at most 52 characters"), "{long}");
     create(
         &scene,
         "valid",
-        json!({"schedules": ["H H(1-5) * * MON", "@daily"], "jitter": "1m30s", "exclude": [{"date": "12-25"}]}),
+        json!({
+            "schedules": ["H H(1-5) * * MON", "@daily", "*/90 0-23/61 1,31 12,01 0-6", "059 023 ? 1 SUN", "0-59 * ? jan-dec *"],
+            "jitter": "1m30s",
+            "exclude": [
+                {"date": "12-25"}, {"date": "02-29"}, {"date": "2028-02-29"}, {"date": "2000-02-29"},
+                {"from": "2028-02-29T00:00", "to": "2028-02-29T00:00:30"},
+            ],
+        }),
     )
     .await?;
     Ok(())
@@ -280,9 +317,11 @@ async fn invalid_job_schedule_is_rejected_by_the_api_server_with_an_explanation(
 async fn invalid_job_schedule_that_the_api_server_accepts_is_reported_by_an_event() -> Result<()> {
     let scene = Scene::new("sched-event").await?;
     create(&scene, "zone", json!({"timeZone": "Mars/Olympus"})).await?;
-    create(&scene, "minute", json!({"schedules": ["61 * * * *"]})).await?;
+    create(&scene, "minute", json!({"schedules": ["5-1 * * * *"]})).await?;
     scene.event("zone", "InvalidSchedule", "spec.timeZone: \"Mars/Olympus\" is not an IANA time zone").await?;
-    scene.event("minute", "InvalidSchedule", "spec.schedules[0]: minute: \"61\" is not within 0 to 59").await?;
+    scene
+        .event("minute", "InvalidSchedule", "spec.schedules[0]: minute: the range \"5-1\" ends before it begins")
+        .await?;
     create(&scene, "ahead", json!({})).await?;
     set_last_time(&scene, "ahead", minutes_ago(-100_000)).await?;
     scene.event("ahead", "ScheduleTimeInFuture", "later than the clock of this controller").await?;

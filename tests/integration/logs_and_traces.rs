@@ -119,3 +119,45 @@ async fn every_log_line_about_a_job_has_its_namespace_and_name() -> Result<()> {
     assert_eq!(messages, expected);
     Ok(())
 }
+
+#[test]
+fn log_line_with_a_uid_and_no_name_is_found() {
+    let line =
+        |fields: &str| format!("2026-01-01T00:00:00.000000Z  WARN jobwright::runtime::worker: sync failed {fields}");
+    let uid = "uid=ec8da474-a18b-4f6e-9c70-3f6b1d2e4a55";
+    for (fields, is_found) in [
+        (uid.to_owned(), true),
+        (format!("controller=job {uid}"), true),
+        (format!("namespace=default name=two {uid}"), false),
+        ("retry_in=60s".to_owned(), false),
+    ] {
+        assert_eq!(names_an_object_by_its_uid_alone(&line(&fields)), is_found, "{fields}");
+    }
+    let other = format!("DEBUG kube_runtime::watcher: {uid}");
+    assert!(!names_an_object_by_its_uid_alone(&other), "lines of libraries have no names");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_log_lines_are_pairs_with_quoted_values() -> Result<()> {
+    let scene = Scene::new("pairs").await?;
+    let quota: k8s_openapi::api::core::v1::ResourceQuota =
+        serde_json::from_value(json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/pods": "0"}}}))?;
+    kube::Api::namespaced(scene.client.clone(), &scene.namespace).create(&Default::default(), &quota).await?;
+    until("the quota to be in force", || async {
+        let quotas: kube::Api<k8s_openapi::api::core::v1::ResourceQuota> =
+            kube::Api::namespaced(scene.client.clone(), &scene.namespace);
+        let hard = quotas.get("none").await?.status.and_then(|status| status.hard);
+        Ok(if hard.is_some() { Ok(()) } else { Err(format!("{hard:?}")) })
+    })
+    .await?;
+    scene.create("refused", json!({})).await?;
+    scene.event("refused", "FailedCreate", "exceeded quota").await?;
+    let log = scene.controller.as_ref().context("the controller is not running")?.process.log_tail(1000);
+    let failed = log.lines().find(|line| line.contains("a write failed")).context("no line of a failed write")?;
+    let begin = " WARN jobwright::job::execute: a write failed controller=job uid=";
+    assert!(failed.contains(begin), "{failed}");
+    let object = format!(" namespace={} name=refused reason=FailedCreate error=\"pods ", scene.namespace);
+    assert!(failed.contains(&object), "{failed}");
+    assert_eq!(failed.matches("namespace=").count(), 1, "{failed}");
+    Ok(())
+}

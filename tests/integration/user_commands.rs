@@ -146,6 +146,55 @@ async fn rerun_repeats_a_finished_job_with_changes() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rerun_of_the_failed_indexes_completes_the_job() -> Result<()> {
+    let scene = Scene::new("rerun-indexes").await?;
+    let spec = json!({
+        "completionMode": "Indexed", "completions": 4, "parallelism": 4, "backoffLimitPerIndex": 0, "maxFailedIndexes": 0,
+    });
+    scene.create("parts", spec.clone()).await?;
+    let pods = scene.active("parts", 4).await?;
+    let of_index = |index: usize| pods.iter().find(|pod| pod.starts_with(&format!("parts-{index}-"))).cloned();
+    scene.kubelet.succeed(&of_index(0).context("no pod")?).await?;
+    scene.job_until("parts", "index 0 completed", |status| status.completed_indexes.as_deref() == Some("0")).await?;
+    // The Job fails with its first failed index, so that the other two never complete.
+    scene.kubelet.fail(&of_index(2).context("no pod")?, 1).await?;
+    let status = scene.condition("parts", "Failed").await?;
+    assert_eq!((status.completed_indexes.as_deref(), status.failed_indexes.as_deref()), (Some("0"), Some("2")));
+
+    let (code, out, error) = run(&scene, &["rerun", "job/parts", "--failed-indexes", "-o", "name"]).await?;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(error.contains("note: the new Job runs 3 of 4 indexes: 1-3"), "{error}");
+    let name = out.trim().strip_prefix("job.batch/").context("no name")?.to_owned();
+    let new = scene.jobs.get(&name).await?;
+    assert_eq!(new.annotations()["jobwright.dev/indexes"], "1-3");
+    let new = new.spec.context("no spec")?;
+    assert_eq!((new.completions, new.parallelism), (Some(4), Some(3)));
+    let explained = expect(&scene, 0, &["explain", &format!("job/{name}")]).await?;
+    assert!(explained.contains("The Job runs 3 of 4 indexes: 1-3"), "{explained}");
+    for pod in scene.active(&name, 3).await? {
+        scene.kubelet.succeed(&pod).await?;
+    }
+    let status = scene.condition(&name, "Complete").await?;
+    assert_eq!((status.completed_indexes.as_deref(), status.succeeded), (Some("1-3"), Some(3)));
+    let again = ["rerun", &format!("job/{name}"), "--failed-indexes"];
+    let (code, _, error) = run(&scene, &again).await?;
+    assert!(code == Some(2) && error.contains("the Job is complete; no index has to run again"), "{error}");
+
+    let refused = async |job: &str, reason: &str| -> Result<()> {
+        let (code, out, error) = run(&scene, &["rerun", job, "--failed-indexes", "--force"]).await?;
+        assert!(code == Some(2) && error.contains(reason), "{out}{error}");
+        Ok(())
+    };
+    scene.create("plain", json!({})).await?;
+    refused("plain", "the Job is not Indexed (spec.completionMode)").await?;
+    let mut theirs = spec.clone();
+    theirs["managedBy"] = json!("example.com/other");
+    scene.create("theirs", theirs).await?;
+    refused("theirs", "spec.managedBy is example.com/other, and only Jobwright runs some of the indexes").await?;
+    Ok(())
+}
+
 fn cron_job(name: &str, managed_by: Option<&str>) -> Result<CronJob> {
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}});
     let spec = json!({"managedBy": managed_by, "backoffLimit": 0, "template": template});

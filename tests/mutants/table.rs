@@ -450,6 +450,30 @@ pub const MUTATIONS: &[Mutation] = &[
         "            if !flow.waiting.is_empty() {\n                self.turns.push_back(key);",
         "            if !flow.waiting.is_empty() && !MUTANT {\n                self.turns.push_back(key);",
     ),
+    bug(
+        "an index that is not listed gets a pod",
+        "src/job/decide/summary/indexes.rs",
+        "taken: listed.map_or_else(",
+        "taken: listed.filter(|_| !MUTANT).map_or_else(",
+    ),
+    bug(
+        "a Job is complete before its last listed index has succeeded",
+        "src/job/decide/index_subset.rs",
+        "Some(listed.saturating_sub(summary.ended_indexes().succeeded)",
+        "Some(listed.saturating_sub(summary.ended_indexes().succeeded + u64::from(MUTANT))",
+    ),
+    bug(
+        "a Job with an invalid list of indexes starts",
+        "src/job/decide/index_subset.rs",
+        "job.invalid_indexes().is_some() && job.status.start_time.is_none()",
+        "job.invalid_indexes().is_some() && !MUTANT && job.status.start_time.is_none()",
+    ),
+    bug(
+        "a Job whose list of indexes becomes invalid gets pods",
+        "src/job/decide/mod.rs",
+        "PodPlan::Create(_) if invalid_indexes.is_some() => None,",
+        "PodPlan::Create(_) if invalid_indexes.is_some() && !MUTANT => None,",
+    ),
 ];
 
 /// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.

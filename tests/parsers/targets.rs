@@ -13,7 +13,8 @@ use jobwright::job::decide::summary::PodSummary;
 use jobwright::job::decide::{DecisionInput, NewPod, Step, decide};
 use jobwright::job::index::IndexSet;
 use jobwright::job::pod::PodBuilder;
-use jobwright::job::view::{IndexFailures, JobView, Labels, PodView, Selector};
+use jobwright::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
+use jobwright::job::view::{CompletionMode, IndexFailures, JobView, Labels, PodView, Selector};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::job::write_kinds::{CREATE, DELETE, UNTRACK};
 use jobwright::limit::view::{LimitView, WireJobLimit};
@@ -51,7 +52,8 @@ pub const TARGETS: [Target; 10] = [
     ("job_schedule", job_schedule),
 ];
 
-/// Parses index sets, as in `status.completedIndexes`, `podFailurePolicy` and `successPolicy`.
+/// Parses index sets, as in `status.completedIndexes`, `podFailurePolicy` and `successPolicy`, and as in the annotation that
+/// lists the indexes of a Job.
 pub fn indexes(data: &[u8]) {
     let Some((limit, text)) = data.split_first() else { return };
     let text = String::from_utf8_lossy(text);
@@ -59,6 +61,12 @@ pub fn indexes(data: &[u8]) {
         let set = IndexSet::parse(&text, completions);
         assert!(set.len() <= u64::from(completions));
         assert_eq!(IndexSet::parse(&set.to_string(), completions), set);
+        let annotations = [(INDEXES_ANNOTATION.to_owned(), text.to_string())].into();
+        let subset = IndexSubset::parse(Some(&annotations), &CompletionMode::Indexed, completions);
+        if let Some(IndexSubset::Listed(listed)) = subset {
+            assert!(!listed.is_empty());
+            assert_eq!(listed, set);
+        }
     }
 }
 
@@ -362,8 +370,13 @@ fn job_of(choices: &mut Choices<'_>) -> Value {
     }
     spec["template"] = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"restartPolicy": choices.text()}});
     let conditions: Vec<Value> = (0..choices.below(4)).map(|_| condition(choices)).collect();
+    let mut metadata = choices.metadata("job");
+    if choices.flag() {
+        let listed = choices.of(&["0", "1,3", "0-2147483646", "9-7", ""]);
+        metadata["annotations"][INDEXES_ANNOTATION] = json!(listed);
+    }
     json!({
-        "metadata": choices.metadata("job"),
+        "metadata": metadata,
         "spec": spec,
         "status": {
             "conditions": conditions, "startTime": choices.time(), "completionTime": choices.time(),

@@ -4,6 +4,7 @@
 //! the rest of the scenario stays the same.
 
 use jobwright::job::admission::PRIORITY_ANNOTATION;
+use jobwright::job::view::index_subset::INDEXES_ANNOTATION;
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use serde_json::{Value, json};
 
@@ -31,6 +32,8 @@ pub enum Feature {
     Proxies,
     /// Requests that are never answered, and watches that go silent.
     Silence,
+    /// Jobs that run some of their indexes, and changes of the annotation that lists them.
+    Indexes,
     /// Two replicas, of which one is stopped or crashes repeatedly.
     Handovers,
     /// A Job that ignores disruptions, and whose pods are evicted repeatedly. Nothing else happens.
@@ -41,7 +44,7 @@ pub enum Feature {
 }
 
 /// All features with their names in `SIMULATION_CHAPTERS`.
-const ALL: [(&str, Feature); 11] = [
+const ALL: [(&str, Feature); 12] = [
     ("limits", Feature::Limits),
     ("schedules", Feature::Schedules),
     ("cronjobs", Feature::CronJobs),
@@ -53,10 +56,12 @@ const ALL: [(&str, Feature); 11] = [
     ("haste", Feature::Haste),
     ("handovers", Feature::Handovers),
     ("disruptions", Feature::Disruptions),
+    ("indexes", Feature::Indexes),
 ];
 
-/// Number of features that can be combined: all except the last one, which replaces the whole scenario.
-const COMBINABLE: usize = ALL.len() - 1;
+/// Number of features that are combined at random. Of the last two, one replaces the whole scenario, and the other is
+/// added to every 16th seed.
+const COMBINABLE: usize = ALL.len() - 2;
 
 /// Returns whether `SIMULATION_CHAPTERS` selects this feature; without the variable, all are selected.
 fn is_selected(name: &str) -> bool {
@@ -68,11 +73,15 @@ fn is_selected(name: &str) -> bool {
 
 impl Scenario {
     /// Adds features to a scenario: `disruptions` to every 16th seed; of the others, half get one feature, and a third
-    /// of these get a second one.
+    /// of these get a second one. Every 16th seed gets `indexes` in addition.
     pub fn with_features(mut self) -> Self {
         if self.seed % 16 == 15 && is_selected("disruptions") {
             self.add(Feature::Disruptions, &mut fastrand::Rng::with_seed(self.seed));
             return self;
+        }
+        if self.seed % 16 == 7 && is_selected("indexes") {
+            self.add(Feature::Indexes, &mut fastrand::Rng::with_seed(self.seed ^ 0x1d_e8e5));
+            self.actions.sort_by_key(|(at, _)| *at);
         }
         let random = &mut fastrand::Rng::with_seed(self.seed ^ 0xba5e_ba11);
         if random.bool() {
@@ -109,6 +118,7 @@ impl Scenario {
             Feature::Silence => self.add_silence(random),
             Feature::Haste => self.add_haste(random),
             Feature::Disruptions => self.add_disruptions(random),
+            Feature::Indexes => self.add_indexes(random),
             Feature::Handovers => self.add_handovers(random),
         }
     }
@@ -287,6 +297,37 @@ impl Scenario {
         }
     }
 
+    fn add_indexes(&mut self, random: &mut fastrand::Rng) {
+        let first = 40;
+        for job in first..first + random.usize(2..6) {
+            let mut spec = spec(random);
+            if random.u32(0..8) > 0 {
+                spec["completionMode"] = "Indexed".into();
+                if spec["completions"].is_null() || random.u32(0..4) == 0 {
+                    let size = random.i32(1..6);
+                    (spec["completions"], spec["parallelism"]) = (size.into(), size.into());
+                }
+            }
+            let listed = listed_indexes(random);
+            let metadata = json!({"annotations": {INDEXES_ANNOTATION: listed}});
+            let created = random.u64(0..60_000);
+            self.actions.push((created, Action::CreateJob(job, json!({"metadata": metadata, "spec": spec}))));
+            for _ in 0..[0, 0, 1, 3][random.usize(0..4)] {
+                let listed = (random.u32(0..5) > 0).then(|| listed_indexes(random));
+                self.actions.push((created + random.u64(500..60_000), Action::ListIndexes(job, listed)));
+            }
+        }
+        for _ in 0..random.usize(0..5) {
+            let job = first + random.usize(0..6);
+            let action = match random.u32(0..3) {
+                0 => Action::SuspendBriefly(job, random.u64(500..8_000)),
+                1 => Action::Scale(job, random.i32(0..6)),
+                _ => Action::Crash(0, random.u64(6_000..20_000)),
+            };
+            self.actions.push((random.u64(1_000..120_000), action));
+        }
+    }
+
     fn add_haste(&mut self, random: &mut fastrand::Rng) {
         self.fast_pods = true;
         self.graceful = [25, 60, 95][random.usize(0..3)];
@@ -306,6 +347,20 @@ impl Scenario {
             let action = if random.bool() { Action::DeletePod(pod) } else { Action::Evict(pod) };
             self.actions.push((random.u64(1_000..70_000), action));
         }
+    }
+}
+
+/// Draws the text of the annotation that lists indexes, for a Job with up to 8 indexes. Some texts are invalid for every
+/// Job, and others for a Job with few indexes.
+fn listed_indexes(random: &mut fastrand::Rng) -> String {
+    if random.u32(0..5) == 0 {
+        return ["", "soon", "3-1", "0,0", "0-2,2", "2,1", "8", "0-999999999", "0,"][random.usize(0..9)].to_owned();
+    }
+    let listed: Vec<String> = (0..random.u32(2..9)).filter(|_| random.bool()).map(|index| index.to_string()).collect();
+    match random.u32(0..3) {
+        0 => format!("0-{}", random.u32(0..5)),
+        _ if listed.is_empty() => "1".to_owned(),
+        _ => listed.join(","),
     }
 }
 

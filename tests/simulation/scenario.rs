@@ -86,6 +86,8 @@ pub enum Action {
     /// A user creates Jobs with the names of a future run of a JobSchedule: the schedule, how many runs ahead the run
     /// is, and the number of names.
     TakeRunNames(usize, i64, usize),
+    /// A user sets, changes or removes the annotation that lists the indexes of a Job.
+    ListIndexes(usize, Option<String>),
     /// A user replaces the retention annotations of a Job.
     Annotate(usize, Value),
     /// An administrator replaces the retention annotations of the namespace.

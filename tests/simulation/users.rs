@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jobwright::job::view::index_subset::INDEXES_ANNOTATION;
 use jobwright::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 use jobwright::schedule::source::ScheduleSource;
 use serde_json::{Value, json};
@@ -76,6 +77,11 @@ impl World {
                 }
             }
             Action::TakeRunNames(schedule, ahead, names) => take_names(state, *schedule, *ahead, *names),
+            Action::ListIndexes(job, listed) => state.store.change(&job_key(*job), |job| {
+                if !is_over(job) {
+                    list_indexes(job, listed.as_deref());
+                }
+            }),
             Action::Annotate(job, annotations) => state.store.change(&job_key(*job), |job| {
                 annotate(job, annotations);
             }),
@@ -136,6 +142,15 @@ fn take_names(state: &mut State, schedule: usize, ahead: i64, names: usize) {
     let is_foreign = |name| state.store.get(&key(name)).is_ok_and(|job| job["metadata"]["labels"]["foreign"] == "yes");
     if all.iter().all(is_foreign) {
         state.checks.schedules.take_names(&object, time.as_second(), all);
+    }
+}
+
+/// Sets or removes the annotation that lists the indexes of a Job.
+pub fn list_indexes(job: &mut Value, listed: Option<&str>) {
+    match (listed, job["metadata"]["annotations"].as_object_mut()) {
+        (Some(listed), _) => job["metadata"]["annotations"][INDEXES_ANNOTATION] = json!(listed),
+        (None, Some(annotations)) => drop(annotations.remove(INDEXES_ANNOTATION)),
+        (None, None) => {}
     }
 }
 

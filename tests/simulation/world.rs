@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api::State;
+use crate::checks::indexes::{Listed, listed};
 use crate::checks::limits::can_never_fit;
 use crate::objects::{controller, has_finalizer, is_deleting, is_finished, is_over, is_tracked, number};
 use crate::scenario::Action;
 use crate::store::{Key, Store};
+use crate::users::list_indexes;
 
 /// Namespace of all simulated objects.
 pub const NAMESPACE: &str = "simulation";
@@ -237,6 +239,9 @@ impl World {
                     job["spec"]["suspend"] = json!(false);
                     if job["spec"]["parallelism"] == 0 {
                         scale(job, 2);
+                    }
+                    if listed(job) == Listed::Invalid {
+                        list_indexes(job, None);
                     }
                 }
             });

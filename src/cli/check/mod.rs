@@ -2,6 +2,7 @@
 //! files only and needs no cluster.
 
 mod annotations;
+mod indexes;
 mod refused;
 mod resources;
 pub mod rules;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use self::annotations::{of_annotations, of_managed_by};
+use self::indexes::of_indexes;
 use self::rules::{Finding, RULES, Severity, UNKNOWN_FIELD, find_rule, found, of_cron_job, of_job, of_job_schedule};
 use self::unknown_fields::typed;
 use super::manifests::{Unreadable, read, with_folders};
@@ -173,6 +175,7 @@ fn job(object: &Value) -> Result<Vec<Finding>, String> {
     let mut findings: Vec<Finding> = unknown(paths).collect();
     findings.extend(refused::of_job_name(job.metadata.name.as_deref()));
     findings.extend(of_annotations(job.metadata.annotations.as_ref(), "metadata.annotations"));
+    findings.extend(job.spec.iter().filter_map(|spec| of_indexes(job.metadata.annotations.as_ref(), spec, "")));
     findings.extend(job.spec.iter().flat_map(|spec| of_job_spec(spec, "spec")));
     findings.extend(of_job(&job));
     Ok(findings)
@@ -187,6 +190,7 @@ fn cron_job(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
     let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     findings.extend(of_annotations(cron_job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
+    findings.extend(template.spec.iter().filter_map(|spec| of_indexes(annotations, spec, "spec.jobTemplate.")));
     findings.extend(template.spec.iter().flat_map(|spec| of_job_spec(spec, "spec.jobTemplate.spec")));
     findings.extend(of_cron_job(&cron_job, now));
     Ok(findings)
@@ -209,6 +213,7 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
     if let Ok((job, paths)) = typed::<JobSpec>(&spec.job_template.spec, "spec.jobTemplate.spec") {
         findings.extend(unknown(paths));
+        findings.extend(of_indexes(annotations, &job, "spec.jobTemplate."));
         findings.extend(of_job_spec(&job, "spec.jobTemplate.spec"));
     }
     let who = format!(

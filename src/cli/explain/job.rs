@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use super::explanation::{Counts, Explanation, Hint, State, Unread, counted};
 use super::finished::{ended, failures};
+use super::indexes;
 use super::next_step::decision;
 use super::pod::{self, Blocker, NodeState, PodState, Surroundings};
 use super::warnings::{self, policy_hint, refusal};
@@ -20,6 +21,7 @@ use crate::cli::suggest::Suggestions;
 use crate::job::admission::{Admission, PRIORITY_ANNOTATION, Reason, WaitingStatus};
 use crate::job::config::SyncConfig;
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
+use crate::job::view::index_subset::INDEXES_ANNOTATION;
 use crate::job::view::kueue::QUEUE_LABEL;
 use crate::job::view::retention::Retention;
 use crate::job::write_kinds::{CREATE, DELETE, EXPIRE, STATUS, UNTRACK};
@@ -97,6 +99,9 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         // The Job is finished, but the API server refuses to delete the Job or to remove the finalizers of its pods.
         explanation.details.push(format!("The API server refuses to clean up the Job: {refusal}"));
         explanation.hints.extend(policy_hint(facts.events, facts.suggest));
+    }
+    if let Some(listed) = indexes::listed(facts) {
+        explanation.details.insert(0, listed);
     }
     if let Some(error) = Retention::parse(job.metadata.annotations.as_ref()).parse_error {
         explanation.details.push(format!("The Job is not deleted automatically: {error}."));
@@ -292,7 +297,14 @@ fn active(
     let refused_pods = refusal(facts.events, &[CREATE.reason], now);
     let refused_status = refusal(facts.events, &[STATUS.reason], now);
     let backs_off = wake.filter(|until| *until > now);
-    (explanation.state, explanation.reason, explanation.headline) = if spec.parallelism == Some(0) {
+    let invalid_indexes = indexes::problem(facts);
+    (explanation.state, explanation.reason, explanation.headline) = if let Some(problem) = invalid_indexes {
+        let annotate = format!("annotate job {name} --overwrite {INDEXES_ANNOTATION}=3,7-9");
+        explanation.hint(Hint::new("correct the list of indexes", facts.suggest.kubectl(&annotate)));
+        let (state, what) =
+            if states.is_empty() { (State::Stuck, "is stuck") } else { (State::Running, "gets no more pods") };
+        (state, Some("InvalidIndexes".to_owned()), format!("Job {name} {what}: {problem}. {counts}."))
+    } else if spec.parallelism == Some(0) {
         let patch = format!("patch job {name} --type=merge -p '{{\"spec\":{{\"parallelism\":1}}}}'");
         explanation.hint(Hint::new("start pods", facts.suggest.kubectl(&patch)));
         (State::Paused, None, format!("Job {name} has no pods because spec.parallelism is 0: {counts}."))

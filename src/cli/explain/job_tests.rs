@@ -602,3 +602,37 @@ fn success_policy_is_named_as_the_reason_of_an_early_end() {
     let explained = Case::new().ended("Complete", "SuccessPolicy").explained();
     assert_eq!(explained.details, ["Its successPolicy ended the Job before all completions: the message."]);
 }
+
+#[test]
+fn listed_indexes_are_named_and_an_invalid_list_is_the_cause() {
+    let listed = |text: &str| {
+        Case::new().with(|job| {
+            job["metadata"]["annotations"] = json!({INDEXES_ANNOTATION: text});
+            job["spec"]["completionMode"] = json!("Indexed");
+            job["spec"]["managedBy"] = json!(MANAGED_BY);
+        })
+    };
+    let valid = listed("0,2").explained();
+    assert_eq!(valid.details[0], "The Job runs 2 of 3 indexes: 0,2 (annotation jobwright.dev/indexes).");
+    let ended = listed("0,2").ended("Complete", "CompletionsReached").explained();
+    assert_eq!(ended.details, ["The Job ran 2 of 3 indexes: 0,2 (annotation jobwright.dev/indexes)."]);
+    let invalid = listed("2,3").explained();
+    assert_eq!(invalid.state, State::Stuck);
+    assert!(
+        invalid.headline.starts_with("Job a is stuck: metadata.annotations[jobwright.dev/indexes]: \"2,3\": "),
+        "{}",
+        invalid.headline
+    );
+    assert!(invalid.hints.iter().any(|hint| format!("{hint:?}").contains("annotate job a --overwrite")));
+    let mut builtin = listed("0,2").with(|job| job["spec"]["managedBy"] = Value::Null);
+    builtin.leases.found = vec![LeaseState {
+        namespace: "kube-system".to_owned(),
+        name: "kube-controller-manager".to_owned(),
+        holder: Some("m".to_owned()),
+        installation: None,
+        claim: None,
+        renewed: Some(NOW.parse().unwrap()),
+        duration: jiff::SignedDuration::from_secs(15),
+    }];
+    assert!(builtin.explained().details[0].contains("has no effect"), "{:?}", builtin.explained().details);
+}

@@ -3,12 +3,16 @@
 //! The old Job is not changed. The command works whichever controller runs the Jobs.
 
 pub(crate) mod copy;
+mod failed_indexes;
 
 use std::process::ExitCode;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use serde_json::Value;
 use thiserror::Error;
+
+use self::failed_indexes::FailedIndexesError;
 
 use super::cluster::ClusterReadError;
 use super::connect::ConnectError;
@@ -16,6 +20,7 @@ use super::creation::overrides::{OverrideArguments, OverrideError};
 use super::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
 use super::explain::collect::Scope;
 use super::global::GlobalArguments;
+use super::leases::Leases;
 use super::names::{self, Kind, NameError, Selection};
 use super::wait::{self, WaitError};
 use super::{output, selected};
@@ -32,6 +37,9 @@ pub struct Arguments {
     /// Run the Job again although it is not finished
     #[arg(long)]
     force: bool,
+    /// Run the failed indexes of an Indexed Job alone, and those that never completed; for Jobs that Jobwright runs
+    #[arg(long)]
+    failed_indexes: bool,
     /// Wait for the end of the new Job; the exit code is 0 if it completes, and 1 if it fails
     #[arg(short, long)]
     watch: bool,
@@ -83,11 +91,19 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
     let mut planned = Vec::new();
     for name in &names {
         let old = selected::get(&context, name).await?;
-        let old = serde_json::to_value(&old).unwrap_or_default();
+        let old: Value = serde_json::to_value(&old).unwrap_or_default();
         let new = arguments.name.clone().unwrap_or_else(|| copy::name(&name.name, &random_letters(copy::LETTERS)));
         let job = name.name.clone();
         let mut copied = copy::copy(&old, &new, arguments.force)
             .map_err(|error| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() })?;
+        if arguments.failed_indexes {
+            let failed =
+                |error: FailedIndexesError| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() };
+            let typed: Job = serde_json::from_value(old).unwrap_or_default();
+            let leases = Leases::read(&context.client, &context.namespace).await;
+            failed_indexes::check_controller(&typed, || leases).map_err(failed)?;
+            copied.notes.extend(failed_indexes::select(&typed, &mut copied.job).map_err(failed)?);
+        }
         let template = &mut copied.job["spec"]["template"];
         arguments.overrides.apply(template).map_err(|reason| RerunError::Override { job, reason })?;
         planned.push(copied);

@@ -9,6 +9,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::json_log::FlatJson;
 use super::log_sanitizer::LogSanitizer;
+use super::text_log::{FlatText, LogfmtFields};
 #[cfg(feature = "otlp")]
 use super::traces::{TraceArguments, Traces};
 
@@ -25,7 +26,7 @@ pub(crate) struct LogArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
-    /// Text, for reading
+    /// Text: time, level, message, and fields as in logfmt
     Text,
     /// One flat JSON object per line
     Json,
@@ -49,7 +50,7 @@ impl LogArguments {
         let lines = tracing_subscriber::fmt::layer();
         let lines = lines.with_writer(move || LogSanitizer { out: std::io::stderr(), colours });
         let lines = match self.log_format {
-            LogFormat::Text => lines.with_ansi(colours).boxed(),
+            LogFormat::Text => lines.with_ansi(colours).fmt_fields(LogfmtFields).event_format(FlatText).boxed(),
             LogFormat::Json => lines.fmt_fields(JsonFields::new()).event_format(FlatJson).boxed(),
         };
         let registry = tracing_subscriber::registry();

@@ -11,6 +11,7 @@ mod log;
 mod log_sanitizer;
 mod process;
 pub mod replica;
+mod text_log;
 #[cfg(feature = "otlp")]
 mod traces;
 

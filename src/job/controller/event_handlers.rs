@@ -75,11 +75,24 @@ impl Controller {
         if change.before.is_none() && self.executor.queue.is_open() {
             self.executor.metrics.job_added(job);
         }
+        if self.executor.queue.is_open() && change.after.is_some() {
+            self.report_annotation(change.before.as_deref(), job);
+        }
         if change.after.is_some() && self.claims(job) && !job.template.labelled {
             // The pods of this Job lack the label: all pods are watched from now on.
             self.executor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
         self.executor.queue.add(Key::Job(job.identity.uid.clone()));
+    }
+
+    /// Records an event if a new version of an unfinished Job has an annotation without effect that the version before did
+    /// not have.
+    pub(super) fn report_annotation(&self, before: Option<&JobView>, job: &JobView) {
+        let before = before.and_then(|before| before.annotation_problem.as_deref());
+        let problem = job.annotation_problem.as_deref().filter(|problem| before != Some(*problem));
+        if let Some(problem) = problem.filter(|_| self.claims(job) && !job.status.is_finished() && !job.deleting) {
+            self.executor.record_event(job, EventText::warning("InvalidAnnotation", problem));
+        }
     }
 
     /// Returns the owner of a pod that another client deleted after it removed the finalizer, so that the end of the pod

@@ -37,7 +37,7 @@ use super::view::JobView;
 use crate::runtime::cache::{Cache, Change};
 use crate::runtime::context::ControllerContext;
 use crate::runtime::controller;
-use crate::runtime::identity::Uid;
+use crate::runtime::identity::{Identity, ResourceVersion, Uid};
 use crate::runtime::maps::FastMap;
 use crate::runtime::queue::Queue;
 use crate::runtime::refusals::Refusals;
@@ -149,6 +149,10 @@ impl Controller {
         jobs.sort_by_key(|job| (job.status.is_finished(), job.status.start_time.is_some()));
         for job in jobs {
             self.executor.metrics.job_added(&job);
+            if job.status.start_time.is_none() {
+                // The Job was created while no controller was working.
+                self.report_annotation(None, &job);
+            }
             let key = Key::Job(job.identity.uid.clone());
             if job.status.is_finished() || job.status.start_time.is_some() {
                 self.executor.queue.add_minor(key);
@@ -174,10 +178,21 @@ impl Controller {
     /// Returns the object that a key stands for.
     fn target(&self, key: &Key) -> Target {
         let (kind, uid, identity) = match key {
-            Key::Job(uid) => (super::KIND, uid, self.executor.jobs.get(uid).map(|job| job.identity.clone())),
+            Key::Job(uid) => {
+                let known = self.executor.jobs.get(uid).map(|job| job.identity.clone());
+                (super::KIND, uid, known.or_else(|| self.deleted_job(uid)))
+            }
             Key::Orphan(uid) => ("Pod", uid, self.executor.pods.get(uid).map(|pod| pod.identity.clone())),
         };
         Target { kind, uid: uid.clone(), identity }
+    }
+
+    /// Returns the namespace and name of a Job that is gone, as its pods have them.
+    fn deleted_job(&self, uid: &Uid) -> Option<Identity> {
+        let pods = self.executor.pods.referencing(uid);
+        let pod = pods.first()?;
+        let (namespace, name) = (pod.identity.namespace.clone(), pod.owner.as_ref()?.name.clone());
+        Some(Identity { namespace, name, uid: uid.clone(), resource_version: ResourceVersion::default() })
     }
 
     /// Runs one worker until the queue is closed.

@@ -121,7 +121,7 @@ impl Controller {
             failure_report::attach(&job, &mut step, || self.executor.pods.all(|pod| pod.controller() == Some(uid)));
             let attempted = writes_of(&step);
             let failed = match self.executor.execute(&job, step).await {
-                Ok(()) if last => return Ok(()),
+                Ok(()) if last => return failure.map_or(Ok(()), Err),
                 Ok(()) => Vec::new(),
                 Err(StepError::Changed) => continue,
                 Err(StepError::Writes(failed)) => failed,

@@ -117,7 +117,7 @@ pub fn write_status(
         status.start_time = Some(whole_seconds(now));
     }
     let complete = outcome.is_none() && unclaimed.is_empty() && completions::is_complete(job, summary);
-    let reached = complete.then(Outcome::completions_reached);
+    let reached = complete.then(|| Outcome::completions_reached(job));
     let outcome = outcome.or(reached.as_ref());
     if outcome.is_none() && !job.deleting && !pending {
         events.extend(suspend::apply(job, &mut status, now));

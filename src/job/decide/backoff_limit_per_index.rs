@@ -12,9 +12,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::pod_failure_policy::{PolicyDecision, ignores_disruptions_alone, is_ignored_disruption, policy_decision};
-use super::{NewPod, backoff};
+use super::summary::Ended;
+use super::{NewPod, backoff, index_subset};
 use crate::job::config::SyncConfig;
-use crate::job::index::{CompletionIndex, IndexSet};
+use crate::job::index::CompletionIndex;
 use crate::job::view::{IndexFailures, JobView, PodView};
 use crate::runtime::identity::Uid;
 
@@ -30,9 +31,9 @@ pub fn fails_index(job: &JobView, pod: &PodView, decision: &PolicyDecision) -> b
     })
 }
 
-/// Returns whether every index has succeeded or failed, and at least one has failed.
-pub fn is_over(job: &JobView, succeeded: &IndexSet, failed: &IndexSet) -> bool {
-    !failed.is_empty() && failed.len() + succeeded.len() >= u64::from(job.indexes())
+/// Returns whether every index that the Job runs has succeeded or failed, and at least one has failed.
+pub fn is_over(job: &JobView, ended: Ended) -> bool {
+    ended.failed > 0 && ended.failed + ended.succeeded >= index_subset::size(job)
 }
 
 /// Returns the last one of the failed pods of an index.
@@ -217,9 +218,8 @@ mod tests {
     #[test]
     fn job_is_over_when_all_indexes_have_ended_and_some_failed() {
         let job = Job::new().indexed(3).per_index(0).view;
-        let set = |text| IndexSet::parse(text, 3);
-        assert!(is_over(&job, &set("0,2"), &set("1")));
-        assert!(!is_over(&job, &set("0"), &set("1")));
-        assert!(!is_over(&job, &set("0-2"), &set("")));
+        assert!(is_over(&job, Ended { succeeded: 2, failed: 1 }));
+        assert!(!is_over(&job, Ended { succeeded: 1, failed: 1 }));
+        assert!(!is_over(&job, Ended { succeeded: 3, failed: 0 }));
     }
 }

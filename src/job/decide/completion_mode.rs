@@ -8,13 +8,13 @@ use super::deletion_order::deletion_priority;
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::{JobView, PodView};
 
-/// Returns the misplaced active pods and then the remaining ones. Misplaced are pods without an index of this Job, and
-/// all pods that share an index except the most advanced one.
+/// Returns the misplaced active pods and then the remaining ones. Misplaced are pods without an index that the Job runs,
+/// and all pods that share an index except the most advanced one.
 pub fn misplaced(job: &JobView, active: &[Arc<PodView>]) -> (Vec<Arc<PodView>>, Vec<Arc<PodView>>) {
     let mut out = Vec::new();
     let mut keepers: BTreeMap<CompletionIndex, Arc<PodView>> = BTreeMap::new();
     for pod in active {
-        let Some(index) = job.index_of(pod) else {
+        let Some(index) = job.index_of(pod).filter(|index| job.runs_index(*index)) else {
             out.push(pod.clone());
             continue;
         };

@@ -1,13 +1,18 @@
 //! `spec.completions`: the number of successes with which a Job has succeeded.
 
+use super::index_subset;
 use super::summary::PodSummary;
 use crate::job::view::JobView;
 
-/// Returns whether the Job is complete: it has the requested number of successes and no active pod. A work queue (no
+/// Returns whether the Job is complete: it has the requested number of successes, or success of all indexes that its
+/// annotation lists, and no active pod. A work queue (no
 /// number given) needs one success, because each pod of a work queue can determine that the work is done.
 pub fn is_complete(job: &JobView, summary: &PodSummary) -> bool {
-    let desired = job.spec.completions.map_or(1, i64::from);
-    summary.succeeded() >= desired && summary.active() == 0
+    let missing = index_subset::missing(job, summary).unwrap_or_else(|| {
+        let desired = job.spec.completions.map_or(1, i64::from);
+        desired - summary.succeeded()
+    });
+    missing <= 0 && summary.active() == 0
 }
 
 /// Returns the number of pods that should be active: at most `parallelism`, and at most the number of missing
@@ -15,7 +20,10 @@ pub fn is_complete(job: &JobView, summary: &PodSummary) -> bool {
 pub fn desired_active(job: &JobView, summary: &PodSummary) -> usize {
     let parallelism = i64::from(job.spec.parallelism);
     let desired = match job.spec.completions {
-        Some(completions) => parallelism.min(i64::from(completions) - summary.succeeded()),
+        Some(completions) => {
+            let missing = index_subset::missing(job, summary);
+            parallelism.min(missing.unwrap_or_else(|| i64::from(completions) - summary.succeeded()))
+        }
         None if summary.succeeded() > 0 => return summary.active(),
         None => parallelism,
     };

@@ -16,6 +16,7 @@ use crate::job::config::SyncConfig;
 use crate::job::index::StoredIndexes;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::cause::Cause;
+use crate::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
 use crate::job::view::policies::{FailureRule, SuccessRule};
 use crate::job::view::{CompletionMode, ControllerRef, IndexFailures, JobView, Phase, PodEnd, PodView};
 use crate::job::wire::WireJob;
@@ -96,6 +97,15 @@ impl Job {
         self.with(|job| {
             let policy = serde_json::from_value(json!({"rules": rules})).unwrap();
             job.spec.success_rules = Some(SuccessRule::parse_all(policy, job.indexes()).into());
+        })
+    }
+
+    /// Sets the annotation that lists the indexes to run. Comes after the number of completions.
+    pub(crate) fn indexes(self, text: &str) -> Self {
+        let annotations = [(INDEXES_ANNOTATION.to_owned(), text.to_owned())].into();
+        self.with(|job| {
+            let subset = IndexSubset::parse(Some(&annotations), &job.spec.completion_mode, job.indexes());
+            job.index_subset = subset.map(Box::new);
         })
     }
 

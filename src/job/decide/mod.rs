@@ -54,6 +54,7 @@ pub mod completion_mode;
 pub mod completions;
 pub mod deletion_order;
 pub mod failure_report;
+pub mod index_subset;
 pub mod listed;
 pub mod max_failed_indexes;
 pub mod outcome;
@@ -153,7 +154,7 @@ pub enum CreationReason {
 pub enum Step {
     /// There is nothing to do.
     None,
-    /// Reject the Job without any write. The event gives the reason.
+    /// Reject the Job, or its next pods, without any write. The event gives the reason.
     RejectInvalid(EventText),
     /// Adopt and release pods.
     ClaimPods {
@@ -211,6 +212,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     if let Some(event) = refusal(job) {
         return simple(Step::RejectInvalid(event));
     }
+    let invalid_indexes = index_subset::refusal(job);
     let is_backed_off = |pod: &PodView| backed_off(ADOPT, pod) || backed_off(RELEASE, pod);
     if let Some(step) = claims::claims(job, summary, orphans, is_backed_off, config) {
         return simple(step);
@@ -224,7 +226,12 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     let waiting = admission::waiting_status(input);
     let may_annotate = !input.refusals.is_backed_off(WAITING, None, now);
     let publish = |waiting| admission::publish(input, waiting).filter(|_| may_annotate).unwrap_or(Step::None);
-    if let Some(waiting) = waiting.filter(|_| summary.is_idle() && admission::has_never_run(job)) {
+    let remove_waiting = || (may_annotate && admission::should_remove_waiting(input)).then_some(Step::RemoveWaiting);
+    let is_new = summary.is_idle() && admission::has_never_run(job);
+    if let Some(event) = invalid_indexes.clone().filter(|_| is_new && index_subset::prevents_start(job)) {
+        return simple(remove_waiting().unwrap_or(Step::RejectInvalid(event)));
+    }
+    if let Some(waiting) = waiting.filter(|_| is_new) {
         return simple(publish(waiting));
     }
     let outcome = outcome::outcome(job, summary, now);
@@ -256,6 +263,8 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
             wake = Some(earlier(wake, until));
             None
         }
+        // The pods that a Job has are still handled. New pods could have the wrong indexes.
+        PodPlan::Create(_) if invalid_indexes.is_some() => None,
         // Pods from before the Job was suspended are still handled. New pods have to wait.
         PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
         // A pod that could not be adopted may be the missing one.
@@ -272,8 +281,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     let step = match account(outcome.as_ref()) {
         Step::None => match waiting {
             Some(waiting) => publish(waiting),
-            None if may_annotate && admission::should_remove_waiting(input) => Step::RemoveWaiting,
-            None => Step::None,
+            None => remove_waiting().unwrap_or(Step::None),
         },
         step => step,
     };
@@ -284,6 +292,10 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         return Decision { step: Step::None, wake, backoff, counters_dirty_since: Some(since) };
     }
     let counters_dirty_since = counters_dirty_since.filter(|_| matches!(step, Step::RemoveFinalizers(_)));
+    let step = match (step, invalid_indexes.filter(|_| can_wait)) {
+        (Step::None, Some(event)) => Step::RejectInvalid(event),
+        (step, _) => step,
+    };
     Decision { step, wake, backoff, counters_dirty_since }
 }
 
@@ -305,7 +317,8 @@ fn account(
     if untrack.is_empty() && refusals.is_backed_off(STATUS, None, now) {
         Step::None
     } else if untrack.is_empty() {
-        accounting::write_status(job, summary, unclaimed, outcome, input.admission.is_pending(), now, config)
+        let pending = input.admission.is_pending() || index_subset::prevents_start(job);
+        accounting::write_status(job, summary, unclaimed, outcome, pending, now, config)
     } else {
         // Finalizers of stored pods are removed before more pods are stored. One status write then counts the first
         // batch and lists the next.

@@ -9,6 +9,7 @@ use super::{active_deadline, backoff_limit, backoff_limit_per_index, max_failed_
 use super::{pod_failure_policy, success_policy};
 use crate::job::status::{Condition, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::JobView;
+use crate::job::view::index_subset::INDEXES_ANNOTATION;
 use crate::runtime::text::beginning;
 
 /// Limits of the API in bytes for a condition's reason and message. The API server does not enforce them on Jobs, and
@@ -54,11 +55,12 @@ impl Outcome {
     }
 
     /// Returns the outcome of a Job that has reached the requested number of successes.
-    pub fn completions_reached() -> Self {
-        Self::Complete {
-            reason: "CompletionsReached".to_owned(),
-            message: "Reached expected number of succeeded pods".to_owned(),
-        }
+    pub fn completions_reached(job: &JobView) -> Self {
+        let message = match job.listed_indexes() {
+            Some(_) => format!("All indexes of the annotation {INDEXES_ANNOTATION} have succeeded"),
+            None => "Reached expected number of succeeded pods".to_owned(),
+        };
+        Self::Complete { reason: "CompletionsReached".to_owned(), message }
     }
 }
 
@@ -81,7 +83,7 @@ pub fn outcome(job: &JobView, summary: &PodSummary, now: Timestamp) -> Option<Ou
         let message = "Job has exceeded the specified maximal number of failed indexes";
         return Some(Outcome::failed("MaxFailedIndexesExceeded", message));
     }
-    if backoff_limit_per_index::is_over(job, summary.succeeded_indexes(), summary.failed_indexes()) {
+    if backoff_limit_per_index::is_over(job, summary.ended_indexes()) {
         return Some(Outcome::failed("FailedIndexes", "Job has failed indexes"));
     }
     let rule = success_policy::matched(job, summary.succeeded_indexes())?;

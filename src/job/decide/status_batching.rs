@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 
-use super::Step;
+use super::{Step, index_subset};
 use crate::job::config::SyncConfig;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
@@ -37,7 +37,8 @@ fn accounted_pods(status: &JobStatus) -> i64 {
 
 /// Returns whether all pods that the Job needs are ready or have succeeded. JobSet and Kueue compare the same numbers.
 fn are_all_ready(job: &JobView, status: &JobStatus) -> bool {
-    let needed = job.spec.completions.map_or(job.spec.parallelism, |completions| completions.min(job.spec.parallelism));
+    let completions = index_subset::wanted(job);
+    let needed = completions.map_or(job.spec.parallelism, |completions| completions.min(job.spec.parallelism));
     status.ready.unwrap_or_default().saturating_add(status.succeeded) >= needed
 }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::admission_info::AdmissionInfo;
+use super::index_subset::IndexSubset;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
-use super::{Labels, PodView, Selector, identity};
-use crate::job::index::CompletionIndex;
+use super::{Labels, PodView, Selector, annotations, identity};
+use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
 use crate::job::status::JobStatus;
 use crate::job::template::WireTemplate;
@@ -45,6 +46,10 @@ pub struct JobView {
     pub has_failure_report: bool,
     /// How long the Job is kept after its end, according to its annotations.
     pub retention: Retention,
+    /// Description of an annotation of Jobwright that has no effect, such as one with a misspelt name.
+    pub annotation_problem: Option<Box<str>>,
+    /// Indexes that the Job runs, if its annotation lists some; none if the Job runs all its indexes.
+    pub index_subset: Option<Box<IndexSubset>>,
     /// The Job's admission data, which limits read.
     pub admission_info: AdmissionInfo,
 }
@@ -117,6 +122,7 @@ impl JobView {
             Some(other) => CompletionMode::Unknown(other.to_owned()),
         };
         let indexes = index_count(spec.completions);
+        let index_subset = IndexSubset::parse(metadata.annotations.as_ref(), &completion_mode, indexes);
         let status = JobStatus::parse(status, indexes);
         let last_kcm_status_write = metadata.managed_fields.iter().flatten().filter(|entry| {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
@@ -162,6 +168,8 @@ impl JobView {
                 .as_ref()
                 .is_some_and(|annotations| annotations.contains_key(FAILURE_ANNOTATION)),
             retention: Retention::parse(metadata.annotations.as_ref()),
+            annotation_problem: annotations::problem(metadata.annotations.as_ref()),
+            index_subset: index_subset.map(Box::new),
             admission_info: AdmissionInfo::parse(&metadata),
             identity,
         })
@@ -185,6 +193,27 @@ impl JobView {
     /// Returns the number of indexes of an Indexed Job.
     pub fn indexes(&self) -> u32 {
         index_count(self.spec.completions)
+    }
+
+    /// Returns the indexes that the Job runs, if its annotation lists valid ones; none if the Job runs all its indexes.
+    pub fn listed_indexes(&self) -> Option<&IndexSet> {
+        match self.index_subset.as_deref()? {
+            IndexSubset::Listed(listed) => Some(listed),
+            IndexSubset::Invalid(_) => None,
+        }
+    }
+
+    /// Returns the description of an invalid list of indexes.
+    pub fn invalid_indexes(&self) -> Option<&str> {
+        match self.index_subset.as_deref()? {
+            IndexSubset::Listed(_) => None,
+            IndexSubset::Invalid(problem) => Some(problem),
+        }
+    }
+
+    /// Returns whether the Job runs this index. A Job whose list is invalid keeps the pods that it has.
+    pub fn runs_index(&self, index: CompletionIndex) -> bool {
+        self.listed_indexes().is_none_or(|listed| listed.contains(index))
     }
 
     /// Returns the index of a pod, if this Job has that index.

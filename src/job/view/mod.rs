@@ -2,7 +2,9 @@
 //! decisions need.
 
 pub mod admission_info;
+mod annotations;
 pub mod cause;
+pub mod index_subset;
 mod job;
 pub mod kueue;
 mod labels;

@@ -14,6 +14,43 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// Fields of a schedule without a number above the maximum of the field, or 0 as a day or month. Steps are not compared.
+///
+/// The API server applies all rules to each update, also to an update of the status alone. The rules with `oldSelf` are
+/// newer than stored objects may be, so they accept a field that has not changed.
+const WITHIN_BOUNDS: &str = "oldSelf.hasValue() && oldSelf.value() == self || \
+    self.all(s, s.startsWith('@') || [s.trim().split(' ').filter(f, f != '')].all(f, f.size() != 5 || (\
+    !f[0].matches('(^|[,(-])0*(6[0-9]|[7-9][0-9]|[1-9][0-9]{2,})([^0-9]|$)') && \
+    !f[1].matches('(^|[,(-])0*(2[4-9]|[3-9][0-9]|[1-9][0-9]{2,})([^0-9]|$)') && \
+    !f[2].matches('(^|[,(-])0*(0|3[2-9]|[4-9][0-9]|[1-9][0-9]{2,})([^0-9]|$)') && \
+    !f[3].matches('(^|[,(-])0*(0|1[3-9]|[2-9][0-9]|[1-9][0-9]{2,})([^0-9]|$)') && \
+    !f[4].matches('(^|[,(-])0*([7-9]|[1-9][0-9]+)([^0-9]|$)'))))";
+/// Beginning of a text that is a day of the calendar, with or without a year: no February 30, and February 29 in leap
+/// years alone.
+macro_rules! day {
+    () => {
+        "'^(([0-9]{4}-)?((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|\
+          02-(0[1-9]|1[0-9]|2[0-8]))|(([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-)?02-29)'"
+    };
+}
+/// Exclusions whose days exist.
+const EXISTING_DAYS: &str = concat!(
+    "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, (!has(e.date) || e.date.matches(",
+    day!(),
+    ")) && (!has(e.from) || e.from.matches(",
+    day!(),
+    ")) && (!has(e.to) || e.to.matches(",
+    day!(),
+    ")))"
+);
+/// Exclusions that exclude something.
+const ORDERED_PERIODS: &str =
+    "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, !has(e.from) || !has(e.to) || e.from < e.to)";
+/// Template of a Job that the API server accepts.
+const RESTART_POLICY: &str = "oldSelf.hasValue() && oldSelf.value() == self || !has(self.template) || \
+    has(self.template.spec) && has(self.template.spec.restartPolicy) && \
+    self.template.spec.restartPolicy in ['Never', 'OnFailure']";
+
 /// spec defines the scheduled times, the Jobs to start, and the policies for late and concurrent runs.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize)]
 #[kube(
@@ -48,6 +85,8 @@ pub struct JobScheduleSpec {
     /// spread: H, H(0-29), H/15.
     #[x_kube(validation = Rule::new("self.all(s, s.startsWith('@') || s.trim().split(' ').filter(f, f != '').size() == 5)")
         .message("each of spec.schedules must have five fields (minute hour day-of-month month day-of-week) or be a descriptor such as @daily or @every 1h"))]
+    #[x_kube(validation = Rule::new(WITHIN_BOUNDS).optional_old_self(true)
+        .message("each of spec.schedules must have a minute from 0 to 59, an hour from 0 to 23, a day of month from 1 to 31, a month from 1 to 12 and a day of week from 0 to 6"))]
     #[x_kube(validation = Rule::new("self.all(s, !s.startsWith('TZ=') && !s.startsWith('CRON_TZ='))")
         .message("spec.schedules must not name a time zone; set spec.timeZone instead"))]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
@@ -83,6 +122,10 @@ pub struct JobScheduleSpec {
     pub not_after: Option<Time>,
     /// exclude lists days and periods of local time in which no run is due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(validation = Rule::new(EXISTING_DAYS).optional_old_self(true)
+        .message("each date, from and to of spec.exclude must be a day of the calendar; 02-30 is none, and 02-29 with a year needs a leap year"))]
+    #[x_kube(validation = Rule::new(ORDERED_PERIODS).optional_old_self(true)
+        .message("each entry of spec.exclude must have a to after its from; otherwise nothing is excluded"))]
     #[schemars(length(max = 100))]
     pub exclude: Vec<Exclusion>,
     /// startingDeadlineSeconds is the maximum delay in seconds after which a run is still started. The delay counts
@@ -148,6 +191,8 @@ pub struct JobTemplate {
     pub metadata: Option<TemplateMetadata>,
     /// spec is the spec of the Jobs (batch/v1). The API server validates it when a Job is created.
     #[x_kube(validation = Rule::new("has(self.template)").message("spec.jobTemplate.spec.template is required; set it to the template of the pods"))]
+    #[x_kube(validation = Rule::new(RESTART_POLICY).optional_old_self(true)
+        .message("spec.jobTemplate.spec.template.spec.restartPolicy must be Never or OnFailure"))]
     #[x_kube(validation = Rule::new("!has(self.selector)").message("spec.jobTemplate.spec.selector must be left out; the API server generates a selector for each Job"))]
     #[schemars(schema_with = "any_object")]
     pub spec: Value,
@@ -166,7 +211,11 @@ pub struct TemplateMetadata {
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
-        "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+                "restartPolicy": {"type": "string"},
+            }},
+        }},
         "selector": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }})
 }
@@ -180,19 +229,25 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub struct Exclusion {
     /// date is a day, such as 2026-12-25, or a day of every year, such as 12-25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
+    #[schemars(length(max = 10), regex(pattern = r"^([0-9]{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
     pub date: Option<String>,
     /// from is the first excluded local time, such as 2026-12-24T18:00.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(
-        pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
-    ))]
+    #[schemars(
+        length(max = 19),
+        regex(
+            pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
+        )
+    )]
     pub from: Option<String>,
     /// to is the first local time after the excluded period, such as 2026-12-27T06:00.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(
-        pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
-    ))]
+    #[schemars(
+        length(max = 19),
+        regex(
+            pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
+        )
+    )]
     pub to: Option<String>,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::checks::indexes::{Listed, listed};
 use crate::objects::{has_condition, indexes, is_decided, is_deleting, number};
 use crate::store::{Happened, Store};
 
@@ -50,6 +51,7 @@ impl Limits {
                 let Some(before) = &happened.before else { return };
                 let differs = |path: &str| before.pointer(path) != object.pointer(path);
                 let fields = ["/spec/suspend", "/spec/parallelism", "/spec/completions", "/metadata/deletionTimestamp"];
+                let differs = |path| differs(path) || listed(before) != listed(object);
                 if fields.into_iter().any(differs) {
                     self.jobs.entry(uid.to_owned()).or_default().changed = Some(now);
                 }
@@ -136,8 +138,17 @@ fn covers(spec: &Value, job: &Value) -> bool {
 /// Returns the maximum number of pods that a Job may have concurrently.
 fn pods(job: &Value) -> i64 {
     let parallelism = number(job, "/spec/parallelism");
-    let ended = number(job, "/status/succeeded") + indexes(&job["status"]["failedIndexes"]).len() as i64;
-    let left = job["spec"]["completions"].as_i64().map(|all| all - ended);
+    let failed = indexes(&job["status"]["failedIndexes"]);
+    let left = match listed(job) {
+        Listed::Only(listed) => {
+            let completed = indexes(&job["status"]["completedIndexes"]);
+            Some(listed.iter().filter(|index| !completed.contains(index) && !failed.contains(index)).count() as i64)
+        }
+        _ => {
+            let ended = number(job, "/status/succeeded") + failed.len() as i64;
+            job["spec"]["completions"].as_i64().map(|all| all - ended)
+        }
+    };
     parallelism.min(left.unwrap_or(i64::MAX)).max(0)
 }
 

@@ -3,6 +3,7 @@
 //! The checks observe every version of every object, in order, and derive from it what really happened. The first
 //! breach ends the history.
 
+pub mod indexes;
 pub mod limits;
 pub mod pauses;
 pub mod progress;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jobwright::job::{CONTROLLER_UID_LABEL, INDEX_ANNOTATION};
 use serde_json::Value;
 
+use self::indexes::{Indexes, Listed, listed};
 use self::limits::Limits;
 use self::pauses::Pauses;
 use self::progress::Progress;
@@ -43,6 +45,7 @@ pub struct Checks {
     seen: usize,
     jobs: BTreeMap<String, JobTruth>,
     pods: BTreeMap<String, PodTruth>,
+    pub indexes: Indexes,
     pub limits: Limits,
     pub schedules: Schedules,
     pub retention: Retention,
@@ -103,6 +106,7 @@ impl Checks {
             seen: 0,
             jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
+            indexes: Indexes::new(observation_delay),
             limits: Limits::new(observation_delay),
             schedules: Schedules::new(observation_delay, scenario.is_one_process()),
             retention: Retention::default(),
@@ -184,6 +188,7 @@ impl Checks {
 
     fn job_changed(&mut self, happened: &Happened, now: i64) {
         let job = &happened.object;
+        let lists_others = self.indexes.observe(job, now);
         let truth = self.jobs.entry(uid(job)).or_default();
         truth.parallelism = truth.parallelism.max(number(job, "/spec/parallelism"));
         let less = happened.before.as_ref().is_some_and(|before| {
@@ -192,7 +197,7 @@ impl Checks {
         let suspended = job["spec"]["suspend"] == true;
         truth.known_suspended &= suspended;
         truth.suspended_since = suspended.then(|| truth.suspended_since.unwrap_or(now));
-        truth.disturbed |= less || suspended || is_deleting(job);
+        truth.disturbed |= less || suspended || lists_others || is_deleting(job);
     }
 
     fn pod_changed(&mut self, happened: &Happened) {
@@ -258,6 +263,9 @@ impl Checks {
             return self.report_breach(format!("{} live pods with {name}, {max} are allowed", live.len()));
         }
         let index = &created["metadata"]["annotations"][INDEX_ANNOTATION];
+        if let Err(what) = self.indexes.created(&owner, index, store.seconds()) {
+            return self.report_breach(format!("{name}: {what}"));
+        }
         if index.is_null() {
             return;
         }
@@ -335,6 +343,8 @@ impl Checks {
             return self.report_breach(format!("the status of {name} is written after its end: {}", after["status"]));
         }
         self.limits.status_written(after);
+        let result = self.indexes.status_written(before, after);
+        self.record(result);
         let starts = before["status"]["startTime"].is_null() && !after["status"]["startTime"].is_null();
         // A Job that is being deleted gets a start time but no pods.
         if starts && !is_decided(after) && !is_deleting(before) {
@@ -506,6 +516,7 @@ impl Checks {
         if has_condition(job, "Complete") {
             if let Some(completions) = completions
                 && policy.is_null()
+                && listed(job) == Listed::All
                 && succeeded != completions
                 && (strict || succeeded < completions)
             {

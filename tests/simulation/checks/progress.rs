@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
+use crate::checks::indexes::{Listed, listed};
 use crate::objects::{controller, is_decided, is_deleting, is_finished, is_over};
 use crate::store::Store;
 
@@ -72,7 +73,11 @@ impl Progress {
         let now = Instant::now();
         let free = self.obstacles == 0 && store.of("joblimits").next().is_none();
         let idle = |job: &Value| {
-            job["status"]["startTime"].is_null() && job["spec"]["suspend"] != true && !is_over(job) && !is_deleting(job)
+            job["status"]["startTime"].is_null()
+                && job["spec"]["suspend"] != true
+                && listed(job) != Listed::Invalid
+                && !is_over(job)
+                && !is_deleting(job)
         };
         let waits: Vec<_> = store.of("jobs").filter(|(_, job)| free && idle(job)).collect();
         let uid = |job: &Value| job["metadata"]["uid"].as_str().unwrap_or_default().to_owned();

@@ -15,6 +15,8 @@ pub(super) struct Basis {
     completion_mode: CompletionMode,
     /// Number of indexes. It may change, and pods of removed indexes then have no valid index.
     indexes: u32,
+    /// Indexes that the Job runs, if its annotation lists valid ones.
+    listed_indexes: Option<IndexSet>,
     backoff_limit_per_index: Option<i32>,
     failure_rules: Option<Arc<[FailureRule]>>,
     replace_only_failed: bool,
@@ -27,6 +29,7 @@ impl Basis {
             selector: spec.selector.clone(),
             completion_mode: spec.completion_mode.clone(),
             indexes: job.indexes(),
+            listed_indexes: job.listed_indexes().cloned(),
             backoff_limit_per_index: spec.backoff_limit_per_index,
             failure_rules: spec.failure_rules.clone(),
             replace_only_failed: spec.replace_only_failed,
@@ -43,6 +46,7 @@ impl Basis {
         self.selector == spec.selector
             && self.completion_mode == spec.completion_mode
             && self.indexes == job.indexes()
+            && self.listed_indexes.as_ref() == job.listed_indexes()
             && self.backoff_limit_per_index == spec.backoff_limit_per_index
             && self.failure_rules == spec.failure_rules
             && self.replace_only_failed == spec.replace_only_failed

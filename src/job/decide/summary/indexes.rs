@@ -34,12 +34,23 @@ pub(super) struct Indexes {
     pub(super) succeeded: IndexSet,
     /// Indexes that failed.
     pub(super) failed: IndexSet,
-    /// Indexes for which no pod may be created: they have succeeded or failed, or have a pod.
+    /// Numbers of the indexes that the Job runs and that succeeded or failed.
+    pub(super) ended: Ended,
+    /// Indexes for which no pod may be created: they have succeeded or failed, have a pod, or are not listed.
     pub(super) taken: IndexSet,
     /// Indexes with several active pods.
     pub(super) crowded: BTreeSet<CompletionIndex>,
     /// Failed pods that keep their finalizer as the record of their index's failures.
     pub(super) records: BTreeMap<CompletionIndex, Arc<PodView>>,
+}
+
+/// Numbers of the indexes that a Job runs and that have ended. Without a list of indexes, a Job runs all its indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Indexes that succeeded.
+    pub succeeded: u64,
+    /// Indexes that failed.
+    pub failed: u64,
 }
 
 /// Pods of one index.
@@ -79,9 +90,13 @@ impl Indexes {
         let is_limited = job.is_indexed() && job.spec.backoff_limit_per_index.is_some();
         let succeeded = if job.is_indexed() { stored.completed_indexes.clone() } else { IndexSet::default() };
         let failed = if is_limited { stored.failed_indexes.clone() } else { IndexSet::default() };
+        let over = succeeded.union(&failed);
+        let listed = job.listed_indexes();
+        let count = |set: &IndexSet| listed.map_or(set.len(), |listed| listed.overlap(set));
         Self {
             with_pods: BTreeMap::new(),
-            taken: succeeded.union(&failed),
+            ended: Ended { succeeded: count(&succeeded), failed: count(&failed) },
+            taken: listed.map_or_else(|| over.clone(), |listed| over.union(&listed.complement(job.indexes()))),
             succeeded,
             failed,
             crowded: BTreeSet::new(),
@@ -156,9 +171,24 @@ impl Indexes {
         } else {
             self.crowded.remove(&index);
         }
+        self.taken.set(index, is_over || pods.active > 0 || pods.blocking > 0);
+        if job.runs_index(index) {
+            change(&mut self.ended.succeeded, self.succeeded.contains(index), succeeded);
+            change(&mut self.ended.failed, self.failed.contains(index), failed);
+        } else if index < job.indexes() {
+            self.taken.insert(index);
+        }
         self.succeeded.set(index, succeeded);
         self.failed.set(index, failed);
-        self.taken.set(index, is_over || pods.active > 0 || pods.blocking > 0);
+    }
+}
+
+/// Changes the number of the elements of a set after one element was added or removed.
+fn change(count: &mut u64, was_contained: bool, is_contained: bool) {
+    match (was_contained, is_contained) {
+        (false, true) => *count += 1,
+        (true, false) => *count -= 1,
+        _ => {}
     }
 }
 
@@ -171,6 +201,7 @@ impl PartialEq for Indexes {
             .eq(other.with_pods.iter().map(|(index, pods)| (index, numbers(pods))))
             && self.succeeded == other.succeeded
             && self.failed == other.failed
+            && self.ended == other.ended
             && self.taken == other.taken
             && self.crowded == other.crowded
             && self

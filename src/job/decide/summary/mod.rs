@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::basis::{Basis, Stored};
+pub use self::indexes::Ended;
 use self::indexes::{IndexFacts, Indexes};
 pub use self::pod_set::PodSet;
 use super::listed::Listed;
@@ -65,7 +66,7 @@ struct Counts {
     tracked: i64,
     /// New failed pods whose failure counts.
     counting: i64,
-    /// Active pods without an index of an Indexed Job.
+    /// Active pods of an Indexed Job without an index that the Job runs.
     unplaced: i64,
     /// Container restarts in pods that are pending or running.
     restarts: i64,
@@ -200,7 +201,7 @@ impl PodSummary {
             new_succeeded: is_new && has_succeeded,
             new_failed: is_new && has_failed,
             counts: is_new && decision.as_ref().is_some_and(|decision| *decision != PolicyDecision::Ignore),
-            unplaced: pod.is_active() && job.is_indexed() && index.is_none(),
+            unplaced: pod.is_active() && job.is_indexed() && !index.is_some_and(|index| job.runs_index(index)),
             restarts: if matches!(pod.phase, Phase::Pending | Phase::Running) { pod.restarts } else { 0 },
             of_index: IndexFacts {
                 index,

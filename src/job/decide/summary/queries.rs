@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{PodSet, PodSummary};
+use super::{Ended, PodSet, PodSummary};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::view::PodView;
 use crate::runtime::identity::Uid;
@@ -126,7 +126,12 @@ impl PodSummary {
         &self.indexes.failed
     }
 
-    /// Returns the indexes for which no pod may be created: they have succeeded or failed, or have a pod.
+    /// Returns the numbers of the indexes that the Job runs and that have ended.
+    pub fn ended_indexes(&self) -> Ended {
+        self.indexes.ended
+    }
+
+    /// Returns the indexes for which no pod may be created: they have succeeded or failed, have a pod, or are not listed.
     pub fn taken_indexes(&self) -> &IndexSet {
         &self.indexes.taken
     }

@@ -91,6 +91,8 @@ enum Event {
     Stored { completed: Vec<u32>, failed: Vec<u32>, counts: (i32, i32) },
     /// The number of completions changes.
     Completions(i32),
+    /// The annotation that lists the indexes changes.
+    Indexes(&'static str),
     /// The Job gets its outcome.
     Outcome,
 }
@@ -135,15 +137,22 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (pods(), pods()).prop_map(|(succeeded, failed)| Event::Uncounted(succeeded, failed)),
         2 => stored.prop_map(|(completed, failed, counts)| Event::Stored { completed, failed, counts }),
         1 => (1_i32..7).prop_map(Event::Completions),
+        1 => listed_indexes().prop_map(Event::Indexes),
         1 => Just(Event::Outcome),
     ]
 }
 
+/// Returns lists of indexes, of which some are invalid for a Job with few completions.
+fn listed_indexes() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&["0", "1,3", "2-5", "0-4", "x"][..])
+}
+
 fn job_of_any_kind() -> impl Strategy<Value = Job> {
-    (any::<[bool; 4]>(), prop::option::of(0_i32..3)).prop_map(
-        |([indexed, policy, waits_for_end, index_policy], per_index)| {
+    (any::<[bool; 4]>(), prop::option::of(0_i32..3), prop::option::weighted(0.3, listed_indexes())).prop_map(
+        |([indexed, policy, waits_for_end, index_policy], per_index, listed)| {
             let job = Job::new().completions(5).parallelism(3);
             let job = if indexed { job.indexed(5) } else { job };
+            let job = listed.into_iter().fold(job, Job::indexes);
             let job = match per_index.filter(|_| indexed) {
                 Some(limit) if index_policy => job.per_index(limit).rule("FailIndex", 43),
                 Some(limit) => job.per_index(limit),
@@ -195,6 +204,7 @@ proptest! {
                     job = job.completed(&text(completed)).failed_indexes(&text(failed)).counted(counts.0, counts.1);
                 }
                 Event::Completions(completions) => job = job.completions(completions),
+                Event::Indexes(listed) => job = job.indexes(listed),
                 Event::Outcome => job = job.condition(FAILURE_TARGET),
             }
             summary.set_job(&job.view);
