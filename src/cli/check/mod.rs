@@ -2,10 +2,13 @@
 //! files only and needs no cluster.
 
 mod annotations;
+mod pod;
+mod policies;
 mod refused;
 mod resources;
 pub mod rules;
 mod sarif;
+mod syntax;
 mod unknown_fields;
 
 use std::path::PathBuf;
@@ -158,7 +161,7 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
         "Job" if version == crate::job::API_VERSION => job(object),
         "CronJob" if version == crate::job::API_VERSION => cron_job(object, now),
         "JobSchedule" if version.starts_with("jobwright.dev/") => job_schedule(object, now),
-        "JobLimit" if version.starts_with("jobwright.dev/") => Ok(job_limit(object)),
+        "JobLimit" if version.starts_with("jobwright.dev/") => job_limit(object),
         _ => return None,
     };
     Some(findings.unwrap_or_else(|error| vec![Finding::unreadable(error)]))
@@ -171,7 +174,7 @@ fn unknown(paths: Vec<String>) -> impl Iterator<Item = Finding> {
 fn job(object: &Value) -> Result<Vec<Finding>, String> {
     let (job, paths) = typed::<Job>(object, "")?;
     let mut findings: Vec<Finding> = unknown(paths).collect();
-    findings.extend(refused::of_job_name(job.metadata.name.as_deref()));
+    findings.extend(refused::of_job_metadata(&job.metadata, job.spec.as_ref()));
     findings.extend(of_annotations(job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(job.spec.iter().flat_map(|spec| of_job_spec(spec, "spec")));
     findings.extend(of_job(&job));
@@ -181,9 +184,10 @@ fn job(object: &Value) -> Result<Vec<Finding>, String> {
 fn cron_job(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
     let (cron_job, paths) = typed::<CronJob>(object, "")?;
     let mut findings: Vec<Finding> = unknown(paths).collect();
-    findings.extend(refused::of_schedule_name(cron_job.metadata.name.as_deref()));
+    findings.extend(refused::of_schedule_metadata(&cron_job.metadata));
     findings.extend(refused::of_cron_job(&cron_job));
     let template = &cron_job.spec.job_template;
+    findings.extend(refused::of_template_metadata(template.metadata.as_ref(), "spec.jobTemplate.metadata"));
     let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     findings.extend(of_annotations(cron_job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
@@ -196,7 +200,7 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
     let mut findings = resources::of_schema("JobSchedule", object);
     let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
     findings.extend(unknown(paths));
-    findings.extend(refused::of_schedule_name(metadata.name.as_deref()));
+    findings.extend(refused::of_schedule_metadata(&metadata));
     findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
     let spec = match JobScheduleSpec::deserialize(&object["spec"]) {
         Ok(spec) => spec,
@@ -220,10 +224,14 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
     Ok(findings)
 }
 
-fn job_limit(object: &Value) -> Vec<Finding> {
+fn job_limit(object: &Value) -> Result<Vec<Finding>, String> {
     let mut findings = resources::of_schema("JobLimit", object);
+    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
+    findings.extend(unknown(paths));
+    findings.extend(refused::of_limit_metadata(&metadata));
+    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(resources::of_job_limit(&object["spec"]));
-    findings
+    Ok(findings)
 }
 
 /// Returns the findings for what the API server refuses in the spec of a Job, and for its manager.

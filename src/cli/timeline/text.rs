@@ -104,8 +104,9 @@ fn line(bar: &Bar, from: Timestamp, to: Timestamp, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bars::tests::timeline;
+    use super::super::bars::tests::{documented, timeline};
     use super::*;
+    use crate::cli::transcripts::assert_in_page;
 
     fn screen(width: usize) -> Screen {
         Screen { width, ..Screen::PLAIN }
@@ -122,6 +123,12 @@ c                               ·░████████ …
   · pending  ░ starting  █ running  ~ back-off
 ";
         assert_eq!(chart(&timeline(), &screen(51)), expected);
+    }
+
+    #[test]
+    fn documentation_has_the_chart_of_a_real_job() {
+        let chart = chart(&documented(), &screen(100));
+        assert_in_page("timeline.md", &format!("$ jobwright timeline job/etl\n{chart}"));
     }
 
     #[test]
