@@ -173,6 +173,24 @@ async fn refusal(scene: &Scene, manifest: &Value) -> Result<Option<String>> {
     }
 }
 
+/// Returns whether `check` refuses more than the API server on purpose.
+fn is_stricter(what: &str) -> bool {
+    // The API server stores a null in a list or map as an empty text, which is never intended.
+    let entries = [
+        "/labels/",
+        "/annotations/",
+        "/nodeSelector/",
+        "/requests/",
+        "/limits/",
+        "/command/",
+        "/args/",
+        "/imagePullSecrets/",
+    ];
+    let null = what.ends_with("= null") && entries.iter().any(|entry| what.contains(entry));
+    // The API server accepts the CronJob, and refuses each of its Jobs.
+    null || what.starts_with("CronJob /spec/jobTemplate/metadata/")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_refuses_what_the_api_server_refuses() -> Result<()> {
     let scene = Scene::without_controller("check", &[]).await?;
@@ -206,12 +224,18 @@ async fn check_refuses_what_the_api_server_refuses() -> Result<()> {
                     missed.push(format!("{}: {message}", case.what));
                 }
             }
-            None if found.contains(&number) => wrong.push(case.what.clone()),
+            None if found.contains(&number) && !is_stricter(&case.what) => wrong.push(case.what.clone()),
             None => {}
         }
     }
     eprintln!("{} manifests, {refused} refused by the API server", cases.len());
-    ensure!(wrong.is_empty(), "check refuses {} that the API server accepts:\n{}", wrong.len(), wrong.join("\n"));
-    ensure!(missed.is_empty(), "check accepts {} that the API server refuses:\n{}", missed.len(), missed.join("\n"));
+    ensure!(
+        wrong.is_empty() && missed.is_empty(),
+        "check refuses {} that the API server accepts:\n{}\ncheck accepts {} that the API server refuses:\n{}",
+        wrong.len(),
+        wrong.join("\n"),
+        missed.len(),
+        missed.join("\n")
+    );
     Ok(())
 }

@@ -30,14 +30,19 @@ fn server() -> Result<FakeApi> {
         })
     };
     let pods = list("PodList", json!([pod("etl-1", "2026-01-01T00:00:00Z"), pod("etl-2", "2026-01-01T00:00:01Z")]));
-    let job = json!({
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "etl", "namespace": "n", "uid": "u"},
-        "spec": {"selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}, "template": {}},
-    });
+    let job = |name: &str, uid: &str| {
+        json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "n", "uid": uid},
+            "spec": {"selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}, "template": {}},
+        })
+    };
+    let jobs = list("JobList", json!([job("etl", "u"), job("other", "v")]));
     FakeApi::start(move |path| {
         let (path, _) = path.split_once('?').unwrap_or((path, ""));
         match path {
-            "/apis/batch/v1/namespaces/n/jobs/etl" => Some((200, job.clone())),
+            "/apis/batch/v1/namespaces/n/jobs" => Some((200, jobs.clone())),
+            "/apis/batch/v1/namespaces/n/jobs/etl" => Some((200, jobs["items"][0].clone())),
+            "/apis/batch/v1/namespaces/n/jobs/other" => Some((200, jobs["items"][1].clone())),
             "/api/v1/namespaces/n/pods" => Some((200, pods.clone())),
             "/api/v1/namespaces/n/pods/etl-1/log" => {
                 Some((200, json!(format!("2026-01-01T00:00:00Z {LINE}\n2026-01-01T00:00:01Z second\n"))))
@@ -91,6 +96,10 @@ fn pipe_gets_the_log_unchanged() -> Result<()> {
     };
     let expected = format!("[pod/etl-1/main] {LINE}\n[pod/etl-1/main] second\n[pod/etl-2/main] third\n");
     assert_eq!(stdout(&["logs", "job/etl"])?, expected);
+    for several in [&["logs", "job/other", "job/etl"][..], &["logs", "job", "etl", "other"], &["logs", "-l", "app=etl"]]
+    {
+        assert_eq!(stdout(several)?, expected, "{several:?}");
+    }
     assert_eq!(stdout(&["logs", "etl", "--no-prefix"])?, format!("{LINE}\nsecond\nthird\n"));
     let colored = stdout(&["logs", "etl", "--color=always"])?;
     assert!(colored.starts_with("\u{1b}[") && colored.contains(LINE), "{colored:?}");

@@ -102,10 +102,12 @@ impl Terminal {
     }
 }
 
-/// Runs a command on a terminal to its end, and returns its lines.
+/// Runs a command on a terminal to its end, and returns its lines. The list of `explain` has exit code 1 if a Job needs
+/// attention.
 pub fn lines_on(args: &[&str], columns: u16, env: &[(&str, &str)]) -> Result<Vec<String>> {
     let (code, text) = Terminal::start(args, (columns, 24), env)?.end()?;
-    anyhow::ensure!(code == Some(0), "{args:?}: {text}");
+    let lists = args[0] == "explain" && args.get(1).is_none_or(|word| word.starts_with('-'));
+    anyhow::ensure!(code == Some(i32::from(lists)), "{args:?}: {code:?}: {text}");
     Ok(text.split("\r\n").map(str::to_owned).collect())
 }
 

@@ -20,7 +20,8 @@ async fn width_and_colors_follow_the_terminal() -> Result<()> {
     let config = format!("--kubeconfig={}", scene.cluster.kubeconfig.display());
     let (namespace, job) = (format!("-n={}", scene.namespace), format!("job/{long}"));
     tokio::task::spawn_blocking(move || {
-        let commands: [&[&str]; 3] = [&["timeline", &job], &["top", "--once"], &["explain", &job]];
+        let commands: [&[&str]; 5] =
+            [&["timeline", &job], &["top", "--once"], &["explain", &job], &["explain"], &["history", &job]];
         for command in commands {
             let args = [command, &[&namespace, &config]].concat();
             for columns in [40, 60, 80, 120] {

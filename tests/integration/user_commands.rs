@@ -181,6 +181,13 @@ async fn trigger_and_rerun_keep_the_cron_job_as_the_owner() -> Result<()> {
     );
     assert!(lines[2].starts_with("first") && lines[2].contains("Manual") && lines[2].contains("Failed"), "{table}");
     assert!(lines[2].contains("exit code 9"), "{table}");
+    assert_eq!(expect(&scene, 0, &["history", "cj", "-l", "app=nightly"]).await?.lines().count(), 3);
+    let names = expect(&scene, 0, &["history", "cronjobs", "-o", "name"]).await?;
+    assert_eq!(names, "job.batch/second\njob.batch/first\n");
+    let wide = expect(&scene, 0, &["history", "cj/nightly", "-o", "wide"]).await?;
+    assert!(wide.starts_with("JOB") && wide.contains("FINISHED") && wide.contains("EXISTS"), "{wide}");
+    let next = expect(&scene, 0, &["next", "cj", "-l", "app=nightly", "-A"]).await?;
+    assert!(next.contains(&format!("{}/cronjob/nightly: \"0 3 * * *\" in UTC\n", scene.namespace)), "{next}");
     let json: Value = serde_json::from_str(&expect(&scene, 0, &["history", "cj/nightly", "-o", "json"]).await?)?;
     let run = &json["items"][0]["runs"][1];
     assert_eq!((&run["outcome"], &run["exitCode"], &run["trigger"]), (&json!("Failed"), &json!(9), &json!("Manual")));
@@ -258,6 +265,9 @@ async fn explain_without_a_name_lists_jobs_that_need_attention() -> Result<()> {
     assert!(expect(&scene, 0, &["explain", "-l", "app=none"]).await?.starts_with("None of 0 Jobs"));
     let everywhere = expect(&scene, 1, &["explain", "-A"]).await?;
     assert!(everywhere.starts_with("NAMESPACE") && everywhere.contains(&scene.namespace), "{everywhere}");
+    assert_eq!(expect(&scene, 1, &["explain", "-o", "name"]).await?, "job.batch/failed\njob.batch/stuck\n");
+    let wide = expect(&scene, 1, &["explain", "-o", "wide"]).await?;
+    assert!(wide.starts_with("JOB     STATE   REASON") && wide.contains("BackoffLimitExceeded"), "{wide}");
     let json: Value = serde_json::from_str(&expect(&scene, 1, &["explain", "-o", "json"]).await?)?;
     assert_eq!((&json["items"][0]["state"], &json["items"][1]["reason"]), (&json!("Failed"), &json!("Unschedulable")));
     Ok(())

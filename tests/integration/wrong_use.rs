@@ -99,15 +99,16 @@ fn selection_without_a_match_is_reported() -> Result<()> {
 #[test]
 fn wrong_input_is_one_error_with_the_right_form() -> Result<()> {
     let server = server()?;
-    let commands: [(&[&str], i32, &str); 17] = [
+    let commands: [(&[&str], i32, &str); 18] = [
         (&["explain", "pod/a"], 1, "write job/NAME, cronjob/NAME, jobschedule/NAME or joblimit/NAME"),
         (&["explain", "job/a/b"], 1, "\"a/b\" is not the name of a Job"),
         (&["explain", "etl"], 1, "\"etl\" is no type"),
         (&["explain", "job/etl", "-A"], 1, "objects cannot be named with --all-namespaces"),
         (&["timeline", "job/etl", "job/etl", "-o", "svg"], 1, "-o svg draws one Job"),
         (&["history", "joblimit/a"], 1, "joblimits are not accepted here"),
-        (&["history"], 2, "TYPE/NAME"),
-        (&["logs", "job/a", "job/b"], 2, "name one Job, as job/NAME"),
+        (&["history"], 1, "no objects are named; write cronjob/NAME"),
+        (&["logs"], 2, "no Jobs are selected; name them as job/NAME"),
+        (&["logs", "-l", "app=etl", "job/etl"], 2, "names and selectors cannot be combined"),
         (&["logs", "job/etl", "--index", "3-1"], 2, "must be indexes and ranges, such as 3,7-9"),
         (&["wait", "cronjob/a"], 2, "cronjobs are not accepted here; write job/NAME"),
         (&["wait", "job/etl", "--timeout", "soon"], 2, "must be a duration such as 10s or 1m"),

@@ -187,7 +187,9 @@ fn cron_job(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
     findings.extend(refused::of_schedule_metadata(&cron_job.metadata));
     findings.extend(refused::of_cron_job(&cron_job));
     let template = &cron_job.spec.job_template;
-    findings.extend(refused::of_template_metadata(template.metadata.as_ref(), "spec.jobTemplate.metadata"));
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let at = "spec.jobTemplate.metadata";
+    findings.extend(refused::of_template_labels(metadata.labels.as_ref(), metadata.annotations.as_ref(), at));
     let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     findings.extend(of_annotations(cron_job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
@@ -209,6 +211,10 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
         Err(error) => return Err(error.to_string()),
     };
     findings.extend(resources::of_job_schedule(&spec));
+    if let Some(metadata) = &spec.job_template.metadata {
+        let at = "spec.jobTemplate.metadata";
+        findings.extend(refused::of_template_labels(Some(&metadata.labels), Some(&metadata.annotations), at));
+    }
     let annotations = spec.job_template.metadata.as_ref().map(|metadata| &metadata.annotations);
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
     if let Ok((job, paths)) = typed::<JobSpec>(&spec.job_template.spec, "spec.jobTemplate.spec") {

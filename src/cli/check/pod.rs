@@ -41,9 +41,6 @@ fn of_pod(pod: &PodSpec, at: &str) -> Vec<String> {
     if pod.active_deadline_seconds.is_some_and(|seconds| !(1..=i64::from(i32::MAX)).contains(&seconds)) {
         messages.push(format!("{at}.activeDeadlineSeconds must be at least 1"));
     }
-    if pod.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
-        messages.push(format!("{at}.terminationGracePeriodSeconds must not be negative"));
-    }
     if let Some(account) = pod.service_account_name.as_deref().filter(|name| !name.is_empty() && !is_subdomain(name)) {
         messages.push(format!("{at}.serviceAccountName {account:?} is not a name"));
     }

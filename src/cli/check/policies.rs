@@ -110,8 +110,8 @@ fn of_success_rule(rule: &SuccessPolicyRule, completions: Option<i32>, at: &str)
         }
     }
     if let Some(wanted) = rule.succeeded_count {
-        if wanted < 1 {
-            messages.push(format!("{at}.succeededCount must be at least 1"));
+        if wanted < 0 {
+            messages.push(format!("{at}.succeededCount must not be negative"));
         } else if wanted > count {
             messages.push(format!("{at}.succeededCount must be at most {count}, the number of its indexes"));
         }

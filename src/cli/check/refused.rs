@@ -2,6 +2,8 @@
 //!
 //! See <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/>.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::{CronJob, JobSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -88,11 +90,13 @@ pub(super) fn of_limit_metadata(metadata: &ObjectMeta) -> Vec<Finding> {
     invalid(of_metadata(metadata, MAX_NAME))
 }
 
-/// Returns the findings for the metadata of the template of a Job at the path `at`.
-pub(super) fn of_template_metadata(metadata: Option<&ObjectMeta>, at: &str) -> Vec<Finding> {
-    let labels = metadata.and_then(|metadata| metadata.labels.as_ref());
+/// Returns the findings for the labels and annotations of the template of a Job at the path `at`.
+pub(super) fn of_template_labels(
+    labels: Option<&BTreeMap<String, String>>,
+    annotations: Option<&BTreeMap<String, String>>,
+    at: &str,
+) -> Vec<Finding> {
     let mut messages = of_labels(labels, &format!("{at}.labels"));
-    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
     messages.extend(of_annotation_keys(annotations, &format!("{at}.annotations")));
     invalid(messages)
 }
@@ -109,7 +113,7 @@ pub(super) fn of_cron_job(cron_job: &CronJob) -> Vec<Finding> {
         messages.push("spec.schedule must not name a time zone; set spec.timeZone".to_owned());
     }
     if let Some(policy) =
-        spec.concurrency_policy.as_deref().filter(|policy| !matches!(*policy, "Allow" | "Forbid" | "Replace"))
+        spec.concurrency_policy.as_deref().filter(|policy| !matches!(*policy, "" | "Allow" | "Forbid" | "Replace"))
     {
         messages.push(format!("spec.concurrencyPolicy {policy:?} must be Allow, Forbid or Replace"));
     }

@@ -129,7 +129,7 @@ pub(crate) fn text(overview: &Overview, namespaces: bool, wide: bool, screen: &S
         table.painted_row(cells, "STATE", state.color());
     }
     let hidden = if wide { &[] } else { WIDE };
-    let table = table.without(hidden).without(if namespaces { &[] } else { &["NAMESPACE"] });
+    let table = table.without(hidden).without(if namespaces { &[] } else { &["NAMESPACE"] }).optional(&["SINCE"]);
     let need = if items.len() == 1 { "needs" } else { "need" };
     format!("{}{} of {read} {need} attention.\n", table.text(screen), items.len())
 }

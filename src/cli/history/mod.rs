@@ -22,7 +22,7 @@ use super::explain::collect::{Related, Scope};
 use super::explain::span;
 use super::format::TableFormat;
 use super::global::GlobalArguments;
-use super::names::{self, Kind, NameError, ObjectName, Selection};
+use super::names::{Kind, NameError, ObjectName, Selection, SelectionArguments};
 use super::one_line::one_line;
 use super::output;
 use super::table::Table;
@@ -36,9 +36,8 @@ const KINDS: &[Kind] = &[Kind::CronJob, Kind::JobSchedule, Kind::Job];
 /// The flags of `jobwright history`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Objects, as cronjob/NAME, jobschedule/NAME or job/NAME
-    #[arg(value_name = "TYPE/NAME", required = true)]
-    objects: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// Maximum number of runs of each object, the newest first
     #[arg(long, value_name = "N", default_value = "20")]
     limit: usize,
@@ -72,7 +71,7 @@ pub(crate) struct History {
 enum HistoryError {
     #[error(transparent)]
     Names(#[from] NameError),
-    #[error("name the objects, as cronjob/NAME, jobschedule/NAME or job/NAME")]
+    #[error("no objects are named; write cronjob/NAME, jobschedule/NAME or job/NAME, or a type such as cronjobs")]
     NoNames,
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -90,14 +89,22 @@ pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, HistoryError> {
-    let Selection::Named(names) = names::parse(&arguments.objects, KINDS)? else { return Err(HistoryError::NoNames) };
+    let SelectionArguments { objects, selectors } = &arguments.selection;
+    if objects.is_empty() {
+        return Err(HistoryError::NoNames);
+    }
+    let selection = arguments.selection.resolve(KINDS)?;
     let context = global.open().await?;
     let now = super::now();
+    let names = match selection {
+        Selection::Named(names) => names.into_iter().map(|name| (context.namespace.clone(), name)).collect(),
+        Selection::Matching(kinds) => context.names_of(&kinds, selectors).await?,
+    };
     let mut items = Vec::new();
-    for name in names {
-        let mut runs = read(&context, &name, now).await?;
+    for (namespace, name) in names {
+        let mut runs = read(&context.of_namespace(&namespace), &name, now).await?;
         runs.truncate(arguments.limit);
-        let (namespace, kind) = (context.namespace.clone(), name.kind.kind());
+        let kind = name.kind.kind();
         items.push(History { kind, namespace, name: name.name, runs });
     }
     let histories = Histories { items };
@@ -105,8 +112,9 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, 
     let tables = || {
         let screen = format.screen(Screen::stdout(global.color));
         let several = histories.items.len() > 1;
-        let texts = histories.items.iter().map(|History { kind, name, runs, .. }| {
-            let title = if several { format!("{}/{name}\n", kind.to_lowercase()) } else { String::new() };
+        let texts = histories.items.iter().map(|History { kind, namespace, name, runs }| {
+            let namespace = if selectors.all_namespaces { format!("{namespace}/") } else { String::new() };
+            let title = if several { format!("{namespace}{}/{name}\n", kind.to_lowercase()) } else { String::new() };
             title + &text(runs, now, format.is_wide(), &screen)
         });
         texts.collect::<Vec<_>>().join("\n")
@@ -208,7 +216,8 @@ fn text(runs: &[Run], now: Timestamp, wide: bool, screen: &Screen) -> String {
         ];
         table.painted_row(cells, "OUTCOME", color(&run.outcome));
     }
-    table.without(if wide { &[] } else { WIDE }).text(screen)
+    let optional = ["SCHEDULED", "TRIGGER", "STARTED", "DURATION"];
+    table.without(if wide { &[] } else { WIDE }).optional(&optional).text(screen)
 }
 
 fn color(outcome: &str) -> Color {
