@@ -208,11 +208,15 @@ async fn find(arguments: &ClusterArguments) -> Result<Found, ConnectError> {
             if named.into_iter().any(|name| non_empty(name.as_ref()).is_some()) {
                 return Err(ConnectError::NoCluster { reason });
             }
-            let config = incluster(arguments).map_err(|_| ConnectError::NoCluster { reason })?;
+            let config =
+                without_kubeconfig(arguments).map_err(|error| error.unwrap_or(ConnectError::NoCluster { reason }))?;
             let again = arguments.clone();
             let source: Source = Arc::new(move || {
                 let again = again.clone();
-                Box::pin(async move { incluster(&again) })
+                Box::pin(async move {
+                    let loaded = without_kubeconfig(&again);
+                    loaded.map_err(|error| error.map_or_else(String::new, |error| error.to_string()))
+                })
             });
             Ok(Found { config, source })
         }
@@ -305,9 +309,19 @@ fn of_files(files: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
     Ok(merged)
 }
 
-fn incluster(arguments: &ClusterArguments) -> Result<Config, String> {
-    let config = Config::incluster().map_err(|error| with_causes(&error))?;
-    overridden(config, arguments).map_err(|error| error.text())
+/// Returns the configuration of the service account of the pod, or else that of the address in `--server`. `None` as the
+/// error stands for neither.
+fn without_kubeconfig(arguments: &ClusterArguments) -> Result<Config, Option<ConnectError>> {
+    let only_flag = |error: LoadError| match error {
+        LoadError::Flag(error) => Some(error),
+        LoadError::Kubeconfig(_) => None,
+    };
+    let config = match (Config::incluster(), non_empty(arguments.server.as_ref())) {
+        (Ok(config), _) => config,
+        (Err(_), Some(server)) => Config::new(url(server).map_err(only_flag)?),
+        (Err(_), None) => return Err(None),
+    };
+    overridden(config, arguments).map_err(only_flag)
 }
 
 /// Applies the flags that change a loaded configuration.

@@ -20,10 +20,17 @@ fn container() -> Value {
         "env": [
             {"name": "MODE", "value": "full"},
             {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "token", "key": "token"}}},
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         ],
         "envFrom": [{"configMapRef": {"name": "settings"}}],
         "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
+        "livenessProbe": {
+            "httpGet": {"path": "/", "port": 8080, "scheme": "HTTP"},
+            "initialDelaySeconds": 1, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
+        },
+        "readinessProbe": {"exec": {"command": ["true"]}},
+        "securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "privileged": false, "allowPrivilegeEscalation": false},
         "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "config", "mountPath": "/etc/etl"}],
     })
 }
@@ -33,6 +40,8 @@ fn pod() -> Value {
     json!({
         "restartPolicy": "Never", "terminationGracePeriodSeconds": 10, "activeDeadlineSeconds": 600,
         "serviceAccountName": "etl", "dnsPolicy": "ClusterFirst", "nodeSelector": {"disk": "ssd"},
+        "hostname": "etl", "subdomain": "jobs", "schedulingGates": [{"name": "example.com/ready"}],
+        "securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 1000},
         "imagePullSecrets": [{"name": "registry"}],
         "tolerations": [{"key": "spot", "operator": "Equal", "value": "yes", "effect": "NoSchedule"}],
         "initContainers": [
@@ -43,6 +52,8 @@ fn pod() -> Value {
         "volumes": [
             {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}},
             {"name": "config", "configMap": {"name": "settings"}},
+            {"name": "secret", "secret": {"secretName": "token"}},
+            {"name": "claim", "persistentVolumeClaim": {"claimName": "etl"}},
         ],
     })
 }

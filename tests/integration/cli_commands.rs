@@ -121,6 +121,12 @@ async fn global_flags_reach_the_api_server() -> Result<()> {
     let server = stderr(scene.jobwright(&["explain", "job/a", &format!("--server=https://127.0.0.1:{port}")]).await?);
     assert!(server.contains("connection refused; check that the server is running"), "{server}");
     assert!(!server.contains("os error"), "{server}");
+    // As with kubectl, an address is enough without a kubeconfig.
+    let mut alone = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
+    alone.args(["explain", "job/a", &format!("--server=https://127.0.0.1:{port}")]).stdin(Stdio::null());
+    let alone = alone.env_remove("KUBECONFIG").env("HOME", "/nonexistent").output().await?;
+    let refused = stderr(alone);
+    assert!(refused.contains("cannot reach the API server at https://127.0.0.1:"), "{refused}");
     for (flag, what) in [("--context", "context"), ("--cluster", "cluster"), ("--user", "user")] {
         let unknown = stderr(scene.jobwright(&["explain", "job/a", flag, "nope"]).await?);
         assert!(unknown.contains(&format!("{what} \"nope\" does not exist in the kubeconfig; it has ")), "{unknown}");

@@ -2,6 +2,7 @@
 //! files only and needs no cluster.
 
 mod annotations;
+mod container;
 mod pod;
 mod policies;
 mod refused;
@@ -160,8 +161,16 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
     let findings = match object["kind"].as_str().unwrap_or_default() {
         "Job" if version == crate::job::API_VERSION => job(object),
         "CronJob" if version == crate::job::API_VERSION => cron_job(object, now),
-        "JobSchedule" if version.starts_with("jobwright.dev/") => job_schedule(object, now),
-        "JobLimit" if version.starts_with("jobwright.dev/") => job_limit(object),
+        kind @ ("Job" | "CronJob") if version.starts_with("batch/") => {
+            return Some(vec![refused::of_version(kind, version, crate::job::API_VERSION)]);
+        }
+        kind @ ("JobSchedule" | "JobLimit") if version.starts_with("jobwright.dev/") => {
+            let served = resources::served_versions(kind);
+            if let Some(newest) = served.first().filter(|_| !served.iter().any(|one| one == version)) {
+                return Some(vec![refused::of_version(kind, version, newest)]);
+            }
+            if kind == "JobSchedule" { job_schedule(object, now) } else { job_limit(object) }
+        }
         _ => return None,
     };
     Some(findings.unwrap_or_else(|error| vec![Finding::unreadable(error)]))
@@ -285,6 +294,22 @@ fn print(output: Output, found: &[&Located], hidden: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_that_is_not_served_is_reported_and_other_groups_are_ignored() {
+        let messages = |version: &str, kind: &str| -> Option<Vec<String>> {
+            let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}, "spec": {}});
+            let findings = of_object(&object, Timestamp::UNIX_EPOCH)?;
+            Some(findings.into_iter().map(|finding| finding.message).collect())
+        };
+        assert_eq!(
+            messages("batch/v1beta1", "CronJob"),
+            Some(vec!["apiVersion batch/v1beta1 is not served for a CronJob; write batch/v1".to_owned()])
+        );
+        let old = messages("jobwright.dev/v1", "JobLimit").unwrap();
+        assert_eq!(old, ["apiVersion jobwright.dev/v1 is not served for a JobLimit; write jobwright.dev/v1beta1"]);
+        assert_eq!(messages("jobs.example.com/v1", "Job"), None);
+    }
 
     #[test]
     fn documentation_page_lists_every_rule() {

@@ -101,6 +101,11 @@ pub(super) fn of_template_labels(
     invalid(messages)
 }
 
+/// Returns the finding for a version of the API that the API server does not serve.
+pub(super) fn of_version(kind: &str, version: &str, served: &str) -> Finding {
+    found(&INVALID, format!("apiVersion {version} is not served for a {kind}; write {served}"))
+}
+
 fn invalid(messages: Vec<String>) -> Vec<Finding> {
     messages.into_iter().map(|message| found(&INVALID, message)).collect()
 }

@@ -130,6 +130,14 @@ pub(super) fn quantity(text: &str) -> Option<f64> {
     Some(number * factor)
 }
 
+/// Adds a message if the value is none of these.
+pub(super) fn one_of(messages: &mut Vec<String>, value: Option<&str>, values: &[&str], at: &str) {
+    // An empty text stands for the default.
+    if let Some(value) = value.filter(|value| !value.is_empty() && !values.contains(value)) {
+        messages.push(format!("{at} {value:?} must be one of {}", values.join(", ")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
