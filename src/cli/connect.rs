@@ -156,7 +156,8 @@ fn in_words(reason: &str) -> String {
     ];
     match known.into_iter().find(|(mark, _, _)| reason.contains(mark)) {
         Some((_, what, fix)) => format!("{what}; {fix}"),
-        None => format!("{reason}; {check}"),
+        // The client puts its own name before the cause.
+        None => format!("{}; {check}", reason.strip_prefix("ServiceError: ").unwrap_or(reason)),
     }
 }
 
@@ -447,6 +448,8 @@ mod tests {
         let refused =
             in_words("ServiceError: client error (Connect): tcp connect error: Connection refused (os error 111)");
         assert!(refused.starts_with("connection refused; check that the server"), "{refused}");
+        let slow = in_words("ServiceError: no complete response within 1ms");
+        assert!(slow.starts_with("no complete response within 1ms; check that the server"), "{slow}");
         let issuer = in_words("client error (Connect): invalid peer certificate: UnknownIssuer");
         assert!(issuer.contains("unknown authority; check certificate-authority"), "{issuer}");
     }

@@ -102,6 +102,14 @@ pub fn shortened(text: &str, max: usize) -> String {
     text.chars().take(head).chain(['…']).chain(text.chars().skip(count - tail)).take(max).collect()
 }
 
+/// Returns the text cut at its end to a number of characters.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).take(max).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -113,6 +121,7 @@ mod tests {
         assert_eq!(shortened("abcdefghij", 10), "abcdefghij");
         assert_eq!(shortened("abcdefghij", 6), "ab…hij");
         assert_eq!([shortened("abc", 1), shortened("abc", 0)], ["…", ""]);
+        assert_eq!([cut("abcdef", 6), cut("abcdef", 4), cut("abc", 1), cut("abc", 0)], ["abcdef", "abc…", "…", ""]);
     }
 
     #[test]

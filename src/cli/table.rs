@@ -1,6 +1,6 @@
 //! Tables as text, with columns that are as wide as their widest cell. On a terminal, no line is wider than the screen.
 
-use super::format::shortened;
+use super::format::{cut, shortened};
 use super::terminal::{Color, Screen};
 
 /// Width to which a column is shortened before other columns are left out, in characters.
@@ -116,14 +116,6 @@ fn shrink(widths: &mut [usize], screen: usize, min: usize) -> bool {
         *widest -= 1;
     }
     true
-}
-
-/// Returns the text cut at its end to a number of characters.
-fn cut(text: &str, max: usize) -> String {
-    if text.chars().count() <= max {
-        return text.to_owned();
-    }
-    text.chars().take(max.saturating_sub(1)).chain(['…']).take(max).collect()
 }
 
 #[cfg(test)]

@@ -181,7 +181,8 @@ async fn trigger_and_rerun_keep_the_cron_job_as_the_owner() -> Result<()> {
     );
     assert!(lines[2].starts_with("first") && lines[2].contains("Manual") && lines[2].contains("Failed"), "{table}");
     assert!(lines[2].contains("exit code 9"), "{table}");
-    assert_eq!(expect(&scene, 0, &["history", "cj", "-l", "app=nightly"]).await?.lines().count(), 3);
+    let selected = expect(&scene, 0, &["history", "cj", "-l", "app=nightly"]).await?;
+    assert!(selected.starts_with("cronjob/nightly\nJOB ") && selected.lines().count() == 4, "{selected}");
     let names = expect(&scene, 0, &["history", "cronjobs", "-o", "name"]).await?;
     assert_eq!(names, "job.batch/second\njob.batch/first\n");
     let wide = expect(&scene, 0, &["history", "cj/nightly", "-o", "wide"]).await?;

@@ -221,7 +221,8 @@ fn of_resources(resources: Option<&ResourceRequirements>, at: &str) -> Vec<Strin
             let path = format!("{at}.{field}.{name}");
             let standard =
                 matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-            if !standard && !(is_qualified_name(name) && name.contains('/')) {
+            let extended = is_qualified_name(name) && name.contains('/');
+            if !standard && !extended {
                 messages.push(format!("{path} is not a resource, such as cpu, memory or example.com/gpu"));
             }
             match quantity(text) {

@@ -96,6 +96,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, 
     let selection = arguments.selection.resolve(KINDS)?;
     let context = global.open().await?;
     let now = super::now();
+    let named = matches!(selection, Selection::Named(_));
     let names = match selection {
         Selection::Named(names) => names.into_iter().map(|name| (context.namespace.clone(), name)).collect(),
         Selection::Matching(kinds) => context.names_of(&kinds, selectors).await?,
@@ -111,7 +112,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, 
     let format = arguments.output;
     let tables = || {
         let screen = format.screen(Screen::stdout(global.color));
-        let several = histories.items.len() > 1;
+        let several = histories.items.len() > 1 || !named;
         let texts = histories.items.iter().map(|History { kind, namespace, name, runs }| {
             let namespace = if selectors.all_namespaces { format!("{namespace}/") } else { String::new() };
             let title = if several { format!("{namespace}{}/{name}\n", kind.to_lowercase()) } else { String::new() };

@@ -149,7 +149,7 @@ async fn print(context: &ClusterContext, job: &Job, filter: &Filter, request: &R
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let sources: Vec<_> = pods.iter().flat_map(|pod| filter.sources(pod)).collect();
     if sources.is_empty() {
-        print_without_sources(job, &pods, &request.printer);
+        print_without_sources(job, &pods, filter, &request.printer);
         return Ok(0);
     }
     let mut complete = true;
@@ -160,7 +160,7 @@ async fn print(context: &ClusterContext, job: &Job, filter: &Filter, request: &R
 }
 
 /// Prints the log that the controller has stored with a failed Job whose pods are deleted, or why there is no log.
-fn print_without_sources(job: &Job, pods: &[Pod], printer: &Printer) {
+fn print_without_sources(job: &Job, pods: &[Pod], filter: &Filter, printer: &Printer) {
     let name = job.name_any();
     let report = job.annotations().get(FAILURE_ANNOTATION);
     let report = report.and_then(|text| serde_json::from_str::<FailureReport>(text).ok());
@@ -178,6 +178,9 @@ fn print_without_sources(job: &Job, pods: &[Pod], printer: &Printer) {
             output::error_line(format!("jobwright: the pods of job/{name} are deleted, and their logs with them"));
         }
         None if pods.is_empty() => output::error_line(format!("jobwright: job/{name} has no pods")),
+        None if filter.selects_all() => {
+            output::error_line(format!("jobwright: no container of job/{name} has started"))
+        }
         None => output::error_line(format!("jobwright: no container of job/{name} has a log that the flags select")),
     }
 }

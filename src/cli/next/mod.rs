@@ -139,7 +139,7 @@ fn names_objects(words: &[String]) -> bool {
     let Some(first) = words.first() else { return false };
     match first.split_once('/') {
         Some((type_, _)) => type_.len() > 1 && type_.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'),
-        None => Kind::parse(first).is_some(),
+        None => first.split(',').all(|type_| Kind::parse(type_).is_some()),
     }
 }
 
@@ -437,6 +437,17 @@ mod tests {
         let (text, due) = printed(&["0 0 30 2 *"]).unwrap();
         assert!(!due && text.contains("it is never due"), "{text}");
         assert!(printed(&["0", "0", "1", "1", "*"]).unwrap().1, "fields may be separate words");
+    }
+
+    #[test]
+    fn types_and_names_are_distinguished_from_a_schedule() {
+        let names = |text: &str| names_objects(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for text in ["cronjob/a", "cj a", "cronjobs", "cj,jsched", "jobs.batch/a"] {
+            assert!(names(text), "{text}");
+        }
+        for text in ["30 2 * * *", "1,2 * * * *", "*/5 * * * *", "@daily", "MON * * * *"] {
+            assert!(!names(text), "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::bars::{Bar, End, Phase, Timeline};
-use crate::cli::format::{duration_text, shortened};
+use crate::cli::format::{cut, duration_text, shortened};
 use crate::cli::terminal::{Color, Screen};
 
 /// Narrowest room for the bars, in characters.
@@ -12,7 +12,7 @@ const MIN_ROOM: usize = 8;
 /// Returns the chart. No line is wider than the screen.
 pub(crate) fn chart(timeline: &Timeline, screen: &Screen) -> String {
     let Timeline { job, outcome, from, to, bars, more, .. } = timeline;
-    let mut text = shortened(&format!("job/{job} {outcome}"), screen.width) + "\n";
+    let mut text = cut(&format!("job/{job} {outcome}"), screen.width) + "\n";
     if let Some(empty) = timeline.empty() {
         return text + empty + "\n";
     }
