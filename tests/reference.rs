@@ -161,6 +161,30 @@ fn reference_of_the_command_line_is_up_to_date() {
     page("../cli.md", &jobwright::cli::manual::markdown());
 }
 
+/// The archives that the release workflow builds are those that the script for the manifest accepts.
+#[test]
+fn release_builds_an_archive_for_each_platform_of_the_krew_manifest() {
+    let text = fs::read_to_string(root().join(".github/workflows/release.yml")).expect("the workflow");
+    let workflow: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    let client = &workflow["jobs"]["client"];
+    let built = client["strategy"]["matrix"]["include"].as_array().expect("the matrix");
+    let platforms: BTreeSet<String> = built
+        .iter()
+        .map(|one| format!("{}-{}", one["os"].as_str().unwrap_or_default(), one["arch"].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        platforms.into_iter().collect::<Vec<_>>(),
+        ["darwin-amd64", "darwin-arm64", "linux-amd64", "linux-arm64"]
+    );
+    let steps = |job: &str| workflow["jobs"][job]["steps"].to_string();
+    assert!(steps("client").contains("kubectl-jobwright-$OS-$ARCH.tar.gz"), "the name that deploy/krew/render reads");
+    assert!(steps("client").contains("--no-default-features --features client"));
+    assert!(workflow["jobs"]["publish"]["needs"].to_string().contains("client"));
+    let publish = steps("publish");
+    let (rendered, summed) = (publish.find("deploy/krew/render"), publish.find("sha256sum"));
+    assert!(rendered.is_some() && rendered < summed, "the checksums cover the manifest and the archives");
+}
+
 #[test]
 fn krew_manifest_has_the_address_and_checksum_of_each_archive() {
     let folder = tempfile::tempdir().expect("a folder");

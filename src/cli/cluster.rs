@@ -74,23 +74,23 @@ impl ClusterContext {
 
     /// Returns a function that turns an error of a request into the error that `what` cannot be read.
     pub fn unreadable(&self, what: &str) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
-        unreadable(what, format!("in namespace {}", self.namespace))
+        unreadable(what, self.scope_text(false))
     }
 
     /// Returns the same function for a list of this namespace or of all namespaces.
     pub fn unreadable_in(&self, what: &str, all_namespaces: bool) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
-        if all_namespaces {
-            unreadable(what, "in all namespaces".to_owned())
-        } else {
-            unreadable(what, format!("in namespace {}", self.namespace))
-        }
+        unreadable(what, self.scope_text(all_namespaces))
     }
 
-    /// Returns the namespaces and names of all objects of these kinds that the selectors match, sorted by kind. Kinds
-    /// that the cluster does not have are left out.
+    fn scope_text(&self, all_namespaces: bool) -> String {
+        if all_namespaces { "in all namespaces".to_owned() } else { format!("in namespace {}", self.namespace) }
+    }
+
+    /// Returns the namespaces and names of all objects of these kinds that the selectors match, sorted by kind. Prints a
+    /// note to standard error if there are none, as kubectl does.
     ///
     /// # Errors
-    /// The objects of a kind cannot be listed.
+    /// The objects of a kind cannot be listed, or the cluster does not have the kind.
     pub async fn names_of(
         &self,
         kinds: &[Kind],
@@ -111,9 +111,13 @@ impl ClusterContext {
                         found.into_iter().map(|(namespace, name)| (namespace, ObjectName { kind: *kind, name })),
                     );
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(error) => return Err(self.unreadable_in(kind.plural(), all)(error)),
             }
+        }
+        if names.is_empty() {
+            let kinds: Vec<&str> = kinds.iter().map(|kind| kind.plural()).collect();
+            let scope = self.scope_text(selectors.all_namespaces);
+            output::error_line(format!("jobwright: no {} match {scope}", kinds.join(" or ")));
         }
         Ok(names)
     }
@@ -158,7 +162,21 @@ impl ClusterContext {
 
 fn unreadable(what: &str, scope: String) -> impl Fn(kube::Error) -> ClusterReadError + use<> {
     let what = what.to_owned();
-    move |error| ClusterReadError::Unreadable { what: what.clone(), scope: scope.clone(), reason: message(&error) }
+    move |error| {
+        let reason = if is_missing_resource(&error) { MISSING_RESOURCE.to_owned() } else { message(&error) };
+        ClusterReadError::Unreadable { what: what.clone(), scope: scope.clone(), reason }
+    }
+}
+
+/// Reason and remedy for a resource that the API server does not serve.
+const MISSING_RESOURCE: &str =
+    "the cluster does not have this resource; to install it, run: jobwright crds | kubectl apply -f -";
+
+/// Returns whether the API server does not serve the resource. For an object that does not exist, the error names the
+/// object.
+fn is_missing_resource(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.code == 404 && status.details.as_ref().is_none_or(|details| details.name.is_empty())
 }
 
 /// Returns the condition of this type if its status is `True`.
@@ -169,6 +187,12 @@ pub fn condition<'a>(status: &'a JobStatus, type_: &str) -> Option<&'a JobCondit
 /// Returns the condition that ends a Job: `Complete` or `Failed`. `None` if the Job is unfinished.
 pub fn end(status: &JobStatus) -> Option<&JobCondition> {
     condition(status, "Complete").or_else(|| condition(status, "Failed"))
+}
+
+/// Returns the controller that owns a Job, such as `cronjob/nightly`. `None` for a Job without one.
+pub fn owner(job: &Job) -> Option<String> {
+    let owner = job.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name))
 }
 
 /// Returns the exit code of a command. An error is printed to standard error and gives exit code 1.
@@ -185,4 +209,38 @@ pub fn print_result<E: Display>(result: Result<String, E>) -> ExitCode {
         output::print(text);
         ExitCode::SUCCESS
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    fn reason(status: serde_json::Value) -> String {
+        let status: Status = serde_json::from_value(status).unwrap();
+        let error = unreadable("joblimit/lim", "in namespace ux".to_owned())(kube::Error::Api(Box::new(status)));
+        error.to_string()
+    }
+
+    #[test]
+    fn missing_resource_is_distinguished_from_a_missing_object() {
+        let resource = reason(json!({"status": "Failure", "message": "404 page not found", "reason": "", "code": 404}));
+        assert_eq!(resource, format!("cannot read joblimit/lim in namespace ux: {MISSING_RESOURCE}"));
+        let message = "joblimits.jobwright.dev \"lim\" not found";
+        let object = reason(json!({"status": "Failure", "message": message, "reason": "NotFound", "code": 404,
+            "details": {"name": "lim", "group": "jobwright.dev", "kind": "joblimits"}}));
+        assert_eq!(object, format!("cannot read joblimit/lim in namespace ux: {message}"));
+    }
+
+    #[test]
+    fn owner_is_the_controller_of_the_job() {
+        let job = |controller: bool| -> Job {
+            let owner = json!({"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "u", "controller": controller});
+            serde_json::from_value(json!({"metadata": {"name": "a", "ownerReferences": [owner]}})).unwrap()
+        };
+        assert_eq!(owner(&job(true)).as_deref(), Some("cronjob/nightly"));
+        assert_eq!(owner(&job(false)), None);
+    }
 }

@@ -156,7 +156,8 @@ fn in_words(reason: &str) -> String {
     ];
     match known.into_iter().find(|(mark, _, _)| reason.contains(mark)) {
         Some((_, what, fix)) => format!("{what}; {fix}"),
-        None => format!("{reason}; {check}"),
+        // The client puts its own name before the cause.
+        None => format!("{}; {check}", reason.strip_prefix("ServiceError: ").unwrap_or(reason)),
     }
 }
 
@@ -208,11 +209,15 @@ async fn find(arguments: &ClusterArguments) -> Result<Found, ConnectError> {
             if named.into_iter().any(|name| non_empty(name.as_ref()).is_some()) {
                 return Err(ConnectError::NoCluster { reason });
             }
-            let config = incluster(arguments).map_err(|_| ConnectError::NoCluster { reason })?;
+            let config =
+                without_kubeconfig(arguments).map_err(|error| error.unwrap_or(ConnectError::NoCluster { reason }))?;
             let again = arguments.clone();
             let source: Source = Arc::new(move || {
                 let again = again.clone();
-                Box::pin(async move { incluster(&again) })
+                Box::pin(async move {
+                    let loaded = without_kubeconfig(&again);
+                    loaded.map_err(|error| error.map_or_else(String::new, |error| error.to_string()))
+                })
             });
             Ok(Found { config, source })
         }
@@ -305,9 +310,19 @@ fn of_files(files: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
     Ok(merged)
 }
 
-fn incluster(arguments: &ClusterArguments) -> Result<Config, String> {
-    let config = Config::incluster().map_err(|error| with_causes(&error))?;
-    overridden(config, arguments).map_err(|error| error.text())
+/// Returns the configuration of the service account of the pod, or else that of the address in `--server`. `None` as the
+/// error stands for neither.
+fn without_kubeconfig(arguments: &ClusterArguments) -> Result<Config, Option<ConnectError>> {
+    let only_flag = |error: LoadError| match error {
+        LoadError::Flag(error) => Some(error),
+        LoadError::Kubeconfig(_) => None,
+    };
+    let config = match (Config::incluster(), non_empty(arguments.server.as_ref())) {
+        (Ok(config), _) => config,
+        (Err(_), Some(server)) => Config::new(url(server).map_err(only_flag)?),
+        (Err(_), None) => return Err(None),
+    };
+    overridden(config, arguments).map_err(only_flag)
 }
 
 /// Applies the flags that change a loaded configuration.
@@ -433,6 +448,8 @@ mod tests {
         let refused =
             in_words("ServiceError: client error (Connect): tcp connect error: Connection refused (os error 111)");
         assert!(refused.starts_with("connection refused; check that the server"), "{refused}");
+        let slow = in_words("ServiceError: no complete response within 1ms");
+        assert!(slow.starts_with("no complete response within 1ms; check that the server"), "{slow}");
         let issuer = in_words("client error (Connect): invalid peer certificate: UnknownIssuer");
         assert!(issuer.contains("unknown authority; check certificate-authority"), "{issuer}");
     }

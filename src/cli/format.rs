@@ -3,6 +3,8 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 
+use super::terminal::Screen;
+
 /// Output format of a command that prints objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
@@ -13,6 +15,43 @@ pub enum Format {
     Json,
     /// YAML, with the same fields
     Yaml,
+}
+
+/// Output format of a command that prints a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TableFormat {
+    /// Text, for reading
+    #[default]
+    Text,
+    /// Text with more columns, and without shortened cells
+    Wide,
+    /// TYPE/NAME of each object, as kubectl prints it
+    Name,
+    /// JSON, with the fields that docs/output.md describes
+    Json,
+    /// YAML, with the same fields
+    Yaml,
+}
+
+impl TableFormat {
+    /// Returns whether the table has more columns.
+    pub fn is_wide(self) -> bool {
+        self == Self::Wide
+    }
+
+    /// Returns the screen on which the table is drawn. A wide table is wider than the terminal if necessary.
+    pub fn screen(self, screen: Screen) -> Screen {
+        if self.is_wide() { Screen { terminal: false, height: None, ..screen } } else { screen }
+    }
+
+    /// Returns the format for programs, or `Format::Text`.
+    pub fn structured(self) -> Format {
+        match self {
+            Self::Text | Self::Wide | Self::Name => Format::Text,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+        }
+    }
 }
 
 /// Several objects of a command.
@@ -63,6 +102,14 @@ pub fn shortened(text: &str, max: usize) -> String {
     text.chars().take(head).chain(['…']).chain(text.chars().skip(count - tail)).take(max).collect()
 }
 
+/// Returns the text cut at its end to a number of characters.
+pub fn cut(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
+        return text.to_owned();
+    }
+    text.chars().take(max.saturating_sub(1)).chain(['…']).take(max).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -74,6 +121,7 @@ mod tests {
         assert_eq!(shortened("abcdefghij", 10), "abcdefghij");
         assert_eq!(shortened("abcdefghij", 6), "ab…hij");
         assert_eq!([shortened("abc", 1), shortened("abc", 0)], ["…", ""]);
+        assert_eq!([cut("abcdef", 6), cut("abcdef", 4), cut("abc", 1), cut("abc", 0)], ["abcdef", "abc…", "…", ""]);
     }
 
     #[test]

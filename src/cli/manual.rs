@@ -7,10 +7,22 @@ use clap::{Arg, Command};
 use thiserror::Error;
 
 use super::cluster::exit_with;
-use super::output;
+use super::{output, usage_examples};
 
 /// Section of the man pages that all commands share.
 const SEE_ALSO: &str = "jobwright(1), kubectl(1)";
+
+/// Environment variables that the commands read.
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("KUBECONFIG", "Kubeconfig files, separated by colons; files that do not exist are skipped"),
+    ("NO_COLOR", "If set, the output has no colors"),
+    ("COLUMNS", "Width of the output in characters; default: the width of the terminal, or 100"),
+    ("TERM", "With the value dumb, the output has no colors"),
+];
+
+/// Exit codes of the other commands.
+const USUAL_EXIT_CODES: &[(&str, &str)] =
+    &[("0", "the command has printed its answer"), ("1", "an error"), ("2", "a flag or an argument is invalid")];
 
 /// Exit codes of the commands whose codes have a meaning beyond success and failure.
 const EXIT_CODES: &[(&str, &[(&str, &str)])] = &[
@@ -37,6 +49,7 @@ const EXIT_CODES: &[(&str, &[(&str, &str)])] = &[
             ("0", "the Job was created; with --watch: the new Job is complete"),
             ("1", "with --watch: the new Job has failed"),
             ("2", "an error"),
+            ("124", "with --timeout: the timeout has passed"),
         ],
     ),
     ("status", &[("0", "no problem"), ("1", "a problem, which the output names"), ("2", "an error")]),
@@ -46,6 +59,7 @@ const EXIT_CODES: &[(&str, &[(&str, &str)])] = &[
             ("0", "the Job was created; with --watch: the Job is complete"),
             ("1", "an error"),
             ("2", "with --watch: the Job has failed"),
+            ("124", "with --timeout: the timeout has passed"),
         ],
     ),
     (
@@ -133,11 +147,22 @@ fn page(command: &Command) -> String {
     let man = clap_mangen::Man::new(command.clone().display_name(title));
     let _ = man.render(&mut text);
     let mut text = String::from_utf8_lossy(&text).into_owned();
-    if let Some(codes) = exit_codes(command) {
-        text += ".SH \"EXIT STATUS\"\n";
-        codes.iter().for_each(|(code, meaning)| text += &format!(".TP\n\\fB{code}\\fR\n{meaning}\n"));
-    }
+    let definitions = |title: &str, entries: &[(&str, &str)]| {
+        let entries = entries.iter().map(|(term, meaning)| format!(".TP\n\\fB{}\\fR\n{meaning}\n", roff(term)));
+        format!(".SH \"{title}\"\n{}", entries.collect::<String>())
+    };
+    text += &definitions("EXIT STATUS", exit_codes(command).unwrap_or(USUAL_EXIT_CODES));
+    text += &definitions("ENVIRONMENT", ENVIRONMENT);
+    let examples = usage_examples::of(command.get_name());
+    let examples =
+        examples.iter().map(|(purpose, line)| format!(".TP\n{purpose}:\n\\fBjobwright {}\\fR\n", roff(line)));
+    text += &format!(".SH EXAMPLES\n{}", examples.collect::<String>());
     text + &format!(".SH \"SEE ALSO\"\n{SEE_ALSO}\n")
+}
+
+/// Returns the text with escaped hyphens and quotes, so that a reader can copy it as a command.
+fn roff(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq")
 }
 
 fn exit_codes(command: &Command) -> Option<&'static [(&'static str, &'static str)]> {
@@ -244,10 +269,13 @@ mod tests {
         for command in shown(&root) {
             let page = page(command);
             let title = format!(".TH jobwright-{} 1", command.get_name());
-            assert!(page.contains(&title) && page.contains(".SH \"SEE ALSO\""), "{page}");
+            for part in [&title, ".SH \"EXIT STATUS\"", ".SH \"ENVIRONMENT\"", ".SH EXAMPLES", ".SH \"SEE ALSO\""] {
+                assert!(page.contains(part), "{part}: {page}");
+            }
         }
         let wait = shown(&root).find(|command| command.get_name() == "wait").unwrap();
         assert!(page(wait).contains("\\fB124\\fR\nthe timeout has passed") && page(wait).contains("timeout"));
+        assert!(page(wait).contains("\\fBjobwright wait job/etl \\-\\-timeout 10m\\fR"), "{}", page(wait));
         assert!(program_page(&root).contains(".TH jobwright 1"));
         for (name, _) in EXIT_CODES {
             assert!(shown(&root).any(|command| command.get_name() == *name), "{name}");

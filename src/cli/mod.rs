@@ -54,9 +54,13 @@ pub mod terminal;
 pub mod timeline;
 #[cfg(feature = "client")]
 pub mod top;
+#[cfg(all(test, feature = "client"))]
+mod transcripts;
 #[cfg(feature = "client")]
 pub mod trigger;
 pub mod uninstall;
+#[cfg(feature = "client")]
+mod usage_examples;
 pub mod version;
 #[cfg(feature = "client")]
 pub mod wait;
@@ -241,8 +245,10 @@ fn is_plugin(program: Option<&OsString>) -> bool {
 /// Returns the parser of the command line. Help texts show the name under which the binary was called: its own, or that
 /// of a kubectl plugin.
 fn command(program: Option<&OsString>) -> clap::Command {
-    let command = Arguments::command();
-    if is_plugin(program) { command.bin_name("kubectl jobwright") } else { command }
+    let (command, plugin) = (Arguments::command(), is_plugin(program));
+    #[cfg(feature = "client")]
+    let command = usage_examples::in_help(command, if plugin { "kubectl jobwright" } else { "jobwright" });
+    if plugin { command.bin_name("kubectl jobwright") } else { command }
 }
 
 #[cfg(test)]

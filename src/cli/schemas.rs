@@ -3,7 +3,10 @@
 use schemars::{Schema, schema_for};
 
 use super::explain::explanation::Explanation;
+use super::explain::overview::Overview;
+use super::history::Histories;
 use super::next::NextTimes;
+use super::status::report::Report;
 use super::top::Snapshot;
 use super::version::Version;
 
@@ -11,7 +14,10 @@ use super::version::Version;
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("explain", schema_for!(Explanation)),
+        ("explain-list", schema_for!(Overview)),
+        ("history", schema_for!(Histories)),
         ("next", schema_for!(NextTimes)),
+        ("status", schema_for!(Report)),
         ("top", schema_for!(Snapshot)),
         ("version", schema_for!(Version)),
     ]
@@ -39,10 +45,31 @@ mod tests {
     }
 
     #[test]
-    fn schema_of_explain_has_the_stable_fields() {
-        let schema = all().remove(0).1;
-        for field in ["kind", "namespace", "name", "state", "reason", "headline", "counts", "pods", "hints", "unread"] {
-            assert!(schema.pointer(&format!("/properties/{field}")).is_some(), "{field}");
+    fn schemas_have_the_stable_fields() {
+        let fields: [(&str, &[&str]); 6] = [
+            (
+                "explain",
+                &["kind", "namespace", "name", "state", "reason", "headline", "counts", "pods", "hints", "unread"],
+            ),
+            ("explain-list", &["jobs", "items", "unread"]),
+            ("history", &["items"]),
+            (
+                "status",
+                &["client", "server", "resources", "controllers", "builtIn", "replicas", "permissions", "problems"],
+            ),
+            ("top", &["items", "unread"]),
+            ("version", &["version"]),
+        ];
+        let schemas = all();
+        for (command, fields) in fields {
+            let (_, schema) = schemas.iter().find(|(name, _)| *name == command).unwrap();
+            for field in fields {
+                assert!(schema.pointer(&format!("/properties/{field}")).is_some(), "{command}: {field}");
+            }
+        }
+        let run = schemas.iter().find(|(name, _)| *name == "history").unwrap().1.pointer("/$defs/Run/properties");
+        for field in ["job", "trigger", "outcome", "started", "durationSeconds", "exitCode", "exists"] {
+            assert!(run.unwrap().get(field).is_some(), "{field}");
         }
     }
 }

@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec, JobStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt;
 use kube::api::{DynamicObject, ObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, ResourceExt};
 use thiserror::Error;
 
-use super::cluster::{ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
+use super::cluster::{ClusterContext, ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
 use super::creation::overrides::OverrideArguments;
 use super::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
+use super::explain::cause::{Finding, State};
+use super::explain::collect::{Related, Scope};
 use super::global::GlobalArguments;
 use super::names::{self, Kind, ObjectName, SCHEDULES};
-use super::output;
 use super::suggest::Suggestions;
+use super::{output, wait};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
 use crate::job::decide::failure_report::FailureReport;
@@ -43,6 +46,9 @@ pub struct Arguments {
     /// Follow the Job to its end; the exit code is 0 if it completes and 2 if it fails
     #[arg(short, long)]
     watch: bool,
+    /// Longest time to follow the Job, such as 10m; the exit code is then 124, and the Job keeps running
+    #[arg(long, value_name = "DURATION", requires = "watch", value_parser = super::global::timeout)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     overrides: OverrideArguments,
     #[command(flatten)]
@@ -109,7 +115,14 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
     if !arguments.watch || arguments.creation.dry_run != DryRun::None {
         return Ok(ExitCode::SUCCESS);
     }
-    follow(&context.api::<Job>(), &created, &context.suggest).await
+    let followed = follow(&context, &created);
+    match arguments.timeout {
+        None => followed.await,
+        Some(timeout) => tokio::time::timeout(timeout, followed).await.unwrap_or_else(|_| {
+            output::error_line(format!("jobwright: the timeout has passed; job/{} keeps running", created.name_any()));
+            Ok(ExitCode::from(wait::TIMED_OUT))
+        }),
+    }
 }
 
 fn owner(api_version: &str, kind: &str, object: &impl ResourceExt) -> OwnerReference {
@@ -165,14 +178,29 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
     }
 }
 
-/// Prints each change of the counters until the Job is finished. Returns the exit code.
-async fn follow(jobs: &Api<Job>, job: &DynamicObject, suggest: &Suggestions) -> Result<ExitCode, TriggerError> {
+/// Prints each change of the counters, and what prevents the Job from running, until the Job is finished. Returns the
+/// exit code.
+async fn follow(context: &ClusterContext, job: &DynamicObject) -> Result<ExitCode, TriggerError> {
     let name = job.name_any();
-    let selection = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut changes = std::pin::pin!(watcher::watcher(jobs.clone(), selection).default_backoff());
-    let mut last = String::new();
+    let jobs = watcher::watcher(context.api::<Job>(), wait::of_one(&name));
+    let mut changes = std::pin::pin!(jobs.default_backoff());
+    let mut causes = wait::causes();
+    let (mut current, mut last, mut last_cause) = (None, String::new(), None);
     loop {
-        let event = match changes.try_next().await {
+        let change = tokio::select! {
+            change = changes.try_next() => change,
+            _ = causes.tick() => {
+                if let Some(seen) = &current {
+                    let cause = cause(context, seen).await;
+                    if let Some(line) = cause.as_ref().filter(|_| cause != last_cause) {
+                        output::print_line(format!("job/{name} {line}"));
+                    }
+                    last_cause = cause;
+                }
+                continue;
+            }
+        };
+        let event = match change {
             Ok(Some(event)) => event,
             // The watcher restarts automatically after an error. Only a missing permission does not go away.
             Err(error) => {
@@ -205,10 +233,24 @@ async fn follow(jobs: &Api<Job>, job: &DynamicObject, suggest: &Suggestions) -> 
             if end.type_ == "Complete" {
                 return Ok(ExitCode::SUCCESS);
             }
-            output::print(failure(&seen, suggest));
+            output::print(failure(&seen, &context.suggest));
             return Ok(ExitCode::from(FAILED));
         }
+        current = Some(seen);
     }
+}
+
+/// Returns what prevents the Job from running, with the pods and warnings that the user may read.
+async fn cause(context: &ClusterContext, job: &Job) -> Option<String> {
+    let scope = Scope::Namespace(context.namespace.clone());
+    let related = Related::read(&context.client, &scope, std::slice::from_ref(job)).await;
+    trouble(&related.find(job, super::now()))
+}
+
+/// Returns the line for a Job that is stuck or failing. The counters report the other states.
+fn trouble(finding: &Finding) -> Option<String> {
+    let shown = matches!(finding.state, State::Stuck | State::Failing);
+    shown.then(|| format!("is {}: {}", finding.state.word().to_lowercase(), finding.cause))
 }
 
 /// Returns the cause that the controller recorded, the end of the log, and the command that explains the failure.
@@ -280,6 +322,16 @@ mod tests {
         let name = made["metadata"]["name"].as_str().unwrap();
         assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
+    }
+
+    #[test]
+    fn job_that_is_stuck_or_failing_is_reported_while_it_is_followed() {
+        let finding = |state| Finding { state, reason: "R".to_owned(), cause: "no image".to_owned(), since: None };
+        assert_eq!(trouble(&finding(State::Stuck)).as_deref(), Some("is stuck: no image"));
+        assert_eq!(trouble(&finding(State::Failing)).as_deref(), Some("is failing: no image"));
+        for state in [State::Waiting, State::Running, State::Suspended, State::Complete, State::Failed] {
+            assert_eq!(trouble(&finding(state)), None, "{state:?}");
+        }
     }
 
     #[test]

@@ -121,6 +121,12 @@ async fn global_flags_reach_the_api_server() -> Result<()> {
     let server = stderr(scene.jobwright(&["explain", "job/a", &format!("--server=https://127.0.0.1:{port}")]).await?);
     assert!(server.contains("connection refused; check that the server is running"), "{server}");
     assert!(!server.contains("os error"), "{server}");
+    // As with kubectl, an address is enough without a kubeconfig.
+    let mut alone = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
+    alone.args(["explain", "job/a", &format!("--server=https://127.0.0.1:{port}")]).stdin(Stdio::null());
+    let alone = alone.env_remove("KUBECONFIG").env("HOME", "/nonexistent").output().await?;
+    let refused = stderr(alone);
+    assert!(refused.contains("cannot reach the API server at https://127.0.0.1:"), "{refused}");
     for (flag, what) in [("--context", "context"), ("--cluster", "cluster"), ("--user", "user")] {
         let unknown = stderr(scene.jobwright(&["explain", "job/a", flag, "nope"]).await?);
         assert!(unknown.contains(&format!("{what} \"nope\" does not exist in the kubeconfig; it has ")), "{unknown}");
@@ -215,6 +221,38 @@ async fn trigger_starts_a_job_of_a_cron_job_and_watches_it_to_its_end() -> Resul
     assert!(again.status.code() == Some(1) && text.contains("already exists"), "{text}");
     let missing = scene.jobwright(&["trigger", "cronjob/missing"]).await?;
     assert!(String::from_utf8(missing.stderr)?.contains("cannot read cronjob/missing"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trigger_reports_what_blocks_the_job_and_ends_at_the_timeout() -> Result<()> {
+    let scene = Scene::new("trigger-stuck").await?;
+    let crons: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let cron = serde_json::from_value(json!({
+        "metadata": {"name": "nightly"},
+        "spec": {"schedule": "0 3 * * *", "timeZone": "UTC", "suspend": true, "jobTemplate": {"spec": {
+            "managedBy": "jobwright.dev/controller",
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}},
+        }}},
+    }))?;
+    crons.create(&PostParams::default(), &cron).await?;
+    let blocked = async {
+        let pod = scene.active("stuck", 1).await?.remove(0);
+        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+        let status =
+            json!([{"name": "main", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": waiting}]);
+        scene.kubelet.patch(&pod, json!({"containerStatuses": status})).await?;
+        anyhow::Ok(pod)
+    };
+    let args = ["trigger", "cronjob/nightly", "--name=stuck", "--watch", "--timeout=8s"];
+    let (followed, pod) = tokio::join!(scene.jobwright(&args), blocked);
+    let (followed, pod) = (followed?, pod?);
+    let (text, error) = (String::from_utf8(followed.stdout)?, String::from_utf8(followed.stderr)?);
+    assert_eq!(followed.status.code(), Some(124), "{text}{error}");
+    let cause = format!("job/stuck is stuck: Pod {pod}: container main is in ErrImagePull: no such image\n");
+    assert_eq!(text.matches(&cause).count(), 1, "a cause is printed once: {text}");
+    assert_eq!(error, "jobwright: the timeout has passed; job/stuck keeps running\n");
+    assert!(scene.jobs.get("stuck").await?.status.is_some_and(|status| status.active == Some(1)));
     Ok(())
 }
 

@@ -13,8 +13,11 @@
 
 mod adoption;
 mod bad_input;
+mod check_and_api_server;
 mod cli_commands;
 mod command_line;
+#[cfg(unix)]
+mod completion;
 mod completion_modes;
 mod connections;
 mod crd_upgrade;
@@ -22,6 +25,7 @@ mod cron_jobs;
 mod cron_minutes;
 mod deletion;
 mod failures;
+mod fake_api;
 mod faults;
 mod harness;
 mod index_subsets;
@@ -29,10 +33,14 @@ mod job_limits;
 mod job_schedules;
 mod leader;
 mod logs_and_traces;
+#[cfg(unix)]
+mod logs_on_terminal;
 mod metrics;
 mod outage;
 mod permissions;
 mod policies;
+#[cfg(unix)]
+mod pseudo_terminal;
 mod refusals;
 mod reports;
 mod restart;
@@ -48,3 +56,5 @@ mod uninstall;
 mod unresponsive_api_server;
 mod user_commands;
 mod wire;
+#[cfg(unix)]
+mod wrong_use;

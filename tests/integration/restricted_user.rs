@@ -62,26 +62,43 @@ async fn user_without_permissions_gets_one_line_from_every_command() -> Result<(
     let scene = Scene::without_controller("nothing", &[]).await?;
     scene.create("a", json!({})).await?;
     let Some(user) = User::new(&scene, "nothing", json!([])).await? else { return Ok(()) };
-    let commands: [&[&str]; 9] = [
-        &["explain", "job/a"],
-        &["explain", "cronjob/a"],
-        &["explain", "jobs"],
-        &["timeline", "job/a"],
-        &["top", "--once"],
-        &["top", "--once", "-o", "json"],
-        &["next", "cronjob/a"],
-        &["trigger", "cronjob/a"],
-        &["remove-finalizers", "--dry-run=server"],
+    let commands: [(i32, &[&str]); 23] = [
+        (1, &["explain", "job/a"]),
+        (1, &["explain", "cronjob/a"]),
+        (1, &["explain", "jobschedule/a"]),
+        (1, &["explain", "joblimit/a"]),
+        (1, &["explain", "jobs"]),
+        (2, &["explain"]),
+        (2, &["explain", "--failed", "-o", "json"]),
+        (1, &["timeline", "job/a"]),
+        (1, &["top", "--once"]),
+        (1, &["top", "--once", "-o", "json"]),
+        (1, &["next", "cronjob/a"]),
+        (1, &["trigger", "cronjob/a"]),
+        (1, &["trigger", "jobschedule/a", "--dry-run=client"]),
+        (2, &["wait", "job/a"]),
+        (2, &["wait", "-l", "app=a"]),
+        (2, &["rerun", "job/a"]),
+        (2, &["logs", "job/a"]),
+        (2, &["logs", "job/a", "--follow"]),
+        (1, &["history", "job/a"]),
+        (1, &["history", "cronjob/a"]),
+        (1, &["suspend", "job/a"]),
+        (1, &["resume", "cronjobs", "--all"]),
+        (1, &["remove-finalizers", "--dry-run=server"]),
     ];
-    for args in commands {
+    for (expected, args) in commands {
         let (code, stdout, stderr) = user.run(&scene, args).await?;
-        assert_eq!(code, Some(1), "{args:?}: {stdout}{stderr}");
+        assert_eq!(code, Some(expected), "{args:?}: {stdout}{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
         assert!(stderr.contains("forbidden") && stderr.starts_with("jobwright: cannot "), "{args:?}: {stderr}");
         assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
     }
     let all = user.run(&scene, &["top", "--once", "-A"]).await?;
     assert!(all.2.contains("cannot read jobs in all namespaces"), "{all:?}");
+    let (code, status, error) = user.run(&scene, &["status"]).await?;
+    assert!(code == Some(1) && status.contains("API server:  v1.") && error.is_empty(), "{status}{error}");
+    assert!(status.contains("Replicas:    unknown: ") && status.contains("Missing:     get jobs"), "{status}");
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The subcommands with which a user works on Jobs: `wait`, `rerun`, `suspend`, `resume`, `history`, `status`, the list
-//! of `explain`, and completion, on a real API server.
+//! The subcommands with which a user works on Jobs: `wait`, `rerun`, `suspend`, `resume`, `history`, `status` and the
+//! list of `explain`, on a real API server.
 
 use std::process::{Output, Stdio};
 
@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// Result of a command: exit code, standard output, and standard error.
-type Ran = (Option<i32>, String, String);
+pub type Ran = (Option<i32>, String, String);
 
 fn ran(output: Output) -> Result<Ran> {
     Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
 }
 
 /// Runs a command in the scene's namespace.
-async fn run(scene: &Scene, args: &[&str]) -> Result<Ran> {
+pub async fn run(scene: &Scene, args: &[&str]) -> Result<Ran> {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"));
     command.arg(format!("--namespace={}", scene.namespace));
     command.arg(format!("--kubeconfig={}", scene.cluster.kubeconfig.display())).args(args).stdin(Stdio::null());
@@ -28,13 +28,13 @@ async fn run(scene: &Scene, args: &[&str]) -> Result<Ran> {
 }
 
 /// Runs a command that must have this exit code, and returns its standard output.
-async fn expect(scene: &Scene, code: i32, args: &[&str]) -> Result<String> {
+pub async fn expect(scene: &Scene, code: i32, args: &[&str]) -> Result<String> {
     let (found, out, error) = run(scene, args).await?;
     ensure!(found == Some(code), "{args:?}: exit code {found:?}\n{out}\n{error}");
     Ok(out)
 }
 
-async fn fail_one(scene: &Scene, job: &str, code: i32) -> Result<()> {
+pub async fn fail_one(scene: &Scene, job: &str, code: i32) -> Result<()> {
     let pod = scene.active(job, 1).await?.remove(0);
     scene.kubelet.fail(&pod, code).await?;
     Ok(())
@@ -230,6 +230,14 @@ async fn trigger_and_rerun_keep_the_cron_job_as_the_owner() -> Result<()> {
     );
     assert!(lines[2].starts_with("first") && lines[2].contains("Manual") && lines[2].contains("Failed"), "{table}");
     assert!(lines[2].contains("exit code 9"), "{table}");
+    let selected = expect(&scene, 0, &["history", "cj", "-l", "app=nightly"]).await?;
+    assert!(selected.starts_with("cronjob/nightly\nJOB ") && selected.lines().count() == 4, "{selected}");
+    let names = expect(&scene, 0, &["history", "cronjobs", "-o", "name"]).await?;
+    assert_eq!(names, "job.batch/second\njob.batch/first\n");
+    let wide = expect(&scene, 0, &["history", "cj/nightly", "-o", "wide"]).await?;
+    assert!(wide.starts_with("JOB") && wide.contains("FINISHED") && wide.contains("EXISTS"), "{wide}");
+    let next = expect(&scene, 0, &["next", "cj", "-l", "app=nightly", "-A"]).await?;
+    assert!(next.contains(&format!("{}/cronjob/nightly: \"0 3 * * *\" in UTC\n", scene.namespace)), "{next}");
     let json: Value = serde_json::from_str(&expect(&scene, 0, &["history", "cj/nightly", "-o", "json"]).await?)?;
     let run = &json["items"][0]["runs"][1];
     assert_eq!((&run["outcome"], &run["exitCode"], &run["trigger"]), (&json!("Failed"), &json!(9), &json!("Manual")));
@@ -307,6 +315,9 @@ async fn explain_without_a_name_lists_jobs_that_need_attention() -> Result<()> {
     assert!(expect(&scene, 0, &["explain", "-l", "app=none"]).await?.starts_with("None of 0 Jobs"));
     let everywhere = expect(&scene, 1, &["explain", "-A"]).await?;
     assert!(everywhere.starts_with("NAMESPACE") && everywhere.contains(&scene.namespace), "{everywhere}");
+    assert_eq!(expect(&scene, 1, &["explain", "-o", "name"]).await?, "job.batch/failed\njob.batch/stuck\n");
+    let wide = expect(&scene, 1, &["explain", "-o", "wide"]).await?;
+    assert!(wide.starts_with("JOB     STATE   REASON") && wide.contains("BackoffLimitExceeded"), "{wide}");
     let json: Value = serde_json::from_str(&expect(&scene, 1, &["explain", "-o", "json"]).await?)?;
     assert_eq!((&json["items"][0]["state"], &json["items"][1]["reason"]), (&json!("Failed"), &json!("Unschedulable")));
     Ok(())
@@ -402,63 +413,5 @@ async fn status_reports_the_controller_and_the_permissions() -> Result<()> {
     let (code, out, error) = ran(restricted.output().await?)?;
     assert!(code.is_some_and(|code| code < 2), "{out}{error}");
     assert!(out.contains(&format!("Lease {}/", scene.namespace)) && out.contains("Missing:     patch jobs"), "{out}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn names_and_namespaces_are_completed() -> Result<()> {
-    let scene = Scene::without_controller("complete", &[]).await?;
-    for name in ["etl-one", "etl-two", "other"] {
-        scene.create(name, json!({})).await?;
-    }
-    let kubeconfig = format!("--kubeconfig={}", scene.cluster.kubeconfig.display());
-    let namespace = format!("--namespace={}", scene.namespace);
-    let args = ["__complete", "--", &kubeconfig, &namespace, "explain", "job/etl"];
-    assert_eq!(expect(&scene, 0, &args).await?, "job/etl-one\njob/etl-two\n:4\n");
-    let args = ["__complete", "--", &kubeconfig, &namespace, "wait", "jobs.batch/o"];
-    assert_eq!(expect(&scene, 0, &args).await?, "jobs.batch/other\n:4\n");
-    let part = &scene.namespace[..scene.namespace.len() - 1];
-    let found = expect(&scene, 0, &["__complete", "--", &kubeconfig, "top", "-n", part]).await?;
-    assert!(found.lines().any(|line| line == scene.namespace), "{found}");
-    let unreachable = ["__complete", "--", "--server=http://127.0.0.1:1", "wait", "job/"];
-    assert_eq!(expect(&scene, 0, &unreachable).await?, ":4\n");
-
-    // The script of bash, as readline calls it.
-    let script = expect(&scene, 0, &["completions", "bash"]).await?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("completion.bash");
-    std::fs::write(&file, script)?;
-    let binary = env!("CARGO_BIN_EXE_jobwright");
-    let completed = |line: String| -> Result<String> {
-        let call = "source \"$1\"; COMP_LINE=$2; COMP_POINT=${#2}; _jobwright; printf '%s\\n' \"${COMPREPLY[@]}\"";
-        let output = std::process::Command::new("bash").args(["-c", call, "bash"]).arg(&file).arg(line).output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?)
-    };
-    assert_eq!(completed(format!("{binary} {kubeconfig} {namespace} logs job/etl-t"))?, "job/etl-two\n");
-    assert_eq!(completed(format!("{binary} resu"))?, "resume\n");
-    assert_eq!(completed(format!("{binary} rerun --dry-run=s"))?, "server\n");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kubectl_completes_the_plugin() -> Result<()> {
-    let scene = Scene::without_controller("kubectl-complete", &[]).await?;
-    if scene.cluster.control.is_none() {
-        eprintln!("skipped: a given cluster has its own kubectl");
-        return Ok(());
-    }
-    scene.create("etl", json!({})).await?;
-    let folder = tempfile::tempdir()?;
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_jobwright"), folder.path().join("kubectl-jobwright"))?;
-    let script = folder.path().join("kubectl_complete-jobwright");
-    std::fs::write(&script, expect(&scene, 0, &["completions", "kubectl"]).await?)?;
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH")?);
-    let mut kubectl = std::process::Command::new(testbed::assets::KUBECTL.path()?);
-    kubectl.args(["__complete", "jobwright", "explain", "-n", &scene.namespace, "job/"]).env("PATH", &path);
-    let output = kubectl.env("KUBECONFIG", &scene.cluster.kubeconfig).output()?;
-    let text = String::from_utf8(output.stdout)?;
-    assert!(text.starts_with("job/etl\n:4\n"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }

@@ -2,11 +2,15 @@
 //! files only and needs no cluster.
 
 mod annotations;
+mod container;
 mod indexes;
+mod pod;
+mod policies;
 mod refused;
 mod resources;
 pub mod rules;
 mod sarif;
+mod syntax;
 mod unknown_fields;
 
 use std::path::PathBuf;
@@ -159,8 +163,16 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
     let findings = match object["kind"].as_str().unwrap_or_default() {
         "Job" if version == crate::job::API_VERSION => job(object),
         "CronJob" if version == crate::job::API_VERSION => cron_job(object, now),
-        "JobSchedule" if version.starts_with("jobwright.dev/") => job_schedule(object, now),
-        "JobLimit" if version.starts_with("jobwright.dev/") => Ok(job_limit(object)),
+        kind @ ("Job" | "CronJob") if version.starts_with("batch/") => {
+            return Some(vec![refused::of_version(kind, version, crate::job::API_VERSION)]);
+        }
+        kind @ ("JobSchedule" | "JobLimit") if version.starts_with("jobwright.dev/") => {
+            let served = resources::served_versions(kind);
+            if let Some(newest) = served.first().filter(|_| !served.iter().any(|one| one == version)) {
+                return Some(vec![refused::of_version(kind, version, newest)]);
+            }
+            if kind == "JobSchedule" { job_schedule(object, now) } else { job_limit(object) }
+        }
         _ => return None,
     };
     Some(findings.unwrap_or_else(|error| vec![Finding::unreadable(error)]))
@@ -173,7 +185,7 @@ fn unknown(paths: Vec<String>) -> impl Iterator<Item = Finding> {
 fn job(object: &Value) -> Result<Vec<Finding>, String> {
     let (job, paths) = typed::<Job>(object, "")?;
     let mut findings: Vec<Finding> = unknown(paths).collect();
-    findings.extend(refused::of_job_name(job.metadata.name.as_deref()));
+    findings.extend(refused::of_job_metadata(&job.metadata, job.spec.as_ref()));
     findings.extend(of_annotations(job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(job.spec.iter().filter_map(|spec| of_indexes(job.metadata.annotations.as_ref(), spec, "")));
     findings.extend(job.spec.iter().flat_map(|spec| of_job_spec(spec, "spec")));
@@ -184,9 +196,12 @@ fn job(object: &Value) -> Result<Vec<Finding>, String> {
 fn cron_job(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
     let (cron_job, paths) = typed::<CronJob>(object, "")?;
     let mut findings: Vec<Finding> = unknown(paths).collect();
-    findings.extend(refused::of_schedule_name(cron_job.metadata.name.as_deref()));
+    findings.extend(refused::of_schedule_metadata(&cron_job.metadata));
     findings.extend(refused::of_cron_job(&cron_job));
     let template = &cron_job.spec.job_template;
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let at = "spec.jobTemplate.metadata";
+    findings.extend(refused::of_template_labels(metadata.labels.as_ref(), metadata.annotations.as_ref(), at));
     let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
     findings.extend(of_annotations(cron_job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
@@ -200,7 +215,7 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
     let mut findings = resources::of_schema("JobSchedule", object);
     let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
     findings.extend(unknown(paths));
-    findings.extend(refused::of_schedule_name(metadata.name.as_deref()));
+    findings.extend(refused::of_schedule_metadata(&metadata));
     findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
     let spec = match JobScheduleSpec::deserialize(&object["spec"]) {
         Ok(spec) => spec,
@@ -209,6 +224,10 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
         Err(error) => return Err(error.to_string()),
     };
     findings.extend(resources::of_job_schedule(&spec));
+    if let Some(metadata) = &spec.job_template.metadata {
+        let at = "spec.jobTemplate.metadata";
+        findings.extend(refused::of_template_labels(Some(&metadata.labels), Some(&metadata.annotations), at));
+    }
     let annotations = spec.job_template.metadata.as_ref().map(|metadata| &metadata.annotations);
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
     if let Ok((job, paths)) = typed::<JobSpec>(&spec.job_template.spec, "spec.jobTemplate.spec") {
@@ -225,10 +244,14 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
     Ok(findings)
 }
 
-fn job_limit(object: &Value) -> Vec<Finding> {
+fn job_limit(object: &Value) -> Result<Vec<Finding>, String> {
     let mut findings = resources::of_schema("JobLimit", object);
+    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
+    findings.extend(unknown(paths));
+    findings.extend(refused::of_limit_metadata(&metadata));
+    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(resources::of_job_limit(&object["spec"]));
-    findings
+    Ok(findings)
 }
 
 /// Returns the findings for what the API server refuses in the spec of a Job, and for its manager.
@@ -276,6 +299,22 @@ fn print(output: Output, found: &[&Located], hidden: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_that_is_not_served_is_reported_and_other_groups_are_ignored() {
+        let messages = |version: &str, kind: &str| -> Option<Vec<String>> {
+            let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a"}, "spec": {}});
+            let findings = of_object(&object, Timestamp::UNIX_EPOCH)?;
+            Some(findings.into_iter().map(|finding| finding.message).collect())
+        };
+        assert_eq!(
+            messages("batch/v1beta1", "CronJob"),
+            Some(vec!["apiVersion batch/v1beta1 is not served for a CronJob; write batch/v1".to_owned()])
+        );
+        let old = messages("jobwright.dev/v1", "JobLimit").unwrap();
+        assert_eq!(old, ["apiVersion jobwright.dev/v1 is not served for a JobLimit; write jobwright.dev/v1beta1"]);
+        assert_eq!(messages("jobs.example.com/v1", "Job"), None);
+    }
 
     #[test]
     fn documentation_page_lists_every_rule() {

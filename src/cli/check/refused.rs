@@ -2,51 +2,112 @@
 //!
 //! See <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1/>.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::{CronJob, JobSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::rules::{Finding, INVALID, found};
+use super::syntax::{is_label, is_subdomain, of_annotation_keys, of_labels};
+use super::{pod, policies};
 
 /// Maximum parallelism of an Indexed Job.
 const MAX_INDEXED_PARALLELISM: i32 = 100_000;
 /// Maximum length of the name of a Job, which is the value of a label of its pods.
 const MAX_JOB_NAME: usize = 63;
+/// Maximum length of `spec.managedBy`.
+const MAX_MANAGER: usize = 63;
+/// Maximum length of the name of any other object.
+const MAX_NAME: usize = 253;
+/// Number of completions above which an Indexed Job with `backoffLimitPerIndex` has lower limits.
+const MANY_COMPLETIONS: i32 = 100_000;
+/// Maximum parallelism and number of failed indexes of such a Job.
+const MAX_OF_MANY: i32 = 10_000;
+/// Maximum number of failed indexes.
+const MAX_FAILED_INDEXES: i32 = 100_000;
 /// Maximum length of the name of a CronJob, whose Jobs have longer names.
 const MAX_CRON_JOB_NAME: usize = 52;
 
-/// Returns the findings for the name of an object. `max` is the maximum number of characters.
-fn of_name(name: Option<&str>, max: usize) -> Vec<Finding> {
-    let Some(name) = name else { return Vec::new() };
-    let mut findings = Vec::new();
-    if name.len() > max {
-        findings
-            .push(found(&INVALID, format!("metadata.name has {} characters, at most {max} are allowed", name.len())));
+/// Returns the findings for the metadata of an object at the path `metadata`. `max` is the maximum number of characters
+/// of its name.
+fn of_metadata(metadata: &ObjectMeta, max: usize) -> Vec<String> {
+    let mut messages = Vec::new();
+    match (metadata.name.as_deref(), metadata.generate_name.as_deref()) {
+        (None | Some(""), None | Some("")) => messages.push("metadata.name is required".to_owned()),
+        (None | Some(""), Some(prefix)) => {
+            if !is_subdomain(&format!("{prefix}x")) {
+                messages.push(format!("metadata.generateName {prefix:?} {NAME_FORM}"));
+            }
+        }
+        (Some(name), _) => {
+            if name.len() > max {
+                messages.push(format!("metadata.name has {} characters, at most {max} are allowed", name.len()));
+            }
+            if !is_subdomain(name) {
+                messages.push(format!("metadata.name {name:?} {NAME_FORM}"));
+            }
+        }
     }
-    if !is_subdomain(name) {
-        let message = format!(
-            "metadata.name {name:?} may have only lower-case letters, digits, - and ., and begins and ends with a letter or digit"
-        );
-        findings.push(found(&INVALID, message));
+    if let Some(namespace) = metadata.namespace.as_deref().filter(|name| !name.is_empty() && !is_label(name)) {
+        messages.push(format!("metadata.namespace {namespace:?} is not the name of a namespace"));
     }
-    findings
+    messages.extend(of_labels(metadata.labels.as_ref(), "metadata.labels"));
+    messages.extend(of_annotation_keys(metadata.annotations.as_ref(), "metadata.annotations"));
+    messages
 }
 
-/// Returns the findings for the name of a Job.
-pub(super) fn of_job_name(name: Option<&str>) -> Vec<Finding> {
-    of_name(name, MAX_JOB_NAME)
+/// Form of the name of an object, as the end of a sentence.
+const NAME_FORM: &str = "may have only lower-case letters, digits, - and ., and begins and ends with a letter or digit";
+
+/// Returns the findings for the metadata of a Job.
+pub(super) fn of_job_metadata(metadata: &ObjectMeta, spec: Option<&JobSpec>) -> Vec<Finding> {
+    let mut messages = of_metadata(metadata, MAX_JOB_NAME);
+    if let (Some(name), Some(spec)) = (metadata.name.as_deref(), spec) {
+        messages.extend(of_host_names(name, spec));
+    }
+    invalid(messages)
 }
 
-/// Returns the findings for the name of a CronJob or JobSchedule.
-pub(super) fn of_schedule_name(name: Option<&str>) -> Vec<Finding> {
-    of_name(name, MAX_CRON_JOB_NAME)
+/// Returns the message for the name of an Indexed Job whose pods would get host names that are too long.
+fn of_host_names(name: &str, spec: &JobSpec) -> Option<String> {
+    let last = spec.completions.filter(|_| spec.completion_mode.as_deref() == Some("Indexed"))?.max(1) - 1;
+    let host = format!("{name}-{last}");
+    (name.len() <= MAX_JOB_NAME && host.len() > MAX_JOB_NAME).then(|| {
+        format!(
+            "metadata.name is too long for an Indexed Job: the host name {host} has {} characters, at most {MAX_JOB_NAME} are allowed",
+            host.len()
+        )
+    })
 }
 
-fn is_subdomain(name: &str) -> bool {
-    name.split('.').all(is_label)
+/// Returns the findings for the metadata of a CronJob or JobSchedule.
+pub(super) fn of_schedule_metadata(metadata: &ObjectMeta) -> Vec<Finding> {
+    invalid(of_metadata(metadata, MAX_CRON_JOB_NAME))
 }
 
-fn is_label(part: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !part.is_empty() && part.chars().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+/// Returns the findings for the metadata of a JobLimit.
+pub(super) fn of_limit_metadata(metadata: &ObjectMeta) -> Vec<Finding> {
+    invalid(of_metadata(metadata, MAX_NAME))
+}
+
+/// Returns the findings for the labels and annotations of the template of a Job at the path `at`.
+pub(super) fn of_template_labels(
+    labels: Option<&BTreeMap<String, String>>,
+    annotations: Option<&BTreeMap<String, String>>,
+    at: &str,
+) -> Vec<Finding> {
+    let mut messages = of_labels(labels, &format!("{at}.labels"));
+    messages.extend(of_annotation_keys(annotations, &format!("{at}.annotations")));
+    invalid(messages)
+}
+
+/// Returns the finding for a version of the API that the API server does not serve.
+pub(super) fn of_version(kind: &str, version: &str, served: &str) -> Finding {
+    found(&INVALID, format!("apiVersion {version} is not served for a {kind}; write {served}"))
+}
+
+fn invalid(messages: Vec<String>) -> Vec<Finding> {
+    messages.into_iter().map(|message| found(&INVALID, message)).collect()
 }
 
 /// Returns the findings for the fields of a CronJob other than its schedule.
@@ -57,7 +118,7 @@ pub(super) fn of_cron_job(cron_job: &CronJob) -> Vec<Finding> {
         messages.push("spec.schedule must not name a time zone; set spec.timeZone".to_owned());
     }
     if let Some(policy) =
-        spec.concurrency_policy.as_deref().filter(|policy| !matches!(*policy, "Allow" | "Forbid" | "Replace"))
+        spec.concurrency_policy.as_deref().filter(|policy| !matches!(*policy, "" | "Allow" | "Forbid" | "Replace"))
     {
         messages.push(format!("spec.concurrencyPolicy {policy:?} must be Allow, Forbid or Replace"));
     }
@@ -67,7 +128,7 @@ pub(super) fn of_cron_job(cron_job: &CronJob) -> Vec<Finding> {
         ("failedJobsHistoryLimit", spec.failed_jobs_history_limit.map(i64::from)),
     ];
     messages.extend(negative(&numbers, "spec"));
-    messages.into_iter().map(|message| found(&INVALID, message)).collect()
+    invalid(messages)
 }
 
 fn negative(numbers: &[(&str, Option<i64>)], at: &str) -> Vec<String> {
@@ -78,23 +139,23 @@ fn negative(numbers: &[(&str, Option<i64>)], at: &str) -> Vec<String> {
 /// Returns the findings for the spec of a Job at the path `at`.
 pub(super) fn of_job_spec(spec: &JobSpec, at: &str) -> Vec<Finding> {
     let mut messages = of_numbers(spec, at);
-    messages.extend(of_pod(spec, at));
+    messages.extend(pod::of_template(&spec.template, &format!("{at}.template")));
     messages.extend(of_completion_mode(spec, at));
-    messages.extend(of_policies(spec, at));
+    messages.extend(policies::of_policies(spec, at));
     if spec.selector.is_some() && spec.manual_selector != Some(true) {
         messages.push(format!("{at}.selector must be left out; the API server generates it"));
     }
     if let Some(manager) = &spec.managed_by {
         let parts: Vec<&str> = manager.split('/').collect();
-        let valid =
-            matches!(&parts[..], [domain, name] if is_subdomain(domain) && !name.is_empty()) && manager.len() <= 63;
+        let valid = matches!(&parts[..], [domain, name] if is_subdomain(domain) && !name.is_empty())
+            && manager.len() <= MAX_MANAGER;
         if !valid {
             messages.push(format!(
                 "{at}.managedBy {manager:?} must be a domain and a name, such as jobwright.dev/controller"
             ));
         }
     }
-    messages.into_iter().map(|message| found(&INVALID, message)).collect()
+    invalid(messages)
 }
 
 fn of_numbers(spec: &JobSpec, at: &str) -> Vec<String> {
@@ -108,38 +169,6 @@ fn of_numbers(spec: &JobSpec, at: &str) -> Vec<String> {
         ("ttlSecondsAfterFinished", spec.ttl_seconds_after_finished.map(i64::from)),
     ];
     negative(&numbers, at)
-}
-
-fn of_pod(spec: &JobSpec, at: &str) -> Vec<String> {
-    let mut messages = Vec::new();
-    let path = format!("{at}.template.spec");
-    let Some(pod) = &spec.template.spec else { return vec![format!("{path} is required")] };
-    match pod.restart_policy.as_deref() {
-        Some("Never" | "OnFailure") => {}
-        None => messages
-            .push(format!("{path}.restartPolicy must be set to Never or OnFailure; its default, Always, is refused")),
-        Some(policy) => messages.push(format!("{path}.restartPolicy {policy:?} must be Never or OnFailure")),
-    }
-    if pod.containers.is_empty() {
-        messages.push(format!("{path}.containers must have at least one container"));
-    }
-    let inits = pod.init_containers.iter().flatten().enumerate().map(|(place, one)| ("initContainers", place, one));
-    let all = pod.containers.iter().enumerate().map(|(place, one)| ("containers", place, one)).chain(inits);
-    let mut names = Vec::new();
-    for (field, place, container) in all {
-        let path = format!("{path}.{field}[{place}]");
-        if !is_label(&container.name) || container.name.len() > 63 {
-            messages.push(format!("{path}.name {:?} may have only lower-case letters, digits and -", container.name));
-        }
-        if names.contains(&&container.name) {
-            messages.push(format!("{path}.name {:?} is the name of another container", container.name));
-        }
-        if container.image.as_deref().is_none_or(str::is_empty) {
-            messages.push(format!("{path}.image is required"));
-        }
-        names.push(&container.name);
-    }
-    messages
 }
 
 fn of_completion_mode(spec: &JobSpec, at: &str) -> Vec<String> {
@@ -165,44 +194,24 @@ fn of_completion_mode(spec: &JobSpec, at: &str) -> Vec<String> {
     ];
     let wrong = per_index.iter().filter(|(_, given)| *given && !indexed);
     messages.extend(wrong.map(|(field, _)| format!("{at}.{field} requires completionMode: Indexed")));
-    if spec.max_failed_indexes.is_some() && spec.backoff_limit_per_index.is_none() {
+    if spec.backoff_limit_per_index.is_some() && spec.completions.is_some_and(|count| count > MANY_COMPLETIONS) {
+        let limits = [("maxFailedIndexes", spec.max_failed_indexes), ("parallelism", spec.parallelism)];
+        messages.extend(limits.iter().filter(|(_, value)| value.is_none_or(|value| value > MAX_OF_MANY)).map(
+            |(field, _)| {
+                format!(
+                    "{at}.{field} must be at most {MAX_OF_MANY} with backoffLimitPerIndex and more than {MANY_COMPLETIONS} completions"
+                )
+            },
+        ));
+    }
+    let Some(failed) = spec.max_failed_indexes else { return messages };
+    if spec.backoff_limit_per_index.is_none() {
         messages.push(format!("{at}.maxFailedIndexes requires backoffLimitPerIndex"));
+        return messages;
     }
-    messages
-}
-
-fn of_policies(spec: &JobSpec, at: &str) -> Vec<String> {
-    let mut messages = Vec::new();
-    let restarts = spec.template.spec.as_ref().and_then(|pod| pod.restart_policy.as_deref());
-    if let Some(policy) = spec.pod_replacement_policy.as_deref() {
-        if !matches!(policy, "TerminatingOrFailed" | "Failed") {
-            messages.push(format!("{at}.podReplacementPolicy {policy:?} must be TerminatingOrFailed or Failed"));
-        } else if spec.pod_failure_policy.is_some() && policy != "Failed" {
-            messages.push(format!("{at}.podReplacementPolicy must be Failed with podFailurePolicy"));
-        }
-    }
-    if let Some(policy) = &spec.pod_failure_policy {
-        if restarts != Some("Never") {
-            messages.push(format!("{at}.podFailurePolicy requires restartPolicy: Never"));
-        }
-        for (place, rule) in policy.rules.iter().enumerate() {
-            let path = format!("{at}.podFailurePolicy.rules[{place}]");
-            match rule.action.as_str() {
-                "FailJob" | "Ignore" | "Count" => {}
-                "FailIndex" if spec.backoff_limit_per_index.is_some() => {}
-                "FailIndex" => messages.push(format!("{path}.action FailIndex requires backoffLimitPerIndex")),
-                action => {
-                    messages.push(format!("{path}.action {action:?} must be FailJob, FailIndex, Ignore or Count"))
-                }
-            }
-            let conditions = rule.on_pod_conditions.as_ref().is_some_and(|conditions| !conditions.is_empty());
-            if rule.on_exit_codes.is_some() == conditions {
-                messages.push(format!("{path} must have either onExitCodes or onPodConditions"));
-            }
-            if rule.on_exit_codes.as_ref().is_some_and(|codes| codes.operator == "In" && codes.values.contains(&0)) {
-                messages.push(format!("{path}.onExitCodes.values must not contain 0 with operator: In"));
-            }
-        }
+    let completions = spec.completions.unwrap_or_default();
+    if failed > completions || failed > MAX_FAILED_INDEXES {
+        messages.push(format!("{at}.maxFailedIndexes must not be more than completions and {MAX_FAILED_INDEXES}"));
     }
     messages
 }
@@ -268,12 +277,31 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        let message =
-            |name: &str| of_job_name(Some(name)).into_iter().map(|finding| finding.message).collect::<Vec<_>>();
-        assert_eq!(message("etl-1.a"), [""; 0]);
-        assert!(message(&"a".repeat(64))[0].contains("64 characters, at most 63"));
-        assert!(message("Etl")[0].contains("lower-case"));
-        assert!(of_schedule_name(Some(&"a".repeat(53)))[0].message.contains("at most 52"));
+        let metadata = |name: &str| ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        let message = |metadata: &ObjectMeta| of_metadata(metadata, MAX_JOB_NAME);
+        assert_eq!(message(&metadata("etl-1.a")), [""; 0]);
+        assert!(message(&metadata(&"a".repeat(64)))[0].contains("64 characters, at most 63"));
+        assert!(message(&metadata("Etl"))[0].contains("lower-case"));
+        assert_eq!(message(&ObjectMeta::default()), ["metadata.name is required"]);
+        let generated = |prefix: &str| ObjectMeta { generate_name: Some(prefix.to_owned()), ..ObjectMeta::default() };
+        assert_eq!(message(&generated("etl-")), [""; 0]);
+        assert!(message(&generated("-etl"))[0].contains("metadata.generateName"));
+        assert!(of_schedule_metadata(&metadata(&"a".repeat(53)))[0].message.contains("at most 52"));
+        let namespace = ObjectMeta { namespace: Some("a.b".to_owned()), ..metadata("a") };
+        assert!(message(&namespace)[0].contains("not the name of a namespace"));
+    }
+
+    #[test]
+    fn name_of_an_indexed_job_leaves_room_for_the_index() {
+        let spec = |completions: i32| JobSpec {
+            completion_mode: Some("Indexed".to_owned()),
+            completions: Some(completions),
+            ..JobSpec::default()
+        };
+        let metadata = ObjectMeta { name: Some("a".repeat(61)), ..ObjectMeta::default() };
+        assert_eq!(of_job_metadata(&metadata, Some(&spec(10))), [], "the last host name has 63 characters");
+        let found = of_job_metadata(&metadata, Some(&spec(11)));
+        assert!(found[0].message.contains("has 64 characters, at most 63"), "{found:?}");
     }
 
     #[test]

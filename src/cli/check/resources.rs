@@ -7,6 +7,20 @@ use super::rules::{Finding, INVALID, UNKNOWN_FIELD, found};
 use crate::cli::crds;
 use crate::schedule::job_schedule::types::{CatchUp, ConcurrencyPolicy, JobScheduleSpec};
 
+/// Returns the versions of a kind that its CustomResourceDefinition serves, as `apiVersion` has them.
+pub(super) fn served_versions(kind: &str) -> Vec<String> {
+    let crd = crds::all().into_iter().find(|crd| crd.spec.names.kind == kind);
+    let versions = crd.into_iter().flat_map(|crd| {
+        let group = crd.spec.group.clone();
+        crd.spec
+            .versions
+            .into_iter()
+            .filter(|version| version.served)
+            .map(move |version| format!("{group}/{}", version.name))
+    });
+    versions.collect()
+}
+
 /// Returns the findings for an object against the schema of its CustomResourceDefinition.
 pub(super) fn of_schema(kind: &str, object: &Value) -> Vec<Finding> {
     let crd = crds::all().into_iter().find(|crd| crd.spec.names.kind == kind);

@@ -24,8 +24,8 @@ fn compare(given: &Value, kept: &Value, at: &str, unknown: &mut Vec<String>) {
                 let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
                 match kept.get(key) {
                     Some(kept) => compare(value, kept, &path, unknown),
-                    // A type may leave out empty values when it is written.
-                    None if is_empty(value) => {}
+                    // A type leaves out fields without a value when it is written.
+                    None if value.is_null() => {}
                     None => unknown.push(path),
                 }
             }
@@ -36,17 +36,6 @@ fn compare(given: &Value, kept: &Value, at: &str, unknown: &mut Vec<String>) {
             }
         }
         _ => {}
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Bool(value) => !value,
-        Value::Number(_) => false,
     }
 }
 
@@ -61,7 +50,7 @@ mod tests {
     fn misspelt_fields_are_found_with_their_paths() {
         let job = json!({
             "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "creationTimestamp": null, "lables": {"a": "b"}},
-            "spec": {"paralelism": 2, "template": {"spec": {"contaners": [{"name": "a"}],
+            "spec": {"paralelism": 2, "suspended": false, "ttl": null, "template": {"spec": {"contaners": [{"name": "a"}],
                 "containers": [{"name": "main", "image": "i", "resources": {"limits": {"cpu": "1"}}, "commnad": ["x"]}]}}},
         });
         let (_, unknown) = typed::<Job>(&job, "").unwrap();
@@ -70,6 +59,7 @@ mod tests {
             [
                 "metadata.lables",
                 "spec.paralelism",
+                "spec.suspended",
                 "spec.template.spec.containers[0].commnad",
                 "spec.template.spec.contaners",
             ]

@@ -8,11 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kube::ResourceExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::cluster::{condition, end};
 use super::super::one_line::one_line;
 use super::super::suggest::Suggestions;
+use super::super::terminal::Color;
 use super::pod::{self, Surroundings};
 use super::span;
 use super::warnings::is_recent;
@@ -26,7 +28,7 @@ use crate::job::view::kueue::QUEUE_LABEL;
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 
 /// State of a Job, the worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 pub(crate) enum State {
     /// The Job has failed.
     Failed,
@@ -48,6 +50,16 @@ impl State {
     /// Returns whether a user has to act.
     pub(crate) fn is_trouble(self) -> bool {
         self <= Self::Failing
+    }
+
+    /// Returns the color of the state in a table.
+    pub(crate) fn color(self) -> Color {
+        match self {
+            Self::Failed | Self::Stuck => Color::Red,
+            Self::Failing | Self::Waiting | Self::Suspended => Color::Yellow,
+            Self::Running => Color::Blue,
+            Self::Complete => Color::Green,
+        }
     }
 
     /// Returns the state as one word.

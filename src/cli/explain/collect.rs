@@ -10,6 +10,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 
 use super::cause::{Finding, JobFacts, find};
+use super::explanation::Unread;
 use super::warnings::seen_at;
 use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
@@ -53,8 +54,8 @@ impl std::fmt::Display for Scope {
 pub(crate) struct Related {
     pods: HashMap<String, Vec<Pod>>,
     warnings: HashMap<String, Vec<Event>>,
-    /// What could not be read, with the reason.
-    pub(crate) unread: Vec<String>,
+    /// What could not be read.
+    pub(crate) unread: Vec<Unread>,
 }
 
 impl Related {
@@ -68,11 +69,18 @@ impl Related {
         let warnings = ListParams::default().fields("type=Warning");
         let (pods, events) = tokio::join!(pods.list_each(&of_jobs), events.list_each(&warnings));
         let mut related = Self::default();
-        let mut items_of = |what: &str, error: kube::Error| {
-            related.unread.push(format!("{what} cannot be read in {scope}: {}", message(&error)));
+        let mut missing = |resource: &str, error: kube::Error, effect: &str| {
+            let (resource, effect) = (resource.to_owned(), effect.to_owned());
+            related.unread.push(Unread { resource, reason: message(&error), effect });
         };
-        let pods = pods.unwrap_or_else(|error| (items_of("pods", error), Vec::new()).1);
-        let events = events.unwrap_or_else(|error| (items_of("events", error), Vec::new()).1);
+        let pods = pods.unwrap_or_else(|error| {
+            missing("pods", error, "the states of pods are not known");
+            Vec::new()
+        });
+        let events = events.unwrap_or_else(|error| {
+            missing("events", error, "warnings are not known");
+            Vec::new()
+        });
         related.sort(jobs, pods, events);
         related
     }
@@ -95,6 +103,12 @@ impl Related {
                 self.warnings.entry(job).or_default().push(event);
             }
         }
+    }
+
+    /// Returns a line for each resource that could not be read in the scope.
+    pub(crate) fn unread_lines(&self, scope: &Scope) -> Vec<String> {
+        let line = |one: &Unread| format!("{} cannot be read in {scope}: {}", one.resource, one.reason);
+        self.unread.iter().map(line).collect()
     }
 
     /// Returns the pods of a Job.

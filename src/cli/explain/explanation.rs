@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cli::names::Kind;
 use crate::cli::suggest::Suggestions;
+use crate::cli::table::Table;
 use crate::cli::terminal::{Color, Screen};
 
 /// Explanation of a Job, CronJob or JobSchedule. The fields are stable; fields are added, and none is removed or
@@ -232,6 +234,37 @@ impl Explanation {
         }
         text
     }
+
+    /// Returns the text with a table of all pods of a Job.
+    pub fn wide_text(&self, screen: &Screen) -> String {
+        let mut text = self.text(screen);
+        if self.pods.is_empty() {
+            return text;
+        }
+        let mut table = Table::new(&["POD", "PHASE", "REASON", "CONTAINER", "EXIT", "RESTARTS", "INDEX", "NODE"]);
+        for pod in &self.pods {
+            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            table.row([
+                pod.name.clone(),
+                pod.phase.clone(),
+                or_dash(pod.reason.clone()),
+                or_dash(pod.container.clone()),
+                or_dash(pod.exit_code.map(|code| code.to_string())),
+                pod.restarts.to_string(),
+                or_dash(pod.index.map(|index| index.to_string())),
+                or_dash(pod.node.clone()),
+            ]);
+        }
+        text += "\n";
+        text + &table.text(screen)
+    }
+
+    /// Returns TYPE/NAME as a line, as kubectl prints it.
+    pub fn type_and_name(&self) -> String {
+        let type_ = self.kind.to_lowercase();
+        let group = Kind::parse(&type_).map_or_else(String::new, |kind| format!(".{}", kind.group()));
+        format!("{type_}{group}/{}\n", self.name)
+    }
 }
 
 /// Wraps a text at blanks, with the indentation on each line.
@@ -304,6 +337,28 @@ To do: find its owner.
         );
         assert!(text.contains("kubectl logs a-1 --all-containers -n default --context=production\n"), "{text}");
         assert_eq!(wrapped("ab cd efghij", 6, 2), "  ab\n  cd\n  efghij\n");
+    }
+
+    #[test]
+    fn wide_text_has_a_table_of_all_pods() {
+        let pod = |name: &str, index, exit_code| PodReport {
+            name: name.to_owned(),
+            phase: "Failed".to_owned(),
+            container: Some("main".to_owned()),
+            index,
+            exit_code,
+            ..PodReport::default()
+        };
+        let pods = vec![pod("a-0-x2b4q", Some(0), Some(3)), pod("a-1-stvv8", None, None)];
+        let explained = Explanation { kind: "Job".to_owned(), name: "a".to_owned(), pods, ..explanation() };
+        let table = "\n\
+POD        PHASE   REASON  CONTAINER  EXIT  RESTARTS  INDEX  NODE
+a-0-x2b4q  Failed  -       main       3     0         0      -
+a-1-stvv8  Failed  -       main       -     0         -      -
+";
+        assert_eq!(explained.wide_text(&Screen::PLAIN), explained.text(&Screen::PLAIN) + table);
+        assert_eq!(explanation().wide_text(&Screen::PLAIN), explanation().text(&Screen::PLAIN));
+        assert_eq!(explained.type_and_name(), "job.batch/a\n");
     }
 
     #[test]

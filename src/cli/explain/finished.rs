@@ -77,11 +77,7 @@ fn recorded_failure(facts: &Facts<'_>, reason: &str, explanation: &mut Explanati
 
 /// Returns the hint how to run a finished Job again under another name.
 fn again(facts: &Facts<'_>) -> Hint {
-    let filter = "del(.status, .metadata.uid, .metadata.resourceVersion, .metadata.creationTimestamp, .metadata.managedFields, \
-                  .metadata.annotations, .spec.selector, .spec.template.metadata.labels) | .metadata.name += \"-2\"";
-    let read = facts.suggest.kubectl(&format!("get job {} -o json", facts.name()));
-    let create = facts.suggest.kubectl_elsewhere("create -f -");
-    Hint::new("run the Job again", format!("{read} | jq '{filter}' | {create}"))
+    Hint::new("run the Job again", facts.suggest.jobwright(&format!("rerun job/{}", facts.name())))
 }
 
 /// Adds the failures of the last pods that failed.

@@ -118,7 +118,8 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     }
 }
 
-fn counts(job: &Job, status: &JobStatus) -> Counts {
+/// Returns the numbers of pods of a Job.
+pub(super) fn counts(job: &Job, status: &JobStatus) -> Counts {
     let number = |count: Option<i32>| count.unwrap_or_default();
     Counts {
         completions: job.spec.as_ref().and_then(|spec| spec.completions),

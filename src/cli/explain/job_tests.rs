@@ -263,6 +263,7 @@ Job a is stuck: its pod cannot start (ImagePullBackOff). 0 of 3 succeeded, 0 fai
 Next: the controller syncs the Job at 2026-01-01T01:00:01Z (in 1 s)
 ";
     assert_eq!(case.explained().text(&Screen::PLAIN), expected);
+    crate::cli::transcripts::assert_in_page("explain.md", expected);
 }
 
 #[test]
@@ -461,6 +462,7 @@ fn back_off_after_failures_is_listed_with_its_end() {
         "Job a waits 5 s before its next pod, until 2026-01-01T01:00:05Z, after 1 failure (backoffLimit 6): 0 of 3 succeeded, 1 failed."
     );
     assert_eq!(explained.details, ["Pod a-1: container main exited with code 3: disk full"]);
+    crate::cli::transcripts::assert_in_page("explain.md", &explained.text(&Screen::PLAIN));
     assert_eq!(explained.next_step.unwrap(), "the controller syncs the Job at 2026-01-01T01:00:05Z (in 5 s)");
     assert_eq!(
         explained.hints,

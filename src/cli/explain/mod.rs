@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use self::collect::{Related, Scope};
 use self::explanation::Explanation;
 use super::cluster::{ClusterReadError, exit_with};
-use super::format::Format;
+use super::format::TableFormat;
 use super::global::GlobalArguments;
 use super::leases::Liveness;
 use super::names::{Kind, Selection, SelectionArguments};
@@ -45,7 +45,7 @@ pub struct Arguments {
     failed: bool,
     /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Format,
+    output: TableFormat,
 }
 
 /// Exit code of the list of Jobs after an error.
@@ -60,10 +60,18 @@ pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
             ExitCode::from(ERROR)
         });
     }
-    let screen = Screen::stdout(global.color);
+    let format = arguments.output;
+    let screen = format.screen(Screen::stdout(global.color));
     exit_with(run(arguments, global).map(|Answers { explanations, errors, alone }| {
-        let text = || explanations.iter().map(|one| one.text(&screen)).collect::<Vec<_>>().join("\n");
-        output::print(arguments.output.objects(&explanations, alone).unwrap_or_else(text));
+        let text = || match format {
+            TableFormat::Name => explanations.iter().map(Explanation::type_and_name).collect(),
+            _ => {
+                let text =
+                    |one: &Explanation| if format.is_wide() { one.wide_text(&screen) } else { one.text(&screen) };
+                explanations.iter().map(text).collect::<Vec<_>>().join("\n")
+            }
+        };
+        output::print(format.structured().objects(&explanations, alone).unwrap_or_else(text));
         for error in &errors {
             output::error_line(format!("jobwright: {error}"));
         }
@@ -79,14 +87,18 @@ async fn list(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCod
     let scope = selected::scope(&context, selectors);
     let jobs = selected::jobs(&context, &Selection::Matching(vec![Kind::Job]), selectors).await?;
     let related = Related::read(&context.client, &scope, &jobs).await;
-    let troubles = overview::troubles(&jobs, &related, arguments.failed, crate::cli::now());
-    let json = overview::json(&troubles, jobs.len(), &related.unread);
+    let overview = overview::overview(&jobs, &related, arguments.failed, crate::cli::now());
+    let format = arguments.output;
     let text = || {
-        related.unread.iter().for_each(|reason| output::error_line(format!("jobwright: {reason}")));
-        overview::text(&troubles, jobs.len(), scope == Scope::All)
+        related.unread_lines(&scope).iter().for_each(|line| output::error_line(format!("jobwright: {line}")));
+        let screen = format.screen(Screen::stdout(global.color));
+        match format {
+            TableFormat::Name => overview::names(&overview),
+            _ => overview::text(&overview, scope == Scope::All, format.is_wide(), &screen),
+        }
     };
-    output::print(arguments.output.object(&json).unwrap_or_else(text));
-    Ok(if troubles.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    output::print(format.structured().object(&overview).unwrap_or_else(text));
+    Ok(if overview.items.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Explanations of all objects that were found, and the errors of the others.

@@ -11,7 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::ResourceExt;
 use kube::api::ListParams;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use thiserror::Error;
 
 use self::runs::{Run, family, merge, owned};
@@ -19,12 +20,13 @@ use super::cluster::{ClusterContext, ClusterReadError, exit_with};
 use super::connect::ConnectError;
 use super::explain::collect::{Related, Scope};
 use super::explain::span;
-use super::format::Format;
+use super::format::TableFormat;
 use super::global::GlobalArguments;
-use super::names::{self, Kind, NameError, ObjectName, Selection};
+use super::names::{Kind, NameError, ObjectName, Selection, SelectionArguments};
 use super::one_line::one_line;
 use super::output;
 use super::table::Table;
+use super::terminal::{Color, Screen};
 use crate::cli::lists::ListEach;
 use crate::schedule::job_schedule::types::JobSchedule;
 
@@ -34,15 +36,34 @@ const KINDS: &[Kind] = &[Kind::CronJob, Kind::JobSchedule, Kind::Job];
 /// The flags of `jobwright history`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Objects, as cronjob/NAME, jobschedule/NAME or job/NAME
-    #[arg(value_name = "TYPE/NAME", required = true)]
-    objects: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// Maximum number of runs of each object, the newest first
     #[arg(long, value_name = "N", default_value = "20")]
     limit: usize,
     /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Format,
+    output: TableFormat,
+}
+
+/// Runs of all objects, as the output for programs has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Histories {
+    /// Objects in the order of the arguments.
+    items: Vec<History>,
+}
+
+/// Runs of one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct History {
+    /// Kind of the object: CronJob, JobSchedule or Job.
+    kind: &'static str,
+    /// Namespace of the object.
+    namespace: String,
+    /// Name of the object.
+    name: String,
+    /// Runs, the newest first.
+    runs: Vec<Run>,
 }
 
 /// Reason why there is no history.
@@ -50,7 +71,7 @@ pub struct Arguments {
 enum HistoryError {
     #[error(transparent)]
     Names(#[from] NameError),
-    #[error("name the objects, as cronjob/NAME, jobschedule/NAME or job/NAME")]
+    #[error("no objects are named; write cronjob/NAME, jobschedule/NAME or job/NAME, or a type such as cronjobs")]
     NoNames,
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -68,30 +89,40 @@ pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<String, HistoryError> {
-    let Selection::Named(names) = names::parse(&arguments.objects, KINDS)? else { return Err(HistoryError::NoNames) };
+    let SelectionArguments { objects, selectors } = &arguments.selection;
+    if objects.is_empty() {
+        return Err(HistoryError::NoNames);
+    }
+    let selection = arguments.selection.resolve(KINDS)?;
     let context = global.open().await?;
     let now = super::now();
-    let mut histories = Vec::new();
-    for name in names {
-        let mut runs = read(&context, &name, now).await?;
-        runs.truncate(arguments.limit);
-        histories.push((name, runs));
-    }
-    let list = || -> Value {
-        let entry = |(name, runs): &(ObjectName, Vec<Run>)| json!({"kind": name.kind.kind(), "namespace": context.namespace, "name": name.name, "runs": runs});
-        json!({"items": histories.iter().map(entry).collect::<Vec<_>>()})
+    let named = matches!(selection, Selection::Named(_));
+    let names = match selection {
+        Selection::Named(names) => names.into_iter().map(|name| (context.namespace.clone(), name)).collect(),
+        Selection::Matching(kinds) => context.names_of(&kinds, selectors).await?,
     };
+    let mut items = Vec::new();
+    for (namespace, name) in names {
+        let mut runs = read(&context.of_namespace(&namespace), &name, now).await?;
+        runs.truncate(arguments.limit);
+        let kind = name.kind.kind();
+        items.push(History { kind, namespace, name: name.name, runs });
+    }
+    let histories = Histories { items };
+    let format = arguments.output;
     let tables = || {
-        let several = histories.len() > 1;
-        let texts = histories.iter().map(|(name, runs)| {
-            let title = if several { format!("{name}\n") } else { String::new() };
-            title + &text(runs, now)
+        let screen = format.screen(Screen::stdout(global.color));
+        let several = histories.items.len() > 1 || !named;
+        let texts = histories.items.iter().map(|History { kind, namespace, name, runs }| {
+            let namespace = if selectors.all_namespaces { format!("{namespace}/") } else { String::new() };
+            let title = if several { format!("{namespace}{}/{name}\n", kind.to_lowercase()) } else { String::new() };
+            title + &text(runs, now, format.is_wide(), &screen)
         });
         texts.collect::<Vec<_>>().join("\n")
     };
-    Ok(match arguments.output {
-        Format::Text => tables(),
-        format => format.object(&list()).unwrap_or_default(),
+    Ok(match format {
+        TableFormat::Name => names_of(&histories),
+        format => format.structured().object(&histories).unwrap_or_else(tables),
     })
 }
 
@@ -124,17 +155,38 @@ async fn of_jobs(context: &ClusterContext, scope: &Scope, jobs: &[Job], now: Tim
         return Vec::new();
     }
     let related = Related::read(&context.client, scope, jobs).await;
-    for reason in &related.unread {
-        output::error_line(format!("jobwright: {reason}"));
+    for line in related.unread_lines(scope) {
+        output::error_line(format!("jobwright: {line}"));
     }
     jobs.iter().map(|job| Run::of_job(job, &related, now)).collect()
 }
 
-fn text(runs: &[Run], now: Timestamp) -> String {
+/// Returns TYPE/NAME of each Job that still exists, as kubectl prints it.
+fn names_of(histories: &Histories) -> String {
+    let runs = histories.items.iter().flat_map(|history| &history.runs).filter(|run| run.exists);
+    runs.map(|run| format!("job.batch/{}\n", run.job)).collect()
+}
+
+/// Columns of the table that `-o wide` adds.
+const WIDE: &[&str] = &["FINISHED", "REASON", "EXIT", "EXISTS"];
+
+fn text(runs: &[Run], now: Timestamp, wide: bool, screen: &Screen) -> String {
     if runs.is_empty() {
         return "no runs are known\n".to_owned();
     }
-    let mut table = Table::new(&["JOB", "TRIGGER", "SCHEDULED", "STARTED", "DURATION", "OUTCOME", "CAUSE"]);
+    let mut table = Table::new(&[
+        "JOB",
+        "TRIGGER",
+        "SCHEDULED",
+        "STARTED",
+        "FINISHED",
+        "DURATION",
+        "OUTCOME",
+        "REASON",
+        "EXIT",
+        "EXISTS",
+        "CAUSE",
+    ]);
     for run in runs {
         let ago =
             |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| format!("{} ago", span(time, now)));
@@ -149,10 +201,33 @@ fn text(runs: &[Run], now: Timestamp) -> String {
             (_, "") => run.reason.clone(),
             (_, message) => one_line(message),
         };
-        let outcome = run.outcome.clone();
-        table.row([run.job.clone(), trigger, scheduled, ago(run.started), duration, outcome, cause]);
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let cells = [
+            run.job.clone(),
+            trigger,
+            scheduled,
+            ago(run.started),
+            ago(run.finished),
+            duration,
+            run.outcome.clone(),
+            or_dash(&run.reason),
+            run.exit_code.map_or_else(|| "-".to_owned(), |code| code.to_string()),
+            if run.exists { "yes" } else { "no" }.to_owned(),
+            cause,
+        ];
+        table.painted_row(cells, "OUTCOME", color(&run.outcome));
     }
-    table.text(0)
+    let optional = ["SCHEDULED", "TRIGGER", "STARTED", "DURATION"];
+    table.without(if wide { &[] } else { WIDE }).optional(&optional).text(screen)
+}
+
+fn color(outcome: &str) -> Color {
+    match outcome {
+        "Succeeded" => Color::Green,
+        "Failed" | "Stuck" => Color::Red,
+        "Running" => Color::Blue,
+        _ => Color::Yellow,
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +237,7 @@ mod tests {
     #[test]
     fn runs_are_printed_as_a_table() {
         let at = |text: &str| Some(text.parse().unwrap());
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
         let runs = [
             Run {
                 job: "b".to_owned(),
@@ -179,21 +255,34 @@ mod tests {
                 trigger: "Schedule",
                 scheduled: at("2026-01-01T00:00:00Z"),
                 started: at("2026-01-01T00:00:02Z"),
+                finished: at("2026-01-01T00:02:07Z"),
                 duration_seconds: Some(125),
+                exit_code: Some(3),
                 outcome: "Failed".to_owned(),
                 reason: "BackoffLimitExceeded".to_owned(),
                 message: "exit code 3:\ndisk full".to_owned(),
                 ..Run::default()
             },
         ];
-        assert_eq!(
-            text(&runs, "2026-01-01T01:00:00Z".parse().unwrap()),
-            "\
+        let expected = "\
 JOB  TRIGGER     SCHEDULED          STARTED          DURATION   OUTCOME  CAUSE
 b    Rerun of a  -                  1 min ago        1 min      Running
 a    Schedule    2026-01-01T00:00Z  59 min 58 s ago  2 min 5 s  Failed   exit code 3: disk full
+";
+        assert_eq!(text(&runs, now, false, &Screen::PLAIN), expected);
+        crate::cli::transcripts::assert_in_page("jobs.md", expected);
+        assert_eq!(
+            text(&runs, now, true, &Screen::PLAIN),
+            "\
+JOB  TRIGGER     SCHEDULED          STARTED          FINISHED         DURATION   OUTCOME  REASON                EXIT  EXISTS  CAUSE
+b    Rerun of a  -                  1 min ago        -                1 min      Running  -                     -     yes
+a    Schedule    2026-01-01T00:00Z  59 min 58 s ago  57 min 53 s ago  2 min 5 s  Failed   BackoffLimitExceeded  3     no      exit code 3: disk full
 "
         );
-        assert_eq!(text(&[], Timestamp::UNIX_EPOCH), "no runs are known\n");
+        let colored = text(&runs, now, false, &Screen { color: true, ..Screen::PLAIN });
+        assert!(colored.contains("\u{1b}[34mRunning\u{1b}[0m") && colored.contains("\u{1b}[31mFailed\u{1b}[0m"));
+        assert_eq!(text(&[], now, false, &Screen::PLAIN), "no runs are known\n");
+        let item = History { kind: "Job", namespace: "n".to_owned(), name: "a".to_owned(), runs: runs.to_vec() };
+        assert_eq!(names_of(&Histories { items: vec![item] }), "job.batch/b\n", "the other Job is deleted");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::cluster::end;
@@ -20,9 +21,9 @@ use crate::schedule::job_schedule::types;
 const INSTANTIATE_ANNOTATION: &str = "cronjob.kubernetes.io/instantiate";
 
 /// One run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Name of the Job.
     pub job: String,
     /// Why the Job was created: `Schedule`, `Manual`, or `Rerun`.
@@ -30,14 +31,17 @@ pub(super) struct Run {
     /// Name of the Job that this one repeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<String>,
-    /// Scheduled time of the run.
+    /// Scheduled time of the run, in UTC (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub scheduled: Option<Timestamp>,
-    /// Start of the Job, or its creation if it has not started.
+    /// Start of the Job, or its creation if it has not started, in UTC (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
-    /// End of the Job.
+    /// End of the Job, in UTC (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub finished: Option<Timestamp>,
     /// Time from start to end in seconds, or until now for an unfinished Job.
     #[serde(skip_serializing_if = "Option::is_none")]

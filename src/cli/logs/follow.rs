@@ -1,7 +1,6 @@
 //! Follows the logs of all pods of a Job, also of those that are created later, until the Job has finished.
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
@@ -32,13 +31,13 @@ struct End {
     at: Instant,
 }
 
-/// Prints the logs until the Job has finished. Returns the exit code.
+/// Prints the logs until the Job has finished. Returns the exit code: 0 if the Job is complete, and 1 if it has failed.
 pub(super) async fn follow(
     context: &ClusterContext,
     job: &Job,
     filter: &Filter,
     request: &Request,
-) -> Result<ExitCode, LogsError> {
+) -> Result<u8, LogsError> {
     let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
     let manual = job.spec.as_ref().is_some_and(|spec| spec.manual_selector == Some(true));
     let of_job = watcher::Config::default();
@@ -56,7 +55,7 @@ pub(super) async fn follow(
             let since = end.at.elapsed();
             if since >= LONGEST || since >= SETTLE && logs.is_empty() {
                 output::error_line(format!("jobwright: {}", end.line));
-                return Ok(ExitCode::from(end.code));
+                return Ok(end.code);
             }
         }
         tokio::select! {

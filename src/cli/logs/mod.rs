@@ -9,6 +9,7 @@ mod text;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -16,12 +17,13 @@ use thiserror::Error;
 
 use self::sources::Filter;
 use self::tail::{Printer, Request};
-use super::cluster::{ClusterReadError, end};
+use super::cluster::{ClusterContext, ClusterReadError, end};
 use super::connect::ConnectError;
+use super::explain::collect::Scope;
 use super::global::GlobalArguments;
-use super::names::{self, Kind, NameError, Selection};
-use super::output;
+use super::names::{Kind, NameError, SelectionArguments};
 use super::terminal::Screen;
+use super::{output, selected};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::index::IndexSet;
@@ -32,9 +34,8 @@ const ERROR: u8 = 2;
 /// The flags of `jobwright logs`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
-    /// Job, as job/NAME
-    #[arg(value_name = "JOB", required = true)]
-    job: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArguments,
     /// Print new lines, also of pods that are created later, until the Job has finished; the exit code is 0 if the Job
     /// completes, and 1 if it fails
     #[arg(short, long)]
@@ -70,8 +71,10 @@ pub struct Arguments {
 enum LogsError {
     #[error(transparent)]
     Names(#[from] NameError),
-    #[error("name one Job, as job/NAME")]
-    OneJob,
+    #[error("no Jobs are selected; name them as job/NAME, or select them with --selector")]
+    NoSelection,
+    #[error("no Jobs match in {0}")]
+    NoJobs(Scope),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -92,12 +95,16 @@ pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, LogsError> {
-    let selection = names::parse(&arguments.job, &[Kind::Job])?;
-    let name = match &selection {
-        Selection::Named(names) if names.len() == 1 => names[0].name.clone(),
-        _ => return Err(LogsError::OneJob),
-    };
+    let SelectionArguments { objects, selectors } = &arguments.selection;
+    let selection = arguments.selection.resolve(&[Kind::Job])?;
+    if objects.is_empty() && !selectors.is_given() {
+        return Err(LogsError::NoSelection);
+    }
     let context = global.open().await?;
+    let jobs = selected::jobs(&context, &selection, selectors).await?;
+    if jobs.is_empty() {
+        return Err(LogsError::NoJobs(selected::scope(&context, selectors)));
+    }
     let filter = Filter {
         failed: arguments.failed,
         previous: arguments.previous,
@@ -117,26 +124,43 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
             timestamps: arguments.timestamps,
         },
     };
+    let context_of = |job: &Job| context.of_namespace(&job.namespace().unwrap_or_default());
+    let mut code = 0;
     if arguments.follow {
-        let job = context.api::<Job>().get(&name).await.map_err(context.unreadable(&format!("job/{name}")))?;
-        return follow::follow(&context, &job, &filter, &request).await;
+        let followed = jobs.iter().map(|job| {
+            let (context, filter, request) = (context_of(job), &filter, &request);
+            async move { follow::follow(&context, job, filter, request).await }
+        });
+        for followed in join_all(followed).await {
+            code = code.max(followed?);
+        }
+    } else {
+        for job in &jobs {
+            code = code.max(print(&context_of(job), job, &filter, &request).await?);
+        }
     }
-    let (job, mut pods) = context.job_and_pods(&name).await?;
+    Ok(ExitCode::from(code))
+}
+
+/// Prints the logs that exist now. Returns the exit code.
+async fn print(context: &ClusterContext, job: &Job, filter: &Filter, request: &Request) -> Result<u8, LogsError> {
+    let pods = context.pods_of(job).await;
+    let mut pods = pods.map_err(context.unreadable(&format!("the pods of job/{}", job.name_any())))?;
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let sources: Vec<_> = pods.iter().flat_map(|pod| filter.sources(pod)).collect();
     if sources.is_empty() {
-        print_without_sources(&job, &pods, &request.printer);
-        return Ok(ExitCode::SUCCESS);
+        print_without_sources(job, &pods, filter, &request.printer);
+        return Ok(0);
     }
     let mut complete = true;
     for source in &sources {
-        complete &= tail::print_log(&context.api::<Pod>(), source, &request).await;
+        complete &= tail::print_log(&context.api::<Pod>(), source, request).await;
     }
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(ERROR) })
+    Ok(if complete { 0 } else { ERROR })
 }
 
 /// Prints the log that the controller has stored with a failed Job whose pods are deleted, or why there is no log.
-fn print_without_sources(job: &Job, pods: &[Pod], printer: &Printer) {
+fn print_without_sources(job: &Job, pods: &[Pod], filter: &Filter, printer: &Printer) {
     let name = job.name_any();
     let report = job.annotations().get(FAILURE_ANNOTATION);
     let report = report.and_then(|text| serde_json::from_str::<FailureReport>(text).ok());
@@ -154,6 +178,9 @@ fn print_without_sources(job: &Job, pods: &[Pod], printer: &Printer) {
             output::error_line(format!("jobwright: the pods of job/{name} are deleted, and their logs with them"));
         }
         None if pods.is_empty() => output::error_line(format!("jobwright: job/{name} has no pods")),
+        None if filter.selects_all() => {
+            output::error_line(format!("jobwright: no container of job/{name} has started"))
+        }
         None => output::error_line(format!("jobwright: no container of job/{name} has a log that the flags select")),
     }
 }

@@ -65,6 +65,11 @@ impl Filter {
         chosen.map(source).collect()
     }
 
+    /// Returns whether the filter selects the containers of all pods.
+    pub(super) fn selects_all(&self) -> bool {
+        !self.failed && !self.previous && self.indexes.is_none() && self.container.is_none()
+    }
+
     fn has_index(&self, pod: &Pod) -> bool {
         let Some(wanted) = &self.indexes else { return true };
         let index = pod.annotations().get(INDEX_ANNOTATION).and_then(|index| index.parse().ok());

@@ -15,7 +15,7 @@ use self::scheduled_object::{Due, ScheduledObject, ScheduledObjectError};
 use super::cluster::{ClusterReadError, exit_with};
 use super::format::Format;
 use super::global::GlobalArguments;
-use super::names::{self, Kind, SCHEDULES, Selection, SelectorArguments};
+use super::names::{Kind, SCHEDULES, Selection, SelectionArguments, SelectorArguments};
 use super::output;
 use crate::schedule::clock_changes::{self, ClockChange};
 use crate::schedule::cron_job::decide::time_in_future;
@@ -39,6 +39,8 @@ pub struct Arguments {
     /// Number of times, at most 1000
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000))]
     count: u16,
+    #[command(flatten)]
+    selectors: SelectorArguments,
     /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
@@ -121,11 +123,15 @@ fn subjects(
     if let Some(path) = &arguments.filename {
         return scheduled_object::of_file(path, global.namespace.as_deref(), from);
     }
+    if !of_objects && arguments.selectors.is_given() {
+        return Err(ScheduledObjectError::SelectorOfText);
+    }
     if !of_objects {
         return Ok(vec![ScheduledObject::of_text(&arguments.subject.join(" "), arguments.time_zone.as_deref())?]);
     }
-    let selection = names::parse(&arguments.subject, SCHEDULES).map_err(ClusterReadError::from)?;
-    of_cluster(&selection, global)
+    let selection = SelectionArguments { objects: arguments.subject.clone(), selectors: arguments.selectors.clone() };
+    let selected = selection.resolve(SCHEDULES).map_err(ClusterReadError::from)?;
+    of_cluster(&selected, &arguments.selectors, global)
 }
 
 /// Returns whether the words name objects, and are not the fields of a schedule.
@@ -133,26 +139,26 @@ fn names_objects(words: &[String]) -> bool {
     let Some(first) = words.first() else { return false };
     match first.split_once('/') {
         Some((type_, _)) => type_.len() > 1 && type_.chars().all(|c| c.is_ascii_alphanumeric() || c == '.'),
-        None => Kind::parse(first).is_some(),
+        None => first.split(',').all(|type_| Kind::parse(type_).is_some()),
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn of_cluster(
     selection: &Selection,
+    selectors: &SelectorArguments,
     global: &GlobalArguments,
 ) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
     let context = global.open().await.map_err(ClusterReadError::from)?;
     let names = match selection {
-        Selection::Named(names) => names.clone(),
-        Selection::Matching(kinds) => {
-            let found = context.names_of(kinds, &SelectorArguments::default()).await?;
-            found.into_iter().map(|(_, name)| name).collect()
-        }
+        Selection::Named(names) => names.iter().map(|name| (context.namespace.clone(), name.clone())).collect(),
+        Selection::Matching(kinds) => context.names_of(kinds, selectors).await?,
     };
     let mut objects = Vec::new();
-    for name in &names {
-        objects.push(ScheduledObject::of_cluster(name, &context).await?);
+    for (namespace, name) in &names {
+        let object = ScheduledObject::of_cluster(name, &context.of_namespace(namespace)).await?;
+        // Names of several namespaces may be equal.
+        objects.push(ScheduledObject { with_namespace: selectors.all_namespaces, ..object });
     }
     Ok(objects)
 }
@@ -197,7 +203,11 @@ fn text_of(answer: &Answer) -> String {
     let Answer { subject, times, .. } = answer;
     let schedules: Vec<String> = subject.schedules.iter().map(|schedule| format!("{schedule:?}")).collect();
     let mut text = match &subject.object {
-        Some(name) => format!("{name}: {} in {}\n", schedules.join(", "), zone_name(subject)),
+        Some(name) => {
+            let namespace = subject.namespace.as_deref().filter(|_| subject.with_namespace);
+            let namespace = namespace.map_or_else(String::new, |namespace| format!("{namespace}/"));
+            format!("{namespace}{name}: {} in {}\n", schedules.join(", "), zone_name(subject))
+        }
         None => format!("{} in {}\n", subject.name(), zone_name(subject)),
     };
     for time in times {
@@ -323,6 +333,13 @@ mod tests {
         assert_eq!(printed, expected);
     }
 
+    #[test]
+    fn documentation_has_the_times_of_a_schedule() {
+        let args = ["30 2 * * *", "--time-zone", "Europe/Paris", "--from", "2026-03-27T00:00:00Z", "-c", "3"];
+        let line = r#"$ jobwright next "30 2 * * *" --time-zone Europe/Paris --from 2026-03-27T00:00:00Z -c 3"#;
+        crate::cli::transcripts::assert_in_page("cronjobs.md", &format!("{line}\n{}", output(&args).unwrap()));
+    }
+
     const MANIFEST: &str = r#"{"apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "reports"},
         "spec": {"schedules": ["30 2 * * *", "H 12 1 * *"], "timeZone": "Europe/Paris", "suspend": true, "dst": "Once",
                  "exclude": [{"date": "2026-03-30"}], "jobTemplate": {"spec": {"template": {}}}}}"#;
@@ -411,6 +428,8 @@ mod tests {
         assert!(printed.contains("note: no spec.timeZone; shown in UTC"), "{printed}");
         let refused = of_manifest(manifest, &["--time-zone=Europe/London"]).unwrap_err().to_string();
         assert!(refused.contains("--time-zone is for a schedule given as text"), "{refused}");
+        let selected = output(&["0 9 * * *", "-A"]).unwrap_err().to_string();
+        assert!(selected.contains("selectors are for CronJobs and JobSchedules"), "{selected}");
     }
 
     #[test]
@@ -418,6 +437,17 @@ mod tests {
         let (text, due) = printed(&["0 0 30 2 *"]).unwrap();
         assert!(!due && text.contains("it is never due"), "{text}");
         assert!(printed(&["0", "0", "1", "1", "*"]).unwrap().1, "fields may be separate words");
+    }
+
+    #[test]
+    fn types_and_names_are_distinguished_from_a_schedule() {
+        let names = |text: &str| names_objects(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for text in ["cronjob/a", "cj a", "cronjobs", "cj,jsched", "jobs.batch/a"] {
+            assert!(names(text), "{text}");
+        }
+        for text in ["30 2 * * *", "1,2 * * * *", "*/5 * * * *", "@daily", "MON * * * *"] {
+            assert!(!names(text), "{text}");
+        }
     }
 
     #[test]

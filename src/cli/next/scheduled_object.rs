@@ -27,6 +27,8 @@ pub(crate) struct ScheduledObject {
     pub object: Option<ObjectName>,
     /// Namespace of the object, if it has one.
     pub namespace: Option<String>,
+    /// Whether the text names the namespace.
+    pub with_namespace: bool,
     /// Schedules as they are written.
     pub schedules: Vec<String>,
     /// Value of `spec.suspend`: a suspended object starts no Jobs.
@@ -56,6 +58,8 @@ pub(crate) enum ScheduledObjectError {
     Zone { of: String, name: String },
     #[error("--time-zone is for a schedule given as text; the time zone of an object is in its spec")]
     ZoneOfObject,
+    #[error("selectors are for CronJobs and JobSchedules in the cluster, and not for a schedule given as text")]
+    SelectorOfText,
     #[error("{of}: {reason}")]
     JobSchedule { of: String, reason: String },
     #[error(transparent)]
@@ -134,7 +138,8 @@ impl ScheduledObject {
         let zone = schedule.zone(&usual).clone();
         let due = Due::Plain(schedule, zone);
         let schedules = vec![text.to_owned()];
-        Ok(Self { object, namespace: None, schedules, suspended, due, last: None, notes: Vec::new() })
+        let (namespace, notes) = (None, Vec::new());
+        Ok(Self { object, namespace, with_namespace: false, schedules, suspended, due, last: None, notes })
     }
 
     /// Evaluates a JobSchedule. `namespace` applies to a manifest that names none, because the namespace is part of the
@@ -160,7 +165,8 @@ impl ScheduledObject {
         let due = Due::Timetable(Box::new(timetable));
         let last = schedule.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));
         let (schedules, suspended) = (spec.schedules.clone(), spec.suspend);
-        Ok(Self { schedules, suspended, object: Some(name), namespace: Some(namespace), due, last, notes })
+        let (object, namespace) = (Some(name), Some(namespace));
+        Ok(Self { object, namespace, with_namespace: false, schedules, suspended, due, last, notes })
     }
 }
 

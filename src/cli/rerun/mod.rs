@@ -6,6 +6,7 @@ pub(crate) mod copy;
 mod failed_indexes;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
@@ -43,6 +44,9 @@ pub struct Arguments {
     /// Wait for the end of the new Job; the exit code is 0 if it completes, and 1 if it fails
     #[arg(short, long)]
     watch: bool,
+    /// Longest time to wait, such as 10m; the exit code is then 124, and the new Job keeps running
+    #[arg(long, value_name = "DURATION", requires = "watch", value_parser = super::global::timeout)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     overrides: OverrideArguments,
     #[command(flatten)]
@@ -127,5 +131,6 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         _ => kube::runtime::watcher::Config::default(),
     };
     let scope = Scope::Namespace(context.namespace.clone());
-    Ok(wait::wait_for(&context, &scope, jobs, watch, wait::Options::default()).await?)
+    let options = wait::Options { timeout: arguments.timeout, quiet: false };
+    Ok(wait::wait_for(&context, &scope, jobs, watch, options).await?)
 }

@@ -2,7 +2,7 @@
 //!
 //! The command reads with the permissions of its user. What cannot be read is named, and the rest is reported.
 
-mod report;
+pub(crate) mod report;
 
 use std::process::ExitCode;
 
@@ -18,6 +18,7 @@ use super::connect::ConnectError;
 use super::format::Format;
 use super::global::GlobalArguments;
 use super::leases::Leases;
+use super::terminal::Screen;
 use super::{output, version};
 use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
@@ -54,7 +55,29 @@ const OWN_PERMISSIONS: &[(&str, &str, &str, &str)] = &[
 pub struct Arguments {
     /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Format,
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// Text, for reading
+    Text,
+    /// Text with a line for each permission
+    Wide,
+    /// JSON, with the fields that docs/output.md describes
+    Json,
+    /// YAML, with the same fields
+    Yaml,
+}
+
+impl Output {
+    fn structured(self) -> Format {
+        match self {
+            Self::Text | Self::Wide => Format::Text,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+        }
+    }
 }
 
 /// Reason why there is no report.
@@ -70,7 +93,9 @@ enum StatusError {
 pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
     match read(global) {
         Ok(report) => {
-            output::print(arguments.output.object(&report).unwrap_or_else(|| text(&report, super::now())));
+            let screen = Screen::stdout(global.color);
+            let text = || text(&report, super::now(), arguments.output == Output::Wide, &screen);
+            output::print(arguments.output.structured().object(&report).unwrap_or_else(text));
             if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::explain::span;
 use crate::cli::leases::{LeaseState, Leases};
 use crate::cli::one_line::one_line;
+use crate::cli::terminal::{Color, Screen};
 
 /// First minor version of Kubernetes 1 that is supported, as `kubeVersion` of the chart.
 pub(super) const FIRST_MINOR: u32 = 32;
@@ -15,9 +17,9 @@ pub(super) const FIRST_MINOR: u32 = 32;
 pub(super) const LAST_MINOR: u32 = 37;
 
 /// Result of a part of the report that may be unreadable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum Known<T> {
+pub(crate) enum Known<T> {
     /// What was read.
     Found(T),
     /// Why nothing could be read.
@@ -25,9 +27,9 @@ pub(super) enum Known<T> {
 }
 
 /// Version of the API server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Server {
+pub(crate) struct Server {
     /// Version, such as `v1.37.0`.
     pub version: String,
     /// `Supported`, `TooOld`, `Newer` or `Unknown`.
@@ -35,9 +37,9 @@ pub(super) struct Server {
 }
 
 /// Controller that holds a Lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Controller {
+pub(crate) struct Controller {
     /// Namespace and name of the Lease.
     pub lease: String,
     /// Identity of the leader. `None` if the Lease is released.
@@ -48,14 +50,15 @@ pub(super) struct Controller {
     pub installation: Option<String>,
     /// Value of `--claim` of the leader.
     pub claim: Option<String>,
-    /// Time of the last renewal.
+    /// Time of the last renewal, in UTC (RFC 3339).
+    #[schemars(with = "Option<String>")]
     pub renewed: Option<Timestamp>,
 }
 
 /// Pod of a controller.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Replica {
+pub(crate) struct Replica {
     /// Namespace and name of the pod.
     pub pod: String,
     /// Version in the labels of the pod.
@@ -71,9 +74,9 @@ pub(super) struct Replica {
 }
 
 /// Permission of the user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Allowed {
+pub(crate) struct Allowed {
     /// Verb and resource, such as `list pods`.
     pub action: String,
     /// Commands that need the permission.
@@ -83,9 +86,9 @@ pub(super) struct Allowed {
 }
 
 /// The whole report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Version of this program.
     pub client: String,
     /// Version of the API server.
@@ -206,8 +209,9 @@ pub(super) fn problems(report: &Report) -> Vec<String> {
     problems
 }
 
-/// Returns the report for a person.
-pub(super) fn text(report: &Report, now: Timestamp) -> String {
+/// Returns the report for a person. With `wide`, it has a line for each permission, and otherwise for those that are
+/// missing.
+pub(super) fn text(report: &Report, now: Timestamp, wide: bool, screen: &Screen) -> String {
     let mut lines = vec![("Client", report.client.clone())];
     let support = match report.server.support {
         "Supported" => "supported".to_owned(),
@@ -244,13 +248,25 @@ pub(super) fn text(report: &Report, now: Timestamp) -> String {
         Known::Found(replicas) => lines.extend(replicas.iter().map(|replica| ("Replica", of_replica(replica)))),
         Known::Unreadable(reason) => lines.push(("Replicas", format!("unknown: {reason}"))),
     }
-    let (allowed, missing): (Vec<&Allowed>, Vec<&Allowed>) = report.permissions.iter().partition(|one| one.allowed);
-    let count = format!("{} of {} in namespace {}", allowed.len(), report.permissions.len(), report.namespace);
+    let allowed = report.permissions.iter().filter(|one| one.allowed).count();
+    let count = format!("{allowed} of {} in namespace {}", report.permissions.len(), report.namespace);
     lines.push(("Permissions", count));
-    lines.extend(missing.iter().map(|one| ("Missing", format!("{} (for {})", one.action, one.needed_by))));
+    let shown = report.permissions.iter().filter(|one| wide || !one.allowed);
+    lines.extend(shown.map(|one| {
+        (if one.allowed { "Allowed" } else { "Missing" }, format!("{} (for {})", one.action, one.needed_by))
+    }));
     lines.extend(report.problems.iter().map(|problem| ("Problem", problem.clone())));
     // Texts such as the identity of a leader come from the cluster, and may contain control characters.
-    lines.iter().map(|(name, text)| format!("{:<13}{}\n", format!("{name}:"), one_line(text))).collect()
+    let line = |(name, text): &(&str, String)| {
+        let title = format!("{:<13}", format!("{name}:"));
+        let title = match *name {
+            "Problem" => screen.paint(Color::Red, &title),
+            "Missing" => screen.paint(Color::Yellow, &title),
+            _ => title,
+        };
+        format!("{title}{}\n", one_line(text))
+    };
+    lines.iter().map(line).collect()
 }
 
 fn describe(controller: &Controller, now: Timestamp) -> String {
@@ -388,9 +404,7 @@ mod tests {
         });
         let replicas = Known::Found(vec![replica(&serde_json::from_value(pod).unwrap())]);
         let report = Report { permissions: permissions.to_vec(), replicas, ..report() };
-        assert_eq!(
-            text(&report, now()),
-            "\
+        let expected = "\
 Client:      jobwright 0.1.0
 API server:  v1.37.0 (supported)
 Resources:   jobschedules/v1beta1
@@ -399,7 +413,13 @@ Built-in:    no Lease of a kube-controller-manager
 Replica:     jobwright-system/jobwright-1 ready, version 0.1.0, image i:0.1.0, node n
 Permissions: 1 of 2 in namespace default
 Missing:     list pods (for explain)
-"
-        );
+";
+        assert_eq!(text(&report, now(), false, &Screen::PLAIN), expected);
+        crate::cli::transcripts::assert_in_page("jobs.md", expected);
+        let wide = text(&report, now(), true, &Screen::PLAIN);
+        assert!(wide.contains("Allowed:     get jobs (for explain)\nMissing:     list pods (for explain)\n"), "{wide}");
+        let problem = Report { problems: vec!["It fails.".to_owned()], ..report };
+        let colored = text(&problem, now(), false, &Screen { color: true, ..Screen::PLAIN });
+        assert!(colored.ends_with("\u{1b}[31mProblem:     \u{1b}[0mIt fails.\n"), "{colored:?}");
     }
 }

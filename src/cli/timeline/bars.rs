@@ -235,6 +235,40 @@ pub(crate) mod tests {
         Timeline::of(&job, &pods, "2026-01-01T00:00:40Z".parse().unwrap(), 10)
     }
 
+    /// Returns the timeline of a real Job, which the documentation shows.
+    pub(crate) fn documented() -> Timeline {
+        // Index, generated part of the name, seconds of creation, start and end, and exit code.
+        let pods = [
+            (0, "v9ckq", 0, 2, 3, 0),
+            (1, "ccvp6", 0, 2, 5, 0),
+            (2, "dmh2k", 0, 3, 8, 0),
+            (3, "lbhh7", 5, 6, 13, 0),
+            (4, "7mvld", 8, 8, 17, 1),
+            (5, "jknsq", 10, 11, 22, 0),
+            (4, "phfmw", 27, 27, 36, 1),
+        ];
+        let at = |second: i64| Timestamp::from_second(1_764_102_321 + 31_536_000 + second).unwrap();
+        let bars = pods.iter().map(|(index, suffix, created, started, ended, code)| {
+            let starting = (Phase::Starting, at(*created), at(*started));
+            let running = (Phase::Running, at(*started), at(*ended));
+            Bar {
+                pod: format!("etl-{index}-{suffix}"),
+                index: Some(index.to_string()),
+                spans: [starting, running].into_iter().filter(|(_, from, to)| from < to).collect(),
+                end: if *code == 0 { End::Succeeded } else { End::Failed(format!("exit {code}")) },
+            }
+        });
+        Timeline {
+            namespace: "default".to_owned(),
+            job: "etl".to_owned(),
+            outcome: "failed (FailedIndexes): 5 succeeded, 2 failed".to_owned(),
+            from: at(0),
+            to: at(36),
+            bars: bars.collect(),
+            more: 0,
+        }
+    }
+
     #[test]
     fn bar_has_a_span_for_each_phase_of_its_pod() {
         let timeline = timeline();

@@ -164,8 +164,9 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bars::tests::timeline;
+    use super::super::bars::tests::{documented, timeline};
     use super::*;
+    use crate::cli::transcripts::assert_is_file;
 
     #[test]
     fn svg_has_a_bar_for_each_span_and_page_has_a_row_for_each_pod() {
@@ -177,6 +178,11 @@ mod tests {
         let page = html(&timeline);
         assert_eq!(page.matches("<tr><td>").count(), 3, "{page}");
         assert!(page.contains("<tr><td>a</td><td>5</td><td>5</td><td>20</td><td>succeeded</td></tr>"), "{page}");
+    }
+
+    #[test]
+    fn documentation_has_the_picture_of_a_real_job() {
+        assert_is_file("timeline.svg", &svg(&documented()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::bars::{Bar, End, Phase, Timeline};
-use crate::cli::format::{duration_text, shortened};
+use crate::cli::format::{cut, duration_text, shortened};
 use crate::cli::terminal::{Color, Screen};
 
 /// Narrowest room for the bars, in characters.
@@ -12,7 +12,7 @@ const MIN_ROOM: usize = 8;
 /// Returns the chart. No line is wider than the screen.
 pub(crate) fn chart(timeline: &Timeline, screen: &Screen) -> String {
     let Timeline { job, outcome, from, to, bars, more, .. } = timeline;
-    let mut text = shortened(&format!("job/{job} {outcome}"), screen.width) + "\n";
+    let mut text = cut(&format!("job/{job} {outcome}"), screen.width) + "\n";
     if let Some(empty) = timeline.empty() {
         return text + empty + "\n";
     }
@@ -104,8 +104,9 @@ fn line(bar: &Bar, from: Timestamp, to: Timestamp, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bars::tests::timeline;
+    use super::super::bars::tests::{documented, timeline};
     use super::*;
+    use crate::cli::transcripts::assert_in_page;
 
     fn screen(width: usize) -> Screen {
         Screen { width, ..Screen::PLAIN }
@@ -122,6 +123,12 @@ c                               ·░████████ …
   · pending  ░ starting  █ running  ~ back-off
 ";
         assert_eq!(chart(&timeline(), &screen(51)), expected);
+    }
+
+    #[test]
+    fn documentation_has_the_chart_of_a_real_job() {
+        let chart = chart(&documented(), &screen(100));
+        assert_in_page("timeline.md", &format!("$ jobwright timeline job/etl\n{chart}"));
     }
 
     #[test]

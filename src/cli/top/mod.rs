@@ -20,7 +20,7 @@ use self::rows::Row;
 use self::table::{Sort, View};
 use super::cluster::{ClusterContext, ClusterReadError, end, exit_with};
 use super::explain::explanation::Unread;
-use super::format::Format;
+use super::format::TableFormat;
 use super::global::GlobalArguments;
 use super::names::SelectorArguments;
 use super::output;
@@ -45,7 +45,7 @@ pub struct Arguments {
     sort: Sort,
     /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Format,
+    output: TableFormat,
     #[command(flatten)]
     selectors: SelectorArguments,
 }
@@ -70,12 +70,16 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<(), Clus
     let context = global.open().await?;
     let screen = Screen::stdout(global.color);
     let mut rates = Rates::default();
-    let live = screen.height.is_some() && !arguments.once && arguments.output == Format::Text;
+    let live = screen.height.is_some() && !arguments.once && arguments.output == TableFormat::Text;
     if !live {
         let mut snapshot = read(arguments, &context, &mut rates).await?;
         table::sort(&mut snapshot.items, arguments.sort);
-        let text = || table::page(&snapshot, &view(arguments, &context), &screen);
-        output::print(arguments.output.object(&snapshot).unwrap_or_else(text));
+        let format = arguments.output;
+        let text = || match format {
+            TableFormat::Name => snapshot.items.iter().map(|row| format!("job.batch/{}\n", row.name)).collect(),
+            _ => table::page(&snapshot, &view(arguments, &context), &format.screen(screen)),
+        };
+        output::print(format.structured().object(&snapshot).unwrap_or_else(text));
         return Ok(());
     }
     follow(arguments, global, &context, &mut rates).await
@@ -84,7 +88,8 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<(), Clus
 fn view(arguments: &Arguments, context: &ClusterContext) -> View {
     let all = arguments.selectors.all_namespaces;
     let scope = if all { "all namespaces".to_owned() } else { format!("namespace {}", context.namespace) };
-    View { namespaces: all, all_jobs: arguments.all, scope, sort: arguments.sort, offset: 0 }
+    let wide = arguments.output.is_wide();
+    View { namespaces: all, all_jobs: arguments.all, wide, scope, sort: arguments.sort, offset: 0 }
 }
 
 /// Shows the table until the user quits.
@@ -117,7 +122,14 @@ async fn follow(
                 refreshed = &mut refresh => break refreshed,
             }
         };
-        snapshot = refreshed?;
+        match refreshed {
+            Ok(newer) => snapshot = newer,
+            // The table stays, with the error below it, until the API server answers again.
+            Err(error) => {
+                let effect = "the table is that of the last answer".to_owned();
+                snapshot.unread = vec![Unread { resource: "jobs".to_owned(), reason: error.to_string(), effect }];
+            }
+        }
     }
 }
 

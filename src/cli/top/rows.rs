@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::rates::succeeded;
-use crate::cli::cluster::condition;
+use crate::cli::cluster::{condition, owner};
 use crate::cli::explain::pod::{self, PodState, Surroundings};
 use crate::cli::suggest::Suggestions;
 use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
@@ -98,6 +98,9 @@ pub struct Row {
     pub seconds_left: Option<i64>,
     /// Number of seconds since the Job was started, or else created.
     pub age_seconds: i64,
+    /// Controller that owns the Job, such as cronjob/nightly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 impl Row {
@@ -123,6 +126,7 @@ impl Row {
             rate_per_second: rate.filter(|_| running),
             seconds_left: left.map(|(remaining, rate)| (remaining / rate).ceil() as i64),
             age_seconds: now.duration_since(begun).as_secs(),
+            owner: owner(job),
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct View {
     pub namespaces: bool,
     /// Whether finished Jobs are shown.
     pub all_jobs: bool,
+    /// Whether every column is shown, however narrow the screen is.
+    pub wide: bool,
     /// Scope of the table in words, such as `namespace default`.
     pub scope: String,
     /// Order of the rows.
@@ -173,6 +175,7 @@ const COLUMNS: &[Column] = &[
         },
     },
     Column { title: "AGE", importance: 4, cell: |row, _| duration_text(row.age()) },
+    Column { title: "OWNER", importance: 0, cell: |row, _| row.owner.clone().unwrap_or_else(|| "-".to_owned()) },
     Column { title: "STATE", importance: 11, cell: |row, _| row.state.as_str().to_owned() },
     Column { title: "REASON", importance: 7, cell: |row, _| row.reason.clone().unwrap_or_default() },
 ];
@@ -183,6 +186,9 @@ fn lines(snapshot: &Snapshot, view: &View, screen: &Screen) -> Vec<String> {
     let rows = &snapshot.items;
     let mut columns: Vec<&Column> =
         COLUMNS.iter().filter(|column| view.namespaces || column.title != "NAMESPACE").collect();
+    if !view.wide {
+        columns.retain(|column| column.title != "OWNER");
+    }
     let mut bar = BAR;
     let widths = |columns: &[&Column], bar: usize| -> Vec<usize> {
         let width = |column: &&Column| {
@@ -193,7 +199,7 @@ fn lines(snapshot: &Snapshot, view: &View, screen: &Screen) -> Vec<String> {
     };
     let total = |widths: &[usize]| widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
     let mut fitted = widths(&columns, bar);
-    while total(&fitted) > screen.width {
+    while !view.wide && total(&fitted) > screen.width {
         // Names are shortened to this width before a more important column is left out.
         let name = columns.iter().position(|column| column.title == "NAME").unwrap_or_default();
         let excess = total(&fitted) - screen.width;
@@ -216,7 +222,7 @@ fn lines(snapshot: &Snapshot, view: &View, screen: &Screen) -> Vec<String> {
     }
     let line = |cells: Vec<String>| -> String {
         let padded = cells.iter().zip(&fitted).map(|(cell, width)| format!("{:<width$}", shortened(cell, *width)));
-        shortened(padded.collect::<Vec<_>>().join("  ").trim_end(), screen.width)
+        shortened(padded.collect::<Vec<_>>().join("  ").trim_end(), if view.wide { usize::MAX } else { screen.width })
     };
     let header = line(columns.iter().map(|column| column.title.to_owned()).collect());
     let mut lines = vec![screen.paint(Color::Bold, &header)];
@@ -267,7 +273,8 @@ mod tests {
     use super::*;
 
     fn view() -> View {
-        View { namespaces: false, all_jobs: false, scope: "namespace default".to_owned(), sort: Sort::State, offset: 0 }
+        let scope = "namespace default".to_owned();
+        View { namespaces: false, all_jobs: false, wide: false, scope, sort: Sort::State, offset: 0 }
     }
 
     fn screen(width: usize) -> Screen {
@@ -309,6 +316,17 @@ held   ░░░░░░░░░░░░░░░░░░░░   0%  0/4   
         );
         let none = page(&Snapshot::default(), &view(), &screen(80));
         assert_eq!(none.lines().last(), Some("no unfinished Jobs in namespace default"));
+    }
+
+    #[test]
+    fn wide_table_has_every_column_and_whole_names() {
+        let mut snapshot = snapshot();
+        snapshot.items[0].name = "a-very-long-name-of-a-job-that-ends-in-x2b4q".to_owned();
+        snapshot.items[0].owner = Some("cronjob/nightly".to_owned());
+        let table = page(&snapshot, &View { namespaces: true, wide: true, ..view() }, &screen(40));
+        let titles: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(titles, COLUMNS.iter().map(|column| column.title).collect::<Vec<_>>());
+        assert!(table.contains("ends-in-x2b4q") && table.contains("cronjob/nightly"), "{table}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use kube::runtime::{WatchStreamExt, watcher};
 use thiserror::Error;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use self::progress::{Progress, Verdict};
 use super::cluster::{ClusterContext, ClusterReadError};
@@ -27,7 +27,7 @@ use super::{output, selected};
 /// Exit code after an error: a Job cannot be read, or was deleted before it finished.
 pub(crate) const ERROR: u8 = 2;
 /// Exit code when the timeout has passed, as of timeout(1).
-const TIMED_OUT: u8 = 124;
+pub(crate) const TIMED_OUT: u8 = 124;
 /// Time until the first search for the cause of a delay.
 const FIRST_CAUSE: Duration = Duration::from_secs(1);
 /// Time between two searches for the cause of a delay.
@@ -116,6 +116,13 @@ pub(crate) fn of_one(name: &str) -> watcher::Config {
     watcher::Config::default().fields(&format!("metadata.name={name}"))
 }
 
+/// Returns the times at which the cause of a delay is searched.
+pub(crate) fn causes() -> Interval {
+    let mut causes = interval_at(Instant::now() + FIRST_CAUSE, CAUSES_EVERY);
+    causes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    causes
+}
+
 /// Waits until these Jobs have finished, and returns the exit code.
 ///
 /// # Errors
@@ -135,8 +142,7 @@ pub(crate) async fn wait_for(
     let changes = watcher::watcher(scope.api::<Job>(&context.client), watch).default_backoff();
     let mut changes = std::pin::pin!(changes.fuse());
     let mut listed = Vec::new();
-    let mut causes = interval_at(Instant::now() + FIRST_CAUSE, CAUSES_EVERY);
-    causes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut causes = causes();
     let mut unread = Vec::new();
     // Without a timeout, the sleep is longer than any Job.
     let mut timeout = std::pin::pin!(sleep(options.timeout.unwrap_or(Duration::from_secs(u64::from(u32::MAX)))));
@@ -184,9 +190,11 @@ pub(crate) async fn wait_for(
                     let finding = related.find(job, super::now());
                     print(job.uid().and_then(|uid| progress.explain(&uid, &finding)));
                 }
-                for reason in related.unread.iter().filter(|reason| !unread.contains(*reason)).cloned().collect::<Vec<_>>() {
-                    output::error_line(format!("jobwright: {reason}"));
-                    unread.push(reason);
+                for line in related.unread_lines(scope) {
+                    if !unread.contains(&line) {
+                        output::error_line(format!("jobwright: {line}"));
+                        unread.push(line);
+                    }
                 }
             }
         }
