@@ -84,8 +84,7 @@ async fn failed_indexes_run_again_alone() -> Result<()> {
     let kubectl = Kubectl::new(scene.cluster, scene.namespace.clone())?;
     let script =
         "echo part $JOB_COMPLETION_INDEX on $HOSTNAME; test \"$MODE\" = fixed || test $JOB_COMPLETION_INDEX != 1";
-    let limit = "backoffLimitPerIndex: 0\n  parallelism";
-    let manifest = job("parts", 3, script).replace("backoffLimit: 0\n", "").replace("parallelism", limit);
+    let manifest = job("parts", 3, script).replace("backoffLimit:", "backoffLimitPerIndex:");
     kubectl.apply(&manifest).await?;
     let (code, out, error) = run(&scene, &["wait", "job/parts", "--timeout=60s"]).await?;
     assert_eq!(code, Some(1), "{out}{error}");
