@@ -1,10 +1,9 @@
 //! Number of writes that one object may have in flight, adapted to their latency.
 //!
-//! The fastest write of an object is one that did not wait behind the others. Where writes take several times as long,
-//! they wait in the API server, and more of them in flight only delay the writes of other objects. Where they are slow
-//! for another reason, such as a webhook, the fastest one is slow as well, and more of them in flight are worth it. The
-//! rule has the idea of TCP Vegas: the share grows slowly while the latency is near its minimum, and shrinks while it is
-//! far from it.
+//! The fastest write of an object is one that did not wait behind the others. Writes that take several times as long
+//! wait in the API server, and more of them in flight only delay the writes of other objects. If a webhook makes all
+//! writes slow, the fastest one is slow as well, and more of them in flight give more throughput. The rule has the idea
+//! of TCP Vegas: the share grows slowly while the latency is near its minimum, and shrinks while it is far from it.
 
 use std::time::Duration;
 
