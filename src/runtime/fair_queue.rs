@@ -36,19 +36,19 @@ impl<K: Clone + Eq + Hash, T, S: Default> FairQueue<K, T, S> {
         }
     }
 
-    /// Removes the next entry and counts it as in service, unless each waiting flow has as many entries in service as
+    /// Removes the next entry, with its flow, and counts it as in service, unless each waiting flow has as many entries in service as
     /// `most` allows for its state.
-    pub fn next(&mut self, most: impl Fn(&S) -> usize) -> Option<T> {
+    pub fn next(&mut self, most: impl Fn(&S) -> usize) -> Option<(K, T)> {
         for _ in 0..self.turns.len() {
             let key = self.turns.pop_front()?;
             let flow = self.flow(&key);
             let entry = if flow.in_service < most(&flow.state) { flow.waiting.pop_front() } else { None };
             flow.in_service += usize::from(entry.is_some());
             if !flow.waiting.is_empty() {
-                self.turns.push_back(key);
+                self.turns.push_back(key.clone());
             }
-            if entry.is_some() {
-                return entry;
+            if let Some(entry) = entry {
+                return Some((key, entry));
             }
         }
         None
@@ -79,6 +79,16 @@ impl<K: Clone + Eq + Hash, T, S: Default> FairQueue<K, T, S> {
             self.turns.retain(|turn| turn != key);
             self.forget_idle(key);
         }
+    }
+
+    /// Returns the number of flows that have entries.
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Returns whether no flow has entries.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
     }
 
     /// Returns the state of a flow that has entries.
@@ -121,7 +131,7 @@ mod tests {
             queue.push(&"large", number);
         }
         queue.push(&"small", 100);
-        let served: Vec<u32> = std::iter::from_fn(|| queue.next(|()| 9)).collect();
+        let served: Vec<u32> = std::iter::from_fn(|| queue.next(|()| 9)).map(|(_, entry)| entry).collect();
         assert_eq!(served, [0, 100, 1, 2, 3]);
     }
 
@@ -132,13 +142,13 @@ mod tests {
         assert!(!queue.start(&"large", |()| 1));
         queue.push(&"large", 1);
         queue.push(&"small", 2);
-        assert_eq!((queue.next(|()| 1), queue.next(|()| 1)), (Some(2), None));
+        assert_eq!((queue.next(|()| 1), queue.next(|()| 1)), (Some(("small", 2)), None));
         queue.end(&"large");
-        assert_eq!(queue.next(|()| 1), Some(1));
+        assert_eq!(queue.next(|()| 1), Some(("large", 1)));
         for key in ["large", "small"] {
             queue.end(&key);
         }
-        assert!(queue.flows.is_empty(), "idle flows use no memory");
+        assert!(queue.is_empty(), "idle flows use no memory");
     }
 
     proptest! {
@@ -151,7 +161,7 @@ mod tests {
             for (number, (action, key)) in actions.into_iter().enumerate() {
                 match action {
                     0 => { queue.push(&key, (key, number)); pushed += 1; }
-                    1 => if let Some((key, number)) = queue.next(|()| most) {
+                    1 => if let Some((_, (key, number))) = queue.next(|()| most) {
                         in_service[key as usize] += 1;
                         served.push(number);
                     },
@@ -173,7 +183,7 @@ mod tests {
                         queue.end(&key);
                     }
                 }
-                let Some((key, number)) = queue.next(|()| most) else { break };
+                let Some((_, (key, number))) = queue.next(|()| most) else { break };
                 in_service[key as usize] += 1;
                 served.push(number);
             }

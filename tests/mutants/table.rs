@@ -447,8 +447,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "an object with several waiting writes leaves the queue after the first",
         "src/runtime/fair_queue.rs",
-        "            if !flow.waiting.is_empty() {\n                self.turns.push_back(key);",
-        "            if !flow.waiting.is_empty() && !MUTANT {\n                self.turns.push_back(key);",
+        "            if !flow.waiting.is_empty() {\n                self.turns.push_back(key.clone());",
+        "            if !flow.waiting.is_empty() && !MUTANT {\n                self.turns.push_back(key.clone());",
     ),
     bug(
         "an index that is not listed gets a pod",

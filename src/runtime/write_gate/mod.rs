@@ -2,9 +2,10 @@
 //!
 //! The gate limits the number of writes in flight. When the API server reports overload (429 or 503), the limit is
 //! halved, and writes pause if the API server sent a delay. Each success raises the limit again, so that no fixed rate
-//! has to be guessed. Writes that wait are admitted in turn for each object whose sync makes them, and one object has a
-//! limited share of the writes in flight, so that a Job with thousands of pods does not delay the others (`share`). A
-//! closed gate admits no write and waits for the writes in flight. With leader election, the gate is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if the
+//! has to be guessed. Writes that wait are admitted in turn for each object whose sync makes them. While several objects
+//! write, each of them has a limited share of the writes in flight, so that a Job with thousands of pods does not delay
+//! the others (`share`). One object alone has most of the window: the API server and etcd combine concurrent writes, so
+//! that a write costs them less. A closed gate admits no write and waits for the writes in flight. With leader election, the gate is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if the
 //! machine slept in the meantime. The client gives each write its deadline.
 
 mod share;
@@ -47,6 +48,10 @@ struct State {
     paused_until: Option<Instant>,
     /// Writes that wait, by the object whose sync makes them.
     queue: FairQueue<Uid, Arc<Pending>, Share>,
+    /// Object of the write that was admitted last.
+    last: Option<Uid>,
+    /// Time at which a write of another object was admitted than the one before.
+    changed: Option<Instant>,
     closed: bool,
     /// Deadline after which no write begins and no write in flight continues.
     open_until: Option<Deadline>,
@@ -69,17 +74,34 @@ impl State {
         !self.is_closed() && self.pause().is_none() && self.in_flight < self.window as usize
     }
 
-    /// Returns the largest possible number of writes in flight for one object.
+    /// Returns the largest possible number of writes in flight for one of several objects.
     fn largest_share(&self) -> usize {
         (self.window / SHARE).ceil().max(1.0) as usize
     }
 
+    /// Returns the number of writes in flight that an object may have, by its share.
+    fn most(&self) -> impl Fn(&Share) -> usize + use<> {
+        let (largest, window) = (self.largest_share(), self.window as usize);
+        let is_shared = self.queue.len() > 1 || self.changed.is_some_and(|changed| changed.elapsed() < SHARED);
+        // A lone object leaves room for the first writes of another one.
+        let alone = window.saturating_sub(largest).max(largest);
+        move |share| if is_shared { share.most(largest) } else { alone }
+    }
+
+    /// Records that a write of an object is admitted.
+    fn admitted(&mut self, object: &Uid) {
+        self.in_flight += 1;
+        if self.last.as_ref() != Some(object) {
+            self.changed = self.last.is_some().then(Instant::now);
+            self.last = Some(object.clone());
+        }
+    }
+
     /// Admits waiting writes while there is capacity.
     fn admit(&mut self) {
-        let largest = self.largest_share();
         while self.has_capacity() {
-            let Some(pending) = self.queue.next(|share| share.most(largest)) else { return };
-            self.in_flight += 1;
+            let Some((object, pending)) = self.queue.next(self.most()) else { return };
+            self.admitted(&object);
             pending.is_admitted.store(true, Ordering::Relaxed);
             pending.wake.notify_one();
         }
@@ -98,8 +120,10 @@ impl State {
     }
 }
 
-/// Part of the writes in flight that one object may have at most: one in this number.
+/// Part of the writes in flight that one of several objects may have at most: one in this number.
 const SHARE: f64 = 6.0;
+/// Time after a write of another object for which the gate is shared. The next write of that object may follow.
+const SHARED: Duration = Duration::from_secs(1);
 /// Interval at which a pending write wakes up, so that the liveness check sees that its sync advances.
 const CHECK: Duration = Duration::from_secs(60);
 
@@ -112,6 +136,8 @@ impl WriteGate {
             window: max_in_flight,
             paused_until: None,
             queue: FairQueue::default(),
+            last: None,
+            changed: None,
             closed: false,
             open_until: None,
         };
@@ -247,9 +273,9 @@ impl WriteGate {
             if state.is_closed() {
                 return Err(WriteError::Closed);
             }
-            let largest = state.largest_share();
-            if state.has_capacity() && state.queue.start(object, |share| share.most(largest)) {
-                state.in_flight += 1;
+            let most = state.most();
+            if state.has_capacity() && state.queue.start(object, most) {
+                state.admitted(object);
                 return Ok(Permit { gate: self, object });
             }
             let pending = Arc::new(Pending::default());
