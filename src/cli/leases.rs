@@ -89,6 +89,11 @@ impl LeaseState {
     pub fn is_builtin(&self) -> bool {
         self.name == BUILTIN.0
     }
+
+    /// Returns whether this is the Lease of a Jobwright that claims all Jobs.
+    fn claims_all(&self) -> bool {
+        !self.is_builtin() && self.claim.as_deref() == Some("all")
+    }
 }
 
 impl Leases {
@@ -128,10 +133,12 @@ impl Leases {
 
     /// Returns whether the controller is running that works on Jobs with this `spec.managedBy`.
     pub fn liveness(&self, managed_by: Option<&str>, now: Timestamp) -> Liveness<'_> {
-        let ours = || self.found.iter().filter(|lease| !lease.is_builtin());
-        let all: Vec<&LeaseState> = ours().filter(|lease| lease.claim.as_deref() == Some("all")).collect();
+        let all: Vec<&LeaseState> = self.found.iter().filter(|lease| lease.claims_all()).collect();
         let (responsible, unread) = match managed_by {
-            Some(MANAGED_BY) => (ours().collect(), self.unread.is_some()),
+            Some(MANAGED_BY) => {
+                let ours = self.found.iter().filter(|lease| !lease.is_builtin()).collect::<Vec<_>>();
+                (ours, self.unread.is_some())
+            }
             // Where Jobwright claims all Jobs, the built-in Job controller is off, although its process may run.
             None | Some(BUILTIN_MANAGED_BY) if !all.is_empty() => (all, self.unread.is_some()),
             None | Some(BUILTIN_MANAGED_BY) => {
@@ -152,9 +159,7 @@ impl Leases {
     pub fn is_run_by_jobwright(&self, managed_by: Option<&str>) -> bool {
         match managed_by {
             Some(MANAGED_BY) => true,
-            None | Some(BUILTIN_MANAGED_BY) => {
-                self.found.iter().any(|lease| !lease.is_builtin() && lease.claim.as_deref() == Some("all"))
-            }
+            None | Some(BUILTIN_MANAGED_BY) => self.found.iter().any(LeaseState::claims_all),
             Some(_) => false,
         }
     }

@@ -61,6 +61,11 @@ impl Kind {
         }
     }
 
+    /// Returns TYPE.GROUP/NAME of an object of this kind, as kubectl prints it.
+    pub fn qualified(self, name: &str) -> String {
+        format!("{}.{}/{name}", self.singular(), self.group())
+    }
+
     /// Returns the short name of the resource, if it has one.
     pub fn short_name(self) -> Option<&'static str> {
         match self {

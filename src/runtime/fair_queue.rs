@@ -36,8 +36,8 @@ impl<K: Clone + Eq + Hash, T, S: Default> FairQueue<K, T, S> {
         }
     }
 
-    /// Removes the next entry, with its flow, and counts it as in service, unless each waiting flow has as many entries in service as
-    /// `most` allows for its state.
+    /// Removes the next entry, with its flow, and counts it as in service, unless each waiting flow has as many entries in
+    /// service as `most` allows for its state.
     pub fn next(&mut self, most: impl Fn(&S) -> usize) -> Option<(K, T)> {
         for _ in 0..self.turns.len() {
             let key = self.turns.pop_front()?;

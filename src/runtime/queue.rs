@@ -268,10 +268,8 @@ impl<K: Hash + Eq + Clone> State<K> {
             self.dirty.insert(key);
             return;
         }
-        match self.waiting.get(&key) {
-            Some(Lane::Major) => return,
-            Some(Lane::Minor) if lane == Lane::Minor => return,
-            Some(Lane::Minor) | None => {}
+        if self.waiting.get(&key).is_some_and(|known| *known == Lane::Major || *known == lane) {
+            return;
         }
         self.waiting.insert(key.clone(), lane);
         let lane = if lane == Lane::Minor { &mut self.minor } else { &mut self.ready };

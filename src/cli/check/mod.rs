@@ -199,10 +199,9 @@ fn cron_job(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> {
     findings.extend(refused::of_schedule_metadata(&cron_job.metadata));
     findings.extend(refused::of_cron_job(&cron_job));
     let template = &cron_job.spec.job_template;
-    let metadata = template.metadata.clone().unwrap_or_default();
-    let at = "spec.jobTemplate.metadata";
-    findings.extend(refused::of_template_labels(metadata.labels.as_ref(), metadata.annotations.as_ref(), at));
+    let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     let annotations = template.metadata.as_ref().and_then(|metadata| metadata.annotations.as_ref());
+    findings.extend(refused::of_template_labels(labels, annotations, "spec.jobTemplate.metadata"));
     findings.extend(of_annotations(cron_job.metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(of_annotations(annotations, "spec.jobTemplate.metadata.annotations"));
     findings.extend(template.spec.iter().filter_map(|spec| of_indexes(annotations, spec, "spec.jobTemplate.")));

@@ -16,17 +16,18 @@ const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// Returns whether the text is a DNS label: lower-case letters, digits and hyphens within.
 pub(super) fn is_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=MAX_LABEL).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+    text.len() <= MAX_LABEL && is_dns_part(text)
+}
+
+/// Returns whether the text has lower-case letters and digits, and hyphens within.
+fn is_dns_part(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.chars().all(allowed) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// Returns whether the text is a DNS subdomain: DNS labels, separated by dots.
 pub(super) fn is_subdomain(text: &str) -> bool {
-    let inner = |part: &str| {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        !part.is_empty() && part.chars().all(allowed) && !part.starts_with('-') && !part.ends_with('-')
-    };
-    text.len() <= MAX_SUBDOMAIN && text.split('.').all(inner)
+    text.len() <= MAX_SUBDOMAIN && text.split('.').all(is_dns_part)
 }
 
 /// Returns whether the text begins and ends with a letter or digit, and has `-`, `_` and `.` within.

@@ -111,7 +111,7 @@ pub(crate) async fn create(
 /// Prints a created Job in the requested format.
 pub(crate) fn print_created(job: &DynamicObject, arguments: &CreationArguments) {
     let text = match arguments.output {
-        None => format!("job.batch/{} created{}\n", job.name_any(), arguments.dry_run.note()),
+        None => format!("{} created{}\n", Kind::Job.qualified(&job.name_any()), arguments.dry_run.note()),
         Some(format) => formatted(Kind::Job, job, format),
     };
     output::print(text);
@@ -124,7 +124,7 @@ pub(crate) fn formatted(kind: Kind, object: &DynamicObject, format: Format) -> S
     object.metadata.managed_fields = None;
     let value = serde_json::to_value(&object).unwrap_or_default();
     match format {
-        Format::Name => format!("{}.{}/{}\n", kind.singular(), kind.group(), object.name_any()),
+        Format::Name => kind.qualified(&object.name_any()) + "\n",
         Format::Json => format::Format::Json.object(&value).unwrap_or_default(),
         Format::Yaml => format::Format::Yaml.object(&value).unwrap_or_default(),
     }

@@ -11,6 +11,7 @@ use super::collect::Related;
 use super::explanation::{Counts, Unread};
 use super::job::counts;
 use crate::cli::cluster::owner;
+use crate::cli::names::Kind;
 use crate::cli::table::Table;
 use crate::cli::terminal::Screen;
 
@@ -136,7 +137,7 @@ pub(crate) fn text(overview: &Overview, namespaces: bool, wide: bool, screen: &S
 
 /// Returns TYPE/NAME of each Job, as kubectl prints it.
 pub(crate) fn names(overview: &Overview) -> String {
-    overview.items.iter().map(|trouble| format!("job.batch/{}\n", trouble.name)).collect()
+    overview.items.iter().map(|trouble| Kind::Job.qualified(&trouble.name) + "\n").collect()
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ async fn of_jobs(context: &ClusterContext, scope: &Scope, jobs: &[Job], now: Tim
 /// Returns TYPE/NAME of each Job that still exists, as kubectl prints it.
 fn names_of(histories: &Histories) -> String {
     let runs = histories.items.iter().flat_map(|history| &history.runs).filter(|run| run.exists);
-    runs.map(|run| format!("job.batch/{}\n", run.job)).collect()
+    runs.map(|run| Kind::Job.qualified(&run.job) + "\n").collect()
 }
 
 /// Columns of the table that `-o wide` adds.

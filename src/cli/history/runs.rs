@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::cluster::end;
+use crate::cli::cluster::{INSTANTIATE_ANNOTATION, end};
 use crate::cli::explain::cause::State;
 use crate::cli::explain::collect::Related;
 use crate::cli::rerun::copy::{RERUN_OF_ANNOTATION, RERUN_OF_UID_ANNOTATION};
@@ -16,9 +16,6 @@ use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
 use crate::schedule::SCHEDULED_ANNOTATION;
 use crate::schedule::job_schedule::types;
-
-/// Annotation of a Job that a user has started.
-const INSTANTIATE_ANNOTATION: &str = "cronjob.kubernetes.io/instantiate";
 
 /// One run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -8,7 +8,6 @@ use thiserror::Error;
 use crate::cli::cluster::end;
 use crate::cli::leases::Leases;
 use crate::job::index::IndexSet;
-use crate::job::managed_by::MANAGED_BY;
 use crate::job::view::CompletionMode;
 use crate::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
 
@@ -46,18 +45,13 @@ pub(super) enum FailedIndexesError {
 ///
 /// # Errors
 /// Another controller runs the Job, or the controller is not known.
-pub(super) fn check_controller(old: &Job, leases: impl FnOnce() -> Leases) -> Result<(), FailedIndexesError> {
-    match old.spec.as_ref().and_then(|spec| spec.managed_by.as_deref()) {
-        Some(MANAGED_BY) => Ok(()),
-        managed_by => {
-            let leases = leases();
-            match (leases.is_run_by_jobwright(managed_by), leases.error(), managed_by) {
-                (true, ..) => Ok(()),
-                (false, _, Some(other)) => Err(FailedIndexesError::ManagedExternally(other.to_owned())),
-                (false, Some(error), None) => Err(FailedIndexesError::Unknown(error.to_owned())),
-                (false, None, None) => Err(FailedIndexesError::BuiltIn),
-            }
-        }
+pub(super) fn check_controller(old: &Job, leases: &Leases) -> Result<(), FailedIndexesError> {
+    let managed_by = old.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
+    match (leases.is_run_by_jobwright(managed_by), leases.error(), managed_by) {
+        (true, ..) => Ok(()),
+        (false, _, Some(other)) => Err(FailedIndexesError::ManagedExternally(other.to_owned())),
+        (false, Some(error), None) => Err(FailedIndexesError::Unknown(error.to_owned())),
+        (false, None, None) => Err(FailedIndexesError::BuiltIn),
     }
 }
 
@@ -111,6 +105,7 @@ fn failed(old: &Job, spec: &JobSpec, status: &JobStatus) -> Result<IndexSet, Fai
 mod tests {
     use super::*;
     use crate::cli::leases::{JOBWRIGHT, LeaseState};
+    use crate::job::managed_by::MANAGED_BY;
 
     fn job(change: impl FnOnce(&mut Value)) -> Job {
         let mut job = json!({
@@ -184,7 +179,7 @@ mod tests {
             duration: jiff::SignedDuration::from_secs(15),
         };
         let all = || Leases { found: vec![lease.clone()], ..Leases::default() };
-        let check = |name: Value, leases: Leases| check_controller(&managed_by(name), || leases);
+        let check = |name: Value, leases: Leases| check_controller(&managed_by(name), &leases);
         assert_eq!(check(json!(MANAGED_BY), Leases::default()), Ok(()));
         assert_eq!(check(Value::Null, all()), Ok(()));
         assert_eq!(check(Value::Null, Leases::default()), Err(FailedIndexesError::BuiltIn));

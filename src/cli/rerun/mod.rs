@@ -93,6 +93,10 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
     let context = global.open().await?;
     // Everything is read and checked before the first Job is created.
     let mut planned = Vec::new();
+    let leases = match arguments.failed_indexes {
+        true => Some(Leases::read(&context.client, &context.namespace).await),
+        false => None,
+    };
     for name in &names {
         let old = selected::get(&context, name).await?;
         let old: Value = serde_json::to_value(&old).unwrap_or_default();
@@ -100,12 +104,11 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         let job = name.name.clone();
         let mut copied = copy::copy(&old, &new, arguments.force)
             .map_err(|error| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() })?;
-        if arguments.failed_indexes {
+        if let Some(leases) = &leases {
             let failed =
                 |error: FailedIndexesError| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() };
             let typed: Job = serde_json::from_value(old).unwrap_or_default();
-            let leases = Leases::read(&context.client, &context.namespace).await;
-            failed_indexes::check_controller(&typed, || leases).map_err(failed)?;
+            failed_indexes::check_controller(&typed, leases).map_err(failed)?;
             copied.notes.extend(failed_indexes::select(&typed, &mut copied.job).map_err(failed)?);
         }
         let template = &mut copied.job["spec"]["template"];

@@ -99,7 +99,7 @@ async fn set(
     suspend: bool,
     arguments: &Arguments,
 ) -> bool {
-    let name = format!("{}.{}/{}", kind.singular(), kind.group(), object.name_any());
+    let name = kind.qualified(&object.name_any());
     let done = if suspend { "suspended" } else { "resumed" };
     let value = serde_json::to_value(&object).unwrap_or_default();
     let note = match change(kind, &value, suspend) {

@@ -22,7 +22,7 @@ use super::cluster::{ClusterContext, ClusterReadError, end, exit_with};
 use super::explain::explanation::Unread;
 use super::format::TableFormat;
 use super::global::GlobalArguments;
-use super::names::SelectorArguments;
+use super::names::{Kind, SelectorArguments};
 use super::output;
 use super::terminal::Screen;
 use crate::cli::lists::ListEach;
@@ -76,7 +76,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<(), Clus
         table::sort(&mut snapshot.items, arguments.sort);
         let format = arguments.output;
         let text = || match format {
-            TableFormat::Name => snapshot.items.iter().map(|row| format!("job.batch/{}\n", row.name)).collect(),
+            TableFormat::Name => snapshot.items.iter().map(|row| Kind::Job.qualified(&row.name) + "\n").collect(),
             _ => table::page(&snapshot, &view(arguments, &context), &format.screen(screen)),
         };
         output::print(format.structured().object(&snapshot).unwrap_or_else(text));

@@ -5,13 +5,10 @@ use super::summary::PodSummary;
 use crate::job::view::JobView;
 
 /// Returns whether the Job is complete: it has the requested number of successes, or success of all indexes that its
-/// annotation lists, and no active pod. A work queue (no
-/// number given) needs one success, because each pod of a work queue can determine that the work is done.
+/// annotation lists, and no active pod. A work queue (no number given) needs one success, because each pod of a work
+/// queue can determine that the work is done.
 pub fn is_complete(job: &JobView, summary: &PodSummary) -> bool {
-    let missing = index_subset::missing(job, summary).unwrap_or_else(|| {
-        let desired = job.spec.completions.map_or(1, i64::from);
-        desired - summary.succeeded()
-    });
+    let missing = index_subset::missing(job, summary).unwrap_or_else(|| 1 - summary.succeeded());
     missing <= 0 && summary.active() == 0
 }
 
@@ -19,11 +16,8 @@ pub fn is_complete(job: &JobView, summary: &PodSummary) -> bool {
 /// completions. Once one pod of a work queue has succeeded, its other pods run to their end and no pod is added.
 pub fn desired_active(job: &JobView, summary: &PodSummary) -> usize {
     let parallelism = i64::from(job.spec.parallelism);
-    let desired = match job.spec.completions {
-        Some(completions) => {
-            let missing = index_subset::missing(job, summary);
-            parallelism.min(missing.unwrap_or_else(|| i64::from(completions) - summary.succeeded()))
-        }
+    let desired = match index_subset::missing(job, summary) {
+        Some(missing) => parallelism.min(missing),
         None if summary.succeeded() > 0 => return summary.active(),
         None => parallelism,
     };

@@ -35,10 +35,15 @@ pub fn wanted(job: &JobView) -> Option<i32> {
     }
 }
 
-/// Returns the number of listed indexes that have not succeeded; none for a Job without a valid list.
+/// Returns the number of successes that the Job still needs: of listed indexes, or else of any pods; none for a work
+/// queue.
 pub fn missing(job: &JobView, summary: &PodSummary) -> Option<i64> {
-    let listed = job.listed_indexes()?.len();
-    Some(listed.saturating_sub(summary.ended_indexes().succeeded).try_into().unwrap_or(i64::MAX))
+    match job.listed_indexes() {
+        Some(listed) => {
+            Some(listed.len().saturating_sub(summary.ended_indexes().succeeded).try_into().unwrap_or(i64::MAX))
+        }
+        None => job.spec.completions.map(|completions| i64::from(completions) - summary.succeeded()),
+    }
 }
 
 #[cfg(test)]

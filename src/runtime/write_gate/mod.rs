@@ -5,8 +5,9 @@
 //! has to be guessed. Writes that wait are admitted in turn for each object whose sync makes them. While several objects
 //! write, each of them has a limited share of the writes in flight, so that a Job with thousands of pods does not delay
 //! the others (`share`). One object alone has most of the window: the API server and etcd combine concurrent writes, so
-//! that a write costs them less. A closed gate admits no write and waits for the writes in flight. With leader election, the gate is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if the
-//! machine slept in the meantime. The client gives each write its deadline.
+//! that a write costs them less. A closed gate admits no write and waits for the writes in flight. With leader election,
+//! the gate is open only until the deadline of the last renewal of the Lease, whatever else the process does, and even if
+//! the machine slept in the meantime. The client gives each write its deadline.
 
 mod share;
 
@@ -50,7 +51,7 @@ struct State {
     queue: FairQueue<Uid, Arc<Pending>, Share>,
     /// Object of the write that was admitted last.
     last: Option<Uid>,
-    /// Time at which a write of another object was admitted than the one before.
+    /// Time of the last admission of a write of another object than that of the write before.
     changed: Option<Instant>,
     closed: bool,
     /// Deadline after which no write begins and no write in flight continues.
