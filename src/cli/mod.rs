@@ -19,6 +19,8 @@ pub mod global;
 #[cfg(feature = "client")]
 pub mod history;
 #[cfg(feature = "client")]
+mod index_subset;
+#[cfg(feature = "client")]
 pub mod leases;
 mod lists;
 #[cfg(feature = "client")]

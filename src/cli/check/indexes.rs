@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::JobSpec;
 
 use super::rules::{Finding, UNKNOWN_ANNOTATION, found};
-use crate::job::view::CompletionMode;
+use crate::cli::index_subset::subset;
 use crate::job::view::index_subset::IndexSubset;
 
 /// Returns the finding for a list of indexes that is invalid for this Job. `prefix` is the path of the Job in its
@@ -15,12 +15,7 @@ pub(super) fn of_indexes(
     spec: &JobSpec,
     prefix: &str,
 ) -> Option<Finding> {
-    let mode = match spec.completion_mode.as_deref() {
-        Some("Indexed") => CompletionMode::Indexed,
-        _ => CompletionMode::NonIndexed,
-    };
-    let completions = spec.completions.and_then(|completions| u32::try_from(completions).ok()).unwrap_or_default();
-    match IndexSubset::parse(annotations, &mode, completions)? {
+    match subset(annotations, spec)? {
         IndexSubset::Listed(_) => None,
         IndexSubset::Invalid(problem) => {
             Some(found(&UNKNOWN_ANNOTATION, format!("{prefix}{problem}; the Job gets no pods")))

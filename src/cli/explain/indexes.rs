@@ -1,11 +1,8 @@
 //! Explains the annotation that lists the indexes of an Indexed Job.
 
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
-
 use super::job::Facts;
 use crate::cli::cluster::end;
-use crate::job::view::CompletionMode;
+use crate::cli::index_subset::{completions, subset};
 use crate::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
 
 /// Maximum number of characters of a list that an explanation repeats.
@@ -14,14 +11,15 @@ const MAX_SHOWN: usize = 120;
 /// Returns which indexes the Job runs, if its annotation lists them and is valid.
 pub(super) fn listed(facts: &Facts<'_>) -> Option<String> {
     let job = facts.job;
-    let subset = subset(job)?;
+    let spec = job.spec.as_ref()?;
+    let subset = subset(job.metadata.annotations.as_ref(), spec)?;
     if is_ignored(facts) {
         return Some(format!(
             "The annotation {INDEXES_ANNOTATION} has no effect: the built-in controller runs all indexes."
         ));
     }
     let IndexSubset::Listed(listed) = subset else { return None };
-    let completions = completions(job);
+    let completions = completions(spec);
     let text = listed.to_string();
     let shown: String = text.chars().take(MAX_SHOWN).collect();
     let more = if shown.len() < text.len() { "…" } else { "" };
@@ -35,23 +33,10 @@ pub(super) fn listed(facts: &Facts<'_>) -> Option<String> {
 
 /// Returns the description of an invalid list, because of which an unfinished Job gets no pods.
 pub(super) fn problem(facts: &Facts<'_>) -> Option<String> {
-    match subset(facts.job)? {
+    match subset(facts.job.metadata.annotations.as_ref(), facts.job.spec.as_ref()?)? {
         IndexSubset::Invalid(problem) if !is_ignored(facts) => Some(problem.into()),
         _ => None,
     }
-}
-
-fn subset(job: &Job) -> Option<IndexSubset> {
-    let mode = match job.spec.as_ref()?.completion_mode.as_deref() {
-        Some("Indexed") => CompletionMode::Indexed,
-        _ => CompletionMode::NonIndexed,
-    };
-    IndexSubset::parse(Some(job.annotations()), &mode, completions(job))
-}
-
-fn completions(job: &Job) -> u32 {
-    let completions = job.spec.as_ref().and_then(|spec| spec.completions);
-    completions.and_then(|completions| completions.try_into().ok()).unwrap_or_default()
 }
 
 /// Returns whether the built-in controller runs the Job.

@@ -1,14 +1,13 @@
 //! The indexes of an Indexed Job that a repeated Job runs: those that failed, and those that never completed.
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
-use kube::ResourceExt;
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::cli::cluster::end;
+use crate::cli::index_subset::{completions, subset};
 use crate::cli::leases::Leases;
 use crate::job::index::IndexSet;
-use crate::job::view::CompletionMode;
 use crate::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
 
 /// Reason why the failed indexes of a Job cannot be repeated.
@@ -81,7 +80,7 @@ fn failed(old: &Job, spec: &JobSpec, status: &JobStatus) -> Result<IndexSet, Fai
     if spec.completion_mode.as_deref() != Some("Indexed") {
         return Err(FailedIndexesError::NotIndexed);
     }
-    let completions = spec.completions.and_then(|completions| u32::try_from(completions).ok()).unwrap_or_default();
+    let completions = completions(spec);
     let stored = |text: &Option<String>| IndexSet::parse(text.as_deref().unwrap_or_default(), completions);
     let (completed, failed) = (stored(&status.completed_indexes), stored(&status.failed_indexes));
     match end(status) {
@@ -91,7 +90,7 @@ fn failed(old: &Job, spec: &JobSpec, status: &JobStatus) -> Result<IndexSet, Fai
         Some(end) if end.type_ == "Complete" => return Err(FailedIndexesError::Complete),
         Some(_) => {}
     }
-    let listed = match IndexSubset::parse(Some(old.annotations()), &CompletionMode::Indexed, completions) {
+    let listed = match subset(old.metadata.annotations.as_ref(), spec) {
         Some(IndexSubset::Listed(listed)) => listed,
         Some(IndexSubset::Invalid(problem)) => return Err(FailedIndexesError::InvalidList(problem.into())),
         None => IndexSet::default().complement(completions),

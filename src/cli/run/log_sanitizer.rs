@@ -46,24 +46,8 @@ impl<W: Write> Write for LogSanitizer<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
+    use super::super::log_output::Written;
     use super::*;
-
-    /// Destination that keeps the text that was written.
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().write(text)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn user_text_cannot_forge_a_log_line() {

@@ -8,6 +8,8 @@ mod gauges;
 mod json_log;
 mod leader_election_args;
 mod log;
+#[cfg(test)]
+mod log_output;
 mod log_sanitizer;
 mod process;
 pub mod replica;

@@ -168,25 +168,10 @@ fn is_quoted(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
     use proptest::prelude::*;
 
+    use super::super::log_output::Written;
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-            self.0.lock().write(text)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// Returns what this code logs, without the times.
     fn logged(log: impl FnOnce()) -> String {
