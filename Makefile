@@ -29,7 +29,7 @@ check: ## Formatting, lints, and the words of all texts
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package jobwright --lib --no-deps --quiet
 
 unit: ## Unit and property tests: seconds, no cluster
-	$(CARGO) test --lib --test layers
+	$(CARGO) test --lib --test layers --test mutants
 
 integration: ## The controller on a real API server; tests play the kubelet
 	$(CARGO) test --test integration

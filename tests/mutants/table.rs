@@ -459,8 +459,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a Job is complete before its last listed index has succeeded",
         "src/job/decide/index_subset.rs",
-        "Some(listed.saturating_sub(summary.ended_indexes().succeeded)",
-        "Some(listed.saturating_sub(summary.ended_indexes().succeeded + u64::from(MUTANT))",
+        "Some(listed.len().saturating_sub(summary.ended_indexes().succeeded)",
+        "Some(listed.len().saturating_sub(summary.ended_indexes().succeeded + u64::from(MUTANT))",
     ),
     bug(
         "a Job with an invalid list of indexes starts",
