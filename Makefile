@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
+.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak upgrades conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,7 @@ test: check ## Formatting, lints, and unit, property, integration and end-to-end
 	$(CARGO) test --workspace
 	TESTED_WIRE=json $(CARGO) test --test integration -- adoption:: completion_modes:: failures::
 	TESTED_WIRE=json DIFFERENTIAL_RANDOM=20 DIFFERENTIAL_COUNTS=20 $(CARGO) test --test differential -- job_controller
+	tests/conformance/run short
 
 check: ## Formatting, lints, and the words of all texts
 	tests/words/check
@@ -38,7 +39,12 @@ N ?= 200
 differential: ## Jobwright and the built-in controller side by side; N=5000 sets the number of random scenarios
 	DIFFERENTIAL_RANDOM=$(N) $(CARGO) test --test differential -- --nocapture
 
-conformance: build ## Integration tests of upstream against the binary; the first build takes ten minutes
+PREVIOUS ?= $(shell cat tests/endurance/previous-release)
+upgrades: ## Replicas of the last release and of this tree take turns under load; PREVIOUS=REVISION selects another release
+	tests/endurance/build-previous $(PREVIOUS)
+	PREVIOUS_JOBWRIGHT=target/previous/debug/jobwright $(CARGO) test --test endurance -- --ignored --nocapture upgrades
+
+conformance: build ## Test suites of upstream against the binary, on a real node too; the first build takes ten minutes
 	tests/conformance/run
 
 SEEDS ?= 10000

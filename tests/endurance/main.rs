@@ -22,6 +22,7 @@ mod load;
 mod proxy;
 mod replicas;
 mod soak;
+mod upgrade;
 
 use std::time::Duration;
 

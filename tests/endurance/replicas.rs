@@ -1,6 +1,6 @@
 //! Two replicas of Jobwright, each behind its own proxy.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +34,8 @@ struct Replica {
     proxy: Proxy,
     /// Port of the metrics endpoint.
     port: u16,
+    /// Program that the next start runs.
+    program: PathBuf,
     dir: tempfile::TempDir,
 }
 
@@ -61,10 +63,30 @@ impl Replicas {
         for number in 0..2 {
             let proxy = Proxy::start(client.clone(), proxy_faults, dir).await?;
             let [port] = control_plane::free_ports()?;
-            replicas.all.push(Replica { process: None, proxy, port, dir: tempfile::tempdir()? });
+            let program = PathBuf::from(env!("CARGO_BIN_EXE_jobwright"));
+            replicas.all.push(Replica { process: None, proxy, port, program, dir: tempfile::tempdir()? });
             replicas.start_one(number)?;
         }
         Ok(replicas)
+    }
+
+    /// Replaces a replica by one that runs this program, after a graceful end (SIGTERM) or a crash (SIGKILL).
+    pub fn replace(&mut self, number: usize, program: &Path, graceful: bool) -> Result<()> {
+        let replica = &mut self.all[number];
+        if let Some(mut process) = replica.process.take() {
+            if graceful {
+                process.stop(Duration::from_secs(10))?;
+            } else {
+                process.kill();
+            }
+        }
+        replica.program = program.to_owned();
+        self.start_one(number)
+    }
+
+    /// Returns the program that a replica runs.
+    pub fn program(&self, number: usize) -> &Path {
+        &self.all[number].program
     }
 
     /// Starts a replica that is not running.
@@ -77,8 +99,7 @@ impl Replicas {
         ];
         let args: Vec<String> = args.into_iter().chain(self.flags.iter().cloned()).collect();
         let env = [("JOBWRIGHT_LOG", "info".to_owned())];
-        let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        replica.process = Some(Process::start_with("jobwright", replica.dir.path(), binary, &args, &env)?);
+        replica.process = Some(Process::start_with("jobwright", replica.dir.path(), &replica.program, &args, &env)?);
         Ok(())
     }
 
