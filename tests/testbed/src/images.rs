@@ -15,15 +15,22 @@ use tar::{Builder, EntryType, Header};
 
 /// Name of the image of pod sandboxes.
 pub const PAUSE_IMAGE: &str = "jobwright.dev/testbed/pause:1";
-/// Names of the busybox image. Manifests use `busybox:1.36` or `busybox`.
-pub const BUSYBOX_IMAGES: &[&str] =
-    &["docker.io/library/busybox:1.36", "docker.io/library/busybox:1.28", "docker.io/library/busybox:latest"];
+/// Name of the same image for upstream's end-to-end specs, with the tag that they use.
+const SPECS_PAUSE_IMAGE: &str = "jobwright.dev/testbed/pause:3.10.2";
+/// Names of the busybox image. Manifests use `busybox:1.36` or `busybox`, and the last name is that of upstream's
+/// end-to-end specs.
+pub const BUSYBOX_IMAGES: &[&str] = &[
+    "docker.io/library/busybox:1.36",
+    "docker.io/library/busybox:1.28",
+    "docker.io/library/busybox:latest",
+    "jobwright.dev/testbed/busybox:1.37.0-2",
+];
 
 /// Writes the tarball of the pause image.
 pub fn pause(program: &Path, target: &Path) -> Result<()> {
     let mut layer = Builder::new(Vec::new());
     file(&mut layer, "pause", &fs::read(program)?, 0o755)?;
-    write(target, &[PAUSE_IMAGE], &layer.into_inner()?, &json!({"Cmd": ["/pause"]}))
+    write(target, &[PAUSE_IMAGE, SPECS_PAUSE_IMAGE], &layer.into_inner()?, &json!({"Cmd": ["/pause"]}))
 }
 
 /// Writes the tarball of the busybox image: the static binary, and a link for each of its applets.
