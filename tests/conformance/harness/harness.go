@@ -82,7 +82,7 @@ func Start(tb testing.TB, restConfig *restclient.Config, flags ...string) (conte
 // InPlace stands where a test makes a built-in controller itself and runs it later: the binary is already running.
 type InPlace struct{}
 
-// Run returns at once.
+// Run does nothing.
 func (InPlace) Run(context.Context, int) {}
 
 // proxy serves the API server on loopback without TLS, as `kubectl proxy` does, and returns its URL. The certificate of
@@ -113,7 +113,7 @@ func proxy(tb testing.TB, restConfig *restclient.Config) string {
 		ErrorHandler: func(answer http.ResponseWriter, _ *http.Request, _ error) { answer.WriteHeader(http.StatusBadGateway) },
 	}}
 	go func() { _ = server.Serve(listener) }()
-	// Close does not wait for requests, which a failed test can leave waiting for ever.
+	// Close does not wait for requests, which a failed test can leave waiting.
 	tb.Cleanup(func() { _ = server.Close() })
 	return "http://" + listener.Addr().String()
 }

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// result is what became of one test.
+// result is the outcome of one test.
 type result struct {
 	suite, name, state, reason string
 	// cases counts the subtests of a test, and passed those that passed.
