@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use super::cron_job::decide::{history, is_run_recorded, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
-use super::source::{EndedRun, ScheduleSource};
+use super::source::{Creation, EndedRun, ScheduleSource};
 use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
@@ -68,6 +68,8 @@ pub struct Controller<S: ScheduleSource> {
     once: Once,
     /// Time of the last run of each object whose status could not be stored since.
     unstored: Mutex<FastMap<Uid, Timestamp>>,
+    /// Text of the last refusal of a Job of each object, until a Job is created.
+    refused: Mutex<FastMap<Uid, String>>,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -105,6 +107,7 @@ impl<S: ScheduleSource> Controller<S> {
             started: Notify::new(),
             once: Once::default(),
             unstored: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -160,6 +163,7 @@ impl<S: ScheduleSource> Controller<S> {
         let Some(object) = self.objects.get(uid) else {
             self.refusals.forget(uid);
             self.unstored.lock().remove(uid);
+            self.refused.lock().remove(uid);
             self.queue.cancel(uid);
             return Ok(());
         };
@@ -234,12 +238,16 @@ impl<S: ScheduleSource> Controller<S> {
                 self.yield_to_pending_starts().await;
                 started
             }
-            None => Ok(()),
+            None => Ok(Creation::Untried),
+        };
+        let creation = match &started {
+            Ok(creation) => creation.clone(),
+            Err(_) => self.refused.lock().get(uid).cloned().map_or(Creation::Untried, Creation::Refused),
         };
         // A Job that is still active was not replaced.
         ended.retain(|ended| !status.is_active(&ended.job.uid));
         // The status is stored whether or not a Job was started.
-        self.write_status(object, &status, &ended, now).await?;
+        self.write_status(object, &status, &ended, &creation, now).await?;
         started?;
         if let Some(wake) = due.wake {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(wake));
@@ -275,7 +283,7 @@ impl<S: ScheduleSource> Controller<S> {
         let _ = tokio::time::timeout(START_PRIORITY_TIMEOUT, started).await;
     }
 
-    /// Starts the Job of this time. If it replaces the active Jobs, these are deleted first.
+    /// Starts the Job of this time, and returns what became of it. If it replaces the active Jobs, these are deleted first.
     async fn start(
         &self,
         object: &S,
@@ -283,11 +291,11 @@ impl<S: ScheduleSource> Controller<S> {
         jobs: &[Arc<JobView>],
         scheduled: Timestamp,
         replace: bool,
-    ) -> Result<(), WriteError> {
+    ) -> Result<Creation, WriteError> {
         let is_deletion_backed_off =
             |active: &ActiveJob| replace && self.is_backed_off(object, DELETE, Some(&active.uid));
         if self.is_backed_off(object, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
-            return Ok(());
+            return Ok(Creation::Untried);
         }
         if replace {
             for active in status.active.clone() {
@@ -299,38 +307,45 @@ impl<S: ScheduleSource> Controller<S> {
         let is_of_this_time =
             |job: &&Arc<JobView>| S::RECORDS_HISTORY && object.scheduled_time(&job.identity.name) == Some(scheduled);
         let made = match jobs.iter().find(is_of_this_time) {
-            Some(job) => Some((**job).clone()),
+            Some(job) => Ok((**job).clone()),
             None => self.create(object, scheduled).await?,
         };
-        match made {
-            Some(made) if !status.is_active(&made.identity.uid) => status.active.push(ActiveJob::new(&made)),
+        let creation = match made {
+            Ok(made) => {
+                if !status.is_active(&made.identity.uid) {
+                    status.active.push(ActiveJob::new(&made));
+                }
+                Creation::Done
+            }
             // A CronJob has no second name. It continues with its next time, as with the built-in controller.
-            None if !S::RECORDS_HISTORY => return Ok(()),
-            _ => {}
-        }
+            Err(taken) if !S::RECORDS_HISTORY => return Ok(Creation::NameTaken(taken)),
+            Err(taken) => Creation::NameTaken(taken),
+        };
         status.last_schedule = Some(scheduled);
         self.unstored.lock().insert(object.identity().uid.clone(), scheduled);
         // The Job enters the cache only by the watch, whose event queues it for the Job controller.
-        Ok(())
+        Ok(creation)
     }
 
-    /// Creates the Job of this time and returns it; none if Jobs of other owners have all its names.
-    async fn create(&self, object: &S, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
+    /// Creates the Job of this time and returns it. If Jobs of other owners have all its names, a text about that is
+    /// returned instead.
+    async fn create(&self, object: &S, scheduled: Timestamp) -> Result<Result<JobView, String>, WriteError> {
         let names = object.job_names(scheduled);
+        let mut taken = String::new();
         for (place, name) in names.iter().enumerate() {
             match self.create_named(object, name, scheduled).await? {
-                Some(made) => return Ok(Some(made)),
+                Some(made) => return Ok(Ok(made)),
                 None => {
                     let instead = match names.get(place + 1) {
                         Some(next) => format!("creating job {next} instead"),
                         None => format!("skipping the run of {scheduled}"),
                     };
-                    let message = format!("Job {name} exists and belongs to another owner: {instead}");
-                    self.record_event(object, EventText::warning(NAME_TAKEN, message));
+                    taken = format!("Job {name} exists and belongs to another owner: {instead}");
+                    self.record_event(object, EventText::warning(NAME_TAKEN, taken.clone()));
                 }
             }
         }
-        Ok(None)
+        Ok(Err(taken))
     }
 
     /// Creates the Job of this name, or returns the Job of this object that has the name; none if that Job belongs to another
@@ -387,6 +402,9 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     fn succeeded(&self, object: &S, kind: WriteKind, job: Option<&Uid>) {
+        if kind == CREATE {
+            self.refused.lock().remove(&object.identity().uid);
+        }
         self.refusals.of(&object.identity().uid, |refusals| refusals.succeed(kind, job));
     }
 
@@ -403,6 +421,9 @@ impl<S: ScheduleSource> Controller<S> {
         tracing::warn!(controller = S::NAME, namespace = %identity.namespace, name = %identity.name, reason = kind.reason, %error, "a write failed");
         if !error.is_refusal() {
             return error;
+        }
+        if kind == CREATE {
+            self.refused.lock().insert(identity.uid.clone(), error.to_string());
         }
         let now = self.context.clock.now();
         let refuse = |refusals: &mut Refusals| {
@@ -429,9 +450,10 @@ impl<S: ScheduleSource> Controller<S> {
         object: &S,
         status: &CronJobStatus,
         ended: &[EndedRun],
+        creation: &Creation,
         now: Timestamp,
     ) -> Result<(), WriteError> {
-        let (status, annotations) = (object.status_patch(status, ended, now), object.annotations(now));
+        let (status, annotations) = (object.status_patch(status, ended, creation, now), object.annotations(now));
         if status.is_none() && annotations.is_none() || self.is_backed_off(object, STATUS, None) {
             return Ok(());
         }

@@ -48,12 +48,32 @@ pub trait ScheduleSource: Cached + Sized {
     /// Returns an error if the template is not a JSON object. The API server stores no such object.
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
     /// Returns the JSON merge patch that changes the stored status to `status` and adds the ended runs to the history;
-    /// none if nothing changes.
-    fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value>;
+    /// none if nothing changes. `creation` states what became of the Job that was due.
+    fn status_patch(
+        &self,
+        status: &CronJobStatus,
+        ended: &[EndedRun],
+        creation: &Creation,
+        now: Timestamp,
+    ) -> Option<Value>;
     /// Returns the annotations to store together with the status; none if they are stored already.
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None
     }
+}
+
+/// What became of the Job that was due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Creation {
+    /// No Job was due, or its creation waits for the end of a back-off.
+    #[default]
+    Untried,
+    /// The Job exists.
+    Done,
+    /// Jobs of other owners have all names of the Job; the text states which.
+    NameTaken(String),
+    /// The API server refused the Job with this text.
+    Refused(String),
 }
 
 /// Run whose Job is in the list of active Jobs but is no longer active.

@@ -30,6 +30,7 @@ mod faults;
 mod harness;
 mod index_subsets;
 mod job_limits;
+mod job_schedule_conditions;
 mod job_schedules;
 mod leader;
 mod logs_and_traces;

@@ -28,7 +28,7 @@ use jobwright::schedule::cron_job::view::CronJobView;
 use jobwright::schedule::cron_job::wire::WireCronJob;
 use jobwright::schedule::expression::Schedule;
 use jobwright::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
-use jobwright::schedule::source::ScheduleSource;
+use jobwright::schedule::source::{Creation, ScheduleSource};
 use jobwright::schedule::{go_duration, missed, zones};
 use jobwright::ttl;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -325,7 +325,7 @@ pub fn job_schedule(data: &[u8]) {
         }
     }
     assert!(due.wake.is_none_or(|wake| wake >= now));
-    if let Some(patch) = view.status_patch(&view.base.status, &[], now) {
+    if let Some(patch) = view.status_patch(&view.base.status, &[], &Creation::default(), now) {
         assert!(patch.to_string().len() < 1 << 16);
     }
     let spec = json!({"maxActiveJobs": choices.small_number(), "maxActivePods": choices.text(), "selector": {"matchLabels": choices.text()}});

@@ -8,7 +8,7 @@ use super::schedule_changes;
 use super::view::{CronJobStatus, CronJobView};
 use super::wire::WireCronJob;
 use crate::schedule::job;
-use crate::schedule::source::{EndedRun, ScheduleSource};
+use crate::schedule::source::{Creation, EndedRun, ScheduleSource};
 
 impl ScheduleSource for CronJobView {
     type Wire = WireCronJob;
@@ -45,7 +45,7 @@ impl ScheduleSource for CronJobView {
         job::from_template(self, owner, name, scheduled, None)
     }
 
-    fn status_patch(&self, status: &CronJobStatus, _: &[EndedRun], _: Timestamp) -> Option<Value> {
+    fn status_patch(&self, status: &CronJobStatus, _: &[EndedRun], _: &Creation, _: Timestamp) -> Option<Value> {
         (*status != self.status).then(|| status.to_patch())
     }
 

@@ -135,6 +135,16 @@ fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, 
     false
 }
 
+/// Returns the number of runs that are due and wait for room among the active Jobs.
+pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> usize {
+    match &schedule.timetable {
+        Ok(table) if !schedule.base.spec.suspend => {
+            pending_runs(schedule, status, table, now).iter().filter(|run| run.start <= now).count()
+        }
+        _ => 0,
+    }
+}
+
 /// Returns the scheduled time of the next run: the first pending run, or else the first time after now.
 pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Option<Timestamp> {
     let table = schedule.timetable.as_ref().ok()?;

@@ -5,11 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::view::{JobScheduleView, Stored, WireJobSchedule};
-use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, decide, names, runs};
+use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, conditions, decide, names, runs};
 use crate::schedule::cron_job::decide::Due;
 use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
 use crate::schedule::job;
-use crate::schedule::source::{EndedRun, ScheduleSource};
+use crate::schedule::source::{Creation, EndedRun, ScheduleSource};
 
 impl ScheduleSource for JobScheduleView {
     type Wire = WireJobSchedule;
@@ -46,15 +46,33 @@ impl ScheduleSource for JobScheduleView {
         job::from_template(&self.base, owner, name, scheduled, Some(SCHEDULED_VARIABLE))
     }
 
-    fn status_patch(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Option<Value> {
+    fn status_patch(
+        &self,
+        status: &CronJobStatus,
+        ended: &[EndedRun],
+        creation: &Creation,
+        now: Timestamp,
+    ) -> Option<Value> {
         let next = decide::next(self, status, now).map(|next| self.format_time(next));
         let history = runs::added(&self.stored.history, ended, self.history_limit, now);
+        let facts = conditions::Facts {
+            generation: self.base.generation,
+            invalid: self.timetable.as_ref().err().map(String::as_str),
+            suspended: self.base.spec.suspend,
+            creation,
+            history: &history,
+            now,
+        };
+        let conditions = conditions::conditions(&self.stored.conditions, facts);
         let newest = ended.iter().map(runs::outcome).next_back().map(str::to_owned);
         let stored = Stored {
             active_count: i32::try_from(status.active.len()).unwrap_or(i32::MAX),
             next,
             last_outcome: newest.or_else(|| self.stored.last_outcome.clone()),
             history,
+            conditions,
+            observed_generation: self.base.generation,
+            queued: i32::try_from(decide::queued(self, status, now)).unwrap_or(i32::MAX),
             times: Some(self.times.clone()),
             times_since: Some(self.times_since(now)),
         };
@@ -65,6 +83,9 @@ impl ScheduleSource for JobScheduleView {
         patch["activeCount"] = json!(stored.active_count);
         patch["nextScheduleTime"] = json!(stored.next);
         patch["lastOutcome"] = json!(stored.last_outcome);
+        patch["queued"] = json!(stored.queued);
+        patch["observedGeneration"] = json!(stored.observed_generation);
+        patch["conditions"] = json!(stored.conditions);
         patch["history"] = json!(stored.history);
         patch["timesHash"] = json!(stored.times);
         patch["timesSince"] = json!(stored.times_since.map(Time));

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,12 +63,15 @@ const RESTART_POLICY: &str = "oldSelf.hasValue() && oldSelf.value() == self || !
     category = "all",
     status = "JobScheduleStatus",
     printcolumn = r#"{"name":"Schedule","type":"string","jsonPath":".spec.schedules"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
     printcolumn = r#"{"name":"Timezone","type":"string","jsonPath":".spec.timeZone"}"#,
     printcolumn = r#"{"name":"Suspend","type":"boolean","jsonPath":".spec.suspend"}"#,
     printcolumn = r#"{"name":"Active","type":"integer","jsonPath":".status.activeCount"}"#,
+    printcolumn = r#"{"name":"Queued","type":"integer","jsonPath":".status.queued"}"#,
     printcolumn = r#"{"name":"Last","type":"date","jsonPath":".status.lastScheduleTime"}"#,
     printcolumn = r#"{"name":"Next","type":"string","jsonPath":".status.nextScheduleTime"}"#,
-    printcolumn = r#"{"name":"Outcome","type":"string","jsonPath":".status.lastOutcome"}"#,
+    printcolumn = r#"{"name":"Last Outcome","type":"string","jsonPath":".status.lastOutcome"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
     validation = Rule::new("self.metadata.name.size() <= 52").message("metadata.name must have at most 52 characters: the names of its Jobs begin with it")
 )]
@@ -304,6 +307,17 @@ pub struct JobScheduleStatus {
     /// lastOutcome is the outcome of the last run that ended: Succeeded, Failed, Replaced or Deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<String>,
+    /// queued is the number of runs that are due and wait for an active Job to finish.
+    pub queued: i32,
+    /// observedGeneration is the generation of the spec from which the status was derived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// conditions are: Ready (the schedule is valid and its Jobs are accepted; otherwise the reason is InvalidTimeZone,
+    /// InvalidSchedule, JobRefused or NameTaken), Suspended (spec.suspend is true), and Healthy (the last run has
+    /// succeeded).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
     /// history lists the last runs that ended, the newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Run>,

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::Resource;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -86,6 +86,12 @@ pub struct Stored {
     pub last_outcome: Option<String>,
     /// Last runs that ended, the newest first.
     pub history: Vec<Run>,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// Generation of the spec from which the status was derived.
+    pub observed_generation: Option<i64>,
+    /// Number of runs that are due and wait.
+    pub queued: i32,
     /// Hash of the fields that define the timetable.
     pub times: Option<String>,
     /// Time from which the current timetable applies.
@@ -161,6 +167,9 @@ impl JobScheduleView {
                 next: status.next_schedule_time,
                 last_outcome: status.last_outcome,
                 history: status.history,
+                conditions: status.conditions,
+                observed_generation: status.observed_generation,
+                queued: status.queued,
                 times: status.times_hash,
                 times_since: status.times_since.map(|time| time.0),
             },

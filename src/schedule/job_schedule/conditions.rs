@@ -1,0 +1,228 @@
+//! Conditions of a JobSchedule: whether it can start Jobs, whether it is suspended, and how its last run ended.
+//!
+//! The types and fields follow the API conventions of Kubernetes, so that `kubectl wait --for=condition=Ready` and tools
+//! that evaluate the status of any resource (kstatus) read them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::types::Run;
+use crate::runtime::clock::whole_seconds;
+use crate::runtime::text::beginning;
+use crate::schedule::once::NAME_TAKEN;
+use crate::schedule::source::Creation;
+
+/// Condition that the schedule is valid and the API server accepts its Jobs.
+pub const READY: &str = "Ready";
+/// Condition that no Jobs are started, because `spec.suspend` is set.
+pub const SUSPENDED: &str = "Suspended";
+/// Condition that the last run has succeeded.
+pub const HEALTHY: &str = "Healthy";
+
+/// Reason of [`READY`] for a valid JobSchedule.
+const VALID: &str = "ScheduleValid";
+/// Reason of [`READY`] for an unknown time zone.
+const INVALID_TIME_ZONE: &str = "InvalidTimeZone";
+/// Reason of [`READY`] for any other invalid field of the timetable. The event has the same reason.
+const INVALID_SCHEDULE: &str = "InvalidSchedule";
+/// Reason of [`READY`] where the API server refused the Job of a run.
+const JOB_REFUSED: &str = "JobRefused";
+/// Maximum number of bytes of a message.
+const MAX_MESSAGE_BYTES: usize = 1024;
+
+/// What the conditions of a JobSchedule are derived from.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// `metadata.generation` of the spec.
+    pub generation: Option<i64>,
+    /// Error in a field that defines the scheduled times.
+    pub invalid: Option<&'a str>,
+    /// `spec.suspend`.
+    pub suspended: bool,
+    /// What became of the Job that was due.
+    pub creation: &'a Creation,
+    /// Runs that have ended, the newest first.
+    pub history: &'a [Run],
+    /// Time of the decision.
+    pub now: Timestamp,
+}
+
+/// Returns the conditions to store. `stored` are the present ones. A condition keeps its transition time while its status
+/// stays the same.
+pub fn conditions(stored: &[Condition], facts: Facts<'_>) -> Vec<Condition> {
+    [ready(stored, facts), suspended(facts), healthy(stored, facts)]
+        .into_iter()
+        .map(|state| condition(stored, state, facts))
+        .collect()
+}
+
+/// State of one condition.
+struct State {
+    type_: &'static str,
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+impl State {
+    fn new(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Self {
+        Self { type_, status, reason: reason.to_owned(), message: beginning(message, MAX_MESSAGE_BYTES).to_owned() }
+    }
+}
+
+fn ready(stored: &[Condition], facts: Facts<'_>) -> State {
+    if let Some(error) = facts.invalid {
+        let reason = if error.starts_with("spec.timeZone") { INVALID_TIME_ZONE } else { INVALID_SCHEDULE };
+        return State::new(READY, "False", reason, error);
+    }
+    match facts.creation {
+        Creation::Refused(message) => State::new(READY, "False", JOB_REFUSED, message),
+        Creation::NameTaken(message) => State::new(READY, "False", NAME_TAKEN, message),
+        Creation::Untried => match find(stored, READY) {
+            // What was refused with this spec stays refused until a Job is created.
+            Some(before)
+                if [JOB_REFUSED, NAME_TAKEN].contains(&&*before.reason)
+                    && before.observed_generation == facts.generation =>
+            {
+                State::new(READY, "False", &before.reason, &before.message)
+            }
+            _ => valid(),
+        },
+        Creation::Done => valid(),
+    }
+}
+
+fn valid() -> State {
+    State::new(READY, "True", VALID, "The schedule is valid.")
+}
+
+fn suspended(facts: Facts<'_>) -> State {
+    if facts.suspended {
+        State::new(SUSPENDED, "True", "SuspendedBySpec", "spec.suspend is true; no Jobs are started.")
+    } else {
+        State::new(SUSPENDED, "False", "NotSuspended", "spec.suspend is not true.")
+    }
+}
+
+/// The last run that has succeeded or failed decides. Replaced and deleted runs say nothing.
+fn healthy(stored: &[Condition], facts: Facts<'_>) -> State {
+    let last = facts.history.iter().find(|run| ["Succeeded", "Failed"].contains(&&*run.outcome));
+    match (last, find(stored, HEALTHY)) {
+        (Some(run), _) if run.outcome == "Succeeded" => {
+            State::new(HEALTHY, "True", "LastRunSucceeded", &format!("Job {} has succeeded.", run.job))
+        }
+        (Some(run), _) => {
+            let why = if run.message.is_empty() { &run.reason } else { &run.message };
+            State::new(HEALTHY, "False", "LastRunFailed", &format!("Job {} has failed: {why}", run.job))
+        }
+        // The history can be shorter than one run (spec.historyLimit).
+        (None, Some(before)) => {
+            let status = ["True", "False"].into_iter().find(|status| *status == before.status).unwrap_or("Unknown");
+            State::new(HEALTHY, status, &before.reason, &before.message)
+        }
+        (None, None) => State::new(HEALTHY, "Unknown", "NoRunEnded", "No run has ended yet."),
+    }
+}
+
+fn condition(stored: &[Condition], state: State, facts: Facts<'_>) -> Condition {
+    let since = find(stored, state.type_)
+        .filter(|before| before.status == state.status)
+        .map_or_else(|| whole_seconds(facts.now), |before| before.last_transition_time.0);
+    Condition {
+        type_: state.type_.to_owned(),
+        status: state.status.to_owned(),
+        reason: state.reason,
+        message: state.message,
+        observed_generation: facts.generation,
+        last_transition_time: Time(since),
+    }
+}
+
+fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn facts<'a>(creation: &'a Creation, history: &'a [Run]) -> Facts<'a> {
+        let now = at("2026-01-05T12:00:00.5Z");
+        Facts { generation: Some(2), invalid: None, suspended: false, creation, history, now }
+    }
+
+    fn run(outcome: &str, message: &str) -> Run {
+        Run { job: "backup-1".into(), outcome: outcome.into(), message: message.into(), ..Run::default() }
+    }
+
+    /// Returns status and reason of a condition.
+    fn state<'a>(conditions: &'a [Condition], type_: &str) -> (&'a str, &'a str) {
+        let condition = find(conditions, type_).unwrap();
+        (&condition.status, &condition.reason)
+    }
+
+    #[test]
+    fn ready_states_why_no_job_can_be_started() {
+        let refused = Creation::Refused("admission webhook denied the request".into());
+        let taken = Creation::NameTaken("Job a exists and belongs to another owner".into());
+        let zone = "spec.timeZone: \"Mars\" is not an IANA time zone such as Europe/Paris";
+        let cases = [
+            (None, &Creation::Untried, ("True", VALID)),
+            (None, &Creation::Done, ("True", VALID)),
+            (Some(zone), &Creation::Untried, ("False", INVALID_TIME_ZONE)),
+            (Some("spec.schedules[0]: no"), &Creation::Done, ("False", INVALID_SCHEDULE)),
+            (None, &refused, ("False", JOB_REFUSED)),
+            (None, &taken, ("False", NAME_TAKEN)),
+        ];
+        for (invalid, creation, expected) in cases {
+            let conditions = conditions(&[], Facts { invalid, ..facts(creation, &[]) });
+            assert_eq!(state(&conditions, READY), expected, "{invalid:?} {creation:?}");
+        }
+    }
+
+    #[test]
+    fn refusal_stays_until_a_job_is_created_or_the_spec_changes() {
+        let refused = conditions(&[], facts(&Creation::Refused("denied".into()), &[]));
+        let later = conditions(&refused, facts(&Creation::Untried, &[]));
+        assert_eq!(later, refused);
+        assert_eq!(state(&conditions(&refused, facts(&Creation::Done, &[])), READY), ("True", VALID));
+        let changed = Facts { generation: Some(3), ..facts(&Creation::Untried, &[]) };
+        assert_eq!(state(&conditions(&refused, changed), READY), ("True", VALID));
+    }
+
+    #[test]
+    fn last_run_that_succeeded_or_failed_decides_health() {
+        let of = |stored: &[Condition], history: &[Run]| conditions(stored, facts(&Creation::Untried, history));
+        let none = of(&[], &[]);
+        assert_eq!(state(&none, HEALTHY), ("Unknown", "NoRunEnded"));
+        let failed = of(&none, &[run("Deleted", ""), run("Failed", "exit code 3"), run("Succeeded", "")]);
+        assert_eq!(state(&failed, HEALTHY), ("False", "LastRunFailed"));
+        assert_eq!(find(&failed, HEALTHY).unwrap().message, "Job backup-1 has failed: exit code 3");
+        assert_eq!(of(&failed, &[run("Replaced", "")]), failed, "the history is too short");
+        assert_eq!(state(&of(&failed, &[run("Succeeded", "")]), HEALTHY), ("True", "LastRunSucceeded"));
+    }
+
+    #[test]
+    fn transition_time_changes_with_the_status_alone() {
+        let first = conditions(&[], facts(&Creation::Untried, &[]));
+        assert_eq!(find(&first, SUSPENDED).unwrap().last_transition_time.0, at("2026-01-05T12:00:00Z"));
+        let later = Facts { now: at("2026-01-05T13:00:00Z"), generation: Some(3), ..facts(&Creation::Untried, &[]) };
+        let unchanged = conditions(&first, later);
+        let suspended = conditions(&first, Facts { suspended: true, ..later });
+        let since = |conditions: &[Condition]| find(conditions, SUSPENDED).unwrap().last_transition_time.0;
+        assert_eq!(since(&unchanged), at("2026-01-05T12:00:00Z"));
+        assert_eq!(since(&suspended), at("2026-01-05T13:00:00Z"));
+        assert_eq!(state(&suspended, SUSPENDED), ("True", "SuspendedBySpec"));
+        assert!(unchanged.iter().all(|condition| condition.observed_generation == Some(3)));
+    }
+
+    #[test]
+    fn long_message_of_a_webhook_is_cut() {
+        let refused = conditions(&[], facts(&Creation::Refused("é".repeat(2000)), &[]));
+        assert_eq!(find(&refused, READY).unwrap().message.len(), MAX_MESSAGE_BYTES);
+    }
+}
