@@ -283,7 +283,7 @@ impl<S: ScheduleSource> Controller<S> {
         let _ = tokio::time::timeout(START_PRIORITY_TIMEOUT, started).await;
     }
 
-    /// Starts the Job of this time, and returns what became of it. If it replaces the active Jobs, these are deleted first.
+    /// Starts the Job of this time, and returns the result. If it replaces the active Jobs, these are deleted first.
     async fn start(
         &self,
         object: &S,

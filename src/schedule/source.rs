@@ -48,7 +48,7 @@ pub trait ScheduleSource: Cached + Sized {
     /// Returns an error if the template is not a JSON object. The API server stores no such object.
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
     /// Returns the JSON merge patch that changes the stored status to `status` and adds the ended runs to the history;
-    /// none if nothing changes. `creation` states what became of the Job that was due.
+    /// none if nothing changes. `creation` is the result for the Job that was due.
     fn status_patch(
         &self,
         status: &CronJobStatus,
@@ -62,7 +62,7 @@ pub trait ScheduleSource: Cached + Sized {
     }
 }
 
-/// What became of the Job that was due.
+/// Result of a sync for the Job that was due.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Creation {
     /// No Job was due, or its creation waits for the end of a back-off.

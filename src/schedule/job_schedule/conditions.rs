@@ -39,7 +39,7 @@ pub struct Facts<'a> {
     pub invalid: Option<&'a str>,
     /// `spec.suspend`.
     pub suspended: bool,
-    /// What became of the Job that was due.
+    /// Result for the Job that was due.
     pub creation: &'a Creation,
     /// Runs that have ended, the newest first.
     pub history: &'a [Run],
