@@ -53,7 +53,7 @@ async fn condition_is(scene: &Scene, name: &str, type_: &str, status: &str, reas
         let object = serde_json::to_value(api(scene).get(name).await?)?;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let fits = |one: &Value| one["type"] == type_ && one["status"] == status && one["reason"] == reason;
-        // A condition of an earlier generation says nothing about the present spec.
+        // A condition of an earlier generation does not concern the present spec.
         let is_present = object["status"]["observedGeneration"] == object["metadata"]["generation"];
         Ok(if is_present && conditions.iter().any(fits) { Ok(object) } else { Err(format!("{:#}", object["status"])) })
     })

@@ -104,7 +104,7 @@ fn suspended(facts: Facts<'_>) -> State {
     }
 }
 
-/// The last run that has succeeded or failed decides. Replaced and deleted runs say nothing.
+/// The last run that has succeeded or failed decides. Replaced and deleted runs are not counted.
 fn healthy(stored: &[Condition], facts: Facts<'_>) -> State {
     let last = facts.history.iter().find(|run| ["Succeeded", "Failed"].contains(&&*run.outcome));
     match (last, find(stored, HEALTHY)) {
