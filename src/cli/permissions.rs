@@ -102,8 +102,11 @@ pub const NAMESPACES: &[Permission] =
     &[("", "namespaces", "get"), ("", "namespaces", "list"), ("", "namespaces", "watch")];
 
 /// Permissions to apply JobLimits.
-pub const JOB_LIMITS: &[Permission] =
-    &[("jobwright.dev", "joblimits", "list"), ("jobwright.dev", "joblimits", "watch")];
+pub const JOB_LIMITS: &[Permission] = &[
+    ("jobwright.dev", "joblimits", "list"),
+    ("jobwright.dev", "joblimits", "watch"),
+    ("jobwright.dev", "joblimits/status", "patch"),
+];
 
 /// Permissions for `--log-tail`, which reads container logs.
 pub const LOGS: &[Permission] = &[("", "pods/log", "get")];

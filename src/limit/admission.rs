@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::status::{Load, MAX_NEXT};
 use super::view::LimitView;
 use super::workload::{Reservation, Workload};
 use crate::job::admission::Reason;
@@ -200,6 +201,25 @@ impl Admissions {
     /// Removes a Job that was deleted, has finished, or is not subject to limits. Returns the Jobs to sync.
     pub fn remove_job(&mut self, uid: &Uid) -> Vec<Uid> {
         if self.take(uid).is_some() { self.admit_pending() } else { Vec::new() }
+    }
+
+    /// Returns the usage of the limit with this name, and the Jobs that it selects and that wait.
+    pub fn load_of(&self, limit: &str) -> Load {
+        let Some(at) = self.limits.iter().position(|known| &*known.view.identity.name == limit) else {
+            return Load::default();
+        };
+        let queues = || self.queues.iter().filter(|(set, _)| set.contains(&at)).map(|(_, queue)| queue);
+        // A Job that needs more than a maximum is in no queue.
+        let too_large =
+            |entry: &&Entry| matches!(entry.state, AdmissionState::TooLarge(_)) && entry.limits.contains(&at);
+        let too_large = self.jobs.values().filter(too_large).count();
+        let mut first: Vec<&QueueKey> = queues().flat_map(|queue| queue.iter().take(MAX_NEXT)).collect();
+        first.sort();
+        Load {
+            used: self.limits[at].used,
+            waiting: queues().map(BTreeSet::len).sum::<usize>() + too_large,
+            next: first.into_iter().take(MAX_NEXT).map(|key| key.2.clone()).collect(),
+        }
     }
 
     /// Returns whether this Job is allowed to start pods.

@@ -417,6 +417,20 @@ fn check(model: &Model, admissions: &Admissions) -> Result<(), TestCaseError> {
     for (at, limit) in model.limits.iter().enumerate() {
         let used = admissions.limit(at).used;
         prop_assert_eq!((used.jobs, used.pods), model.used(limit), "{:?}", limit);
+        let load = admissions.load_of(&limit.identity.name);
+        let state = |job: &Workload, admitted: bool| model.expected(job, admitted);
+        let selected = || model.jobs.values().filter(|(job, _)| Model::selects(limit, job));
+        let mut queued: Vec<&Workload> = selected()
+            .filter(|(job, admitted)| state(job, *admitted) == AdmissionState::Pending)
+            .map(|(job, _)| job)
+            .collect();
+        queued.sort_by_key(|job| (Reverse(job.priority), job.created, job.name.clone()));
+        let is_too_large =
+            |(job, admitted): &&(Workload, bool)| matches!(state(job, *admitted), AdmissionState::TooLarge(_));
+        prop_assert_eq!(load.waiting, queued.len() + selected().filter(is_too_large).count());
+        prop_assert_eq!(load.used, used);
+        let first: Vec<Arc<str>> = queued.iter().take(5).map(|job| job.name.clone()).collect();
+        prop_assert_eq!(load.next, first);
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::registry::{AdmissionRegistry, JobLookup};
+use super::status_writer::StatusWriter;
 use super::view::{LimitView, WireJobLimit};
 use super::workload::Workload;
 use crate::job::admission::Admission;
@@ -26,6 +27,7 @@ pub struct Controller {
     /// The objects of the Job controller.
     jobs: JobsHandle,
     admissions: AdmissionRegistry,
+    statuses: StatusWriter,
     synced: Synced,
     watched: WatchMetrics,
 }
@@ -37,6 +39,7 @@ impl Controller {
             context,
             jobs,
             admissions: AdmissionRegistry::default(),
+            statuses: StatusWriter::default(),
             synced: Synced::default(),
             watched: WatchMetrics::default(),
         }
@@ -51,15 +54,24 @@ impl Controller {
             let CacheEvent::Changed(change) = event else { return };
             if let Some(limit) = change.after.as_ref().or(change.before.as_ref()) {
                 self.jobs.sync_all(self.admissions.limits_changed(&limit.identity.namespace, self));
+                self.statuses.mark(&limit.identity.namespace);
             }
         };
         watch.feed(&self.admissions.limits, &self.synced, on_event).await;
+    }
+
+    /// Records that the usage of the limits of a namespace may have changed.
+    fn mark_status(&self, namespace: &Arc<str>) {
+        if !self.admissions.limits.is_empty() {
+            self.statuses.mark(namespace);
+        }
     }
 
     /// Evaluates the limits of a namespace whenever one of its Jobs changes.
     async fn run_admission(&self, mut changes: UnboundedReceiver<ChangedKey>) {
         while let Some(ChangedKey { uid, namespace, .. }) = changes.recv().await {
             self.jobs.sync_all(self.admissions.job_changed(&namespace, &uid, self));
+            self.mark_status(&namespace);
         }
     }
 }
@@ -100,12 +112,18 @@ impl AdmissionControl for Controller {
         // The subscription comes first: each change from now on is evaluated again.
         let changes = self.jobs.jobs.subscribe();
         self.admissions.open(&*self);
+        self.admissions.limits.all(|_| true).iter().for_each(|limit| self.statuses.mark(&limit.identity.namespace));
+        tasks.spawn({
+            let this = self.clone();
+            async move { this.statuses.run(&this.context, &this.admissions).await }
+        });
         tasks.spawn(async move { self.run_admission(changes).await });
     }
 
     fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
         let (job, admission, changed) = self.admissions.admission(&job.identity.namespace, &job.identity.uid, self);
         self.jobs.sync_all(changed);
+        self.mark_status(&job.as_ref()?.identity.namespace);
         Some((job?, admission))
     }
 }

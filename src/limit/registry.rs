@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::admission::{AdmissionState, Admissions};
+use super::status::Load;
 use super::view::LimitView;
 use super::workload::Workload;
 use crate::job::admission::Admission;
@@ -103,6 +104,11 @@ impl AdmissionRegistry {
             (_, None) => Admission::Admitted,
         };
         (job, admission, changed)
+    }
+
+    /// Returns the usage of a limit, and the Jobs that it selects and that wait.
+    pub fn load(&self, namespace: &str, limit: &str) -> Load {
+        self.admissions_of(namespace).map(|admissions| admissions.lock().load_of(limit)).unwrap_or_default()
     }
 
     fn admissions_of(&self, namespace: &str) -> Option<Arc<Mutex<Admissions>>> {

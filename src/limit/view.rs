@@ -5,7 +5,7 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::types::{JobLimit, JobLimitSpec};
+use super::types::{JobLimit, JobLimitSpec, JobLimitStatus};
 use crate::job::view::{Labels, Selector, identity};
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
@@ -23,6 +23,9 @@ pub struct WireJobLimit {
     /// Spec as unparsed JSON.
     #[serde(default)]
     pub spec: Value,
+    /// Status as unparsed JSON.
+    #[serde(default)]
+    pub status: Value,
 }
 
 impl WireObject for WireJobLimit {}
@@ -39,24 +42,41 @@ pub struct LimitView {
     pub jobs: Option<usize>,
     /// Maximum number of pods of all active Jobs; none for no maximum.
     pub pods: Option<usize>,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// Whether the limit is being deleted.
+    pub deleting: bool,
+    /// Why the spec is invalid.
+    pub invalid: Option<String>,
+    /// Stored status.
+    pub stored: JobLimitStatus,
 }
 
 impl LimitView {
     /// Parses a JobLimit; none if it lacks metadata that every stored object has.
     pub fn parse(wire: WireJobLimit) -> Option<Self> {
         let identity = identity(&wire.metadata)?;
-        let spec: Option<JobLimitSpec> = serde_json::from_value(wire.spec).ok();
-        let live = wire.metadata.deletion_timestamp.is_none();
-        let selector = spec.as_ref().filter(|_| live).and_then(|spec| match &spec.selector {
+        let parsed = serde_json::from_value::<JobLimitSpec>(wire.spec);
+        let mut invalid = parsed.as_ref().err().map(|error| format!("spec: {error}"));
+        let spec = parsed.ok();
+        let selector = spec.as_ref().and_then(|spec| match &spec.selector {
             None => Some(Selector::default()),
             Some(selector) => Selector::parse(selector.clone()),
         });
+        if invalid.is_none() && selector.is_none() {
+            invalid = Some("spec.selector is not a valid label selector; the limit selects no Jobs".to_owned());
+        }
+        let deleting = wire.metadata.deletion_timestamp.is_some();
         let count = |number: Option<i32>| number.and_then(|number| usize::try_from(number).ok());
         Some(Self {
             identity,
-            selector,
+            selector: selector.filter(|_| !deleting),
             jobs: count(spec.as_ref().and_then(|spec| spec.max_active_jobs)),
             pods: count(spec.as_ref().and_then(|spec| spec.max_active_pods)),
+            generation: wire.metadata.generation,
+            deleting,
+            invalid,
+            stored: serde_json::from_value(wire.status).unwrap_or_default(),
         })
     }
 

@@ -21,10 +21,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::creation::Creation;
 use super::cron_job::decide::{history, is_run_recorded, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
-use super::source::{Creation, EndedRun, ScheduleSource};
+use super::source::{EndedRun, ScheduleSource};
 use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;

@@ -7,6 +7,7 @@
 pub mod civil;
 pub mod clock_changes;
 pub mod controller;
+pub mod creation;
 pub mod cron_job;
 pub mod expression;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde_json::Value;
 
+use super::creation::Creation;
 use super::cron_job::decide::Due;
 use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
 use crate::job::view::JobView;
@@ -60,20 +61,6 @@ pub trait ScheduleSource: Cached + Sized {
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None
     }
-}
-
-/// Result of a sync for the Job that was due.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Creation {
-    /// No Job was due, or its creation waits for the end of a back-off.
-    #[default]
-    Untried,
-    /// The Job exists.
-    Done,
-    /// Jobs of other owners have all names of the Job; the text states which.
-    NameTaken(String),
-    /// The API server refused the Job with this text.
-    Refused(String),
 }
 
 /// Run whose Job is in the list of active Jobs but is no longer active.

@@ -343,3 +343,46 @@ async fn invalid_job_limit_is_rejected_by_the_api_server_with_an_explanation() -
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_of_a_limit_has_its_usage_and_the_waiting_jobs() -> Result<()> {
+    let mut scene = Scene::without_controller("limit-status", &[]).await?;
+    let kubectl = testbed::Kubectl::new(scene.cluster, scene.namespace.clone())?;
+    limit(&scene, "one", json!({"maxActiveJobs": 1, "maxActivePods": 10})).await?;
+    let priority = |value: &str| json!({"annotations": {"jobwright.dev/priority": value}});
+    for (name, metadata) in [("a", json!({})), ("b", json!({})), ("urgent", priority("5"))] {
+        create(&scene, name, metadata, json!({"parallelism": 2, "completions": 2})).await?;
+    }
+    scene.start_controller().await?;
+    let stored = |used: &str, waiting: i32, next: &[&str], saturated: &str| {
+        let (used, saturated) = (used.to_owned(), saturated.to_owned());
+        let next: Vec<String> = next.iter().map(|name| (*name).to_owned()).collect();
+        let api = api(&scene);
+        async move {
+            until("the status of the limit", || async {
+                let limit = api.get("one").await?;
+                let generation = limit.metadata.generation;
+                let status = limit.status.unwrap_or_default();
+                let is = |type_: &str, status_: &str| {
+                    status.conditions.iter().any(|one| one.type_ == type_ && one.status == status_)
+                };
+                let fits = (&status.used, status.waiting, &status.next, status.observed_generation)
+                    == (&used, waiting, &next, generation)
+                    && is("Ready", "True")
+                    && is("Saturated", &saturated);
+                Ok(if fits { Ok(()) } else { Err(format!("{status:?}")) })
+            })
+            .await
+        }
+    };
+    stored("1/1 Jobs, 2/10 pods", 2, &["a", "b"], "True").await?;
+    let columns = kubectl.run(&["get", "joblimit", "one"]).await?;
+    let rows: Vec<&str> = columns.lines().collect();
+    assert!(rows[0].contains("USED") && rows[0].contains("WAITING"), "{columns}");
+    assert!(rows[1].contains("1/1 Jobs, 2/10 pods   2"), "{columns}");
+    kubectl.run(&["wait", "--for=condition=Saturated", "joblimit/one", "--timeout=10s"]).await?;
+    limit(&scene, "one", json!({"maxActiveJobs": 2, "maxActivePods": 10})).await?;
+    stored("2/2 Jobs, 4/10 pods", 1, &["b"], "True").await?;
+    limit(&scene, "one", json!({"maxActiveJobs": 5})).await?;
+    stored("3/5 Jobs", 0, &[], "False").await
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use jobwright::limit::types::JobLimit;
 use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
@@ -165,6 +166,13 @@ async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
         "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "name": "schedule", "uid": schedule.uid(), "controller": true,
     }))?]);
     scene.jobs.create(&PostParams::default(), &unexpected).await?;
+    // The controller stores the status of a JobLimit.
+    let limits: Api<JobLimit> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let limit = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit", "metadata": {"name": "limit"},
+        "spec": {"maxActiveJobs": 100},
+    });
+    limits.create(&PostParams::default(), &serde_json::from_value(limit)?).await?;
     // A foreign write changes the version of the Lease, so that its holder reads the Lease again.
     let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
         Api::namespaced(scene.client.clone(), &scene.namespace);

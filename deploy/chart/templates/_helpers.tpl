@@ -84,6 +84,9 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 - apiGroups: [jobwright.dev]
   resources: [joblimits]
   verbs: [list, watch]
+- apiGroups: [jobwright.dev]
+  resources: [joblimits/status]
+  verbs: [patch]
 {{- end }}
 {{- if and $ttl (not .Values.namespace) }}
 - apiGroups: [""]

@@ -7,8 +7,9 @@ use super::decide::{self, Due};
 use super::schedule_changes;
 use super::view::{CronJobStatus, CronJobView};
 use super::wire::WireCronJob;
+use crate::schedule::creation::Creation;
 use crate::schedule::job;
-use crate::schedule::source::{Creation, EndedRun, ScheduleSource};
+use crate::schedule::source::{EndedRun, ScheduleSource};
 
 impl ScheduleSource for CronJobView {
     type Wire = WireCronJob;

@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::types::Run;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::text::beginning;
+use crate::schedule::creation::Creation;
 use crate::schedule::once::NAME_TAKEN;
-use crate::schedule::source::Creation;
 
 /// Condition that the schedule is valid and the API server accepts its Jobs.
 pub const READY: &str = "Ready";

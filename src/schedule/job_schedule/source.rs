@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::view::{JobScheduleView, Stored, WireJobSchedule};
 use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, conditions, decide, names, runs};
+use crate::schedule::creation::Creation;
 use crate::schedule::cron_job::decide::Due;
 use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
 use crate::schedule::job;
-use crate::schedule::source::{Creation, EndedRun, ScheduleSource};
+use crate::schedule::source::{EndedRun, ScheduleSource};
 
 impl ScheduleSource for JobScheduleView {
     type Wire = WireJobSchedule;

@@ -1,0 +1,106 @@
+//! Writes the status of JobLimits: at most once a second, and only where it changes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use kube::api::Patch;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::registry::AdmissionRegistry;
+use super::status::{Load, status};
+use super::view::{LimitView, WireJobLimit};
+use super::write_kinds::STATUS;
+use super::{API_VERSION, KIND};
+use crate::runtime::cache::Source;
+use crate::runtime::context::ControllerContext;
+use crate::runtime::errors::WriteError;
+use crate::runtime::refusals::{self, ObjectRefusals};
+use crate::runtime::write_gate::patch_params;
+
+/// Shortest time between two writes of one status.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum number of concurrent writes.
+const MAX_CONCURRENT_WRITES: usize = 8;
+
+/// Namespaces whose Jobs or limits have changed since the statuses were written.
+#[derive(Debug, Default)]
+pub struct StatusWriter {
+    changed: Mutex<HashSet<Arc<str>>>,
+    wake: Notify,
+    refusals: ObjectRefusals,
+}
+
+impl StatusWriter {
+    /// Records that a Job or a limit of a namespace has changed.
+    pub fn mark(&self, namespace: &Arc<str>) {
+        let mut changed = self.changed.lock();
+        if !changed.contains(namespace) {
+            changed.insert(namespace.clone());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes the statuses of changed namespaces until the future is dropped.
+    pub async fn run(&self, context: &ControllerContext, admissions: &AdmissionRegistry) {
+        self.refusals.clear();
+        loop {
+            self.wake.notified().await;
+            let changed = std::mem::take(&mut *self.changed.lock());
+            let limits = admissions.limits.all(|limit| changed.contains(&limit.identity.namespace));
+            stream::iter(limits)
+                .for_each_concurrent(MAX_CONCURRENT_WRITES, |limit| async move {
+                    let load = admissions.load(&limit.identity.namespace, &limit.identity.name);
+                    if self.write(context, admissions, &limit, &load).await.is_err() {
+                        self.mark(&limit.identity.namespace);
+                    }
+                })
+                .await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    async fn write(
+        &self,
+        context: &ControllerContext,
+        admissions: &AdmissionRegistry,
+        limit: &LimitView,
+        load: &Load,
+    ) -> Result<(), WriteError> {
+        let identity = &limit.identity;
+        let now = context.clock.now();
+        let Some(status) = status(limit, load, now).filter(|_| !limit.deleting) else { return Ok(()) };
+        self.refusals.of(&identity.uid, |refusals| refusals.seen(limit.generation));
+        if self.refusals.of(&identity.uid, |refusals| refusals.is_backed_off(STATUS, None, now)) {
+            return Err(WriteError::Deferred);
+        }
+        let patch = json!({
+            "metadata": {"uid": identity.uid, "resourceVersion": identity.resource_version.to_string()},
+            "status": status,
+        });
+        let api = context.namespaced::<WireJobLimit>(&identity.namespace);
+        let patch = Patch::Merge(&patch);
+        match context.write_gate.run(&identity.uid, api.patch_status(&identity.name, &patch_params(), &patch)).await {
+            Ok(written) => {
+                self.refusals.forget(&identity.uid);
+                if let Some(written) = LimitView::parse(written) {
+                    admissions.limits.apply(written, Source::Answer);
+                }
+                Ok(())
+            }
+            // The watch delivers the newer version, or the deletion.
+            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) => {
+                if error.is_refusal() {
+                    context.record_event(API_VERSION, KIND, identity, refusals::event(STATUS, None, &error));
+                    self.refusals.of(&identity.uid, |refusals| refusals.refuse(STATUS, None, &error, now));
+                }
+                Err(error)
+            }
+        }
+    }
+}
