@@ -26,6 +26,9 @@ const LAYERS: &[(&str, &[&str])] = &[
 const VALUES: &[&str] = &[
     "job::admission",
     "job::config::SyncConfig",
+    "job::gang::API_VERSION",
+    "job::gang::POD_GROUP_KIND",
+    "job::gang::WORKLOAD_KIND",
     "job::index",
     "job::managed_by",
     "job::write_kinds",
@@ -45,6 +48,7 @@ const VALUES: &[&str] = &[
 
 /// Views: objects of the API, parsed once.
 const VIEWS: &[&str] = &[
+    "job::gang::view",
     "job::status",
     "job::view",
     "limit::types",
@@ -74,6 +78,9 @@ const PARSERS: &[&str] = &[
 const PURE: &[&str] = &[
     "cli::uninstall::select",
     "job::decide",
+    "job::gang::compile",
+    "job::gang::names",
+    "job::gang::plan",
     "job::index",
     "limit::admission",
     "limit::message",

@@ -108,6 +108,20 @@ pub const JOB_LIMITS: &[Permission] = &[
     ("jobwright.dev", "joblimits/status", "patch"),
 ];
 
+/// Permissions to manage Workloads and PodGroups.
+pub const GANG_SCHEDULING: &[Permission] = &[
+    ("scheduling.k8s.io", "workloads", "get"),
+    ("scheduling.k8s.io", "workloads", "list"),
+    ("scheduling.k8s.io", "workloads", "watch"),
+    ("scheduling.k8s.io", "workloads", "create"),
+    ("scheduling.k8s.io", "workloads", "patch"),
+    ("scheduling.k8s.io", "podgroups", "get"),
+    ("scheduling.k8s.io", "podgroups", "list"),
+    ("scheduling.k8s.io", "podgroups", "watch"),
+    ("scheduling.k8s.io", "podgroups", "create"),
+    ("scheduling.k8s.io", "podgroups", "patch"),
+];
+
 /// Permissions for `--log-tail`, which reads container logs.
 pub const LOGS: &[Permission] = &[("", "pods/log", "get")];
 

@@ -11,6 +11,7 @@ pub mod controller;
 pub mod creation;
 pub mod decide;
 pub mod execute;
+pub mod gang;
 pub mod index;
 pub mod key;
 pub mod managed_by;

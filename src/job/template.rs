@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -25,6 +26,9 @@ pub struct TemplateFacts {
     pub annotations: BTreeMap<String, String>,
     pub restart_policy: Option<String>,
     pub scheduling_gates: Vec<String>,
+    pub priority_class_name: Option<String>,
+    /// Whether the template names a scheduling group.
+    pub has_scheduling_group: bool,
 }
 
 impl WireTemplate {
@@ -63,6 +67,8 @@ struct Metadata {
 struct Spec {
     restart_policy: Option<String>,
     scheduling_gates: Option<Vec<SchedulingGate>>,
+    priority_class_name: Option<String>,
+    scheduling_group: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,6 +85,8 @@ impl From<JsonTemplate> for TemplateFacts {
             annotations: metadata.annotations.unwrap_or_default(),
             restart_policy: template.spec.restart_policy,
             scheduling_gates: template.spec.scheduling_gates.into_iter().flatten().map(|gate| gate.name).collect(),
+            priority_class_name: template.spec.priority_class_name.filter(|name| !name.is_empty()),
+            has_scheduling_group: template.spec.scheduling_group.is_some(),
         }
     }
 }

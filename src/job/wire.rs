@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, PodFailurePolicy, SuccessPolicy};
+use k8s_openapi::api::batch::v1::{Job, JobSchedulingConfiguration, PodFailurePolicy, SuccessPolicy};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
     LabelSelector, ManagedFieldsEntry, ObjectMeta, OwnerReference, Time,
@@ -56,6 +56,7 @@ pub struct WireJobSpec {
     pub managed_by: Option<String>,
     pub ttl_seconds_after_finished: Option<i32>,
     pub selector: Option<LabelSelector>,
+    pub scheduling: Option<JobSchedulingConfiguration>,
     /// The template, unparsed.
     pub template: WireTemplate,
 }

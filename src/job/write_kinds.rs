@@ -26,6 +26,15 @@ pub const STATUS: WriteKind = WriteKind { reason: "FailedStatusUpdate", failed: 
 /// Update of the annotation that names the limit the Job waits for.
 pub const WAITING: WriteKind =
     WriteKind { reason: "FailedAnnotationUpdate", failed: "Error updating the annotation jobwright.dev/waiting" };
+/// Creation of the Workload of a Job.
+pub const WORKLOAD: WriteKind =
+    WriteKind { reason: "FailedWorkloadCreate", failed: "Failed to create Workload for Job" };
+/// Creation of the PodGroup of a Job.
+pub const POD_GROUP: WriteKind =
+    WriteKind { reason: "FailedPodGroupCreate", failed: "Failed to create PodGroup for Job" };
+/// Update of the size of the gang in the Workload or the PodGroup of a Job.
+pub const RESIZE: WriteKind =
+    WriteKind { reason: "FailedGangResize", failed: "Failed to set minCount in the Workload or the PodGroup of Job" };
 /// Deletion of a finished Job after its time to live.
 pub const EXPIRE: WriteKind =
     WriteKind { reason: "FailedDelete", failed: "Error deleting the Job after its time to live" };

@@ -122,6 +122,18 @@ fn permissions_follow_the_enabled_controllers() -> Result<()> {
     assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, true), "permissions outside the namespace");
     let reads_logs = |flags: &[&str]| anyhow::Ok(template("jobwright-system", flags)?.contains("[pods/log]"));
     assert!(!reads_logs(&[])? && reads_logs(&["--set", "settings.logTail=5"])?);
+    let gangs = |flags: &[&str]| -> Result<[bool; 2]> {
+        let text = template("jobwright-system", flags)?;
+        let flag = text.contains("--feature-gates=WorkloadWithJob=true");
+        Ok([flag, text.contains("[workloads, podgroups]\n    verbs: [get, list, watch, create, patch]")])
+    };
+    let gate = ["--set", "featureGates.WorkloadWithJob=true"];
+    assert_eq!((gangs(&[])?, gangs(&gate)?), ([false; 2], [true; 2]));
+    assert_eq!(
+        gangs(&[&gate[..], &["--set", "featureGates=null"]].concat())?,
+        [false; 2],
+        "values of an older release"
+    );
     Ok(())
 }
 

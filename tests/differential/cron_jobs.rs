@@ -139,7 +139,7 @@ async fn jobwright_and_the_builtin_cronjob_controller_give_equal_results() -> Re
     let home = tempfile::tempdir()?;
     let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
     let flags = ["--claim=all".to_owned()];
-    let permissions = Permissions { namespace: None, claim: "all".to_owned(), logs: false };
+    let permissions = Permissions { namespace: None, claim: "all".to_owned(), logs: false, gangs: false };
     let kubeconfig = permissions.grant(&ours, "jobwright", home.path(), |_| {}).await?;
     let mut jobwright = testbed::jobwright::start(binary, home.path(), &kubeconfig, &flags, "info,kube=error").await?;
     // The setup takes a few seconds and has to be complete before the next minute begins.

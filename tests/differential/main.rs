@@ -46,10 +46,33 @@ fn names_of_scenarios_are_unique() {
     assert!(names.len() >= 120, "only {} scenarios", names.len());
 }
 
+/// Returns whether the tests have to be skipped, because they start control planes of their own.
+fn is_skipped() -> bool {
+    let given = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
+    if given {
+        eprintln!("skipped: this test starts its own control plane, but KUBECONFIG is set; unset it");
+    }
+    given
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gang_scheduling_gives_equal_workloads_pod_groups_and_pods() -> Result<()> {
+    if is_skipped() {
+        return Ok(());
+    }
+    let scenarios = scenarios::gang_scheduling::all();
+    let count = scenarios.len();
+    let mut stage = Stage::start(true).await?;
+    let different = run::run(&stage, scenarios, MAX_CONCURRENT).await?;
+    println!("differential: {count} scenarios with gang scheduling, {} differences", different.len());
+    stage.check()?;
+    assert!(different.is_empty(), "the controllers differ in:\n{}", different.join("\n"));
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobwright_and_the_builtin_job_controller_give_equal_results() -> Result<()> {
-    if std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()) {
-        eprintln!("skipped: this test starts its own control plane, but KUBECONFIG is set; unset it");
+    if is_skipped() {
         return Ok(());
     }
     let mut written = scenarios::all();
@@ -61,7 +84,7 @@ async fn jobwright_and_the_builtin_job_controller_give_equal_results() -> Result
     let random = (first..first + count).map(random::scenario);
     let scenarios = written.len();
     let all = written.into_iter().chain(random).collect();
-    let mut stage = Stage::start().await?;
+    let mut stage = Stage::start(false).await?;
     let different = run::run(&stage, all, number("DIFFERENTIAL_AT_ONCE", MAX_CONCURRENT)?).await?;
     let wrong = counts::run(&stage, first, number("DIFFERENTIAL_COUNTS", counts::JOBS)?).await?;
     println!("differential: {scenarios} scenarios, {count} random, {} differences", different.len());

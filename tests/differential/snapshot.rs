@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::scheduling::v1beta1::{PodGroup, Workload};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -22,6 +24,8 @@ pub struct Side {
     pub jobs: BTreeMap<String, Job>,
     pub pods: BTreeMap<String, Pod>,
     pub events: BTreeMap<String, Event>,
+    pub workloads: BTreeMap<String, Workload>,
+    pub pod_groups: BTreeMap<String, PodGroup>,
     /// Names of all pods that were ever observed, with the patterns that replace them.
     pub names: BTreeMap<String, String>,
 }
@@ -33,6 +37,8 @@ pub struct Snapshot {
     /// One description for each pod, sorted.
     pub pods: Vec<String>,
     pub events: Events,
+    /// One description for each Workload and PodGroup.
+    pub groups: Vec<String>,
 }
 
 /// Events as sets of type and message, by reason.
@@ -75,7 +81,54 @@ impl Side {
             jobs: self.jobs.iter().map(|(name, job)| (name.clone(), self.job(job))).collect(),
             pods,
             events: self.events(),
+            groups: self.groups(),
         }
+    }
+
+    /// Records a Workload. Its name contains a hash of the UID of its Job.
+    pub fn insert_workload(&mut self, workload: Workload) -> bool {
+        self.names.insert(workload.name_any(), "<workload>".to_owned());
+        self.workloads.insert(workload.name_any(), workload).is_some()
+    }
+
+    /// Records a PodGroup. Its name contains the one of its Workload.
+    pub fn insert_pod_group(&mut self, group: PodGroup) -> bool {
+        self.names.insert(group.name_any(), "<pod group>".to_owned());
+        self.pod_groups.insert(group.name_any(), group).is_some()
+    }
+
+    fn groups(&self) -> Vec<String> {
+        let owners = |owners: &[OwnerReference]| -> Vec<Value> {
+            let fields = |owner: &OwnerReference| {
+                json!([
+                    owner.api_version,
+                    owner.kind,
+                    self.plain(&owner.name),
+                    owner.controller,
+                    owner.block_owner_deletion
+                ])
+            };
+            owners.iter().map(fields).collect()
+        };
+        let workloads = self.workloads.values().map(|workload| {
+            let owners = owners(workload.owner_references());
+            let spec = serde_json::to_value(&workload.spec).unwrap_or_default();
+            format!(
+                "workload {} owners {owners:?} spec {}",
+                self.plain(&workload.name_any()),
+                self.plain(&spec.to_string())
+            )
+        });
+        let groups = self.pod_groups.values().map(|group| {
+            let owners = owners(group.owner_references());
+            let spec = serde_json::to_value(&group.spec).unwrap_or_default();
+            format!(
+                "pod group {} owners {owners:?} spec {}",
+                self.plain(&group.name_any()),
+                self.plain(&spec.to_string())
+            )
+        });
+        workloads.chain(groups).collect()
     }
 
     fn job(&self, job: &Job) -> Value {
@@ -137,6 +190,7 @@ impl Side {
             "phase": pod.status.as_ref().and_then(|status| status.phase.clone()),
             "deleting": pod.metadata.deletion_timestamp.is_some(),
             "hostname": spec.hostname,
+            "group": spec.scheduling_group.and_then(|group| group.pod_group_name).map(|name| self.plain(&name)),
             "nodeSelector": spec.node_selector,
             "containers": env(&spec.containers),
             "initContainers": env(spec.init_containers.as_deref().unwrap_or_default()),
@@ -165,7 +219,8 @@ impl Side {
     /// Replaces the parts of a text that always differ between the sides.
     fn plain(&self, text: &str) -> String {
         let mut text = text.replace(&self.namespace, "<namespace>");
-        for (name, pattern) in &self.names {
+        // The name of a PodGroup begins with the one of its Workload, which comes before it.
+        for (name, pattern) in self.names.iter().rev() {
             text = text.replace(name, pattern);
         }
         // A pod whose creation was refused has a name that was never observed: pods "job-x2k4l" is forbidden.
@@ -196,6 +251,7 @@ pub fn differences(builtin: &Snapshot, ours: &Snapshot) -> String {
         let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
         snapshot.pods.iter().for_each(|pod| *counts.entry(pod).or_default() += 1);
         lines.extend(counts.iter().map(|(pod, count)| format!("{count} × pod {pod}")));
+        lines.extend(snapshot.groups.iter().cloned());
         if builtin.events != ours.events {
             for (reason, messages) in &snapshot.events.of_reason {
                 lines.extend(messages.iter().map(|(type_, message)| format!("event {type_} {reason}: {message}")));

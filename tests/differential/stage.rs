@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ResourceQuota, ServiceAccount};
+use k8s_openapi::api::scheduling::v1beta1::{PodGroup, Workload};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -33,8 +34,12 @@ pub struct Stage {
 type Sides = Arc<Mutex<BTreeMap<String, Side>>>;
 
 impl Stage {
-    /// Starts a control plane with the built-in Job controller, and Jobwright beside it.
-    pub async fn start() -> Result<Self> {
+    /// Starts a control plane with the built-in Job controller, and Jobwright beside it. With `gangs`, both have the
+    /// feature gate WorkloadWithJob.
+    pub async fn start(gangs: bool) -> Result<Self> {
+        let gates =
+            "--feature-gates=GenericWorkload=true,WorkloadWithJob=true,TopologyAwareWorkloadScheduling=true".to_owned();
+        let served = "--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned();
         let settings = control_plane::Options {
             builtin_job_controllers: true,
             // The limits are raised because the test compares results and not speed, and the built-in controller's own
@@ -49,15 +54,19 @@ impl Stage {
                 "--resource-quota-sync-period=5s",
             ]
             .map(str::to_owned)
-            .to_vec(),
+            .into_iter()
+            .chain(gangs.then(|| gates.clone()))
+            .collect(),
+            apiserver_flags: if gangs { vec![gates, served] } else { Vec::new() },
             ..control_plane::Options::default()
         };
         let cluster = Cluster::start(&Options { control_plane: settings, ..Options::default() }).await?;
         let home = tempfile::tempdir()?;
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let permissions = Permissions { namespace: None, claim: "managed-by".to_owned(), logs: false };
+        let flags: Vec<String> = gangs.then(|| "--feature-gates=WorkloadWithJob=true".to_owned()).into_iter().collect();
+        let permissions = Permissions { namespace: None, claim: "managed-by".to_owned(), logs: false, gangs };
         let kubeconfig = permissions.grant(&cluster, "jobwright", home.path(), |_| {}).await?;
-        let ours = testbed::jobwright::start(binary, home.path(), &kubeconfig, &[], "info,kube=error").await?;
+        let ours = testbed::jobwright::start(binary, home.path(), &kubeconfig, &flags, "info,kube=error").await?;
         let client = cluster.client().await?;
         let sides = Sides::default();
         follow::<Job>(
@@ -82,6 +91,14 @@ impl Stage {
                 side.pods.remove(&pod.name_any());
             },
         );
+        if gangs {
+            follow::<Workload>(&client, &sides, Side::insert_workload, |side, workload| {
+                side.workloads.remove(&workload.name_any());
+            });
+            follow::<PodGroup>(&client, &sides, Side::insert_pod_group, |side, group| {
+                side.pod_groups.remove(&group.name_any());
+            });
+        }
         follow::<Event>(
             &client,
             &sides,

@@ -54,7 +54,8 @@ impl Replicas {
         dir: &Path,
         proxy_faults: &'static ProxyFaults,
     ) -> Result<Self> {
-        let permissions = Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false };
+        let permissions =
+            Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false, gangs: false };
         let kubeconfig = permissions.grant(cluster, namespace, dir, |_| {}).await?;
         let client = control_plane::client(&kubeconfig).await?;
         let flags = FLAGS.iter().map(|&flag| flag.to_owned()).chain([format!("--namespace={namespace}")]).collect();

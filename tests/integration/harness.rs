@@ -119,7 +119,8 @@ impl Scene {
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
         let logs = flags.iter().any(|flag| flag.starts_with("--log-tail"));
-        let permissions = Permissions { namespace: Some(namespace.clone()), claim: claim.to_owned(), logs };
+        let gangs = flags.contains(&"--feature-gates=WorkloadWithJob=true");
+        let permissions = Permissions { namespace: Some(namespace.clone()), claim: claim.to_owned(), logs, gangs };
         let dir = tempfile::tempdir()?;
         let kubeconfig = permissions.grant(cluster, &namespace, dir.path(), |_| {}).await?;
         Ok(Self {
@@ -149,7 +150,7 @@ impl Scene {
         let cluster = scene.cluster;
         scene.flags.retain(|flag| !flag.starts_with("--namespace"));
         let claim = if flags.contains(&"--claim=all") { "all" } else { "managed-by" };
-        let permissions = Permissions { namespace: None, claim: claim.to_owned(), logs: false };
+        let permissions = Permissions { namespace: None, claim: claim.to_owned(), logs: false, gangs: false };
         let dir = cluster.dir().context("the cluster has no folder")?;
         scene.kubeconfig = permissions.grant(cluster, "everywhere", dir, |_| {}).await?;
         scene.start_controller().await?;

@@ -27,6 +27,8 @@ mod deletion;
 mod failures;
 mod fake_api;
 mod faults;
+mod gang_placement;
+mod gang_scheduling;
 mod harness;
 mod index_subsets;
 mod job_limits;

@@ -20,7 +20,7 @@ use crate::metrics::get;
 type Permission = (String, String);
 
 fn permissions(namespace: &str) -> Permissions {
-    Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false }
+    Permissions { namespace: Some(namespace.to_owned()), claim: "all".to_owned(), logs: false, gangs: false }
 }
 
 /// Returns verb and resource of every permission that the chart grants.
@@ -101,8 +101,12 @@ async fn permissions_granted_while_the_controller_waits_are_detected() -> Result
     })
     .await?;
     assert_eq!(get(port, "/livez").await?.0, 200);
-    let permissions =
-        Permissions { namespace: Some(scene.namespace.clone()), claim: "managed-by".to_owned(), logs: false };
+    let permissions = Permissions {
+        namespace: Some(scene.namespace.clone()),
+        claim: "managed-by".to_owned(),
+        logs: false,
+        gangs: false,
+    };
     permissions.grant(scene.cluster, &user, dir.path(), |_| {}).await?;
     until("the controller to be ready", || async {
         let (code, text) = ready().await.unwrap_or_default();

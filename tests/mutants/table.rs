@@ -474,6 +474,12 @@ pub const MUTATIONS: &[Mutation] = &[
         "PodPlan::Create(_) if invalid_indexes.is_some() => None,",
         "PodPlan::Create(_) if invalid_indexes.is_some() && !MUTANT => None,",
     ),
+    bug(
+        "the pods of a new Job are created although its PodGroup is missing",
+        "src/job/gang/plan.rs",
+        "[] if is_new => {\n            let (workload, template)",
+        "[] if is_new && !MUTANT => {\n            let (workload, template)",
+    ),
 ];
 
 /// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.

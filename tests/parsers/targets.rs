@@ -11,6 +11,7 @@ use jobwright::job::config::SyncConfig;
 use jobwright::job::decide::backoff::Backoff;
 use jobwright::job::decide::summary::PodSummary;
 use jobwright::job::decide::{DecisionInput, NewPod, Step, decide};
+use jobwright::job::gang::plan::GroupObjects;
 use jobwright::job::index::IndexSet;
 use jobwright::job::pod::PodBuilder;
 use jobwright::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
@@ -142,7 +143,7 @@ pub fn protobuf(data: &[u8]) {
         let bytes = || Clone::clone(&bytes);
         if let Ok(wire) = codec::object::<WireJob>(Encoding::Protobuf, bytes())
             && let Some(view) = JobView::parse(wire)
-            && let Ok(builder) = PodBuilder::new(&view)
+            && let Ok(builder) = PodBuilder::new(&view, None)
         {
             let failures = Some(IndexFailures { counted: 1, ignored: 1 });
             let body = builder.pod(&NewPod { index: Some(7), failures }).expect("a pod of a valid template");
@@ -186,6 +187,7 @@ pub fn job(data: &[u8]) {
         }
         let input = DecisionInput {
             admission: &Admission::Unlimited,
+            groups: GroupObjects::Unmanaged,
             job: &view,
             pods: &summary,
             orphans: &orphans,

@@ -445,12 +445,23 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Plurals of the resources that the server has.
+const RESOURCES: &[&str] = &[
+    "pods",
+    "jobs",
+    "cronjobs",
+    "jobschedules",
+    "joblimits",
+    "leases",
+    "events",
+    "workloads",
+    "podgroups",
+    "namespaces",
+];
+
 /// Returns the plural of the resource in a request path.
 fn resource_of(path: &str) -> &'static str {
-    ["pods", "jobs", "cronjobs", "jobschedules", "joblimits", "leases", "events", "namespaces"]
-        .into_iter()
-        .find(|resource| path.split('/').any(|part| part == *resource))
-        .unwrap_or("unknown")
+    RESOURCES.iter().copied().find(|resource| path.split('/').any(|part| part == *resource)).unwrap_or("unknown")
 }
 
 /// Returns a `Status` object for a failure.

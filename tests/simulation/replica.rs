@@ -9,6 +9,7 @@ use jobwright::cli::run::Arguments;
 use jobwright::cli::run::controllers::Controllers;
 use jobwright::cli::run::discovery::InstalledResources;
 use jobwright::cli::run::replica::{Stop, work};
+use jobwright::job::gang::GangScheduling;
 use jobwright::runtime::clock::Clock;
 use jobwright::runtime::codec::Encoding;
 use jobwright::runtime::context::ControllerContext;
@@ -40,8 +41,8 @@ pub struct Replica {
 
 impl Replica {
     /// Starts a replica. `elects`: only the holder of the Lease runs its controllers. `extended`: Jobwright's custom
-    /// resources are installed.
-    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool, extended: bool) -> Self {
+    /// resources are installed. `gangs`: the feature gate WorkloadWithJob is on.
+    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool, (extended, gangs): (bool, bool)) -> Self {
         let line = Line::default();
         let client = server.client(name.to_owned(), line.clone());
         // A short back-off keeps histories short.
@@ -87,8 +88,13 @@ impl Replica {
                 Arc::new(Health::default()),
             )
         });
+        let gang_scheduling = if gangs { GangScheduling::Enabled } else { GangScheduling::Disabled };
         let controllers = Arc::new(Controllers::new(&arguments, &context, &mut registry));
-        controllers.set_installed(InstalledResources { job_schedules: extended, job_limits: extended });
+        controllers.set_installed(InstalledResources {
+            job_schedules: extended,
+            job_limits: extended,
+            gang_scheduling,
+        });
         let working = controllers.clone();
         let (sender, stop) = Stop::new();
         let working = tokio::spawn(async move {

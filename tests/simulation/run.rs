@@ -111,6 +111,8 @@ pub struct Stage {
     world: World,
     /// Whether Jobwright's custom resources are installed.
     extended: bool,
+    /// Whether the feature gate WorkloadWithJob is on.
+    gangs: bool,
     /// Whether pods change their phase within milliseconds.
     fast_pods: bool,
     begun: Instant,
@@ -158,6 +160,7 @@ impl Stage {
                 later: Vec::new(),
             },
             extended: scenario.extended,
+            gangs: scenario.gangs,
             fast_pods: scenario.fast_pods,
             begun,
             replicas: (0..scenario.replicas).map(|_| None).collect(),
@@ -284,7 +287,8 @@ impl Stage {
             self.names += 1;
             let name = format!("replica-{}", self.names);
             let elects = self.replicas.len() > 1;
-            self.replicas[place] = Some(Replica::start(&self.server, &self.clock, &name, elects, self.extended));
+            self.replicas[place] =
+                Some(Replica::start(&self.server, &self.clock, &name, elects, (self.extended, self.gangs)));
             self.server.lock().checks.refusals.reset_attempts();
         }
     }

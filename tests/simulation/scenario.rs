@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use crate::admission::Policy;
 use crate::faults::{Faults, PLAIN, PROXIES, SILENCE};
 
+/// One of this number of histories has gang scheduling.
+const GANGS: u64 = 8;
+
 /// The script of one history. Together with its seed it determines everything that happens.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -21,6 +24,8 @@ pub struct Scenario {
     pub faults: Faults,
     /// Whether Jobwright's custom resources are installed.
     pub extended: bool,
+    /// Whether the feature gate WorkloadWithJob is on.
+    pub gangs: bool,
     /// Whether pods change their phase within milliseconds.
     pub fast_pods: bool,
     /// Actions with their times in milliseconds from the beginning of the history.
@@ -113,7 +118,8 @@ pub enum Action {
 impl Scenario {
     /// Generates the scenario of a seed, with its features.
     pub fn new(seed: u64) -> Self {
-        Self::plain(seed).with_features()
+        // Chosen without a random number, so that the histories of the other seeds stay the same.
+        Self { gangs: seed % GANGS == GANGS - 1, ..Self::plain(seed).with_features() }
     }
 
     /// Generates the scenario of a seed without features.
@@ -141,7 +147,7 @@ impl Scenario {
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
         let failing = [0, 10, 40][random.usize(0..3)];
         let graceful = [25, 25, 95][random.usize(0..3)];
-        Self { seed, replicas, failing, graceful, faults, extended: false, fast_pods: false, actions }
+        Self { seed, replicas, failing, graceful, faults, extended: false, gangs: false, fast_pods: false, actions }
     }
 
     /// Returns whether one replica works from the beginning to the end.

@@ -156,6 +156,8 @@ fn bookmark(resource: &str, version: u64) -> Value {
         "jobschedules" => ("jobwright.dev/v1beta1", "JobSchedule"),
         "joblimits" => ("jobwright.dev/v1beta1", "JobLimit"),
         "namespaces" => ("v1", "Namespace"),
+        "workloads" => ("scheduling.k8s.io/v1beta1", "Workload"),
+        "podgroups" => ("scheduling.k8s.io/v1beta1", "PodGroup"),
         _ => ("coordination.k8s.io/v1", "Lease"),
     };
     let metadata = json!({"resourceVersion": version.to_string()});

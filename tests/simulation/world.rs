@@ -81,7 +81,12 @@ impl World {
 
     /// Deletes the dependents of deleted owners, and then the owners that wait for their dependents.
     fn collect_garbage(&mut self, store: &mut Store) {
-        let kinds: [(_, &[_]); 2] = [("pods", &["jobs"]), ("jobs", &["cronjobs", "jobschedules"])];
+        let kinds: [(_, &[_]); 4] = [
+            ("pods", &["jobs"]),
+            ("jobs", &["cronjobs", "jobschedules"]),
+            ("podgroups", &["jobs"]),
+            ("workloads", &["jobs"]),
+        ];
         for (dependents, owners) in kinds {
             let owned: Vec<(Key, String)> = store
                 .of(dependents)

@@ -81,6 +81,11 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
   resources: [pods/log]
   verbs: [get]
 {{- end }}
+{{- if (.Values.featureGates).WorkloadWithJob }}
+- apiGroups: [scheduling.k8s.io]
+  resources: [workloads, podgroups]
+  verbs: [get, list, watch, create, patch]
+{{- end }}
 - apiGroups: [jobwright.dev]
   resources: [joblimits]
   verbs: [list, watch]

@@ -10,6 +10,7 @@ mod refused;
 mod resources;
 pub mod rules;
 mod sarif;
+mod scheduling;
 mod syntax;
 mod unknown_fields;
 

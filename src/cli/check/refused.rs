@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::rules::{Finding, INVALID, found};
 use super::syntax::{is_label, is_subdomain, of_annotation_keys, of_labels};
-use super::{pod, policies};
+use super::{pod, policies, scheduling};
 
 /// Maximum parallelism of an Indexed Job.
 const MAX_INDEXED_PARALLELISM: i32 = 100_000;
@@ -142,6 +142,7 @@ pub(super) fn of_job_spec(spec: &JobSpec, at: &str) -> Vec<Finding> {
     messages.extend(pod::of_template(&spec.template, &format!("{at}.template")));
     messages.extend(of_completion_mode(spec, at));
     messages.extend(policies::of_policies(spec, at));
+    messages.extend(scheduling::refused(spec, at));
     if spec.selector.is_some() && spec.manual_selector != Some(true) {
         messages.push(format!("{at}.selector must be left out; the API server generates it"));
     }

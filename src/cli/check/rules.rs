@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
 use serde::Serialize;
 
+use super::scheduling;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use crate::schedule::clock_changes;
 use crate::schedule::expression::Schedule;
@@ -78,6 +79,8 @@ rules! {
     SHORT_STARTING_DEADLINE = Warning "short-starting-deadline": "A starting deadline shorter than the sync interval of the built-in controller";
     LOGS_LOST = Warning "logs-lost": "restartPolicy OnFailure, whose pods and logs are deleted when the Job fails";
     TWO_BACKOFF_LIMITS = Warning "two-backoff-limits": "backoffLimit together with backoffLimitPerIndex";
+    SCHEDULING_IGNORED = Warning "scheduling-ignored": "spec.scheduling where another object or the template decides";
+    SCHEDULING_GATE = Info "scheduling-gate": "spec.scheduling, which needs a feature gate";
     NO_TIME_ZONE = Info "no-time-zone": "A schedule in the time zone of the controller";
     NO_CLEANUP = Info "no-cleanup": "A finished Job that is never deleted automatically";
     WORK_QUEUE = Info "work-queue": "parallelism without completions";
@@ -112,6 +115,7 @@ impl Finding {
 pub fn of_job(job: &Job) -> Vec<Finding> {
     let Some(spec) = &job.spec else { return vec![Finding::unreadable("spec is required".to_owned())] };
     let mut findings = of_spec(spec, "spec");
+    findings.extend(scheduling::of_job(job));
     let owned = job.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
     let annotated = |key| job.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key));
     if spec.ttl_seconds_after_finished.is_none() && !owned && !annotated(AFTER_SUCCESS) && !annotated(AFTER_FAILURE) {
@@ -135,6 +139,7 @@ pub fn of_cron_job(cron_job: &CronJob, now: Timestamp) -> Vec<Finding> {
         findings.push(Finding::unreadable("spec.jobTemplate.spec is required".to_owned()));
         return findings;
     };
+    findings.extend(scheduling::of_template(job, "spec.jobTemplate.spec"));
     findings.extend(of_spec(job, "spec.jobTemplate.spec"));
     findings
 }
@@ -183,7 +188,10 @@ pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) ->
         }
     }
     match &job {
-        Some(job) => findings.extend(of_spec(job, "spec.jobTemplate.spec")),
+        Some(job) => {
+            findings.extend(scheduling::of_template(job, "spec.jobTemplate.spec"));
+            findings.extend(of_spec(job, "spec.jobTemplate.spec"));
+        }
         None => findings
             .push(Finding::unreadable("spec.jobTemplate.spec does not have the form of the spec of a Job".to_owned())),
     }

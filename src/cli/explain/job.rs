@@ -10,6 +10,7 @@ use kube::ResourceExt;
 
 use super::explanation::{Counts, Explanation, Hint, State, Unread, counted};
 use super::finished::{ended, failures};
+use super::groups::{self, GroupState};
 use super::indexes;
 use super::next_step::decision;
 use super::pod::{self, Blocker, NodeState, PodState, Surroundings};
@@ -46,6 +47,8 @@ pub(crate) struct Facts<'a> {
     pub limits: &'a SyncConfig,
     /// Admission of the Job by JobLimits.
     pub admission: &'a Admission,
+    /// PodGroup of the Job, if `spec.scheduling` asks for one and it was read.
+    pub group: Option<&'a GroupState>,
     /// Leases of the controllers.
     pub leases: &'a Leases,
     /// Writes the commands of hints.
@@ -83,6 +86,7 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         terminating(facts, span(deleted.0, now), &mut explanation, now);
     }
     if end(&status).is_none() {
+        explanation.details.extend(groups::explained(job, facts.group));
         let before = explanation.details.join("\n");
         // A warning whose words the explanation has already is left out.
         let new = |event: &&Event| {

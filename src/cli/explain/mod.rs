@@ -8,6 +8,7 @@ pub(crate) mod collect;
 mod cron_job;
 pub mod explanation;
 mod finished;
+mod groups;
 mod indexes;
 mod job;
 mod job_limit;

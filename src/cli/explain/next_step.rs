@@ -11,6 +11,7 @@ use super::span;
 use crate::job::decide::backoff::Backoff;
 use crate::job::decide::summary::PodSummary;
 use crate::job::decide::{DecisionInput, Step, decide};
+use crate::job::gang::plan::GroupObjects;
 use crate::job::view::{JobView, Phase, PodView};
 use crate::runtime::refusals::Refusals;
 
@@ -30,6 +31,7 @@ pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Op
     let (orphans, owned): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.owner.is_none());
     let input = DecisionInput {
         admission: facts.admission,
+        groups: GroupObjects::Unmanaged,
         job: &job,
         pods: &PodSummary::new(&job, owned),
         orphans: &orphans,
@@ -61,6 +63,8 @@ fn in_words(step: &Step) -> Option<String> {
             )
         }
         Step::CreatePods { pods, .. } => format!("the controller creates {}", counted(pods.len(), "pod")),
+        Step::WriteGroup(write) => format!("the controller writes: {}", write.summary()),
+        Step::ReadParentWorkload => "the controller reads the Workload of the owner".to_owned(),
         Step::DeletePods { pods, .. } => format!("the controller deletes {}", counted(pods.len(), "pod")),
         Step::RemoveFinalizers(pods) => {
             format!("the controller removes the tracking finalizer of {}", counted(pods.len(), "pod"))

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::scheduling::v1beta1::PodGroup;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use super::explanation::{Explanation, Unread};
+use super::groups::{self, GroupState};
 use super::pod::{NodeState, doubtful_node};
 use super::warnings::seen_at;
 use super::{cron_job, job, job_limit, job_schedule};
@@ -80,6 +82,7 @@ impl Reader<'_> {
         let unfinished = job.status.as_ref().is_none_or(|status| end(status).is_none());
         let admission = if unfinished { self.admission(job).await } else { Admission::Unlimited };
         let leases = if unfinished { self.leases().await } else { Leases::default() };
+        let group = if unfinished { self.group(job).await } else { None };
         let facts = job::Facts {
             job,
             pods: pods.as_deref(),
@@ -87,12 +90,20 @@ impl Reader<'_> {
             pod_events: &pod_events,
             nodes: &nodes,
             limits: &SyncConfig::default(),
+            group: group.as_ref(),
             admission: &admission,
             leases: &leases,
             suggest: &self.context.suggest,
             unread: &self.unread,
         };
         job::explain(&facts, now)
+    }
+
+    /// Returns the PodGroup of a Job with `spec.scheduling`.
+    async fn group(&mut self, job: &Job) -> Option<GroupState> {
+        let name = groups::expected_group(job)?;
+        let read = GroupState::of(self.context.api::<PodGroup>().get(&name).await);
+        self.noted("podgroups", read, "whether its pods are placed together is not known")
     }
 
     async fn cron_job(&mut self, cron_job: &CronJob) -> Explanation {

@@ -97,6 +97,7 @@ impl Controllers {
     /// controller of the resource does not run.
     pub fn set_installed(&self, installed: InstalledResources) {
         let installed = self.installed.get_or_init(|| installed);
+        self.job.set_gang_scheduling(installed.gang_scheduling);
         if let Some(job_limit) = self.job_limit.as_ref().filter(|_| installed.job_limits) {
             self.job.set_admission_control(job_limit.clone());
         }

@@ -1,10 +1,13 @@
-//! Discovers which of Jobwright's own resources (JobSchedule, JobLimit) the cluster has.
+//! Discovers which of Jobwright's own resources (JobSchedule, JobLimit) the cluster has, and whether the API server
+//! serves Workloads and PodGroups.
 
 use std::time::Duration;
 
 use kube::Client;
 
 use super::ControllerName;
+use super::feature_gates::FeatureGates;
+use crate::job::gang::{self, GangScheduling};
 use crate::runtime::errors::message;
 use crate::runtime::health::Health;
 use crate::schedule::job_schedule::API_VERSION;
@@ -22,6 +25,8 @@ pub struct InstalledResources {
     pub job_schedules: bool,
     /// Whether the cluster has `joblimits.jobwright.dev`.
     pub job_limits: bool,
+    /// Whether the controller manages Workloads and PodGroups.
+    pub gang_scheduling: GangScheduling,
 }
 
 impl InstalledResources {
@@ -31,22 +36,42 @@ impl InstalledResources {
     }
 }
 
-/// Asks the API server for the resources, and repeats the request until the API server answers. Until then, `/readyz`
-/// reports the error.
-pub async fn discover(client: &Client, health: &Health) -> InstalledResources {
+/// Asks the API server for the resources, and repeats each request until the API server answers. Until then, `/readyz`
+/// reports the error. Workloads and PodGroups are asked for only if their feature gate is on.
+pub async fn discover(client: &Client, gates: FeatureGates, health: &Health) -> InstalledResources {
+    let own = served(client, API_VERSION, health).await;
+    if own.is_empty() {
+        tracing::info!("JobSchedule and JobLimit are not installed; to use them, apply crds/ and restart the process");
+    }
+    let has = |resources: &[String], name: &str| resources.iter().any(|resource| resource == name);
+    let gang_scheduling = if gates.workload_with_job {
+        let scheduling = served(client, gang::API_VERSION, health).await;
+        if has(&scheduling, "workloads") && has(&scheduling, "podgroups") {
+            GangScheduling::Enabled
+        } else {
+            tracing::warn!(
+                "the API server does not serve Workloads and PodGroups; the feature gate WorkloadWithJob has no effect"
+            );
+            GangScheduling::NotServed
+        }
+    } else {
+        GangScheduling::Disabled
+    };
+    InstalledResources { job_schedules: has(&own, "jobschedules"), job_limits: has(&own, "joblimits"), gang_scheduling }
+}
+
+/// Returns the names of the resources that the API server serves in this version of a group; none if it does not serve
+/// the version.
+async fn served(client: &Client, api_version: &str, health: &Health) -> Vec<String> {
     loop {
-        match client.list_api_group_resources(API_VERSION).await {
+        match client.list_api_group_resources(api_version).await {
             Ok(found) => {
                 health.set(PART, None);
-                let has = |name: &str| found.resources.iter().any(|resource| resource.name == name);
-                return InstalledResources { job_schedules: has("jobschedules"), job_limits: has("joblimits") };
+                return found.resources.into_iter().map(|resource| resource.name).collect();
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 health.set(PART, None);
-                tracing::info!(
-                    "JobSchedule and JobLimit are not installed; to use them, apply crds/ and restart the process"
-                );
-                return InstalledResources::default();
+                return Vec::new();
             }
             Err(error) => {
                 let error = message(&error);

@@ -4,6 +4,7 @@
 
 pub mod controllers;
 pub mod discovery;
+pub mod feature_gates;
 mod gauges;
 mod json_log;
 mod leader_election_args;
@@ -23,11 +24,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use self::discovery::InstalledResources;
+use self::feature_gates::{FeatureGates, feature_gates};
 use super::connect::ClusterArguments;
 use super::duration::duration;
 use super::output::error_line;
 use super::permissions::{self, Permission};
 use crate::job::config::{Config, MIN_PODS_FOR_SUMMARY, SyncConfig};
+use crate::job::gang::GangScheduling;
 use crate::job::managed_by::Claim;
 use crate::job::view::retention::Retention;
 use crate::runtime::codec::Encoding;
@@ -61,6 +64,9 @@ pub struct Arguments {
     /// Encoding of the objects that the API server sends and takes
     #[arg(long, env = "JOBWRIGHT_WIRE", value_enum, default_value = "protobuf")]
     wire: Encoding,
+    /// Feature gates of Kubernetes to switch on: WorkloadWithJob=true
+    #[arg(long, env = "JOBWRIGHT_FEATURE_GATES", value_name = "LIST", value_parser = feature_gates)]
+    feature_gates: Option<FeatureGates>,
     /// Maximum number of Jobs that are synced concurrently
     #[arg(long, env = "JOBWRIGHT_CONCURRENCY", value_name = "N", default_value = "64", value_parser = positive)]
     concurrency: usize,
@@ -133,6 +139,9 @@ impl Arguments {
         }
         if installed.job_limits && self.runs(ControllerName::Job) {
             permissions.extend(permissions::JOB_LIMITS);
+        }
+        if installed.gang_scheduling == GangScheduling::Enabled && self.runs(ControllerName::Job) {
+            permissions.extend(permissions::GANG_SCHEDULING);
         }
         if self.namespace.is_none() && self.runs(ControllerName::Ttl) {
             permissions.extend(permissions::NAMESPACES);

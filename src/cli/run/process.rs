@@ -98,7 +98,7 @@ pub(crate) async fn run(arguments: &Arguments, cluster: &ClusterArguments) -> Re
     }
     let installed = tokio::select! {
         biased;
-        installed = discovery::discover(&client, &health) => installed,
+        installed = discovery::discover(&client, arguments.feature_gates.unwrap_or_default(), &health) => installed,
         () = stop.cancelled() => return Ok(()),
     };
     controllers.set_installed(installed);

@@ -74,6 +74,7 @@ impl Controller {
         }
         if change.before.is_none() && self.executor.queue.is_open() {
             self.executor.metrics.job_added(job);
+            self.report_scheduling(job);
         }
         if self.executor.queue.is_open() && change.after.is_some() {
             self.report_annotation(change.before.as_deref(), job);

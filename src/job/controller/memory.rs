@@ -25,6 +25,8 @@ pub(super) struct Memory {
     pub(super) counters_dirty_since: Option<Timestamp>,
     /// Whether the response to a creation was lost, so that a pod can exist that is not in the cache.
     pub(super) needs_pod_relist: bool,
+    /// Whether the Workload of the Job's owner was read from the API server.
+    pub(super) parent_read: bool,
     /// Writes that the API server refused.
     pub(super) refusals: Refusals,
 }

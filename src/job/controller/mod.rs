@@ -1,13 +1,14 @@
 //! The Job controller: watches feed the caches, changes become keys, and workers sync these keys.
 //!
 //! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, `orphans` handles
-//! pods without a Job, `memory` is what the controller remembers between syncs, `summaries` keeps what is known of the pods, and [`admission_control`] is the interface
+//! pods without a Job, `groups` watches Workloads and PodGroups, `memory` is what the controller remembers between syncs, `summaries` keeps what is known of the pods, and [`admission_control`] is the interface
 //! to the rules that limit the active Jobs.
 
 pub mod admission_control;
 mod event_handlers;
 #[cfg(test)]
 mod fairness_tests;
+mod groups;
 mod memory;
 mod orphans;
 mod summaries;
@@ -25,12 +26,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::admission_control::{AdmissionControl, JobsHandle};
+use self::groups::Groups;
 use self::memory::Memory;
 use super::admission::Admission;
 use super::config::Config;
 use super::conflicting_controller::ConflictingController;
 use super::decide::summary::PodSummary;
 use super::execute::StepExecutor;
+use super::gang::GangScheduling;
 use super::key::Key;
 use super::metrics::JobMetrics;
 use super::view::JobView;
@@ -64,6 +67,9 @@ pub struct Controller {
     pods_watched: WatchMetrics,
     /// Whether the cache holds all pods, not only those with the label of a generated selector.
     all_pods_synced: Synced,
+    /// Whether Workloads and PodGroups are managed; unset before the API server was asked.
+    gang_scheduling: OnceLock<GangScheduling>,
+    groups: Groups,
     /// Rules that admit Jobs. Without them, every Job is allowed to start pods.
     admission_control: OnceLock<Arc<dyn AdmissionControl>>,
     /// Conflicting controller, once it was detected.
@@ -81,6 +87,8 @@ impl Controller {
             uncounted_deletions: Mutex::default(),
             jobs: Arc::default(),
             pods: Arc::default(),
+            workloads: Arc::default(),
+            pod_groups: Arc::default(),
             pods_watched: pods_watched.clone(),
             all_pods: watch::Sender::new(false),
             // Each orphaned pod is a key of its own, and one user can have thousands.
@@ -98,6 +106,8 @@ impl Controller {
             pods_synced: Synced::default(),
             pods_watched,
             all_pods_synced: Synced::default(),
+            gang_scheduling: OnceLock::new(),
+            groups: Groups::default(),
             admission_control: OnceLock::new(),
             conflicting_controller: watch::Sender::new(None),
         }
@@ -152,6 +162,7 @@ impl Controller {
             if job.status.start_time.is_none() {
                 // The Job was created while no controller was working.
                 self.report_annotation(None, &job);
+                self.report_scheduling(&job);
             }
             let key = Key::Job(job.identity.uid.clone());
             if job.status.is_finished() || job.status.start_time.is_some() {
@@ -215,6 +226,7 @@ impl controller::Controller for Controller {
     fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
         let controller = self.clone();
         tasks.spawn(async move { controller.watch_jobs().await });
+        self.watch_groups(tasks);
         if self.config.drives_pods {
             tasks.spawn(async move { self.watch_pods().await });
         }
@@ -230,12 +242,16 @@ impl controller::Controller for Controller {
                     () = self.all_pods_synced.wait() => {}
                 }
             }
+            if self.manages_groups() {
+                self.groups.ready().await;
+            }
         };
         ready.boxed()
     }
 
     fn require_since(&self, since: Instant) {
-        for synced in [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced] {
+        let own = [&self.jobs_synced, &self.pods_synced, &self.all_pods_synced];
+        for synced in own.into_iter().chain(self.groups.synced()) {
             synced.require_since(since);
         }
     }
@@ -277,6 +293,9 @@ impl controller::Controller for Controller {
         if self.config.drives_pods {
             let known = self.pods_synced.is_done() || self.all_pods_synced.is_done();
             caches.push(("pods", CacheState::of(&self.executor.pods, known, &self.pods_watched)));
+        }
+        if self.manages_groups() {
+            caches.extend(self.groups.caches(self));
         }
         caches
     }

@@ -29,7 +29,8 @@ pub(super) fn on_pods(kind: WriteKind, pods: &[Arc<PodView>]) -> Vec<Write> {
 /// Returns the writes of a step.
 fn writes_of(step: &Step) -> Vec<Write> {
     match step {
-        Step::None | Step::RejectInvalid(_) => Vec::new(),
+        Step::None | Step::RejectInvalid(_) | Step::ReadParentWorkload => Vec::new(),
+        Step::WriteGroup(write) => vec![(write.kind(), None)],
         Step::ClaimPods { adopt, release } => [on_pods(ADOPT, adopt), on_pods(RELEASE, release)].concat(),
         Step::CreatePods { .. } => vec![(CREATE, None)],
         Step::DeletePods { pods, uncounted: false } => on_pods(DELETE, pods),
@@ -88,8 +89,10 @@ impl Controller {
             let orphans = self.adoptable_pods(&job);
             update_refusals(&mut memory.refusals, &job, summary, &orphans);
             let last_untracked_deletion = self.untracked_deletions().get(uid).copied();
+            let groups = self.known_groups(&job);
             let input = DecisionInput {
                 admission: &admission,
+                groups: groups.objects(memory.parent_read),
                 job: &job,
                 pods: summary,
                 orphans: &orphans,
@@ -119,6 +122,7 @@ impl Controller {
             let last = matches!(decision.step, Step::RejectInvalid(_));
             let mut step = decision.step;
             failure_report::attach(&job, &mut step, || self.executor.pods.all(|pod| pod.controller() == Some(uid)));
+            memory.parent_read |= matches!(step, Step::ReadParentWorkload);
             let attempted = writes_of(&step);
             let failed = match self.executor.execute(&job, step).await {
                 Ok(()) if last => return failure.map_or(Ok(()), Err),

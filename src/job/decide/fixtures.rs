@@ -13,6 +13,8 @@ use super::summary::PodSummary;
 use super::{Decision, DecisionInput, decide};
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
+use crate::job::gang::plan::GroupObjects;
+use crate::job::gang::view::{PodGroupView, WorkloadView};
 use crate::job::index::StoredIndexes;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::cause::Cause;
@@ -39,7 +41,11 @@ pub(crate) struct Job {
     pub view: JobView,
     refusals: Refusals,
     failure_rules: Vec<Value>,
+    groups: Option<Groups>,
 }
+
+/// Workloads and PodGroups that the controller knows.
+type Groups = (Vec<Arc<WorkloadView>>, Vec<Arc<PodGroupView>>);
 
 impl Job {
     pub(crate) fn new() -> Self {
@@ -52,7 +58,25 @@ impl Job {
             },
         }).to_string())
         .unwrap();
-        Self { view: JobView::parse(wire).unwrap(), refusals: Refusals::default(), failure_rules: Vec::new() }
+        Self {
+            view: JobView::parse(wire).unwrap(),
+            refusals: Refusals::default(),
+            failure_rules: Vec::new(),
+            groups: None,
+        }
+    }
+
+    /// Switches gang scheduling on, with these objects.
+    pub(crate) fn groups(mut self, workloads: &[Arc<WorkloadView>], pod_groups: &[Arc<PodGroupView>]) -> Self {
+        self.groups = Some((workloads.to_vec(), pod_groups.to_vec()));
+        self
+    }
+
+    fn group_objects(&self) -> GroupObjects<'_> {
+        match &self.groups {
+            Some((workloads, pod_groups)) => GroupObjects::Known { workloads, pod_groups, parent_read: false },
+            None => GroupObjects::Unmanaged,
+        }
     }
 
     pub(crate) fn with(mut self, change: impl FnOnce(&mut JobView)) -> Self {
@@ -254,6 +278,7 @@ impl Job {
         let backoff = Backoff::default();
         let input = DecisionInput {
             admission,
+            groups: self.group_objects(),
             job: &self.view,
             pods: &summary,
             orphans: &orphans,

@@ -15,6 +15,7 @@ use super::summary::PodSummary;
 use super::{DecisionInput, NewPod, Step, decide};
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
+use crate::job::gang::plan::GroupObjects;
 use crate::job::status::{COMPLETE, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::{JobView, Phase, PodView};
 use crate::job::write_kinds::{CREATE, DELETE, UNTRACK};
@@ -188,6 +189,7 @@ impl World {
             self.update_summary();
             let input = DecisionInput {
                 admission: &Admission::Unlimited,
+                groups: GroupObjects::Unmanaged,
                 job: &self.job,
                 pods: &self.summary,
                 orphans: &[],

@@ -11,6 +11,7 @@
 //! use jobwright::job::decide::backoff::Backoff;
 //! use jobwright::job::decide::summary::PodSummary;
 //! use jobwright::job::decide::{DecisionInput, Step, decide};
+//! use jobwright::job::gang::plan::GroupObjects;
 //! use jobwright::job::view::JobView;
 //! use jobwright::runtime::refusals::Refusals;
 //! use serde_json::json;
@@ -32,6 +33,7 @@
 //!     last_untracked_deletion: None,
 //!     counters_dirty_since: None,
 //!     admission: &Admission::Unlimited,
+//!     groups: GroupObjects::Unmanaged,
 //!     refusals: &Refusals::default(),
 //! };
 //! let decision = decide(&input, "2026-01-01T00:00:00Z".parse().expect("a time"), &SyncConfig::default());
@@ -54,6 +56,7 @@ pub mod completion_mode;
 pub mod completions;
 pub mod deletion_order;
 pub mod failure_report;
+mod groups;
 pub mod index_subset;
 pub mod listed;
 pub mod max_failed_indexes;
@@ -70,6 +73,8 @@ pub mod suspend;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod group_tests;
+#[cfg(test)]
 mod history_tests;
 #[cfg(test)]
 mod scale_tests;
@@ -81,10 +86,12 @@ use jiff::Timestamp;
 
 use self::backoff::Backoff;
 use self::failure_report::FailureReport;
+use self::groups::GroupPlan;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::summary::PodSummary;
 use super::admission::{Admission, WAITING_ANNOTATION, WaitingStatus};
+use super::gang::plan::{GroupObjects, GroupWrite};
 use super::index::CompletionIndex;
 use super::status::JobStatus;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
@@ -112,6 +119,8 @@ pub struct DecisionInput<'a> {
     pub counters_dirty_since: Option<Timestamp>,
     /// Whether limits admit the Job.
     pub admission: &'a Admission,
+    /// Workloads and PodGroups that concern the Job.
+    pub groups: GroupObjects<'a>,
     /// Writes that the API server refused. They wait for the end of their back-off; all other writes continue.
     pub refusals: &'a Refusals,
 }
@@ -169,7 +178,13 @@ pub enum Step {
         pods: Vec<NewPod>,
         /// Reason for the creation, for the metrics.
         reason: CreationReason,
+        /// Name of the PodGroup to which the pods belong, if any.
+        group: Option<Arc<str>>,
     },
+    /// Write the Workload or the PodGroup of the Job.
+    WriteGroup(GroupWrite),
+    /// Read the Workload of the Job's owner from the API server.
+    ReadParentWorkload,
     /// Delete pods of the Job.
     DeletePods {
         /// Pods to delete.
@@ -237,6 +252,11 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     let outcome = outcome::outcome(job, summary, now);
     let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
 
+    let group = GroupPlan::new(input, outcome.as_ref(), now);
+    if let Some(step) = group.step(input) {
+        return Decision { step, wake, backoff, counters_dirty_since };
+    }
+
     // An outcome is stored before pods are deleted because of it. Otherwise the deletions would look like independent
     // failures.
     let is_unstored = outcome.is_none() && admission::is_admission_unstored(input);
@@ -269,7 +289,11 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         PodPlan::Create(_) if waiting.is_some() || is_annotated => None,
         // A pod that could not be adopted may be the missing one.
         PodPlan::Create(_) if is_adoption_backed_off || input.refusals.is_backed_off(CREATE, None, now) => None,
-        PodPlan::Create(pods) => Some(Step::CreatePods { pods, reason: creation_reason(job, summary) }),
+        // Pods come after their group.
+        PodPlan::Create(_) if group.delays_pods() => None,
+        PodPlan::Create(pods) => {
+            Some(Step::CreatePods { pods, reason: creation_reason(job, summary), group: group.name() })
+        }
         PodPlan::Delete { mut pods, uncounted } => {
             pods.retain(|pod| !(backed_off(DELETE, pod) || uncounted && backed_off(UNTRACK, pod)));
             (!pods.is_empty()).then_some(Step::DeletePods { pods, uncounted })
@@ -292,7 +316,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         return Decision { step: Step::None, wake, backoff, counters_dirty_since: Some(since) };
     }
     let counters_dirty_since = counters_dirty_since.filter(|_| matches!(step, Step::RemoveFinalizers(_)));
-    let step = match (step, invalid_indexes.filter(|_| can_wait)) {
+    let step = match (step, invalid_indexes.or_else(|| group.refusal()).filter(|_| can_wait)) {
         (Step::None, Some(event)) => Step::RejectInvalid(event),
         (step, _) => step,
     };
@@ -359,7 +383,7 @@ impl Step {
     /// Returns the approximate number of writes of the step.
     pub fn writes(&self) -> usize {
         match self {
-            Self::None | Self::RejectInvalid(_) => 0,
+            Self::None | Self::RejectInvalid(_) | Self::ReadParentWorkload => 0,
             Self::ClaimPods { adopt, release } => adopt.len() + release.len(),
             Self::CreatePods { pods, .. } => pods.len(),
             Self::DeletePods { pods, uncounted } => pods.len() * if *uncounted { 2 } else { 1 },
@@ -381,6 +405,8 @@ impl std::fmt::Debug for StepSummary<'_> {
             Step::RejectInvalid(event) => write!(f, "reject ({})", event.reason),
             Step::ClaimPods { adopt, release } => write!(f, "adopt {} pods, release {}", adopt.len(), release.len()),
             Step::CreatePods { pods, .. } => write!(f, "create {} pods", pods.len()),
+            Step::WriteGroup(write) => write!(f, "{}", write.summary()),
+            Step::ReadParentWorkload => write!(f, "read the Workload of the owner"),
             Step::DeletePods { pods, .. } => write!(f, "delete {} pods", pods.len()),
             Step::RemoveFinalizers(pods) => write!(f, "remove the finalizer of {} pods", pods.len()),
             Step::PublishWaiting { waiting, .. } => write!(f, "publish that the Job waits: {}", waiting.message),

@@ -10,6 +10,7 @@ use super::summary::PodSummary;
 use super::{DecisionInput, Step, decide};
 use crate::job::admission::Admission;
 use crate::job::config::SyncConfig;
+use crate::job::gang::plan::GroupObjects;
 use crate::job::index::IndexSet;
 use crate::job::status::JobStatus;
 use crate::job::view::{Phase, PodView};
@@ -33,6 +34,7 @@ fn work_is_linear_in_the_number_of_indexes() {
         decisions += 1;
         let input = DecisionInput {
             admission: &Admission::Unlimited,
+            groups: GroupObjects::Unmanaged,
             job: &job,
             pods: &PodSummary::new(&job, all),
             orphans: &[],

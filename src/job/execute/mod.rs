@@ -1,8 +1,9 @@
 //! Executes one step. It decides nothing; the responses of the API server go into the cache.
 //!
-//! [`StepExecutor::execute`] is the entry point. `pods` writes pods, `status` writes the Job, and `intake` stores the
-//! responses.
+//! [`StepExecutor::execute`] is the entry point. `pods` writes pods, `groups` their groups, `status` writes the Job, and
+//! `intake` stores the responses.
 
+mod groups;
 mod intake;
 mod pods;
 mod status;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::decide::Step;
+use super::gang::view::{PodGroupView, WorkloadView};
 use super::key::Key;
 use super::metrics::JobMetrics;
 use super::view::{JobView, PodView};
@@ -43,6 +45,10 @@ pub struct StepExecutor {
     pub jobs: Arc<Cache<JobView>>,
     /// All pods that can belong to a Job.
     pub pods: Arc<Cache<PodView>>,
+    /// All Workloads, if the controller manages them.
+    pub workloads: Arc<Cache<WorkloadView>>,
+    /// All PodGroups, if the controller manages them.
+    pub pod_groups: Arc<Cache<PodGroupView>>,
     /// Metrics of the watch of pods.
     pub pods_watched: WatchMetrics,
     /// Whether all pods are watched, not only those with the label of a generated selector.
@@ -95,10 +101,12 @@ impl StepExecutor {
                 Ok(())
             }
             Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
-            Step::CreatePods { pods, reason } => {
+            Step::CreatePods { pods, reason, group } => {
                 let failed = |error| StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error }]);
-                self.create_pods(job, &pods, reason).await.map_err(failed)
+                self.create_pods(job, &pods, reason, group.as_deref()).await.map_err(failed)
             }
+            Step::WriteGroup(write) => self.write_group(job, write).await,
+            Step::ReadParentWorkload => self.list_workloads(job).await.map_err(|error| StepError::Other(error.into())),
             Step::DeletePods { pods, uncounted } => {
                 let deletions = pods.iter().map(|pod| self.delete_pod(job, pod, uncounted));
                 all(join_all(deletions).await)

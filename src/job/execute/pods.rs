@@ -30,8 +30,9 @@ impl StepExecutor {
         job: &JobView,
         pods: &[NewPod],
         reason: CreationReason,
+        group: Option<&str>,
     ) -> Result<(), WriteError> {
-        let builder = PodBuilder::new(job)?;
+        let builder = PodBuilder::new(job, group)?;
         let mut left = pods;
         let mut batch = 1;
         while !left.is_empty() {

@@ -11,7 +11,7 @@ use crate::job::{INDEX_ANNOTATION, INDEX_VARIABLE, TRACKING_FINALIZER};
 ///
 /// # Errors
 /// The template is not a JSON object. The API server stores no such Job.
-pub(super) fn shared(job: &JobView, template: &RawValue) -> serde_json::Result<Value> {
+pub(super) fn shared(job: &JobView, template: &RawValue, group: Option<&str>) -> serde_json::Result<Value> {
     let mut template: Map<String, Value> = serde_json::from_str(template.get())?;
     let mut given = match template.remove("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -34,6 +34,9 @@ pub(super) fn shared(job: &JobView, template: &RawValue) -> serde_json::Result<V
     metadata.insert("generateName".to_owned(), json!(format!("{}-", job.identity.name)));
     metadata.insert("ownerReferences".to_owned(), json!([owner_reference(job)]));
     let mut spec = template.remove("spec").unwrap_or_default();
+    if let Some(group) = group {
+        spec["schedulingGroup"] = json!({"podGroupName": group});
+    }
     if job.is_indexed() {
         inject_index_env(&mut spec);
     }

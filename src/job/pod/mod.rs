@@ -74,16 +74,16 @@ impl IndexedFields {
 }
 
 impl PodBuilder {
-    /// Builds the shared part from the Job's template.
+    /// Builds the shared part from the Job's template. `group` is the name of the PodGroup to which the pods belong.
     ///
     /// # Errors
     /// Returns an error if the template is invalid. The API server stores no such Job.
-    pub fn new(job: &JobView) -> Result<Self, TemplateError> {
+    pub fn new(job: &JobView, group: Option<&str>) -> Result<Self, TemplateError> {
         let shared = match &job.template.wire {
             // A finished Job gets no more pods, so its template is not kept.
             None => return Err(DecodeError::Missing("spec.template").into()),
-            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template)?),
-            Some(WireTemplate::Protobuf(template)) => Shared::Protobuf(protobuf::Shared::new(job, template)?),
+            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template, group)?),
+            Some(WireTemplate::Protobuf(template)) => Shared::Protobuf(protobuf::Shared::new(job, template, group)?),
         };
         Ok(Self { job_name: job.identity.name.to_string(), shared })
     }
@@ -142,7 +142,7 @@ mod tests {
     }
 
     fn pod(job: &JobView, new: &NewPod) -> Value {
-        serde_json::from_slice(&PodBuilder::new(job).unwrap().pod(new).unwrap().bytes).unwrap()
+        serde_json::from_slice(&PodBuilder::new(job, None).unwrap().pod(new).unwrap().bytes).unwrap()
     }
 
     fn indexed(template: &Value) -> JobView {
@@ -175,6 +175,16 @@ mod tests {
             })
         );
         assert_eq!(pod["spec"], template["spec"]);
+    }
+
+    #[test]
+    fn pod_of_a_group_names_the_group_and_has_no_other_owner() {
+        let job = job(&json!({"spec": {"restartPolicy": "Never"}}));
+        let body = PodBuilder::new(&job, Some("train-g")).unwrap().pod(&NewPod::default()).unwrap();
+        let pod: Value = serde_json::from_slice(&body.bytes).unwrap();
+        let spec = json!({"restartPolicy": "Never", "schedulingGroup": {"podGroupName": "train-g"}});
+        assert_eq!(pod["spec"], spec);
+        assert_eq!(pod["metadata"]["ownerReferences"].as_array().map(Vec::len), Some(1));
     }
 
     #[test]

@@ -41,6 +41,9 @@ mod spec {
     pub(super) const CONTAINERS: u64 = 2;
     pub(super) const HOSTNAME: u64 = 16;
     pub(super) const INIT_CONTAINERS: u64 = 20;
+    pub(super) const SCHEDULING_GROUP: u64 = 43;
+    /// Field of the scheduling group.
+    pub(super) const POD_GROUP_NAME: u64 = 1;
 }
 
 /// Fields of a container.
@@ -64,10 +67,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(job: &JobView, template: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn new(job: &JobView, template: &[u8], group: Option<&str>) -> Result<Self, DecodeError> {
         let mut spec = message(template, pod::SPEC)?;
         if job.is_indexed() {
             spec = with_index_env(&spec)?;
+        }
+        if let Some(group) = group {
+            let mut scheduling_group = Vec::new();
+            put(&mut scheduling_group, spec::POD_GROUP_NAME, group.as_bytes());
+            put(&mut spec, spec::SCHEDULING_GROUP, &scheduling_group);
         }
         Ok(Self {
             metadata: shared_metadata(job, &message(template, pod::METADATA)?)?,
@@ -178,7 +186,7 @@ mod tests {
     fn built(job: Job, template: &[u8], new: &NewPod) -> (Vec<u8>, Vec<u8>) {
         let mut view = job.view;
         view.template.wire = Some(WireTemplate::Protobuf(template.into()));
-        let body = PodBuilder::new(&view).unwrap().pod(new).unwrap();
+        let body = PodBuilder::new(&view, None).unwrap().pod(new).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         (message(&pod, pod::METADATA).unwrap(), message(&pod, pod::SPEC).unwrap())
     }
@@ -209,6 +217,20 @@ mod tests {
         put(&mut spec, FUTURE, b"\xff\xfe");
         put_bool(&mut spec, FUTURE + 1, true);
         assert_eq!(built(Job::new(), &template(b"", &spec), &NewPod::default()).1, spec);
+    }
+
+    #[test]
+    fn pod_of_a_group_has_the_spec_of_the_template_and_the_name_of_the_group() {
+        let mut spec = Vec::new();
+        put(&mut spec, spec::CONTAINERS, b"\x0a\x01a");
+        let mut view = Job::new().view;
+        view.template.wire = Some(WireTemplate::Protobuf(template(b"", &spec).as_slice().into()));
+        let body = PodBuilder::new(&view, Some("train-g")).unwrap().pod(&NewPod::default()).unwrap();
+        let pod = envelope::open(body.bytes.into()).unwrap().raw;
+        put(&mut spec, spec::SCHEDULING_GROUP, b"\x0a\x07train-g");
+        assert_eq!(message(&pod, pod::SPEC).unwrap(), spec);
+        let metadata = message(&pod, pod::METADATA).unwrap();
+        assert_eq!(contents(&metadata, metadata::OWNER_REFERENCES).len(), 1);
     }
 
     #[test]
@@ -268,7 +290,7 @@ mod tests {
         let mut view = Job::new().indexed(3).view;
         for invalid in [&b"\x0a"[..], b"\x0a\x05a", b"\x12\x02\x12\x09", b"\x08\x01\x0b"] {
             view.template.wire = Some(WireTemplate::Protobuf(invalid.into()));
-            assert!(PodBuilder::new(&view).is_err(), "{invalid:?}");
+            assert!(PodBuilder::new(&view, None).is_err(), "{invalid:?}");
         }
     }
 }

@@ -5,6 +5,7 @@ use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use prost::Message;
 
+use super::scheduling::Scheduling;
 use crate::job::template::WireTemplate;
 use crate::job::wire::{WireCondition, WireJob, WireJobSpec, WireJobStatus, WireUncounted};
 use crate::runtime::codec::DecodeError;
@@ -53,6 +54,8 @@ struct Spec {
     managed_by: Option<Vec<u8>>,
     #[prost(message, optional, tag = "16")]
     success_policy: Option<SuccessPolicy>,
+    #[prost(message, optional, tag = "17")]
+    scheduling: Option<Scheduling>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -188,6 +191,7 @@ impl TryFrom<Spec> for WireJobSpec {
             managed_by: spec.managed_by.map(text),
             ttl_seconds_after_finished: spec.ttl_seconds_after_finished,
             selector: spec.selector.map(Into::into),
+            scheduling: spec.scheduling.map(Into::into),
             // A copy, because the bytes are a part of the response, which may be a whole page of a list.
             template: WireTemplate::Protobuf(template.as_ref().into()),
         })

@@ -26,8 +26,12 @@ struct Metadata {
 struct Spec {
     #[prost(bytes = "vec", tag = "3")]
     restart_policy: Vec<u8>,
+    #[prost(bytes = "vec", tag = "24")]
+    priority_class_name: Vec<u8>,
     #[prost(message, repeated, tag = "38")]
     scheduling_gates: Vec<SchedulingGate>,
+    #[prost(message, optional, tag = "43")]
+    scheduling_group: Option<SchedulingGroup>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -35,6 +39,10 @@ struct SchedulingGate {
     #[prost(bytes = "vec", tag = "1")]
     name: Vec<u8>,
 }
+
+/// Scheduling group of a pod, of which only the presence matters.
+#[derive(Clone, PartialEq, Message)]
+struct SchedulingGroup {}
 
 /// Returns the parts of a template that decisions need.
 ///
@@ -48,5 +56,7 @@ pub fn facts(message: &[u8]) -> Result<TemplateFacts, DecodeError> {
         annotations: map(metadata.annotations).unwrap_or_default(),
         restart_policy: filled(spec.restart_policy),
         scheduling_gates: spec.scheduling_gates.into_iter().map(|gate| text(gate.name)).collect(),
+        priority_class_name: filled(spec.priority_class_name),
+        has_scheduling_group: spec.scheduling_group.is_some(),
     })
 }

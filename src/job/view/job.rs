@@ -10,6 +10,7 @@ use super::index_subset::IndexSubset;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
 use super::retention::Retention;
+use super::scheduling::{Delegation, Scheduling};
 use super::{Labels, PodView, Selector, annotations, identity};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
@@ -50,6 +51,8 @@ pub struct JobView {
     pub annotation_problem: Option<Box<str>>,
     /// Indexes that the Job runs, if its annotation lists some; none if the Job runs all its indexes.
     pub index_subset: Option<Box<IndexSubset>>,
+    /// Delegation of the PodGroup by the controller of the Job's owner, if the annotations contain one.
+    pub delegation: Option<Box<Delegation>>,
     /// The Job's admission data, which limits read.
     pub admission_info: AdmissionInfo,
 }
@@ -85,6 +88,8 @@ pub struct JobSpec {
     pub managed_by: Option<SharedText>,
     /// Selector of the Job's pods. `None` matches no pod.
     pub selector: Option<Selector>,
+    /// How the scheduler treats the pods of the Job as a group (`scheduling`).
+    pub scheduling: Option<Box<Scheduling>>,
 }
 
 /// The field `spec.completionMode` of a Job.
@@ -109,6 +114,8 @@ pub struct Template {
     pub labelled: bool,
     /// Whether Kueue has admitted the Job's owner, or manages each pod.
     pub managed_by_kueue: bool,
+    /// Whether the template names a scheduling group. The user, or another controller, then manages that group.
+    pub has_scheduling_group: bool,
 }
 
 impl JobView {
@@ -160,6 +167,7 @@ impl JobView {
                     .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or_default())),
                 managed_by: spec.managed_by.map(SharedText::from),
                 selector: spec.selector.and_then(Selector::parse),
+                scheduling: spec.scheduling.map(Scheduling::parse).map(Box::new),
             },
             template: Template::parse(spec.template, status.is_finished()),
             status,
@@ -170,6 +178,7 @@ impl JobView {
             retention: Retention::parse(metadata.annotations.as_ref()),
             annotation_problem: annotations::problem(metadata.annotations.as_ref()),
             index_subset: index_subset.map(Box::new),
+            delegation: Delegation::parse(&metadata).map(Box::new),
             admission_info: AdmissionInfo::parse(&metadata),
             identity,
         })
@@ -239,6 +248,7 @@ impl Template {
             managed_by_kueue: kueue::manages_template(Some(&facts.labels), Some(&facts.annotations), gates),
             restarts_on_failure: facts.restart_policy.as_deref() == Some("OnFailure"),
             labelled: facts.labels.contains_key(CONTROLLER_UID_LABEL),
+            has_scheduling_group: facts.has_scheduling_group,
             // Most Jobs of a cluster are finished, and the template is the largest part of a Job.
             wire: Some(wire).filter(|_| !finished),
         }

@@ -11,6 +11,7 @@ mod labels;
 mod pod;
 pub mod policies;
 pub mod retention;
+pub mod scheduling;
 mod selector;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

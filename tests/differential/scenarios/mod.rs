@@ -4,6 +4,7 @@ mod completion_modes;
 mod deletion;
 mod failure_policy;
 mod failures;
+pub mod gang_scheduling;
 mod indexed;
 mod odd;
 mod per_index;

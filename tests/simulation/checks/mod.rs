@@ -3,6 +3,7 @@
 //! The checks observe every version of every object, in order, and derive from it what really happened. The first
 //! breach ends the history.
 
+pub mod groups;
 pub mod indexes;
 pub mod limits;
 pub mod pauses;
@@ -54,6 +55,8 @@ pub struct Checks {
     status_of_schedules_refused: bool,
     pub pauses: Pauses,
     pub progress: Progress,
+    /// Whether the controller manages Workloads and PodGroups.
+    gangs: bool,
 }
 
 /// Facts about a Job.
@@ -114,6 +117,7 @@ impl Checks {
             status_of_schedules_refused: false,
             pauses: Pauses::default(),
             progress: Progress::new(scenario.first_pods_timeout(), scenario.replaced_within()),
+            gangs: scenario.gangs,
         }
     }
 
@@ -223,6 +227,9 @@ impl Checks {
     pub fn created(&mut self, store: &Store, created: &Value) {
         self.observe(store);
         let Some(owner) = controller(created).map(str::to_owned) else { return };
+        if matches!(created["kind"].as_str(), Some("Workload" | "PodGroup")) {
+            return;
+        }
         if created["kind"] != "Pod" {
             return self.job_created(store, created, &owner);
         }
@@ -237,6 +244,9 @@ impl Checks {
         }
         let result = self.limits.starts(store, job);
         self.record(result);
+        if self.gangs {
+            self.record(groups::created(store, created, job));
+        }
         let result = self.progress.created(&owner, store.seconds());
         self.record(result);
         let truth = self.jobs.get(&owner);

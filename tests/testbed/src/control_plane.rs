@@ -26,6 +26,8 @@ pub struct Options {
     pub apiserver_flags: Vec<String>,
     /// Whether kube-scheduler runs. A cluster without nodes needs no scheduler.
     pub scheduler: bool,
+    /// Additional flags of kube-scheduler.
+    pub scheduler_flags: Vec<String>,
 }
 
 /// A running control plane. Dropping the value stops its processes.
@@ -135,13 +137,14 @@ impl ControlPlane {
             format!("--cert-dir={}", dir.join("controller-manager/certs").display()),
         ];
         manager_args.extend(options.controller_manager_flags.iter().cloned());
-        let scheduler_args = [
+        let mut scheduler_args = vec![
             format!("--kubeconfig={}", component("kube-scheduler")?),
             "--leader-elect=false".to_owned(),
             format!("--secure-port={scheduler_port}"),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--cert-dir={}", dir.join("scheduler/certs").display()),
         ];
+        scheduler_args.extend(options.scheduler_flags.iter().cloned());
 
         let mut apiserver = apiserver;
         let client = client(&kubeconfig).await?;

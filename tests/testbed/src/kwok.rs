@@ -15,8 +15,18 @@ use crate::process::Process;
 /// Name of the first simulated node. A pod with this `nodeName` needs no scheduler.
 pub const NODE_NAME: &str = "simulated-0";
 
-/// Starts kwok and creates `nodes` simulated nodes, named `simulated-0`, `simulated-1`, ….
+/// Starts kwok and creates `nodes` simulated nodes, named `simulated-0`, `simulated-1`, …, with room for any number of
+/// pods.
 pub async fn start(dir: &Path, control: &ControlPlane, client: &Client, nodes: usize) -> Result<Process> {
+    let process = run(dir, control)?;
+    for number in 0..nodes {
+        node(client, &format!("simulated-{number}"), "100k").await?;
+    }
+    Ok(process)
+}
+
+/// Starts kwok, which simulates the nodes that [`node`] creates.
+pub fn run(dir: &Path, control: &ControlPlane) -> Result<Process> {
     assets::ensure(&[assets::KWOK])?;
     fs::create_dir_all(dir)?;
     let stages = dir.join("stages.yaml");
@@ -28,21 +38,22 @@ pub async fn start(dir: &Path, control: &ControlPlane, client: &Client, nodes: u
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake".to_owned(),
         "--node-lease-duration-seconds=40".to_owned(),
     ];
-    let process = Process::start("kwok", dir, &assets::KWOK.path()?, &args)?;
-    let api: Api<Node> = Api::all(client.clone());
-    for number in 0..nodes {
-        let node: Node = serde_json::from_value(serde_json::json!({
-            "metadata": {
-                "name": format!("simulated-{number}"),
-                "annotations": {"kwok.x-k8s.io/node": "fake", "node.alpha.kubernetes.io/ttl": "0"},
-                "labels": {"type": "kwok", "kubernetes.io/os": "linux"},
-            },
-            "status": {
-                "allocatable": {"cpu": "100k", "memory": "100Ti", "pods": "1M"},
-                "capacity": {"cpu": "100k", "memory": "100Ti", "pods": "1M"},
-            },
-        }))?;
-        api.create(&PostParams::default(), &node).await?;
-    }
-    Ok(process)
+    Process::start("kwok", dir, &assets::KWOK.path()?, &args)
+}
+
+/// Creates a simulated node with this number of processors.
+pub async fn node(client: &Client, name: &str, cpu: &str) -> Result<()> {
+    let node: Node = serde_json::from_value(serde_json::json!({
+        "metadata": {
+            "name": name,
+            "annotations": {"kwok.x-k8s.io/node": "fake", "node.alpha.kubernetes.io/ttl": "0"},
+            "labels": {"type": "kwok", "kubernetes.io/os": "linux"},
+        },
+        "status": {
+            "allocatable": {"cpu": cpu, "memory": "100Ti", "pods": "1M"},
+            "capacity": {"cpu": cpu, "memory": "100Ti", "pods": "1M"},
+        },
+    }))?;
+    Api::<Node>::all(client.clone()).create(&PostParams::default(), &node).await?;
+    Ok(())
 }

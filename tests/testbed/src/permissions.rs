@@ -29,6 +29,8 @@ pub struct Permissions {
     pub claim: String,
     /// Whether the controller reads the ends of pod logs.
     pub logs: bool,
+    /// Whether the controller manages Workloads and PodGroups.
+    pub gangs: bool,
 }
 
 impl Permissions {
@@ -37,6 +39,7 @@ impl Permissions {
         let mut values = vec![format!("claim={}", self.claim)];
         values.extend(self.namespace.as_ref().map(|_| format!("namespace={PLACE}")));
         values.extend(self.logs.then(|| "settings.logTail=10".to_owned()));
+        values.extend(self.gangs.then(|| "featureGates.WorkloadWithJob=true".to_owned()));
         let mut rendered =
             RENDERED.lock().map_err(|_| anyhow::anyhow!("a thread panicked while it rendered the chart"))?;
         let text = match rendered.get(&values) {

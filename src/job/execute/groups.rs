@@ -1,0 +1,161 @@
+//! Creates the Workload and the PodGroup of a Job, sets the size of its gang, and stores the responses.
+
+use kube::api::{ListParams, Patch};
+use serde_json::Value;
+
+use super::{FailedWrite, StepError, StepExecutor};
+use crate::job::gang::compile;
+use crate::job::gang::plan::GroupWrite;
+use crate::job::gang::view::{PodGroupView, WirePodGroup, WireWorkload, WorkloadView};
+use crate::job::pod;
+use crate::job::view::JobView;
+use crate::runtime::cache::{Cache, Cached, Source};
+use crate::runtime::codec::Encoded;
+use crate::runtime::errors::WriteError;
+use crate::runtime::events::EventText;
+use crate::runtime::write_gate::patch_params;
+
+impl StepExecutor {
+    /// Writes the Workload or the PodGroup of a Job.
+    pub(super) async fn write_group(&self, job: &JobView, write: GroupWrite) -> Result<(), StepError> {
+        let result = match &write {
+            GroupWrite::CreateWorkload => self.create_workload(job).await,
+            GroupWrite::CreatePodGroup { workload, template, is_of_job } => {
+                self.create_pod_group(job, workload, template, *is_of_job).await
+            }
+            GroupWrite::ResizeWorkload { workload, min_count } => {
+                let patch = compile::resized_workload(workload, *min_count);
+                let workloads = self.context.objects_in::<WireWorkload>(&job.identity.namespace);
+                let (name, params, patch) = (&workload.identity.name, patch_params(), Patch::Merge(&patch));
+                let patched = workloads.patch(name, &params, &patch);
+                self.context
+                    .write_gate
+                    .run(&job.identity.uid, patched)
+                    .await
+                    .map(|patched| self.apply_workload(patched))
+            }
+            GroupWrite::ResizePodGroup { group, min_count } => {
+                let patch = compile::resized_pod_group(group, *min_count);
+                let groups = self.context.objects_in::<WirePodGroup>(&job.identity.namespace);
+                let (name, params, patch) = (&group.identity.name, patch_params(), Patch::Merge(&patch));
+                let patched = groups.patch(name, &params, &patch);
+                self.context
+                    .write_gate
+                    .run(&job.identity.uid, patched)
+                    .await
+                    .map(|patched| self.apply_pod_group(patched))
+            }
+        };
+        result.map_err(|error| StepError::Writes(vec![self.failed_group(job, &write, error)]))
+    }
+
+    async fn create_workload(&self, job: &JobView) -> Result<(), WriteError> {
+        let template = job.template.wire.as_ref().map(|template| template.facts()).unwrap_or_default();
+        let workload = compile::workload(job, template.priority_class_name.as_deref(), pod::owner_reference(job));
+        match self.context.create::<WireWorkload>(&job.identity, encoded(&workload)?).await {
+            Ok(created) => {
+                let name = created.metadata.name.clone().unwrap_or_default();
+                self.apply_workload(created);
+                let text = format!("Created Workload {name} for Job {}", job.identity.name);
+                self.record_event(job, EventText::normal("WorkloadCreated", text));
+                Ok(())
+            }
+            Err(error) => self.found(job, name_of(&workload), &self.workloads, WorkloadView::parse, error).await,
+        }
+    }
+
+    async fn create_pod_group(
+        &self,
+        job: &JobView,
+        workload: &WorkloadView,
+        template: &str,
+        is_of_job: bool,
+    ) -> Result<(), WriteError> {
+        // The plan names a template of this version of the Workload.
+        let Some(template) = workload.template(template) else { return Ok(()) };
+        let group = compile::pod_group(workload, template, pod::owner_reference(job), is_of_job);
+        match self.context.create::<WirePodGroup>(&job.identity, encoded(&group)?).await {
+            Ok(created) => {
+                let name = created.metadata.name.clone().unwrap_or_default();
+                self.apply_pod_group(created);
+                let text = format!("Created PodGroup {name} for Job {}", job.identity.name);
+                self.record_event(job, EventText::normal("PodGroupCreated", text));
+                Ok(())
+            }
+            Err(error) => self.found(job, name_of(&group), &self.pod_groups, PodGroupView::parse, error).await,
+        }
+    }
+
+    /// Handles a failed creation. If an object with the name exists, an earlier request may have created it, and its
+    /// response was lost or the watch is behind: the object goes into the cache. Otherwise the creation has failed.
+    async fn found<W, T>(
+        &self,
+        job: &JobView,
+        name: &str,
+        cache: &Cache<T>,
+        parse: fn(W) -> Option<T>,
+        error: WriteError,
+    ) -> Result<(), WriteError>
+    where
+        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + crate::runtime::codec::WireObject,
+        T: Cached,
+    {
+        if !error.is_conflict() {
+            return Err(error);
+        }
+        let Ok(Some(found)) = self.context.objects_in::<W>(&job.identity.namespace).get_opt(name).await else {
+            return Err(error);
+        };
+        let owners = found.meta().owner_references.iter().flatten();
+        let is_own = owners.filter(|owner| owner.controller == Some(true)).any(|owner| job.identity.uid.is(&owner.uid));
+        let Some(found) = parse(found).filter(|_| is_own) else { return Err(error) };
+        let uid = found.identity().uid.clone();
+        cache.apply(found, Source::Answer);
+        // A deleted object does not come back into the cache. The watch delivers its end.
+        if cache.get(&uid).is_some() { Ok(()) } else { Err(error) }
+    }
+
+    /// Reads the Workloads of a namespace into the cache. The watch may be behind the owner of a Job, which creates its
+    /// Workload before the Job.
+    pub async fn list_workloads(&self, job: &JobView) -> kube::Result<()> {
+        let workloads = self.context.objects_in::<WireWorkload>(&job.identity.namespace);
+        for workload in workloads.list(&ListParams::default()).await?.items.into_iter().filter_map(Result::ok) {
+            self.apply_workload(workload);
+        }
+        Ok(())
+    }
+
+    fn apply_workload(&self, workload: WireWorkload) {
+        if let Some(workload) = WorkloadView::parse(workload) {
+            self.workloads.apply(workload, Source::Answer);
+        }
+    }
+
+    fn apply_pod_group(&self, group: WirePodGroup) {
+        if let Some(group) = PodGroupView::parse(group) {
+            self.pod_groups.apply(group, Source::Answer);
+        }
+    }
+
+    /// Records a failed write of a Workload or a PodGroup: in the log, and in an event on the Job.
+    fn failed_group(&self, job: &JobView, write: &GroupWrite, error: WriteError) -> FailedWrite {
+        let (identity, kind) = (&job.identity, write.kind());
+        if !error.is_gate_closed() && !error.is_namespace_terminating() {
+            // The text of the built-in controller.
+            let text = format!("{} {}: {error}", kind.failed, identity.name);
+            self.record_event(job, EventText::warning(kind.reason, text));
+            tracing::warn!(namespace = %identity.namespace, name = %identity.name, reason = kind.reason, %error, "a write failed");
+        }
+        FailedWrite { kind, pod: None, error }
+    }
+}
+
+fn encoded(object: &Value) -> Result<Encoded, WriteError> {
+    let bytes = serde_json::to_vec(object).map_err(|error| WriteError::from(kube::Error::SerdeError(error)))?;
+    Ok(Encoded::json(bytes))
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
