@@ -16,20 +16,27 @@ pub enum Claim {
     ManagedBy,
     /// Every Job but those another controller manages; the built-in controllers must be off
     All,
+    /// Every Job, whatever its spec.managedBy is: --claim=all with the feature gate JobManagedBy off
+    #[value(skip)]
+    Every,
 }
+
+/// Feature gate of Kubernetes for `spec.managedBy`. It is on by default and cannot be off from 1.35 on.
+pub const FEATURE_GATE: &str = "JobManagedBy";
 
 impl Claim {
     /// Returns the claim as it is written on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ManagedBy => "managed-by",
-            Self::All => "all",
+            Self::All | Self::Every => "all",
         }
     }
 
     /// Returns whether the controller works on a Job with this `spec.managedBy`.
     pub fn covers(self, managed_by: Option<&str>) -> bool {
         match managed_by {
+            _ if self == Self::Every => true,
             Some(MANAGED_BY) => true,
             None | Some(BUILTIN_MANAGED_BY) => self == Self::All,
             Some(_) => false,
@@ -52,6 +59,8 @@ mod tests {
             (Claim::All, Some(BUILTIN_MANAGED_BY), true),
             (Claim::All, Some(MANAGED_BY), true),
             (Claim::All, Some("kueue.x-k8s.io/multikueue"), false),
+            (Claim::Every, None, true),
+            (Claim::Every, Some("kueue.x-k8s.io/multikueue"), true),
         ];
         for (claim, managed_by, ours) in cases {
             assert_eq!(claim.covers(managed_by), ours, "{claim:?} {managed_by:?}");

@@ -2,16 +2,25 @@
 //!
 //! The syntax is that of the Kubernetes components: `NAME=BOOL`, several of them separated by commas.
 
-use crate::job::gang;
+use crate::job::{gang, managed_by};
 
 /// Names of the feature gates that exist.
-const KNOWN: &[&str] = &[gang::FEATURE_GATE];
+const KNOWN: &[&str] = &[gang::FEATURE_GATE, managed_by::FEATURE_GATE];
 
 /// Feature gates, as `--feature-gates` sets them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeatureGates {
     /// Whether the controller manages Workloads and PodGroups (`WorkloadWithJob`).
     pub workload_with_job: bool,
+    /// Whether `spec.managedBy` decides which controller works on a Job (`JobManagedBy`).
+    pub job_managed_by: bool,
+}
+
+impl Default for FeatureGates {
+    /// Returns the defaults of Kubernetes.
+    fn default() -> Self {
+        Self { workload_with_job: false, job_managed_by: true }
+    }
 }
 
 /// Parses the value of `--feature-gates`. Of several values of one gate, the last one counts.
@@ -28,6 +37,7 @@ pub fn feature_gates(text: &str) -> Result<FeatureGates, String> {
         let value = boolean(value).ok_or_else(|| format!("{name}={value}: the value must be true or false"))?;
         match name {
             gang::FEATURE_GATE => gates.workload_with_job = value,
+            managed_by::FEATURE_GATE => gates.job_managed_by = value,
             _ => return Err(format!("the feature gate {name} is unknown; known are: {}", KNOWN.join(", "))),
         }
     }
@@ -58,6 +68,8 @@ mod tests {
         ] {
             assert_eq!(parsed(text), Ok(true), "{text}");
         }
+        assert!(FeatureGates::default().job_managed_by);
+        assert!(!feature_gates("JobManagedBy=false").unwrap().job_managed_by);
         for text in ["", "WorkloadWithJob=false", "WorkloadWithJob=true,WorkloadWithJob=0"] {
             assert_eq!(parsed(text), Ok(false), "{text}");
         }
@@ -72,6 +84,6 @@ mod tests {
         );
         assert_eq!(error("WorkloadWithJob=yes"), "WorkloadWithJob=yes: the value must be true or false");
         let unknown = error("WorkloadWithJob=true,GangJobs=true");
-        assert_eq!(unknown, "the feature gate GangJobs is unknown; known are: WorkloadWithJob");
+        assert_eq!(unknown, "the feature gate GangJobs is unknown; known are: WorkloadWithJob, JobManagedBy");
     }
 }

@@ -64,7 +64,7 @@ pub struct Arguments {
     /// Encoding of the objects that the API server sends and takes
     #[arg(long, env = "JOBWRIGHT_WIRE", value_enum, default_value = "protobuf")]
     wire: Encoding,
-    /// Feature gates of Kubernetes to switch on: WorkloadWithJob=true
+    /// Feature gates of Kubernetes that differ from their defaults: WorkloadWithJob=true, JobManagedBy=false
     #[arg(long, env = "JOBWRIGHT_FEATURE_GATES", value_name = "LIST", value_parser = feature_gates)]
     feature_gates: Option<FeatureGates>,
     /// Maximum number of Jobs that are synced concurrently
@@ -151,10 +151,22 @@ impl Arguments {
         permissions
     }
 
+    /// Returns the feature gates.
+    fn gates(&self) -> FeatureGates {
+        self.feature_gates.unwrap_or_default()
+    }
+
+    /// Returns why the flags contradict each other, if they do.
+    fn contradiction(&self) -> Option<&'static str> {
+        (self.claim == Claim::ManagedBy && !self.gates().job_managed_by).then_some(
+            "--feature-gates=JobManagedBy=false needs --claim=all: --claim=managed-by selects Jobs by spec.managedBy",
+        )
+    }
+
     /// Returns the settings of the Job controller.
     fn config(&self) -> Config {
         Config {
-            claim: self.claim,
+            claim: if self.gates().job_managed_by { self.claim } else { Claim::Every },
             drives_pods: self.runs(ControllerName::Job),
             log_tail: self.log_tail,
             concurrency: self.concurrency,

@@ -59,6 +59,9 @@ pub(crate) enum RunError {
 /// # Errors
 /// The controllers could not start, or another controller works on the same Jobs.
 pub(crate) async fn run(arguments: &Arguments, cluster: &ClusterArguments) -> Result<(), RunError> {
+    if let Some(contradiction) = arguments.contradiction() {
+        return Err(RunError::Flags(contradiction.to_owned()));
+    }
     let namespace = arguments.namespace.clone();
     let lease = arguments.lead.settings(namespace.as_deref()).map_err(RunError::Flags)?;
     let stop = stop_at_signal();
@@ -98,7 +101,7 @@ pub(crate) async fn run(arguments: &Arguments, cluster: &ClusterArguments) -> Re
     }
     let installed = tokio::select! {
         biased;
-        installed = discovery::discover(&client, arguments.feature_gates.unwrap_or_default(), &health) => installed,
+        installed = discovery::discover(&client, arguments.gates(), &health) => installed,
         () = stop.cancelled() => return Ok(()),
     };
     controllers.set_installed(installed);

@@ -73,7 +73,7 @@ impl Controller {
             return;
         }
         if change.before.is_none() && self.executor.queue.is_open() {
-            self.executor.metrics.job_added(job);
+            self.count_external(job);
             self.report_scheduling(job);
         }
         if self.executor.queue.is_open() && change.after.is_some() {
@@ -157,7 +157,7 @@ impl Controller {
     /// them, but not the status.
     fn detect_conflicting_controller(&self, change: &Change<JobView>) -> bool {
         let (Some(before), Some(after)) = (&change.before, &change.after) else { return false };
-        if self.config.claim != Claim::All
+        if self.config.claim == Claim::ManagedBy
             || !self.claims(after)
             || before.last_kcm_status_write == after.last_kcm_status_write
             || before.status == after.status

@@ -158,7 +158,7 @@ impl Controller {
         // comes before the Jobs that have started.
         jobs.sort_by_key(|job| (job.status.is_finished(), job.status.start_time.is_some()));
         for job in jobs {
-            self.executor.metrics.job_added(&job);
+            self.count_external(&job);
             if job.status.start_time.is_none() {
                 // The Job was created while no controller was working.
                 self.report_annotation(None, &job);
@@ -178,6 +178,13 @@ impl Controller {
                 None => self.executor.queue.add(Key::Orphan(pod.identity.uid.clone())),
             }
             self.executor.metrics.pod_changed(&Change { before: None, after: Some(pod) });
+        }
+    }
+
+    /// Counts a Job that is new to the cache, if another controller manages it.
+    fn count_external(&self, job: &JobView) {
+        if !self.claims(job) {
+            self.executor.metrics.job_added(job);
         }
     }
 

@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"jobwright.dev/conformance/harness"
+	feature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	restclient "k8s.io/client-go/rest"
 	basemetrics "k8s.io/component-base/metrics"
 	jobcontroller "k8s.io/kubernetes/pkg/controller/job"
+	"k8s.io/kubernetes/pkg/features"
 )
 
 func startJobControllerAndWaitForCaches(tb testing.TB, restConfig *restclient.Config, _ ...informers.SharedInformerOption) (context.Context, context.CancelFunc) {
@@ -26,7 +28,9 @@ func startJobControllerAndWaitForCaches(tb testing.TB, restConfig *restclient.Co
 	if tb.Name() == "TestMutablePodResourcesForSuspendedJobsNotYetStarted" {
 		restConfig = delayWritesOfJobs(restConfig)
 	}
-	return harness.Start(tb, restConfig,
+	gates := fmt.Sprintf("WorkloadWithJob=%t,JobManagedBy=%t",
+		feature.DefaultFeatureGate.Enabled(features.WorkloadWithJob), feature.DefaultFeatureGate.Enabled(features.JobManagedBy))
+	return harness.Start(tb, restConfig, "--feature-gates="+gates,
 		fmt.Sprintf("--pod-failure-backoff=%dms", jobcontroller.DefaultJobPodFailureBackOff.Milliseconds()),
 		fmt.Sprintf("--pod-failure-backoff-max=%dms", jobcontroller.MaxJobPodFailureBackOff.Milliseconds()),
 		fmt.Sprintf("--max-uncounted-pods=%d", jobcontroller.MaxUncountedPods),

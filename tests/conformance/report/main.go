@@ -59,9 +59,25 @@ func report(skipped string, files []string) error {
 		}
 		results = append(results, more...)
 	}
-	results = append(results, leftOut(results, skips)...)
+	results = append(once(results), leftOut(results, skips)...)
 	print(results)
 	return nil
+}
+
+// once returns each test once. A spec that two runs of the program list was left out by one of them.
+func once(results []result) []result {
+	at := map[string]int{}
+	var kept []result
+	for _, one := range results {
+		key := one.suite + " " + one.name
+		if place, known := at[key]; !known {
+			at[key] = len(kept)
+			kept = append(kept, one)
+		} else if kept[place].state == "skipped" {
+			kept[place] = one
+		}
+	}
+	return kept
 }
 
 func readSkips(path string) ([]skip, error) {
@@ -71,6 +87,9 @@ func readSkips(path string) ([]skip, error) {
 	}
 	var skips []skip
 	for number, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
+		if line == "" {
+			continue
+		}
 		fields := strings.Split(line, "\t")
 		if len(fields) != 3 {
 			return nil, fmt.Errorf("%s:%d: %d fields, want suite, test and reason with tabs between them", path, number+1, len(fields))
@@ -144,7 +163,8 @@ func readSpecs(path string) ([]result, error) {
 	if err := json.Unmarshal(text, &suites); err != nil {
 		return nil, err
 	}
-	group := "[sig-apps] " + strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "e2e-"), ".json")
+	// The name is e2e-GROUP.json or e2e-GROUP-gang.json.
+	group := "[sig-apps] " + strings.Split(strings.TrimSuffix(filepath.Base(path), ".json"), "-")[1]
 	var results []result
 	for _, suite := range suites {
 		for _, spec := range suite.SpecReports {
