@@ -12,6 +12,7 @@
 )]
 
 mod adoption;
+mod argo_health;
 mod bad_input;
 mod check_and_api_server;
 mod cli_commands;
@@ -29,8 +30,10 @@ mod fake_api;
 mod faults;
 mod harness;
 mod index_subsets;
+mod helm_hooks;
 mod job_limits;
 mod job_schedules;
+mod kubectl;
 mod leader;
 mod logs_and_traces;
 #[cfg(unix)]

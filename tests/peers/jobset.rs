@@ -75,7 +75,7 @@ fn failure() -> Vec<Scenario> {
     };
     let policy = json!({"rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1]}}]});
     let fatal = |play: &str| {
-        let mut job = replicated("worker", 1, 2, play);
+        let mut job = replicated("worker", 1, 1, play);
         job["template"]["spec"]["podFailurePolicy"] = policy.clone();
         job
     };
@@ -83,7 +83,9 @@ fn failure() -> Vec<Scenario> {
         of(
             "a Job fails without a failure policy",
             [
-                create(&[replicated("leader", 1, 1, "run"), replicated("worker", 1, 2, "fail")], &json!({})),
+                create(&[replicated("leader", 1, 1, "run"), replicated("worker", 1, 2, "run")], &json!({})),
+                until(&[("Job set-leader-0", "ready=1"), ("Job set-worker-0", "ready=2")]),
+                Step::Finish("set-worker-0", 1, 1),
                 until(&[("JobSet set", "Failed=True"), ("Job set-worker-0", "Failed=True")]),
             ],
         ),

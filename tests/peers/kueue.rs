@@ -122,7 +122,7 @@ fn quota() -> Vec<Scenario> {
                 create("b", 1, "succeed"),
                 until(&[("Workload of Job b", "QuotaReserved=False")]),
                 Step::Finish("a", 1, 1),
-                until(&[("Workload of Job a", "Finished=True (JobFinished)"), ("Job b", "Complete=True")]),
+                until(&[("Workload of Job a", "Finished=True (Failed)"), ("Job b", "Complete=True")]),
             ],
         ),
         of(

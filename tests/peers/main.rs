@@ -1,6 +1,9 @@
 //! Controllers and clients that users run on top of Jobs, with the Jobs of Jobwright and of the built-in controller.
 //!
-//! `make peers` runs these tests. They are ignored otherwise, because they build JobSet and Kueue, which takes minutes.
+//! The test starts a control plane with the built-in controllers, Jobwright, JobSet and Kueue. It performs each scenario
+//! with both kinds of Jobs concurrently and compares the objects after each step. `make peers` runs the test. It is
+//! ignored otherwise, because it builds JobSet and Kueue, which takes minutes.
+//!
 //! `PEERS_ONLY` selects scenarios by a part of their names, and `PEERS_PAGE=1` writes `docs/results/peers.md`.
 
 #![allow(
@@ -13,14 +16,18 @@
     reason = "a failed expectation ends the test, and the modules of a test are no library"
 )]
 
+mod clients;
 mod controllers;
 mod jobset;
 mod kueue;
+mod page;
 mod player;
 mod run;
 mod scenario;
 mod snapshot;
 mod stage;
+
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
@@ -47,13 +54,23 @@ async fn controllers_on_top_of_jobs_reach_equal_ends() -> Result<()> {
             outcomes.extend(run::run(&stage, scenarios, MAX_CONCURRENT).await);
         }
     }
+    outcomes.extend(clients::run(&stage).await?);
     stage.check().await?;
-    let different: Vec<_> = outcomes.iter().filter(|outcome| outcome.difference.is_some()).collect();
-    for outcome in &outcomes {
-        println!("{} | {}\n  built-in: {}\n  Jobwright: {}", outcome.peer, outcome.name, outcome.ends[0], outcome.ends[1]);
+    println!("{}", page::table(&outcomes));
+    if std::env::var_os("PEERS_PAGE").is_some_and(|value| !value.is_empty()) {
+        page::write(&outcomes)?;
     }
-    assert!(different.is_empty(), "{} scenarios differ", different.len());
+    let different = outcomes.iter().filter(|outcome| outcome.difference.is_some()).count();
+    assert_eq!(different, 0, "scenarios differ");
     Ok(())
+}
+
+#[test]
+fn scenarios_have_unique_names() {
+    let all = [jobset::all(), kueue::all(), kueue::with_pods_ready(), kueue::with_blocked_admission()];
+    let names: Vec<&str> = all.iter().flatten().map(|scenario| scenario.name).collect();
+    let unique: BTreeSet<&&str> = names.iter().collect();
+    assert_eq!(unique.len(), names.len(), "{names:?}");
 }
 
 /// Returns the scenarios that `PEERS_ONLY` selects: those whose controller or name contains its value.

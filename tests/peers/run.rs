@@ -1,5 +1,6 @@
 //! Runs a scenario on both sides concurrently and compares the sides whenever both have settled.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -114,7 +115,7 @@ fn holds(step: &Step, side: &Snapshot) -> bool {
 /// Returns the lines of both sides that differ, or all lines.
 fn differences(seen: &[Snapshot; 2], all: bool) -> String {
     let mut text = String::new();
-    let keys: std::collections::BTreeSet<&String> = seen.iter().flat_map(Snapshot::keys).collect();
+    let keys: BTreeSet<&String> = seen.iter().flat_map(Snapshot::keys).collect();
     for key in keys {
         let [left, right] = [&seen[0], &seen[1]].map(|side| side.get(key).map_or("missing", String::as_str));
         if all || left != right {

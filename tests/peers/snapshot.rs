@@ -111,31 +111,59 @@ fn describe_workload(workload: &Value) -> String {
     )
 }
 
-/// Returns a summary for the table of results: the conditions that are true and the counters.
+/// Conditions that decide the state of an object in the table of results, the most important one first.
+const STATES: &[&str] = &["Finished", "Completed", "Complete", "Failed", "Suspended", "Evicted", "Admitted"];
+
+/// Returns a summary for the table of results: the objects by kind and state, and the sums of their counters.
 pub fn summary(snapshot: &Snapshot) -> String {
-    if snapshot.is_empty() {
-        return "nothing is left".to_owned();
-    }
-    let mut parts: Vec<String> = Vec::new();
+    let mut groups: BTreeMap<(String, &str), (usize, u64, u64, u64)> = BTreeMap::new();
     for (object, text) in snapshot {
-        let types: Vec<&str> = text
-            .split(", ")
-            .filter_map(|part| part.split_once("=True"))
-            .map(|(type_, _)| type_)
-            .collect();
-        let state = if types.is_empty() { "no condition".to_owned() } else { types.join(", ") };
+        let kind = object.split(' ').next().unwrap_or_default().to_owned();
+        // The counters begin after the conditions, whose names are followed by their statuses.
+        let state = STATES.iter().find(|state| has_condition(text, state)).copied().unwrap_or("active");
         let number = |field: &str| {
-            let start = text.split_once(&format!(" {field}=")).map(|(_, rest)| rest).unwrap_or_default();
-            start.split(' ').next().unwrap_or_default().trim_matches('"').to_owned()
+            let rest = text.split_once(&format!(" {field}=")).map_or("", |(_, rest)| rest);
+            rest.split(' ').next().unwrap_or_default().trim_matches('"').parse::<u64>().unwrap_or(0)
         };
-        let counters = if object.starts_with("Job ") {
-            format!(" ({} succeeded, {} failed)", number("succeeded"), number("failed"))
-        } else if object.starts_with("JobSet ") {
-            format!(" ({} restarts)", number("restarts"))
-        } else {
-            String::new()
-        };
-        parts.push(format!("{object}: {state}{counters}"));
+        let group = groups.entry((kind, state)).or_default();
+        *group = (
+            group.0 + 1,
+            group.1 + number("succeeded"),
+            group.2 + number("failed"),
+            group.3 + number("restarts"),
+        );
     }
-    parts.join("; ")
+    let parts = groups.into_iter().map(|((kind, state), (count, succeeded, failed, restarts))| {
+        let counters = match kind.as_str() {
+            "Job" => format!(" ({succeeded} succeeded, {failed} failed)"),
+            "JobSet" => format!(" (restarts: {restarts})"),
+            _ => String::new(),
+        };
+        format!("{count} {kind} {state}{counters}")
+    });
+    let text = parts.collect::<Vec<_>>().join("; ");
+    if text.is_empty() { "nothing is left".to_owned() } else { text }
+}
+
+fn has_condition(text: &str, type_: &str) -> bool {
+    text.split(", ").any(|part| part.starts_with(&format!("{type_}=True")))
+}
+
+#[test]
+fn summary_groups_objects_by_kind_and_state() {
+    let job = json!({
+        "metadata": {"name": "a"},
+        "status": {"succeeded": 2, "conditions": [
+            {"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"},
+        ]},
+    });
+    let other = json!({"metadata": {"name": "b"}, "status": {"failed": 1}});
+    let jobset = json!({"metadata": {"name": "set"}, "status": {"restarts": 1, "conditions": [
+        {"type": "Completed", "status": "False"}, {"type": "Failed", "status": "True"},
+    ]}});
+    let found = snapshot("none", &[job, other], &[], &[jobset], &[]);
+    let expected = "1 Job Complete (2 succeeded, 0 failed); 1 Job active (0 succeeded, 1 failed); \
+                    1 JobSet Failed (restarts: 1)";
+    assert_eq!(summary(&found), expected);
+    assert_eq!(summary(&Snapshot::new()), "nothing is left");
 }

@@ -104,6 +104,11 @@ impl Stage {
 }
 
 impl Side {
+    /// Returns `spec.managedBy` of the side's Jobs, or an empty text.
+    pub fn managed_by(&self) -> &'static str {
+        if self.ours { "jobwright.dev/controller" } else { "" }
+    }
+
     /// Returns the objects of a kind.
     fn api(&self, kind: &str) -> Result<Api<DynamicObject>> {
         let found = KINDS.iter().find(|known| known.0 == kind);
@@ -192,7 +197,7 @@ impl Side {
             for spec in specs {
                 // A scenario can name another controller.
                 if spec["managedBy"].is_null() {
-                    spec["managedBy"] = json!("jobwright.dev/controller");
+                    spec["managedBy"] = json!(self.managed_by());
                 }
             }
         }
