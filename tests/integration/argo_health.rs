@@ -129,7 +129,7 @@ async fn argo_cd_shows_a_cron_job_as_degraded_after_a_failed_run() -> Result<()>
         crons.create(name, json!({"jobTemplate": job})).await?;
         let health = || async {
             let cron_job = crons.api.get(name).await?;
-            let suspended = cron_job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true);
+            let suspended = cron_job.spec.suspend == Some(true);
             anyhow::Ok(cron_job_health(suspended, cron_job.status.as_ref()))
         };
         assert_eq!(health().await?, Suspended);
