@@ -90,7 +90,8 @@ async fn argo_cd_shows_a_job_as_progressing_until_its_last_pod_has_ended() -> Re
     assert_eq!(health(&scene, "good").await?, Healthy);
 
     // The Job has failed, and one pod still runs: the node of its pods exists, so a deleted pod stays.
-    let spec = json!({"completions": 2, "parallelism": 2, "backoffLimit": 0, "template": {"spec": {"nodeName": "nowhere"}}});
+    let spec =
+        json!({"completions": 2, "parallelism": 2, "backoffLimit": 0, "template": {"spec": {"nodeName": "nowhere"}}});
     scene.create("bad", spec).await?;
     let pods = scene.active("bad", 2).await?;
     scene.kubelet.run(&pods[0], true).await?;
@@ -125,7 +126,8 @@ async fn argo_cd_shows_a_cron_job_as_degraded_after_a_failed_run() -> Result<()>
     away_from_the_minute().await;
     for (name, succeeds) in [("good", true), ("bad", false)] {
         let template = json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]});
-        let job = json!({"metadata": {"labels": {"of": name}}, "spec": {"backoffLimit": 0, "template": {"spec": template}}});
+        let job =
+            json!({"metadata": {"labels": {"of": name}}, "spec": {"backoffLimit": 0, "template": {"spec": template}}});
         crons.create(name, json!({"jobTemplate": job})).await?;
         let health = || async {
             let cron_job = crons.api.get(name).await?;

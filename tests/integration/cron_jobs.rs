@@ -78,7 +78,12 @@ impl Crons {
         self.change(name, json!({"suspend": true})).await
     }
 
-    pub async fn until(&self, name: &str, what: &str, wanted: impl Fn(&CronJobStatus) -> bool) -> Result<CronJobStatus> {
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&CronJobStatus) -> bool,
+    ) -> Result<CronJobStatus> {
         until(what, || async {
             let status = self.api.get(name).await?.status.unwrap_or_default();
             Ok(if wanted(&status) { Ok(status) } else { Err(format!("{status:#?}")) })

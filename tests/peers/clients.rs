@@ -22,13 +22,13 @@ const WHAT: &str = "create, watch until a condition, suspend and resume, fail";
 /// Runs the programs on both sides.
 pub async fn run(stage: &Stage) -> Result<Vec<Outcome>> {
     assets::ensure(&[assets::CLIENT_GO])?;
-    let go = assets::CLIENT_GO.path()?;
+    let client = assets::CLIENT_GO.path()?;
     let mut outcomes = vec![
         compare(stage, "client-go", |side, kubeconfig| {
             let flag = |name: &str, value: &str| OsString::from(format!("--{name}={value}"));
             let managed_by = flag("managed-by", side.managed_by());
             let rest = [flag("kubeconfig", kubeconfig), flag("namespace", &side.namespace), flag("play", PLAY)];
-            (go.clone(), [&[managed_by], &rest[..]].concat())
+            (client.clone(), [&[managed_by], &rest[..]].concat())
         })
         .await?,
     ];

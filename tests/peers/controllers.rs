@@ -176,8 +176,7 @@ impl Start {
     fn process(&self, config: &Value) -> Result<Process> {
         let path = self.dir.join("config.yaml");
         fs::write(&path, config.to_string())?;
-        let args =
-            [format!("--kubeconfig={}", self.kubeconfig.display()), format!("--config={}", path.display())];
+        let args = [format!("--kubeconfig={}", self.kubeconfig.display()), format!("--config={}", path.display())];
         Process::start(self.program.name, &self.dir, &self.program.path()?, &args)
     }
 

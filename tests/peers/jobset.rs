@@ -59,7 +59,6 @@ fn success() -> Vec<Scenario> {
             "TTL: a completed JobSet is deleted with its Jobs and pods",
             [
                 create(&[replicated("worker", 2, 1, "succeed")], &json!({"ttlSecondsAfterFinished": 5})),
-                until(&[("JobSet set", "Completed=True")]),
                 Step::Gone("JobSet set"),
                 Step::Gone("Job set-worker-0"),
             ],
@@ -182,6 +181,27 @@ fn order() -> Vec<Scenario> {
 
 fn suspension() -> Vec<Scenario> {
     vec![
+        of(
+            "startup policy InOrder: a JobSet is suspended and resumed while it starts",
+            [
+                create(
+                    &[replicated("leader", 1, 1, "hold"), replicated("worker", 1, 2, "hold")],
+                    &json!({"startupPolicy": {"startupPolicyOrder": "InOrder"}}),
+                ),
+                until(&[("Job set-leader-0", "active=1 ready=0")]),
+                Step::Change("JobSet", "set", json!({"spec": {"suspend": true}})),
+                until(&[("JobSet set", "Suspended=True"), ("Job set-leader-0", "Suspended=True")]),
+                Step::Change("JobSet", "set", json!({"spec": {"suspend": false}})),
+                until(&[("Job set-leader-0", "active=1 ready=0")]),
+                Step::Ready("set-leader-0", 1),
+                until(&[("Job set-worker-0", "active=2 ready=0")]),
+                Step::Ready("set-worker-0", 2),
+                until(&[("Job set-worker-0", "ready=2"), ("JobSet set", "StartupPolicyCompleted=True")]),
+                Step::Finish("set-leader-0", 1, 0),
+                Step::Finish("set-worker-0", 2, 0),
+                until(&[("JobSet set", "Completed=True")]),
+            ],
+        ),
         of(
             "suspend and resume",
             [

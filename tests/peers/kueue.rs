@@ -4,25 +4,12 @@ use serde_json::{Value, json};
 
 use crate::scenario::{Scenario, Step, scenario, template, until};
 
-/// Kueue with a limit for the time until the pods of a Job are ready.
-pub fn pods_ready() -> Value {
-    json!({"waitForPodsReady": {
-        "timeout": "6s", "blockAdmission": false,
-        "requeuingStrategy": {"timestamp": "Eviction", "backoffLimitCount": 1, "backoffBaseSeconds": 1},
-    }})
-}
-
-/// Kueue that admits a Job only when the pods of all admitted Jobs are ready.
-pub fn block_admission() -> Value {
-    json!({"waitForPodsReady": {"timeout": "2m", "blockAdmission": true}})
-}
-
-fn of(name: &'static str, steps: impl IntoIterator<Item = Step>) -> Scenario {
+pub fn of(name: &'static str, steps: impl IntoIterator<Item = Step>) -> Scenario {
     scenario("Kueue", name, steps)
 }
 
 /// Returns the step that creates a queue with a quota of this number of CPUs. Jobs of a higher priority preempt others.
-fn queue(cpus: u32) -> Step {
+pub fn queue(cpus: u32) -> Step {
     let version = "kueue.x-k8s.io/v1beta2";
     Step::Create(vec![
         json!({
@@ -33,25 +20,33 @@ fn queue(cpus: u32) -> Step {
             "apiVersion": version, "kind": "WorkloadPriorityClass", "metadata": {"name": "$SIDE-high"},
             "value": 1000, "description": "higher than the default",
         }),
-        json!({
-            "apiVersion": version, "kind": "ClusterQueue", "metadata": {"name": "$SIDE"},
-            "spec": {
-                "namespaceSelector": {},
-                "preemption": {"withinClusterQueue": "LowerPriority"},
-                "resourceGroups": [{"coveredResources": ["cpu"], "flavors": [
-                    {"name": "$SIDE", "resources": [{"name": "cpu", "nominalQuota": cpus.to_string()}]},
-                ]}],
-            },
-        }),
-        json!({
-            "apiVersion": version, "kind": "LocalQueue", "metadata": {"name": "queue"},
-            "spec": {"clusterQueue": "$SIDE"},
-        }),
+        cluster_queue(cpus),
+        local_queue(),
     ])
 }
 
+fn cluster_queue(cpus: u32) -> Value {
+    json!({
+        "apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "ClusterQueue", "metadata": {"name": "$SIDE"},
+        "spec": {
+            "namespaceSelector": {},
+            "preemption": {"withinClusterQueue": "LowerPriority"},
+            "resourceGroups": [{"coveredResources": ["cpu"], "flavors": [
+                {"name": "$SIDE", "resources": [{"name": "cpu", "nominalQuota": cpus.to_string()}]},
+            ]}],
+        },
+    })
+}
+
+fn local_queue() -> Value {
+    json!({
+        "apiVersion": "kueue.x-k8s.io/v1beta2", "kind": "LocalQueue", "metadata": {"name": "queue"},
+        "spec": {"clusterQueue": "$SIDE"},
+    })
+}
+
 /// Returns a Job in the queue with this number of pods, which do this. The fields of `over` are laid over it.
-fn job(name: &str, pods: u32, play: &str, over: &Value) -> Value {
+pub fn job(name: &str, pods: u32, play: &str, over: &Value) -> Value {
     let mut job = json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": name, "labels": {"kueue.x-k8s.io/queue-name": "queue"}},
@@ -64,7 +59,7 @@ fn job(name: &str, pods: u32, play: &str, over: &Value) -> Value {
     job
 }
 
-fn create(name: &str, pods: u32, play: &str) -> Step {
+pub fn create(name: &str, pods: u32, play: &str) -> Step {
     Step::Create(vec![job(name, pods, play, &json!({}))])
 }
 
@@ -74,7 +69,7 @@ fn high(name: &str, pods: u32, play: &str) -> Step {
 }
 
 /// Returns a JobSet in the queue with one Job of one pod and one Job of this number of pods.
-fn jobset(name: &str, pods: u32, play: &str, labels: &Value) -> Step {
+pub fn jobset(name: &str, pods: u32, play: &str, labels: &Value) -> Step {
     let replicated = |name: &str, pods: u32| {
         json!({"name": name, "replicas": 1, "template": {"spec": {
             "completionMode": "Indexed", "completions": pods, "parallelism": pods, "backoffLimit": 0,
@@ -92,7 +87,7 @@ fn jobset(name: &str, pods: u32, play: &str, labels: &Value) -> Step {
 
 /// Returns the scenarios of the usual configuration.
 pub fn all() -> Vec<Scenario> {
-    [quota(), eviction(), partial(), jobsets(), unmanaged()].into_iter().flatten().collect()
+    [quota(), eviction(), partial(), topology(), jobsets(), unmanaged()].into_iter().flatten().collect()
 }
 
 fn quota() -> Vec<Scenario> {
@@ -146,7 +141,6 @@ fn quota() -> Vec<Scenario> {
             [
                 queue(1),
                 Step::Create(vec![job("a", 1, "succeed", &json!({"spec": {"ttlSecondsAfterFinished": 5}}))]),
-                until(&[("Workload of Job a", "Finished=True")]),
                 Step::Gone("Job a"),
                 Step::Gone("Workload of Job a"),
             ],
@@ -163,7 +157,11 @@ fn eviction() -> Vec<Scenario> {
                 create("low", 2, "run"),
                 until(&[("Job low", "ready=2")]),
                 high("high", 2, "run"),
-                until(&[("Workload of Job low", "Preempted=True"), ("Job low", "Suspended=True"), ("Job high", "ready=2")]),
+                until(&[
+                    ("Workload of Job low", "Preempted=True"),
+                    ("Job low", "Suspended=True"),
+                    ("Job high", "ready=2"),
+                ]),
                 Step::Finish("high", 2, 0),
                 until(&[("Job high", "Complete=True"), ("Job low", "ready=2")]),
                 Step::Finish("low", 2, 0),
@@ -304,9 +302,11 @@ fn jobsets() -> Vec<Scenario> {
 }
 
 fn unmanaged() -> Vec<Scenario> {
-    let other = |labels: Value| {
-        json!({"metadata": {"labels": labels}, "spec": {"managedBy": "example.com/other"}})
-    };
+    let limit = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit", "metadata": {"name": "one"},
+        "spec": {"selector": {}, "maxActiveJobs": 1},
+    });
+    let other = |labels: Value| json!({"metadata": {"labels": labels}, "spec": {"managedBy": "example.com/other"}});
     vec![
         of(
             "managedBy names another controller: no pod is created",
@@ -314,6 +314,22 @@ fn unmanaged() -> Vec<Scenario> {
                 queue(1),
                 Step::Create(vec![job("a", 1, "succeed", &other(json!({})))]),
                 until(&[("Job a", "suspend=false"), ("Workload of Job a", "Admitted=True")]),
+            ],
+        ),
+        of(
+            "a JobLimit of one Job ignores the Jobs that Kueue manages",
+            [
+                queue(5),
+                Step::Create(vec![limit]),
+                create("a", 1, "run"),
+                create("b", 1, "run"),
+                jobset("set", 2, "run", &json!({})),
+                until(&[("Job a", "ready=1"), ("Job b", "ready=1"), ("Job set-worker-0", "ready=2")]),
+                Step::Finish("a", 1, 0),
+                Step::Finish("b", 1, 0),
+                Step::Finish("set-leader-0", 1, 0),
+                Step::Finish("set-worker-0", 2, 0),
+                until(&[("Workload of JobSet set", "Finished=True"), ("Workload of Job b", "Finished=True")]),
             ],
         ),
         of(
@@ -327,59 +343,50 @@ fn unmanaged() -> Vec<Scenario> {
     ]
 }
 
-/// Returns the scenarios of the configuration [`pods_ready`].
-pub fn with_pods_ready() -> Vec<Scenario> {
-    vec![
-        of(
-            "waitForPodsReady: ready pods, and ended pods, count as ready",
-            [
-                queue(2),
-                create("a", 2, "run"),
-                until(&[("Workload of Job a", "PodsReady=True")]),
-                Step::Finish("a", 1, 0),
-                until(&[("Job a", "succeeded=1"), ("Workload of Job a", "PodsReady=True")]),
-                Step::Finish("a", 1, 0),
-                until(&[("Workload of Job a", "Finished=True")]),
-            ],
-        ),
-        of(
-            "waitForPodsReady: a Job whose pods are not ready is evicted, requeued, and deactivated",
-            [
-                queue(2),
-                create("a", 2, "hold"),
-                until(&[("Workload of Job a", "active=false"), ("Job a", "Suspended=True")]),
-            ],
-        ),
-        of(
-            "waitForPodsReady: a JobSet is ready when all of its pods are",
-            [
-                queue(3),
-                jobset("set", 2, "run", &json!({})),
-                until(&[("Workload of JobSet set", "PodsReady=True")]),
-                Step::Finish("set-leader-0", 1, 0),
-                Step::Finish("set-worker-0", 2, 0),
-                until(&[("Workload of JobSet set", "Finished=True")]),
-            ],
-        ),
-    ]
-}
-
-/// Returns the scenarios of the configuration [`block_admission`].
-pub fn with_blocked_admission() -> Vec<Scenario> {
+/// Returns the scenario in which Kueue assigns the indexes of a Job to nodes by their racks.
+fn topology() -> Vec<Scenario> {
+    let node = |number: u32, rack: u32| {
+        let room = json!({"cpu": "2", "memory": "8Gi", "pods": "20"});
+        json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {
+                "name": format!("$SIDE-{number}"),
+                "labels": {"side": "$SIDE", "rack": rack.to_string(), "kubernetes.io/hostname": format!("$SIDE-{number}")},
+            },
+            "status": {
+                "allocatable": room, "capacity": room,
+                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}],
+            },
+        })
+    };
+    let version = "kueue.x-k8s.io/v1beta2";
+    let over = json!({"spec": {"completionMode": "Indexed", "template": {
+        "metadata": {"annotations": {"kueue.x-k8s.io/podset-required-topology": "rack"}},
+        "spec": {"nodeName": null},
+    }}});
     vec![of(
-        "waitForPodsReady with blockAdmission: Jobs start one after another",
+        "topology: the indexes of a Job run in one rack, in the order of the nodes",
         [
-            queue(3),
             Step::Create(vec![
-                job("a", 1, "run", &json!({})),
-                job("b", 1, "run", &json!({})),
-                job("c", 1, "run", &json!({})),
+                node(0, 0),
+                node(1, 1),
+                node(2, 1),
+                json!({
+                    "apiVersion": version, "kind": "Topology", "metadata": {"name": "$SIDE"},
+                    "spec": {"levels": [{"nodeLabel": "rack"}, {"nodeLabel": "kubernetes.io/hostname"}]},
+                }),
+                json!({
+                    "apiVersion": version, "kind": "ResourceFlavor", "metadata": {"name": "$SIDE"},
+                    "spec": {"nodeLabels": {"side": "$SIDE"}, "topologyName": "$SIDE"},
+                }),
+                cluster_queue(6),
+                local_queue(),
             ]),
-            until(&[("Job a", "ready=1"), ("Job b", "ready=1"), ("Job c", "ready=1")]),
-            Step::Finish("a", 1, 0),
-            Step::Finish("b", 1, 0),
-            Step::Finish("c", 1, 0),
-            until(&[("Workload of Job a", "Finished=True"), ("Workload of Job c", "Finished=True")]),
+            Step::Create(vec![job("a", 4, "run", &over)]),
+            // The node selectors of the pods name both nodes of the second rack.
+            until(&[("Job a", "ready=4"), ("Job a", "NAMESPACE-1"), ("Job a", "NAMESPACE-2")]),
+            Step::Finish("a", 4, 0),
+            until(&[("Workload of Job a", "Finished=True")]),
         ],
     )]
 }

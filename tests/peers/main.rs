@@ -20,6 +20,7 @@ mod clients;
 mod controllers;
 mod jobset;
 mod kueue;
+mod kueue_configurations;
 mod page;
 mod player;
 mod run;
@@ -43,11 +44,7 @@ async fn controllers_on_top_of_jobs_reach_equal_ends() -> Result<()> {
     let stage = Stage::start().await?;
     let usual = jobset::all().into_iter().chain(kueue::all()).collect();
     let mut outcomes = run::run(&stage, selected(usual)?, MAX_CONCURRENT).await;
-    let configurations = [
-        (kueue::pods_ready(), kueue::with_pods_ready()),
-        (kueue::block_admission(), kueue::with_blocked_admission()),
-    ];
-    for (configuration, scenarios) in configurations {
+    for (configuration, scenarios) in kueue_configurations::all() {
         let scenarios = selected(scenarios)?;
         if !scenarios.is_empty() {
             stage.kueue.lock().await.restart_kueue(&stage.cluster, &configuration).await?;
@@ -67,9 +64,10 @@ async fn controllers_on_top_of_jobs_reach_equal_ends() -> Result<()> {
 
 #[test]
 fn scenarios_have_unique_names() {
-    let all = [jobset::all(), kueue::all(), kueue::with_pods_ready(), kueue::with_blocked_admission()];
-    let names: Vec<&str> = all.iter().flatten().map(|scenario| scenario.name).collect();
-    let unique: BTreeSet<&&str> = names.iter().collect();
+    let special = kueue_configurations::all().into_iter().flat_map(|(_, scenarios)| scenarios);
+    let names: Vec<&str> =
+        jobset::all().into_iter().chain(kueue::all()).chain(special).map(|scenario| scenario.name).collect();
+    let unique: BTreeSet<&str> = names.iter().copied().collect();
     assert_eq!(unique.len(), names.len(), "{names:?}");
 }
 

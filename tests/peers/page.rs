@@ -11,7 +11,9 @@ use crate::run::Outcome;
 
 /// Returns the table of results in Markdown.
 pub fn table(outcomes: &[Outcome]) -> String {
-    let mut text = String::from("| on top of Jobs | scenario | Jobwright | built-in controller | equal |\n|---|---|---|---|---|\n");
+    let mut text = String::from(
+        "| on top of Jobs | scenario | Jobwright | built-in controller | equal |\n|---|---|---|---|---|\n",
+    );
     for outcome in outcomes {
         let [builtin, ours] = &outcome.ends;
         let equal = if outcome.difference.is_none() { "yes" } else { "no" };

@@ -50,7 +50,7 @@ pub fn play(client: Client) -> Player {
                     if terminating && !known.terminating {
                         known.terminating = true;
                         tokio::spawn(terminate(client.clone(), pod));
-                    } else if !terminating && !known.running {
+                    } else if !terminating && !known.running && !is_gated(&pod) {
                         known.running = true;
                         tokio::spawn(run(client.clone(), pod, play));
                     }
@@ -101,6 +101,11 @@ async fn try_terminate(kubelet: &Kubelet, pod: &Pod, name: &str) -> Result<()> {
     }
     kubelet.pods().delete(name, &DeleteParams::default().grace_period(0)).await?;
     Ok(())
+}
+
+fn is_gated(pod: &Pod) -> bool {
+    let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_ref());
+    gates.is_some_and(|gates| !gates.is_empty())
 }
 
 fn is_gone(error: &kube::Error) -> bool {

@@ -1,6 +1,6 @@
 //! The observed state of one side as texts that do not depend on names, times and UIDs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -16,8 +16,14 @@ pub fn snapshot(namespace: &str, jobs: &[Value], pods: &[Value], jobsets: &[Valu
     for jobset in jobsets {
         all.insert(format!("JobSet {}", name(jobset)), describe_jobset(jobset));
     }
+    let mut slices: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for workload in workloads {
-        all.insert(format!("Workload of {}", owner_of(workload)), describe_workload(workload));
+        // An elastic Job has several Workloads, whose names depend on chance.
+        let texts = slices.entry(format!("Workload of {}", owner_of(workload))).or_default();
+        texts.insert(describe_workload(workload));
+    }
+    for (owner, texts) in slices {
+        all.insert(owner, texts.into_iter().collect::<Vec<_>>().join(" and "));
     }
     for text in all.values_mut() {
         *text = text.replace(namespace, "NAMESPACE");
@@ -37,6 +43,9 @@ fn name(object: &Value) -> &str {
 }
 
 /// Returns the conditions with their statuses and reasons, in the order of their types.
+///
+/// Whether a Job or a JobSet has a condition Suspended with the status False depends on timing: Kueue can resume an
+/// object before its controller has stored that the object is suspended.
 fn conditions(object: &Value) -> String {
     let mut all: Vec<String> = object["status"]["conditions"]
         .as_array()
@@ -46,6 +55,7 @@ fn conditions(object: &Value) -> String {
             let text = |field: &str| condition[field].as_str().unwrap_or_default().to_owned();
             format!("{}={} ({})", text("type"), text("status"), text("reason"))
         })
+        .filter(|text| !text.starts_with("Suspended=False"))
         .collect();
     all.sort();
     all.join(", ")
@@ -55,15 +65,17 @@ fn describe_job(job: &Value, pods: &[Value]) -> String {
     let status = &job["status"];
     let count = |field: &str| status[field].as_i64().unwrap_or(0);
     let mut phases: BTreeMap<String, usize> = BTreeMap::new();
+    let mut shapes: BTreeSet<String> = BTreeSet::new();
     for pod in pods.iter().filter(|pod| pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] == name(job)) {
         let deleting = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { " terminating" };
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
         *phases.entry(format!("{phase}{deleting}")).or_default() += 1;
+        shapes.insert(shape(pod));
     }
     let labels = &job["metadata"]["labels"];
     format!(
         "{} active={} ready={} succeeded={} failed={} terminating={} indexes={} suspend={} parallelism={} \
-         completions={} started={} finished={} restarts={} selector={} pods={phases:?}",
+         completions={} started={} finished={} restarts={} selector={} pods={phases:?} {shapes:?}",
         conditions(job),
         count("active"),
         count("ready"),
@@ -78,6 +90,22 @@ fn describe_job(job: &Value, pods: &[Value]) -> String {
         !status["completionTime"].is_null(),
         labels["jobset.sigs.k8s.io/restart-attempt"],
         job["spec"]["template"]["spec"]["nodeSelector"],
+    )
+}
+
+/// Returns the names of a pod that do not depend on chance: its host name, subdomain, labels and annotations.
+fn shape(pod: &Value) -> String {
+    let keys = |field: &str| {
+        let map = pod["metadata"][field].as_object();
+        map.map(|map| map.keys().cloned().collect::<BTreeSet<String>>()).unwrap_or_default()
+    };
+    format!(
+        "{} {} {:?} {:?} {}",
+        pod["spec"]["hostname"],
+        pod["spec"]["subdomain"],
+        keys("labels"),
+        keys("annotations"),
+        pod["spec"]["nodeSelector"]
     )
 }
 
@@ -126,12 +154,7 @@ pub fn summary(snapshot: &Snapshot) -> String {
             rest.split(' ').next().unwrap_or_default().trim_matches('"').parse::<u64>().unwrap_or(0)
         };
         let group = groups.entry((kind, state)).or_default();
-        *group = (
-            group.0 + 1,
-            group.1 + number("succeeded"),
-            group.2 + number("failed"),
-            group.3 + number("restarts"),
-        );
+        *group = (group.0 + 1, group.1 + number("succeeded"), group.2 + number("failed"), group.3 + number("restarts"));
     }
     let parts = groups.into_iter().map(|((kind, state), (count, succeeded, failed, restarts))| {
         let counters = match kind.as_str() {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use futures::future::try_join_all;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy,
+};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -27,7 +29,10 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
     ("Pod", "", "v1", "pods", true),
     ("JobSet", "jobset.x-k8s.io", "v1alpha2", "jobsets", true),
     ("Workload", "kueue.x-k8s.io", "v1beta2", "workloads", true),
+    ("JobLimit", "jobwright.dev", "v1beta1", "joblimits", true),
     ("LocalQueue", "kueue.x-k8s.io", "v1beta2", "localqueues", true),
+    ("Node", "", "v1", "nodes", false),
+    ("Topology", "kueue.x-k8s.io", "v1beta2", "topologies", false),
     ("ClusterQueue", "kueue.x-k8s.io", "v1beta2", "clusterqueues", false),
     ("ResourceFlavor", "kueue.x-k8s.io", "v1beta2", "resourceflavors", false),
     ("WorkloadPriorityClass", "kueue.x-k8s.io", "v1beta2", "workloadpriorityclasses", false),
@@ -35,12 +40,13 @@ const KINDS: &[(&str, &str, &str, &str, bool)] = &[
 
 /// The running cluster with all controllers.
 pub struct Stage {
-    pub cluster: Cluster,
-    pub client: Client,
+    // The fields are dropped in this order, so that the cluster stops last.
+    _player: Player,
     pub jobset: Mutex<Peer>,
     pub kueue: Mutex<Peer>,
     ours: Mutex<Process>,
-    _player: Player,
+    pub client: Client,
+    pub cluster: Cluster,
 }
 
 /// One side of a scenario.
@@ -60,7 +66,8 @@ impl Stage {
         let client = cluster.client().await?;
         let dir = cluster.dir().context("the cluster has no folder")?.join("jobwright");
         let binary = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let ours = jobwright::start(binary, &dir, &cluster.kubeconfig, &[], "debug,hyper=warn,tower=warn,h2=warn").await?;
+        let ours =
+            jobwright::start(binary, &dir, &cluster.kubeconfig, &[], "debug,hyper=warn,tower=warn,h2=warn").await?;
         let jobset = Peer::jobset(&cluster).await?;
         let kueue = Peer::kueue(&cluster, &json!({})).await?;
         let player = player::play(client.clone());
@@ -154,10 +161,8 @@ impl Side {
                 self.api("Workload")?.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
             }
             Step::Delete(kind, name) => {
-                let background = DeleteParams {
-                    propagation_policy: Some(PropagationPolicy::Background),
-                    ..DeleteParams::default()
-                };
+                let background =
+                    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
                 self.api(kind)?.delete(&self.name(name), &background).await?;
             }
             Step::Finish(job, count, code) => {
