@@ -4,7 +4,8 @@
 //! with both kinds of Jobs concurrently and compares the objects after each step. `make peers` runs the test. It is
 //! ignored otherwise, because it builds JobSet and Kueue, which takes minutes.
 //!
-//! `PEERS_ONLY` selects scenarios by a part of their names, and `PEERS_PAGE=1` writes `docs/results/peers.md`.
+//! `PEERS_ONLY` selects scenarios by a part of their names. `PEERS_PAGE=1` writes `docs/results/peers.md`
+//! if all scenarios run.
 
 #![allow(
     clippy::disallowed_methods,
@@ -54,7 +55,8 @@ async fn controllers_on_top_of_jobs_reach_equal_ends() -> Result<()> {
     outcomes.extend(clients::run(&stage).await?);
     stage.check().await?;
     println!("{}", page::table(&outcomes));
-    if std::env::var_os("PEERS_PAGE").is_some_and(|value| !value.is_empty()) {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if is_set("PEERS_PAGE") && !is_set("PEERS_ONLY") {
         page::write(&outcomes)?;
     }
     let different = outcomes.iter().filter(|outcome| outcome.difference.is_some()).count();

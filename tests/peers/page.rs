@@ -28,8 +28,8 @@ pub fn write(outcomes: &[Outcome]) -> Result<()> {
     let text = format!(
         "# Results of controllers and clients on top of Jobs\n\n\
          `PEERS_PAGE=1 make peers` writes this page. [../peers.md](../peers.md) describes the scenarios.\n\n\
-         {equal} of {} scenarios are equal, with Kubernetes {KUBERNETES_VERSION}, JobSet {}, Kueue {}, client-go {}\n\
-         and the Python package `{PYTHON_PACKAGE}`.\n\n{}",
+         {equal} of {} scenarios are equal, with Kubernetes {KUBERNETES_VERSION}, JobSet {}, Kueue {},\n\
+         client-go {} and the Python package `{PYTHON_PACKAGE}`.\n\n{}",
         outcomes.len(),
         version("jobset", "sigs.k8s.io/jobset")?,
         version("kueue", "sigs.k8s.io/kueue")?,
