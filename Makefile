@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak upgrades conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
+.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak upgrades peers conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ integration: ## The controller on a real API server; tests play the kubelet
 N ?= 200
 differential: ## Jobwright and the built-in controller side by side; N=5000 sets the number of random scenarios
 	DIFFERENTIAL_RANDOM=$(N) $(CARGO) test --test differential -- --nocapture
+
+peers: ## JobSet, Kueue and clients on the Jobs of both controllers; PEERS_PAGE=1 writes docs/results/peers.md
+	$(CARGO) test --test peers -- --ignored --nocapture
 
 PREVIOUS ?= $(shell cat tests/endurance/previous-release)
 upgrades: ## Replicas of the last release and of this tree take turns under load; PREVIOUS=REVISION selects another release

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// A scene for CronJobs, with a controller under `--claim=all`.
-struct Crons {
-    scene: Scene,
-    api: Api<CronJob>,
+pub struct Crons {
+    pub scene: Scene,
+    pub api: Api<CronJob>,
 }
 
 impl Crons {
     /// Creates a scene. Returns `None` on a given cluster, whose built-in controllers can be on.
-    async fn new(prefix: &str) -> Result<Option<Self>> {
+    pub async fn new(prefix: &str) -> Result<Option<Self>> {
         let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
         if scene.cluster.control.is_none() {
             eprintln!("skipped: the built-in controllers of a given cluster can be on");
@@ -31,7 +31,7 @@ impl Crons {
     }
 
     /// Creates a suspended CronJob that is due every minute, with these fields set in its spec.
-    async fn create(&self, name: &str, more: Value) -> Result<()> {
+    pub async fn create(&self, name: &str, more: Value) -> Result<()> {
         let mut manifest = json!({
             "metadata": {"name": name},
             "spec": {
@@ -66,7 +66,7 @@ impl Crons {
     }
 
     /// Sets the last scheduled time to `ago` before now, and resumes the CronJob.
-    async fn due_since(&self, name: &str, ago: SignedDuration) -> Result<()> {
+    pub async fn due_since(&self, name: &str, ago: SignedDuration) -> Result<()> {
         let last = (Timestamp::now() - ago).strftime("%Y-%m-%dT%H:%M:00Z").to_string();
         let status = json!({"status": {"lastScheduleTime": last}});
         self.api.patch_status(name, &Default::default(), &Patch::Merge(status)).await?;
@@ -74,11 +74,16 @@ impl Crons {
     }
 
     /// Suspends the CronJob, so that the next minute starts no further Job.
-    async fn suspend(&self, name: &str) -> Result<()> {
+    pub async fn suspend(&self, name: &str) -> Result<()> {
         self.change(name, json!({"suspend": true})).await
     }
 
-    async fn until(&self, name: &str, what: &str, wanted: impl Fn(&CronJobStatus) -> bool) -> Result<CronJobStatus> {
+    pub async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&CronJobStatus) -> bool,
+    ) -> Result<CronJobStatus> {
         until(what, || async {
             let status = self.api.get(name).await?.status.unwrap_or_default();
             Ok(if wanted(&status) { Ok(status) } else { Err(format!("{status:#?}")) })
@@ -86,7 +91,7 @@ impl Crons {
         .await
     }
 
-    async fn jobs(&self, name: &str) -> Result<Vec<String>> {
+    pub async fn jobs(&self, name: &str) -> Result<Vec<String>> {
         let jobs = self.scene.jobs.list(&Default::default()).await?.items;
         let of = |job: &k8s_openapi::api::batch::v1::Job| job.labels().get("of").is_some_and(|of| of == name);
         let mut names: Vec<_> = jobs.iter().filter(|job| of(job)).map(ResourceExt::name_any).collect();
@@ -94,7 +99,7 @@ impl Crons {
         Ok(names)
     }
 
-    async fn finish(&self, job: &str, succeeds: bool) -> Result<()> {
+    pub async fn finish(&self, job: &str, succeeds: bool) -> Result<()> {
         let pod = self.scene.active(job, 1).await?.remove(0);
         if succeeds {
             self.scene.kubelet.succeed(&pod).await?
@@ -106,12 +111,12 @@ impl Crons {
     }
 }
 
-fn one_active(status: &CronJobStatus) -> bool {
+pub fn one_active(status: &CronJobStatus) -> bool {
     status.active.as_ref().is_some_and(|active| active.len() == 1)
 }
 
 /// Waits for the next minute in the last 20 s of a minute, so that no minute begins during the assertions of a test.
-async fn away_from_the_minute() {
+pub async fn away_from_the_minute() {
     let second = Timestamp::now().as_second().rem_euclid(60);
     if second > 40 {
         tokio::time::sleep(std::time::Duration::from_secs(61 - second.unsigned_abs())).await;

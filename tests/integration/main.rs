@@ -12,6 +12,7 @@
 )]
 
 mod adoption;
+mod argo_health;
 mod bad_input;
 mod check_and_api_server;
 mod cli_commands;
@@ -30,10 +31,12 @@ mod faults;
 mod gang_placement;
 mod gang_scheduling;
 mod harness;
+mod helm_hooks;
 mod index_subsets;
 mod job_limits;
 mod job_schedule_conditions;
 mod job_schedules;
+mod kubectl;
 mod leader;
 mod logs_and_traces;
 #[cfg(unix)]

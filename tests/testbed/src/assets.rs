@@ -56,6 +56,12 @@ pub const CONTAINERD_SHIM: Program =
 pub const CTR: Program = program("ctr", "containerd", "github.com/containerd/containerd/v2/cmd/ctr");
 /// pause, the program of a pod's sandbox container.
 pub const PAUSE: Program = program("pause", "pause", "jobwright.dev/testbed/pause");
+/// The controller of JobSet, which `make peers` runs on top of Jobs.
+pub const JOBSET: Program = program("jobset", "jobset", "sigs.k8s.io/jobset");
+/// The controller of Kueue, which `make peers` runs on top of Jobs.
+pub const KUEUE: Program = program("kueue", "kueue", "sigs.k8s.io/kueue/cmd/kueue");
+/// A program that uses client-go as users do, for `make peers`.
+pub const CLIENT_GO: Program = program("client", "client", "jobwright.dev/peers/client");
 
 /// Programs of a control plane, including kubectl.
 pub const CONTROL_PLANE: &[Program] = &[ETCD, KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER, KUBECTL];
@@ -110,9 +116,21 @@ impl Program {
     }
 }
 
-/// Returns the folder of a Go module in the source tree.
+/// Returns the folder of a Go module in the source tree. The modules of `make peers` are beside their tests.
 fn module_dir(module: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(module)
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = tests.join("go").join(module);
+    if own.exists() { own } else { tests.join("../peers/go").join(module) }
+}
+
+/// Returns the folder with the downloaded sources of a Go module that the module `module` of the tests requires.
+pub fn sources(module: &str, path: &str) -> Result<PathBuf> {
+    let output = Command::new("go")
+        .current_dir(module_dir(module))
+        .args(["list", "-m", "-f", "{{.Dir}}", path])
+        .output()
+        .with_context(|| format!("finding the module {path} with go list"))?;
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
 /// Returns the cache folder of a module, named after the module and the hash of the files that define its build.
@@ -186,12 +204,7 @@ fn ldflags(module: &str) -> String {
 
 /// Returns the stages of kwok, which define what simulated nodes and pods do and when, from kwok's Go module.
 pub fn kwok_stages() -> Result<String> {
-    let output = Command::new("go")
-        .current_dir(module_dir("kwok"))
-        .args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"])
-        .output()
-        .context("finding the module of kwok with go list")?;
-    let dir = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    let dir = sources("kwok", "sigs.k8s.io/kwok")?;
     let files = [
         "node/fast/node-initialize.yaml",
         "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
