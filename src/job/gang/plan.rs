@@ -97,7 +97,7 @@ impl GroupWrite {
     }
 }
 
-/// Which objects the controller manages for a Job.
+/// The objects that the controller manages for a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Management<'a> {
     /// None: the template names a group, or another controller owns the Job and delegates nothing.

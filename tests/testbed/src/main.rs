@@ -38,6 +38,9 @@ struct ClusterArguments {
     /// Leave the built-in Job, CronJob and TTL controllers on
     #[arg(long)]
     builtin: bool,
+    /// Switch on the alpha features for gang scheduling of Jobs
+    #[arg(long)]
+    gang_scheduling: bool,
 }
 
 #[derive(Subcommand)]
@@ -122,8 +125,15 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 
 impl ClusterArguments {
     fn options(&self) -> Options {
-        let settings =
+        let mut settings =
             control_plane::Options { builtin_job_controllers: self.builtin, scheduler: true, ..Default::default() };
+        if self.gang_scheduling {
+            settings.apiserver_flags = vec![
+                "--feature-gates=GenericWorkload=true,WorkloadWithJob=true".to_owned(),
+                "--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned(),
+            ];
+            settings.scheduler_flags = vec!["--feature-gates=GenericWorkload=true".to_owned()];
+        }
         Options { control_plane: settings, nodes: self.nodes }
     }
 
@@ -131,6 +141,7 @@ impl ClusterArguments {
         let nodes = clap::ValueEnum::to_possible_value(&self.nodes).map(|value| value.get_name().to_owned());
         let mut flags = vec![format!("--nodes={}", nodes.unwrap_or_default())];
         flags.extend(self.builtin.then(|| "--builtin".to_owned()));
+        flags.extend(self.gang_scheduling.then(|| "--gang-scheduling".to_owned()));
         flags
     }
 }
