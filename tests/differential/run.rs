@@ -141,7 +141,7 @@ async fn settle(
     let mut since = Instant::now();
     loop {
         let sides = [stage.side(&namespaces[0]), stage.side(&namespaces[1])];
-        let now = [sides[0].snapshot(), sides[1].snapshot()];
+        let now = [0, 1].map(|side: usize| sides[side].snapshot(stage.removes_start_time));
         // Events that the comparison skips may still change, so equality with the last snapshot is not enough.
         if last.as_ref().is_none_or(|last| *last != now) {
             since = Instant::now();

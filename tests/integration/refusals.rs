@@ -314,7 +314,7 @@ async fn pods_that_cannot_be_tracked_are_deleted_and_creation_backs_off() -> Res
 async fn refused_writes_of_schedules_and_of_the_ttl_are_reported_and_back_off() -> Result<()> {
     let mut scene = Scene::without_controller("refused-runs", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;

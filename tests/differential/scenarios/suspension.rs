@@ -1,6 +1,7 @@
 //! Scenarios of `suspend`.
 
 use serde_json::json;
+use testbed::report::Feature;
 
 use crate::scenario::*;
 
@@ -89,7 +90,8 @@ pub fn all() -> Vec<Scenario> {
                 resume(),
                 succeed(0),
             ],
-        ),
+        )
+        .needs(Feature::MutablePodResources),
         scenario(
             "the labels and annotations in the template of a suspended job can change",
             json!({"suspend": true}),

@@ -14,10 +14,13 @@ use tokio::sync::Mutex;
 use crate::assets;
 use crate::certs::Authority;
 use crate::process::Process;
+use crate::version::Version;
 
 /// Options for the start of a control plane.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Kubernetes version. `None` stands for [`Version::selected`].
+    pub version: Option<Version>,
     /// Whether the built-in Job, CronJob and TTL controllers run. Off by default, because Jobwright replaces them.
     pub builtin_job_controllers: bool,
     /// Additional flags of kube-controller-manager.
@@ -36,6 +39,8 @@ pub struct ControlPlane {
     controller_manager: Mutex<Process>,
     apiserver: Mutex<Process>,
     etcd: Mutex<Process>,
+    /// Kubernetes version in which the control plane was started.
+    pub version: Version,
     /// URL of the API server, `https://127.0.0.1:PORT`.
     pub server: String,
     /// Kubeconfig of a cluster administrator.
@@ -57,6 +62,11 @@ const POD_GARBAGE_COLLECTOR: &str = ",-pod-garbage-collector-controller";
 impl ControlPlane {
     /// Starts all processes with their files below `dir`, and waits until the API server is ready.
     pub async fn start(dir: &Path, options: &Options) -> Result<Self> {
+        let version = match options.version {
+            Some(version) => version,
+            None => Version::selected()?,
+        };
+        assets::ensure_of(version, assets::CONTROL_PLANE)?;
         let authority = Authority::new(&dir.join("pki"))?;
         let server_certificate = authority.server(
             "apiserver",
@@ -114,7 +124,7 @@ impl ControlPlane {
             "--kubelet-preferred-address-types=Hostname".to_owned(),
         ];
         apiserver_args.extend(options.apiserver_flags.iter().cloned());
-        let apiserver = start_apiserver(dir, &apiserver_args)?;
+        let apiserver = start_apiserver(dir, &apiserver_args, version)?;
 
         let kubeconfig = dir.join("admin.kubeconfig");
         authority.kubeconfig(&kubeconfig, &server, "testbed-admin", &["system:masters"])?;
@@ -147,14 +157,16 @@ impl ControlPlane {
         let client = client(&kubeconfig).await?;
         wait_ready(&client, &mut etcd, &mut apiserver).await?;
         // These processes exit when no API server responds, so they start after the API server.
-        let controller_manager = start_controller_manager(dir, &manager_args, options.builtin_job_controllers)?;
+        let controller_manager =
+            start_controller_manager(dir, version, &manager_args, options.builtin_job_controllers)?;
         let scheduler = if options.scheduler {
-            let path = assets::KUBE_SCHEDULER.path()?;
+            let path = assets::KUBE_SCHEDULER.path_of(version)?;
             Some(Process::start("kube-scheduler", &dir.join("scheduler"), &path, &scheduler_args)?)
         } else {
             None
         };
         Ok(Self {
+            version,
             scheduler,
             controller_manager: Mutex::new(controller_manager),
             manager_args,
@@ -184,6 +196,11 @@ impl ControlPlane {
         self.controller_manager.lock().await.id()
     }
 
+    /// Stops the API server in an orderly way, as an upgrade does. [`ControlPlane::restart_apiserver_as`] starts it again.
+    pub async fn stop_apiserver(&self) -> Result<()> {
+        self.apiserver.lock().await.stop(Duration::from_secs(20)).map(drop)
+    }
+
     /// Kills the API server, which simulates a crash. [`ControlPlane::restart_apiserver`] starts it again.
     pub async fn kill_apiserver(&self) {
         self.apiserver.lock().await.kill();
@@ -191,11 +208,18 @@ impl ControlPlane {
 
     /// Starts the API server again on its port, and waits until it is ready.
     pub async fn restart_apiserver(&self) -> Result<()> {
+        self.restart_apiserver_as(self.version).await
+    }
+
+    /// Starts the API server of this version on the port and the etcd of the previous one, and waits until it is
+    /// ready. The previous one has to be killed or stopped first.
+    pub async fn restart_apiserver_as(&self, version: Version) -> Result<()> {
+        assets::ensure_of(version, &[assets::KUBE_APISERVER])?;
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut apiserver = self.apiserver.lock().await;
         let mut etcd = self.etcd.lock().await;
         loop {
-            *apiserver = start_apiserver(&self.dir, &self.apiserver_args)?;
+            *apiserver = start_apiserver(&self.dir, &self.apiserver_args, version)?;
             let client = client(&self.kubeconfig).await?;
             match wait_ready(&client, &mut etcd, &mut apiserver).await {
                 Ok(()) => return Ok(()),
@@ -223,7 +247,7 @@ impl ControlPlane {
     pub async fn switch_builtin_job_controllers(&self, on: bool) -> Result<()> {
         let mut manager = self.controller_manager.lock().await;
         manager.stop(Duration::from_secs(10))?;
-        *manager = start_controller_manager(&self.dir, &self.manager_args, on)?;
+        *manager = start_controller_manager(&self.dir, self.version, &self.manager_args, on)?;
         Ok(())
     }
 
@@ -236,7 +260,7 @@ impl ControlPlane {
     }
 }
 
-fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) -> Result<Process> {
+fn start_controller_manager(dir: &Path, version: Version, args: &[String], job_controllers: bool) -> Result<Process> {
     let mut args = args.to_vec();
     // The first argument is --controllers, the list of the other controllers.
     if !job_controllers && let Some(controllers) = args.first_mut() {
@@ -245,7 +269,7 @@ fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) 
     Process::start(
         "kube-controller-manager",
         &dir.join("controller-manager"),
-        &assets::KUBE_CONTROLLER_MANAGER.path()?,
+        &assets::KUBE_CONTROLLER_MANAGER.path_of(version)?,
         &args,
     )
 }
@@ -254,8 +278,8 @@ fn start_etcd(dir: &Path, args: &[String]) -> Result<Process> {
     Process::start("etcd", &dir.join("etcd"), &assets::ETCD.path()?, args)
 }
 
-fn start_apiserver(dir: &Path, args: &[String]) -> Result<Process> {
-    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path()?, args)
+fn start_apiserver(dir: &Path, args: &[String], version: Version) -> Result<Process> {
+    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path_of(version)?, args)
 }
 
 /// Returns a client for a kubeconfig file.

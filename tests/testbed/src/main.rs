@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use testbed::{Cluster, Nodes, Options};
 use testbed::{assets, control_plane};
 
-/// A real Kubernetes 1.37 cluster on loopback.
+/// A real Kubernetes cluster on loopback; TESTBED_KUBERNETES=1.34 selects the version.
 #[derive(Parser)]
 #[command(name = "testbed", version)]
 struct Arguments {
