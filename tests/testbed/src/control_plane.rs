@@ -49,6 +49,7 @@ pub struct ControlPlane {
     pub authority: Authority,
     etcd_args: Vec<String>,
     apiserver_args: Vec<String>,
+    apiserver_flags: Vec<String>,
     manager_args: Vec<String>,
     dir: PathBuf,
 }
@@ -101,7 +102,7 @@ impl ControlPlane {
             "--log-level=warn".to_owned(),
         ];
         let mut etcd = start_etcd(dir, &etcd_args)?;
-        let mut apiserver_args = vec![
+        let apiserver_args = vec![
             format!("--etcd-servers={etcd_url}"),
             format!("--secure-port={secure_port}"),
             "--bind-address=127.0.0.1".to_owned(),
@@ -123,8 +124,7 @@ impl ControlPlane {
             format!("--kubelet-client-key={}", kubelet_client.key.display()),
             "--kubelet-preferred-address-types=Hostname".to_owned(),
         ];
-        apiserver_args.extend(options.apiserver_flags.iter().cloned());
-        let apiserver = start_apiserver(dir, &apiserver_args, version)?;
+        let apiserver = start_apiserver(dir, &apiserver_args, &options.apiserver_flags, version)?;
 
         let kubeconfig = dir.join("admin.kubeconfig");
         authority.kubeconfig(&kubeconfig, &server, "testbed-admin", &["system:masters"])?;
@@ -177,6 +177,7 @@ impl ControlPlane {
             authority,
             etcd_args,
             apiserver_args,
+            apiserver_flags: options.apiserver_flags.clone(),
             dir: dir.to_owned(),
         })
     }
@@ -208,18 +209,19 @@ impl ControlPlane {
 
     /// Starts the API server again on its port, and waits until it is ready.
     pub async fn restart_apiserver(&self) -> Result<()> {
-        self.restart_apiserver_as(self.version).await
+        self.restart_apiserver_as(self.version, &self.apiserver_flags).await
     }
 
     /// Starts the API server of this version on the port and the etcd of the previous one, and waits until it is
-    /// ready. The previous one has to be killed or stopped first.
-    pub async fn restart_apiserver_as(&self, version: Version) -> Result<()> {
+    /// ready. The previous one has to be killed or stopped first. `flags` replaces [`Options::apiserver_flags`], because
+    /// an API server refuses feature gates that it does not know.
+    pub async fn restart_apiserver_as(&self, version: Version, flags: &[String]) -> Result<()> {
         assets::ensure_of(version, &[assets::KUBE_APISERVER])?;
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut apiserver = self.apiserver.lock().await;
         let mut etcd = self.etcd.lock().await;
         loop {
-            *apiserver = start_apiserver(&self.dir, &self.apiserver_args, version)?;
+            *apiserver = start_apiserver(&self.dir, &self.apiserver_args, flags, version)?;
             let client = client(&self.kubeconfig).await?;
             match wait_ready(&client, &mut etcd, &mut apiserver).await {
                 Ok(()) => return Ok(()),
@@ -278,8 +280,9 @@ fn start_etcd(dir: &Path, args: &[String]) -> Result<Process> {
     Process::start("etcd", &dir.join("etcd"), &assets::ETCD.path()?, args)
 }
 
-fn start_apiserver(dir: &Path, args: &[String], version: Version) -> Result<Process> {
-    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path_of(version)?, args)
+fn start_apiserver(dir: &Path, args: &[String], flags: &[String], version: Version) -> Result<Process> {
+    let args = [args, flags].concat();
+    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path_of(version)?, &args)
 }
 
 /// Returns a client for a kubeconfig file.
