@@ -11,6 +11,7 @@
 )]
 
 mod background;
+mod compatibility;
 mod demo;
 mod live;
 
@@ -49,7 +50,11 @@ enum Command {
     /// Print the kubeconfig of the running cluster, or fail if none is running
     Status,
     /// Build or find all programs of the testbed, and start nothing
-    Build,
+    Build {
+        /// Only the programs of a control plane
+        #[arg(long)]
+        control_plane: bool,
+    },
     /// Build Jobwright's image as an OCI tarball, which containerd, docker, podman and kind load
     Image {
         /// Path of the tarball
@@ -64,6 +69,8 @@ enum Command {
         /// Name of the program, such as etcd or kubectl
         program: String,
     },
+    /// Run the test suites on each Kubernetes version, and write docs/compatibility.md from the results
+    Compatibility(compatibility::Arguments),
     /// Run a command with a cluster of its own and KUBECONFIG set, and stop the cluster when the command ends
     Run {
         #[command(flatten)]
@@ -102,10 +109,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Up(cluster) => background::up(&cluster.to_flags()).await?,
         Command::Down => background::down().await?,
         Command::Status => return background::status(),
-        Command::Build => {
+        Command::Build { control_plane } => {
             assets::ensure(assets::CONTROL_PLANE)?;
-            assets::ensure(assets::REAL_NODE)?;
-            assets::ensure(&[assets::KWOK, assets::HELM])?;
+            if !control_plane {
+                assets::ensure(assets::REAL_NODE)?;
+                assets::ensure(&[assets::KWOK, assets::HELM])?;
+            }
         }
         Command::Image { output, tags } => {
             testbed::image::make(&output, &tags, testbed::image::RELEASE)?;
@@ -113,6 +122,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags.join(", "));
         }
         Command::Path { program } => println!("{}", path_of(&program)?.display()),
+        Command::Compatibility(arguments) => compatibility::run(&arguments)?,
         Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,
         Command::Demo { jobwright, nodes } => demo::run(&jobwright, nodes).await?,
         Command::Serve(cluster) => background::serve(&cluster.options()).await?,
