@@ -6,6 +6,8 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use testbed::Version;
+use testbed::report::Feature;
 
 /// Maximum number of events of one side that are compared. Above it, both controllers combine and drop events, each in
 /// its own order.
@@ -67,8 +69,10 @@ impl Side {
         self.names.insert(pod.name_any(), pattern);
     }
 
-    /// Returns the comparable state. The start time of suspended Jobs is compared if the built-in controller removes it.
-    pub fn snapshot(&self, removes_start_time: bool) -> Snapshot {
+    /// Returns the comparable state. The start time of suspended Jobs is compared in versions whose built-in controller
+    /// removes it.
+    pub fn snapshot(&self, version: Version) -> Snapshot {
+        let removes_start_time = version >= Feature::MutableSchedulingDirectives.since();
         let mut pods: Vec<String> = self.pods.values().map(|pod| self.pod(pod)).collect();
         pods.sort();
         Snapshot {

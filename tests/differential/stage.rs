@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use testbed::manifest::lay_over;
 use testbed::permissions::Permissions;
 use testbed::process::Process;
-use testbed::report::Feature;
 use testbed::{Cluster, Kubelet, Options, Version, control_plane};
 
 use crate::scenario::{Pick, Step};
@@ -25,8 +24,8 @@ use crate::snapshot::Side;
 /// Cluster with both controllers.
 pub struct Stage {
     pub client: Client,
-    /// Whether the built-in controller of the version removes the start time of a suspended Job, as Jobwright does.
-    pub removes_start_time: bool,
+    /// Kubernetes version of the cluster.
+    pub version: Version,
     cluster: Cluster,
     ours: Mutex<Process>,
     sides: Sides,
@@ -91,8 +90,8 @@ impl Stage {
             |side, event| side.events.insert(event.name_any(), event).is_some(),
             |_, _| (),
         );
-        let removes_start_time = Version::selected()? >= Feature::MutableSchedulingDirectives.since();
-        Ok(Self { client, removes_start_time, cluster, ours: Mutex::new(ours), sides, _home: home })
+        let version = Version::selected()?;
+        Ok(Self { client, version, cluster, ours: Mutex::new(ours), sides, _home: home })
     }
 
     /// Returns an error if one of the processes has exited.

@@ -81,6 +81,31 @@ async fn start_time_and_template_of_a_suspended_job_depend_on_the_version() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deadline_of_a_job_resumed_late_starts_again_or_has_passed() -> Result<()> {
+    let Some(scene) = beside_the_builtin_controllers("deadline").await? else { return Ok(()) };
+    let version = scene.cluster.version().await?;
+    for (name, managed_by, controller) in
+        [("built-in", Value::Null, "the built-in controller"), ("ours", json!("jobwright.dev/controller"), "Jobwright")]
+    {
+        scene.create(name, json!({"managedBy": managed_by, "activeDeadlineSeconds": 5})).await?;
+        scene.job_until(name, "1 active", |status| status.active == Some(1)).await?;
+        scene.change(name, json!({"suspend": true})).await?;
+        let idle = |status: &JobStatus| condition(status, "Suspended").is_some() && status.active.is_none();
+        scene.job_until(name, "suspended", idle).await?;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        scene.change(name, json!({"suspend": false})).await?;
+        let resumed = |status: &JobStatus| status.active == Some(1) || condition(status, "Failed").is_some();
+        let status = scene.job_until(name, "active or failed", resumed).await?;
+        let failed = condition(&status, "Failed").is_some();
+        let starts_again = name == "ours" || version >= Feature::MutableSchedulingDirectives.since();
+        assert_eq!(failed, !starts_again, "{name} on {version}: {status:?}");
+        let text = if failed { "the Job fails immediately" } else { "starts again" };
+        observed(&format!("deadline of a Job that is resumed after it has passed, by {controller}"), text);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_resumed_job_have_the_resources_changed_during_suspension() -> Result<()> {
     let scene = Scene::new("resized").await?;
     if !needs(scene.cluster, Feature::MutablePodResources).await? {

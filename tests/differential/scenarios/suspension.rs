@@ -68,7 +68,8 @@ pub fn all() -> Vec<Scenario> {
                 Step::Await("FailureTarget"),
                 terminated(terminating(0), 143),
             ],
-        ),
+        )
+        .needs(Feature::MutableSchedulingDirectives),
         scenario("a suspended job with no completions is complete", json!({"suspend": true, "completions": 0}), []),
         scenario(
             "a pod that failed before the suspension counts",

@@ -34,7 +34,6 @@ pub struct Arguments {
 /// Runs the suites, stores the results and writes the page. Fails if a test failed.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let stored = root().join("docs/results/compatibility.json");
-    let mut results = Results::read(&stored)?;
     let mut failed = Vec::new();
     if !arguments.page_only {
         let versions = chosen_versions(&arguments.versions)?;
@@ -44,13 +43,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 let result = suite::run(suite, version, &root())?;
                 println!("{version} {}: {}", suite.name, result.summary());
                 failed.extend(result.failed.iter().map(|test| format!("{version} {}: {test}", suite.name)));
+                // Stored after each suite, so that an interrupted run keeps what it has finished. Read again, because
+                // another run may have stored results in the meantime.
+                let mut results = Results::read(&stored)?;
                 results.insert(version, suite.name, result)?;
-                // Stored after each suite, so that an interrupted run keeps what it has finished.
                 results.write(&stored)?;
             }
         }
     }
-    fs::write(root().join("docs/compatibility.md"), page::render(&results)).context("writing the page")?;
+    fs::write(root().join("docs/compatibility.md"), page::render(&Results::read(&stored)?))
+        .context("writing the page")?;
     if !failed.is_empty() {
         bail!("these tests failed:\n{}", failed.join("\n"));
     }

@@ -85,8 +85,9 @@ const HEAD: &str = "\
 
 `make compatibility` wrote this page from the results of its runs, which are in
 [results/compatibility.json](results/compatibility.json). It runs each suite on the control plane of
-each version: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and, for the
-real node, the kubelet. Every statement was measured by a test; what no test measured is not listed.
+each version: kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and, for the real
+node, the kubelet. etcd is the same for all. Every statement was measured by a test; what no test
+measured is not listed.
 [Differences from the built-in controllers](differences.md) has the reasons where Jobwright differs
 from the controllers of a version.
 

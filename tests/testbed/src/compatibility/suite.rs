@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use testbed::image::without_variables_of_cargo;
 use testbed::{Version, report, version};
 
 use super::results::SuiteResult;
@@ -29,14 +30,13 @@ pub struct Suite {
 enum Filter {
     All,
     Only(&'static [&'static str]),
-    AllBut(&'static [&'static str]),
+    AllBut(&'static [&'static [&'static str]]),
     /// Tests that run only on request.
     Ignored(&'static [&'static str]),
 }
 
 /// Modules of `tests/integration` that test the command line.
 const COMMAND_LINE: &[&str] = &[
-    "check_and_api_server::",
     "cli_commands::",
     "command_line::",
     "completion::",
@@ -45,6 +45,12 @@ const COMMAND_LINE: &[&str] = &[
     "user_commands::",
     "wrong_use::",
 ];
+
+/// Modules of `tests/integration` that measure what differs between versions.
+const DIFFERENCES: &[&str] = &["versions::", "check_and_api_server::"];
+
+/// Module of `tests/integration` whose tests run only on request.
+const UPGRADE: &[&str] = &["upgrade::"];
 
 /// Modules of `tests/integration` that also run with objects in JSON, as in `make test`.
 const OVER_JSON: &[&str] = &["adoption::", "completion_modes::", "failures::"];
@@ -55,7 +61,7 @@ pub const SUITES: &[Suite] = &[
         name: "integration",
         covers: "the controller on the API server; tests set the status of pods (`tests/integration`)",
         target: "integration",
-        filter: Filter::AllBut(COMMAND_LINE),
+        filter: Filter::AllBut(&[COMMAND_LINE, DIFFERENCES, UPGRADE]),
         environment: &[],
     },
     Suite {
@@ -80,10 +86,17 @@ pub const SUITES: &[Suite] = &[
         environment: &[],
     },
     Suite {
+        name: "differences",
+        covers: "what differs between versions: the observations below",
+        target: "integration",
+        filter: Filter::Only(DIFFERENCES),
+        environment: &[],
+    },
+    Suite {
         name: "upgrade",
         covers: "an API server that is replaced by one of another version on the same etcd, and back, while Jobs run",
         target: "integration",
-        filter: Filter::Ignored(&["upgrade::"]),
+        filter: Filter::Ignored(UPGRADE),
         environment: &[],
     },
     Suite {
@@ -110,9 +123,10 @@ pub fn run(suite: &Suite, version: Version, root: &Path) -> Result<SuiteResult> 
     let (log_path, report_path) = (folder.join(format!("{stem}.log")), folder.join(format!("{stem}.jsonl")));
     File::create(&report_path)?;
     let mut log = File::create(&log_path)?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let start = Instant::now();
-    let mut child = Command::new(&cargo)
+    let mut command = Command::new("cargo");
+    without_variables_of_cargo(&mut command);
+    let mut child = command
         .current_dir(root)
         .args(["test", "--test", suite.target, "--"])
         .args(suite.filter.arguments())
@@ -123,7 +137,7 @@ pub fn run(suite: &Suite, version: Version, root: &Path) -> Result<SuiteResult> 
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("starting {}", cargo.display()))?;
+        .context("starting cargo")?;
     let mut tests = Vec::new();
     for line in BufReader::new(child.stdout.take().context("the tests have no output")?).lines() {
         let line = line?;
@@ -147,10 +161,7 @@ impl Filter {
             Self::All => Vec::new(),
             Self::Only(modules) => modules.to_vec(),
             Self::Ignored(modules) => [&["--ignored"], *modules].concat(),
-            // `upgrade` is a suite of its own.
-            Self::AllBut(modules) => {
-                modules.iter().chain(&["upgrade::"]).flat_map(|module| ["--skip", module]).collect()
-            }
+            Self::AllBut(groups) => groups.iter().copied().flatten().flat_map(|module| ["--skip", module]).collect(),
         }
     }
 }
