@@ -61,7 +61,8 @@ async fn jobwright_and_the_builtin_job_controller_give_equal_results() -> Result
     written.retain(|scenario| {
         let missing = scenario.needs.filter(|feature| version < feature.since());
         if let Some(feature) = missing {
-            testbed::skipped!("{:?}: {} is on from Kubernetes {} on", scenario.name, feature.gate(), feature.since());
+            let reason = format!("{} is on from Kubernetes {} on", feature.gate(), feature.since());
+            testbed::report::skipped_part(&format!("{:?}", scenario.name), &reason);
         }
         missing.is_none()
     });

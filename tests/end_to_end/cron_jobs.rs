@@ -55,7 +55,7 @@ async fn every_cron_job_example_starts_its_jobs() -> Result<()> {
         let log = kubectl(&scene, &["logs", &format!("job/{hourly}")]).await?;
         assert!(log.contains("Hello from a CronJob run by Rust"), "{log}");
     } else {
-        testbed::skipped!("the logs: the pods of simulated nodes are no processes");
+        testbed::report::skipped_part("the logs", "the pods of simulated nodes are no processes");
     }
     let table = kubectl(&scene, &["get", "cronjobs"]).await?;
     assert!(table.lines().any(|line| line.starts_with("zoned ") && line.contains("Europe/Paris")), "{table}");

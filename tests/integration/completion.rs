@@ -137,7 +137,7 @@ async fn fish_completes_the_program_and_the_plugin() -> Result<()> {
     assert_eq!(completed(&own, "jobwright resu")?, ["resume"]);
     assert_eq!(completed(&own, "jobwright rerun --dry-run=s")?, ["--dry-run=server"]);
     if scene.cluster.control.is_none() {
-        testbed::skipped!("the rest: a given cluster has its own kubectl");
+        testbed::report::skipped_part("the rest", "a given cluster has its own kubectl");
         return Ok(());
     }
     let plugin = completed("kubectl completion fish", &format!("kubectl jobwright explain -n {namespace} job/etl"))?;

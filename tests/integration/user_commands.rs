@@ -404,7 +404,7 @@ async fn status_reports_the_controller_and_the_permissions() -> Result<()> {
     assert!(status["permissions"].as_array().context("no permissions")?.iter().all(|one| one["allowed"] == true));
 
     if scene.cluster.control.is_none() {
-        testbed::skipped!("the rest: a given cluster has no user with fewer permissions");
+        testbed::report::skipped_part("the rest", "a given cluster has no user with fewer permissions");
         return Ok(());
     }
     // The user of the controller is not allowed to read Leases of other namespaces, or to change Jobs.

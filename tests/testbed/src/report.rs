@@ -1,6 +1,6 @@
 //! What a test reports beside its success: that it does not apply, and facts that it observed.
 //!
-//! The entry points are [`needs`], `skipped!` and [`observed`]. Each prints a line. If `TESTBED_REPORT` names a file,
+//! The entry points are [`needs`], `skipped!`, [`skipped_part`] and [`observed`]. Each prints a line. If `TESTBED_REPORT` names a file,
 //! each also appends an [`Entry`] to it, which `testbed compatibility` collects.
 
 use std::fs::OpenOptions;
@@ -19,9 +19,9 @@ pub const VARIABLE: &str = "TESTBED_REPORT";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Entry {
-    /// A test, or the rest of it, does not apply.
+    /// A test, or a part of it, does not apply.
     Skipped {
-        /// Path of the test.
+        /// Path of the test, and the part.
         test: String,
         /// Reason why the test does not apply.
         reason: String,
@@ -44,13 +44,17 @@ pub enum Feature {
     /// The API server accepts other scheduling directives in the pod template of a suspended Job that has run before
     /// (`MutableSchedulingDirectivesForSuspendedJobs`). The built-in controller removes the start time of such a Job.
     MutableSchedulingDirectives,
+    /// The API server serves `admissionregistration.k8s.io/v1` MutatingAdmissionPolicy.
+    MutatingAdmissionPolicy,
 }
 
 impl Feature {
     /// Returns the first version in which the feature is on by default.
     pub fn since(self) -> Version {
         match self {
-            Self::MutablePodResources | Self::MutableSchedulingDirectives => Version::new(36),
+            Self::MutablePodResources | Self::MutableSchedulingDirectives | Self::MutatingAdmissionPolicy => {
+                Version::new(36)
+            }
         }
     }
 
@@ -58,6 +62,7 @@ impl Feature {
     pub fn gate(self) -> &'static str {
         match self {
             Self::MutablePodResources => "MutablePodResourcesForSuspendedJobs",
+            Self::MutatingAdmissionPolicy => "MutatingAdmissionPolicy",
             Self::MutableSchedulingDirectives => "MutableSchedulingDirectivesForSuspendedJobs",
         }
     }
@@ -73,16 +78,22 @@ pub async fn needs(cluster: &Cluster, feature: Feature) -> Result<bool> {
     Ok(has)
 }
 
-/// Reports that the calling test, or the rest of it, does not apply, with the reason.
+/// Reports that the calling test does not apply, with the reason.
 #[macro_export]
 macro_rules! skipped {
     ($($reason:tt)*) => { $crate::report::skipped(&format!($($reason)*)) };
 }
 
-/// Reports that the calling test, or the rest of it, does not apply.
+/// Reports that the calling test does not apply.
 pub fn skipped(reason: &str) {
     eprintln!("skipped: {reason}");
     append(&Entry::Skipped { test: current_test(), reason: reason.to_owned() });
+}
+
+/// Reports that a part of the calling test does not apply. The rest of the test counts.
+pub fn skipped_part(part: &str, reason: &str) {
+    eprintln!("skipped: {part}: {reason}");
+    append(&Entry::Skipped { test: format!("{}: {part}", current_test()), reason: reason.to_owned() });
 }
 
 /// Reports a fact that depends on the Kubernetes version.

@@ -40,17 +40,19 @@ pub fn render(results: &Results) -> String {
 
     text.push_str(OBSERVED);
     text.push_str(&head("observed"));
-    let observed = |result: &VersionResult| -> BTreeMap<String, String> {
-        result.suites.values().flat_map(|suite| suite.observed.clone()).collect()
-    };
-    let subjects: BTreeSet<String> = versions.iter().flat_map(|(_, result)| observed(result).into_keys()).collect();
-    for subject in subjects {
-        let mut cells = vec![subject.clone()];
-        cells.extend(
-            versions
-                .iter()
-                .map(|(_, result)| observed(result).remove(&subject).unwrap_or_else(|| "not run".to_owned())),
-        );
+    // Each subject is observed by one suite.
+    let mut suites: BTreeMap<&str, &str> = BTreeMap::new();
+    for (_, result) in &versions {
+        for (suite, result) in &result.suites {
+            suites.extend(result.observed.keys().map(|subject| (subject.as_str(), suite.as_str())));
+        }
+    }
+    for (subject, suite) in suites {
+        let mut cells = vec![subject.to_owned()];
+        cells.extend(versions.iter().map(|(_, result)| match result.suites.get(suite) {
+            Some(result) => result.observed.get(subject).map_or("does not apply", String::as_str).to_owned(),
+            None => "not run".to_owned(),
+        }));
         text.push_str(&row(cells));
     }
 
