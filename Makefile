@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants fuzz chaos soak upgrades peers conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
+.PHONY: help build demo test check unit integration differential simulate mutants compatibility fuzz chaos soak upgrades peers conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,12 +13,18 @@ build: ## Build jobwright and the testbed
 demo: build ## Run Jobwright on a real cluster and show Jobs and Pods (uses KUBECONFIG if set)
 	$(CARGO) run --quiet --package testbed -- demo --jobwright target/debug/jobwright
 
+# The oldest supported version, and the integration tests that touch what differs between versions.
+OLDEST := 1.34
+VERSIONED := versions:: suspension:: policies:: crd_upgrade:: wire:: check_and_api_server:: adoption::
+
 # Builds the programs of the testbed before the tests, so that their progress is visible.
 test: check ## Formatting, lints, and unit, property, integration and end-to-end tests
 	$(CARGO) run --quiet --package testbed -- build
 	$(CARGO) test --workspace
 	TESTED_WIRE=json $(CARGO) test --test integration -- adoption:: completion_modes:: failures::
 	TESTED_WIRE=json DIFFERENTIAL_RANDOM=20 DIFFERENTIAL_COUNTS=20 $(CARGO) test --test differential -- job_controller
+	TESTBED_KUBERNETES=$(OLDEST) $(CARGO) run --quiet --package testbed -- build --control-plane
+	TESTBED_KUBERNETES=$(OLDEST) $(CARGO) test --test integration -- $(VERSIONED)
 	tests/conformance/run short
 
 check: ## Formatting, lints, and the words of all texts
@@ -49,6 +55,11 @@ upgrades: ## Replicas of the last release and of this tree take turns under load
 
 conformance: build ## Test suites of upstream against the binary, on a real node too; the first build takes ten minutes
 	tests/conformance/run
+
+VERSIONS ?=
+SUITES ?=
+compatibility: build ## The suites on every Kubernetes version; VERSIONS="1.34 1.35" and SUITES=integration select; writes docs/compatibility.md
+	$(CARGO) run --quiet --package testbed -- compatibility --versions="$(VERSIONS)" --suites="$(SUITES)"
 
 SEEDS ?= 10000
 FROM ?= 0

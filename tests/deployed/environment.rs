@@ -43,14 +43,14 @@ impl Environment {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         if let Some(kubeconfig) = set("KUBECONFIG") {
             let Some(image) = set("JOBWRIGHT_IMAGE") else {
-                eprintln!("skipped: set JOBWRIGHT_IMAGE to the name of the image in the cluster of KUBECONFIG");
+                testbed::skipped!("set JOBWRIGHT_IMAGE to the name of the image in the cluster of KUBECONFIG");
                 return Ok(None);
             };
             let repository = image.into_string().ok().context("JOBWRIGHT_IMAGE is not UTF-8")?;
             return Ok(Some(Mutex::new(Self { cluster: leak(Cluster::given(kubeconfig.into())), repository })));
         }
         if let Some(obstacle) = node::obstacle() {
-            eprintln!("skipped: {obstacle}; set KUBECONFIG and JOBWRIGHT_IMAGE to run this against a cluster");
+            testbed::skipped!("{obstacle}; set KUBECONFIG and JOBWRIGHT_IMAGE to run this against a cluster");
             return Ok(None);
         }
         let tarball = tempfile::NamedTempFile::new()?;

@@ -13,7 +13,7 @@ const COMPLETIONS: i32 = 40;
 async fn running_jobs_survive_migration_to_jobwright_and_back() -> Result<()> {
     let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     let Some(control) = &environment.cluster.control else {
-        eprintln!("skipped: the test cannot switch the built-in controllers of a given cluster");
+        testbed::skipped!("the test cannot switch the built-in controllers of a given cluster");
         return Ok(());
     };
     // The guide contains the commands that this test runs.

@@ -84,7 +84,7 @@ async fn uninstall_removes_finalizers_where_a_value_allows_it() -> Result<()> {
 async fn uninstall_in_place_of_the_built_in_controllers_leaves_nothing_that_hangs() -> Result<()> {
     let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     let Some(control) = &environment.cluster.control else {
-        eprintln!("skipped: the test cannot switch the built-in controllers of a given cluster");
+        testbed::skipped!("the test cannot switch the built-in controllers of a given cluster");
         return Ok(());
     };
     let scene = environment.user("uninstall-all").await?;

@@ -126,7 +126,7 @@ fn now() -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn jobwright_and_the_builtin_cronjob_controller_give_equal_results() -> Result<()> {
     if std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty()) {
-        eprintln!("skipped: this test starts its own control planes, but KUBECONFIG is set; unset it");
+        testbed::skipped!("this test starts its own control planes, but KUBECONFIG is set; unset it");
         return Ok(());
     }
     let options = |builtin| {

@@ -32,6 +32,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use stage::{Stage, number};
+use testbed::Version;
 
 /// Default number of random scenarios.
 const RANDOM: usize = 200;
@@ -50,7 +51,7 @@ fn names_of_scenarios_are_unique() {
 fn is_skipped() -> bool {
     let given = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
     if given {
-        eprintln!("skipped: this test starts its own control plane, but KUBECONFIG is set; unset it");
+        testbed::skipped!("this test starts its own control plane, but KUBECONFIG is set; unset it");
     }
     given
 }
@@ -79,6 +80,15 @@ async fn jobwright_and_the_builtin_job_controller_give_equal_results() -> Result
     if let Ok(part) = std::env::var("DIFFERENTIAL_ONLY") {
         written.retain(|scenario| scenario.name.contains(&part));
     }
+    let version = Version::selected()?;
+    written.retain(|scenario| {
+        let missing = scenario.needs.filter(|feature| version < feature.since());
+        if let Some(feature) = missing {
+            let reason = format!("{} is on from Kubernetes {} on", feature.gate(), feature.since());
+            testbed::report::skipped_part(&format!("{:?}", scenario.name), &reason);
+        }
+        missing.is_none()
+    });
     let count = number("DIFFERENTIAL_RANDOM", RANDOM)?;
     let first = number("DIFFERENTIAL_SEED", 0)?;
     let random = (first..first + count).map(random::scenario);
@@ -87,6 +97,8 @@ async fn jobwright_and_the_builtin_job_controller_give_equal_results() -> Result
     let mut stage = Stage::start(false).await?;
     let different = run::run(&stage, all, number("DIFFERENTIAL_AT_ONCE", MAX_CONCURRENT)?).await?;
     let wrong = counts::run(&stage, first, number("DIFFERENTIAL_COUNTS", counts::JOBS)?).await?;
+    let compared = format!("{scenarios} by hand, {count} random; {} differ", different.len());
+    testbed::report::observed("scenarios compared with the built-in Job controller", &compared);
     println!("differential: {scenarios} scenarios, {count} random, {} differences", different.len());
     stage.check()?;
     assert!(wrong.is_empty(), "pods are counted incorrectly:\n{}", wrong.join("\n"));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures::{StreamExt, stream};
 use serde_json::Value;
+use testbed::Version;
 
 use crate::scenario::{Scenario, Step};
 use crate::snapshot::{Side, Snapshot, differences};
@@ -18,7 +19,8 @@ const QUIET: Duration = Duration::from_millis(1_600);
 /// first retries of a failed sync, which both controllers wait for, and than the first pod back-off.
 const STUCK: Duration = Duration::from_secs(14);
 /// The same time if a policy ignores disruptions. Disruptions increase the back-off of the built-in controller only
-/// (docs/differences.md), so Jobwright creates the next pod sooner. It is as long as the back-off after three failures.
+/// (docs/differences.md), so Jobwright creates the next pod sooner. Before Kubernetes 1.36, the built-in controller stores
+/// that no pod is active during a back-off. The time is as long as the back-off after three failures.
 const STUCK_IN_BACKOFF: Duration = Duration::from_secs(48);
 /// Maximum time until the sides have settled in the awaited state.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -70,7 +72,8 @@ async fn script(stage: &Stage, namespaces: &[String; 2], scenario: &Scenario) ->
     );
     left_created.and(right_created)?;
     let mut steps_done = format!("  created {}\n", scenario.spec);
-    let stuck = if ignores_disruptions(&scenario.spec) { STUCK_IN_BACKOFF } else { STUCK };
+    let differs_in_backoff = ignores_disruptions(&scenario.spec) || stage.version < Version::new(36);
+    let stuck = if differs_in_backoff { STUCK_IN_BACKOFF } else { STUCK };
     let mut seen = settle(stage, namespaces, &mut steps_done, stuck, |_| true).await?;
     for step in &scenario.steps {
         let _ = writeln!(steps_done, "  then {step:?}");
@@ -141,7 +144,7 @@ async fn settle(
     let mut since = Instant::now();
     loop {
         let sides = [stage.side(&namespaces[0]), stage.side(&namespaces[1])];
-        let now = [sides[0].snapshot(), sides[1].snapshot()];
+        let now = [0, 1].map(|side: usize| sides[side].snapshot(stage.version));
         // Events that the comparison skips may still change, so equality with the last snapshot is not enough.
         if last.as_ref().is_none_or(|last| *last != now) {
             since = Instant::now();

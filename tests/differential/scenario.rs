@@ -1,6 +1,7 @@
 //! Scenarios as data: a Job, and the steps that happen to it and its pods.
 
 use serde_json::{Value, json};
+use testbed::report::Feature;
 
 /// Scenario that runs with both controllers.
 #[derive(Clone, Debug)]
@@ -16,11 +17,27 @@ pub struct Scenario {
     /// Whether steps that the API server refuses on both sides are skipped, as in random scenarios. In a scenario
     /// written by hand, such a step is an error.
     pub lenient: bool,
+    /// Feature of the Kubernetes version without which the API server refuses a step.
+    pub needs: Option<Feature>,
+}
+
+impl Scenario {
+    /// Returns the scenario for versions with this feature.
+    pub fn needs(self, feature: Feature) -> Self {
+        Self { needs: Some(feature), ..self }
+    }
 }
 
 /// Returns a scenario with a Job of the default name.
 pub fn scenario(name: &str, spec: Value, steps: impl IntoIterator<Item = Step>) -> Scenario {
-    Scenario { name: name.to_owned(), job: "job".to_owned(), spec, steps: steps.into_iter().collect(), lenient: false }
+    Scenario {
+        name: name.to_owned(),
+        job: "job".to_owned(),
+        spec,
+        steps: steps.into_iter().collect(),
+        lenient: false,
+        needs: None,
+    }
 }
 
 /// One step of a scenario.

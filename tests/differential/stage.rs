@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use testbed::manifest::lay_over;
 use testbed::permissions::Permissions;
 use testbed::process::Process;
-use testbed::{Cluster, Kubelet, Options, control_plane};
+use testbed::{Cluster, Kubelet, Options, Version, control_plane};
 
 use crate::scenario::{Pick, Step};
 use crate::snapshot::Side;
@@ -25,6 +25,8 @@ use crate::snapshot::Side;
 /// Cluster with both controllers.
 pub struct Stage {
     pub client: Client,
+    /// Kubernetes version of the cluster.
+    pub version: Version,
     cluster: Cluster,
     ours: Mutex<Process>,
     sides: Sides,
@@ -105,7 +107,8 @@ impl Stage {
             |side, event| side.events.insert(event.name_any(), event).is_some(),
             |_, _| (),
         );
-        Ok(Self { client, cluster, ours: Mutex::new(ours), sides, _home: home })
+        let version = Version::selected()?;
+        Ok(Self { client, version, cluster, ours: Mutex::new(ours), sides, _home: home })
     }
 
     /// Returns an error if one of the processes has exited.

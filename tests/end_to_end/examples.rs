@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 
 use crate::outcomes::{OUTCOMES, check_outcomes, folder};
-use crate::scene;
+use crate::scene_on_any_node;
 
 #[test]
 fn every_example_has_an_outcome() -> Result<()> {
@@ -21,7 +21,7 @@ fn every_example_has_an_outcome() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_reaches_its_outcome() -> Result<()> {
-    let Some(scene) = scene("examples").await? else { return Ok(()) };
+    let Some(scene) = scene_on_any_node("examples", &["--pod-failure-backoff=1s"]).await? else { return Ok(()) };
     check_outcomes(&scene).await?;
     scene.cluster.delete_namespace(&scene.namespace).await
 }

@@ -1,4 +1,7 @@
 //! The controller on a cluster with a real node, whose pods run: a user applies the examples with kubectl.
+//!
+//! With `TESTBED_NODES=simulated`, the nodes are simulated: pods succeed immediately and have no logs. Tests that need
+//! processes are then skipped.
 
 #![allow(
     clippy::disallowed_methods,
@@ -39,6 +42,21 @@ async fn scene(prefix: &str) -> Result<Option<Scene>> {
 
 /// Creates a scene like [`scene`], with these flags of the controller.
 async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
+    if simulated() {
+        testbed::skipped!("the pods of simulated nodes are no processes");
+        return Ok(None);
+    }
+    scene_on_any_node(prefix, flags).await
+}
+
+/// Returns whether the nodes are simulated.
+fn simulated() -> bool {
+    std::env::var("TESTBED_NODES").is_ok_and(|nodes| nodes == "simulated")
+        && std::env::var_os("KUBECONFIG").is_none_or(|path| path.is_empty())
+}
+
+/// Creates a scene like [`scene_with`], also if the nodes are simulated.
+async fn scene_on_any_node(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
     let cluster = CLUSTER
         .get_or_try_init(|| async {
             if let Some(path) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
@@ -46,8 +64,11 @@ async fn scene_with(prefix: &str, flags: &[&str]) -> Result<Option<Scene>> {
                 crds::install(&cluster.client().await?).await?;
                 return anyhow::Ok(Some(cluster));
             }
+            if simulated() {
+                return Ok(Some(Cluster::start(&Options { nodes: Nodes::Simulated, ..Options::default() }).await?));
+            }
             if let Some(obstacle) = node::obstacle() {
-                eprintln!("skipped: {obstacle}; set KUBECONFIG to run this against a cluster");
+                testbed::skipped!("{obstacle}; set KUBECONFIG to run this against a cluster");
                 return Ok(None);
             }
             Ok(Some(Cluster::start(&Options { nodes: Nodes::Real, ..Options::default() }).await?))

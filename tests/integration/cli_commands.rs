@@ -413,7 +413,7 @@ async fn timeline_draws_the_pods_of_a_job_and_top_lists_active_jobs() -> Result<
 async fn binary_works_as_a_kubectl_plugin() -> Result<()> {
     let cluster = testbed::Cluster::shared().await?;
     if cluster.control.is_none() {
-        eprintln!("skipped: a given cluster has its own kubectl");
+        testbed::skipped!("a given cluster has its own kubectl");
         return Ok(());
     }
     let dir = tempfile::tempdir()?;

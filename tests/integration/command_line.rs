@@ -88,7 +88,7 @@ fn an_unknown_context_is_named() -> Result<()> {
 async fn missing_permissions_are_listed() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let Some(control) = &cluster.control else {
-        eprintln!("skipped: a given cluster issues no certificates for test users");
+        testbed::skipped!("a given cluster issues no certificates for test users");
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

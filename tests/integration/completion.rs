@@ -51,7 +51,7 @@ impl Programs {
 fn is_installed(shell: &str) -> bool {
     let found = Command::new(shell).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
-        eprintln!("skipped: {shell} is not installed, so its completion is not tested");
+        testbed::skipped!("{shell} is not installed, so its completion is not tested");
     }
     found
 }
@@ -99,7 +99,7 @@ async fn names_and_namespaces_are_completed() -> Result<()> {
 async fn kubectl_completes_the_plugin() -> Result<()> {
     let scene = Scene::without_controller("kubectl-complete", &[]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: a given cluster has its own kubectl");
+        testbed::skipped!("a given cluster has its own kubectl");
         return Ok(());
     }
     scene.create("etl", json!({})).await?;
@@ -137,7 +137,7 @@ async fn fish_completes_the_program_and_the_plugin() -> Result<()> {
     assert_eq!(completed(&own, "jobwright resu")?, ["resume"]);
     assert_eq!(completed(&own, "jobwright rerun --dry-run=s")?, ["--dry-run=server"]);
     if scene.cluster.control.is_none() {
-        eprintln!("the rest is skipped: a given cluster has its own kubectl");
+        testbed::report::skipped_part("the rest", "a given cluster has its own kubectl");
         return Ok(());
     }
     let plugin = completed("kubectl completion fish", &format!("kubectl jobwright explain -n {namespace} job/etl"))?;

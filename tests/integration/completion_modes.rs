@@ -145,7 +145,7 @@ async fn jobs_managed_by_another_controller_are_ignored() -> Result<()> {
 async fn claim_all_covers_jobs_without_managed_by_and_jobs_of_the_built_in_controller() -> Result<()> {
     let scene = Scene::without_controller("claim-all", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     let mut scene = scene;

@@ -22,7 +22,7 @@ impl Crons {
     pub async fn new(prefix: &str) -> Result<Option<Self>> {
         let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
         if scene.cluster.control.is_none() {
-            eprintln!("skipped: the built-in controllers of a given cluster can be on");
+            testbed::skipped!("the built-in controllers of a given cluster can be on");
             return Ok(None);
         }
         scene.start_controller().await?;

@@ -50,7 +50,7 @@ fn now() -> i64 {
 async fn controller_killed_around_the_minute_starts_one_job_for_each_time() -> Result<()> {
     let mut scene = Scene::without_controller("cron-killed", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     let count = 20;
@@ -95,7 +95,7 @@ async fn controller_killed_around_the_minute_starts_one_job_for_each_time() -> R
 async fn thousand_cron_jobs_due_in_the_same_minute_are_all_started() -> Result<()> {
     let mut scene = Scene::without_controller("cron-thousand", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;

@@ -381,7 +381,7 @@ async fn cron_job_and_job_schedule_of_one_name_both_start_their_jobs() -> Result
     early_in_the_minute().await;
     let mut scene = Scene::without_controller("sched-twin", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;

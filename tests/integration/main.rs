@@ -60,7 +60,9 @@ mod terminal;
 mod ttl;
 mod uninstall;
 mod unresponsive_api_server;
+mod upgrade;
 mod user_commands;
+mod versions;
 mod wire;
 #[cfg(unix)]
 mod wrong_use;

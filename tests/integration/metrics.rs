@@ -145,7 +145,7 @@ async fn dashboard_and_alerts_name_existing_metrics() -> Result<()> {
     let listen = format!("--listen=127.0.0.1:{port}");
     let scene = Scene::with_flags("dashboard", &["--claim=all", "--leader-elect=true", &listen]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     let _playing = scene.succeed_all();

@@ -50,7 +50,7 @@ fn without(rule: &mut PolicyRule, (verb, resource): &Permission) {
 async fn each_missing_permission_is_named() -> Result<()> {
     let scene = Scene::without_controller("permissions", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: a given cluster issues no certificates for test users");
+        testbed::skipped!("a given cluster issues no certificates for test users");
         return Ok(());
     }
     let all = granted(&scene.namespace)?;
@@ -81,7 +81,7 @@ async fn permissions_granted_while_the_controller_waits_are_detected() -> Result
     let [port] = testbed::control_plane::free_ports()?;
     let scene = Scene::without_controller("granted", &[]).await?;
     let Some(control) = &scene.cluster.control else {
-        eprintln!("skipped: a given cluster issues no certificates for test users");
+        testbed::skipped!("a given cluster issues no certificates for test users");
         return Ok(());
     };
     let dir = tempfile::tempdir()?;
@@ -125,7 +125,7 @@ async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
     let flags = ["--claim=all", "--leader-elect=true", "--leader-elect-retry-period=200ms", &listen];
     let mut scene = Scene::without_controller("used", &flags).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;

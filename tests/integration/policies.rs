@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use testbed::report::{Feature, needs};
 
 use crate::harness::*;
 
@@ -27,6 +28,12 @@ fn rules(rules: &[Rule]) -> Value {
         json!({"apiGroups": [group], "apiVersions": ["*"], "resources": [resource], "operations": [operation]})
     });
     json!({"resourceRules": rules.collect::<Vec<_>>()})
+}
+
+/// Creates a scene on an API server that serves MutatingAdmissionPolicies.
+pub async fn scene_with_mutating_policies(prefix: &str) -> Result<Option<Scene>> {
+    let scene = Scene::new(prefix).await?;
+    Ok(needs(scene.cluster, Feature::MutatingAdmissionPolicy).await?.then_some(scene))
 }
 
 impl Policy {

@@ -23,7 +23,7 @@ impl User {
     /// Returns `None` on a given cluster, which issues no certificates for test users.
     async fn new(scene: &Scene, name: &str, rules: Value) -> Result<Option<Self>> {
         let Some(control) = &scene.cluster.control else {
-            eprintln!("skipped: a given cluster issues no certificates for test users");
+            testbed::skipped!("a given cluster issues no certificates for test users");
             return Ok(None);
         };
         let user = format!("{}-{name}", scene.namespace);

@@ -111,7 +111,7 @@ async fn objects_in_one_namespace_do_not_affect_jobs_in_another() -> Result<()> 
 async fn forged_managed_fields_neither_stop_the_controller_nor_hide_other_jobs() -> Result<()> {
     let mut scene = Scene::without_controller("forged-fields", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     scene.start_controller().await?;
@@ -155,7 +155,7 @@ async fn forged_managed_fields_neither_stop_the_controller_nor_hide_other_jobs()
 async fn server_of_an_unknown_authority_is_rejected_and_no_token_is_logged() -> Result<()> {
     let cluster = Cluster::shared().await?;
     let Some(control) = &cluster.control else {
-        eprintln!("skipped: the certificate authority of a given cluster is unknown");
+        testbed::skipped!("the certificate authority of a given cluster is unknown");
         return Ok(());
     };
     let dir = tempfile::tempdir()?;

@@ -68,7 +68,7 @@ async fn half_done_jobs_are_taken_over_and_handed_back() -> Result<()> {
 async fn conflicting_built_in_controller_ends_the_run_with_an_error() -> Result<()> {
     let mut scene = Scene::without_controller("conflict", &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
     // A status write from before the start does not count: the built-in controller may have been switched off since.

@@ -113,7 +113,7 @@ fn closed_pipe_ends_a_command_silently() -> Result<()> {
 #[test]
 fn full_disk_is_reported_in_one_line() -> Result<()> {
     if !std::path::Path::new("/dev/full").exists() {
-        eprintln!("skipped: this system has no /dev/full");
+        testbed::skipped!("this system has no /dev/full");
         return Ok(());
     }
     for args in OFFLINE.iter().filter(|args| !args.contains(&"--help")) {

@@ -11,7 +11,7 @@ use crate::harness::*;
 async fn scene(prefix: &str) -> Result<Option<Scene>> {
     let mut scene = Scene::without_controller(prefix, &["--claim=all"]).await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in controllers of a given cluster can be on");
+        testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(None);
     }
     scene.start_controller().await?;
@@ -83,7 +83,7 @@ async fn job_whose_ttl_expired_while_no_controller_ran_is_deleted_at_the_start()
 async fn ttl_is_left_to_the_built_in_controllers_under_claim_managed_by() -> Result<()> {
     let scene = Scene::new("ttl-left").await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: the built-in TTL controller of a given cluster can be on");
+        testbed::skipped!("the built-in TTL controller of a given cluster can be on");
         return Ok(());
     }
     scene.create("job", json!({"ttlSecondsAfterFinished": 0})).await?;

@@ -327,7 +327,7 @@ async fn explain_without_a_name_lists_jobs_that_need_attention() -> Result<()> {
 async fn list_of_a_restricted_user_names_what_cannot_be_read() -> Result<()> {
     let scene = Scene::new("restricted").await?;
     if scene.cluster.control.is_none() {
-        eprintln!("skipped: a given cluster has no user with fewer permissions");
+        testbed::skipped!("a given cluster has no user with fewer permissions");
         return Ok(());
     }
     scene.create("failed", json!({"backoffLimit": 0})).await?;
@@ -404,7 +404,7 @@ async fn status_reports_the_controller_and_the_permissions() -> Result<()> {
     assert!(status["permissions"].as_array().context("no permissions")?.iter().all(|one| one["allowed"] == true));
 
     if scene.cluster.control.is_none() {
-        eprintln!("the rest is skipped: a given cluster has no user with fewer permissions");
+        testbed::report::skipped_part("the rest", "a given cluster has no user with fewer permissions");
         return Ok(());
     }
     // The user of the controller is not allowed to read Leases of other namespaces, or to change Jobs.

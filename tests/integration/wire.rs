@@ -42,6 +42,9 @@ fn comparable(mut pod: Value) -> Value {
     for entry in pod["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
         entry["time"] = Value::Null;
     }
+    for condition in pod["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = Value::Null;
+    }
     pod
 }
 

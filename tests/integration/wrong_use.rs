@@ -171,7 +171,7 @@ fn closed_pipe_ends_the_commands_with_a_cluster_silently() -> Result<()> {
 #[test]
 fn full_disk_is_reported_by_the_commands_with_a_cluster() -> Result<()> {
     if !std::path::Path::new("/dev/full").exists() {
-        eprintln!("skipped: this system has no /dev/full");
+        testbed::skipped!("this system has no /dev/full");
         return Ok(());
     }
     let server = server()?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use testbed::assets::{self, KUBERNETES_VERSION};
+use testbed::{Version, assets};
 
 use crate::clients::PYTHON_PACKAGE;
 use crate::run::Outcome;
@@ -25,10 +25,11 @@ pub fn table(outcomes: &[Outcome]) -> String {
 /// Writes the page.
 pub fn write(outcomes: &[Outcome]) -> Result<()> {
     let equal = outcomes.iter().filter(|outcome| outcome.difference.is_none()).count();
+    let kubernetes = Version::selected()?.release()?;
     let text = format!(
         "# Results of controllers and clients on top of Jobs\n\n\
          `PEERS_PAGE=1 make peers` writes this page. [../peers.md](../peers.md) describes the scenarios.\n\n\
-         {equal} of {} scenarios are equal, with Kubernetes {KUBERNETES_VERSION}, JobSet {}, Kueue {},\n\
+         {equal} of {} scenarios are equal, with Kubernetes {kubernetes}, JobSet {}, Kueue {},\n\
          client-go {} and the Python package `{PYTHON_PACKAGE}`.\n\n{}",
         outcomes.len(),
         version("jobset", "sigs.k8s.io/jobset")?,

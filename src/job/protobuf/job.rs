@@ -260,3 +260,94 @@ impl From<Condition> for WireCondition {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::job::view::{CompletionMode, JobView};
+
+    /// Fields that a newer API server could add to any message: a message, a number and a text.
+    const NEWER: &[u8] = b"\xca\x3e\x04\x0a\x02\x08\x01\xd0\x3e\x07\xda\x3e\x05later";
+
+    fn with_newer_fields(message: &impl Message) -> Vec<u8> {
+        [&message.encode_to_vec(), NEWER].concat()
+    }
+
+    fn job(spec: Spec) -> Bytes {
+        let metadata = Metadata {
+            name: b"job".to_vec(),
+            namespace: b"n".to_vec(),
+            uid: b"u".to_vec(),
+            resource_version: b"1".to_vec(),
+            ..Metadata::default()
+        };
+        let metadata = Some(with_newer_fields(&metadata).into());
+        let mut message = with_newer_fields(&Job { metadata, spec: None, status: None });
+        let template = [NEWER, b"\x12\x00"].concat();
+        let spec = with_newer_fields(&Spec { template: Some(template.into()), ..spec });
+        prost::encoding::bytes::encode(2, &Bytes::from(spec), &mut message);
+        let status = with_newer_fields(&Status {
+            conditions: vec![Condition {
+                type_: b"Paused".to_vec(),
+                status: b"Perhaps".to_vec(),
+                ..Condition::default()
+            }],
+            succeeded: 3,
+            ..Status::default()
+        });
+        prost::encoding::bytes::encode(3, &Bytes::from(status), &mut message);
+        message.into()
+    }
+
+    #[test]
+    fn fields_of_a_newer_api_server_are_skipped_and_stay_in_the_template() {
+        let wire = decode(job(Spec { parallelism: Some(2), ..Spec::default() })).unwrap();
+        assert_eq!((wire.metadata.name.as_deref(), wire.spec.parallelism), (Some("job"), Some(2)));
+        assert_eq!(wire.status.succeeded, Some(3));
+        let condition = &wire.status.conditions.as_ref().unwrap()[0];
+        assert_eq!((condition.type_.as_str(), condition.status.as_str()), ("Paused", "Perhaps"));
+        let WireTemplate::Protobuf(template) = wire.spec.template else { panic!("the template is not in protobuf") };
+        assert!(template.starts_with(NEWER), "{template:?}");
+    }
+
+    #[test]
+    fn values_of_a_newer_api_server_have_the_same_meaning_in_both_encodings() {
+        let text = |text: &str| Some(text.as_bytes().to_vec());
+        let rule = |action: &str, operator: &str| FailureRule {
+            action: action.into(),
+            on_exit_codes: Some(OnExitCodes { container_name: None, operator: operator.into(), values: vec![1] }),
+            on_pod_conditions: Vec::new(),
+        };
+        let rules = vec![rule("Pause", "In"), rule("FailJob", "Between"), rule("Count", "In")];
+        let from_protobuf = decode(job(Spec {
+            completion_mode: text("Streamed"),
+            pod_replacement_policy: text("Never"),
+            pod_failure_policy: Some(PodFailurePolicy { rules }),
+            ..Spec::default()
+        }))
+        .unwrap();
+        let codes = |operator: &str| json!({"operator": operator, "values": [1], "later": {}});
+        let from_json: WireJob = serde_json::from_value(json!({
+            "metadata": {"name": "job", "namespace": "n", "uid": "u", "resourceVersion": "1", "later": []}, "later": 1,
+            "spec": {
+                "template": {"later": 1}, "later": {}, "completionMode": "Streamed", "podReplacementPolicy": "Never",
+                "podFailurePolicy": {"later": 1, "rules": [
+                    {"action": "Pause", "onExitCodes": codes("In")},
+                    {"action": "FailJob", "onExitCodes": codes("Between"), "later": null},
+                    {"action": "Count", "onExitCodes": codes("In")},
+                ]},
+            },
+            "status": {"later": "x", "succeeded": 3, "conditions": [{"type": "Paused", "status": "Perhaps", "later": 1}]},
+        }))
+        .unwrap();
+        let [protobuf, json] = [from_protobuf, from_json].map(|wire| JobView::parse(wire).unwrap());
+        assert_eq!(protobuf.spec.completion_mode, CompletionMode::Unknown("Streamed".to_owned()));
+        assert!(!protobuf.spec.replace_only_failed, "an unknown policy is the default");
+        let numbers: Vec<usize> =
+            protobuf.spec.failure_rules.iter().flat_map(|rules| rules.iter()).map(|rule| rule.number).collect();
+        assert_eq!(numbers, [2], "rules with unknown values match nothing and keep their position");
+        assert_eq!(format!("{:?}{:?}", protobuf.spec, protobuf.status), format!("{:?}{:?}", json.spec, json.status));
+    }
+}

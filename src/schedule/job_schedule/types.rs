@@ -46,10 +46,13 @@ const EXISTING_DAYS: &str = concat!(
 /// Exclusions that exclude something.
 const ORDERED_PERIODS: &str =
     "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, !has(e.from) || !has(e.to) || e.from < e.to)";
-/// Template of a Job that the API server accepts.
-const RESTART_POLICY: &str = "oldSelf.hasValue() && oldSelf.value() == self || !has(self.template) || \
-    has(self.template.spec) && has(self.template.spec.restartPolicy) && \
-    self.template.spec.restartPolicy in ['Never', 'OnFailure']";
+/// Template of a Job that the API server accepts. The rule compares the field alone: API servers before Kubernetes 1.37
+/// find an unchanged object unequal if the object has fields that its schema does not list.
+const RESTART_POLICY: &str = "!has(self.template) || \
+    (has(self.template.spec) && has(self.template.spec.restartPolicy) ? \
+    self.template.spec.restartPolicy in ['Never', 'OnFailure'] || oldSelf.hasValue() && \
+    oldSelf.value().?template.?spec.?restartPolicy.orValue('') == self.template.spec.restartPolicy : \
+    oldSelf.hasValue() && !oldSelf.value().?template.?spec.?restartPolicy.hasValue())";
 
 /// spec defines the scheduled times, the Jobs to start, and the policies for late and concurrent runs.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize)]

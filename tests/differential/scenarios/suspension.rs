@@ -1,6 +1,7 @@
 //! Scenarios of `suspend`.
 
 use serde_json::json;
+use testbed::report::Feature;
 
 use crate::scenario::*;
 
@@ -67,7 +68,8 @@ pub fn all() -> Vec<Scenario> {
                 Step::Await("FailureTarget"),
                 terminated(terminating(0), 143),
             ],
-        ),
+        )
+        .needs(Feature::MutableSchedulingDirectives),
         scenario("a suspended job with no completions is complete", json!({"suspend": true, "completions": 0}), []),
         scenario(
             "a pod that failed before the suspension counts",
@@ -89,7 +91,8 @@ pub fn all() -> Vec<Scenario> {
                 resume(),
                 succeed(0),
             ],
-        ),
+        )
+        .needs(Feature::MutablePodResources),
         scenario(
             "the labels and annotations in the template of a suspended job can change",
             json!({"suspend": true}),

@@ -1,7 +1,8 @@
 //! The programs that a testbed runs: found in `KUBEBUILDER_ASSETS`, or built once from the Go modules in `go/`.
 //!
 //! The entry point is [`ensure`]. A built program is in a cache folder that is named after the hash of its module. It
-//! is rebuilt only when that module changes, and `cargo clean` does not delete it.
+//! is rebuilt only when that module changes, and `cargo clean` does not delete it. The programs of Kubernetes exist
+//! once for each [`Version`].
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,15 +12,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-/// Kubernetes version of the testbed, the same as in `go/kubernetes/go.mod`.
-pub const KUBERNETES_VERSION: &str = "v1.37.2";
+use crate::version::{Version, module_dir};
+
+/// Module of the programs of Kubernetes. The folder below `go/` depends on the version.
+const KUBERNETES: &str = "kubernetes";
 
 /// A program that the testbed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
     /// File name of the binary.
     pub name: &'static str,
-    /// Folder below `go/` of the module that builds it.
+    /// Module that builds it: a folder below `go/`, or [`KUBERNETES`].
     module: &'static str,
     /// Go package of the program.
     package: &'static str,
@@ -32,16 +35,16 @@ const fn program(name: &'static str, module: &'static str, package: &'static str
 /// etcd, the store of the control plane.
 pub const ETCD: Program = program("etcd", "etcd", "go.etcd.io/etcd/server/v3");
 /// kube-apiserver, the API server.
-pub const KUBE_APISERVER: Program = program("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver");
+pub const KUBE_APISERVER: Program = program("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver");
 /// kube-controller-manager, which runs the built-in controllers.
 pub const KUBE_CONTROLLER_MANAGER: Program =
-    program("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager");
+    program("kube-controller-manager", KUBERNETES, "k8s.io/kubernetes/cmd/kube-controller-manager");
 /// kube-scheduler, which assigns pods to nodes.
-pub const KUBE_SCHEDULER: Program = program("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler");
+pub const KUBE_SCHEDULER: Program = program("kube-scheduler", KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler");
 /// kubectl, the command line of Kubernetes.
-pub const KUBECTL: Program = program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl");
+pub const KUBECTL: Program = program("kubectl", KUBERNETES, "k8s.io/kubernetes/cmd/kubectl");
 /// kubelet, the agent of a real node.
-pub const KUBELET: Program = program("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet");
+pub const KUBELET: Program = program("kubelet", KUBERNETES, "k8s.io/kubernetes/cmd/kubelet");
 /// kwok, which simulates nodes.
 pub const KWOK: Program = program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok");
 /// containerd, the container runtime of a real node.
@@ -77,12 +80,18 @@ pub fn cache_dir() -> Result<PathBuf> {
         .context("no cache folder for built programs: set JOBWRIGHT_CACHE or HOME")
 }
 
-/// Builds those of these programs that are missing. The first build takes minutes, and prints its progress.
+/// Builds those of these programs that are missing, in the selected Kubernetes version. The first build takes minutes,
+/// and prints its progress.
 pub fn ensure(programs: &[Program]) -> Result<()> {
-    let mut modules: Vec<&str> = programs.iter().map(|program| program.module).collect();
+    ensure_of(Version::selected()?, programs)
+}
+
+/// Builds those of these programs that are missing, in this Kubernetes version.
+pub fn ensure_of(version: Version, programs: &[Program]) -> Result<()> {
+    let mut modules: Vec<String> = programs.iter().map(|program| program.module_of(version)).collect();
     modules.dedup();
     for module in modules {
-        let missing = |program: &&Program| program.module == module && !program.is_there();
+        let missing = |program: &&Program| program.module_of(version) == module && !program.is_there(version);
         if programs.iter().any(|program| missing(&program)) {
             let cache = cache_dir()?;
             fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
@@ -92,7 +101,7 @@ pub fn ensure(programs: &[Program]) -> Result<()> {
             lock.lock().context("waiting for another build")?;
             let missing: Vec<&Program> = programs.iter().filter(missing).collect();
             if !missing.is_empty() {
-                build(module, &missing)?;
+                build(&module, &missing, version)?;
             }
         }
     }
@@ -100,27 +109,34 @@ pub fn ensure(programs: &[Program]) -> Result<()> {
 }
 
 impl Program {
-    /// Returns the path of the program, which exists after [`ensure`].
+    /// Returns the path of the program in the selected Kubernetes version. It exists after [`ensure`].
     pub fn path(&self) -> Result<PathBuf> {
-        if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS") {
+        self.path_of(Version::selected()?)
+    }
+
+    /// Returns the path of the program in this Kubernetes version. It exists after [`ensure_of`].
+    pub fn path_of(&self, version: Version) -> Result<PathBuf> {
+        // `KUBEBUILDER_ASSETS` holds one Kubernetes version, which is unknown here.
+        let any_version = !Version::is_chosen() && version == Version::selected()?;
+        if let Some(assets) =
+            std::env::var_os("KUBEBUILDER_ASSETS").filter(|_| self.module != KUBERNETES || any_version)
+        {
             let given = Path::new(&assets).join(self.name);
             if given.is_file() {
                 return Ok(given);
             }
         }
-        Ok(module_cache(self.module)?.join(self.name))
+        Ok(module_cache(&self.module_of(version))?.join(self.name))
     }
 
-    fn is_there(&self) -> bool {
-        self.path().is_ok_and(|path| path.is_file())
+    fn is_there(&self, version: Version) -> bool {
+        self.path_of(version).is_ok_and(|path| path.is_file())
     }
-}
 
-/// Returns the folder of a Go module in the source tree. The modules of `make peers` are beside their tests.
-fn module_dir(module: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let own = tests.join("go").join(module);
-    if own.exists() { own } else { tests.join("../peers/go").join(module) }
+    /// Returns the folder below `go/` of the module that builds the program.
+    fn module_of(&self, version: Version) -> String {
+        if self.module == KUBERNETES { version.module() } else { self.module.to_owned() }
+    }
 }
 
 /// Returns the folder with the downloaded sources of a Go module that the module `module` of the tests requires.
@@ -148,11 +164,12 @@ fn module_cache(module: &str) -> Result<PathBuf> {
 }
 
 /// Builds the programs of one module into its cache folder.
-fn build(module: &str, programs: &[&Program]) -> Result<()> {
+fn build(module: &str, programs: &[&Program], version: Version) -> Result<()> {
+    let ldflags = ldflags(module, version)?;
     let target = module_cache(module)?;
     fs::create_dir_all(&target)?;
     let names: Vec<&str> = programs.iter().map(|program| program.name).collect();
-    eprintln!("testbed: building {} (once; the Kubernetes components take minutes)", names.join(", "));
+    eprintln!("testbed: building {} in {module} (once; the Kubernetes components take minutes)", names.join(", "));
     let started = Instant::now();
     for program in programs {
         // Each program is built under another name and then renamed, so that an interrupted build leaves no partial
@@ -162,7 +179,7 @@ fn build(module: &str, programs: &[&Program]) -> Result<()> {
             .current_dir(module_dir(module))
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
-            .args(["build", "-buildvcs=false", "-ldflags", &ldflags(module), "-o"])
+            .args(["build", "-buildvcs=false", "-ldflags", &ldflags, "-o"])
             .args([unfinished.as_os_str(), program.package.as_ref()])
             .stdin(Stdio::null())
             .spawn()
@@ -188,18 +205,16 @@ fn build(module: &str, programs: &[&Program]) -> Result<()> {
 }
 
 /// Returns linker flags that strip symbols and set the version that the Kubernetes programs report.
-fn ldflags(module: &str) -> String {
-    if module != "kubernetes" {
-        return "-s -w".to_owned();
+fn ldflags(module: &str, version: Version) -> Result<String> {
+    if module != version.module() {
+        return Ok("-s -w".to_owned());
     }
-    let version = KUBERNETES_VERSION;
-    let mut parts = version.trim_start_matches('v').split('.');
-    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (release, minor) = (version.release()?, version.minor());
     let base = "k8s.io/component-base/version";
-    format!(
-        "-s -w -X {base}.gitVersion={version} -X {base}.gitMajor={major} -X {base}.gitMinor={minor} \
-         -X k8s.io/client-go/pkg/version.gitVersion={version}"
-    )
+    Ok(format!(
+        "-s -w -X {base}.gitVersion={release} -X {base}.gitMajor=1 -X {base}.gitMinor={minor} \
+         -X k8s.io/client-go/pkg/version.gitVersion={release}"
+    ))
 }
 
 /// Returns the stages of kwok, which define what simulated nodes and pods do and when, from kwok's Go module.

@@ -13,12 +13,12 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Client};
 use tokio::sync::OnceCell;
 
-use crate::assets;
 use crate::control_plane::{self, ControlPlane};
 use crate::crds;
 use crate::kwok;
 use crate::node::{self, RealNode};
 use crate::process::Process;
+use crate::version::Version;
 
 /// Selection of the nodes of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -106,7 +106,6 @@ impl Cluster {
 
     /// Starts a cluster, and waits until it accepts pods.
     pub async fn start(options: &Options) -> Result<Self> {
-        assets::ensure(assets::CONTROL_PLANE)?;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -152,9 +151,22 @@ impl Cluster {
         control_plane::client(&self.kubeconfig).await
     }
 
+    /// Returns the version that the API server reports.
+    pub async fn version(&self) -> Result<Version> {
+        let info = self.client().await?.apiserver_version().await?;
+        // Distributions append a `+` to the minor version.
+        let minor = info.minor.trim_end_matches(|c: char| !c.is_ascii_digit());
+        Ok(Version::new(minor.parse().with_context(|| format!("reading the version {}", info.git_version))?))
+    }
+
     /// Returns the folder of the cluster with logs, certificates and kubeconfigs. Returns `None` for a given cluster.
     pub fn dir(&self) -> Option<&Path> {
         self.home.as_ref().map(|home| home.dir.as_path())
+    }
+
+    /// Returns whether pods run as processes: on a real node, or on a given cluster.
+    pub fn runs_processes(&self) -> bool {
+        self.node.is_some() || self.control.is_none()
     }
 
     /// Returns the process id of kwok, if it simulates the nodes.

@@ -14,10 +14,13 @@ use tokio::sync::Mutex;
 use crate::assets;
 use crate::certs::Authority;
 use crate::process::Process;
+use crate::version::Version;
 
 /// Options for the start of a control plane.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// Kubernetes version. `None` stands for [`Version::selected`].
+    pub version: Option<Version>,
     /// Whether the built-in Job, CronJob and TTL controllers run. Off by default, because Jobwright replaces them.
     pub builtin_job_controllers: bool,
     /// Additional flags of kube-controller-manager.
@@ -38,6 +41,8 @@ pub struct ControlPlane {
     controller_manager: Mutex<Process>,
     apiserver: Mutex<Process>,
     etcd: Mutex<Process>,
+    /// Kubernetes version in which the control plane was started.
+    pub version: Version,
     /// URL of the API server, `https://127.0.0.1:PORT`.
     pub server: String,
     /// Kubeconfig of a cluster administrator.
@@ -46,6 +51,7 @@ pub struct ControlPlane {
     pub authority: Authority,
     etcd_args: Vec<String>,
     apiserver_args: Vec<String>,
+    apiserver_flags: Vec<String>,
     manager_args: Vec<String>,
     dir: PathBuf,
 }
@@ -59,6 +65,11 @@ const POD_GARBAGE_COLLECTOR: &str = ",-pod-garbage-collector-controller";
 impl ControlPlane {
     /// Starts all processes with their files below `dir`, and waits until the API server is ready.
     pub async fn start(dir: &Path, options: &Options) -> Result<Self> {
+        let version = match options.version {
+            Some(version) => version,
+            None => Version::selected()?,
+        };
+        assets::ensure_of(version, assets::CONTROL_PLANE)?;
         let authority = Authority::new(&dir.join("pki"))?;
         let server_certificate = authority.server(
             "apiserver",
@@ -93,7 +104,7 @@ impl ControlPlane {
             "--log-level=warn".to_owned(),
         ];
         let mut etcd = start_etcd(dir, &etcd_args)?;
-        let mut apiserver_args = vec![
+        let apiserver_args = vec![
             format!("--etcd-servers={etcd_url}"),
             format!("--secure-port={secure_port}"),
             "--bind-address=127.0.0.1".to_owned(),
@@ -115,8 +126,7 @@ impl ControlPlane {
             format!("--kubelet-client-key={}", kubelet_client.key.display()),
             "--kubelet-preferred-address-types=Hostname".to_owned(),
         ];
-        apiserver_args.extend(options.apiserver_flags.iter().cloned());
-        let apiserver = start_apiserver(dir, &apiserver_args)?;
+        let apiserver = start_apiserver(dir, &apiserver_args, &options.apiserver_flags, version)?;
 
         let kubeconfig = dir.join("admin.kubeconfig");
         authority.kubeconfig(&kubeconfig, &server, "testbed-admin", &["system:masters"])?;
@@ -150,14 +160,16 @@ impl ControlPlane {
         let client = client(&kubeconfig).await?;
         wait_ready(&client, &mut etcd, &mut apiserver).await?;
         // These processes exit when no API server responds, so they start after the API server.
-        let controller_manager = start_controller_manager(dir, &manager_args, options.builtin_job_controllers)?;
+        let controller_manager =
+            start_controller_manager(dir, version, &manager_args, options.builtin_job_controllers)?;
         let scheduler = if options.scheduler {
-            let path = assets::KUBE_SCHEDULER.path()?;
+            let path = assets::KUBE_SCHEDULER.path_of(version)?;
             Some(Process::start("kube-scheduler", &dir.join("scheduler"), &path, &scheduler_args)?)
         } else {
             None
         };
         Ok(Self {
+            version,
             scheduler,
             controller_manager: Mutex::new(controller_manager),
             manager_args,
@@ -168,6 +180,7 @@ impl ControlPlane {
             authority,
             etcd_args,
             apiserver_args,
+            apiserver_flags: options.apiserver_flags.clone(),
             dir: dir.to_owned(),
         })
     }
@@ -187,6 +200,11 @@ impl ControlPlane {
         self.controller_manager.lock().await.id()
     }
 
+    /// Stops the API server in an orderly way, as an upgrade does. [`ControlPlane::restart_apiserver_as`] starts it again.
+    pub async fn stop_apiserver(&self) -> Result<()> {
+        self.apiserver.lock().await.stop(Duration::from_secs(20)).map(drop)
+    }
+
     /// Kills the API server, which simulates a crash. [`ControlPlane::restart_apiserver`] starts it again.
     pub async fn kill_apiserver(&self) {
         self.apiserver.lock().await.kill();
@@ -194,11 +212,19 @@ impl ControlPlane {
 
     /// Starts the API server again on its port, and waits until it is ready.
     pub async fn restart_apiserver(&self) -> Result<()> {
+        self.restart_apiserver_as(self.version, &self.apiserver_flags).await
+    }
+
+    /// Starts the API server of this version on the port and the etcd of the previous one, and waits until it is
+    /// ready. The previous one has to be killed or stopped first. `flags` replaces [`Options::apiserver_flags`], because
+    /// an API server refuses feature gates that it does not know.
+    pub async fn restart_apiserver_as(&self, version: Version, flags: &[String]) -> Result<()> {
+        assets::ensure_of(version, &[assets::KUBE_APISERVER])?;
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut apiserver = self.apiserver.lock().await;
         let mut etcd = self.etcd.lock().await;
         loop {
-            *apiserver = start_apiserver(&self.dir, &self.apiserver_args)?;
+            *apiserver = start_apiserver(&self.dir, &self.apiserver_args, flags, version)?;
             let client = client(&self.kubeconfig).await?;
             match wait_ready(&client, &mut etcd, &mut apiserver).await {
                 Ok(()) => return Ok(()),
@@ -226,7 +252,7 @@ impl ControlPlane {
     pub async fn switch_builtin_job_controllers(&self, on: bool) -> Result<()> {
         let mut manager = self.controller_manager.lock().await;
         manager.stop(Duration::from_secs(10))?;
-        *manager = start_controller_manager(&self.dir, &self.manager_args, on)?;
+        *manager = start_controller_manager(&self.dir, self.version, &self.manager_args, on)?;
         Ok(())
     }
 
@@ -239,7 +265,7 @@ impl ControlPlane {
     }
 }
 
-fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) -> Result<Process> {
+fn start_controller_manager(dir: &Path, version: Version, args: &[String], job_controllers: bool) -> Result<Process> {
     let mut args = args.to_vec();
     // The first argument is --controllers, the list of the other controllers.
     if !job_controllers && let Some(controllers) = args.first_mut() {
@@ -248,7 +274,7 @@ fn start_controller_manager(dir: &Path, args: &[String], job_controllers: bool) 
     Process::start(
         "kube-controller-manager",
         &dir.join("controller-manager"),
-        &assets::KUBE_CONTROLLER_MANAGER.path()?,
+        &assets::KUBE_CONTROLLER_MANAGER.path_of(version)?,
         &args,
     )
 }
@@ -257,8 +283,9 @@ fn start_etcd(dir: &Path, args: &[String]) -> Result<Process> {
     Process::start("etcd", &dir.join("etcd"), &assets::ETCD.path()?, args)
 }
 
-fn start_apiserver(dir: &Path, args: &[String]) -> Result<Process> {
-    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path()?, args)
+fn start_apiserver(dir: &Path, args: &[String], flags: &[String], version: Version) -> Result<Process> {
+    let args = [args, flags].concat();
+    Process::start("kube-apiserver", &dir.join("apiserver"), &assets::KUBE_APISERVER.path_of(version)?, &args)
 }
 
 /// Returns a client for a kubeconfig file.

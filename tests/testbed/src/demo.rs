@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use testbed::process::Process;
-use testbed::{Cluster, Nodes, Options};
+use testbed::{Cluster, Nodes, Options, Version};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::live::Live;
@@ -34,7 +34,10 @@ pub async fn run(jobwright: &Path, nodes: Nodes) -> Result<()> {
             Cluster::given(PathBuf::from(path))
         }
         None => {
-            announce("Starting a Kubernetes 1.37 cluster on loopback, its built-in Job controller switched off …");
+            let version = Version::selected()?;
+            announce(&format!(
+                "Starting a Kubernetes {version} cluster on loopback, its built-in Job controller switched off …"
+            ));
             Cluster::start(&Options { nodes, ..Options::default() }).await?
         }
     };

@@ -41,7 +41,17 @@ pub const TEST: &str = "test-image";
 pub fn binary(profile: &str) -> Result<PathBuf> {
     let mut build = Command::new(root().join("deploy/image/build"));
     build.arg(profile);
-    // Build scripts would take the variables that cargo sets for its programs for a change. The commit comes from git.
+    without_variables_of_cargo(&mut build);
+    let output = build.output().context("starting deploy/image/build")?;
+    if !output.status.success() {
+        bail!("deploy/image/build ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+/// Removes the variables that cargo sets for its programs from the environment of a command that runs cargo. Build
+/// scripts would take them for a change, and `CARGO` can be of another toolchain. The commit comes from git.
+pub fn without_variables_of_cargo(command: &mut Command) {
     let set_by_cargo = [
         "CARGO_PKG_",
         "CARGO_MANIFEST_",
@@ -51,14 +61,11 @@ pub fn binary(profile: &str) -> Result<PathBuf> {
         "OUT_DIR",
         "JOBWRIGHT_COMMIT",
     ];
-    for (name, _) in std::env::vars().filter(|(name, _)| set_by_cargo.iter().any(|prefix| name.starts_with(prefix))) {
-        build.env_remove(name);
+    let is_set_by_cargo = |name: &str| name == "CARGO" || set_by_cargo.iter().any(|prefix| name.starts_with(prefix));
+    let inherited = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in inherited.filter(|name| is_set_by_cargo(name)) {
+        command.env_remove(name);
     }
-    let output = build.env_remove("CARGO").output().context("starting deploy/image/build")?;
-    if !output.status.success() {
-        bail!("deploy/image/build ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
 /// Writes the image with these tags as an OCI tarball, with a binary of this profile.

@@ -1,6 +1,6 @@
 //! A real Kubernetes control plane on loopback, for tests, benchmarks and the demo.
 //!
-//! The testbed runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of Kubernetes 1.37, by default
+//! The testbed runs etcd, kube-apiserver, kube-controller-manager and kube-scheduler of Kubernetes, by default
 //! with the built-in Job, CronJob and TTL controllers switched off. Optionally it runs a real node (kubelet,
 //! containerd, runc) or simulated nodes (kwok). All processes are children of this process, and the kernel kills them
 //! when it ends. The entry point is [`Cluster`].
@@ -30,9 +30,12 @@ pub mod manifest;
 pub mod node;
 pub mod permissions;
 pub mod process;
+pub mod report;
 pub mod service;
+pub mod version;
 pub mod wire;
 
 pub use cluster::{Cluster, Nodes, Options};
 pub use kubectl::Kubectl;
 pub use kubelet::Kubelet;
+pub use version::Version;

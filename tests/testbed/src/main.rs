@@ -11,6 +11,7 @@
 )]
 
 mod background;
+mod compatibility;
 mod demo;
 mod live;
 
@@ -22,7 +23,7 @@ use clap::{Parser, Subcommand};
 use testbed::{Cluster, Nodes, Options};
 use testbed::{assets, control_plane};
 
-/// A real Kubernetes 1.37 cluster on loopback.
+/// A real Kubernetes cluster on loopback; TESTBED_KUBERNETES=1.34 selects the version.
 #[derive(Parser)]
 #[command(name = "testbed", version)]
 struct Arguments {
@@ -52,7 +53,11 @@ enum Command {
     /// Print the kubeconfig of the running cluster, or fail if none is running
     Status,
     /// Build or find all programs of the testbed, and start nothing
-    Build,
+    Build {
+        /// Only the programs of a control plane
+        #[arg(long)]
+        control_plane: bool,
+    },
     /// Build Jobwright's image as an OCI tarball, which containerd, docker, podman and kind load
     Image {
         /// Path of the tarball
@@ -67,6 +72,8 @@ enum Command {
         /// Name of the program, such as etcd or kubectl
         program: String,
     },
+    /// Run the test suites on each Kubernetes version, and write docs/compatibility.md from the results
+    Compatibility(compatibility::Arguments),
     /// Run a command with a cluster of its own and KUBECONFIG set, and stop the cluster when the command ends
     Run {
         #[command(flatten)]
@@ -105,10 +112,12 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Up(cluster) => background::up(&cluster.to_flags()).await?,
         Command::Down => background::down().await?,
         Command::Status => return background::status(),
-        Command::Build => {
+        Command::Build { control_plane } => {
             assets::ensure(assets::CONTROL_PLANE)?;
-            assets::ensure(assets::REAL_NODE)?;
-            assets::ensure(&[assets::KWOK, assets::HELM])?;
+            if !control_plane {
+                assets::ensure(assets::REAL_NODE)?;
+                assets::ensure(&[assets::KWOK, assets::HELM])?;
+            }
         }
         Command::Image { output, tags } => {
             testbed::image::make(&output, &tags, testbed::image::RELEASE)?;
@@ -116,6 +125,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags.join(", "));
         }
         Command::Path { program } => println!("{}", path_of(&program)?.display()),
+        Command::Compatibility(arguments) => compatibility::run(&arguments)?,
         Command::Run { cluster, command } => return with_cluster(&cluster, &command).await,
         Command::Demo { jobwright, nodes } => demo::run(&jobwright, nodes).await?,
         Command::Serve(cluster) => background::serve(&cluster.options()).await?,
