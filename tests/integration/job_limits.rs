@@ -27,7 +27,7 @@ async fn limit(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobLimit>
 }
 
 /// Creates a scene whose controller serves metrics on the returned port.
-async fn scene(prefix: &str) -> Result<(Scene, u16)> {
+pub async fn scene(prefix: &str) -> Result<(Scene, u16)> {
     let [port] = testbed::control_plane::free_ports()?;
     let scene =
         Scene::with_flags(prefix, &["--pod-failure-backoff=50ms", &format!("--listen=127.0.0.1:{port}")]).await?;
@@ -35,7 +35,7 @@ async fn scene(prefix: &str) -> Result<(Scene, u16)> {
 }
 
 /// Creates a limit, and waits until the controller's cache contains it.
-async fn limit_known((scene, port): &(Scene, u16), name: &str, spec: Value) -> Result<()> {
+pub async fn limit_known((scene, port): &(Scene, u16), name: &str, spec: Value) -> Result<()> {
     limit(scene, name, spec).await?;
     until("the limit in the cache of the controller", || async {
         let (_, text) = get(*port, "/metrics").await?;

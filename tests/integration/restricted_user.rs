@@ -4,14 +4,14 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use jobwright::limit::types::JobLimit;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::job_limits;
 
 /// A user of the scene's namespace with these rules.
 struct User {
@@ -138,11 +138,9 @@ async fn explain_answers_with_what_can_be_read() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_that_waits_for_a_limit_is_explained_without_the_permission_to_read_limits() -> Result<()> {
-    let scene = Scene::new("waiting").await?;
-    let limits: Api<JobLimit> = Api::namespaced(scene.client.clone(), &scene.namespace);
-    let limit = json!({"apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit", "metadata": {"name": "lim"},
-        "spec": {"maxActiveJobs": 0}});
-    limits.patch("lim", &PatchParams::apply("test").force(), &Patch::Apply(limit)).await?;
+    let known = job_limits::scene("waiting").await?;
+    job_limits::limit_known(&known, "lim", json!({"maxActiveJobs": 0})).await?;
+    let scene = known.0;
     scene.create("held", json!({})).await?;
     until("the annotation of the waiting Job", || async {
         let annotations = scene.jobs.get("held").await?.metadata.annotations.unwrap_or_default();
