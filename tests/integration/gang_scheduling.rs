@@ -190,10 +190,6 @@ async fn job_without_scheduling_gets_the_basic_policy() -> Result<()> {
     // The API server limits the priority of a PodGroup, and refuses those of the system.
     scene.create("system", of_class("system-cluster-critical")).await?;
     scene.event("system", "FailedPodGroupCreate", "spec.priority").await?;
-    // The name of the template in the Workload has to be a DNS label.
-    scene.create("dotted.name", json!({})).await?;
-    scene.event("dotted.name", "FailedWorkloadCreate", "dotted.name-pgt-0").await?;
-    assert!(scene.pods_of("dotted.name").await?.is_empty());
     classes.delete(&scene.namespace, &DeleteParams::default()).await?;
     Ok(())
 }

@@ -60,11 +60,6 @@ pub fn all() -> Vec<Scenario> {
             [succeed(0)],
         ),
         scenario(
-            "the workload and the pod group of a deleted job are deleted",
-            three(gang(3)),
-            [together([succeed(0), succeed(1), succeed(2)]), Step::DeleteJob("Background"), Step::Wait(1)],
-        ),
-        scenario(
             "a finished job keeps its workload and pod group",
             json!({"backoffLimit": 0, "scheduling": {"schedulingPolicy": {"basic": {}}}}),
             [fail(0, 1), Step::Await("Failed")],
