@@ -24,6 +24,7 @@ use super::{output, wait};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
 use crate::job::decide::failure_report::FailureReport;
+use crate::schedule::job_schedule::NAME_LABEL;
 use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
@@ -149,12 +150,17 @@ fn of_cron_job(cron_job: &CronJob) -> Template {
 
 fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
     let template = &schedule.spec.job_template;
-    let given = template.metadata.clone().unwrap_or_default();
+    let mut given = template.metadata.clone().unwrap_or_default();
+    let mut spec: JobSpec = serde_json::from_value(template.spec.clone())?;
+    let name = schedule.name_any();
+    given.labels.insert(NAME_LABEL.to_owned(), name.clone());
+    let pod = spec.template.metadata.get_or_insert_default();
+    pod.labels.get_or_insert_default().insert(NAME_LABEL.to_owned(), name);
     Ok(Template {
         owner: owner(crate::schedule::job_schedule::API_VERSION, crate::schedule::job_schedule::KIND, schedule),
         annotations: given.annotations,
         labels: Some(given.labels),
-        spec: Some(serde_json::from_value(template.spec.clone())?),
+        spec: Some(spec),
     })
 }
 
@@ -322,6 +328,8 @@ mod tests {
         let name = made["metadata"]["name"].as_str().unwrap();
         assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
+        assert_eq!(made["metadata"]["labels"], json!({NAME_LABEL: "s"}));
+        assert_eq!(made["spec"]["template"]["metadata"]["labels"], json!({NAME_LABEL: "s"}));
     }
 
     #[test]

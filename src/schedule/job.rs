@@ -17,8 +17,17 @@ pub struct OwnerKind {
     pub kind: &'static str,
 }
 
-/// Returns the JSON of the Job to create for a scheduled time. `variable` is the name of the environment variable that
-/// holds the scheduled time in the containers of the Job.
+/// What a Job gets in addition to its template. The Jobs of CronJobs get nothing, as with the built-in controller.
+#[derive(Clone, Copy, Debug)]
+pub struct Additions {
+    /// Environment variable of the containers that holds the scheduled time.
+    pub variable: &'static str,
+    /// Label of the Job and its pods that holds the name of the owner. A name has at most 52 characters, so that it is a
+    /// valid value.
+    pub label: &'static str,
+}
+
+/// Returns the JSON of the Job to create for a scheduled time.
 ///
 /// # Errors
 /// Returns an error if the template is not a JSON object. The API server stores no such CronJob.
@@ -27,7 +36,7 @@ pub fn from_template(
     owner: OwnerKind,
     name: &str,
     scheduled: Timestamp,
-    variable: Option<&str>,
+    additions: Option<Additions>,
 ) -> serde_json::Result<Vec<u8>> {
     let mut template: Map<String, Value> = serde_json::from_str(cron_job.spec.job_template.get())?;
     let mut given = match template.remove("metadata") {
@@ -53,10 +62,29 @@ pub fn from_template(
         metadata["labels"] = labels;
     }
     let mut spec = template.remove("spec").unwrap_or_default();
-    if let Some(variable) = variable {
+    if let Some(Additions { variable, label }) = additions {
         inject_env(&mut spec, variable, &time);
+        set_label(&mut metadata, label, &identity.name);
+        if let Some(pod) = spec.pointer_mut("/template").and_then(Value::as_object_mut) {
+            set_label(pod.entry("metadata").or_insert_with(|| json!({})), label, &identity.name);
+        }
     }
     serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}))
+}
+
+/// Sets a label in the metadata of a Job or of a pod template.
+fn set_label(metadata: &mut Value, label: &str, value: &str) {
+    if metadata.is_null() {
+        *metadata = json!({});
+    }
+    let Some(metadata) = metadata.as_object_mut() else { return };
+    let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+    if labels.is_null() {
+        *labels = json!({});
+    }
+    if let Some(labels) = labels.as_object_mut() {
+        labels.insert(label.to_owned(), json!(value));
+    }
 }
 
 /// Sets an environment variable in all containers that do not define a variable of this name.
@@ -96,10 +124,10 @@ mod tests {
         made_of(&cron_job, None)
     }
 
-    fn made_of(cron_job: &CronJobView, variable: Option<&str>) -> Value {
+    fn made_of(cron_job: &CronJobView, additions: Option<Additions>) -> Value {
         let owner = OwnerKind { api_version: "batch/v1", kind: "CronJob" };
         let scheduled = "2026-01-05T10:30:00Z".parse().unwrap();
-        let job = from_template(cron_job, owner, "nightly-29460150", scheduled, variable).unwrap();
+        let job = from_template(cron_job, owner, "nightly-29460150", scheduled, additions).unwrap();
         serde_json::from_slice(&job).unwrap()
     }
 
@@ -111,7 +139,8 @@ mod tests {
         let template =
             json!({"spec": {"template": {"spec": {"containers": containers, "initContainers": [{"name": "i"}]}}}});
         cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
-        let pod = &made_of(&cron_job, Some("T"))["spec"]["template"]["spec"];
+        let additions = Additions { variable: "T", label: "example.com/owner" };
+        let pod = &made_of(&cron_job, Some(additions))["spec"]["template"]["spec"];
         let injected = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
         assert_eq!(
             (&pod["containers"][0]["env"], &pod["containers"][2]["env"], &pod["initContainers"][0]["env"]),
@@ -119,6 +148,28 @@ mod tests {
         );
         assert_eq!(pod["containers"][1]["env"], json!([{"name": "T", "value": "mine"}]));
         assert_eq!(made_of(&cron_job, None)["spec"], template["spec"]);
+    }
+
+    #[test]
+    fn label_with_the_name_of_the_owner_is_set_on_the_job_and_its_pods() {
+        let additions = Some(Additions { variable: "T", label: "example.com/owner" });
+        let pod_metadata = [
+            (json!({"spec": {}}), json!({"example.com/owner": "nightly"})),
+            (json!({"metadata": null, "spec": {}}), json!({"example.com/owner": "nightly"})),
+            (
+                json!({"metadata": {"labels": {"app": "a", "example.com/owner": "other"}}}),
+                json!({"app": "a", "example.com/owner": "nightly"}),
+            ),
+        ];
+        for (pod, labels) in pod_metadata {
+            let mut cron_job = cron_job("* * * * *");
+            let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"template": pod}});
+            cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
+            let job = made_of(&cron_job, additions);
+            assert_eq!(job["metadata"]["labels"], json!({"app": "a", "example.com/owner": "nightly"}));
+            assert_eq!(job["spec"]["template"]["metadata"]["labels"], labels);
+            assert_eq!(made_of(&cron_job, None)["spec"], template["spec"], "a Job of a CronJob gets no label");
+        }
     }
 
     #[test]

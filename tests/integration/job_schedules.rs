@@ -98,6 +98,7 @@ async fn missed_times_are_caught_up_in_order_and_each_job_carries_its_time() -> 
             &job.spec.as_ref().context("missing spec")?.template.spec.as_ref().context("missing pod")?.containers;
         let variable = containers[0].env.iter().flatten().find(|variable| variable.name == "JOBWRIGHT_SCHEDULED_TIME");
         assert_eq!(variable.and_then(|variable| variable.value.as_ref()), Some(scheduled_time));
+        assert_eq!(job.labels().get("jobwright.dev/jobschedule").map(String::as_str), Some("all"));
         let owner = &job.owner_references()[0];
         assert_eq!((owner.kind.as_str(), owner.api_version.as_str()), ("JobSchedule", "jobwright.dev/v1beta1"));
     }

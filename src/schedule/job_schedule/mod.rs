@@ -20,5 +20,7 @@ pub mod view;
 pub const API_VERSION: &str = "jobwright.dev/v1beta1";
 /// Kind of the resource.
 pub const KIND: &str = "JobSchedule";
+/// Label of a Job and its pods that holds the name of the JobSchedule.
+pub const NAME_LABEL: &str = "jobwright.dev/jobschedule";
 /// Environment variable of a container that holds the scheduled time of its Job.
 pub const SCHEDULED_VARIABLE: &str = "JOBWRIGHT_SCHEDULED_TIME";

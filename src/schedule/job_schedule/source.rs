@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::view::{JobScheduleView, Stored, WireJobSchedule};
-use super::{API_VERSION, KIND, SCHEDULED_VARIABLE, conditions, decide, names, runs};
+use super::{API_VERSION, KIND, NAME_LABEL, SCHEDULED_VARIABLE, conditions, decide, names, runs};
 use crate::schedule::creation::Creation;
 use crate::schedule::cron_job::decide::Due;
 use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
@@ -44,7 +44,8 @@ impl ScheduleSource for JobScheduleView {
 
     fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
         let owner = job::OwnerKind { api_version: API_VERSION, kind: KIND };
-        job::from_template(&self.base, owner, name, scheduled, Some(SCHEDULED_VARIABLE))
+        let additions = job::Additions { variable: SCHEDULED_VARIABLE, label: NAME_LABEL };
+        job::from_template(&self.base, owner, name, scheduled, Some(additions))
     }
 
     fn status_patch(
