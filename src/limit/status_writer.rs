@@ -92,13 +92,19 @@ impl StatusWriter {
                 }
                 Ok(())
             }
-            // The watch delivers the newer version, or the deletion.
-            Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+            Err(error) if error.is_gate_closed() => Err(error),
             Err(error) => {
+                let known = admissions.limits.get(&identity.uid);
+                let is_newest = known.is_some_and(|known| known.identity.resource_version == identity.resource_version);
+                if (error.is_conflict() || error.is_not_found()) && !is_newest {
+                    // The watch has delivered the newer version, or the deletion.
+                    return Ok(());
+                }
                 if error.is_refusal() {
                     context.record_event(API_VERSION, KIND, identity, refusals::event(STATUS, None, &error));
-                    self.refusals.of(&identity.uid, |refusals| refusals.refuse(STATUS, None, &error, now));
                 }
+                tracing::warn!(controller = "joblimit", namespace = %identity.namespace, name = %identity.name, reason = STATUS.reason, %error, "a write failed");
+                self.refusals.of(&identity.uid, |refusals| refusals.refuse(STATUS, None, &error, now));
                 Err(error)
             }
         }

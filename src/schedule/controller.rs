@@ -5,7 +5,7 @@
 //! [`ScheduleSource`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -69,8 +69,10 @@ pub struct Controller<S: ScheduleSource> {
     once: Once,
     /// Time of the last run of each object whose status could not be stored since.
     unstored: Mutex<FastMap<Uid, Timestamp>>,
-    /// Text of the last refusal of a Job of each object, until a Job is created.
-    refused: Mutex<FastMap<Uid, String>>,
+    /// Last refusal of a Job of each object, until a Job exists: the generation of the object, and the text.
+    refused: Mutex<FastMap<Uid, (Option<i64>, String)>>,
+    /// Whether the log states that the API server drops fields of the status.
+    reported_pruning: AtomicBool,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -109,6 +111,7 @@ impl<S: ScheduleSource> Controller<S> {
             once: Once::default(),
             unstored: Mutex::default(),
             refused: Mutex::default(),
+            reported_pruning: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +130,7 @@ impl<S: ScheduleSource> Controller<S> {
         self.starting.store(0, Ordering::SeqCst);
         self.refusals.clear();
         self.unstored.lock().clear();
+        self.refused.lock().clear();
         let mut changes = self.jobs.subscribe();
         self.objects.all(|_| true).iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
         let listen = async {
@@ -243,16 +247,17 @@ impl<S: ScheduleSource> Controller<S> {
         };
         let creation = match &started {
             Ok(creation) => creation.clone(),
-            Err(_) => self.refused.lock().get(uid).cloned().map_or(Creation::Untried, Creation::Refused),
+            Err(_) => self.refusal_of(object).map_or(Creation::Untried, Creation::Refused),
         };
         // A Job that is still active was not replaced.
         ended.retain(|ended| !status.is_active(&ended.job.uid));
-        // The status is stored whether or not a Job was started.
-        self.write_status(object, &status, &ended, &creation, now).await?;
-        started?;
+        // The next run does not wait until the status can be stored.
         if let Some(wake) = due.wake {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(wake));
         }
+        // The status is stored whether or not a Job was started.
+        self.write_status(object, &status, &ended, &creation, now).await?;
+        started?;
         Ok(())
     }
 
@@ -316,6 +321,7 @@ impl<S: ScheduleSource> Controller<S> {
                 if !status.is_active(&made.identity.uid) {
                     status.active.push(ActiveJob::new(&made));
                 }
+                self.refused.lock().remove(&object.identity().uid);
                 Creation::Done
             }
             // A CronJob has no second name. It continues with its next time, as with the built-in controller.
@@ -403,9 +409,6 @@ impl<S: ScheduleSource> Controller<S> {
     }
 
     fn succeeded(&self, object: &S, kind: WriteKind, job: Option<&Uid>) {
-        if kind == CREATE {
-            self.refused.lock().remove(&object.identity().uid);
-        }
         self.refusals.of(&object.identity().uid, |refusals| refusals.succeed(kind, job));
     }
 
@@ -424,7 +427,7 @@ impl<S: ScheduleSource> Controller<S> {
             return error;
         }
         if kind == CREATE {
-            self.refused.lock().insert(identity.uid.clone(), error.to_string());
+            self.refused.lock().insert(identity.uid.clone(), (object.base().generation, error.to_string()));
         }
         let now = self.context.clock.now();
         let refuse = |refusals: &mut Refusals| {
@@ -434,6 +437,13 @@ impl<S: ScheduleSource> Controller<S> {
         };
         self.refusals.of(&identity.uid, refuse);
         WriteError::Deferred
+    }
+
+    /// Returns the text with which the API server refused the last Job of this generation, if no Job exists since.
+    fn refusal_of(&self, object: &S) -> Option<String> {
+        let refused = self.refused.lock();
+        let (generation, text) = refused.get(&object.identity().uid)?;
+        (*generation == object.base().generation).then(|| text.clone())
     }
 
     /// Returns whether the API server has a newer version than the cache. The cache then holds the newer version.
@@ -477,8 +487,16 @@ impl<S: ScheduleSource> Controller<S> {
             Ok(written) => {
                 let Some(written) = S::parse(written) else { return Ok(()) };
                 let took_effect = written.identity().resource_version != identity.resource_version;
+                let pruned = written.is_pruned();
+                if pruned && !self.reported_pruning.swap(true, Ordering::SeqCst) {
+                    tracing::warn!(
+                        controller = S::NAME,
+                        "the API server drops fields of the status: the CustomResourceDefinition is older than this version; apply \
+                         crds/jobwright.yaml"
+                    );
+                }
                 self.objects.apply(written, Source::Answer);
-                if !took_effect {
+                if !took_effect && !pruned {
                     return Err(self.failed(object, STATUS, None, WriteError::Altered(REVERTED)));
                 }
                 self.succeeded(object, STATUS, None);

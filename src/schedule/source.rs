@@ -57,6 +57,11 @@ pub trait ScheduleSource: Cached + Sized {
         creation: &Creation,
         now: Timestamp,
     ) -> Option<Value>;
+    /// Returns whether the API server dropped fields of the status that was just written, because its
+    /// CustomResourceDefinition is older than this version.
+    fn is_pruned(&self) -> bool {
+        false
+    }
     /// Returns the annotations to store together with the status; none if they are stored already.
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use testbed::{Cluster, Options, control_plane, kwok};
 
-use crate::gang_scheduling::explained;
+use crate::gang_scheduling::{explained, is_older_than_the_api};
 use crate::harness::*;
 
 /// Returns the spec of a Job with three pods, two of which fit on two nodes with one processor each.
@@ -26,6 +26,9 @@ fn is_placed(pod: &&Pod) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_a_gang_are_placed_together_or_not_at_all() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let gates = "--feature-gates=GenericWorkload=true,WorkloadWithJob=true".to_owned();
     let served = "--runtime-config=scheduling.k8s.io/v1beta1=true".to_owned();
     let control_plane = control_plane::Options {

@@ -20,6 +20,15 @@ use crate::user_commands::run;
 const GATE: &str = "--feature-gates=WorkloadWithJob=true";
 const GATES: &str = "GenericWorkload=true,WorkloadWithJob=true,TopologyAwareWorkloadScheduling=true";
 
+/// Returns whether the tested Kubernetes is older than the API of Workloads and PodGroups that Jobwright uses.
+pub fn is_older_than_the_api() -> Result<bool> {
+    let is_older = testbed::Version::selected()? < testbed::Version::new(37);
+    if is_older {
+        testbed::skipped!("scheduling.k8s.io/v1beta1 is served from Kubernetes 1.37 on");
+    }
+    Ok(is_older)
+}
+
 /// Starts a cluster whose components have the feature gates.
 async fn start(served: bool) -> Result<&'static Cluster> {
     let mut apiserver_flags = vec![format!("--feature-gates={GATES}")];
@@ -119,6 +128,9 @@ async fn sized(scene: &Scene, job: &str, size: i32) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_gets_a_workload_and_a_pod_group_to_which_its_pods_belong() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     for wire in ["protobuf", "json"] {
         let scene = scene("gang", &[GATE, &format!("--wire={wire}")]).await?;
         let mut spec = gang(3, 2);
@@ -166,6 +178,9 @@ async fn job_gets_a_workload_and_a_pod_group_to_which_its_pods_belong() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_without_scheduling_gets_the_basic_policy() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let scene = scene("gang-basic", &[GATE]).await?;
     let class = json!({"metadata": {"name": scene.namespace}, "value": 1000});
     let classes: Api<PriorityClass> = Api::all(scene.client.clone());
@@ -196,6 +211,9 @@ async fn job_without_scheduling_gets_the_basic_policy() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_pod_is_created_while_the_pod_group_is_refused() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let scene = scene("gang-order", &[GATE]).await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let quota = json!({
@@ -235,6 +253,9 @@ async fn no_pod_is_created_while_the_pod_group_is_refused() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_size_of_a_running_gang_reaches_both_objects() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let scene = scene("gang-elastic", &[GATE]).await?;
     scene.create("fixed", gang(8, 4)).await?;
     scene.active("fixed", 8).await?;
@@ -258,6 +279,9 @@ async fn changed_size_of_a_running_gang_reaches_both_objects() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_job_has_its_objects_before_its_pods_and_keeps_them() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let scene = scene("gang-suspend", &[GATE]).await?;
     let mut spec = gang(2, 2);
     spec["suspend"] = json!(true);
@@ -280,6 +304,9 @@ async fn suspended_job_has_its_objects_before_its_pods_and_keeps_them() -> Resul
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarted_controller_completes_and_reuses_the_objects_of_a_job() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let mut scene = Scene::on(cluster().await?, "gang-restart", &[GATE]).await?;
     let job = scene.create("job", gang(2, 2)).await?;
     // The state after a crash between the two creations.
@@ -314,6 +341,9 @@ async fn restarted_controller_completes_and_reuses_the_objects_of_a_job() -> Res
 
 #[tokio::test(flavor = "multi_thread")]
 async fn job_from_before_the_gate_keeps_pods_without_a_group() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let mut scene = Scene::on(cluster().await?, "gang-before", &[GATE]).await?;
     // A Job that has a failed pod, and no Workload.
     scene.create("old", json!({"suspend": true})).await?;
@@ -329,6 +359,9 @@ async fn job_from_before_the_gate_keeps_pods_without_a_group() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn delegated_job_gets_its_pod_group_from_the_workload_of_its_owner() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let scene = scene("gang-delegated", &[GATE]).await?;
     let parents: Api<ConfigMap> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let parent = ConfigMap {
@@ -376,6 +409,9 @@ async fn delegated_job_gets_its_pod_group_from_the_workload_of_its_owner() -> Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_gate_no_request_is_about_groups_and_an_event_says_so() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let [port] = testbed::control_plane::free_ports()?;
     let scene = scene("gang-off", &[&format!("--listen=127.0.0.1:{port}")]).await?;
     scene.create("asks", gang(2, 2)).await?;
@@ -404,6 +440,9 @@ async fn without_the_gate_no_request_is_about_groups_and_an_event_says_so() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn api_server_that_does_not_serve_the_resources_is_named_in_an_event() -> Result<()> {
+    if is_older_than_the_api()? {
+        return Ok(());
+    }
     let mut scene = Scene::on(start(false).await?, "gang-unserved", &[GATE]).await?;
     scene.start_controller().await?;
     scene.create("asks", gang(2, 2)).await?;

@@ -98,6 +98,10 @@ impl Controller {
             workload.owner.iter().for_each(|owner| self.executor.queue.add(Key::Job(owner.clone())));
             return;
         }
+        // The begin of a term queues all Jobs.
+        if !self.executor.queue.is_open() {
+            return;
+        }
         let namespace = &workload.identity.namespace;
         let is_delegated = |job: &JobView| {
             let parent = job.delegation.as_ref().map(|delegation| &delegation.parent);

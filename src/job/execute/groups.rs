@@ -4,9 +4,10 @@ use kube::api::{ListParams, Patch};
 use serde_json::Value;
 
 use super::{FailedWrite, StepError, StepExecutor};
-use crate::job::gang::compile;
+use crate::job::creation;
 use crate::job::gang::plan::GroupWrite;
 use crate::job::gang::view::{PodGroupView, WirePodGroup, WireWorkload, WorkloadView};
+use crate::job::gang::{compile, plan};
 use crate::job::pod;
 use crate::job::view::JobView;
 use crate::runtime::cache::{Cache, Cached, Source};
@@ -28,22 +29,23 @@ impl StepExecutor {
                 let workloads = self.context.objects_in::<WireWorkload>(&job.identity.namespace);
                 let (name, params, patch) = (&workload.identity.name, patch_params(), Patch::Merge(&patch));
                 let patched = workloads.patch(name, &params, &patch);
-                self.context
-                    .write_gate
-                    .run(&job.identity.uid, patched)
-                    .await
-                    .map(|patched| self.apply_workload(patched))
+                let patched = self.context.write_gate.run(&job.identity.uid, patched).await;
+                patched.and_then(|patched| {
+                    let size = |workload: &WorkloadView| workload.templates.first().and_then(|first| first.min_count);
+                    let sized = WorkloadView::parse(patched);
+                    self.stored(&self.workloads, sized, |workload| size(workload) == Some(*min_count))
+                })
             }
             GroupWrite::ResizePodGroup { group, min_count } => {
                 let patch = compile::resized_pod_group(group, *min_count);
                 let groups = self.context.objects_in::<WirePodGroup>(&job.identity.namespace);
                 let (name, params, patch) = (&group.identity.name, patch_params(), Patch::Merge(&patch));
                 let patched = groups.patch(name, &params, &patch);
-                self.context
-                    .write_gate
-                    .run(&job.identity.uid, patched)
-                    .await
-                    .map(|patched| self.apply_pod_group(patched))
+                let patched = self.context.write_gate.run(&job.identity.uid, patched).await;
+                patched.and_then(|patched| {
+                    let sized = PodGroupView::parse(patched);
+                    self.stored(&self.pod_groups, sized, |group| group.min_count == Some(*min_count))
+                })
             }
         };
         result.map_err(|error| StepError::Writes(vec![self.failed_group(job, &write, error)]))
@@ -52,15 +54,20 @@ impl StepExecutor {
     async fn create_workload(&self, job: &JobView) -> Result<(), WriteError> {
         let template = job.template.wire.as_ref().map(|template| template.facts()).unwrap_or_default();
         let workload = compile::workload(job, template.priority_class_name.as_deref(), pod::owner_reference(job));
+        // The plan finds the Workload by this key.
+        let key = plan::workload_key(job);
+        let fits = |workload: &WorkloadView| workload.reference == key;
         match self.context.create::<WireWorkload>(&job.identity, encoded(&workload)?).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
-                self.apply_workload(created);
+                self.stored(&self.workloads, WorkloadView::parse(created), fits)?;
                 let text = format!("Created Workload {name} for Job {}", job.identity.name);
                 self.record_event(job, EventText::normal("WorkloadCreated", text));
                 Ok(())
             }
-            Err(error) => self.found(job, name_of(&workload), &self.workloads, WorkloadView::parse, error).await,
+            Err(error) => {
+                self.found(job, name_of(&workload), &self.workloads, (WorkloadView::parse, fits), error).await
+            }
         }
     }
 
@@ -74,26 +81,29 @@ impl StepExecutor {
         // The plan names a template of this version of the Workload.
         let Some(template) = workload.template(template) else { return Ok(()) };
         let group = compile::pod_group(workload, template, pod::owner_reference(job), is_of_job);
+        // The plan finds the PodGroup by this reference.
+        let fits = |group: &PodGroupView| group.workload.as_deref() == Some(&*workload.identity.name);
         match self.context.create::<WirePodGroup>(&job.identity, encoded(&group)?).await {
             Ok(created) => {
                 let name = created.metadata.name.clone().unwrap_or_default();
-                self.apply_pod_group(created);
+                self.stored(&self.pod_groups, PodGroupView::parse(created), fits)?;
                 let text = format!("Created PodGroup {name} for Job {}", job.identity.name);
                 self.record_event(job, EventText::normal("PodGroupCreated", text));
                 Ok(())
             }
-            Err(error) => self.found(job, name_of(&group), &self.pod_groups, PodGroupView::parse, error).await,
+            Err(error) => self.found(job, name_of(&group), &self.pod_groups, (PodGroupView::parse, fits), error).await,
         }
     }
 
     /// Handles a failed creation. If an object with the name exists, an earlier request may have created it, and its
-    /// response was lost or the watch is behind: the object goes into the cache. Otherwise the creation has failed.
+    /// response was lost or the watch is behind: the object goes into the cache. Otherwise, and for an object in which
+    /// the plan does not find what it needs, the creation has failed.
     async fn found<W, T>(
         &self,
         job: &JobView,
         name: &str,
         cache: &Cache<T>,
-        parse: fn(W) -> Option<T>,
+        (parse, fits): (fn(W) -> Option<T>, impl Fn(&T) -> bool),
         error: WriteError,
     ) -> Result<(), WriteError>
     where
@@ -109,7 +119,7 @@ impl StepExecutor {
         };
         let owners = found.meta().owner_references.iter().flatten();
         let is_own = owners.filter(|owner| owner.controller == Some(true)).any(|owner| job.identity.uid.is(&owner.uid));
-        let Some(found) = parse(found).filter(|_| is_own) else { return Err(error) };
+        let Some(found) = parse(found).filter(|found| is_own && fits(found)) else { return Err(error) };
         let uid = found.identity().uid.clone();
         cache.apply(found, Source::Answer);
         // A deleted object does not come back into the cache. The watch delivers its end.
@@ -132,10 +142,18 @@ impl StepExecutor {
         }
     }
 
-    fn apply_pod_group(&self, group: WirePodGroup) {
-        if let Some(group) = PodGroupView::parse(group) {
-            self.pod_groups.apply(group, Source::Answer);
-        }
+    /// Puts the answer to a write into the cache. The write has failed if the answer lacks what was written: the plan
+    /// would repeat it without end.
+    fn stored<T: Cached>(
+        &self,
+        cache: &Cache<T>,
+        written: Option<T>,
+        has_effect: impl Fn(&T) -> bool,
+    ) -> Result<(), WriteError> {
+        let Some(written) = written else { return Ok(()) };
+        let took_effect = has_effect(&written);
+        cache.apply(written, Source::Answer);
+        if took_effect { Ok(()) } else { Err(WriteError::Altered(creation::REVERTED)) }
     }
 
     /// Records a failed write of a Workload or a PodGroup: in the log, and in an event on the Job.

@@ -67,7 +67,7 @@ pub struct WorkloadView {
     pub reference: Option<Uid>,
     /// Whether `spec.controllerRef` refers to a Job.
     pub is_of_job: bool,
-    /// UID of the controlling owner.
+    /// UID of the controlling owner, if the owner is a Job.
     pub owner: Option<Uid>,
     /// Templates of PodGroups.
     pub templates: Vec<GroupTemplate>,
@@ -90,7 +90,7 @@ pub struct GroupTemplate {
 pub struct PodGroupView {
     /// Namespace, name, UID and resourceVersion of the PodGroup.
     pub identity: Identity,
-    /// UID of the controlling owner.
+    /// UID of the controlling owner, if the owner is a Job.
     pub owner: Option<Uid>,
     /// Name of the Workload whose template the PodGroup was created from.
     pub workload: Option<Box<str>>,
@@ -109,7 +109,7 @@ impl WorkloadView {
             identity: identity(&metadata)?,
             is_of_job: reference.is_some_and(|reference| group(reference) == "batch" && reference.kind == "Job"),
             reference: reference.map(|reference| reference_key(&group(reference), &reference.kind, &reference.name)),
-            owner: controlling_owner(&metadata),
+            owner: controlling_job(&metadata),
             templates: spec.pod_group_templates.into_iter().flatten().map(GroupTemplate::parse).collect(),
             has_finalizers: has_finalizers(&metadata),
         })
@@ -138,7 +138,7 @@ impl PodGroupView {
         let WirePodGroup { metadata, spec } = wire;
         Some(Self {
             identity: identity(&metadata)?,
-            owner: controlling_owner(&metadata),
+            owner: controlling_job(&metadata),
             workload: spec.workload_ref.map(|reference| reference.workload_name.into()),
             min_count: spec.scheduling_policy.and_then(|policy| policy.gang).map(|gang| gang.min_count),
             has_finalizers: has_finalizers(&metadata),
@@ -146,9 +146,12 @@ impl PodGroupView {
     }
 }
 
-fn controlling_owner(metadata: &ObjectMeta) -> Option<Uid> {
+/// Returns the UID of the controlling owner, if the owner is a Job.
+fn controlling_job(metadata: &ObjectMeta) -> Option<Uid> {
     let mut owners = metadata.owner_references.iter().flatten();
-    owners.find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str().into())
+    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    let is_job = owner.kind == crate::job::KIND && owner.api_version.starts_with("batch/");
+    is_job.then(|| owner.uid.as_str().into())
 }
 
 fn has_finalizers(metadata: &ObjectMeta) -> bool {

@@ -32,6 +32,7 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
     let come = |waiting: &&PendingRun| waiting.start <= now;
     let scheduled = if is_in_order(schedule) { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
     let mut rest: Vec<PendingRun> = waiting.clone();
+    let mut too_late = None;
     if let Some(scheduled) = scheduled {
         let has_room = has_room(schedule, status, waiting.len(), &mut due);
         if has_room {
@@ -39,13 +40,16 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
             due.replace = schedule.policy == ConcurrencyPolicy::Replace;
             rest.retain(|other| other.time > scheduled.time);
         } else {
-            // The end of an active Job triggers the next sync.
+            // The end of an active Job triggers the next sync. A run that waits too long is no longer queued.
+            let deadline = base.spec.starting_deadline;
+            let end = |run: &PendingRun| deadline.and_then(|deadline| run.start.checked_add(deadline).ok());
+            too_late = rest.iter().filter(|run| run.start <= now).filter_map(end).min();
             rest.retain(|other| other.start > now);
         }
     }
     let next = rest.into_iter().map(|waiting| waiting.start).min();
     let future = upcoming(schedule, status, table, now).map(|time| table.start_of(time));
-    let wake = next.into_iter().chain(future).min();
+    let wake = next.into_iter().chain(future).chain(too_late).min();
     due.wake = wake.and_then(|wake| wake.max(now).checked_add(WAKE_MARGIN).ok());
     due
 }
@@ -139,7 +143,8 @@ fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, 
 pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> usize {
     match &schedule.timetable {
         Ok(table) if !schedule.base.spec.suspend => {
-            pending_runs(schedule, status, table, now).iter().filter(|run| run.start <= now).count()
+            let due = pending_runs(schedule, status, table, now).iter().filter(|run| run.start <= now).count();
+            if has_room(schedule, status, due, &mut Due::default()) { 0 } else { due }
         }
         _ => 0,
     }

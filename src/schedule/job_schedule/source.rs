@@ -48,6 +48,11 @@ impl ScheduleSource for JobScheduleView {
         job::from_template(&self.base, owner, name, scheduled, Some(additions))
     }
 
+    fn is_pruned(&self) -> bool {
+        // Each status that this version writes has conditions.
+        self.stored.conditions.is_empty()
+    }
+
     fn status_patch(
         &self,
         status: &CronJobStatus,
