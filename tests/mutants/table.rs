@@ -285,8 +285,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a foreign Job with the names of a run blocks the JobSchedule",
         "src/schedule/controller.rs",
-        "None if !S::RECORDS_HISTORY => return Ok(()),",
-        "None if MUTANT || !S::RECORDS_HISTORY => return Ok(()),",
+        "Err(taken) if !S::RECORDS_HISTORY =>",
+        "Err(taken) if MUTANT || !S::RECORDS_HISTORY =>",
     ),
     bug(
         "only the first name of a run is tried",
