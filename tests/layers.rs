@@ -34,6 +34,7 @@ const VALUES: &[&str] = &[
     "job::write_kinds",
     "runtime::clock::Moment",
     "runtime::clock::whole_seconds",
+    "runtime::conditions",
     "runtime::events::EventText",
     "runtime::hash",
     "runtime::identity",

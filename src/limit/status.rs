@@ -3,18 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::admission::Usage;
 use super::types::JobLimitStatus;
 use super::view::LimitView;
-use crate::runtime::clock::whole_seconds;
-use crate::runtime::text::beginning;
+use crate::runtime::conditions::ConditionState;
 
 /// Maximum number of waiting Jobs that the status names.
 pub const MAX_NEXT: usize = 5;
-/// Maximum number of bytes of a message.
-const MAX_MESSAGE_BYTES: usize = 1024;
 /// Condition that the limit is valid and applies.
 const READY: &str = "Ready";
 /// Condition that no further Job or pod fits.
@@ -43,7 +39,7 @@ pub fn status(limit: &LimitView, load: &Load, now: Timestamp) -> Option<JobLimit
         next: load.next.iter().map(|name| name.to_string()).collect(),
         conditions: [ready(limit), saturated(limit, load.used)]
             .into_iter()
-            .map(|state| condition(limit, state, now))
+            .map(|state| state.into_condition(&limit.stored.conditions, limit.generation, now))
             .collect(),
     };
     (status != limit.stored).then_some(status)
@@ -56,17 +52,14 @@ fn used(limit: &LimitView, used: Usage) -> String {
     jobs.into_iter().chain(pods).collect::<Vec<_>>().join(", ")
 }
 
-/// Type, status, reason and message of a condition.
-type State = (&'static str, &'static str, &'static str, String);
-
-fn ready(limit: &LimitView) -> State {
+fn ready(limit: &LimitView) -> ConditionState {
     match &limit.invalid {
-        Some(error) => (READY, "False", "InvalidSpec", beginning(error, MAX_MESSAGE_BYTES).to_owned()),
-        None => (READY, "True", "LimitValid", "The limit is valid.".to_owned()),
+        Some(error) => ConditionState::new(READY, "False", "InvalidSpec", error),
+        None => ConditionState::new(READY, "True", "LimitValid", "The limit is valid."),
     }
 }
 
-fn saturated(limit: &LimitView, used: Usage) -> State {
+fn saturated(limit: &LimitView, used: Usage) -> ConditionState {
     let full: Vec<&str> = [
         limit.jobs.filter(|max| used.jobs >= *max).map(|_| "Jobs"),
         limit.pods.filter(|max| used.pods >= *max).map(|_| "pods"),
@@ -75,21 +68,10 @@ fn saturated(limit: &LimitView, used: Usage) -> State {
     .flatten()
     .collect();
     if full.is_empty() {
-        return (SATURATED, "False", "BelowMaximum", "The limit has room.".to_owned());
+        return ConditionState::new(SATURATED, "False", "BelowMaximum", "The limit has room.");
     }
-    (SATURATED, "True", "AtMaximum", format!("The maximum number of {} is reached.", full.join(" and ")))
-}
-
-fn condition(limit: &LimitView, (type_, status, reason, message): State, now: Timestamp) -> Condition {
-    let before = limit.stored.conditions.iter().find(|before| before.type_ == type_ && before.status == status);
-    Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: reason.to_owned(),
-        message,
-        observed_generation: limit.generation,
-        last_transition_time: Time(before.map_or_else(|| whole_seconds(now), |before| before.last_transition_time.0)),
-    }
+    let message = format!("The maximum number of {} is reached.", full.join(" and "));
+    ConditionState::new(SATURATED, "True", "AtMaximum", &message)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod clock;
 pub mod codec;
+pub mod conditions;
 pub mod context;
 pub mod controller;
 pub mod correlate;

@@ -4,11 +4,10 @@
 //! that evaluate the status of any resource (kstatus) read them.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::types::Run;
-use crate::runtime::clock::whole_seconds;
-use crate::runtime::text::beginning;
+use crate::runtime::conditions::{ConditionState, find};
 use crate::schedule::creation::Creation;
 use crate::schedule::once::NAME_TAKEN;
 
@@ -27,8 +26,6 @@ const INVALID_TIME_ZONE: &str = "InvalidTimeZone";
 const INVALID_SCHEDULE: &str = "InvalidSchedule";
 /// Reason of [`READY`] where the API server refused the Job of a run.
 const JOB_REFUSED: &str = "JobRefused";
-/// Maximum number of bytes of a message.
-const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// What the conditions of a JobSchedule are derived from.
 #[derive(Clone, Copy, Debug)]
@@ -52,39 +49,25 @@ pub struct Facts<'a> {
 pub fn conditions(stored: &[Condition], facts: Facts<'_>) -> Vec<Condition> {
     [ready(stored, facts), suspended(facts), healthy(stored, facts)]
         .into_iter()
-        .map(|state| condition(stored, state, facts))
+        .map(|state| state.into_condition(stored, facts.generation, facts.now))
         .collect()
 }
 
-/// State of one condition.
-struct State {
-    type_: &'static str,
-    status: &'static str,
-    reason: String,
-    message: String,
-}
-
-impl State {
-    fn new(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Self {
-        Self { type_, status, reason: reason.to_owned(), message: beginning(message, MAX_MESSAGE_BYTES).to_owned() }
-    }
-}
-
-fn ready(stored: &[Condition], facts: Facts<'_>) -> State {
+fn ready(stored: &[Condition], facts: Facts<'_>) -> ConditionState {
     if let Some(error) = facts.invalid {
         let reason = if error.starts_with("spec.timeZone") { INVALID_TIME_ZONE } else { INVALID_SCHEDULE };
-        return State::new(READY, "False", reason, error);
+        return ConditionState::new(READY, "False", reason, error);
     }
     match facts.creation {
-        Creation::Refused(message) => State::new(READY, "False", JOB_REFUSED, message),
-        Creation::NameTaken(message) => State::new(READY, "False", NAME_TAKEN, message),
+        Creation::Refused(message) => ConditionState::new(READY, "False", JOB_REFUSED, message),
+        Creation::NameTaken(message) => ConditionState::new(READY, "False", NAME_TAKEN, message),
         Creation::Untried => match find(stored, READY) {
             // What was refused with this spec stays refused until a Job is created.
             Some(before)
                 if [JOB_REFUSED, NAME_TAKEN].contains(&&*before.reason)
                     && before.observed_generation == facts.generation =>
             {
-                State::new(READY, "False", &before.reason, &before.message)
+                ConditionState::new(READY, "False", &before.reason, &before.message)
             }
             _ => valid(),
         },
@@ -92,59 +75,42 @@ fn ready(stored: &[Condition], facts: Facts<'_>) -> State {
     }
 }
 
-fn valid() -> State {
-    State::new(READY, "True", VALID, "The schedule is valid.")
+fn valid() -> ConditionState {
+    ConditionState::new(READY, "True", VALID, "The schedule is valid.")
 }
 
-fn suspended(facts: Facts<'_>) -> State {
+fn suspended(facts: Facts<'_>) -> ConditionState {
     if facts.suspended {
-        State::new(SUSPENDED, "True", "SuspendedBySpec", "spec.suspend is true; no Jobs are started.")
+        ConditionState::new(SUSPENDED, "True", "SuspendedBySpec", "spec.suspend is true; no Jobs are started.")
     } else {
-        State::new(SUSPENDED, "False", "NotSuspended", "spec.suspend is not true.")
+        ConditionState::new(SUSPENDED, "False", "NotSuspended", "spec.suspend is not true.")
     }
 }
 
 /// The last run that has succeeded or failed decides. Replaced and deleted runs are not counted.
-fn healthy(stored: &[Condition], facts: Facts<'_>) -> State {
+fn healthy(stored: &[Condition], facts: Facts<'_>) -> ConditionState {
     let last = facts.history.iter().find(|run| ["Succeeded", "Failed"].contains(&&*run.outcome));
     match (last, find(stored, HEALTHY)) {
         (Some(run), _) if run.outcome == "Succeeded" => {
-            State::new(HEALTHY, "True", "LastRunSucceeded", &format!("Job {} has succeeded.", run.job))
+            ConditionState::new(HEALTHY, "True", "LastRunSucceeded", &format!("Job {} has succeeded.", run.job))
         }
         (Some(run), _) => {
             let why = if run.message.is_empty() { &run.reason } else { &run.message };
-            State::new(HEALTHY, "False", "LastRunFailed", &format!("Job {} has failed: {why}", run.job))
+            ConditionState::new(HEALTHY, "False", "LastRunFailed", &format!("Job {} has failed: {why}", run.job))
         }
         // The history can be shorter than one run (spec.historyLimit).
         (None, Some(before)) => {
             let status = ["True", "False"].into_iter().find(|status| *status == before.status).unwrap_or("Unknown");
-            State::new(HEALTHY, status, &before.reason, &before.message)
+            ConditionState::new(HEALTHY, status, &before.reason, &before.message)
         }
-        (None, None) => State::new(HEALTHY, "Unknown", "NoRunEnded", "No run has ended yet."),
+        (None, None) => ConditionState::new(HEALTHY, "Unknown", "NoRunEnded", "No run has ended yet."),
     }
-}
-
-fn condition(stored: &[Condition], state: State, facts: Facts<'_>) -> Condition {
-    let since = find(stored, state.type_)
-        .filter(|before| before.status == state.status)
-        .map_or_else(|| whole_seconds(facts.now), |before| before.last_transition_time.0);
-    Condition {
-        type_: state.type_.to_owned(),
-        status: state.status.to_owned(),
-        reason: state.reason,
-        message: state.message,
-        observed_generation: facts.generation,
-        last_transition_time: Time(since),
-    }
-}
-
-fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::conditions::MAX_MESSAGE_BYTES;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
