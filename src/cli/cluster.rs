@@ -15,6 +15,7 @@ use super::names::{Kind, NameError, ObjectName, SelectorArguments};
 use super::output;
 use super::suggest::Suggestions;
 use crate::cli::lists::ListEach;
+use crate::job::view::controlling_owner;
 use crate::limit::types::JobLimit;
 use crate::runtime::errors::message;
 use crate::schedule::job_schedule::types::JobSchedule;
@@ -143,9 +144,7 @@ impl ClusterContext {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &job.namespace().unwrap_or_default());
         let mut pods = pods.list_each(&ListParams::default().labels_from(&selector)).await?;
         let uid = job.uid().unwrap_or_default();
-        pods.retain(|pod| {
-            pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
-        });
+        pods.retain(|pod| controlling_owner(&pod.metadata).is_some_and(|owner| owner.uid == uid));
         Ok(pods)
     }
 
@@ -191,7 +190,7 @@ pub fn end(status: &JobStatus) -> Option<&JobCondition> {
 
 /// Returns the controller that owns a Job, such as `cronjob/nightly`. `None` for a Job without one.
 pub fn owner(job: &Job) -> Option<String> {
-    let owner = job.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    let owner = controlling_owner(&job.metadata)?;
     Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name))
 }
 

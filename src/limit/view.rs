@@ -107,10 +107,6 @@ impl Cached for LimitView {
         None
     }
 
-    fn is_accounted(&self) -> bool {
-        false
-    }
-
     /// A JobLimit has no finalizers of this controller to remove, so it is never read live.
     fn has_finalizers(&self) -> bool {
         false

@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
 use serde::Serialize;
 
 use super::scheduling;
+use crate::job::view::controlling_owner;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use crate::schedule::clock_changes;
 use crate::schedule::expression::Schedule;
@@ -116,7 +117,7 @@ pub fn of_job(job: &Job) -> Vec<Finding> {
     let Some(spec) = &job.spec else { return vec![Finding::unreadable("spec is required".to_owned())] };
     let mut findings = of_spec(spec, "spec");
     findings.extend(scheduling::of_job(job));
-    let owned = job.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    let owned = controlling_owner(&job.metadata).is_some();
     let annotated = |key| job.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(key));
     if spec.ttl_seconds_after_finished.is_none() && !owned && !annotated(AFTER_SUCCESS) && !annotated(AFTER_FAILURE) {
         let message = "the finished Job and its pods are never deleted automatically; set spec.ttlSecondsAfterFinished";

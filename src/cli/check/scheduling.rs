@@ -5,6 +5,7 @@
 use k8s_openapi::api::batch::v1::{Job, JobSchedulingConfiguration, JobSpec};
 
 use super::rules::{Finding, SCHEDULING_GATE, SCHEDULING_IGNORED, found};
+use crate::job::view::controlling_owner;
 use crate::job::view::scheduling::GROUP_TEMPLATE_ANNOTATION;
 
 /// Maximum number of resource claims of a PodGroup.
@@ -15,7 +16,7 @@ const MAX_TOPOLOGY: usize = 1;
 /// Returns the finding for `spec.scheduling` of a Job.
 pub(super) fn of_job(job: &Job) -> Option<Finding> {
     let spec = job.spec.as_ref().filter(|spec| spec.scheduling.is_some())?;
-    let owned = job.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    let owned = controlling_owner(&job.metadata).is_some();
     let annotations = job.metadata.annotations.as_ref();
     if owned && annotations.is_none_or(|annotations| !annotations.contains_key(GROUP_TEMPLATE_ANNOTATION)) {
         return Some(found(&SCHEDULING_IGNORED, "spec.scheduling has no effect in a Job that another object controls"));

@@ -13,6 +13,7 @@ use super::cause::{Finding, JobFacts, find};
 use super::explanation::Unread;
 use super::warnings::seen_at;
 use crate::cli::lists::ListEach;
+use crate::job::view::controlling_owner;
 use crate::runtime::errors::message;
 
 /// Label of the pods of every Job with a generated selector.
@@ -90,8 +91,11 @@ impl Related {
         let known: BTreeSet<String> = jobs.iter().filter_map(ResourceExt::uid).collect();
         let mut job_of_pod: HashMap<String, String> = HashMap::new();
         for pod in pods {
-            let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
-            let Some(uid) = owner.map(|owner| owner.uid.clone()).filter(|uid| known.contains(uid)) else { continue };
+            let Some(uid) =
+                controlling_owner(&pod.metadata).map(|owner| owner.uid.clone()).filter(|uid| known.contains(uid))
+            else {
+                continue;
+            };
             job_of_pod.extend(pod.uid().map(|pod| (pod, uid.clone())));
             self.pods.entry(uid).or_default().push(pod);
         }

@@ -5,6 +5,7 @@ use k8s_openapi::api::scheduling::v1beta1::PodGroup;
 use kube::ResourceExt;
 
 use crate::job::gang::{GangScheduling, names};
+use crate::job::view::controlling_owner;
 
 /// Condition of a PodGroup whose pods were placed.
 const SCHEDULED: &str = "PodGroupInitiallyScheduled";
@@ -49,7 +50,7 @@ pub(super) fn expected_group(job: &Job) -> Option<String> {
 }
 
 fn owner(job: &Job) -> Option<String> {
-    let owner = job.owner_references().iter().find(|owner| owner.controller == Some(true))?;
+    let owner = controlling_owner(&job.metadata)?;
     Some(format!("{} {}", owner.kind, owner.name))
 }
 

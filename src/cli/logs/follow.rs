@@ -18,6 +18,7 @@ use crate::cli::cluster::{ClusterContext, end};
 use crate::cli::one_line::one_line;
 use crate::cli::{output, wait};
 use crate::job::CONTROLLER_UID_LABEL;
+use crate::job::view::controlling_owner;
 
 /// Time after the end of the Job in which the last changes of its pods arrive.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub(super) async fn follow(
         tokio::select! {
             change = pods.try_next() => match change {
                 Ok(Some(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => {
-                    let owned = pod.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid);
+                    let owned = controlling_owner(&pod.metadata).is_some_and(|owner| owner.uid == uid);
                     for source in filter.sources(&pod).into_iter().filter(|_| owned) {
                         if known.insert(source.clone()) {
                             let api = api.clone();

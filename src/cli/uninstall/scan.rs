@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::UninstallError;
 use super::select::{JobFacts, PodOwner, Selection, TrackedPod, select};
 use crate::job::managed_by::Claim;
+use crate::job::view::controlling_owner;
 use crate::job::wire::WireJob;
 use crate::job::{API_VERSION, KIND, TRACKING_FINALIZER};
 use crate::runtime::errors::message;
@@ -88,7 +89,7 @@ fn tracked(pod: &impl ResourceExt) -> Option<TrackedPod> {
     if !pod.finalizers().iter().any(|finalizer| finalizer == TRACKING_FINALIZER) {
         return None;
     }
-    let owner = match pod.owner_references().iter().find(|owner| owner.controller == Some(true)) {
+    let owner = match controlling_owner(pod.meta()) {
         None => PodOwner::Missing,
         Some(owner) if owner.kind == KIND && owner.api_version == API_VERSION => {
             PodOwner::Job { name: owner.name.clone(), uid: owner.uid.clone() }

@@ -6,8 +6,8 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::job::view::identity;
 use crate::job::view::scheduling::reference_key;
+use crate::job::view::{controlling_owner, identity};
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::codec::WireObject;
@@ -148,8 +148,7 @@ impl PodGroupView {
 
 /// Returns the UID of the controlling owner, if the owner is a Job.
 fn controlling_job(metadata: &ObjectMeta) -> Option<Uid> {
-    let mut owners = metadata.owner_references.iter().flatten();
-    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    let owner = controlling_owner(metadata)?;
     let is_job = owner.kind == crate::job::KIND && owner.api_version.starts_with("batch/");
     is_job.then(|| owner.uid.as_str().into())
 }
@@ -168,10 +167,6 @@ impl Cached for WorkloadView {
         self.reference.as_ref()
     }
 
-    fn is_accounted(&self) -> bool {
-        false
-    }
-
     fn has_finalizers(&self) -> bool {
         self.has_finalizers
     }
@@ -184,10 +179,6 @@ impl Cached for PodGroupView {
 
     fn controller(&self) -> Option<&Uid> {
         self.owner.as_ref()
-    }
-
-    fn is_accounted(&self) -> bool {
-        false
     }
 
     fn has_finalizers(&self) -> bool {

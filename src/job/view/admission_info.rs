@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::controlling_owner;
 use super::labels::GENERATED;
 use super::{Labels, kueue};
 use crate::job::admission::{JOBSET_LABEL, PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION};
@@ -57,7 +58,7 @@ fn group(metadata: &ObjectMeta) -> Option<Arc<str>> {
     if let Some(name) = metadata.labels.as_ref().and_then(|labels| labels.get(JOBSET_LABEL)) {
         return Some(format!("JobSet {name}").into());
     }
-    let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let owner = controlling_owner(metadata)?;
     let schedule = SCHEDULES.contains(&owner.kind.as_str());
     // The API server does not limit the length of either text.
     let bounded = |text: &str| text.chars().take(MAX_OWNER).collect::<String>();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::admission_info::AdmissionInfo;
+use super::controlling_owner;
 use super::index_subset::IndexSubset;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
@@ -135,12 +136,7 @@ impl JobView {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
         Some(Self {
-            owner: metadata
-                .owner_references
-                .iter()
-                .flatten()
-                .find(|owner| owner.controller == Some(true))
-                .map(|owner| owner.uid.as_str().into()),
+            owner: controlling_owner(&metadata).map(|owner| owner.uid.as_str().into()),
             generation: metadata.generation,
             deleting: metadata.deletion_timestamp.is_some(),
             has_finalizers: metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty()),
@@ -262,10 +258,6 @@ impl Cached for JobView {
 
     fn controller(&self) -> Option<&Uid> {
         self.owner.as_ref()
-    }
-
-    fn is_accounted(&self) -> bool {
-        false
     }
 
     fn has_finalizers(&self) -> bool {

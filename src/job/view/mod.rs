@@ -14,7 +14,7 @@ pub mod retention;
 pub mod scheduling;
 mod selector;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use self::job::{CompletionMode, JobSpec, JobView, Template};
 pub use self::labels::Labels;
@@ -30,4 +30,9 @@ pub(crate) fn identity(metadata: &ObjectMeta) -> Option<Identity> {
         uid: metadata.uid.as_deref()?.into(),
         resource_version: ResourceVersion::parse(metadata.resource_version.as_deref()?)?,
     })
+}
+
+/// Returns the reference to the owner that controls an object. An object has at most one.
+pub(crate) fn controlling_owner(metadata: &ObjectMeta) -> Option<&OwnerReference> {
+    metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
 }

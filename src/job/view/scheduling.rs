@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::JobSchedulingConfiguration;
 use k8s_openapi::api::scheduling::v1alpha3::WorkloadPodGroupResourceClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::controlling_owner;
 use crate::runtime::identity::Uid;
 
 /// Annotation of a Job that another object controls. It names the template, in the Workload of that object, from which
@@ -86,7 +87,7 @@ impl Delegation {
     /// Parses the annotation and the controlling owner.
     pub(super) fn parse(metadata: &ObjectMeta) -> Option<Self> {
         let template = metadata.annotations.as_ref()?.get(GROUP_TEMPLATE_ANNOTATION)?;
-        let owner = metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+        let owner = controlling_owner(metadata)?;
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
         let parent = reference_key(group, &owner.kind, &owner.name);
         Some(Self { parent, template: template.as_str().into() })

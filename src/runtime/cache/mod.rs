@@ -30,7 +30,9 @@ pub trait Cached: Send + Sync + 'static {
 
     /// Returns whether the object can no longer affect the decisions of its owner. [`Cache::owned`] excludes such
     /// objects, so that the finished pods of a Job add no cost to its syncs.
-    fn is_accounted(&self) -> bool;
+    fn is_accounted(&self) -> bool {
+        false
+    }
 
     /// Returns whether the object has finalizers. Such an object may only have left the selection of the watch, and is
     /// read live before it is treated as deleted.

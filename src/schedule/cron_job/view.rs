@@ -171,10 +171,6 @@ impl Cached for CronJobView {
         None
     }
 
-    fn is_accounted(&self) -> bool {
-        false
-    }
-
     fn has_finalizers(&self) -> bool {
         self.has_finalizers
     }

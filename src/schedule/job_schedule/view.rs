@@ -269,10 +269,6 @@ impl Cached for JobScheduleView {
         None
     }
 
-    fn is_accounted(&self) -> bool {
-        false
-    }
-
     fn has_finalizers(&self) -> bool {
         self.base.has_finalizers
     }
