@@ -74,8 +74,11 @@ impl StatusWriter {
         let identity = &limit.identity;
         let now = context.clock.now();
         let Some(status) = status(limit, load, now).filter(|_| !limit.deleting) else { return Ok(()) };
-        self.refusals.of(&identity.uid, |refusals| refusals.seen(limit.generation));
-        if self.refusals.of(&identity.uid, |refusals| refusals.is_backed_off(STATUS, None, now)) {
+        let is_backed_off = self.refusals.of(&identity.uid, |refusals| {
+            refusals.seen(limit.generation);
+            refusals.is_backed_off(STATUS, None, now)
+        });
+        if is_backed_off {
             return Err(WriteError::Deferred);
         }
         let patch = json!({

@@ -9,11 +9,12 @@ use crate::job::gang::plan::GroupWrite;
 use crate::job::gang::view::{PodGroupView, WirePodGroup, WireWorkload, WorkloadView};
 use crate::job::gang::{compile, plan};
 use crate::job::pod;
-use crate::job::view::JobView;
+use crate::job::view::{JobView, controlling_owner};
 use crate::runtime::cache::{Cache, Cached, Source};
 use crate::runtime::codec::Encoded;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
+use crate::runtime::identity::Identity;
 use crate::runtime::write_gate::patch_params;
 
 impl StepExecutor {
@@ -26,26 +27,16 @@ impl StepExecutor {
             }
             GroupWrite::ResizeWorkload { workload, min_count } => {
                 let patch = compile::resized_workload(workload, *min_count);
-                let workloads = self.context.objects_in::<WireWorkload>(&job.identity.namespace);
-                let (name, params, patch) = (&workload.identity.name, patch_params(), Patch::Merge(&patch));
-                let patched = workloads.patch(name, &params, &patch);
-                let patched = self.context.write_gate.run(&job.identity.uid, patched).await;
-                patched.and_then(|patched| {
-                    let size = |workload: &WorkloadView| workload.templates.first().and_then(|first| first.min_count);
-                    let sized = WorkloadView::parse(patched);
-                    self.stored(&self.workloads, sized, |workload| size(workload) == Some(*min_count))
-                })
+                let size = |workload: &WorkloadView| workload.templates.first().and_then(|first| first.min_count);
+                let is_resized = |workload: &WorkloadView| size(workload) == Some(*min_count);
+                self.patch_group(job, &workload.identity, &patch, &self.workloads, (WorkloadView::parse, is_resized))
+                    .await
             }
             GroupWrite::ResizePodGroup { group, min_count } => {
                 let patch = compile::resized_pod_group(group, *min_count);
-                let groups = self.context.objects_in::<WirePodGroup>(&job.identity.namespace);
-                let (name, params, patch) = (&group.identity.name, patch_params(), Patch::Merge(&patch));
-                let patched = groups.patch(name, &params, &patch);
-                let patched = self.context.write_gate.run(&job.identity.uid, patched).await;
-                patched.and_then(|patched| {
-                    let sized = PodGroupView::parse(patched);
-                    self.stored(&self.pod_groups, sized, |group| group.min_count == Some(*min_count))
-                })
+                let is_resized = |group: &PodGroupView| group.min_count == Some(*min_count);
+                self.patch_group(job, &group.identity, &patch, &self.pod_groups, (PodGroupView::parse, is_resized))
+                    .await
             }
         };
         result.map_err(|error| StepError::Writes(vec![self.failed_group(job, &write, error)]))
@@ -95,6 +86,27 @@ impl StepExecutor {
         }
     }
 
+    /// Patches a Workload or a PodGroup.
+    async fn patch_group<W, T>(
+        &self,
+        job: &JobView,
+        group: &Identity,
+        patch: &Value,
+        cache: &Cache<T>,
+        (parse, has_effect): (fn(W) -> Option<T>, impl Fn(&T) -> bool),
+    ) -> Result<(), WriteError>
+    where
+        W: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + crate::runtime::codec::WireObject,
+        T: Cached,
+    {
+        let objects = self.context.objects_in::<W>(&job.identity.namespace);
+        let (params, patch) = (patch_params(), Patch::Merge(patch));
+        let patched =
+            self.context.write_gate.run(&job.identity.uid, objects.patch(&group.name, &params, &patch)).await?;
+        self.stored(cache, parse(patched), has_effect)
+    }
+
     /// Handles a failed creation. If an object with the name exists, an earlier request may have created it, and its
     /// response was lost or the watch is behind: the object goes into the cache. Otherwise, and for an object in which
     /// the plan does not find what it needs, the creation has failed.
@@ -117,8 +129,7 @@ impl StepExecutor {
         let Ok(Some(found)) = self.context.objects_in::<W>(&job.identity.namespace).get_opt(name).await else {
             return Err(error);
         };
-        let owners = found.meta().owner_references.iter().flatten();
-        let is_own = owners.filter(|owner| owner.controller == Some(true)).any(|owner| job.identity.uid.is(&owner.uid));
+        let is_own = controlling_owner(found.meta()).is_some_and(|owner| job.identity.uid.is(&owner.uid));
         let Some(found) = parse(found).filter(|found| is_own && fits(found)) else { return Err(error) };
         let uid = found.identity().uid.clone();
         cache.apply(found, Source::Answer);
