@@ -26,8 +26,9 @@ pub struct Terminal {
 impl Terminal {
     /// Starts the binary on a terminal with this number of columns and lines.
     pub fn start(args: &[&str], size: (u16, u16), env: &[(&str, &str)]) -> Result<Self> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jobwright"));
-        command.args(args);
+        // Processes that a shell starts in the background ignore SIGINT and hand that on.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_jobwright")]).args(args);
         Self::of(command, size, env)
     }
 
