@@ -17,7 +17,7 @@ use crate::harness::*;
 use crate::metrics::get;
 use crate::user_commands::run;
 
-const GATE: &str = "--feature-gates=WorkloadWithJob=true";
+pub const GATE: &str = "--feature-gates=WorkloadWithJob=true";
 const GATES: &str = "GenericWorkload=true,WorkloadWithJob=true,TopologyAwareWorkloadScheduling=true";
 
 /// Returns whether the tested Kubernetes is older than the API of Workloads and PodGroups that Jobwright uses.
@@ -45,19 +45,19 @@ async fn start(served: bool) -> Result<&'static Cluster> {
 }
 
 /// Returns the cluster that the tests of this file share.
-async fn cluster() -> Result<&'static Cluster> {
+pub async fn cluster() -> Result<&'static Cluster> {
     static CLUSTER: OnceCell<&'static Cluster> = OnceCell::const_new();
     CLUSTER.get_or_try_init(|| start(true)).await.copied()
 }
 
 /// Creates a scene on a cluster with the feature gates.
-async fn scene(prefix: &str, flags: &[&str]) -> Result<Scene> {
+pub async fn scene(prefix: &str, flags: &[&str]) -> Result<Scene> {
     let mut scene = Scene::on(cluster().await?, prefix, flags).await?;
     scene.start_controller().await?;
     Ok(scene)
 }
 
-fn workloads(scene: &Scene) -> Api<Workload> {
+pub fn workloads(scene: &Scene) -> Api<Workload> {
     Api::namespaced(scene.client.clone(), &scene.namespace)
 }
 
@@ -66,7 +66,7 @@ fn pod_groups(scene: &Scene) -> Api<PodGroup> {
 }
 
 /// Returns the names that the Workload and the PodGroup of a Job have.
-fn names_of(job: &Job) -> (String, String) {
+pub fn names_of(job: &Job) -> (String, String) {
     let name = job.name_any();
     let workload = names::workload(&name, &job.uid().unwrap_or_default().as_str().into());
     let group = names::pod_group(&workload, &names::template(&name));
@@ -94,7 +94,7 @@ fn group_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.scheduling_group.as_ref()?.pod_group_name.as_deref()
 }
 
-fn gang(count: i32, min_count: i32) -> Value {
+pub fn gang(count: i32, min_count: i32) -> Value {
     json!({
         "completions": count, "parallelism": count, "completionMode": "Indexed",
         "scheduling": {"schedulingPolicy": {"gang": {"minCount": min_count}}},
@@ -118,7 +118,7 @@ fn sizes((workload, group): &(Workload, PodGroup)) -> (Option<i32>, Option<i32>)
     (of_template.map(|gang| gang.min_count), of_group.map(|gang| gang.min_count))
 }
 
-async fn sized(scene: &Scene, job: &str, size: i32) -> Result<()> {
+pub async fn sized(scene: &Scene, job: &str, size: i32) -> Result<()> {
     until(&format!("minCount {size}"), || async {
         let found = sizes(&groups_of(scene, job).await?);
         Ok(if found == (Some(size), Some(size)) { Ok(()) } else { Err(format!("{found:?}")) })

@@ -29,6 +29,7 @@ mod failures;
 mod fake_api;
 mod faults;
 mod gang_placement;
+mod gang_refusals;
 mod gang_scheduling;
 mod harness;
 mod helm_hooks;

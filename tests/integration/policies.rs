@@ -62,8 +62,14 @@ impl Policy {
     /// names start with `subject`.
     pub async fn strip_finalizers(scene: &Scene, subject: &str, resources: &[Rule]) -> Result<Self> {
         let remove = "has(object.metadata.finalizers) ? [JSONPatch{op: 'remove', path: '/metadata/finalizers'}] : []";
+        Self::mutate(scene, subject, resources, remove).await
+    }
+
+    /// Creates a policy that changes the objects of the controller's requests of these rules, where the names start with
+    /// `subject`, by the patches that a CEL expression returns.
+    pub async fn mutate(scene: &Scene, subject: &str, resources: &[Rule], patches: &str) -> Result<Self> {
         let marked = "[JSONPatch{op: 'add', path: '/data', value: {'stripped': 'yes'}}]";
-        let expression = format!("request.resource.resource == 'configmaps' ? {marked} : ({remove})");
+        let expression = format!("request.resource.resource == 'configmaps' ? {marked} : ({patches})");
         let spec = json!({
             "reinvocationPolicy": "Never", "matchConstraints": rules(resources),
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
