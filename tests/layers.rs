@@ -102,6 +102,7 @@ const PURE: &[&str] = &[
     "schedule::job_schedule::instants",
     "schedule::job_schedule::names",
     "schedule::job_schedule::runs",
+    "schedule::job_schedule::suspension",
     "schedule::job_schedule::timetable",
     "schedule::missed",
     "schedule::zones",

@@ -230,7 +230,7 @@ impl<S: ScheduleSource> Controller<S> {
         }
         // The stored status and the decision use the same time.
         let now = self.context.clock.now();
-        let due = object.due(&status, now);
+        let due = object.due(&status, &ended, now);
         due.events.into_iter().for_each(|event| self.record_event(object, event));
         let started = match due.start {
             Some(scheduled) => {

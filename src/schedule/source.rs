@@ -35,8 +35,8 @@ pub trait ScheduleSource: Cached + Sized {
     fn parse(wire: Self::Wire) -> Option<Self>;
     /// Returns the part that the object has in common with a CronJob.
     fn base(&self) -> &CronJobView;
-    /// Decides whether a Job is due at `now`, given the status `status`.
-    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due;
+    /// Decides whether a Job is due at `now`, given the status `status` and the runs that have ended since it was stored.
+    fn due(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Due;
     /// Returns the possible names of the Job for a scheduled time. A name is derived from the time, so that the API
     /// server rejects a second Job for the same time. Each further name is tried only if a Job of another owner has the
     /// previous one.

@@ -1,15 +1,18 @@
 //! Conditions and columns of JobSchedules, as kubectl and tools that evaluate the status of any resource read them.
 
-use anyhow::{Context, Result};
-use kube::Api;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use testbed::Kubectl;
 use testbed::manifest::lay_over;
 
 use crate::harness::*;
 use crate::policies::Policy;
+use crate::user_commands::{expect, run};
 
 fn api(scene: &Scene) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwright.dev", "v1beta1", "JobSchedule"));
@@ -105,5 +108,66 @@ async fn conditions_report_refused_jobs_and_the_last_outcome() -> Result<()> {
     condition_is(&scene, "often", "Ready", "True", "ScheduleValid").await?;
     condition_is(&scene, "often", "Healthy", "True", "LastRunSucceeded").await?;
     drop(playing);
+    Ok(())
+}
+
+/// Lets every pod fail until the returned value is dropped.
+fn fail_all(scene: &Scene) -> Playing {
+    let (pods, kubelet) = (scene.pods.clone(), scene.kubelet.clone());
+    Playing::new(async move {
+        loop {
+            for pod in pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default() {
+                if is_active(&pod) {
+                    // The pod may be deleted by now.
+                    let _ = kubelet.fail(&pod.name_any(), 3).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_runs_in_a_row_suspend_until_a_run_succeeds_or_a_user_resumes() -> Result<()> {
+    let scene = Scene::new("sched-failures").await?;
+    let spec = json!({
+        "schedules": ["@every 1s"], "suspendAfterFailures": 2, "concurrencyPolicy": "Forbid", "failedJobsHistoryLimit": 0,
+        "jobTemplate": {"spec": {"backoffLimit": 0}},
+    });
+    let failing = fail_all(&scene);
+    apply(&scene, "bad", &spec).await?;
+    let stopped = condition_is(&scene, "bad", "Suspended", "True", "TooManyFailures").await?;
+    assert_eq!(stopped["metadata"]["generation"], 1, "the spec is not changed");
+    let runs = |object: &Value| object["status"]["history"].as_array().map(Vec::len);
+    assert_eq!((&stopped["status"]["failedRunsInARow"], runs(&stopped)), (&json!(2), Some(2)));
+    assert!(stopped["status"]["nextScheduleTime"].is_null(), "{stopped:#}");
+    scene.event("bad", "TooManyFailures", "the last 2 runs have failed").await?;
+    stays(2.5, || async {
+        let object = serde_json::to_value(api(&scene).get("bad").await?)?;
+        let idle = runs(&object) == Some(2) && object["status"]["activeCount"] == 0;
+        ensure!(idle, "{:#}", object["status"]);
+        Ok(())
+    })
+    .await?;
+    let (_, explained, _) = run(&scene, &["explain", "jobschedule/bad"]).await?;
+    assert!(explained.contains("JobSchedule bad is suspended: the last 2 runs have failed"), "{explained}");
+    drop(failing);
+
+    // The success of a run that a user starts ends the suspension.
+    let playing = scene.succeed_all();
+    expect(&scene, 0, &["trigger", "jobschedule/bad"]).await?;
+    let resumed = condition_is(&scene, "bad", "Suspended", "False", "NotSuspended").await?;
+    assert_eq!(resumed["status"]["failedRunsInARow"], 0);
+    drop(playing);
+
+    let failing = fail_all(&scene);
+    condition_is(&scene, "bad", "Suspended", "True", "TooManyFailures").await?;
+    drop(failing);
+    let out = expect(&scene, 0, &["resume", "jobschedule/bad"]).await?;
+    assert_eq!(out, "jobschedule.jobwright.dev/bad resumed\n");
+    let resumed = condition_is(&scene, "bad", "Suspended", "False", "NotSuspended").await?;
+    assert_eq!(resumed["status"]["lastResume"], resumed["metadata"]["annotations"]["jobwright.dev/resume"]);
+    assert_eq!(resumed["metadata"]["generation"], 1);
+    assert_eq!(expect(&scene, 0, &["resume", "jobschedule/bad"]).await?, "jobschedule.jobwright.dev/bad unchanged\n");
     Ok(())
 }

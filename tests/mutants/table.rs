@@ -351,8 +351,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a suspended JobSchedule starts Jobs",
         "src/schedule/job_schedule/decide.rs",
-        "    if base.spec.suspend {\n",
-        "    if base.spec.suspend && !MUTANT {\n",
+        "    if suspension.is_some() {\n",
+        "    if suspension.is_some() && !MUTANT {\n",
     ),
     bug(
         "a short Retry-After ends a longer one",
@@ -479,6 +479,18 @@ pub const MUTATIONS: &[Mutation] = &[
         "src/job/gang/plan.rs",
         "[] if is_new => {\n            let (workload, template)",
         "[] if is_new && !MUTANT => {\n            let (workload, template)",
+    ),
+    bug(
+        "failed runs in a row do not suspend a JobSchedule",
+        "src/schedule/job_schedule/suspension.rs",
+        "Some(allowed) if failures.in_a_row >= allowed =>",
+        "Some(allowed) if failures.in_a_row >= allowed && !MUTANT =>",
+    ),
+    bug(
+        "a success does not end a series of failed runs",
+        "src/schedule/job_schedule/suspension.rs",
+        "\"Succeeded\" => 0,",
+        "\"Succeeded\" if !MUTANT => 0,",
     ),
 ];
 

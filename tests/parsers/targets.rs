@@ -320,7 +320,7 @@ pub fn job_schedule(data: &[u8]) {
     let wire: WireJobSchedule = serde_json::from_value(object).expect("an object");
     let Some(view) = JobScheduleView::parse(wire) else { return };
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
-    let due = view.due(&view.base.status, now);
+    let due = view.due(&view.base.status, &[], now);
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
         for name in view.job_names(scheduled) {

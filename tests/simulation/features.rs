@@ -407,6 +407,11 @@ fn schedule_spec(random: &mut fastrand::Rng) -> Value {
         2 => schedule["startingDeadlineSeconds"] = random.i32(10..200).into(),
         _ => {}
     }
+    // The other draws of a seed stay as they were.
+    let mut apart = fastrand::Rng::with_seed(random.get_seed());
+    if apart.u32(0..3) == 0 {
+        schedule["suspendAfterFailures"] = apart.i32(1..4).into();
+    }
     schedule
 }
 

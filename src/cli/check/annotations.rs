@@ -9,11 +9,13 @@ use crate::job::admission::{PRIORITY_ANNOTATION, WAITING_ANNOTATION};
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::job::view::index_subset::INDEXES_ANNOTATION;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS, Retention};
+use crate::schedule::job_schedule::RESUME;
 
 /// Prefix of all annotations and of the name of the controller.
 const PREFIX: &str = "jobwright.dev/";
 /// Annotations that users set.
-const KNOWN: &[&str] = &[AFTER_SUCCESS, AFTER_FAILURE, PRIORITY_ANNOTATION, INDEXES_ANNOTATION, IGNORE_ANNOTATION];
+const KNOWN: &[&str] =
+    &[AFTER_SUCCESS, AFTER_FAILURE, PRIORITY_ANNOTATION, INDEXES_ANNOTATION, IGNORE_ANNOTATION, RESUME];
 /// Annotations that the controllers set, and that copied manifests may have.
 const WRITTEN: &[&str] = &[FAILURE_ANNOTATION, WAITING_ANNOTATION, "jobwright.dev/schedule-observed"];
 

@@ -10,6 +10,7 @@ use crate::cli::suggest::Suggestions;
 use crate::job::managed_by::MANAGED_BY;
 use crate::schedule::cron_job::decide::time_in_future;
 use crate::schedule::job_schedule::decide;
+use crate::schedule::job_schedule::suspension::{self, Suspension, TOO_MANY_FAILURES};
 use crate::schedule::job_schedule::timetable::Timetable;
 use crate::schedule::job_schedule::types::{ConcurrencyPolicy, Run};
 use crate::schedule::job_schedule::view::JobScheduleView;
@@ -39,17 +40,26 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let (schedule, suggest) = (facts.schedule, facts.suggest);
     let base = &schedule.base;
     let name = base.identity.name.to_string();
+    let suspension = suspension::suspension(schedule, &suspension::failures(schedule, &[]));
     let mut explanation = Explanation::default();
     let active: Vec<&str> = base.status.active.iter().map(|job| &*job.name).collect();
-    (explanation.state, explanation.headline) = match &schedule.timetable {
-        Err(wrong) => (State::Invalid, format!("JobSchedule {name} starts no Jobs: {wrong}.")),
-        Ok(_) if base.spec.suspend => {
+    (explanation.state, explanation.headline) = match (&schedule.timetable, suspension) {
+        (Err(wrong), _) => (State::Invalid, format!("JobSchedule {name} starts no Jobs: {wrong}.")),
+        (Ok(_), Suspension::BySpec) => {
             let resume = format!("patch jobschedule {name} --type=merge -p '{{\"spec\":{{\"suspend\":false}}}}'");
             explanation.hint(Hint::new("resume the JobSchedule", suggest.kubectl(&resume)));
             (State::Suspended, format!("JobSchedule {name} is suspended: it starts no Jobs."))
         }
-        Ok(table) => {
-            let next = decide::next(schedule, &base.status, now);
+        (Ok(_), Suspension::AfterFailures(allowed)) => {
+            explanation.reason = Some(TOO_MANY_FAILURES.to_owned());
+            let trigger = suggest.jobwright(&format!("trigger jobschedule/{name} --watch"));
+            explanation.hint(Hint::new("start a run, whose success resumes the JobSchedule", trigger));
+            let resume = suggest.jobwright(&format!("resume jobschedule/{name}"));
+            explanation.hint(Hint::new("resume the JobSchedule without a run", resume));
+            (State::Suspended, format!("JobSchedule {name} is suspended: {}.", suspension::message(allowed)))
+        }
+        (Ok(table), Suspension::None) => {
+            let next = decide::next(schedule, &base.status, suspension, now);
             explanation.next_run = next.map(|next| next.to_string());
             let refused = warnings::refusal(facts.events, &["FailedCreate"], now);
             match (refused, next) {

@@ -13,6 +13,7 @@ use crate::cli::cluster::{ClusterContext, ClusterReadError};
 use crate::cli::manifests::{self, Manifest, Unreadable};
 use crate::cli::names::{Kind, ObjectName};
 use crate::schedule::expression::{Schedule, ScheduleError};
+use crate::schedule::job_schedule::suspension;
 use crate::schedule::job_schedule::timetable::Timetable;
 use crate::schedule::job_schedule::types::JobSchedule;
 use crate::schedule::job_schedule::view;
@@ -161,6 +162,10 @@ impl ScheduledObject {
         }
         if created.is_none() && timetable.schedules.iter().any(|schedule| schedule.every().is_some()) {
             notes.push(format!("@every counts from when it is created: here from {from}"));
+        }
+        let failed = schedule.status.as_ref().map_or(0, |status| status.failed_runs_in_a_row);
+        if let Some(allowed) = spec.suspend_after_failures.filter(|allowed| failed >= *allowed) {
+            notes.push(format!("it is suspended: {}", suspension::message(allowed)));
         }
         let due = Due::Timetable(Box::new(timetable));
         let last = schedule.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));

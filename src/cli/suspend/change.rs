@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use crate::cli::names::Kind;
 use crate::job::view::kueue::QUEUE_LABEL;
+use crate::schedule::job_schedule::conditions::SUSPENDED;
+use crate::schedule::job_schedule::suspension::TOO_MANY_FAILURES;
 
 /// What to do with an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +14,18 @@ pub(super) enum Change {
     None,
     /// `spec.suspend` has to be set. The note names another controller that sets the field.
     Set { note: Option<String> },
+    /// The JobSchedule is suspended after failed runs; a new value of its annotation resumes it.
+    Annotate,
     /// The change would have no effect, for this reason.
     Useless(&'static str),
+}
+
+/// Returns whether a JobSchedule is suspended because runs have failed.
+fn is_suspended_after_failures(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| {
+        condition["type"] == SUSPENDED && condition["status"] == "True" && condition["reason"] == TOO_MANY_FAILURES
+    })
 }
 
 /// Returns the change that sets `spec.suspend` of an object to `suspend`.
@@ -25,6 +37,9 @@ pub(super) fn change(kind: Kind, object: &Value, suspend: bool) -> Change {
         return Change::Useless("it is finished");
     }
     if object["spec"]["suspend"].as_bool().unwrap_or_default() == suspend {
+        if !suspend && kind == Kind::JobSchedule && is_suspended_after_failures(object) {
+            return Change::Annotate;
+        }
         return Change::None;
     }
     let queue = object["metadata"]["labels"][QUEUE_LABEL].as_str().filter(|_| kind == Kind::Job);
@@ -67,7 +82,15 @@ mod tests {
             ),
             (Kind::Job, json!({"status": {"conditions": [{"type": "Failed", "status": "False"}]}}), true, set),
         ];
-        for (kind, object, suspend, expected) in cases {
+        let failed = json!({"status": {"conditions": [
+            {"type": "Suspended", "status": "True", "reason": "TooManyFailures"},
+        ]}});
+        let failed = [
+            (Kind::JobSchedule, failed.clone(), false, Change::Annotate),
+            (Kind::JobSchedule, failed.clone(), true, Change::Set { note: None }),
+            (Kind::Job, failed, false, Change::None),
+        ];
+        for (kind, object, suspend, expected) in cases.into_iter().chain(failed) {
             assert_eq!(change(kind, &object, suspend), expected, "{object}");
         }
         let queued = json!({"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}, "spec": {"suspend": true}});

@@ -1,4 +1,5 @@
-//! `jobwright suspend` and `jobwright resume`: set `spec.suspend` of Jobs, CronJobs and JobSchedules.
+//! `jobwright suspend` and `jobwright resume`: set `spec.suspend` of Jobs, CronJobs and JobSchedules. A JobSchedule that is
+//! suspended after failed runs is resumed by its annotation.
 
 mod change;
 
@@ -18,6 +19,7 @@ use super::global::GlobalArguments;
 use super::names::{Kind, NameError, Selection, SelectionArguments};
 use super::{output, selected};
 use crate::runtime::errors::message;
+use crate::schedule::job_schedule::RESUME;
 
 /// Kinds with `spec.suspend`.
 const KINDS: &[Kind] = &[Kind::Job, Kind::CronJob, Kind::JobSchedule];
@@ -102,7 +104,12 @@ async fn set(
     let name = kind.qualified(&object.name_any());
     let done = if suspend { "suspended" } else { "resumed" };
     let value = serde_json::to_value(&object).unwrap_or_default();
+    let mut patch = json!({"spec": {"suspend": suspend}});
     let note = match change(kind, &value, suspend) {
+        Change::Annotate => {
+            patch = json!({"metadata": {"annotations": {RESUME: super::now().to_string()}}});
+            None
+        }
         Change::None => {
             print(kind, &object, &format!("{name} unchanged"), arguments);
             return true;
@@ -119,14 +126,17 @@ async fn set(
     let line = format!("{name} {done}{}", arguments.dry_run.note());
     if arguments.dry_run == DryRun::Client {
         let mut changed = object;
-        changed.data["spec"]["suspend"] = json!(suspend);
+        match patch["metadata"]["annotations"][RESUME].as_str() {
+            Some(value) => _ = changed.annotations_mut().insert(RESUME.to_owned(), value.to_owned()),
+            None => changed.data["spec"]["suspend"] = json!(suspend),
+        }
         print(kind, &changed, &line, arguments);
         return true;
     }
     let namespace = object.namespace().unwrap_or_else(|| context.namespace.clone());
     let api = selected::api(context, kind, &Scope::Namespace(namespace));
     let params = PatchParams { dry_run: arguments.dry_run == DryRun::Server, ..PatchParams::default() };
-    let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
+    let patch = Patch::Merge(patch);
     match api.patch(&object.name_any(), &params, &patch).await {
         Ok(changed) => {
             print(kind, &changed, &line, arguments);

@@ -28,7 +28,7 @@ impl ScheduleSource for CronJobView {
         self
     }
 
-    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
+    fn due(&self, status: &CronJobStatus, _ended: &[EndedRun], now: Timestamp) -> Due {
         decide::due(self, status, now)
     }
 

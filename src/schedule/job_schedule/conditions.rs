@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::suspension::{self, Suspension, TOO_MANY_FAILURES};
 use super::types::Run;
 use crate::runtime::conditions::{ConditionState, find};
 use crate::schedule::creation::Creation;
@@ -13,7 +14,7 @@ use crate::schedule::once::NAME_TAKEN;
 
 /// Condition that the schedule is valid and the API server accepts its Jobs.
 pub const READY: &str = "Ready";
-/// Condition that no Jobs are started, because `spec.suspend` is set.
+/// Condition that no Jobs are started, because `spec.suspend` is set or too many runs in a row have failed.
 pub const SUSPENDED: &str = "Suspended";
 /// Condition that the last run has succeeded.
 pub const HEALTHY: &str = "Healthy";
@@ -34,8 +35,8 @@ pub struct Facts<'a> {
     pub generation: Option<i64>,
     /// Error in a field that defines the scheduled times.
     pub invalid: Option<&'a str>,
-    /// `spec.suspend`.
-    pub suspended: bool,
+    /// Whether, and why, the JobSchedule is suspended.
+    pub suspension: Suspension,
     /// Result for the Job that was due.
     pub creation: &'a Creation,
     /// Runs that have ended, the newest first.
@@ -80,10 +81,16 @@ fn valid() -> ConditionState {
 }
 
 fn suspended(facts: Facts<'_>) -> ConditionState {
-    if facts.suspended {
-        ConditionState::new(SUSPENDED, "True", "SuspendedBySpec", "spec.suspend is true; no Jobs are started.")
-    } else {
-        ConditionState::new(SUSPENDED, "False", "NotSuspended", "spec.suspend is not true.")
+    match facts.suspension {
+        Suspension::BySpec => {
+            ConditionState::new(SUSPENDED, "True", "SuspendedBySpec", "spec.suspend is true; no Jobs are started.")
+        }
+        Suspension::AfterFailures(allowed) => {
+            ConditionState::new(SUSPENDED, "True", TOO_MANY_FAILURES, &format!("{}.", suspension::message(allowed)))
+        }
+        Suspension::None => {
+            ConditionState::new(SUSPENDED, "False", "NotSuspended", "Jobs are started when they are due.")
+        }
     }
 }
 
@@ -118,7 +125,7 @@ mod tests {
 
     fn facts<'a>(creation: &'a Creation, history: &'a [Run]) -> Facts<'a> {
         let now = at("2026-01-05T12:00:00.5Z");
-        Facts { generation: Some(2), invalid: None, suspended: false, creation, history, now }
+        Facts { generation: Some(2), invalid: None, suspension: Suspension::None, creation, history, now }
     }
 
     fn run(outcome: &str, message: &str) -> Run {
@@ -178,11 +185,13 @@ mod tests {
         assert_eq!(find(&first, SUSPENDED).unwrap().last_transition_time.0, at("2026-01-05T12:00:00Z"));
         let later = Facts { now: at("2026-01-05T13:00:00Z"), generation: Some(3), ..facts(&Creation::Untried, &[]) };
         let unchanged = conditions(&first, later);
-        let suspended = conditions(&first, Facts { suspended: true, ..later });
+        let suspended = conditions(&first, Facts { suspension: Suspension::BySpec, ..later });
         let since = |conditions: &[Condition]| find(conditions, SUSPENDED).unwrap().last_transition_time.0;
         assert_eq!(since(&unchanged), at("2026-01-05T12:00:00Z"));
         assert_eq!(since(&suspended), at("2026-01-05T13:00:00Z"));
         assert_eq!(state(&suspended, SUSPENDED), ("True", "SuspendedBySpec"));
+        let failed = conditions(&first, Facts { suspension: Suspension::AfterFailures(3), ..later });
+        assert_eq!(state(&failed, SUSPENDED), ("True", TOO_MANY_FAILURES));
         assert!(unchanged.iter().all(|condition| condition.observed_generation == Some(3)));
     }
 

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::suspension::Suspension;
 use super::timetable::Timetable;
 use super::types::{CatchUp, ConcurrencyPolicy};
 use super::view::JobScheduleView;
@@ -9,8 +10,8 @@ use crate::runtime::events::EventText;
 use crate::schedule::cron_job::decide::{Due, WAKE_MARGIN, schedule_time_in_future};
 use crate::schedule::cron_job::view::CronJobStatus;
 
-/// Decides whether a Job is due at `now`, given the status `status`.
-pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
+/// Decides whether a Job is due at `now`, given the status `status` and whether the JobSchedule is suspended.
+pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspension, now: Timestamp) -> Due {
     let base = &schedule.base;
     if base.deleting {
         return Due::default();
@@ -23,8 +24,8 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -
             return Due { events: vec![event], ..Due::default() };
         }
     };
-    if base.spec.suspend {
-        return Due::default();
+    if suspension.is_some() {
+        return Due { events: suspension.event().into_iter().collect(), ..Due::default() };
     }
     let mut due = Due { events: schedule_time_in_future(status, now).into_iter().collect(), ..Due::default() };
     let waiting = pending_runs(schedule, status, table, now);
@@ -140,9 +141,9 @@ fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, 
 }
 
 /// Returns the number of runs that are due and wait for room among the active Jobs.
-pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> usize {
+pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspension, now: Timestamp) -> usize {
     match &schedule.timetable {
-        Ok(table) if !schedule.base.spec.suspend => {
+        Ok(table) if !suspension.is_some() => {
             let due = pending_runs(schedule, status, table, now).iter().filter(|run| run.start <= now).count();
             if has_room(schedule, status, due, &mut Due::default()) { 0 } else { due }
         }
@@ -151,9 +152,14 @@ pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp
 }
 
 /// Returns the scheduled time of the next run: the first pending run, or else the first time after now.
-pub fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Option<Timestamp> {
+pub fn next(
+    schedule: &JobScheduleView,
+    status: &CronJobStatus,
+    suspension: Suspension,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let table = schedule.timetable.as_ref().ok()?;
-    if schedule.base.spec.suspend || schedule.base.deleting {
+    if suspension.is_some() || schedule.base.deleting {
         return None;
     }
     let waiting = pending_runs(schedule, status, table, now);
@@ -169,6 +175,7 @@ mod tests {
     use super::*;
     use crate::schedule::cron_job::view::ActiveJob;
     use crate::schedule::fixtures::job;
+    use crate::schedule::job_schedule::suspension::suspension;
     use crate::schedule::job_schedule::view::WireJobSchedule;
 
     fn at(text: &str) -> Timestamp {
@@ -186,6 +193,14 @@ mod tests {
         let wire = json!({"metadata": metadata, "spec": whole});
         let wire: WireJobSchedule = serde_json::from_str(&wire.to_string()).unwrap();
         JobScheduleView::parse(wire).unwrap()
+    }
+
+    fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
+        super::due(schedule, status, suspension(schedule, &schedule.stored.failures), now)
+    }
+
+    fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Option<Timestamp> {
+        super::next(schedule, status, suspension(schedule, &schedule.stored.failures), now)
     }
 
     fn decided(schedule: &JobScheduleView, now: &str) -> Due {

@@ -12,6 +12,7 @@ pub mod instants;
 pub mod names;
 pub mod runs;
 pub mod source;
+pub mod suspension;
 pub mod timetable;
 pub mod types;
 pub mod view;
@@ -22,5 +23,7 @@ pub const API_VERSION: &str = "jobwright.dev/v1beta1";
 pub const KIND: &str = "JobSchedule";
 /// Label of a Job and its pods that holds the name of the JobSchedule.
 pub const NAME_LABEL: &str = "jobwright.dev/jobschedule";
+/// Annotation that ends a suspension after failed runs. Each new value does so once.
+pub const RESUME: &str = "jobwright.dev/resume";
 /// Environment variable of a container that holds the scheduled time of its Job.
 pub const SCHEDULED_VARIABLE: &str = "JOBWRIGHT_SCHEDULED_TIME";

@@ -39,6 +39,13 @@ pub fn outcome(ended: &EndedRun) -> &'static str {
     }
 }
 
+/// Returns the time at which the Job of a run finished; none if the Job was deleted.
+pub fn finished(ended: &EndedRun) -> Option<Timestamp> {
+    let (job, _) = ended.end.as_ref()?;
+    let end = job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED));
+    end?.last_transition_time
+}
+
 fn run(ended: &EndedRun, now: Timestamp) -> Run {
     let mut run = Run { job: ended.job.name.clone(), outcome: outcome(ended).to_owned(), ..Run::default() };
     let Some((job, wire)) = &ended.end else {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
+use super::suspension::{failures, suspension};
 use super::view::{JobScheduleView, Stored, WireJobSchedule};
 use super::{API_VERSION, KIND, NAME_LABEL, SCHEDULED_VARIABLE, conditions, decide, names, runs};
 use crate::schedule::creation::Creation;
@@ -29,8 +30,8 @@ impl ScheduleSource for JobScheduleView {
         &self.base
     }
 
-    fn due(&self, status: &CronJobStatus, now: Timestamp) -> Due {
-        decide::due(self, status, now)
+    fn due(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Due {
+        decide::due(self, status, suspension(self, &failures(self, ended)), now)
     }
 
     fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
@@ -50,7 +51,7 @@ impl ScheduleSource for JobScheduleView {
 
     fn is_pruned(&self) -> bool {
         // Each status that this version writes has conditions.
-        self.stored.conditions.is_empty()
+        self.stored.conditions.is_empty() || self.resume.is_some() && self.stored.failures.resume.is_none()
     }
 
     fn status_patch(
@@ -60,12 +61,14 @@ impl ScheduleSource for JobScheduleView {
         creation: &Creation,
         now: Timestamp,
     ) -> Option<Value> {
-        let next = decide::next(self, status, now).map(|next| self.format_time(next));
+        let failures = failures(self, ended);
+        let suspension = suspension(self, &failures);
+        let next = decide::next(self, status, suspension, now).map(|next| self.format_time(next));
         let history = runs::added(&self.stored.history, ended, self.history_limit, now);
         let facts = conditions::Facts {
             generation: self.base.generation,
             invalid: self.timetable.as_ref().err().map(String::as_str),
-            suspended: self.base.spec.suspend,
+            suspension,
             creation,
             history: &history,
             now,
@@ -79,7 +82,8 @@ impl ScheduleSource for JobScheduleView {
             history,
             conditions,
             observed_generation: self.base.generation,
-            queued: i32::try_from(decide::queued(self, status, now)).unwrap_or(i32::MAX),
+            queued: i32::try_from(decide::queued(self, status, suspension, now)).unwrap_or(i32::MAX),
+            failures,
             times: Some(self.times.clone()),
             times_since: Some(self.times_since(now)),
         };
@@ -91,6 +95,8 @@ impl ScheduleSource for JobScheduleView {
         patch["nextScheduleTime"] = json!(stored.next);
         patch["lastOutcome"] = json!(stored.last_outcome);
         patch["queued"] = json!(stored.queued);
+        patch["failedRunsInARow"] = json!(stored.failures.in_a_row);
+        patch["lastResume"] = json!(stored.failures.resume);
         patch["observedGeneration"] = json!(stored.observed_generation);
         patch["conditions"] = json!(stored.conditions);
         patch["history"] = json!(stored.history);

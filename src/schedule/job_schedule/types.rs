@@ -120,6 +120,13 @@ pub struct JobScheduleSpec {
     /// Defaults to false.
     #[serde(default)]
     pub suspend: bool,
+    /// suspendAfterFailures is the number of failed runs in a row after which no more Jobs are started. The spec is not
+    /// changed: the condition Suspended has the reason TooManyFailures. A run that succeeds, such as one that a user has
+    /// started, ends the suspension, and so does a new value of the annotation jobwright.dev/resume. Defaults to no
+    /// such number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub suspend_after_failures: Option<i32>,
     /// notBefore is the first time at which a run can be due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
@@ -312,11 +319,18 @@ pub struct JobScheduleStatus {
     pub last_outcome: Option<String>,
     /// queued is the number of runs that are due and wait for an active Job to finish.
     pub queued: i32,
+    /// failedRunsInARow is the number of runs that have failed since the last one that succeeded, or since the annotation
+    /// jobwright.dev/resume had a new value.
+    pub failed_runs_in_a_row: i32,
+    /// lastResume is the last value of the annotation jobwright.dev/resume.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_resume: Option<String>,
     /// observedGeneration is the generation of the spec from which the status was derived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// conditions are: Ready (the schedule is valid and its Jobs are accepted; otherwise the reason is InvalidTimeZone,
-    /// InvalidSchedule, JobRefused or NameTaken), Suspended (spec.suspend is true), and Healthy (the last run has
+    /// InvalidSchedule, JobRefused or NameTaken), Suspended (spec.suspend is true, or as many runs in a row have
+    /// failed as spec.suspendAfterFailures allows), and Healthy (the last run has
     /// succeeded).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

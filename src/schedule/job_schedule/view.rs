@@ -9,6 +9,7 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::RESUME;
 use super::hashed;
 use super::names;
 use super::timetable::{self, Excluded, Timetable};
@@ -69,6 +70,10 @@ pub struct JobScheduleView {
     pub policy: ConcurrencyPolicy,
     /// Maximum number of active Jobs.
     pub max_active: Option<usize>,
+    /// Number of failed runs in a row after which no more Jobs are started.
+    pub suspend_after_failures: Option<i32>,
+    /// Value of the annotation [`RESUME`].
+    pub resume: Option<String>,
     /// Maximum number of runs in the history.
     pub history_limit: usize,
     /// Stored status fields that a CronJob does not have.
@@ -92,10 +97,21 @@ pub struct Stored {
     pub observed_generation: Option<i64>,
     /// Number of runs that are due and wait.
     pub queued: i32,
+    /// Runs in a row that have failed.
+    pub failures: Failures,
     /// Hash of the fields that define the timetable.
     pub times: Option<String>,
     /// Time from which the current timetable applies.
     pub times_since: Option<Timestamp>,
+}
+
+/// Failed runs, as the status stores them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Number of runs that have failed since the last one that succeeded, or since the last new value of [`RESUME`].
+    pub in_a_row: i32,
+    /// Last value of [`RESUME`].
+    pub resume: Option<String>,
 }
 
 impl JobScheduleView {
@@ -161,6 +177,8 @@ impl JobScheduleView {
             max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive).min(MAX_CATCH_UP),
             policy: of.map(|spec| spec.concurrency_policy).unwrap_or_default(),
             max_active: of.and_then(|spec| spec.max_active).map(positive),
+            suspend_after_failures: of.and_then(|spec| spec.suspend_after_failures),
+            resume: wire.metadata.annotations.as_ref().and_then(|all| all.get(RESUME)).cloned(),
             history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(MAX_HISTORY),
             stored: Stored {
                 active_count: status.active_count,
@@ -170,6 +188,7 @@ impl JobScheduleView {
                 conditions: status.conditions,
                 observed_generation: status.observed_generation,
                 queued: status.queued,
+                failures: Failures { in_a_row: status.failed_runs_in_a_row, resume: status.last_resume },
                 times: status.times_hash,
                 times_since: status.times_since.map(|time| time.0),
             },

@@ -34,6 +34,8 @@ struct Truth {
     /// Times for which a Job was started.
     runs: BTreeSet<i64>,
     suspended_since: Option<i64>,
+    /// Time since which its status has as many failed runs in a row as `suspendAfterFailures` allows.
+    failed_since: Option<i64>,
     /// Time at which a user stored a `lastScheduleTime` in the future.
     future_time_stored: Option<i64>,
     /// Whether a user suspended it or changed its schedule, so that not every scheduled time has to be run.
@@ -75,6 +77,7 @@ impl Schedules {
         }
         let suspended = object["spec"]["suspend"] == true;
         truth.suspended_since = suspended.then(|| truth.suspended_since.unwrap_or(now));
+        truth.failed_since = has_failed_too_often(object).then(|| truth.failed_since.unwrap_or(now));
         truth.disturbed |= suspended || happened.gone;
         if let Some(before) = &happened.before
             && times(before) != times(object)
@@ -115,6 +118,9 @@ impl Schedules {
             return Err(format!(
                 "{name} is started for a schedule that has been suspended for more than {observation_delay} s"
             ));
+        }
+        if truth.failed_since.is_some_and(|since| now - since > observation_delay) {
+            return Err(format!("{name} is started although suspendAfterFailures runs in a row have failed"));
         }
         if let Some((at, _)) = truth.changes.last()
             && time < *at
@@ -194,7 +200,10 @@ impl Schedules {
             for (key, object) in store.of(resource) {
                 let Some(truth) = self.truths.get(&uid(object)) else { continue };
                 let spec = &object["spec"];
-                if spec["suspend"] == true || served(object).is_some_and(|ahead| ahead > now) {
+                if spec["suspend"] == true
+                    || has_failed_too_often(object)
+                    || served(object).is_some_and(|ahead| ahead > now)
+                {
                     continue;
                 }
                 let runs = store.of("jobs").any(|(_, job)| controller(job) == Some(&uid(object)) && !is_over(job));
@@ -227,6 +236,13 @@ impl Schedules {
                     key.2
                 ));
             }
+            let runs = object["status"]["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let failed = runs.iter().take_while(|run| run["outcome"] != "Succeeded");
+            let failed = failed.filter(|run| run["outcome"] == "Failed").count();
+            let counted = object["status"]["failedRunsInARow"].as_u64().unwrap_or_default() as usize;
+            if started <= limit && counted != failed {
+                return Err(format!("{} counts {counted} failed runs in a row, its history has {failed}", key.2));
+            }
         }
         Ok(())
     }
@@ -245,6 +261,12 @@ impl Schedules {
         })
         .map(|(key, ..)| format!("no event reports that a foreign Job has the name of a run of {}", key.2))
     }
+}
+
+/// Returns whether the status of a JobSchedule has as many failed runs in a row as `suspendAfterFailures` allows.
+fn has_failed_too_often(schedule: &Value) -> bool {
+    let allowed = schedule["spec"]["suspendAfterFailures"].as_i64();
+    allowed.is_some_and(|allowed| schedule["status"]["failedRunsInARow"].as_i64() >= Some(allowed))
 }
 
 /// Returns whether each scheduled time is run, the oldest first, and not only the latest.
