@@ -1,4 +1,4 @@
-//! The reference pages of log messages and events, which are generated from the sources: `docs/reference/`.
+//! The reference pages of log messages, events and resources, which are generated from the sources: `docs/reference/`.
 //!
 //! `UPDATE_REFERENCE=1 cargo test --test reference` writes the pages. Without the variable, the test fails if one is outdated.
 
@@ -160,6 +160,14 @@ fn literals_of_a_call_are_found() {
 #[test]
 fn reference_of_the_command_line_is_up_to_date() {
     page("../cli.md", &jobwright::cli::manual::markdown());
+}
+
+#[test]
+fn references_of_the_resources_are_up_to_date() {
+    for crd in jobwright::cli::crds::all() {
+        let name = format!("{}.md", crd.spec.names.singular.as_deref().expect("a singular name"));
+        page(&name, &jobwright::cli::resource_reference::markdown(&crd, &name));
+    }
 }
 
 /// The archives that the release workflow builds are those that the script for the manifest accepts.

@@ -38,6 +38,8 @@ pub mod output;
 pub mod permissions;
 #[cfg(feature = "client")]
 pub mod rerun;
+#[cfg(feature = "client")]
+pub mod resource_reference;
 #[cfg(feature = "controller")]
 pub mod run;
 #[cfg(feature = "client")]
