@@ -483,8 +483,8 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "failed runs in a row do not suspend a JobSchedule",
         "src/schedule/job_schedule/suspension.rs",
-        "Some(allowed) if failures.in_a_row >= allowed =>",
-        "Some(allowed) if failures.in_a_row >= allowed && !MUTANT =>",
+        "suspend_after_failures.filter(|allowed| in_a_row >= *allowed)",
+        "suspend_after_failures.filter(|allowed| in_a_row >= *allowed && !MUTANT)",
     ),
     bug(
         "a success does not end a series of failed runs",

@@ -164,7 +164,7 @@ impl ScheduledObject {
             notes.push(format!("@every counts from when it is created: here from {from}"));
         }
         let failed = schedule.status.as_ref().map_or(0, |status| status.failed_runs_in_a_row);
-        if let Some(allowed) = spec.suspend_after_failures.filter(|allowed| failed >= *allowed) {
+        if let Some(allowed) = suspension::reached(spec.suspend_after_failures, failed) {
             notes.push(format!("it is suspended: {}", suspension::message(allowed)));
         }
         let due = Due::Timetable(Box::new(timetable));

@@ -35,8 +35,8 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspe
     let mut rest: Vec<PendingRun> = waiting.clone();
     let mut too_late = None;
     if let Some(scheduled) = scheduled {
-        let has_room = has_room(schedule, status, waiting.len(), &mut due);
-        if has_room {
+        let full = no_room(schedule, status, waiting.len());
+        if full.is_none() {
             due.start = Some(scheduled.time);
             due.replace = schedule.policy == ConcurrencyPolicy::Replace;
             rest.retain(|other| other.time > scheduled.time);
@@ -47,6 +47,7 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspe
             too_late = rest.iter().filter(|run| run.start <= now).filter_map(end).min();
             rest.retain(|other| other.start > now);
         }
+        due.events.extend(full);
     }
     let next = rest.into_iter().map(|waiting| waiting.start).min();
     let future = upcoming(schedule, status, table, now).map(|time| table.start_of(time));
@@ -117,8 +118,9 @@ fn pending_runs(
     waiting.filter(|waiting| !too_late(waiting) && !is_active(waiting)).collect()
 }
 
-/// Returns whether a Job can be started in addition to the active ones. If not, an event is added to `due`.
-fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, due: &mut Due) -> bool {
+/// Returns the event about a run that waits because no Job can be started in addition to the active ones; none if there
+/// is room.
+fn no_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize) -> Option<EventText> {
     let active = status.active.len();
     let room = match schedule.policy {
         ConcurrencyPolicy::Allow => schedule.max_active,
@@ -126,8 +128,8 @@ fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, 
         ConcurrencyPolicy::Forbid => Some(1),
         ConcurrencyPolicy::Replace => None,
     };
-    let Some(room) = room.filter(|room| active >= *room) else { return true };
-    due.events.push(match schedule.policy {
+    let room = room.filter(|room| active >= *room)?;
+    Some(match schedule.policy {
         ConcurrencyPolicy::Forbid => EventText::normal(
             "JobAlreadyActive",
             "Not starting job because prior execution is running and concurrency policy is Forbid",
@@ -136,8 +138,7 @@ fn has_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize, 
             "Waiting",
             format!("waiting for an active Job to finish: {waiting} due, {active} active, at most {room} allowed"),
         ),
-    });
-    false
+    })
 }
 
 /// Returns the number of runs that are due and wait for room among the active Jobs.
@@ -145,7 +146,7 @@ pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Su
     match &schedule.timetable {
         Ok(table) if !suspension.is_some() => {
             let due = pending_runs(schedule, status, table, now).iter().filter(|run| run.start <= now).count();
-            if has_room(schedule, status, due, &mut Due::default()) { 0 } else { due }
+            no_room(schedule, status, due).map_or(0, |_| due)
         }
         _ => 0,
     }

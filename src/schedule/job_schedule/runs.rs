@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::types::Run;
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
-use crate::job::status::{COMPLETE, FAILED};
+use crate::job::status::{COMPLETE, Condition, FAILED};
+use crate::job::view::JobView;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::text::beginning;
 use crate::schedule::SCHEDULED_ANNOTATION;
@@ -42,8 +43,12 @@ pub fn outcome(ended: &EndedRun) -> &'static str {
 /// Returns the time at which the Job of a run finished; none if the Job was deleted.
 pub fn finished(ended: &EndedRun) -> Option<Timestamp> {
     let (job, _) = ended.end.as_ref()?;
-    let end = job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED));
-    end?.last_transition_time
+    end(job)?.last_transition_time
+}
+
+/// Returns the condition with which a Job finished.
+fn end(job: &JobView) -> Option<&Condition> {
+    job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED))
 }
 
 fn run(ended: &EndedRun, now: Timestamp) -> Run {
@@ -56,8 +61,7 @@ fn run(ended: &EndedRun, now: Timestamp) -> Run {
     let annotation = |key| wire.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
     run.scheduled = annotation(SCHEDULED_ANNOTATION).and_then(|text| text.parse().ok()).map(Time);
     run.started = job.status.start_time.map(Time);
-    let end = job.status.true_condition(COMPLETE).or_else(|| job.status.true_condition(FAILED));
-    if let Some(end) = end {
+    if let Some(end) = end(job) {
         run.finished = end.last_transition_time.map(Time);
         run.reason = beginning(&end.reason, MAX_REASON_BYTES).to_owned();
         if end.type_ == FAILED {

@@ -47,11 +47,15 @@ pub fn failures(schedule: &JobScheduleView, ended: &[EndedRun]) -> Failures {
 
 /// Returns whether a JobSchedule with these failures starts no Jobs.
 pub fn suspension(schedule: &JobScheduleView, failures: &Failures) -> Suspension {
-    match schedule.suspend_after_failures {
-        _ if schedule.base.spec.suspend => Suspension::BySpec,
-        Some(allowed) if failures.in_a_row >= allowed => Suspension::AfterFailures(allowed),
-        _ => Suspension::None,
+    if schedule.base.spec.suspend {
+        return Suspension::BySpec;
     }
+    reached(schedule.suspend_after_failures, failures.in_a_row).map_or(Suspension::None, Suspension::AfterFailures)
+}
+
+/// Returns `spec.suspendAfterFailures` if as many runs in a row have failed.
+pub fn reached(suspend_after_failures: Option<i32>, in_a_row: i32) -> Option<i32> {
+    suspend_after_failures.filter(|allowed| in_a_row >= *allowed)
 }
 
 impl Suspension {
