@@ -50,6 +50,10 @@ fn of_version(group: &str, version: &CustomResourceDefinitionVersion) -> String 
 /// Appends a row for each field below `path`, in alphabetical order, and the messages of the rules.
 fn fields(path: &str, schema: &JSONSchemaProps, rows: &mut String, rules: &mut Vec<String>) {
     rules_of(path, schema, rules);
+    // The schema of another API is not repeated here.
+    if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+        return;
+    }
     for (name, field) in schema.properties.iter().flatten() {
         let path = format!("{path}.{name}");
         let required = schema.required.iter().flatten().any(|required| required == name);
@@ -61,14 +65,9 @@ fn fields(path: &str, schema: &JSONSchemaProps, rows: &mut String, rules: &mut V
         let description = field.description.as_deref().unwrap_or_default();
         let cells = [format!("`{path}`"), kind(field), limits(field), default, description.to_owned()];
         let _ = writeln!(rows, "| {} |", cells.map(|text| cell(&text)).join(" | "));
-        match item(field) {
-            Some(item) => {
-                rules_of(&path, field, rules);
-                fields(&format!("{path}[]"), item, rows, rules);
-            }
-            // The schema of another API is not repeated here.
-            None if field.x_kubernetes_preserve_unknown_fields == Some(true) => rules_of(&path, field, rules),
-            None => fields(&path, field, rows, rules),
+        fields(&path, field, rows, rules);
+        if let Some(item) = item(field) {
+            fields(&format!("{path}[]"), item, rows, rules);
         }
     }
 }

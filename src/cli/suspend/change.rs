@@ -22,10 +22,7 @@ pub(super) enum Change {
 
 /// Returns whether a JobSchedule is suspended because runs have failed.
 fn is_suspended_after_failures(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| {
-        condition["type"] == SUSPENDED && condition["status"] == "True" && condition["reason"] == TOO_MANY_FAILURES
-    })
+    has_true_condition(object, |condition| condition["type"] == SUSPENDED && condition["reason"] == TOO_MANY_FAILURES)
 }
 
 /// Returns the change that sets `spec.suspend` of an object to `suspend`.
@@ -52,10 +49,12 @@ pub(super) fn change(kind: Kind, object: &Value, suspend: bool) -> Change {
 }
 
 fn is_finished(job: &Value) -> bool {
-    let conditions = job["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| {
-        condition["status"] == "True" && (condition["type"] == "Complete" || condition["type"] == "Failed")
-    })
+    has_true_condition(job, |condition| condition["type"] == "Complete" || condition["type"] == "Failed")
+}
+
+fn has_true_condition(object: &Value, fits: impl Fn(&Value) -> bool) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|condition| condition["status"] == "True" && fits(condition))
 }
 
 #[cfg(test)]

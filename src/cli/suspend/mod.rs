@@ -104,12 +104,8 @@ async fn set(
     let name = kind.qualified(&object.name_any());
     let done = if suspend { "suspended" } else { "resumed" };
     let value = serde_json::to_value(&object).unwrap_or_default();
-    let mut patch = json!({"spec": {"suspend": suspend}});
-    let note = match change(kind, &value, suspend) {
-        Change::Annotate => {
-            patch = json!({"metadata": {"annotations": {RESUME: super::now().to_string()}}});
-            None
-        }
+    let (resume, note) = match change(kind, &value, suspend) {
+        Change::Annotate => (Some(super::now().to_string()), None),
         Change::None => {
             print(kind, &object, &format!("{name} unchanged"), arguments);
             return true;
@@ -118,7 +114,7 @@ async fn set(
             output::error_line(format!("jobwright: {name} is not {done}: {why}"));
             return false;
         }
-        Change::Set { note } => note,
+        Change::Set { note } => (None, note),
     };
     if let Some(note) = note {
         output::error_line(format!("note: {name}: {note}"));
@@ -126,8 +122,8 @@ async fn set(
     let line = format!("{name} {done}{}", arguments.dry_run.note());
     if arguments.dry_run == DryRun::Client {
         let mut changed = object;
-        match patch["metadata"]["annotations"][RESUME].as_str() {
-            Some(value) => _ = changed.annotations_mut().insert(RESUME.to_owned(), value.to_owned()),
+        match resume {
+            Some(value) => _ = changed.annotations_mut().insert(RESUME.to_owned(), value),
             None => changed.data["spec"]["suspend"] = json!(suspend),
         }
         print(kind, &changed, &line, arguments);
@@ -136,7 +132,10 @@ async fn set(
     let namespace = object.namespace().unwrap_or_else(|| context.namespace.clone());
     let api = selected::api(context, kind, &Scope::Namespace(namespace));
     let params = PatchParams { dry_run: arguments.dry_run == DryRun::Server, ..PatchParams::default() };
-    let patch = Patch::Merge(patch);
+    let patch = Patch::Merge(match resume {
+        Some(value) => json!({"metadata": {"annotations": {RESUME: value}}}),
+        None => json!({"spec": {"suspend": suspend}}),
+    });
     match api.patch(&object.name_any(), &params, &patch).await {
         Ok(changed) => {
             print(kind, &changed, &line, arguments);
