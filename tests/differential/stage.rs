@@ -254,14 +254,7 @@ impl Stage {
             }
             Step::CreateJob(spec) => self.create(namespace, job, spec, ours).await?,
             Step::Quota(pods) => {
-                let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": {"pods": pods.to_string()}}});
-                quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
-                // Until the usage of the quota is known, every pod is refused with another message.
-                while quotas.get("few").await?.status.and_then(|status| status.used).is_none() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                // The admission plugin reads quotas from an informer, and admits pods that are created before it has seen one.
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                testbed::quota::enforce(&self.client, namespace, "few", &[("pods", &pods.to_string())]).await?;
             }
             Step::NoQuota => {
                 quotas.delete("few", &DeleteParams::default()).await?;

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use kube::Api;
-use kube::api::{Patch, PostParams};
+use kube::api::Patch;
 use serde_json::json;
 
 use crate::harness::*;
@@ -13,10 +13,7 @@ use crate::harness::*;
 async fn quota_that_refuses_pods_is_reported_and_affects_no_other_job() -> Result<()> {
     let scene = Scene::new("quota").await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
-    let quota =
-        serde_json::from_value(json!({"metadata": {"name": "no-cpu"}, "spec": {"hard": {"requests.cpu": "1"}}}))?;
-    quotas.create(&PostParams::default(), &quota).await?;
-    // Until the usage of the quota is computed, the API server refuses every pod with another message.
+    testbed::quota::enforce(&scene.client, &scene.namespace, "no-cpu", &[("requests.cpu", "1")]).await?;
     let greedy = json!({"template": {"spec": {"containers": [{"name": "main", "image": "busybox:1.36", "resources": {"requests": {"cpu": "4"}}}]}}});
     scene.create("greedy", json!({"parallelism": 5, "completions": 5, "template": greedy["template"]})).await?;
     scene.event("greedy", "FailedCreate", "exceeded quota: no-cpu").await?;

@@ -6,7 +6,6 @@ use std::process::{Output, Stdio};
 use anyhow::{Context, Result};
 use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -64,9 +63,7 @@ async fn explain_reports_what_blocks_a_job() -> Result<()> {
     assert!(text.contains("Next: the controller syncs the Job at"), "{text}");
     assert!(text.contains(&format!("kubectl logs {pod} --all-containers -n {}", scene.namespace)), "{text}");
 
-    let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
-    let quota = serde_json::from_value(json!({"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}))?;
-    quotas.create(&PostParams::default(), &quota).await?;
+    testbed::quota::enforce(&scene.client, &scene.namespace, "no-pods", &[("pods", "0")]).await?;
     scene.create("refused", json!({})).await?;
     let text = scene.explained("job/refused", "exceeded quota: no-pods").await?;
     assert!(text.contains("Job refused is stuck: the API server refuses its pods"), "{text}");

@@ -216,15 +216,8 @@ async fn no_pod_is_created_while_the_pod_group_is_refused() -> Result<()> {
     }
     let scene = scene("gang-order", &[GATE]).await?;
     let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
-    let quota = json!({
-        "metadata": {"name": "none"}, "spec": {"hard": {"count/podgroups.scheduling.k8s.io": "0"}},
-    });
-    quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
-    until("the quota in force", || async {
-        let hard = quotas.get("none").await?.status.and_then(|status| status.hard);
-        Ok(if hard.is_some_and(|hard| !hard.is_empty()) { Ok(()) } else { Err(String::new()) })
-    })
-    .await?;
+    let no_groups = [("count/podgroups.scheduling.k8s.io", "0")];
+    testbed::quota::enforce(&scene.client, &scene.namespace, "none", &no_groups).await?;
     let mut spec = gang(2, 2);
     spec["suspend"] = json!(true);
     scene.create("waits", gang(2, 2)).await?;

@@ -140,16 +140,7 @@ fn log_line_with_a_uid_and_no_name_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_log_lines_are_pairs_with_quoted_values() -> Result<()> {
     let scene = Scene::new("pairs").await?;
-    let quota: k8s_openapi::api::core::v1::ResourceQuota =
-        serde_json::from_value(json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/pods": "0"}}}))?;
-    kube::Api::namespaced(scene.client.clone(), &scene.namespace).create(&Default::default(), &quota).await?;
-    until("the quota to be in force", || async {
-        let quotas: kube::Api<k8s_openapi::api::core::v1::ResourceQuota> =
-            kube::Api::namespaced(scene.client.clone(), &scene.namespace);
-        let hard = quotas.get("none").await?.status.and_then(|status| status.hard);
-        Ok(if hard.is_some() { Ok(()) } else { Err(format!("{hard:?}")) })
-    })
-    .await?;
+    testbed::quota::enforce(&scene.client, &scene.namespace, "none", &[("count/pods", "0")]).await?;
     scene.create("refused", json!({})).await?;
     scene.event("refused", "FailedCreate", "exceeded quota").await?;
     let log = scene.controller.as_ref().context("the controller is not running")?.process.log_tail(1000);

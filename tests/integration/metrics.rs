@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -151,10 +150,8 @@ async fn dashboard_and_alerts_name_existing_metrics() -> Result<()> {
     let _playing = scene.succeed_all();
     scene.create("job", json!({"managedBy": null})).await?;
     // A quota that refuses pods causes a failed sync.
-    let quotas: Api<ResourceQuota> = Api::namespaced(scene.client.clone(), &scene.namespace);
-    let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/configmaps": "0", "pods": "1"}}});
     scene.condition("job", "Complete").await?;
-    quotas.create(&PostParams::default(), &serde_json::from_value(quota)?).await?;
+    testbed::quota::enforce(&scene.client, &scene.namespace, "none", &[("pods", "1")]).await?;
     let cron_jobs: Api<CronJob> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let template = serde_json::to_value(job("x", json!({"managedBy": null, "parallelism": 5}))?)?["spec"].clone();
     let cron_job = json!({

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ impl User {
         let user = format!("{}-{name}", scene.namespace);
         let roles: Api<Role> = Api::namespaced(scene.client.clone(), &scene.namespace);
         let bindings: Api<RoleBinding> = Api::namespaced(scene.client.clone(), &scene.namespace);
-        let role = json!({"metadata": {"name": name}, "rules": rules});
+        let role = json!({"metadata": {"name": name}, "rules": &rules});
         roles.create(&PostParams::default(), &serde_json::from_value(role)?).await?;
         let binding = json!({
             "metadata": {"name": name},
@@ -37,6 +38,11 @@ impl User {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         });
         bindings.create(&PostParams::default(), &serde_json::from_value(binding)?).await?;
+        until(&format!("permissions of {user}"), || async {
+            let denied = denied(scene, &user, &rules).await?;
+            Ok(if denied.is_empty() { Ok(()) } else { Err(denied.join("\n")) })
+        })
+        .await?;
         let dir = tempfile::tempdir()?;
         let kubeconfig = dir.path().join(format!("{user}.kubeconfig"));
         control.authority.kubeconfig(&kubeconfig, &control.server, &user, &[])?;
@@ -51,6 +57,32 @@ impl User {
         let output = command.output().await?;
         Ok((output.status.code(), String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
     }
+}
+
+/// Returns the requests of the rules that a user may not send yet, because the authorizer reads roles from an informer.
+async fn denied(scene: &Scene, user: &str, rules: &Value) -> Result<Vec<String>> {
+    let reviews: Api<SubjectAccessReview> = Api::all(scene.client.clone());
+    let rules: Vec<PolicyRule> = serde_json::from_value(rules.clone())?;
+    let mut denied = Vec::new();
+    for rule in &rules {
+        for (group, resource) in
+            rule.api_groups.iter().flatten().flat_map(|g| rule.resources.iter().flatten().map(move |r| (g, r)))
+        {
+            let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+            for verb in &rule.verbs {
+                let attributes = json!({
+                    "namespace": scene.namespace, "group": group, "resource": resource, "subresource": subresource,
+                    "verb": verb, "name": rule.resource_names.iter().flatten().next(),
+                });
+                let review = json!({"metadata": {}, "spec": {"user": user, "resourceAttributes": attributes}});
+                let review = reviews.create(&PostParams::default(), &serde_json::from_value(review)?).await?;
+                if !review.status.is_some_and(|status| status.allowed) {
+                    denied.push(attributes.to_string());
+                }
+            }
+        }
+    }
+    Ok(denied)
 }
 
 fn read(group: &str, resources: &[&str]) -> Value {

@@ -30,6 +30,7 @@ pub mod manifest;
 pub mod node;
 pub mod permissions;
 pub mod process;
+pub mod quota;
 pub mod report;
 pub mod service;
 pub mod version;
