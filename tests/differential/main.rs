@@ -61,6 +61,10 @@ async fn gang_scheduling_gives_equal_workloads_pod_groups_and_pods() -> Result<(
     if is_skipped() {
         return Ok(());
     }
+    if Version::selected()? < Version::new(37) {
+        testbed::skipped!("scheduling.k8s.io/v1beta1 is served from Kubernetes 1.37 on");
+        return Ok(());
+    }
     let scenarios = scenarios::gang_scheduling::all();
     let count = scenarios.len();
     let mut stage = Stage::start(true).await?;
