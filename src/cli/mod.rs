@@ -3,6 +3,8 @@
 #![warn(clippy::print_stderr, reason = "the macros panic when the output is closed; see `output`")]
 
 #[cfg(feature = "client")]
+pub mod backfill;
+#[cfg(feature = "client")]
 pub mod check;
 pub mod cluster;
 #[cfg(feature = "client")]
@@ -116,6 +118,9 @@ enum Command {
     /// Show unfinished Jobs live, with progress, rates and the estimated time left
     #[cfg(feature = "client")]
     Top(top::Arguments),
+    /// Run past times of a CronJob or JobSchedule
+    #[cfg(feature = "client")]
+    Backfill(backfill::Arguments),
     /// Start a CronJob's or JobSchedule's Job now, and follow it to its end with --watch
     #[cfg(feature = "client")]
     Trigger(trigger::Arguments),
@@ -198,6 +203,8 @@ pub fn main() -> ExitCode {
         Command::Timeline(arguments) => timeline::main(&arguments, &global),
         #[cfg(feature = "client")]
         Command::Top(arguments) => top::main(&arguments, &global),
+        #[cfg(feature = "client")]
+        Command::Backfill(arguments) => backfill::main(&arguments, &global),
         #[cfg(feature = "client")]
         Command::Trigger(arguments) => trigger::main(&arguments, &global),
         #[cfg(feature = "client")]

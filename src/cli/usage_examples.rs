@@ -36,6 +36,19 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "backfill",
+        &[
+            (
+                "Show which past times of a CronJob would be run",
+                "backfill cronjob/nightly --from 2026-01-01 --to 2026-01-31 --dry-run=client",
+            ),
+            (
+                "Run the past times of a JobSchedule, two at a time",
+                "backfill jobschedule/nightly --from 2026-01-01 --to 2026-01-31 --max-active 2",
+            ),
+        ],
+    ),
+    (
         "trigger",
         &[
             ("Start a Job of a CronJob, and follow the Job", "trigger cronjob/nightly --watch --timeout 1h"),

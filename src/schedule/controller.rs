@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::creation::Creation;
-use super::cron_job::decide::{history, is_run_recorded, reconcile_active_list};
+use super::cron_job::decide::{Due, history, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
-use super::source::{EndedRun, ScheduleSource};
+use super::source::{EndedRun, Facts, ScheduleSource};
 use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
@@ -67,12 +67,19 @@ pub struct Controller<S: ScheduleSource> {
     /// Notified when that number falls to 0.
     started: Notify,
     once: Once,
-    /// Time of the last run of each object whose status could not be stored since.
-    unstored: Mutex<FastMap<Uid, Timestamp>>,
+    /// Last runs of each object whose status could not be stored since.
+    unstored: Mutex<FastMap<Uid, Unstored>>,
     /// Last refusal of a Job of each object, until a Job exists: the generation of the object, and the text.
     refused: Mutex<FastMap<Uid, (Option<i64>, String)>>,
     /// Whether the log states that the API server drops fields of the status.
     reported_pruning: AtomicBool,
+}
+
+/// Scheduled times of the last runs that the stored status may not include.
+#[derive(Clone, Copy, Default)]
+struct Unstored {
+    scheduled: Option<Timestamp>,
+    backfilled: Option<Timestamp>,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -186,12 +193,12 @@ impl<S: ScheduleSource> Controller<S> {
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();
         // A Job that was started may be gone by now, deleted by its TTL or a user. It is not started again.
-        status.last_schedule = status.last_schedule.max(self.unstored.lock().get(uid).copied());
+        let unstored = self.unstored.lock().get(uid).copied().unwrap_or_default();
+        status.last_schedule = status.last_schedule.max(unstored.scheduled);
         let mut ended = self.ended(object, &jobs).await?;
         for job in history(base, &jobs) {
             // Until the status includes the time, the name of the Job is all that keeps the time from being run again.
-            let is_recorded = is_run_recorded(base, object.scheduled_time(&job.identity.name));
-            if !is_recorded || self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
+            if !object.is_recorded(&job.identity.name) || self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
                 continue;
             }
             if self.delete(object, &job.identity.name, &job.identity.uid).await.is_ok() {
@@ -212,7 +219,8 @@ impl<S: ScheduleSource> Controller<S> {
                 // The status was not stored after the Job was created. If the list did not contain the Job, Forbid and
                 // Replace would start another Job beside it.
                 status.active.push(ActiveJob::new(job));
-                status.last_schedule = status.last_schedule.max(scheduled);
+                // The time of a backfill can be before the creation.
+                status.last_schedule = status.last_schedule.max(scheduled.filter(|time| *time > base.created));
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
@@ -230,8 +238,10 @@ impl<S: ScheduleSource> Controller<S> {
         }
         // The stored status and the decision use the same time.
         let now = self.context.clock.now();
-        let due = object.due(&status, &ended, now);
-        due.events.into_iter().for_each(|event| self.record_event(object, event));
+        let facts = Facts { status: &status, ended: &ended, jobs: &jobs, backfilled: unstored.backfilled, now };
+        let mut due = object.due(facts);
+        status.backfill = due.backfill.take();
+        std::mem::take(&mut due.events).into_iter().for_each(|event| self.record_event(object, event));
         let started = match due.start {
             Some(scheduled) => {
                 self.starting.fetch_add(1, Ordering::SeqCst);
@@ -239,7 +249,7 @@ impl<S: ScheduleSource> Controller<S> {
                     let replaced = status.active.iter().cloned();
                     ended.extend(replaced.map(|job| EndedRun { job, end: None, replaced: true }));
                 }
-                let started = self.start(object, &mut status, &jobs, scheduled, due.replace).await;
+                let started = self.start(object, &mut status, &jobs, scheduled, &due).await;
                 self.yield_to_pending_starts().await;
                 started
             }
@@ -296,8 +306,9 @@ impl<S: ScheduleSource> Controller<S> {
         status: &mut CronJobStatus,
         jobs: &[Arc<JobView>],
         scheduled: Timestamp,
-        replace: bool,
+        due: &Due,
     ) -> Result<Creation, WriteError> {
+        let replace = due.replace;
         let is_deletion_backed_off =
             |active: &ActiveJob| replace && self.is_backed_off(object, DELETE, Some(&active.uid));
         if self.is_backed_off(object, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
@@ -314,7 +325,7 @@ impl<S: ScheduleSource> Controller<S> {
             |job: &&Arc<JobView>| S::RECORDS_HISTORY && object.scheduled_time(&job.identity.name) == Some(scheduled);
         let made = match jobs.iter().find(is_of_this_time) {
             Some(job) => Ok((**job).clone()),
-            None => self.create(object, scheduled).await?,
+            None => self.create(object, scheduled, due.is_backfill).await?,
         };
         let creation = match made {
             Ok(made) => {
@@ -328,19 +339,34 @@ impl<S: ScheduleSource> Controller<S> {
             Err(taken) if !S::RECORDS_HISTORY => return Ok(Creation::NameTaken(taken)),
             Err(taken) => Creation::NameTaken(taken),
         };
-        status.last_schedule = Some(scheduled);
-        self.unstored.lock().insert(object.identity().uid.clone(), scheduled);
+        let mut unstored = self.unstored.lock();
+        let unstored = unstored.entry(object.identity().uid.clone()).or_default();
+        match status.backfill.as_mut().filter(|_| due.is_backfill) {
+            Some(progress) => {
+                progress.record(scheduled, &creation);
+                unstored.backfilled = Some(scheduled);
+            }
+            None => {
+                status.last_schedule = Some(scheduled);
+                unstored.scheduled = Some(scheduled);
+            }
+        }
         // The Job enters the cache only by the watch, whose event queues it for the Job controller.
         Ok(creation)
     }
 
     /// Creates the Job of this time and returns it. If Jobs of other owners have all its names, a text about that is
     /// returned instead.
-    async fn create(&self, object: &S, scheduled: Timestamp) -> Result<Result<JobView, String>, WriteError> {
+    async fn create(
+        &self,
+        object: &S,
+        scheduled: Timestamp,
+        is_backfill: bool,
+    ) -> Result<Result<JobView, String>, WriteError> {
         let names = object.job_names(scheduled);
         let mut taken = String::new();
         for (place, name) in names.iter().enumerate() {
-            match self.create_named(object, name, scheduled).await? {
+            match self.create_named(object, name, scheduled, is_backfill).await? {
                 Some(made) => return Ok(Ok(made)),
                 None => {
                     let instead = match names.get(place + 1) {
@@ -357,13 +383,21 @@ impl<S: ScheduleSource> Controller<S> {
 
     /// Creates the Job of this name, or returns the Job of this object that has the name; none if that Job belongs to another
     /// owner.
-    async fn create_named(&self, object: &S, name: &str, scheduled: Timestamp) -> Result<Option<JobView>, WriteError> {
-        let body = object.job(name, scheduled).map_err(kube::Error::SerdeError)?;
+    async fn create_named(
+        &self,
+        object: &S,
+        name: &str,
+        scheduled: Timestamp,
+        is_backfill: bool,
+    ) -> Result<Option<JobView>, WriteError> {
+        let body = object.job(name, scheduled, is_backfill).map_err(kube::Error::SerdeError)?;
         match self.context.create::<WireJob>(object.identity(), Encoded::json(body)).await {
             Ok(made) => {
                 self.succeeded(object, CREATE, None);
                 let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
-                self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
+                if !is_backfill {
+                    self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
+                }
                 let name = made.metadata.name.as_deref().unwrap_or_default();
                 tracing::info!(job = name, "created a Job");
                 self.record_event(object, EventText::normal("SuccessfulCreate", format!("Created job {name}")));

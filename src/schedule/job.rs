@@ -19,12 +19,11 @@ pub struct OwnerKind {
 
 /// What a Job gets in addition to its template. The Jobs of CronJobs get nothing, as with the built-in controller.
 #[derive(Clone, Copy, Debug)]
-pub struct Additions {
+pub struct Additions<'a> {
     /// Environment variable of the containers that holds the scheduled time.
     pub variable: &'static str,
-    /// Label of the Job and its pods that holds the name of the owner. A name has at most 52 characters, so that it is a
-    /// valid value.
-    pub label: &'static str,
+    /// Labels of the Job and its pods.
+    pub labels: &'a [(&'static str, &'a str)],
 }
 
 /// Returns the JSON of the Job to create for a scheduled time.
@@ -36,7 +35,7 @@ pub fn from_template(
     owner: OwnerKind,
     name: &str,
     scheduled: Timestamp,
-    additions: Option<Additions>,
+    additions: Option<Additions<'_>>,
 ) -> serde_json::Result<Vec<u8>> {
     let mut template: Map<String, Value> = serde_json::from_str(cron_job.spec.job_template.get())?;
     let mut given = match template.remove("metadata") {
@@ -62,11 +61,13 @@ pub fn from_template(
         metadata["labels"] = labels;
     }
     let mut spec = template.remove("spec").unwrap_or_default();
-    if let Some(Additions { variable, label }) = additions {
+    if let Some(Additions { variable, labels }) = additions {
         inject_env(&mut spec, variable, &time);
-        set_label(&mut metadata, label, &identity.name);
-        if let Some(pod) = spec.pointer_mut("/template").and_then(Value::as_object_mut) {
-            set_label(pod.entry("metadata").or_insert_with(|| json!({})), label, &identity.name);
+        for (label, value) in labels {
+            set_label(&mut metadata, label, value);
+            if let Some(pod) = spec.pointer_mut("/template").and_then(Value::as_object_mut) {
+                set_label(pod.entry("metadata").or_insert_with(|| json!({})), label, value);
+            }
         }
     }
     serde_json::to_vec(&json!({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}))
@@ -124,7 +125,7 @@ mod tests {
         made_of(&cron_job, None)
     }
 
-    fn made_of(cron_job: &CronJobView, additions: Option<Additions>) -> Value {
+    fn made_of(cron_job: &CronJobView, additions: Option<Additions<'_>>) -> Value {
         let owner = OwnerKind { api_version: "batch/v1", kind: "CronJob" };
         let scheduled = "2026-01-05T10:30:00Z".parse().unwrap();
         let job = from_template(cron_job, owner, "nightly-29460150", scheduled, additions).unwrap();
@@ -139,7 +140,7 @@ mod tests {
         let template =
             json!({"spec": {"template": {"spec": {"containers": containers, "initContainers": [{"name": "i"}]}}}});
         cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
-        let additions = Additions { variable: "T", label: "example.com/owner" };
+        let additions = Additions { variable: "T", labels: &[("example.com/owner", "nightly")] };
         let pod = &made_of(&cron_job, Some(additions))["spec"]["template"]["spec"];
         let injected = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
         assert_eq!(
@@ -152,7 +153,7 @@ mod tests {
 
     #[test]
     fn label_with_the_name_of_the_owner_is_set_on_the_job_and_its_pods() {
-        let additions = Some(Additions { variable: "T", label: "example.com/owner" });
+        let additions = Some(Additions { variable: "T", labels: &[("example.com/owner", "nightly")] });
         let pod_metadata = [
             (json!({"spec": {}}), json!({"example.com/owner": "nightly"})),
             (json!({"metadata": null, "spec": {}}), json!({"example.com/owner": "nightly"})),

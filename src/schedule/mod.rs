@@ -4,6 +4,7 @@
 //! [`expression`] parses a schedule. [`cron_job`] and [`job_schedule`] decide what to do for an object of each kind and are
 //! pure. [`controller`] waits and executes the decisions, for every kind that implements [`source::ScheduleSource`].
 
+pub mod backfill;
 pub mod civil;
 pub mod clock_changes;
 pub mod controller;

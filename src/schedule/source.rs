@@ -1,13 +1,15 @@
 //! Abstraction over the kinds of objects that start Jobs at scheduled times: CronJob and JobSchedule. Both use the same
 //! controller.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde_json::Value;
 
 use super::creation::Creation;
-use super::cron_job::decide::Due;
+use super::cron_job::decide::{Due, is_run_recorded};
 use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
@@ -35,19 +37,24 @@ pub trait ScheduleSource: Cached + Sized {
     fn parse(wire: Self::Wire) -> Option<Self>;
     /// Returns the part that the object has in common with a CronJob.
     fn base(&self) -> &CronJobView;
-    /// Decides whether a Job is due at `now`, given the status `status` and the runs that have ended since it was stored.
-    fn due(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Due;
+    /// Decides whether a Job is due.
+    fn due(&self, facts: Facts<'_>) -> Due;
+    /// Returns whether the stored status includes the run of a Job with this name, or the Job is not that of a run. A
+    /// finished Job whose run is not recorded must stay: its name is all that keeps the time from being run again.
+    fn is_recorded(&self, job: &str) -> bool {
+        is_run_recorded(self.base(), self.scheduled_time(job))
+    }
     /// Returns the possible names of the Job for a scheduled time. A name is derived from the time, so that the API
     /// server rejects a second Job for the same time. Each further name is tried only if a Job of another owner has the
     /// previous one.
     fn job_names(&self, scheduled: Timestamp) -> Vec<String>;
     /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
     fn scheduled_time(&self, job: &str) -> Option<Timestamp>;
-    /// Returns the JSON of the Job to create with this name for a scheduled time.
+    /// Returns the JSON of the Job to create with this name for a scheduled time, which the backfill may have asked for.
     ///
     /// # Errors
     /// Returns an error if the template is not a JSON object. The API server stores no such object.
-    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>>;
+    fn job(&self, name: &str, scheduled: Timestamp, is_backfill: bool) -> serde_json::Result<Vec<u8>>;
     /// Returns the JSON merge patch that changes the stored status to `status` and adds the ended runs to the history;
     /// none if nothing changes. `creation` is the result for the Job that was due.
     fn status_patch(
@@ -66,6 +73,21 @@ pub trait ScheduleSource: Cached + Sized {
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None
     }
+}
+
+/// What is known when a decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Status to store, as far as it is known.
+    pub status: &'a CronJobStatus,
+    /// Runs that have ended since the status was stored.
+    pub ended: &'a [EndedRun],
+    /// Jobs of the object.
+    pub jobs: &'a [Arc<JobView>],
+    /// Scheduled time of the last Job of a backfill whose start could not be stored.
+    pub backfilled: Option<Timestamp>,
+    /// Time of the decision.
+    pub now: Timestamp,
 }
 
 /// Run whose Job is in the list of active Jobs but is no longer active.

@@ -14,13 +14,13 @@ use crate::harness::*;
 use crate::policies::Policy;
 use crate::user_commands::{expect, run};
 
-fn api(scene: &Scene) -> Api<DynamicObject> {
+pub fn api(scene: &Scene) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwright.dev", "v1beta1", "JobSchedule"));
     Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource)
 }
 
 /// Applies a JobSchedule that is due once a year, its spec overlaid with these fields.
-async fn apply(scene: &Scene, name: &str, spec: &Value) -> Result<()> {
+pub async fn apply(scene: &Scene, name: &str, spec: &Value) -> Result<()> {
     let job = serde_json::to_value(job("x", json!({"managedBy": "jobwright.dev/controller"}))?)?;
     let mut manifest = json!({
         "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": name},
@@ -51,7 +51,7 @@ fn kstatus(object: &Value) -> &'static str {
 }
 
 /// Waits until a condition has this status and reason, and returns the object.
-async fn condition_is(scene: &Scene, name: &str, type_: &str, status: &str, reason: &str) -> Result<Value> {
+pub async fn condition_is(scene: &Scene, name: &str, type_: &str, status: &str, reason: &str) -> Result<Value> {
     until(&format!("{name}: {type_} {status} {reason}"), || async {
         let object = serde_json::to_value(api(scene).get(name).await?)?;
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();

@@ -13,6 +13,7 @@
 
 mod adoption;
 mod argo_health;
+mod backfill;
 mod bad_input;
 mod check_and_api_server;
 mod cli_commands;

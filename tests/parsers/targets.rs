@@ -30,7 +30,7 @@ use jobwright::schedule::cron_job::view::CronJobView;
 use jobwright::schedule::cron_job::wire::WireCronJob;
 use jobwright::schedule::expression::Schedule;
 use jobwright::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
-use jobwright::schedule::source::ScheduleSource;
+use jobwright::schedule::source::{Facts, ScheduleSource};
 use jobwright::schedule::{go_duration, missed, zones};
 use jobwright::ttl;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -262,7 +262,7 @@ pub fn cron_job(data: &[u8]) {
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
         for name in view.job_names(scheduled) {
-            let _ = view.job(&name, scheduled);
+            let _ = view.job(&name, scheduled, false);
         }
     }
     let _ = view.annotations(now);
@@ -320,11 +320,11 @@ pub fn job_schedule(data: &[u8]) {
     let wire: WireJobSchedule = serde_json::from_value(object).expect("an object");
     let Some(view) = JobScheduleView::parse(wire) else { return };
     let now = choices.time().parse().unwrap_or(Timestamp::UNIX_EPOCH);
-    let due = view.due(&view.base.status, &[], now);
+    let due = view.due(Facts { status: &view.base.status, ended: &[], jobs: &[], backfilled: None, now });
     if let Some(scheduled) = due.start {
         assert!(scheduled <= now);
         for name in view.job_names(scheduled) {
-            let _ = view.job(&name, scheduled);
+            let _ = view.job(&name, scheduled, due.is_backfill);
         }
     }
     assert!(due.wake.is_none_or(|wake| wake >= now));

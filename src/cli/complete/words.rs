@@ -6,6 +6,7 @@ use crate::cli::names::Kind;
 
 /// Kinds that each command accepts as TYPE/NAME.
 const KINDS: &[(&str, &[Kind])] = &[
+    ("backfill", &[Kind::CronJob, Kind::JobSchedule]),
     ("explain", &[Kind::Job, Kind::CronJob, Kind::JobSchedule, Kind::JobLimit]),
     ("history", &[Kind::CronJob, Kind::JobSchedule, Kind::Job]),
     ("logs", &[Kind::Job]),

@@ -8,7 +8,10 @@ use super::{span, warnings, worked_on};
 use crate::cli::leases::Leases;
 use crate::cli::suggest::Suggestions;
 use crate::job::managed_by::MANAGED_BY;
+use crate::runtime::conditions::find;
 use crate::schedule::cron_job::decide::time_in_future;
+use crate::schedule::job_schedule::backfill;
+use crate::schedule::job_schedule::conditions::{BACKFILL_COMPLETE, TOO_MANY_TIMES};
 use crate::schedule::job_schedule::decide;
 use crate::schedule::job_schedule::suspension::{self, Suspension, TOO_MANY_FAILURES};
 use crate::schedule::job_schedule::timetable::Timetable;
@@ -76,6 +79,7 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         explanation.ahead("jobschedule", &name, suggest, now);
     }
     explanation.details.push(last_run(schedule, now));
+    explanation.details.extend(backfill_line(schedule));
     if let Some(first) = active.first() {
         let meanwhile = match schedule.policy {
             ConcurrencyPolicy::Forbid => "; runs that fall due meanwhile are skipped (concurrencyPolicy: Forbid)",
@@ -144,6 +148,24 @@ fn due(
         }
         None => (State::Scheduled, format!("JobSchedule {name}: next run at {when}.")),
     }
+}
+
+/// Returns the progress of the backfill, if the JobSchedule has one.
+fn backfill_line(schedule: &JobScheduleView) -> Option<String> {
+    let backfill = schedule.backfill.as_ref()?;
+    let [from, to] = [backfill.range.from, backfill.range.to].map(|time| schedule.format_time(time));
+    let stored = schedule.base.status.backfill.as_ref().filter(|stored| stored.range == backfill.range);
+    let progress = match stored {
+        Some(progress) if progress.completed.is_some() => format!("complete: {}", backfill::summary(progress)),
+        Some(progress) => format!("{}, {} left", backfill::summary(progress), progress.remaining()),
+        None => {
+            let condition = find(&schedule.stored.conditions, BACKFILL_COMPLETE);
+            condition
+                .filter(|condition| condition.reason == TOO_MANY_TIMES)
+                .map_or_else(|| "not begun".to_owned(), |condition| condition.message.trim_end_matches('.').to_owned())
+        }
+    };
+    Some(format!("Backfill from {from} to {to}: {progress}."))
 }
 
 fn last_run(schedule: &JobScheduleView, now: Timestamp) -> String {

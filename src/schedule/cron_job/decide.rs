@@ -11,6 +11,7 @@ use super::view::{ActiveJob, ConcurrencyPolicy, CronJobStatus, CronJobView};
 use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::events::EventText;
+use crate::schedule::backfill::Progress;
 use crate::schedule::expression::Schedule;
 use crate::schedule::missed::{self, Missed};
 use crate::schedule::once::SCHEDULE_TIME_IN_FUTURE;
@@ -96,6 +97,10 @@ pub struct Due {
     pub start: Option<Timestamp>,
     /// Whether to delete the active Jobs before the start.
     pub replace: bool,
+    /// Whether the Job to start is one of the backfill.
+    pub is_backfill: bool,
+    /// Progress of the backfill, without the Job to start.
+    pub backfill: Option<Progress>,
     /// Time of the next sync; none if only a change of the object can make a Job due.
     pub wake: Option<Timestamp>,
 }

@@ -9,7 +9,7 @@ use super::view::{CronJobStatus, CronJobView};
 use super::wire::WireCronJob;
 use crate::schedule::creation::Creation;
 use crate::schedule::job;
-use crate::schedule::source::{EndedRun, ScheduleSource};
+use crate::schedule::source::{EndedRun, Facts, ScheduleSource};
 
 impl ScheduleSource for CronJobView {
     type Wire = WireCronJob;
@@ -28,8 +28,8 @@ impl ScheduleSource for CronJobView {
         self
     }
 
-    fn due(&self, status: &CronJobStatus, _ended: &[EndedRun], now: Timestamp) -> Due {
-        decide::due(self, status, now)
+    fn due(&self, facts: Facts<'_>) -> Due {
+        decide::due(self, facts.status, facts.now)
     }
 
     fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
@@ -41,7 +41,7 @@ impl ScheduleSource for CronJobView {
         Timestamp::from_second(minutes.parse::<i64>().ok()?.checked_mul(60)?).ok()
     }
 
-    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+    fn job(&self, name: &str, scheduled: Timestamp, _is_backfill: bool) -> serde_json::Result<Vec<u8>> {
         let owner = job::OwnerKind { api_version: Self::API_VERSION, kind: Self::KIND };
         job::from_template(self, owner, name, scheduled, None)
     }

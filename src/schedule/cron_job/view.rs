@@ -12,6 +12,7 @@ use super::wire::WireCronJob;
 use crate::job::view::{JobView, identity};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
+use crate::schedule::backfill::Progress;
 
 /// CronJob, reduced to the data that decisions need.
 #[derive(Clone, Debug)]
@@ -73,6 +74,8 @@ pub struct CronJobStatus {
     pub last_schedule: Option<Timestamp>,
     /// Latest completion time of a complete Job.
     pub last_successful: Option<Timestamp>,
+    /// Progress of the backfill. A CronJob has none.
+    pub backfill: Option<Progress>,
 }
 
 /// Entry of `status.active`.
@@ -157,6 +160,7 @@ impl CronJobView {
                 active: status.active.into_iter().flatten().filter_map(ActiveJob::parse).collect(),
                 last_schedule: status.last_schedule_time,
                 last_successful: status.last_successful_time,
+                backfill: None,
             },
         })
     }

@@ -6,9 +6,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::backfill;
 use super::suspension::{self, Suspension, TOO_MANY_FAILURES};
 use super::types::Run;
 use crate::runtime::conditions::{ConditionState, find};
+use crate::schedule::backfill::Progress;
 use crate::schedule::creation::Creation;
 use crate::schedule::once::NAME_TAKEN;
 
@@ -19,6 +21,11 @@ pub const SUSPENDED: &str = "Suspended";
 /// Condition that the last run has succeeded.
 pub const HEALTHY: &str = "Healthy";
 
+/// Condition that all runs of the backfill were started or skipped, and their Jobs have finished.
+pub const BACKFILL_COMPLETE: &str = "BackfillComplete";
+
+/// Reason of [`BACKFILL_COMPLETE`] for a range with more scheduled times than a backfill can have.
+pub const TOO_MANY_TIMES: &str = "TooManyTimes";
 /// Reason of [`READY`] for a valid JobSchedule.
 const VALID: &str = "ScheduleValid";
 /// Reason of [`READY`] for an unknown time zone.
@@ -39,6 +46,9 @@ pub struct Facts<'a> {
     pub suspension: Suspension,
     /// Result for the Job that was due.
     pub creation: &'a Creation,
+    /// Progress of the backfill, if the spec has one; it has no progress if its range has too many times or the timetable
+    /// is invalid.
+    pub backfill: Option<Option<&'a Progress>>,
     /// Runs that have ended, the newest first.
     pub history: &'a [Run],
     /// Time of the decision.
@@ -50,6 +60,7 @@ pub struct Facts<'a> {
 pub fn conditions(stored: &[Condition], facts: Facts<'_>) -> Vec<Condition> {
     [ready(stored, facts), suspended(facts), healthy(stored, facts)]
         .into_iter()
+        .chain(backfill_complete(facts))
         .map(|state| state.into_condition(stored, facts.generation, facts.now))
         .collect()
 }
@@ -114,6 +125,28 @@ fn healthy(stored: &[Condition], facts: Facts<'_>) -> ConditionState {
     }
 }
 
+fn backfill_complete(facts: Facts<'_>) -> Option<ConditionState> {
+    Some(match facts.backfill? {
+        Some(progress) if progress.completed.is_some() => {
+            ConditionState::new(BACKFILL_COMPLETE, "True", backfill::COMPLETED, &sentence(progress))
+        }
+        Some(progress) => ConditionState::new(BACKFILL_COMPLETE, "False", "InProgress", &sentence(progress)),
+        None if facts.invalid.is_some() => {
+            ConditionState::new(BACKFILL_COMPLETE, "False", INVALID_SCHEDULE, "The schedule is invalid.")
+        }
+        None => {
+            let most = backfill::MAX_TIMES;
+            let message =
+                format!("The range of spec.backfill has more than {most} scheduled times; choose a shorter one.");
+            ConditionState::new(BACKFILL_COMPLETE, "False", TOO_MANY_TIMES, &message)
+        }
+    })
+}
+
+fn sentence(progress: &Progress) -> String {
+    format!("{}.", backfill::summary(progress))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +158,15 @@ mod tests {
 
     fn facts<'a>(creation: &'a Creation, history: &'a [Run]) -> Facts<'a> {
         let now = at("2026-01-05T12:00:00.5Z");
-        Facts { generation: Some(2), invalid: None, suspension: Suspension::None, creation, history, now }
+        Facts {
+            generation: Some(2),
+            invalid: None,
+            suspension: Suspension::None,
+            creation,
+            backfill: None,
+            history,
+            now,
+        }
     }
 
     fn run(outcome: &str, message: &str) -> Run {

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::backfill;
 use super::suspension::Suspension;
 use super::timetable::Timetable;
 use super::types::{CatchUp, ConcurrencyPolicy};
@@ -9,26 +10,34 @@ use super::view::JobScheduleView;
 use crate::runtime::events::EventText;
 use crate::schedule::cron_job::decide::{Due, WAKE_MARGIN, schedule_time_in_future};
 use crate::schedule::cron_job::view::CronJobStatus;
+use crate::schedule::source::Facts;
 
-/// Decides whether a Job is due at `now`, given the status `status` and whether the JobSchedule is suspended.
-pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspension, now: Timestamp) -> Due {
-    let base = &schedule.base;
+/// Decides whether a Job is due, given whether the JobSchedule is suspended.
+pub fn due(schedule: &JobScheduleView, facts: Facts<'_>, suspension: Suspension) -> Due {
+    let (base, status, now) = (&schedule.base, facts.status, facts.now);
+    // Until the timetable is known, the progress of the backfill stays as it is.
+    let unchanged = Due { backfill: base.status.backfill.clone(), ..Due::default() };
     if base.deleting {
-        return Due::default();
+        return unchanged;
     }
     let table = match &schedule.timetable {
         Ok(table) => table,
         Err(error) => {
             let event =
                 EventText::warning("InvalidSchedule", format!("{error}; no Job is started until the spec is fixed"));
-            return Due { events: vec![event], ..Due::default() };
+            return Due { events: vec![event], ..unchanged };
         }
     };
-    if suspension.is_some() {
-        return Due { events: suspension.event().into_iter().collect(), ..Due::default() };
-    }
-    let mut due = Due { events: schedule_time_in_future(status, now).into_iter().collect(), ..Due::default() };
     let waiting = pending_runs(schedule, status, table, now);
+    let pending: Vec<Timestamp> = waiting.iter().map(|run| run.time).collect();
+    let state = backfill::state(schedule, table, facts, &pending);
+    let mut due = Due { backfill: state.progress().cloned(), ..Due::default() };
+    due.events.extend(backfill::event(schedule, &state));
+    if suspension.is_some() {
+        due.events.extend(suspension.event());
+        return due;
+    }
+    due.events.extend(schedule_time_in_future(status, now));
     // Among the runs whose start has come: the oldest if all missed runs are started, else the newest.
     let come = |waiting: &&PendingRun| waiting.start <= now;
     let scheduled = if is_in_order(schedule) { waiting.first().filter(come) } else { waiting.iter().rev().find(come) };
@@ -49,7 +58,18 @@ pub fn due(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspe
         }
         due.events.extend(full);
     }
-    let next = rest.into_iter().map(|waiting| waiting.start).min();
+    let mut next = rest.into_iter().map(|waiting| waiting.start).min();
+    if scheduled.is_none()
+        && let (Some(backfill), backfill::State::Next(progress, Some(time))) = (&schedule.backfill, &state)
+        && no_room(schedule, status, 0).is_none()
+        && status.active.len() < backfill.max_active
+    {
+        (due.start, due.is_backfill) = (Some(*time), true);
+        // The end of an active Job triggers the next sync.
+        if progress.remaining() > 1 && status.active.len() + 1 < backfill.max_active {
+            next = Some(now);
+        }
+    }
     let future = upcoming(schedule, status, table, now).map(|time| table.start_of(time));
     let wake = next.into_iter().chain(future).chain(too_late).min();
     due.wake = wake.and_then(|wake| wake.max(now).checked_add(WAKE_MARGIN).ok());
@@ -197,7 +217,8 @@ mod tests {
     }
 
     fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {
-        super::due(schedule, status, suspension(schedule, &schedule.stored.failures), now)
+        let facts = Facts { status, ended: &[], jobs: &[], backfilled: None, now };
+        super::due(schedule, facts, suspension(schedule, &schedule.stored.failures))
     }
 
     fn next(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Option<Timestamp> {

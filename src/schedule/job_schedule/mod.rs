@@ -5,6 +5,7 @@
 //! [`types`] defines the resource. [`timetable`] computes the scheduled times. [`decide`] decides what to do and is
 //! pure. [`crate::schedule::controller`] waits and executes the decisions.
 
+pub mod backfill;
 pub mod conditions;
 pub mod decide;
 pub mod hashed;

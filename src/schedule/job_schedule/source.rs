@@ -5,13 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::suspension::{failures, suspension};
-use super::view::{JobScheduleView, Stored, WireJobSchedule};
-use super::{API_VERSION, KIND, NAME_LABEL, SCHEDULED_VARIABLE, conditions, decide, names, runs};
+use super::view::{JobScheduleView, Stored, WireJobSchedule, backfill_patch};
+use super::{API_VERSION, KIND, NAME_LABEL, SCHEDULED_VARIABLE, backfill, conditions, decide, names, runs};
 use crate::schedule::creation::Creation;
-use crate::schedule::cron_job::decide::Due;
+use crate::schedule::cron_job::decide::{Due, is_run_recorded};
 use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
 use crate::schedule::job;
-use crate::schedule::source::{EndedRun, ScheduleSource};
+use crate::schedule::source::{EndedRun, Facts, ScheduleSource};
 
 impl ScheduleSource for JobScheduleView {
     type Wire = WireJobSchedule;
@@ -30,8 +30,14 @@ impl ScheduleSource for JobScheduleView {
         &self.base
     }
 
-    fn due(&self, status: &CronJobStatus, ended: &[EndedRun], now: Timestamp) -> Due {
-        decide::due(self, status, suspension(self, &failures(self, ended)), now)
+    fn due(&self, facts: Facts<'_>) -> Due {
+        decide::due(self, facts, suspension(self, &failures(self, facts.ended)))
+    }
+
+    fn is_recorded(&self, job: &str) -> bool {
+        let scheduled = self.scheduled_time(job);
+        // Until the backfill has come to the time, its Job also keeps the backfill from running it again.
+        is_run_recorded(&self.base, scheduled) && !scheduled.is_some_and(|time| self.is_to_be_backfilled(time))
     }
 
     fn job_names(&self, scheduled: Timestamp) -> Vec<String> {
@@ -43,9 +49,13 @@ impl ScheduleSource for JobScheduleView {
         self.scheduled_time(job)
     }
 
-    fn job(&self, name: &str, scheduled: Timestamp) -> serde_json::Result<Vec<u8>> {
+    fn job(&self, name: &str, scheduled: Timestamp, is_backfill: bool) -> serde_json::Result<Vec<u8>> {
         let owner = job::OwnerKind { api_version: API_VERSION, kind: KIND };
-        let additions = job::Additions { variable: SCHEDULED_VARIABLE, label: NAME_LABEL };
+        // A name has at most 52 characters, so that it is a valid value.
+        let mut labels = vec![(NAME_LABEL, &*self.base.identity.name)];
+        let backfill = self.backfill.as_ref().filter(|_| is_backfill).map(|backfill| backfill::label(&backfill.range));
+        labels.extend(backfill.as_deref().map(|range| (backfill::LABEL, range)));
+        let additions = job::Additions { variable: SCHEDULED_VARIABLE, labels: &labels };
         job::from_template(&self.base, owner, name, scheduled, Some(additions))
     }
 
@@ -70,6 +80,7 @@ impl ScheduleSource for JobScheduleView {
             invalid: self.timetable.as_ref().err().map(String::as_str),
             suspension,
             creation,
+            backfill: self.backfill.as_ref().map(|_| status.backfill.as_ref()),
             history: &history,
             now,
         };
@@ -99,6 +110,7 @@ impl ScheduleSource for JobScheduleView {
         patch["lastResume"] = json!(stored.failures.resume);
         patch["observedGeneration"] = json!(stored.observed_generation);
         patch["conditions"] = json!(stored.conditions);
+        patch["backfill"] = json!(status.backfill.as_ref().map(backfill_patch));
         patch["history"] = json!(stored.history);
         patch["timesHash"] = json!(stored.times);
         patch["timesSince"] = json!(stored.times_since.map(Time));

@@ -92,11 +92,11 @@ mod tests {
     use super::*;
     use crate::job::status::{COMPLETE, FAILED};
     use crate::schedule::creation::Creation;
-    use crate::schedule::cron_job::view::ActiveJob;
+    use crate::schedule::cron_job::view::{ActiveJob, CronJobStatus};
     use crate::schedule::fixtures;
     use crate::schedule::job_schedule::conditions::SUSPENDED;
     use crate::schedule::job_schedule::view::WireJobSchedule;
-    use crate::schedule::source::ScheduleSource;
+    use crate::schedule::source::{Facts, ScheduleSource};
 
     const NOW: &str = "2026-01-05T12:00:30Z";
 
@@ -126,6 +126,10 @@ mod tests {
         EndedRun { job: ActiveJob::new(&job), end, replaced: false }
     }
 
+    fn facts<'a>(status: &'a CronJobStatus, ended: &'a [EndedRun], now: Timestamp) -> Facts<'a> {
+        Facts { status, ended, jobs: &[], backfilled: None, now }
+    }
+
     fn of(schedule: &JobScheduleView, ended: &[EndedRun]) -> Suspension {
         suspension(schedule, &failures(schedule, ended))
     }
@@ -139,9 +143,9 @@ mod tests {
         assert_eq!(of(&two, &third), Suspension::AfterFailures(3));
         let (status, now) = (&two.base.status, NOW.parse().unwrap());
         // The run that falls due at the end of the third one is not started.
-        let due = two.due(status, &third, now);
+        let due = two.due(facts(status, &third, now));
         assert_eq!((due.start, due.events[0].reason.as_ref()), (None, TOO_MANY_FAILURES));
-        assert!(two.due(status, &[], now).start.is_some());
+        assert!(two.due(facts(status, &[], now)).start.is_some());
         let patch = two.status_patch(status, &third, &Creation::Untried, now).unwrap();
         assert_eq!((&patch["failedRunsInARow"], &patch["nextScheduleTime"]), (&json!(3), &Value::Null));
         let conditions = patch["conditions"].as_array().unwrap();

@@ -83,6 +83,8 @@ const RESTART_POLICY: &str = "!has(self.template) || \
     .message("spec.notAfter must not be before spec.notBefore"))]
 #[x_kube(validation = Rule::new("!has(self.maxCatchUp) || self.catchUp == 'All' || self.concurrencyPolicy == 'Queue'")
     .message("spec.maxCatchUp requires spec.catchUp: All or spec.concurrencyPolicy: Queue; set one of these or remove spec.maxCatchUp"))]
+#[x_kube(validation = Rule::new("!has(self.backfill) || self.concurrencyPolicy != 'Replace'")
+    .message("spec.backfill requires spec.concurrencyPolicy: Allow, Forbid or Queue; with Replace, a run that is due would delete the Jobs of the backfill"))]
 #[x_kube(validation = Rule::new("!has(self.maxActive) || self.concurrencyPolicy in ['Allow', 'Queue']")
     .message("spec.maxActive requires spec.concurrencyPolicy: Allow or Queue; remove spec.maxActive with Forbid and Replace, which allow one active Job"))]
 pub struct JobScheduleSpec {
@@ -179,9 +181,47 @@ pub struct JobScheduleSpec {
     #[serde(default = "ten")]
     #[schemars(range(min = 0, max = 100))]
     pub history_limit: i32,
+    /// backfill specifies past times for which runs are started, beside the runs that fall due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
     /// jobTemplate is the template of the Jobs to start. The environment variable JOBWRIGHT_SCHEDULED_TIME of their
     /// containers holds the scheduled time.
     pub job_template: JobTemplate,
+}
+
+/// backfill specifies past times for which runs are started. They are started one after the other, while no other run
+/// is due, and a time that has a run already is skipped. Another range or order is another backfill.
+#[derive(Clone, Debug, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.from <= self.to").message("spec.backfill.to must not be before spec.backfill.from"))]
+pub struct Backfill {
+    /// from is the first scheduled time.
+    pub from: Time,
+    /// to is the last scheduled time. Times that are not past when Jobwright first sees the backfill are left to the
+    /// schedules.
+    pub to: Time,
+    /// order is the order of the runs. Valid values are: OldestFirst (default): by scheduled time, the first one first;
+    /// NewestFirst: the last one first.
+    #[serde(default)]
+    pub order: BackfillOrder,
+    /// maxActive is the number of active Jobs of the JobSchedule beside which no run of the backfill is started. Defaults
+    /// to 1, so that one Job after the other runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_active: Option<i32>,
+    /// skip lists scheduled times for which no run is started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub skip: Vec<Time>,
+}
+
+/// Value of `spec.backfill.order`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "the field of the spec describes the values")]
+pub enum BackfillOrder {
+    #[default]
+    OldestFirst,
+    NewestFirst,
 }
 
 fn one() -> i32 {
@@ -331,10 +371,14 @@ pub struct JobScheduleStatus {
     /// conditions are: Ready (the schedule is valid and its Jobs are accepted; otherwise the reason is InvalidTimeZone,
     /// InvalidSchedule, JobRefused or NameTaken), Suspended (spec.suspend is true, or as many runs in a row have
     /// failed as spec.suspendAfterFailures allows), and Healthy (the last run has
-    /// succeeded).
+    /// succeeded). With spec.backfill there is BackfillComplete (its runs were started or skipped, and their Jobs have
+    /// finished).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// backfill is the progress of spec.backfill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<BackfillStatus>,
     /// history lists the last runs that ended, the newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Run>,
@@ -344,6 +388,41 @@ pub struct JobScheduleStatus {
     /// timesSince is the time from which the current scheduled times apply. Earlier times are not caught up on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times_since: Option<Time>,
+}
+
+/// backfill is the progress of spec.backfill.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackfillStatus {
+    /// from is the first scheduled time of the backfill.
+    pub from: Time,
+    /// to is the last scheduled time of the backfill, as the spec has it.
+    pub to: Time,
+    /// order is the order of the runs.
+    pub order: BackfillOrder,
+    /// until is the last scheduled time that is run: to, or the time at which Jobwright first saw the backfill if that is
+    /// earlier.
+    pub until: Time,
+    /// total is the number of scheduled times.
+    pub total: i32,
+    /// started is the number of times for which a Job was started.
+    pub started: i32,
+    /// skipped is the number of times for which none was started, because they had a run or are in spec.backfill.skip.
+    pub skipped: i32,
+    /// remaining is the number of times that were neither started nor skipped.
+    pub remaining: i32,
+    /// active is the number of started Jobs that are not finished.
+    pub active: i32,
+    /// succeeded is the number of started Jobs that have succeeded.
+    pub succeeded: i32,
+    /// failed is the number of started Jobs that have failed.
+    pub failed: i32,
+    /// lastTime is the last scheduled time that was started or skipped, in the order of the backfill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_time: Option<Time>,
+    /// completionTime is the time at which the last Job ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
 }
 
 fn references(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -10,10 +10,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::RESUME;
+use super::backfill::Backfill;
 use super::hashed;
 use super::names;
 use super::timetable::{self, Excluded, Timetable};
-use super::types::{CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run};
+use super::types::{
+    self, BackfillOrder, BackfillStatus, CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec,
+    JobScheduleStatus, Run,
+};
 use crate::job::view::identity;
 use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
@@ -21,6 +25,7 @@ use crate::runtime::clock::whole_seconds;
 use crate::runtime::codec::WireObject;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
+use crate::schedule::backfill::{Order, Progress, Range};
 use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
 use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
 use crate::schedule::expression::Schedule;
@@ -76,6 +81,8 @@ pub struct JobScheduleView {
     pub resume: Option<String>,
     /// Maximum number of runs in the history.
     pub history_limit: usize,
+    /// Past times for which runs are started.
+    pub backfill: Option<Backfill>,
     /// Stored status fields that a CronJob does not have.
     pub stored: Stored,
 }
@@ -167,6 +174,7 @@ impl JobScheduleView {
                     active: references.into_iter().flatten().cloned().filter_map(ActiveJob::parse).collect(),
                     last_schedule: status.last_schedule_time.map(|time| time.0),
                     last_successful: status.last_successful_time.map(|time| time.0),
+                    backfill: status.backfill.as_ref().map(progress),
                 },
                 changes: ScheduleChanges::default(),
                 identity,
@@ -180,6 +188,7 @@ impl JobScheduleView {
             suspend_after_failures: of.and_then(|spec| spec.suspend_after_failures),
             resume: wire.metadata.annotations.as_ref().and_then(|all| all.get(RESUME)).cloned(),
             history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(MAX_HISTORY),
+            backfill: of.and_then(|spec| spec.backfill.as_ref()).map(backfill),
             stored: Stored {
                 active_count: status.active_count,
                 next: status.next_schedule_time,
@@ -201,9 +210,82 @@ impl JobScheduleView {
         names::scheduled_time(&identity.name, &identity.uid.text(), job)
     }
 
+    /// Returns whether a time is in the range of the backfill, and the stored status does not say that it was handled.
+    pub fn is_to_be_backfilled(&self, time: Timestamp) -> bool {
+        let Some(backfill) = &self.backfill else { return false };
+        match self.base.status.backfill.as_ref().filter(|stored| stored.range == backfill.range) {
+            Some(stored) => stored.is_open(time),
+            None => backfill.range.from <= time && time <= backfill.range.to,
+        }
+    }
+
     /// Formats a time in the time zone of the JobSchedule.
     pub fn format_time(&self, time: Timestamp) -> String {
         job::stamp(&self.base, time)
+    }
+}
+
+/// Returns the backfill of a spec.
+pub fn backfill(spec: &types::Backfill) -> Backfill {
+    let max_active = spec.max_active.and_then(|max| usize::try_from(max).ok()).unwrap_or(1);
+    let range = Range { from: spec.from.0, to: spec.to.0, order: order(spec.order) };
+    Backfill { range, max_active, skip: spec.skip.iter().map(|time| time.0).collect() }
+}
+
+fn order(order: BackfillOrder) -> Order {
+    match order {
+        BackfillOrder::OldestFirst => Order::OldestFirst,
+        BackfillOrder::NewestFirst => Order::NewestFirst,
+    }
+}
+
+fn progress(stored: &BackfillStatus) -> Progress {
+    let count = |count: i32| usize::try_from(count).unwrap_or_default();
+    Progress {
+        range: Range { from: stored.from.0, to: stored.to.0, order: order(stored.order) },
+        until: stored.until.0,
+        total: count(stored.total),
+        started: count(stored.started),
+        skipped: count(stored.skipped),
+        active: count(stored.active),
+        succeeded: count(stored.succeeded),
+        failed: count(stored.failed),
+        last: stored.last_time.as_ref().map(|time| time.0),
+        completed: stored.completion_time.as_ref().map(|time| time.0),
+    }
+}
+
+/// Returns the JSON merge patch of the status of a backfill.
+pub fn backfill_patch(progress: &Progress) -> Value {
+    let mut patch = json!(backfill_status(progress));
+    // The times of an earlier backfill do not stay.
+    for field in ["lastTime", "completionTime"] {
+        if patch[field].is_null() {
+            patch[field] = Value::Null;
+        }
+    }
+    patch
+}
+
+fn backfill_status(progress: &Progress) -> BackfillStatus {
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    BackfillStatus {
+        from: Time(progress.range.from),
+        to: Time(progress.range.to),
+        order: match progress.range.order {
+            Order::OldestFirst => BackfillOrder::OldestFirst,
+            Order::NewestFirst => BackfillOrder::NewestFirst,
+        },
+        until: Time(progress.until),
+        total: count(progress.total),
+        started: count(progress.started),
+        skipped: count(progress.skipped),
+        remaining: count(progress.remaining()),
+        active: count(progress.active),
+        succeeded: count(progress.succeeded),
+        failed: count(progress.failed),
+        last_time: progress.last.map(Time),
+        completion_time: progress.completed.map(Time),
     }
 }
 

@@ -1,0 +1,107 @@
+//! Progress of a backfill: the runs of past times that the spec of a JobSchedule asks for.
+
+use jiff::Timestamp;
+
+use super::creation::Creation;
+
+/// Order in which the runs of a backfill start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By scheduled time, the first one first.
+    #[default]
+    OldestFirst,
+    /// By scheduled time, the last one first.
+    NewestFirst,
+}
+
+/// Range of scheduled times of a backfill. Another range is another backfill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First scheduled time.
+    pub from: Timestamp,
+    /// Last scheduled time, as the spec has it.
+    pub to: Timestamp,
+    /// Order of the runs.
+    pub order: Order,
+}
+
+/// Progress of a backfill. The status stores it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Range of the backfill.
+    pub range: Range,
+    /// Last scheduled time that is run: the end of the range, or the time at which the controller first saw the backfill
+    /// if that is earlier. Later times are not past: the schedule itself runs them.
+    pub until: Timestamp,
+    /// Number of scheduled times of the range.
+    pub total: usize,
+    /// Number of times for which a Job was started.
+    pub started: usize,
+    /// Number of times that were skipped, because they had a run or the spec excludes them.
+    pub skipped: usize,
+    /// Number of started Jobs that are not finished.
+    pub active: usize,
+    /// Number of started Jobs that have succeeded.
+    pub succeeded: usize,
+    /// Number of started Jobs that have failed.
+    pub failed: usize,
+    /// Last time that was started or skipped, in the order of the backfill.
+    pub last: Option<Timestamp>,
+    /// Time at which the last Job ended.
+    pub completed: Option<Timestamp>,
+}
+
+impl Progress {
+    /// Returns the progress of a backfill that begins.
+    pub fn new(range: Range, until: Timestamp, total: usize) -> Self {
+        Self {
+            range,
+            until,
+            total,
+            started: 0,
+            skipped: 0,
+            active: 0,
+            succeeded: 0,
+            failed: 0,
+            last: None,
+            completed: None,
+        }
+    }
+
+    /// Returns the number of times that were neither started nor skipped.
+    pub fn remaining(&self) -> usize {
+        self.total.saturating_sub(self.started).saturating_sub(self.skipped)
+    }
+
+    /// Records that a Job was started for a time.
+    pub fn start(&mut self, time: Timestamp) {
+        self.started += 1;
+        self.last = Some(time);
+    }
+
+    /// Records the result for the Job of a time.
+    pub fn record(&mut self, time: Timestamp, creation: &Creation) {
+        if *creation == Creation::Done {
+            self.start(time);
+            self.active += 1;
+        } else {
+            self.skip(time);
+        }
+    }
+
+    /// Records that a time was skipped.
+    pub fn skip(&mut self, time: Timestamp) {
+        self.skipped += 1;
+        self.last = Some(time);
+    }
+
+    /// Returns whether a time is in the range and was neither started nor skipped.
+    pub fn is_open(&self, time: Timestamp) -> bool {
+        let is_passed = match (self.last, self.range.order) {
+            (None, _) => false,
+            (Some(last), Order::OldestFirst) => time <= last,
+            (Some(last), Order::NewestFirst) => time >= last,
+        };
+        self.completed.is_none() && self.range.from <= time && time <= self.until && !is_passed
+    }
+}
