@@ -102,6 +102,8 @@ const PURE: &[&str] = &[
     "schedule::job_schedule::instants",
     "schedule::job_schedule::names",
     "schedule::job_schedule::runs",
+    "schedule::backfill",
+    "schedule::job_schedule::backfill",
     "schedule::job_schedule::suspension",
     "schedule::job_schedule::timetable",
     "schedule::missed",

@@ -79,7 +79,8 @@ impl Side {
     /// removes it.
     pub fn snapshot(&self, version: Version) -> Snapshot {
         let removes_start_time = version >= Feature::MutableSchedulingDirectives.since();
-        let mut pods: Vec<String> = self.pods.values().map(|pod| self.pod(pod)).collect();
+        let mut pods: Vec<String> =
+            self.pods.values().filter(|pod| !self.is_abandoned(pod)).map(|pod| self.pod(pod)).collect();
         pods.sort();
         Snapshot {
             jobs: self.jobs.iter().map(|(name, job)| (name.clone(), self.job(job, removes_start_time))).collect(),
@@ -87,6 +88,16 @@ impl Side {
             events: self.events(),
             groups: self.groups(),
         }
+    }
+
+    /// Returns whether the garbage collector deletes a pod of a Job that is gone, and only its node, which does not exist,
+    /// keeps it. Each controller can create such a pod if it sees the deletion of the Job later than that of its pods.
+    fn is_abandoned(&self, pod: &Pod) -> bool {
+        let is_known = |owner: &OwnerReference| self.jobs.values().any(|job| job.uid().as_deref() == Some(&*owner.uid));
+        let mut owners = pod.owner_references().iter().filter(|owner| owner.controller == Some(true));
+        pod.metadata.deletion_timestamp.is_some()
+            && pod.finalizers().is_empty()
+            && owners.next().is_some_and(|owner| owner.kind == "Job" && !is_known(owner))
     }
 
     /// Records a Workload. Its name contains a hash of the UID of its Job.

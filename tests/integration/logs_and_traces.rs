@@ -87,7 +87,7 @@ async fn json_log_lines_are_one_object_each() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_log_line_about_a_job_has_its_namespace_and_name() -> Result<()> {
-    let mut scene = Scene::with_flags("names", &["--log-format=json"]).await?;
+    let scene = Scene::with_flags("names", &["--log-format=json"]).await?;
     scene.create("good", json!({"completions": 2, "parallelism": 2})).await?;
     scene.create("bad", json!({"backoffLimit": 0})).await?;
     scene.create("idle", json!({"suspend": true})).await?;
@@ -99,25 +99,30 @@ async fn every_log_line_about_a_job_has_its_namespace_and_name() -> Result<()> {
     scene.condition("good", "Complete").await?;
     scene.condition("bad", "Failed").await?;
     scene.condition("idle", "Suspended").await?;
-    let controller = scene.controller.as_mut().context("the controller is not running")?;
-    let log = controller.process.log_tail(10_000);
-    let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-    let mut messages = Vec::new();
+    let mut identities = Vec::new();
     for job in ["good", "bad", "idle"] {
         let job = scene.jobs.get(job).await?;
-        let (name, uid) = (job.metadata.name.context("a name")?, job.metadata.uid.context("a UID")?);
-        let about = lines.iter().filter(|line| line.to_string().contains(&uid));
-        for line in about {
-            assert_eq!((&line["namespace"], &line["name"]), (&json!(scene.namespace), &json!(name)), "{line}");
-            if line["level"] == "INFO" {
-                messages.push(format!("{name}: {}", line["message"].as_str().unwrap_or_default()));
-            }
-        }
+        identities.push((job.metadata.name.context("a name")?, job.metadata.uid.context("a UID")?));
     }
     let expected =
         ["good: Job started", "good: Job completed", "bad: Job started", "bad: Job failed", "idle: Job suspended"];
-    assert_eq!(messages, expected);
-    Ok(())
+    // A line is written after the response of the API server.
+    until("all messages", || async {
+        let controller = scene.controller.as_ref().context("the controller is not running")?;
+        let log = controller.process.log_tail(10_000);
+        let lines = log.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+        let mut messages = Vec::new();
+        for (name, uid) in &identities {
+            for line in lines.iter().filter(|line| line.to_string().contains(uid)) {
+                assert_eq!((&line["namespace"], &line["name"]), (&json!(scene.namespace), &json!(name)), "{line}");
+                if line["level"] == "INFO" {
+                    messages.push(format!("{name}: {}", line["message"].as_str().unwrap_or_default()));
+                }
+            }
+        }
+        Ok(if messages == expected { Ok(()) } else { Err(format!("{messages:?}")) })
+    })
+    .await
 }
 
 #[test]

@@ -492,6 +492,24 @@ pub const MUTATIONS: &[Mutation] = &[
         "\"Succeeded\" => 0,",
         "\"Succeeded\" if !MUTANT => 0,",
     ),
+    bug(
+        "a backfill starts a Job beside as many active Jobs as maxActive allows",
+        "src/schedule/job_schedule/decide.rs",
+        "status.active.len() < backfill.max_active",
+        "(MUTANT || status.active.len() < backfill.max_active)",
+    ),
+    bug(
+        "a backfill runs times that are not past",
+        "src/schedule/job_schedule/backfill.rs",
+        "let until = backfill.range.to.min(whole_seconds(facts.now));",
+        "let until = if MUTANT { backfill.range.to } else { backfill.range.to.min(whole_seconds(facts.now)) };",
+    ),
+    bug(
+        "a backfill leaves out the time after each start",
+        "src/schedule/backfill.rs",
+        "self.started += 1;\n        self.last = Some(time);",
+        "self.started += 1;\n        self.last = Some(if MUTANT { time + jiff::SignedDuration::from_mins(1) } else { time });",
+    ),
 ];
 
 /// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.

@@ -412,6 +412,14 @@ fn schedule_spec(random: &mut fastrand::Rng) -> Value {
     if apart.u32(0..3) == 0 {
         schedule["suspendAfterFailures"] = apart.i32(1..4).into();
     }
+    if policy != "Replace" && apart.u32(0..3) == 0 {
+        let order = ["OldestFirst", "NewestFirst"][apart.usize(0..2)];
+        // Minutes before and after the creation: users create the JobSchedule with these times.
+        schedule["backfill"] = json!({
+            "from": -apart.i32(2..20), "to": apart.i32(-1..4), "maxActive": apart.i32(1..3),
+            "order": order,
+        });
+    }
     schedule
 }
 

@@ -41,9 +41,16 @@ impl World {
             }
             Action::CreateSchedule(schedule, spec) => {
                 let (_, _, name) = schedule_key("jobschedules", *schedule);
-                let object = json!({
+                let mut object = json!({
                     "apiVersion": API_VERSION, "kind": "JobSchedule", "metadata": {"name": name}, "spec": spec,
                 });
+                let now = state.store.seconds();
+                for field in ["from", "to"] {
+                    if let Some(minutes) = spec["backfill"][field].as_i64() {
+                        let time = Timestamp::from_second(now + minutes * 60).expect("a time near now");
+                        object["spec"]["backfill"][field] = time.to_string().into();
+                    }
+                }
                 let _ = state.store.create("jobschedules", NAMESPACE, object);
             }
             Action::DeleteSchedule(schedule) => {

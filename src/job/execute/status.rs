@@ -26,6 +26,12 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum number of bytes of a log that are read. More does not fit into the annotation.
 const MAX_LOG_BYTES: i64 = 64 * 1024;
 
+/// Returns whether a log is the text that a kubelet sends, with the code 200, in place of the log of a container that it
+/// has removed.
+fn is_removed(log: &str) -> bool {
+    log.starts_with("unable to retrieve container logs for ") && log.trim_end().lines().count() == 1
+}
+
 impl StepExecutor {
     /// Writes the annotation that states which limit a Job waits for.
     pub(super) async fn publish_waiting(&self, job: &JobView, waiting: &WaitingStatus) -> Result<(), StepError> {
@@ -45,26 +51,33 @@ impl StepExecutor {
     pub(super) async fn last_lines(&self, job: &JobView, report: &FailureReport) -> Vec<String> {
         let Some(container) = report.cause.container.clone().filter(|_| self.log_tail > 0) else { return Vec::new() };
         let pods: Api<k8s_openapi::api::core::v1::Pod> = self.context.namespaced(&job.identity.namespace);
-        let lines = LogParams {
-            container: Some(container),
+        let lines = |previous| LogParams {
+            container: Some(container.clone()),
             tail_lines: Some(self.log_tail.into()),
             limit_bytes: Some(MAX_LOG_BYTES),
-            // If a container was restarted, the previous container failed.
-            previous: report.unfinished && report.cause.exit_code.is_some(),
+            previous,
             ..LogParams::default()
         };
-        let log = tokio::time::timeout(LOG_TIMEOUT, pods.logs(&report.pod, &lines)).await;
-        match log {
-            Ok(Ok(log)) => log.lines().map(str::to_owned).collect(),
-            Ok(Err(error)) => {
-                tracing::warn!(pod = %report.pod, error = %message(&error), "no log to store");
-                Vec::new()
-            }
-            Err(_) => {
-                tracing::warn!(pod = %report.pod, "no log to store: the node of the pod does not answer");
-                Vec::new()
+        // If a container was restarted, the previous container failed. Once the next one has failed as well, the node
+        // removes the previous one, and the log of the current one has the failure.
+        let is_restarted = report.unfinished && report.cause.exit_code.is_some();
+        for previous in if is_restarted { [true, false].as_slice() } else { &[false] } {
+            let log = tokio::time::timeout(LOG_TIMEOUT, pods.logs(&report.pod, &lines(*previous))).await;
+            match log {
+                Ok(Ok(log)) if is_removed(&log) => {}
+                Ok(Ok(log)) => return log.lines().map(str::to_owned).collect(),
+                Ok(Err(error)) => {
+                    tracing::warn!(pod = %report.pod, error = %message(&error), "no log to store");
+                    return Vec::new();
+                }
+                Err(_) => {
+                    tracing::warn!(pod = %report.pod, "no log to store: the node of the pod does not answer");
+                    return Vec::new();
+                }
             }
         }
+        tracing::warn!(pod = %report.pod, "no log to store: the node has removed the container");
+        Vec::new()
     }
 
     /// Stores a status.
@@ -128,5 +141,17 @@ impl StepExecutor {
                 Err(StepError::Writes(vec![self.failed(job, kind, None, error)]))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_removed;
+
+    #[test]
+    fn text_in_place_of_a_removed_log_is_no_log() {
+        assert!(is_removed("unable to retrieve container logs for containerd://9aab3969b14d"));
+        assert!(!is_removed(""));
+        assert!(!is_removed("looking for the disk\nunable to retrieve container logs for containerd://9aab"));
     }
 }

@@ -3,7 +3,8 @@
 //! The checks observe every version of every object, in order, and derive from it what really happened. The first
 //! breach ends the history.
 
-pub mod groups;
+pub mod backfill;
+mod groups;
 pub mod indexes;
 pub mod limits;
 pub mod pauses;

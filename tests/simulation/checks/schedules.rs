@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jobwright::schedule::SCHEDULED_ANNOTATION;
 use serde_json::Value;
 
+use super::backfill;
 use crate::objects::{controller, is_over};
 use crate::store::{Happened, Store};
 
@@ -46,6 +47,8 @@ struct Truth {
     started: usize,
     /// Scheduled times of the runs whose names are all taken by foreign Jobs, with these names.
     taken: BTreeMap<i64, Vec<String>>,
+    /// Time of the last change of one of its Jobs.
+    job_changed: i64,
     /// Those of these times for which a foreign Job was deleted again.
     freed: BTreeSet<i64>,
 }
@@ -66,6 +69,11 @@ impl Schedules {
                 let freed = truth.taken.iter().filter(|(_, names)| names.iter().any(|taken| taken == name));
                 truth.freed.extend(freed.map(|(time, _)| *time));
             }
+        }
+        if happened.resource == "jobs"
+            && let Some(truth) = controller(&happened.object).and_then(|owner| self.truths.get_mut(owner))
+        {
+            truth.job_changed = now;
         }
         if !matches!(happened.resource, "cronjobs" | "jobschedules") {
             return;
@@ -122,7 +130,13 @@ impl Schedules {
         if truth.failed_since.is_some_and(|since| now - since > observation_delay) {
             return Err(format!("{name} is started although suspendAfterFailures runs in a row have failed"));
         }
+        let is_backfill = !job["metadata"]["labels"][backfill::LABEL].is_null();
+        if is_backfill {
+            backfill::may_start(owner, time, running(store, owner))
+                .map_err(|why| format!("{name} is started {why}"))?;
+        }
         if let Some((at, _)) = truth.changes.last()
+            && !is_backfill
             && time < *at
             // A controller that did not see the first version does not know of the change.
             && at - truth.created > observation_delay
@@ -130,11 +144,11 @@ impl Schedules {
         {
             return Err(format!("{name} is started for a time {} s before the schedule was changed", at - time));
         }
-        if time < truth.created {
+        if time < truth.created && !is_backfill {
             return Err(format!("{name} is started for a time before the schedule was created"));
         }
         let unknown = truth.future_time_stored.is_some_and(|at| now - at <= observation_delay);
-        if served(owner).is_some_and(|served| served >= time) && !unknown {
+        if served(owner).is_some_and(|served| served >= time) && !unknown && !is_backfill {
             return Err(format!("{name} is started for a time that lastScheduleTime includes"));
         }
         let duplicate = store.of("jobs").map(|(_, other)| other).find(|other| {
@@ -147,7 +161,7 @@ impl Schedules {
         }
         let in_order = is_in_order(owner);
         let expected = next_due(times(owner), truth.last.unwrap_or(truth.created));
-        let skips = in_order && !truth.disturbed && owner["spec"]["startingDeadlineSeconds"].is_null();
+        let skips = in_order && !is_backfill && !truth.disturbed && owner["spec"]["startingDeadlineSeconds"].is_null();
         if skips {
             let mut expected = expected;
             while truth.taken.contains_key(&expected) && expected < time {
@@ -157,10 +171,11 @@ impl Schedules {
                 return Err(format!("{name} is started for {time}, but {expected} was skipped"));
             }
         }
-        truth.last = truth.last.max(Some(time));
+        if !is_backfill {
+            truth.last = truth.last.max(Some(time));
+        }
         if owner["kind"] == "JobSchedule" {
-            let running = store.of("jobs").filter(|(_, job)| controller(job) == Some(&uid(owner)) && !is_over(job));
-            let running = running.count() as i64;
+            let running = running(store, owner);
             if max_active(owner).is_some_and(|max| running > max) {
                 return Err(format!("{name} is one of {running} active Jobs, {:?} are allowed", max_active(owner)));
             }
@@ -213,6 +228,9 @@ impl Schedules {
                 while truth.taken.contains_key(&next) {
                     next = next_due(times(object), next);
                 }
+                if !runs && now - truth.job_changed.max(truth.created) > LATE && backfill::is_open(object) {
+                    return Some(format!("{resource} {}: its backfill does not continue: {}", key.2, object["status"]));
+                }
                 if (free || !runs) && now - next > LATE + jitter(object) {
                     return Some(format!("{resource} {}: the run of {next} has not been started at {now}", key.2));
                 }
@@ -228,6 +246,11 @@ impl Schedules {
     pub fn history(&self, store: &Store) -> Result<(), String> {
         for (key, object) in store.of("jobschedules") {
             let started = self.truths.get(&uid(object)).map_or(0, |truth| truth.started);
+            if let Some(truth) = self.truths.get(&uid(object)).filter(|truth| truth.changes.is_empty()) {
+                let is_run = |time| truth.runs.contains(&time) || truth.taken.contains_key(&time);
+                backfill::all_run(object, |time| !is_due(times(object), time) || is_run(time))
+                    .map_err(|time| format!("the backfill of {} is complete without {time}", key.2))?;
+            }
             let limit = object["spec"]["historyLimit"].as_u64().unwrap_or(10) as usize;
             let kept = object["status"]["history"].as_array().map_or(0, Vec::len);
             if kept != started.min(limit) {
@@ -261,6 +284,11 @@ impl Schedules {
         })
         .map(|(key, ..)| format!("no event reports that a foreign Job has the name of a run of {}", key.2))
     }
+}
+
+/// Returns the number of unfinished Jobs of an owner.
+fn running(store: &Store, owner: &Value) -> i64 {
+    store.of("jobs").filter(|(_, job)| controller(job) == Some(&uid(owner)) && !is_over(job)).count() as i64
 }
 
 /// Returns whether the status of a JobSchedule has as many failed runs in a row as `suspendAfterFailures` allows.
