@@ -1,10 +1,12 @@
 //! `jobwright crds`: the manifests of the CustomResourceDefinitions JobSchedule and JobLimit, generated from their
 //! types.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, CustomResourceDefinitionVersion,
+    CustomResourceDefinition, CustomResourceDefinitionVersion, JSONSchemaProps, JSONSchemaPropsOrArray,
+    JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -18,7 +20,28 @@ const BEFORE: &str = "v1alpha1";
 
 /// Returns the CustomResourceDefinitions as they are applied to a cluster.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![with_version_before(JobSchedule::crd()), with_version_before(JobLimit::crd())]
+    let mut crds = vec![JobSchedule::crd(), JobLimit::crd()];
+    for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            set_list_types(schema);
+        }
+    }
+    crds.into_iter().map(with_version_before).collect()
+}
+
+/// Declares each list without another type as one that is replaced as a whole, so that two appliers do not mix their
+/// entries.
+fn set_list_types(schema: &mut JSONSchemaProps) {
+    if schema.type_.as_deref() == Some("array") {
+        schema.x_kubernetes_list_type.get_or_insert_with(|| "atomic".to_owned());
+    }
+    schema.properties.iter_mut().flat_map(BTreeMap::values_mut).for_each(set_list_types);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        set_list_types(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        set_list_types(values);
+    }
 }
 
 fn with_version_before(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
@@ -56,6 +79,8 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -64,6 +89,40 @@ mod tests {
         let stored =
             [include_str!("../../crds/jobwright.yaml"), include_str!("../../deploy/chart/crds/jobwright.yaml")];
         assert!(stored.iter().all(|stored| *stored == now), "the stored manifests are stale; run make crds");
+    }
+
+    /// Collects the paths of the lists without a type, and of the parts of the spec without a maximum length.
+    fn unbounded(path: &str, schema: &Value, found: &mut Vec<String>) {
+        let has = |names: &[&str]| names.iter().any(|name| !schema[*name].is_null());
+        let is_spec = path.starts_with("spec");
+        match schema["type"].as_str() {
+            Some("array") if !has(&["x-kubernetes-list-type"]) => found.push(format!("{path}: list type")),
+            Some("array") if is_spec && !has(&["maxItems"]) => found.push(format!("{path}: maxItems")),
+            Some("string") if is_spec && !has(&["maxLength", "enum", "format"]) => {
+                found.push(format!("{path}: maxLength"));
+            }
+            _ => {}
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            unbounded(format!("{path}.{name}").trim_start_matches('.'), property, found);
+        }
+        for (part, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
+            if schema[part].is_object() {
+                unbounded(&format!("{path}{suffix}"), &schema[part], found);
+            }
+        }
+    }
+
+    #[test]
+    fn each_list_has_a_type_and_each_text_of_a_spec_a_maximum_length() {
+        let crds = serde_json::to_value(all()).unwrap();
+        let mut found = Vec::new();
+        for crd in crds.as_array().unwrap() {
+            for version in crd["spec"]["versions"].as_array().unwrap() {
+                unbounded("", &version["schema"]["openAPIV3Schema"], &mut found);
+            }
+        }
+        assert!(found.is_empty(), "{found:#?}");
     }
 
     #[test]

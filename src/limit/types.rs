@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// spec limits the number of active Jobs in the namespace of the JobLimit, or of their pods, among the Jobs that
 /// Jobwright manages. The other Jobs wait. Jobwright admits waiting Jobs in the order of the annotation
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub struct JobLimitSpec {
     /// selector selects the Jobs that the limit applies to, by their labels. Defaults to all Jobs of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector")]
     pub selector: Option<LabelSelector>,
     /// maxActiveJobs is the maximum number of active Jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,6 +45,27 @@ pub struct JobLimitSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_active_pods: Option<i32>,
+}
+
+/// Returns the schema of a label selector, with the lengths that labels can have and the operators that exist.
+fn selector(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let key = json!({"type": "string", "minLength": 1, "maxLength": 317});
+    let value = json!({"type": "string", "maxLength": 63});
+    schemars::json_schema!({"type": "object", "nullable": true, "properties": {
+        "matchExpressions": {
+            "type": "array", "maxItems": 100,
+            "description": "matchExpressions are requirements that all have to hold.",
+            "items": {"type": "object", "required": ["key", "operator"], "properties": {
+                "key": key,
+                "operator": {"type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
+                "values": {"type": "array", "maxItems": 1000, "items": value},
+            }},
+        },
+        "matchLabels": {
+            "type": "object", "maxProperties": 100, "additionalProperties": value,
+            "description": "matchLabels are labels that the Jobs have.",
+        },
+    }})
 }
 
 /// status is the observed state of the JobLimit. Jobwright writes it at most once a second.

@@ -6,9 +6,11 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use testbed::Kubectl;
 use testbed::manifest::lay_over;
 
 use crate::harness::*;
@@ -417,8 +419,7 @@ async fn job_schedule_stored_as_v1alpha1_continues_after_the_upgrade() -> Result
     let cluster: &'static testbed::Cluster =
         Box::leak(Box::new(testbed::Cluster::start(&testbed::Options::default()).await?));
     let mut scene = Scene::on(cluster, "sched-upgrade", &[]).await?;
-    let crds: Api<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition> =
-        Api::all(scene.client.clone());
+    let crds: Api<CustomResourceDefinition> = Api::all(scene.client.clone());
     crds.delete("jobschedules.jobwright.dev", &Default::default()).await?;
     until("the resource to be gone", || async {
         let there = crds.get_opt("jobschedules.jobwright.dev").await?.is_some();
@@ -435,23 +436,67 @@ async fn job_schedule_stored_as_v1alpha1_continues_after_the_upgrade() -> Result
     ));
     let before: Api<kube::core::DynamicObject> =
         Api::namespaced_with(scene.client.clone(), &scene.namespace, &resource);
-    until("the older version to be served", || async {
-        Ok(before
-            .create(&PostParams::default(), &serde_json::from_value(old.clone())?)
-            .await
-            .map(drop)
-            .map_err(|error| error.to_string()))
-    })
-    .await?;
+    for name in ["old", "rewritten"] {
+        old["metadata"]["name"] = json!(name);
+        until("the older version to be served", || async {
+            let created = before.create(&PostParams::default(), &serde_json::from_value(old.clone())?).await;
+            Ok(created.map(drop).map_err(|error| error.to_string()))
+        })
+        .await?;
+    }
     testbed::crds::install(&scene.client).await?;
     let stored = crds.get("jobschedules.jobwright.dev").await?.status.context("missing status")?.stored_versions;
     assert_eq!(stored, Some(vec!["v1alpha1".to_owned(), "v1beta1".to_owned()]));
+    rewrite(&scene).await?;
     scene.start_controller().await?;
     let resumed = json!({"spec": {"suspend": false}});
     api(&scene).patch("old", &PatchParams::default(), &Patch::Merge(resumed)).await?;
     until("the JobSchedule to continue", || async {
         let status = status(&scene, "old").await?;
         Ok(if status["nextScheduleTime"].is_string() { Ok(()) } else { Err(format!("{status:#}")) })
+    })
+    .await?;
+    remove_older_version(&scene, &crds).await
+}
+
+/// Stores an object in the present version by an empty patch, as docs/jobschedule.md says.
+async fn rewrite(scene: &Scene) -> Result<()> {
+    let kubectl = Kubectl::new(scene.cluster, scene.namespace.clone())?;
+    let patch = ["patch", "jobschedule", "rewritten", "--type=merge", "-p", "{}"];
+    let before = api(scene).get("rewritten").await?;
+    kubectl.run(&patch).await?;
+    let after = api(scene).get("rewritten").await?;
+    assert_ne!(after.metadata.resource_version, before.metadata.resource_version, "the object is stored anew");
+    assert_eq!((json!(after.spec), after.metadata.generation), (json!(before.spec), before.metadata.generation));
+    kubectl.run(&patch).await?;
+    let again = api(scene).get("rewritten").await?;
+    assert_eq!(again.metadata.resource_version, after.metadata.resource_version, "it has the present version already");
+    Ok(())
+}
+
+/// Removes the older version once no object is stored in it. The JobSchedules keep their status and continue.
+async fn remove_older_version(scene: &Scene, crds: &Api<CustomResourceDefinition>) -> Result<()> {
+    const CRD: &str = "jobschedules.jobwright.dev";
+    let kubectl = Kubectl::new(scene.cluster, scene.namespace.clone())?;
+    let before = api(scene).get("old").await?;
+    kubectl.run(&["patch", "jobschedule", "old", "--type=merge", "-p", "{}"]).await?;
+    let stored = "{\"status\":{\"storedVersions\":[\"v1beta1\"]}}";
+    kubectl.run(&["patch", "crd", CRD, "--subresource=status", "--type=merge", "-p", stored]).await?;
+    let mut crd = crds.get(CRD).await?;
+    crd.spec.versions.retain(|version| version.name != "v1alpha1");
+    crds.replace(CRD, &PostParams::default(), &crd).await?;
+    until("the older version to be gone", || async {
+        let found = kubectl.run(&["get", "jobschedules.v1alpha1.jobwright.dev"]).await;
+        Ok(if found.is_err() { Ok(()) } else { Err("it is served".to_owned()) })
+    })
+    .await?;
+    let changed = json!({"spec": {"suspend": false, "schedules": ["0 0 1 1 *"]}});
+    let kept = api(scene).patch("old", &PatchParams::default(), &Patch::Merge(changed)).await?;
+    assert_eq!(kept.metadata.uid, before.metadata.uid);
+    until("the JobSchedule to continue", || async {
+        let status = status(scene, "old").await?;
+        let is_new = status["nextScheduleTime"].as_str().is_some_and(|next| next.contains("-01-01T00:00:00"));
+        Ok(if is_new { Ok(()) } else { Err(format!("{status:#}")) })
     })
     .await
 }

@@ -256,17 +256,35 @@ pub struct JobTemplate {
 pub struct TemplateMetadata {
     /// labels are the labels of the Jobs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
     pub labels: BTreeMap<String, String>,
     /// annotations are the annotations of the Jobs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
+}
+
+fn labels(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    texts(100, 63)
+}
+
+/// The API server allows this size for all annotations of an object together.
+fn annotations(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    texts(1000, 262_144)
+}
+
+/// Returns the schema of a map with at most this number of texts of at most this length.
+fn texts(entries: u32, length: u32) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object", "maxProperties": entries, "additionalProperties": {"type": "string", "maxLength": length},
+    })
 }
 
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
         "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
             "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
-                "restartPolicy": {"type": "string"},
+                "restartPolicy": {"type": "string", "maxLength": 32},
             }},
         }},
         "selector": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
