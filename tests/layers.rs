@@ -101,6 +101,7 @@ const PURE: &[&str] = &[
     "schedule::job_schedule::hashed",
     "schedule::job_schedule::instants",
     "schedule::job_schedule::names",
+    "schedule::job_schedule::one_off",
     "schedule::job_schedule::runs",
     "schedule::backfill",
     "schedule::job_schedule::backfill",

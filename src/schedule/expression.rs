@@ -44,6 +44,8 @@ enum Kind {
     Every(i64),
     /// Match of the local time with five fields.
     Fields(Box<Fields>),
+    /// Single local time.
+    At(DateTime),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +131,11 @@ impl Schedule {
         Ok(Self { kind, names_zone: prefixed.is_some(), zone })
     }
 
+    /// Returns the schedule of a single local time, for which no text of a CronJob stands.
+    pub fn at(local: DateTime) -> Self {
+        Self { kind: Kind::At(local), names_zone: false, zone: None }
+    }
+
     /// Returns whether the text itself names a zone, which the API server rejects in new objects.
     pub fn names_zone(&self) -> bool {
         self.names_zone
@@ -138,7 +145,7 @@ impl Schedule {
     pub fn every(&self) -> Option<i64> {
         match &self.kind {
             Kind::Every(seconds) => Some(*seconds),
-            Kind::Fields(_) => None,
+            Kind::Fields(_) | Kind::At(_) => None,
         }
     }
 
@@ -147,6 +154,7 @@ impl Schedule {
     pub fn has_certain_hours(&self) -> bool {
         match &self.kind {
             Kind::Every(_) => false,
+            Kind::At(_) => true,
             Kind::Fields(fields) => fields.hour.bits.count_ones() < 24,
         }
     }
@@ -161,6 +169,7 @@ impl Schedule {
         match &self.kind {
             // An `@every` schedule does not depend on the local time.
             Kind::Every(_) => false,
+            Kind::At(at) => local == *at,
             Kind::Fields(fields) => {
                 local.second() == 0
                     && fields.minute.has(local.minute())
@@ -173,18 +182,19 @@ impl Schedule {
 
     /// Returns the first matching local time at or after `from`, without regard to clock changes.
     pub fn first_local(&self, from: DateTime) -> Option<DateTime> {
-        self.bits()?.first(from)
+        match &self.kind {
+            Kind::Every(_) => None,
+            Kind::At(at) => Some(*at).filter(|at| *at >= from),
+            Kind::Fields(fields) => fields.bits().first(from),
+        }
     }
 
     /// Returns the last matching local time at or before `to`, without regard to clock changes.
     pub fn last_local(&self, to: DateTime) -> Option<DateTime> {
-        self.bits()?.last(to)
-    }
-
-    fn bits(&self) -> Option<Bits> {
         match &self.kind {
             Kind::Every(_) => None,
-            Kind::Fields(fields) => Some(fields.bits()),
+            Kind::At(at) => Some(*at).filter(|at| *at <= to),
+            Kind::Fields(fields) => fields.bits().last(to),
         }
     }
 
@@ -194,6 +204,7 @@ impl Schedule {
         let whole = Timestamp::from_second(after.as_second()).ok()?;
         match &self.kind {
             Kind::Every(seconds) => whole.checked_add(SignedDuration::from_secs(*seconds)).ok(),
+            Kind::At(at) => self.zone(zone).to_timestamp(*at).ok().filter(|found| *found > after),
             Kind::Fields(fields) => {
                 let zone = self.zone(zone);
                 let mut from = whole.checked_add(SignedDuration::from_secs(1)).ok()?;

@@ -44,6 +44,7 @@ mod logs_and_traces;
 #[cfg(unix)]
 mod logs_on_terminal;
 mod metrics;
+mod one_off;
 mod outage;
 mod permissions;
 mod policies;

@@ -11,6 +11,7 @@ pub mod decide;
 pub mod hashed;
 pub mod instants;
 pub mod names;
+pub mod one_off;
 pub mod runs;
 pub mod source;
 pub mod suspension;

@@ -33,6 +33,13 @@ macro_rules! day {
           02-(0[1-9]|1[0-9]|2[0-8]))|(([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-)?02-29)'"
     };
 }
+/// Single runs at a minute that exists.
+const EXISTING_MINUTES: &str = concat!(
+    "oldSelf.hasValue() && oldSelf.value() == self || self.all(s, !s.startsWith('@at') || s.startsWith('@at ') && \
+     s.substring(4).matches(",
+    day!(),
+    ") && s.matches('^@at [0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]$'))"
+);
 /// Exclusions whose days exist.
 const EXISTING_DAYS: &str = concat!(
     "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, (!has(e.date) || e.date.matches(",
@@ -90,11 +97,13 @@ const RESTART_POLICY: &str = "!has(self.template) || \
 pub struct JobScheduleSpec {
     /// schedules are the cron schedules, or descriptors such as @daily, at whose times Jobs are started. An H in a
     /// field is replaced by a value that is derived from the namespace and name of the JobSchedule, so that load is
-    /// spread: H, H(0-29), H/15.
+    /// spread: H, H(0-29), H/15. @at with a local time, such as @at 2026-12-24T18:00, is a single run.
     #[x_kube(validation = Rule::new("self.all(s, s.startsWith('@') || s.trim().split(' ').filter(f, f != '').size() == 5)")
         .message("each of spec.schedules must have five fields (minute hour day-of-month month day-of-week) or be a descriptor such as @daily or @every 1h"))]
     #[x_kube(validation = Rule::new(WITHIN_BOUNDS).optional_old_self(true)
         .message("each of spec.schedules must have a minute from 0 to 59, an hour from 0 to 23, a day of month from 1 to 31, a month from 1 to 12 and a day of week from 0 to 6"))]
+    #[x_kube(validation = Rule::new(EXISTING_MINUTES).optional_old_self(true)
+        .message("each @at of spec.schedules must have a day that exists and a time without seconds, such as @at 2026-12-24T18:00"))]
     #[x_kube(validation = Rule::new("self.all(s, !s.startsWith('TZ=') && !s.startsWith('CRON_TZ='))")
         .message("spec.schedules must not name a time zone; set spec.timeZone instead"))]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]

@@ -13,6 +13,7 @@ use super::RESUME;
 use super::backfill::Backfill;
 use super::hashed;
 use super::names;
+use super::one_off;
 use super::timetable::{self, Excluded, Timetable};
 use super::types::{
     self, BackfillOrder, BackfillStatus, CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec,
@@ -28,7 +29,6 @@ use crate::runtime::identity::{Identity, Uid};
 use crate::schedule::backfill::{Order, Progress, Range};
 use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
 use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
-use crate::schedule::expression::Schedule;
 use crate::schedule::{job, zones};
 
 /// Default maximum number of missed runs that are started.
@@ -316,7 +316,7 @@ pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Resul
             .ok_or_else(|| format!("spec.timeZone: {name:?} is not an IANA time zone such as Europe/Paris"))?,
     };
     let schedule = |(place, text): (usize, &String)| {
-        Schedule::parse(&resolved(text, who, place)?).map_err(|error| format!("spec.schedules[{place}]: {error}"))
+        one_off::parse(&resolved(text, who, place)?).map_err(|error| format!("spec.schedules[{place}]: {error}"))
     };
     let exclude = |(place, exclusion): (usize, &Exclusion)| {
         excluded(exclusion).ok_or_else(|| {
