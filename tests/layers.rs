@@ -43,8 +43,10 @@ const VALUES: &[&str] = &[
     "runtime::refusals::Refusals",
     "runtime::refusals::WriteKind",
     "runtime::text",
+    "schedule::backfill",
     "schedule::once::SCHEDULE_TIME_IN_FUTURE",
     "schedule::source::EndedRun",
+    "schedule::source::Facts",
 ];
 
 /// Views: objects of the API, parsed once.
@@ -68,6 +70,7 @@ const PARSERS: &[&str] = &[
     "schedule::cron_job::schedule_changes",
     "schedule::cron_job::wire",
     "schedule::expression",
+    "schedule::job_schedule::one_off",
     "schedule::job",
     "schedule::job_schedule::hashed",
     "schedule::job_schedule::names",
@@ -101,9 +104,7 @@ const PURE: &[&str] = &[
     "schedule::job_schedule::hashed",
     "schedule::job_schedule::instants",
     "schedule::job_schedule::names",
-    "schedule::job_schedule::one_off",
     "schedule::job_schedule::runs",
-    "schedule::backfill",
     "schedule::job_schedule::backfill",
     "schedule::job_schedule::suspension",
     "schedule::job_schedule::timetable",

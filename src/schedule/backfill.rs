@@ -1,4 +1,4 @@
-//! Progress of a backfill: the runs of past times that the spec of a JobSchedule asks for.
+//! Backfill of a JobSchedule, which runs past times: what the spec asks for, and the progress.
 
 use jiff::Timestamp;
 
@@ -23,6 +23,17 @@ pub struct Range {
     pub to: Timestamp,
     /// Order of the runs.
     pub order: Order,
+}
+
+/// Backfill, as the spec asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// Range of the scheduled times, and their order.
+    pub range: Range,
+    /// Maximum number of active Jobs of the JobSchedule beside which no further Job of the backfill is started.
+    pub max_active: usize,
+    /// Scheduled times that are not run.
+    pub skip: Vec<Timestamp>,
 }
 
 /// Progress of a backfill. The status stores it.

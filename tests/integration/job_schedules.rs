@@ -459,14 +459,14 @@ async fn job_schedule_stored_as_v1alpha1_continues_after_the_upgrade() -> Result
     remove_older_version(&scene, &crds).await
 }
 
-/// Stores an object in the present version by an empty patch, as docs/jobschedule.md says.
+/// Stores an object in the present version by an empty patch, as docs/jobschedule.md describes.
 async fn rewrite(scene: &Scene) -> Result<()> {
     let kubectl = Kubectl::new(scene.cluster, scene.namespace.clone())?;
     let patch = ["patch", "jobschedule", "rewritten", "--type=merge", "-p", "{}"];
     let before = api(scene).get("rewritten").await?;
     kubectl.run(&patch).await?;
     let after = api(scene).get("rewritten").await?;
-    assert_ne!(after.metadata.resource_version, before.metadata.resource_version, "the object is stored anew");
+    assert_ne!(after.metadata.resource_version, before.metadata.resource_version, "the object is stored again");
     assert_eq!((json!(after.spec), after.metadata.generation), (json!(before.spec), before.metadata.generation));
     kubectl.run(&patch).await?;
     let again = api(scene).get("rewritten").await?;

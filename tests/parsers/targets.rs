@@ -276,6 +276,8 @@ pub fn job_schedule(data: &[u8]) {
         "H(0-29)/10 H * * *",
         "H/0 H(5-1) H H H",
         "* 0-22 25 12 *",
+        "@at 2026-12-24T18:00",
+        "@at 2026-02-30T18:00",
         "@every 1s",
         "@every 290000h",
         "0 0 30 2 *",
@@ -303,16 +305,35 @@ pub fn job_schedule(data: &[u8]) {
             "catchUp": choices.of(&["Latest", "All", "?"]), "maxCatchUp": choices.small_number(),
             "concurrencyPolicy": choices.of(&["Allow", "Forbid", "Replace", "Queue", "?"]),
             "maxActive": choices.small_number(), "historyLimit": choices.small_number(),
+            "backfill": {
+                "from": choices.time(), "to": choices.time(), "order": choices.of(&["OldestFirst", "NewestFirst"]),
+                "maxActive": choices.small_number(), "skip": [choices.time()],
+            },
             "jobTemplate": {"metadata": {"labels": {choices.text(): choices.text()}}, "spec": {"template": {"spec": {"containers": [null, {}]}}}},
         },
         "status": {
             "active": [{"name": choices.text(), "uid": "u"}, {}, null],
             "lastScheduleTime": choices.time(), "timesSince": choices.time(), "timesHash": choices.text(),
             "history": [{"job": choices.text()}],
+            "backfill": {
+                "from": choices.time(), "to": choices.time(), "until": choices.time(), "lastTime": choices.time(),
+                "order": "NewestFirst", "total": choices.small_number(), "started": choices.small_number(),
+                "skipped": 0, "remaining": 0, "active": -1, "succeeded": 0, "failed": 0,
+            },
         },
     });
-    for field in ["timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude", "catchUp", "maxCatchUp", "maxActive"]
-    {
+    for field in [
+        "backfill",
+        "timeZone",
+        "dst",
+        "jitter",
+        "notBefore",
+        "notAfter",
+        "exclude",
+        "catchUp",
+        "maxCatchUp",
+        "maxActive",
+    ] {
         if choices.flag() {
             object["spec"].as_object_mut().expect("an object").remove(field);
         }

@@ -126,7 +126,7 @@ struct Command<'a> {
     arguments: &'a Arguments,
 }
 
-/// Times that were asked for, and what they become.
+/// Times that were asked for.
 struct Wanted {
     planned: Vec<Planned>,
     zone: TimeZone,
@@ -269,7 +269,7 @@ impl Command<'_> {
         self.context.suggest.jobwright(&format!("backfill {} --cancel", self.subject))
     }
 
-    /// Returns what becomes of the times.
+    /// Returns the times, each with the run that it has already.
     fn wanted(
         &self,
         spec: &JobScheduleSpec,
@@ -288,7 +288,7 @@ impl Command<'_> {
         Ok(Wanted { planned, zone })
     }
 
-    /// Prints the object that was stored. A dry run of the client prints the times and what becomes of them.
+    /// Prints the object that was stored. A dry run of the client also prints each time.
     fn print(&self, object: &DynamicObject, wanted: &Wanted) {
         if let Some(format) = self.arguments.output {
             return output::print(formatted(Kind::JobSchedule, object, format));

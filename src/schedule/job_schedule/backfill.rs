@@ -14,7 +14,7 @@ use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::events::EventText;
-use crate::schedule::backfill::{Order, Progress, Range};
+use crate::schedule::backfill::{Backfill, Order, Progress, Range};
 use crate::schedule::source::Facts;
 
 /// Label of a Job and its pods with the range of the backfill that started the Job.
@@ -26,17 +26,6 @@ pub const COMPLETED: &str = "BackfillCompleted";
 
 /// Smallest step of a timestamp.
 const STEP: SignedDuration = SignedDuration::from_nanos(1);
-
-/// Value of `spec.backfill`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backfill {
-    /// Range of the scheduled times, and their order.
-    pub range: Range,
-    /// Maximum number of active Jobs of the JobSchedule beside which no further Job of the backfill is started.
-    pub max_active: usize,
-    /// Scheduled times that are not run.
-    pub skip: Vec<Timestamp>,
-}
 
 /// State of a backfill.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +154,7 @@ pub fn summary(progress: &Progress) -> String {
     )
 }
 
-/// Returns whether a Job was started for a time although the status does not say so: `backfilled` is the last such time.
+/// Returns whether a Job was started for a time although the stored status does not include the start: `backfilled` is the last such time.
 fn has_started(backfilled: Option<Timestamp>, range: &Range, time: Timestamp) -> bool {
     backfilled.is_some_and(|last| match range.order {
         Order::OldestFirst => time <= last,
@@ -275,7 +264,11 @@ mod tests {
         assert!(!newest.is_recorded(&newest.job_names(at("08:00:00"))[0]), "a Job of the range must stay");
         assert!(newest.is_recorded(&newest.job_names(at("09:00:00"))[0]));
         let other = schedule(&json!({}), &stored);
-        assert_eq!(seen(&state_of(&other, &[], None)), (0, 0, 4, Some(at("06:00:00"))), "another range begins anew");
+        assert_eq!(
+            seen(&state_of(&other, &[], None)),
+            (0, 0, 4, Some(at("06:00:00"))),
+            "another range starts from its begin"
+        );
     }
 
     #[test]

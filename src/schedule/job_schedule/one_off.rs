@@ -10,7 +10,7 @@ const PREFIX: &str = "@at";
 /// Parses a schedule of a JobSchedule, whose `H` have been replaced.
 ///
 /// # Errors
-/// Returns an error if the text is no schedule. The error says how to fix it.
+/// Returns an error if the text is no schedule. The error names the fix.
 pub fn parse(text: &str) -> Result<Schedule, String> {
     let Some(rest) = text.strip_prefix(PREFIX) else { return Schedule::parse(text).map_err(|error| error.to_string()) };
     let minute = rest.strip_prefix(' ').and_then(|rest| local_minute(rest.trim()));

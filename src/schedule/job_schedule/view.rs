@@ -10,7 +10,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::RESUME;
-use super::backfill::Backfill;
 use super::hashed;
 use super::names;
 use super::one_off;
@@ -26,7 +25,7 @@ use crate::runtime::clock::whole_seconds;
 use crate::runtime::codec::WireObject;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
-use crate::schedule::backfill::{Order, Progress, Range};
+use crate::schedule::backfill::{Backfill, Order, Progress, Range};
 use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
 use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
 use crate::schedule::{job, zones};
@@ -210,7 +209,7 @@ impl JobScheduleView {
         names::scheduled_time(&identity.name, &identity.uid.text(), job)
     }
 
-    /// Returns whether a time is in the range of the backfill, and the stored status does not say that it was handled.
+    /// Returns whether a time is in the range of the backfill, and was not handled according to the stored status.
     pub fn is_to_be_backfilled(&self, time: Timestamp) -> bool {
         let Some(backfill) = &self.backfill else { return false };
         match self.base.status.backfill.as_ref().filter(|stored| stored.range == backfill.range) {
