@@ -94,10 +94,21 @@ impl Environment {
         self.rolled_out().await
     }
 
-    /// Waits until all replicas of the Deployment are ready.
+    /// Waits until all replicas of the Deployment are ready. The error describes the pods and their last log lines.
     pub async fn rolled_out(&self) -> Result<()> {
-        self.kubectl()?.run(&["rollout", "status", "deployment/jobwright", "--timeout=120s"]).await?;
-        Ok(())
+        let kubectl = self.kubectl()?;
+        let Err(error) = kubectl.run(&["rollout", "status", "deployment/jobwright", "--timeout=240s"]).await else {
+            return Ok(());
+        };
+        let mut found = Vec::new();
+        for args in [
+            &["describe", "deployments,pods"][..],
+            &["logs", "--selector=app.kubernetes.io/name=jobwright", "--tail=20", "--prefix"],
+            &["describe", "nodes"],
+        ] {
+            found.push(kubectl.run(args).await.unwrap_or_else(|error| error.to_string()));
+        }
+        Err(error.context(found.join("\n")))
     }
 
     /// Uninstalls a release, and waits until its pods are deleted.

@@ -123,6 +123,14 @@ pub(super) fn of_job_schedule(spec: &JobScheduleSpec) -> Vec<Finding> {
     if spec.max_active.is_some() && !queue && spec.concurrency_policy != ConcurrencyPolicy::Allow {
         messages.push("spec.maxActive requires spec.concurrencyPolicy: Allow or Queue".to_owned());
     }
+    if let Some(backfill) = &spec.backfill {
+        if backfill.to.0 < backfill.from.0 {
+            messages.push("spec.backfill.to must not be before spec.backfill.from".to_owned());
+        }
+        if spec.concurrency_policy == ConcurrencyPolicy::Replace {
+            messages.push("spec.backfill requires spec.concurrencyPolicy: Allow, Forbid or Queue".to_owned());
+        }
+    }
     if let (Some(begin), Some(end)) = (&spec.not_before, &spec.not_after)
         && begin.0 > end.0
     {

@@ -164,7 +164,7 @@ pub fn of_job_schedule(schedule: &JobScheduleSpec, who: &str, now: Timestamp) ->
             if first.is_none() {
                 findings.push(found(
                     &BAD_SCHEDULE,
-                    "it is never due: no time within five years matches, or all of them are excluded",
+                    "it is never due: no time within five years matches, or all of them are past or excluded",
                 ));
             }
             let gap = first.zip(second).map(|(first, second)| second.duration_since(first));

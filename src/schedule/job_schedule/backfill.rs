@@ -132,6 +132,8 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
     progress.active = facts.jobs.iter().filter(is_active).count();
     if next.is_none() && !is_waiting && progress.active == 0 {
         progress.completed = Some(whole_seconds(facts.now));
+        // A change of the schedules changes the number of times.
+        progress.total = progress.started + progress.skipped;
     }
     State::Next(progress, next)
 }
@@ -319,6 +321,19 @@ mod tests {
         let facts = Facts { status: &schedule.base.status, ended: &[], jobs: &[], backfilled: None, now };
         let due = schedule.due(facts);
         assert_eq!((due.start, due.is_backfill), (Some(at("12:01:00")), false), "a run that is due comes first");
+    }
+
+    #[test]
+    fn fractions_of_seconds_do_not_begin_another_backfill() {
+        let backfill = json!({"from": "2026-01-05T06:00:00.5Z", "to": "2026-01-05T09:30:00.7Z"});
+        let first = schedule(&json!({"backfill": backfill}), &json!({}));
+        let mut status = first.base.status.clone();
+        let due = decided(&first, &status, &[]);
+        (status.backfill, status.last_schedule) = (due.backfill, None);
+        status.backfill.as_mut().unwrap().record(due.start.unwrap(), &Creation::Done);
+        let patch = first.status_patch(&status, &[], &Creation::Done, now()).unwrap();
+        let stored = schedule(&json!({"backfill": backfill}), &patch);
+        assert_eq!(seen(&state_of(&stored, &[], None)), (1, 0, 3, Some(at("07:00:00"))));
     }
 
     #[test]

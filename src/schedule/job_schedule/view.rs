@@ -227,8 +227,9 @@ impl JobScheduleView {
 /// Returns the backfill of a spec.
 pub fn backfill(spec: &types::Backfill) -> Backfill {
     let max_active = spec.max_active.and_then(|max| usize::try_from(max).ok()).unwrap_or(1);
-    let range = Range { from: spec.from.0, to: spec.to.0, order: order(spec.order) };
-    Backfill { range, max_active, skip: spec.skip.iter().map(|time| time.0).collect() }
+    // The status stores whole seconds, so that fractions would make each sync find another range.
+    let range = Range { from: whole_seconds(spec.from.0), to: whole_seconds(spec.to.0), order: order(spec.order) };
+    Backfill { range, max_active, skip: spec.skip.iter().map(|time| whole_seconds(time.0)).collect() }
 }
 
 fn order(order: BackfillOrder) -> Order {
