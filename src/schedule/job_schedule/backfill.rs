@@ -332,7 +332,7 @@ mod tests {
         (status.backfill, status.last_schedule) = (due.backfill, None);
         status.backfill.as_mut().unwrap().record(due.start.unwrap(), &Creation::Done);
         let patch = first.status_patch(&status, &[], &Creation::Done, now()).unwrap();
-        let stored = schedule(&json!({"backfill": backfill}), &patch);
+        let stored = schedule(&json!({"backfill": backfill}), &json!({"backfill": patch["backfill"]}));
         assert_eq!(seen(&state_of(&stored, &[], None)), (1, 0, 3, Some(at("07:00:00"))));
     }
 
