@@ -4,6 +4,9 @@ use jiff::Timestamp;
 
 use super::creation::Creation;
 
+/// Label of a Job and its pods with the range of the backfill that started the Job.
+pub const LABEL: &str = "jobwright.dev/backfill";
+
 /// Order in which the runs of a backfill start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {

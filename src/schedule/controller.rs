@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::backfill;
 use super::creation::Creation;
 use super::cron_job::decide::{Due, history, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
@@ -219,8 +220,8 @@ impl<S: ScheduleSource> Controller<S> {
                 // The status was not stored after the Job was created. If the list did not contain the Job, Forbid and
                 // Replace would start another Job beside it.
                 status.active.push(ActiveJob::new(job));
-                // The time of a backfill can be before the creation.
-                status.last_schedule = status.last_schedule.max(scheduled.filter(|time| *time > base.created));
+                let is_backfill = job.admission_info.labels.contains_key(backfill::LABEL);
+                status.last_schedule = status.last_schedule.max(scheduled.filter(|_| !is_backfill));
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);

@@ -14,11 +14,10 @@ use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::events::EventText;
+pub use crate::schedule::backfill::LABEL;
 use crate::schedule::backfill::{Backfill, Order, Progress, Range};
 use crate::schedule::source::Facts;
 
-/// Label of a Job and its pods with the range of the backfill that started the Job.
-pub const LABEL: &str = "jobwright.dev/backfill";
 /// Maximum number of scheduled times of a backfill. The controller counts the times of a range once.
 pub const MAX_TIMES: usize = 10_000;
 /// Reason of the event and of the condition after the last run.
