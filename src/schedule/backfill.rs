@@ -1,6 +1,8 @@
 //! Backfill of a JobSchedule, which runs past times: what the spec asks for, and the progress.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::creation::Creation;
 
@@ -8,13 +10,22 @@ use super::creation::Creation;
 pub const LABEL: &str = "jobwright.dev/backfill";
 
 /// Order in which the runs of a backfill start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "the field of the spec describes the values")]
 pub enum Order {
-    /// By scheduled time, the first one first.
     #[default]
     OldestFirst,
-    /// By scheduled time, the last one first.
     NewestFirst,
+}
+
+impl Order {
+    /// Returns whether a time is `last` or comes before it in this order.
+    pub fn is_passed(self, time: Timestamp, last: Timestamp) -> bool {
+        match self {
+            Self::OldestFirst => time <= last,
+            Self::NewestFirst => time >= last,
+        }
+    }
 }
 
 /// Range of scheduled times of a backfill. Another range is another backfill.
@@ -111,11 +122,7 @@ impl Progress {
 
     /// Returns whether a time is in the range and was neither started nor skipped.
     pub fn is_open(&self, time: Timestamp) -> bool {
-        let is_passed = match (self.last, self.range.order) {
-            (None, _) => false,
-            (Some(last), Order::OldestFirst) => time <= last,
-            (Some(last), Order::NewestFirst) => time >= last,
-        };
+        let is_passed = self.last.is_some_and(|last| self.range.order.is_passed(time, last));
         self.completed.is_none() && self.range.from <= time && time <= self.until && !is_passed
     }
 }

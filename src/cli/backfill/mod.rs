@@ -27,10 +27,8 @@ use super::{output, selected};
 use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
 use crate::schedule::backfill::{Order, Range};
-use crate::schedule::job_schedule::types::{
-    BackfillOrder, BackfillStatus, ConcurrencyPolicy, JobSchedule, JobScheduleSpec,
-};
-use crate::schedule::job_schedule::view::timetable;
+use crate::schedule::job_schedule::types::{ConcurrencyPolicy, JobSchedule, JobScheduleSpec};
+use crate::schedule::job_schedule::view::{self, timetable};
 use crate::schedule::zones;
 
 /// The flags of `jobwright backfill`.
@@ -76,14 +74,6 @@ impl OrderArgument {
         match self {
             Self::OldestFirst => Order::OldestFirst,
             Self::NewestFirst => Order::NewestFirst,
-        }
-    }
-
-    /// Returns the value of `spec.backfill.order`.
-    fn text(self) -> &'static str {
-        match self {
-            Self::OldestFirst => "OldestFirst",
-            Self::NewestFirst => "NewestFirst",
         }
     }
 }
@@ -187,7 +177,7 @@ impl Command<'_> {
                 )));
             }
             // The same range would not be run again.
-            Some(before) if is_present && is_same(before, &range) => {
+            Some(before) if is_present && view::backfill_range(before) == range => {
                 return Err(self.refused(format!(
                     "a backfill of this range is complete; to run times of it again, remove it first: {}",
                     self.cancel_command()
@@ -203,7 +193,7 @@ impl Command<'_> {
         let runs = plan::runs(&self.jobs().await?, &schedule.uid().unwrap_or_default(), &status.history);
         let wanted =
             self.wanted(&schedule.spec, schedule.creation_timestamp().map(|time| time.0), range, zone, &runs)?;
-        let backfill = plan::spec(&range, self.arguments.order.text(), self.arguments.max_active, &[]);
+        let backfill = plan::spec(&range, self.arguments.max_active, &[]);
         let changed = match self.arguments.dry_run {
             DryRun::Client => {
                 let mut object = serde_json::to_value(&schedule).unwrap_or_default();
@@ -222,7 +212,7 @@ impl Command<'_> {
         let (range, zone) = self.range(cron_job.spec.time_zone.as_deref())?;
         let runs = plan::runs(&self.jobs().await?, &cron_job.uid().unwrap_or_default(), &[]);
         let in_range: Vec<Timestamp> = runs.range(range.from..=range.to).map(|(time, _)| *time).collect();
-        let backfill = plan::spec(&range, self.arguments.order.text(), self.arguments.max_active, &in_range);
+        let backfill = plan::spec(&range, self.arguments.max_active, &in_range);
         let object = plan::of_cron_job(&cron_job, &range, backfill).map_err(|reason| self.refused(reason))?;
         let spec: JobScheduleSpec =
             serde_json::from_value(object["spec"].clone()).map_err(|error| self.refused(format!("spec: {error}")))?;
@@ -353,9 +343,4 @@ impl Command<'_> {
         }
         Ok(())
     }
-}
-
-fn is_same(stored: &BackfillStatus, range: &Range) -> bool {
-    let is_newest_first = stored.order == BackfillOrder::NewestFirst;
-    stored.from.0 == range.from && stored.to.0 == range.to && is_newest_first == (range.order == Order::NewestFirst)
 }

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::job::API_VERSION as BATCH;
+use crate::job::view::controlling_owner;
 use crate::runtime::hash::hash;
 use crate::schedule::backfill::Range;
 use crate::schedule::job_schedule::backfill::{MAX_TIMES, times};
@@ -53,10 +54,7 @@ pub(super) fn plan(
 
 /// Returns the Jobs of an owner by their scheduled times, with the runs in its history.
 pub(super) fn runs(jobs: &[Job], owner: &str, history: &[Run]) -> BTreeMap<Timestamp, String> {
-    let is_owned = |job: &&Job| {
-        let owners = job.metadata.owner_references.iter().flatten();
-        owners.filter(|reference| reference.controller == Some(true)).any(|reference| reference.uid == owner)
-    };
+    let is_owned = |job: &&Job| controlling_owner(&job.metadata).is_some_and(|reference| reference.uid == owner);
     let of_job = |job: &Job| Some((job.annotations().get(SCHEDULED_ANNOTATION)?.parse().ok()?, job.name_any()));
     let of_history = history.iter().filter_map(|run| Some((run.scheduled.as_ref()?.0, run.job.clone())));
     of_history.chain(jobs.iter().filter(is_owned).filter_map(of_job)).collect()
@@ -80,9 +78,9 @@ pub(super) fn time(text: &str, zone: &TimeZone, is_end: bool) -> Option<Timestam
 }
 
 /// Returns the value of `spec.backfill`. As a merge patch it removes the fields of an earlier backfill.
-pub(super) fn spec(range: &Range, order: &str, max_active: Option<u32>, skip: &[Timestamp]) -> Value {
+pub(super) fn spec(range: &Range, max_active: Option<u32>, skip: &[Timestamp]) -> Value {
     json!({
-        "from": range.from.to_string(), "to": range.to.to_string(), "order": order, "maxActive": max_active,
+        "from": range.from.to_string(), "to": range.to.to_string(), "order": range.order, "maxActive": max_active,
         "skip": if skip.is_empty() { Value::Null } else { json!(skip.iter().map(Timestamp::to_string).collect::<Vec<_>>()) },
     })
 }
@@ -189,7 +187,7 @@ mod tests {
         .unwrap();
         let range = range("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
         let skip = [at("2026-01-02T01:00:00Z")];
-        let made = of_cron_job(&cron_job, &range, spec(&range, "OldestFirst", None, &skip)).unwrap();
+        let made = of_cron_job(&cron_job, &range, spec(&range, None, &skip)).unwrap();
         assert_eq!(made["metadata"]["name"].as_str().unwrap().len(), 49);
         assert_eq!(made["spec"]["failedJobsHistoryLimit"], 5);
         assert_eq!(made["spec"]["concurrencyPolicy"], Value::Null, "Replace would delete the Jobs of the backfill");
@@ -208,7 +206,7 @@ mod tests {
         let spec_of = json!({"schedule": "@every 1h", "jobTemplate": {}});
         let cron_job: CronJob = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec_of})).unwrap();
         let range = range("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
-        assert!(of_cron_job(&cron_job, &range, spec(&range, "OldestFirst", None, &[])).unwrap_err().contains("@every"));
+        assert!(of_cron_job(&cron_job, &range, spec(&range, None, &[])).unwrap_err().contains("@every"));
     }
 
     #[test]

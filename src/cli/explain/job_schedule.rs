@@ -154,8 +154,7 @@ fn due(
 fn backfill_line(schedule: &JobScheduleView) -> Option<String> {
     let backfill = schedule.backfill.as_ref()?;
     let [from, to] = [backfill.range.from, backfill.range.to].map(|time| schedule.format_time(time));
-    let stored = schedule.base.status.backfill.as_ref().filter(|stored| stored.range == backfill.range);
-    let progress = match stored {
+    let progress = match schedule.backfill_progress() {
         Some(progress) if progress.completed.is_some() => format!("complete: {}", backfill::summary(progress)),
         Some(progress) => format!("{}, {} left", backfill::summary(progress), progress.remaining()),
         None => {

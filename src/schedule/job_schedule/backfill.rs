@@ -4,6 +4,7 @@
 //! that has a run already is skipped. Each Job of a backfill has a label, so that a Job that was started before a crash
 //! is known as one of the backfill.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -83,8 +84,7 @@ fn rest<'a>(
 /// `pending` are the scheduled times that the schedule itself will run; the backfill waits with these.
 pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pending: &[Timestamp]) -> State {
     let Some(backfill) = &schedule.backfill else { return State::None };
-    let stored = schedule.base.status.backfill.as_ref().filter(|stored| stored.range == backfill.range);
-    let mut progress = match stored {
+    let mut progress = match schedule.backfill_progress() {
         Some(stored) => stored.clone(),
         None => {
             let until = backfill.range.to.min(whole_seconds(facts.now));
@@ -102,10 +102,11 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
     let is_of_backfill = |job: &JobView| job.admission_info.labels.get(LABEL).is_some_and(|found| *found == *label);
     let ended = facts.ended.iter().filter_map(|ended| ended.end.as_ref()).map(|(job, _)| job);
     ended.filter(|job| is_of_backfill(job)).for_each(|job| count_outcome(&mut progress, job));
+    let jobs = facts.jobs.iter().filter_map(|job| Some((schedule.scheduled_time(&job.identity.name)?, job)));
+    let jobs: BTreeMap<Timestamp, &Arc<JobView>> = jobs.collect();
     let (mut next, mut is_waiting) = (None, false);
     for time in rest(table, &backfill.range, progress.until, progress.last) {
-        let job = facts.jobs.iter().find(|job| schedule.scheduled_time(&job.identity.name) == Some(time));
-        match job {
+        match jobs.get(&time) {
             // Its start could not be stored.
             Some(job) if is_of_backfill(job) => {
                 progress.start(time);
@@ -115,7 +116,10 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
             }
             Some(_) => progress.skip(time),
             None if has_run(schedule, backfill, time) => progress.skip(time),
-            None if has_started(facts.backfilled, &backfill.range, time) => progress.start(time),
+            // Its start could not be stored either, and its Job is gone.
+            None if facts.backfilled.is_some_and(|last| backfill.range.order.is_passed(time, last)) => {
+                progress.start(time);
+            }
             // The backfill waits until the schedule itself has started this run, or has given it up.
             None if pending.contains(&time) => {
                 is_waiting = true;
@@ -140,8 +144,7 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
 /// Returns the event about a backfill that was completed since the status was stored.
 pub fn event(schedule: &JobScheduleView, state: &State) -> Option<EventText> {
     let progress = state.progress().filter(|progress| progress.completed.is_some())?;
-    let stored = schedule.base.status.backfill.as_ref();
-    if stored.is_some_and(|stored| stored.range == progress.range && stored.completed.is_some()) {
+    if schedule.backfill_progress().is_some_and(|stored| stored.completed.is_some()) {
         return None;
     }
     Some(EventText::normal(COMPLETED, format!("the backfill is complete: {}", summary(progress))))
@@ -153,14 +156,6 @@ pub fn summary(progress: &Progress) -> String {
     format!(
         "{started} of {total} runs started ({active} active, {succeeded} succeeded, {failed} failed), {skipped} skipped"
     )
-}
-
-/// Returns whether a Job was started for a time although the stored status does not include the start: `backfilled` is the last such time.
-fn has_started(backfilled: Option<Timestamp>, range: &Range, time: Timestamp) -> bool {
-    backfilled.is_some_and(|last| match range.order {
-        Order::OldestFirst => time <= last,
-        Order::NewestFirst => time >= last,
-    })
 }
 
 /// Returns whether a time has a run that no Job shows any more, or is excluded by the spec.

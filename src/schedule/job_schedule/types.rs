@@ -14,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::schedule::backfill::Order;
+
 /// Fields of a schedule without a number above the maximum of the field, or 0 as a day or month. Steps are not compared.
 ///
 /// The API server applies all rules to each update, also to an update of the status alone. The rules with `oldSelf` are
@@ -212,7 +214,7 @@ pub struct Backfill {
     /// order is the order of the runs. Valid values are: OldestFirst (default): by scheduled time, the first one first;
     /// NewestFirst: the last one first.
     #[serde(default)]
-    pub order: BackfillOrder,
+    pub order: Order,
     /// maxActive is the number of active Jobs of the JobSchedule beside which no run of the backfill is started. Defaults
     /// to 1, so that one Job after the other runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,15 +224,6 @@ pub struct Backfill {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub skip: Vec<Time>,
-}
-
-/// Value of `spec.backfill.order`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[allow(missing_docs, reason = "the field of the spec describes the values")]
-pub enum BackfillOrder {
-    #[default]
-    OldestFirst,
-    NewestFirst,
 }
 
 fn one() -> i32 {
@@ -426,7 +419,7 @@ pub struct BackfillStatus {
     /// to is the last scheduled time of the backfill, as the spec has it.
     pub to: Time,
     /// order is the order of the runs.
-    pub order: BackfillOrder,
+    pub order: Order,
     /// until is the last scheduled time that is run: to, or the time at which Jobwright first saw the backfill if that is
     /// earlier.
     pub until: Time,

@@ -15,8 +15,8 @@ use super::names;
 use super::one_off;
 use super::timetable::{self, Excluded, Timetable};
 use super::types::{
-    self, BackfillOrder, BackfillStatus, CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec,
-    JobScheduleStatus, Run,
+    self, BackfillStatus, CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus,
+    Run,
 };
 use crate::job::view::identity;
 use crate::job::wire::metadata;
@@ -25,7 +25,7 @@ use crate::runtime::clock::whole_seconds;
 use crate::runtime::codec::WireObject;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
-use crate::schedule::backfill::{Backfill, Order, Progress, Range};
+use crate::schedule::backfill::{Backfill, Progress, Range};
 use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
 use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
 use crate::schedule::{job, zones};
@@ -211,11 +211,17 @@ impl JobScheduleView {
 
     /// Returns whether a time is in the range of the backfill, and was not handled according to the stored status.
     pub fn is_to_be_backfilled(&self, time: Timestamp) -> bool {
-        let Some(backfill) = &self.backfill else { return false };
-        match self.base.status.backfill.as_ref().filter(|stored| stored.range == backfill.range) {
-            Some(stored) => stored.is_open(time),
-            None => backfill.range.from <= time && time <= backfill.range.to,
+        match (&self.backfill, self.backfill_progress()) {
+            (None, _) => false,
+            (Some(_), Some(stored)) => stored.is_open(time),
+            (Some(backfill), None) => backfill.range.from <= time && time <= backfill.range.to,
         }
+    }
+
+    /// Returns the stored progress of the backfill; none if the status has none, or that of another range.
+    pub fn backfill_progress(&self) -> Option<&Progress> {
+        let range = self.backfill.as_ref()?.range;
+        self.base.status.backfill.as_ref().filter(|stored| stored.range == range)
     }
 
     /// Formats a time in the time zone of the JobSchedule.
@@ -228,21 +234,19 @@ impl JobScheduleView {
 pub fn backfill(spec: &types::Backfill) -> Backfill {
     let max_active = spec.max_active.and_then(|max| usize::try_from(max).ok()).unwrap_or(1);
     // The status stores whole seconds, so that fractions would make each sync find another range.
-    let range = Range { from: whole_seconds(spec.from.0), to: whole_seconds(spec.to.0), order: order(spec.order) };
+    let range = Range { from: whole_seconds(spec.from.0), to: whole_seconds(spec.to.0), order: spec.order };
     Backfill { range, max_active, skip: spec.skip.iter().map(|time| whole_seconds(time.0)).collect() }
 }
 
-fn order(order: BackfillOrder) -> Order {
-    match order {
-        BackfillOrder::OldestFirst => Order::OldestFirst,
-        BackfillOrder::NewestFirst => Order::NewestFirst,
-    }
+/// Returns the range of a stored backfill.
+pub fn backfill_range(stored: &BackfillStatus) -> Range {
+    Range { from: stored.from.0, to: stored.to.0, order: stored.order }
 }
 
 fn progress(stored: &BackfillStatus) -> Progress {
     let count = |count: i32| usize::try_from(count).unwrap_or_default();
     Progress {
-        range: Range { from: stored.from.0, to: stored.to.0, order: order(stored.order) },
+        range: backfill_range(stored),
         until: stored.until.0,
         total: count(stored.total),
         started: count(stored.started),
@@ -272,10 +276,7 @@ fn backfill_status(progress: &Progress) -> BackfillStatus {
     BackfillStatus {
         from: Time(progress.range.from),
         to: Time(progress.range.to),
-        order: match progress.range.order {
-            Order::OldestFirst => BackfillOrder::OldestFirst,
-            Order::NewestFirst => BackfillOrder::NewestFirst,
-        },
+        order: progress.range.order,
         until: Time(progress.until),
         total: count(progress.total),
         started: count(progress.started),
