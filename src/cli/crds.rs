@@ -1,4 +1,4 @@
-//! `jobwright crds`: the manifests of the CustomResourceDefinitions JobSchedule and JobLimit, generated from their
+//! `jobwright crds`: the manifests of the CustomResourceDefinitions JobSchedule, JobLimit and Calendar, generated from their
 //! types.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,8 @@ use kube::CustomResourceExt;
 
 use super::cluster::print_result;
 use crate::limit::types::JobLimit;
+use crate::schedule::calendar::KIND as CALENDAR;
+use crate::schedule::calendar::types::Calendar;
 use crate::schedule::job_schedule::types::JobSchedule;
 
 /// Deprecated version. It is still served, with the same fields, so that objects stored in this version remain
@@ -20,13 +22,13 @@ const BEFORE: &str = "v1alpha1";
 
 /// Returns the CustomResourceDefinitions as they are applied to a cluster.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![JobSchedule::crd(), JobLimit::crd()];
+    let mut crds = vec![JobSchedule::crd(), JobLimit::crd(), Calendar::crd()];
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             set_list_types(schema);
         }
     }
-    crds.into_iter().map(with_version_before).collect()
+    crds.into_iter().map(|crd| if crd.spec.names.kind == CALENDAR { crd } else { with_version_before(crd) }).collect()
 }
 
 /// Declares each list without another type as one that is replaced as a whole, so that two appliers do not mix their
@@ -130,7 +132,9 @@ mod tests {
         for crd in all() {
             let versions: Vec<_> =
                 crd.spec.versions.iter().map(|version| (&*version.name, version.served, version.storage)).collect();
-            assert_eq!(versions, [("v1beta1", true, true), (BEFORE, true, false)]);
+            let all = [("v1beta1", true, true), (BEFORE, true, false)];
+            // Calendars are newer than the deprecated version.
+            assert_eq!(versions, all[..if crd.spec.names.kind == CALENDAR { 1 } else { 2 }]);
         }
     }
 }

@@ -5,6 +5,8 @@
 #[cfg(feature = "client")]
 pub mod backfill;
 #[cfg(feature = "client")]
+mod calendars;
+#[cfg(feature = "client")]
 pub mod check;
 pub mod cluster;
 #[cfg(feature = "client")]

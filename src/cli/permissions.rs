@@ -108,6 +108,13 @@ pub const JOB_LIMITS: &[Permission] = &[
     ("jobwright.dev", "joblimits/status", "patch"),
 ];
 
+/// Permissions to apply Calendars.
+pub const CALENDARS: &[Permission] = &[
+    ("jobwright.dev", "calendars", "list"),
+    ("jobwright.dev", "calendars", "watch"),
+    ("jobwright.dev", "calendars/status", "patch"),
+];
+
 /// Permissions to manage Workloads and PodGroups.
 pub const GANG_SCHEDULING: &[Permission] = &[
     ("scheduling.k8s.io", "workloads", "get"),

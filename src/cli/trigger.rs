@@ -10,10 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::cluster::{ClusterContext, ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
 use super::creation::overrides::OverrideArguments;
+use super::creation::parameters as flag;
 use super::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
 use super::explain::cause::{Finding, State};
 use super::explain::collect::{Related, Scope};
@@ -26,6 +28,7 @@ use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
 use crate::job::decide::failure_report::FailureReport;
 use crate::schedule::job_schedule::NAME_LABEL;
 use crate::schedule::job_schedule::types::JobSchedule;
+use crate::schedule::parameters::{self, Parameter, ParameterValue};
 
 /// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
 /// its pods get six further characters.
@@ -50,6 +53,9 @@ pub struct Arguments {
     /// Longest time to follow the Job, such as 10m; the exit code is then 124, and the Job keeps running
     #[arg(long, value_name = "DURATION", requires = "watch", value_parser = super::global::timeout)]
     timeout: Option<Duration>,
+    /// Set a parameter of a JobSchedule (spec.parameters), as NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = flag::value)]
+    set: Vec<ParameterValue>,
     #[command(flatten)]
     overrides: OverrideArguments,
     #[command(flatten)]
@@ -62,6 +68,8 @@ struct Template {
     annotations: BTreeMap<String, String>,
     labels: Option<BTreeMap<String, String>>,
     spec: Option<JobSpec>,
+    /// Parameters; a CronJob has none.
+    parameters: Vec<Parameter>,
 }
 
 /// Reason why no Job was started, or why the Job cannot be followed.
@@ -103,7 +111,8 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         let schedule = context.api::<JobSchedule>().get(&subject.name).await.map_err(unreadable)?;
         of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
     };
-    let mut job = serde_json::to_value(job_now(template, arguments.name.as_deref())).unwrap_or_default();
+    let set = flag::checked(subject, &template.parameters, &arguments.set).map_err(refused)?;
+    let mut job = job_now(template, arguments.name.as_deref(), &set);
     let template = &mut job["spec"]["template"];
     arguments.overrides.apply(template).map_err(|error| refused(error.to_string()))?;
     let created = create(&context, job, arguments.creation.dry_run).await.map_err(|error| match error {
@@ -145,6 +154,7 @@ fn of_cron_job(cron_job: &CronJob) -> Template {
         annotations: given.annotations.unwrap_or_default(),
         labels: given.labels,
         spec: template.spec.clone(),
+        parameters: Vec::new(),
     }
 }
 
@@ -161,15 +171,18 @@ fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
         annotations: given.annotations,
         labels: Some(given.labels),
         spec: Some(spec),
+        parameters: schedule.spec.parameters.clone(),
     })
 }
 
 /// Builds the Job of a template. The Job belongs to no time of the schedule.
-fn job_now(template: Template, name: Option<&str>) -> Job {
-    let Template { owner, mut annotations, labels, spec } = template;
+fn job_now(template: Template, name: Option<&str>, set: &[ParameterValue]) -> Value {
+    let Template { owner, mut annotations, labels, spec, parameters } = template;
+    let values = parameters::values(&parameters, set);
     annotations.insert(INSTANTIATE_ANNOTATION.to_owned(), "manual".to_owned());
+    annotations.extend(parameters::annotation(&values).map(|values| (parameters::ANNOTATION.to_owned(), values)));
     let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
-    Job {
+    let job = Job {
         metadata: ObjectMeta {
             // The name is generated here and not by the API server: if the response is lost, the user has to know which
             // name to search for.
@@ -181,7 +194,10 @@ fn job_now(template: Template, name: Option<&str>) -> Job {
         },
         spec,
         ..Job::default()
-    }
+    };
+    let mut job = serde_json::to_value(job).unwrap_or_default();
+    parameters::set_variables(&mut job["spec"], &values);
+    job
 }
 
 /// Prints each change of the counters, and what prevents the Job from running, until the Job is finished. Returns the
@@ -287,7 +303,7 @@ fn progress(status: &JobStatus, completions: Option<i32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -301,7 +317,7 @@ mod tests {
             }},
         }))
         .unwrap();
-        let made: Value = serde_json::to_value(job_now(of_cron_job(&cron_job), None)).unwrap();
+        let made = job_now(of_cron_job(&cron_job), None, &[]);
         let name = made["metadata"]["name"].as_str().unwrap();
         assert_eq!(name.strip_prefix(&format!("{}-manual-", "n".repeat(47))).map(str::len), Some(5), "{name}");
         assert_eq!(made["metadata"]["labels"], json!({"app": "a"}));
@@ -314,17 +330,24 @@ mod tests {
             json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "n".repeat(52), "uid": "u", "controller": true}])
         );
         assert_eq!(made["spec"]["completions"], 3);
-        assert_eq!(job_now(of_cron_job(&cron_job), Some("mine")).metadata.name.as_deref(), Some("mine"));
+        assert_eq!(job_now(of_cron_job(&cron_job), Some("mine"), &[])["metadata"]["name"], "mine");
     }
 
     #[test]
     fn job_of_a_job_schedule_is_built_from_its_template() {
         let schedule: JobSchedule = serde_json::from_value(json!({
             "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "s", "uid": "u"},
-            "spec": {"schedules": ["H * * * *"], "jobTemplate": {"spec": {"completions": 3, "template": {}}}},
+            "spec": {
+                "schedules": ["H * * * *"], "parameters": [{"name": "REGION", "default": "eu"}, {"name": "DAY"}],
+                "jobTemplate": {"spec": {"completions": 3, "template": {"spec": {"containers": [{"name": "main"}]}}}},
+            },
         }))
         .unwrap();
-        let made: Value = serde_json::to_value(job_now(of_job_schedule(&schedule).unwrap(), None)).unwrap();
+        let set = flag::value("DAY=$1").unwrap();
+        let made = job_now(of_job_schedule(&schedule).unwrap(), None, &[set]);
+        assert_eq!(made["metadata"]["annotations"][parameters::ANNOTATION], r#"{"DAY":"$1","REGION":"eu"}"#);
+        let env = json!([{"name": "DAY", "value": "$$1"}, {"name": "REGION", "value": "eu"}]);
+        assert_eq!(made["spec"]["template"]["spec"]["containers"][0]["env"], env);
         let name = made["metadata"]["name"].as_str().unwrap();
         assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::creation::Creation;
+use super::parameters::ParameterValue;
 
 /// Label of a Job and its pods with the range of the backfill that started the Job.
 pub const LABEL: &str = "jobwright.dev/backfill";
@@ -48,6 +49,8 @@ pub struct Backfill {
     pub max_active: usize,
     /// Scheduled times that are not run.
     pub skip: Vec<Timestamp>,
+    /// Values of parameters for the runs of the backfill.
+    pub parameters: Vec<ParameterValue>,
 }
 
 /// Progress of a backfill. The status stores it.

@@ -4,6 +4,7 @@
 //! [`Controller`] is the entry point. One queue holds the objects to sync and their timers. The decisions are those of
 //! [`ScheduleSource`].
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,8 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backfill;
+use super::calendar::controller::Calendars;
 use super::creation::Creation;
-use super::cron_job::decide::{Due, history, reconcile_active_list};
+use super::cron_job::decide::{Due, history, is_run_recorded, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
 use super::source::{EndedRun, Facts, ScheduleSource};
@@ -57,6 +59,8 @@ pub struct Controller<S: ScheduleSource> {
     /// Cache of all Jobs, which the Job controller feeds.
     jobs: Arc<Cache<JobView>>,
     metrics: ScheduleMetrics,
+    /// Calendars that the objects can name.
+    calendars: Calendars,
     objects: Cache<S>,
     synced: Synced,
     watched: WatchMetrics,
@@ -76,11 +80,15 @@ pub struct Controller<S: ScheduleSource> {
     reported_pruning: AtomicBool,
 }
 
-/// Scheduled times of the last runs that the stored status may not include.
-#[derive(Clone, Copy, Default)]
+/// Runs that the stored status may not include.
+#[derive(Clone, Default)]
 struct Unstored {
+    /// Scheduled time of the last run.
     scheduled: Option<Timestamp>,
+    /// Scheduled time of the last run of a backfill.
     backfilled: Option<Timestamp>,
+    /// Scheduled times of the runs whose Jobs were started.
+    started: Vec<Timestamp>,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -103,12 +111,19 @@ impl ScheduleMetrics {
 }
 
 impl<S: ScheduleSource> Controller<S> {
-    /// Creates a controller that neither watches nor works yet. The Job controller feeds `jobs`.
-    pub fn new(context: ControllerContext, jobs: Arc<Cache<JobView>>, metrics: ScheduleMetrics) -> Self {
+    /// Creates a controller that neither watches nor works yet. The Job controller feeds `jobs`, and the controller of
+    /// Calendars feeds `calendars`.
+    pub fn new(
+        context: ControllerContext,
+        jobs: Arc<Cache<JobView>>,
+        calendars: Calendars,
+        metrics: ScheduleMetrics,
+    ) -> Self {
         Self {
             context,
             jobs,
             metrics,
+            calendars,
             objects: Cache::default(),
             synced: Synced::default(),
             watched: WatchMetrics::default(),
@@ -139,13 +154,20 @@ impl<S: ScheduleSource> Controller<S> {
         self.refusals.clear();
         self.unstored.lock().clear();
         self.refused.lock().clear();
-        let mut changes = self.jobs.subscribe();
+        let (mut changes, mut calendars) = (self.jobs.subscribe(), self.calendars.cache().subscribe());
         self.objects.all(|_| true).iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
         let listen = async {
             while let Some(change) = changes.recv().await {
                 if let Some(owner) = change.controller {
                     self.queue.add(owner);
                 }
+            }
+        };
+        let listen_to_calendars = async {
+            while let Some(change) = calendars.recv().await {
+                let uses = |object: &S| object.with_calendars(&self.calendars).is_some();
+                let changed = self.objects.orphans(&change.namespace, uses);
+                changed.iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
             }
         };
         let sync = |uid| async move { self.sync(&uid).await };
@@ -155,7 +177,7 @@ impl<S: ScheduleSource> Controller<S> {
             identity: self.objects.get(uid).map(|object| object.identity().clone()),
         };
         let syncs = run_workers(&self.queue, S::NAME, &self.context.syncs, MAX_CONCURRENT_SYNCS, target, sync);
-        tokio::join!(listen, syncs);
+        tokio::join!(listen, listen_to_calendars, syncs);
     }
 
     fn on_event(&self, event: CacheEvent<S>) {
@@ -180,6 +202,7 @@ impl<S: ScheduleSource> Controller<S> {
             self.queue.cancel(uid);
             return Ok(());
         };
+        let object = object.with_calendars(&self.calendars).map_or(object, Arc::new);
         self.refusals.of(uid, |refusals| refusals.seen(object.base().generation));
         let result = self.sync_known(uid, &object).await;
         let next_retry = self.refusals.of(uid, |refusals| refusals.next(self.context.clock.now()));
@@ -194,9 +217,13 @@ impl<S: ScheduleSource> Controller<S> {
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();
         // A Job that was started may be gone by now, deleted by its TTL or a user. It is not started again.
-        let unstored = self.unstored.lock().get(uid).copied().unwrap_or_default();
-        status.last_schedule = status.last_schedule.max(unstored.scheduled);
-        let mut ended = self.ended(object, &jobs).await?;
+        let unstored = self.unstored.lock().get(uid).cloned().unwrap_or_default();
+        let unlisted = unlisted_runs(object, &jobs, self.context.clock.now());
+        let mut started: BTreeSet<Timestamp> = unlisted.keys().copied().collect();
+        started.extend(unstored.started.iter().filter(|time| !is_run_recorded(base, Some(**time))));
+        status.last_schedule = status.last_schedule.max(unstored.scheduled).max(started.last().copied());
+        status.started_runs += started.len();
+        let mut ended = self.ended(object, &jobs, &unlisted).await?;
         for job in history(base, &jobs) {
             // Until the status includes the time, the name of the Job is all that keeps the time from being run again.
             if !object.is_recorded(&job.identity.name) || self.is_backed_off(object, DELETE, Some(&job.identity.uid)) {
@@ -220,8 +247,7 @@ impl<S: ScheduleSource> Controller<S> {
                 // The status was not stored after the Job was created. If the list did not contain the Job, Forbid and
                 // Replace would start another Job beside it.
                 status.active.push(ActiveJob::new(job));
-                let is_backfill = job.admission_info.labels.contains_key(backfill::LABEL);
-                status.last_schedule = status.last_schedule.max(scheduled.filter(|_| !is_backfill));
+                status.last_schedule = status.last_schedule.max(scheduled.filter(|_| !is_of_backfill(job)));
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
@@ -272,19 +298,28 @@ impl<S: ScheduleSource> Controller<S> {
         Ok(())
     }
 
-    /// Returns the Jobs of the active list that have ended, as the API server has them now: their deletion can follow.
-    async fn ended(&self, object: &S, jobs: &[Arc<JobView>]) -> Result<Vec<EndedRun>, WriteError> {
+    /// Returns the Jobs of the active list and the unlisted runs that have ended, as the API server has them now: their
+    /// deletion can follow.
+    async fn ended(
+        &self,
+        object: &S,
+        jobs: &[Arc<JobView>],
+        unlisted: &BTreeMap<Timestamp, Arc<JobView>>,
+    ) -> Result<Vec<EndedRun>, WriteError> {
         let mut ended = Vec::new();
         if !S::RECORDS_HISTORY {
             return Ok(ended);
         }
-        for active in &object.base().status.active {
+        let listed = &object.base().status.active;
+        let unlisted = unlisted.values().map(|job| ActiveJob::new(job));
+        let unlisted = unlisted.filter(|run| !listed.iter().any(|active| active.uid == run.uid));
+        for active in listed.iter().cloned().chain(unlisted) {
             let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
             let Some(finished) = finished else { continue };
             let found = self.wire_jobs(object).get_opt(&active.name).await?;
             let found = found.filter(|found| found.metadata.uid.as_deref().is_some_and(|found| active.uid.is(found)));
             let end = found.map(|found| ((**finished).clone(), found));
-            ended.push(EndedRun { job: active.clone(), end, replaced: false });
+            ended.push(EndedRun { job: active, end, replaced: false });
         }
         Ok(ended)
     }
@@ -350,6 +385,10 @@ impl<S: ScheduleSource> Controller<S> {
             None => {
                 status.last_schedule = Some(scheduled);
                 unstored.scheduled = Some(scheduled);
+                if creation == Creation::Done {
+                    status.started_runs += 1;
+                    unstored.started.push(scheduled);
+                }
             }
         }
         // The Job enters the cache only by the watch, whose event queues it for the Job controller.
@@ -562,6 +601,26 @@ impl<S: ScheduleSource> Controller<S> {
         }
         self.context.record_event(S::API_VERSION, S::KIND, object.identity(), event);
     }
+}
+
+/// Returns the Jobs of runs that the stored status does not include, by their scheduled times: it was not stored after they
+/// were created.
+fn unlisted_runs<S: ScheduleSource>(
+    object: &S,
+    jobs: &[Arc<JobView>],
+    now: Timestamp,
+) -> BTreeMap<Timestamp, Arc<JobView>> {
+    let run = |job: &Arc<JobView>| {
+        let time = object.scheduled_time(&job.identity.name).filter(|time| *time <= now)?;
+        let is_unlisted = !is_of_backfill(job) && !is_run_recorded(object.base(), Some(time));
+        is_unlisted.then(|| (time, job.clone()))
+    };
+    jobs.iter().filter(|_| S::RECORDS_HISTORY).filter_map(run).collect()
+}
+
+/// Returns whether a backfill has started this Job.
+fn is_of_backfill(job: &JobView) -> bool {
+    job.admission_info.labels.contains_key(backfill::LABEL)
 }
 
 impl<S: ScheduleSource> controller::Controller for Controller<S> {

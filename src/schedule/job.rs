@@ -1,11 +1,13 @@
 //! Jobs made from the template of a CronJob.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::cron_job::view::CronJobView;
-use super::{SCHEDULED_ANNOTATION, zones};
+use super::{SCHEDULED_ANNOTATION, parameters, zones};
 use crate::job::{API_VERSION, KIND};
 
 /// Kind of the object that owns the Job, for the owner reference.
@@ -22,6 +24,8 @@ pub struct OwnerKind {
 pub struct Additions<'a> {
     /// Environment variable of the containers that holds the scheduled time.
     pub variable: &'static str,
+    /// Values of the parameters.
+    pub parameters: &'a BTreeMap<String, String>,
     /// Labels of the Job and its pods.
     pub labels: &'a [(&'static str, &'a str)],
 }
@@ -48,6 +52,8 @@ pub fn from_template(
     };
     let time = stamp(cron_job, scheduled);
     annotations.insert(SCHEDULED_ANNOTATION.to_owned(), json!(time));
+    let values = additions.and_then(|additions| parameters::annotation(additions.parameters));
+    annotations.extend(values.map(|values| (parameters::ANNOTATION.to_owned(), json!(values))));
     let identity = &cron_job.identity;
     let mut metadata = json!({
         "name": name,
@@ -61,8 +67,9 @@ pub fn from_template(
         metadata["labels"] = labels;
     }
     let mut spec = template.remove("spec").unwrap_or_default();
-    if let Some(Additions { variable, labels }) = additions {
-        inject_env(&mut spec, variable, &time);
+    if let Some(Additions { variable, parameters, labels }) = additions {
+        parameters::set_variables(&mut spec, parameters);
+        parameters::set_variables(&mut spec, &[(variable.to_owned(), time)].into());
         for (label, value) in labels {
             set_label(&mut metadata, label, value);
             if let Some(pod) = spec.pointer_mut("/template").and_then(Value::as_object_mut) {
@@ -85,24 +92,6 @@ fn set_label(metadata: &mut Value, label: &str, value: &str) {
     }
     if let Some(labels) = labels.as_object_mut() {
         labels.insert(label.to_owned(), json!(value));
-    }
-}
-
-/// Sets an environment variable in all containers that do not define a variable of this name.
-fn inject_env(job: &mut Value, variable: &str, value: &str) {
-    for list in ["initContainers", "containers"] {
-        let containers = job.pointer_mut(&format!("/template/spec/{list}")).and_then(Value::as_array_mut);
-        for container in containers.into_iter().flatten().filter_map(Value::as_object_mut) {
-            let variables = container.entry("env").or_insert_with(|| json!([]));
-            if variables.is_null() {
-                *variables = json!([]);
-            }
-            let Some(variables) = variables.as_array_mut() else { continue };
-            if !variables.iter().any(|known| known["name"] == variable) {
-                // The variable comes first, so that the following variables can refer to it.
-                variables.insert(0, json!({"name": variable, "value": value}));
-            }
-        }
     }
 }
 
@@ -140,7 +129,8 @@ mod tests {
         let template =
             json!({"spec": {"template": {"spec": {"containers": containers, "initContainers": [{"name": "i"}]}}}});
         cron_job.spec.job_template = serde_json::value::to_raw_value(&template).unwrap().into();
-        let additions = Additions { variable: "T", labels: &[("example.com/owner", "nightly")] };
+        let additions =
+            Additions { variable: "T", parameters: &BTreeMap::new(), labels: &[("example.com/owner", "nightly")] };
         let pod = &made_of(&cron_job, Some(additions))["spec"]["template"]["spec"];
         let injected = json!([{"name": "T", "value": "2026-01-05T10:30:00Z"}]);
         assert_eq!(
@@ -153,7 +143,11 @@ mod tests {
 
     #[test]
     fn label_with_the_name_of_the_owner_is_set_on_the_job_and_its_pods() {
-        let additions = Some(Additions { variable: "T", labels: &[("example.com/owner", "nightly")] });
+        let additions = Some(Additions {
+            variable: "T",
+            parameters: &BTreeMap::new(),
+            labels: &[("example.com/owner", "nightly")],
+        });
         let pod_metadata = [
             (json!({"spec": {}}), json!({"example.com/owner": "nightly"})),
             (json!({"metadata": null, "spec": {}}), json!({"example.com/owner": "nightly"})),

@@ -5,6 +5,7 @@
 //! pure. [`controller`] waits and executes the decisions, for every kind that implements [`source::ScheduleSource`].
 
 pub mod backfill;
+pub mod calendar;
 pub mod civil;
 pub mod clock_changes;
 pub mod controller;
@@ -18,6 +19,7 @@ pub mod job;
 pub mod job_schedule;
 pub mod missed;
 pub mod once;
+pub mod parameters;
 pub mod source;
 pub mod write_kinds;
 pub mod zones;

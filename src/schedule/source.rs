@@ -8,6 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde_json::Value;
 
+use super::calendar::controller::Calendars;
 use super::creation::Creation;
 use super::cron_job::decide::{Due, is_run_recorded};
 use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
@@ -35,6 +36,10 @@ pub trait ScheduleSource: Cached + Sized {
 
     /// Parses an object; none if it lacks metadata that every stored object has.
     fn parse(wire: Self::Wire) -> Option<Self>;
+    /// Returns the object with the calendars that it names; none if it names none.
+    fn with_calendars(&self, _calendars: &Calendars) -> Option<Self> {
+        None
+    }
     /// Returns the part that the object has in common with a CronJob.
     fn base(&self) -> &CronJobView;
     /// Decides whether a Job is due.

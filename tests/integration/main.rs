@@ -15,6 +15,7 @@ mod adoption;
 mod argo_health;
 mod backfill;
 mod bad_input;
+mod calendars;
 mod check_and_api_server;
 mod cli_commands;
 mod command_line;
@@ -43,9 +44,11 @@ mod leader;
 mod logs_and_traces;
 #[cfg(unix)]
 mod logs_on_terminal;
+mod max_runs;
 mod metrics;
 mod one_off;
 mod outage;
+mod parameters;
 mod permissions;
 mod policies;
 #[cfg(unix)]

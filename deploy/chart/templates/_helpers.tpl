@@ -93,6 +93,14 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
   resources: [joblimits/status]
   verbs: [patch]
 {{- end }}
+{{- if $schedule }}
+- apiGroups: [jobwright.dev]
+  resources: [calendars]
+  verbs: [list, watch]
+- apiGroups: [jobwright.dev]
+  resources: [calendars/status]
+  verbs: [patch]
+{{- end }}
 {{- if and $ttl (not .Values.namespace) }}
 - apiGroups: [""]
   resources: [namespaces]

@@ -18,17 +18,20 @@ use thiserror::Error;
 
 use self::plan::{CRON_JOB_LABEL, Planned};
 use super::cluster::{ClusterContext, ClusterReadError, exit_with};
+use super::creation::parameters as flag;
 use super::creation::{DryRun, Format, formatted};
 use super::explain::collect::Scope;
 use super::explain::explanation::counted;
 use super::global::GlobalArguments;
 use super::names::{self, Kind, ObjectName, SCHEDULES};
-use super::{output, selected};
+use super::{calendars, output, selected};
 use crate::cli::lists::ListEach;
 use crate::runtime::errors::message;
 use crate::schedule::backfill::{Order, Range};
+use crate::schedule::calendar::types::Calendar;
 use crate::schedule::job_schedule::types::{ConcurrencyPolicy, JobSchedule, JobScheduleSpec};
-use crate::schedule::job_schedule::view::{self, timetable};
+use crate::schedule::job_schedule::view::{self, CalendarNames, timetable};
+use crate::schedule::parameters::{Parameter, ParameterValue};
 use crate::schedule::zones;
 
 /// The flags of `jobwright backfill`.
@@ -49,8 +52,11 @@ pub struct Arguments {
     /// Number of active Jobs beside which no further run is started [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     max_active: Option<u32>,
+    /// Set a parameter of a JobSchedule (spec.parameters) for the runs of the backfill, as NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = flag::value)]
+    set: Vec<ParameterValue>,
     /// Start no further runs; active Jobs keep running
-    #[arg(long, conflicts_with_all = ["from", "to", "max_active"])]
+    #[arg(long, conflicts_with_all = ["from", "to", "max_active", "set"])]
     cancel: bool,
     /// Store nothing: `client` prints the times and their runs, `server` has the API server check the request
     #[arg(long, value_enum, value_name = "MODE", default_value = "none")]
@@ -166,6 +172,7 @@ impl Command<'_> {
         if schedule.spec.concurrency_policy == ConcurrencyPolicy::Replace {
             return Err(self.refused("with concurrencyPolicy Replace, a run that is due would delete its Jobs"));
         }
+        let set = self.set(&schedule.spec.parameters)?;
         let is_present = schedule.spec.backfill.is_some();
         match &status.backfill {
             Some(before) if is_present && before.completion_time.is_none() => {
@@ -191,9 +198,11 @@ impl Command<'_> {
             _ => {}
         }
         let runs = plan::runs(&self.jobs().await?, &schedule.uid().unwrap_or_default(), &status.history);
-        let wanted =
-            self.wanted(&schedule.spec, schedule.creation_timestamp().map(|time| time.0), range, zone, &runs)?;
-        let backfill = plan::spec(&range, self.arguments.max_active, &[]);
+        let calendars = calendars::read(self.context, &CalendarNames::of(&schedule.spec)).await;
+        let calendars = calendars.map_err(self.context.unreadable("calendars"))?;
+        let created = schedule.creation_timestamp().map(|time| time.0);
+        let wanted = self.wanted(&schedule.spec, created, &calendars, (range, zone), &runs)?;
+        let backfill = plan::spec(&range, self.arguments.max_active, &[], &set);
         let changed = match self.arguments.dry_run {
             DryRun::Client => {
                 let mut object = serde_json::to_value(&schedule).unwrap_or_default();
@@ -206,17 +215,22 @@ impl Command<'_> {
         Ok(())
     }
 
+    fn set(&self, parameters: &[Parameter]) -> Result<Vec<ParameterValue>, BackfillError> {
+        flag::checked(self.subject, parameters, &self.arguments.set).map_err(|reason| self.refused(reason))
+    }
+
     async fn of_cron_job(&self) -> Result<(), BackfillError> {
+        self.set(&[])?;
         let unreadable = self.context.unreadable(&self.subject.to_string());
         let cron_job = self.context.api::<CronJob>().get(&self.subject.name).await.map_err(unreadable)?;
         let (range, zone) = self.range(cron_job.spec.time_zone.as_deref())?;
         let runs = plan::runs(&self.jobs().await?, &cron_job.uid().unwrap_or_default(), &[]);
         let in_range: Vec<Timestamp> = runs.range(range.from..=range.to).map(|(time, _)| *time).collect();
-        let backfill = plan::spec(&range, self.arguments.max_active, &in_range);
+        let backfill = plan::spec(&range, self.arguments.max_active, &in_range, &[]);
         let object = plan::of_cron_job(&cron_job, &range, backfill).map_err(|reason| self.refused(reason))?;
         let spec: JobScheduleSpec =
             serde_json::from_value(object["spec"].clone()).map_err(|error| self.refused(format!("spec: {error}")))?;
-        let wanted = self.wanted(&spec, None, range, zone, &runs)?;
+        let wanted = self.wanted(&spec, None, &[], (range, zone), &runs)?;
         let object: DynamicObject = serde_json::from_value(object).map_err(|error| self.refused(error.to_string()))?;
         let created = match self.arguments.dry_run {
             DryRun::Client => object,
@@ -264,13 +278,15 @@ impl Command<'_> {
         &self,
         spec: &JobScheduleSpec,
         created: Option<Timestamp>,
-        range: Range,
-        zone: TimeZone,
+        calendars: &[Calendar],
+        (range, zone): (Range, TimeZone),
         runs: &BTreeMap<Timestamp, String>,
     ) -> Result<Wanted, BackfillError> {
         let now = super::now();
         let who = format!("{}/{}", self.context.namespace, self.subject.name);
-        let table = timetable(spec, &who, created.unwrap_or(now)).map_err(|error| self.refused(error))?;
+        let mut table = timetable(spec, &who, created.unwrap_or(now)).map_err(|error| self.refused(error))?;
+        let find = |name: &str| calendars::find(calendars, &self.context.namespace, name);
+        CalendarNames::of(spec).set(&mut table, find).map_err(|error| self.refused(error))?;
         let planned = plan::plan(&table, &range, range.to.min(now), runs).map_err(|error| self.refused(error))?;
         if planned.is_empty() {
             return Err(self.refused("no scheduled time is in the range"));

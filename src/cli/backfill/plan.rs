@@ -18,6 +18,7 @@ use crate::schedule::job_schedule::backfill::{MAX_TIMES, times};
 use crate::schedule::job_schedule::timetable::Timetable;
 use crate::schedule::job_schedule::types::Run;
 use crate::schedule::job_schedule::{API_VERSION, KIND};
+use crate::schedule::parameters::ParameterValue;
 use crate::schedule::{SCHEDULED_ANNOTATION, cron_job};
 
 /// Label of a JobSchedule that runs past times of a CronJob, with the name of the CronJob.
@@ -78,9 +79,10 @@ pub(super) fn time(text: &str, zone: &TimeZone, is_end: bool) -> Option<Timestam
 }
 
 /// Returns the value of `spec.backfill`. As a merge patch it removes the fields of an earlier backfill.
-pub(super) fn spec(range: &Range, max_active: Option<u32>, skip: &[Timestamp]) -> Value {
+pub(super) fn spec(range: &Range, max_active: Option<u32>, skip: &[Timestamp], set: &[ParameterValue]) -> Value {
     json!({
         "from": range.from.to_string(), "to": range.to.to_string(), "order": range.order, "maxActive": max_active,
+        "parameters": if set.is_empty() { Value::Null } else { json!(set) },
         "skip": if skip.is_empty() { Value::Null } else { json!(skip.iter().map(Timestamp::to_string).collect::<Vec<_>>()) },
     })
 }
@@ -187,7 +189,7 @@ mod tests {
         .unwrap();
         let range = range("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
         let skip = [at("2026-01-02T01:00:00Z")];
-        let made = of_cron_job(&cron_job, &range, spec(&range, None, &skip)).unwrap();
+        let made = of_cron_job(&cron_job, &range, spec(&range, None, &skip, &[])).unwrap();
         assert_eq!(made["metadata"]["name"].as_str().unwrap().len(), 49);
         assert_eq!(made["spec"]["failedJobsHistoryLimit"], 5);
         assert_eq!(made["spec"]["concurrencyPolicy"], Value::Null, "Replace would delete the Jobs of the backfill");
@@ -206,7 +208,7 @@ mod tests {
         let spec_of = json!({"schedule": "@every 1h", "jobTemplate": {}});
         let cron_job: CronJob = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec_of})).unwrap();
         let range = range("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
-        assert!(of_cron_job(&cron_job, &range, spec(&range, None, &[])).unwrap_err().contains("@every"));
+        assert!(of_cron_job(&cron_job, &range, spec(&range, None, &[], &[])).unwrap_err().contains("@every"));
     }
 
     #[test]

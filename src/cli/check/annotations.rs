@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::IGNORE_ANNOTATION;
 use super::rules::{Finding, RULES, UNKNOWN_ANNOTATION, find_rule, found};
-use crate::job::FAILURE_ANNOTATION;
-use crate::job::admission::{PRIORITY_ANNOTATION, WAITING_ANNOTATION};
+use crate::job::admission::PRIORITY_ANNOTATION;
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
+use crate::job::view::annotations::WRITTEN;
 use crate::job::view::index_subset::INDEXES_ANNOTATION;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS, Retention};
 use crate::schedule::job_schedule::RESUME;
@@ -16,8 +16,6 @@ const PREFIX: &str = "jobwright.dev/";
 /// Annotations that users set.
 const KNOWN: &[&str] =
     &[AFTER_SUCCESS, AFTER_FAILURE, PRIORITY_ANNOTATION, INDEXES_ANNOTATION, IGNORE_ANNOTATION, RESUME];
-/// Annotations that the controllers set, and that copied manifests may have.
-const WRITTEN: &[&str] = &[FAILURE_ANNOTATION, WAITING_ANNOTATION, "jobwright.dev/schedule-observed"];
 
 /// Returns the findings for the annotations at the path `at`.
 pub(super) fn of_annotations(annotations: Option<&BTreeMap<String, String>>, at: &str) -> Vec<Finding> {
@@ -85,6 +83,13 @@ mod tests {
     fn messages(entries: &[(&str, &str)]) -> Vec<String> {
         let annotations = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         of_annotations(Some(&annotations), "metadata.annotations").into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn annotations_that_are_written_are_known() {
+        for name in [crate::schedule::parameters::ANNOTATION, crate::cli::rerun::copy::RERUN_OF_ANNOTATION] {
+            assert_eq!(messages(&[(name, "{}")]), [""; 0], "{name}");
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 enum CheckError {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    #[error("no Jobs, CronJobs, JobSchedules or JobLimits found in {0}{1}")]
+    #[error("no Jobs, CronJobs, JobSchedules, JobLimits or Calendars found in {0}{1}")]
     Nothing(String, &'static str),
 }
 
@@ -167,12 +167,16 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
         kind @ ("Job" | "CronJob") if version.starts_with("batch/") => {
             return Some(vec![refused::of_version(kind, version, crate::job::API_VERSION)]);
         }
-        kind @ ("JobSchedule" | "JobLimit") if version.starts_with("jobwright.dev/") => {
+        kind @ ("JobSchedule" | "JobLimit" | "Calendar") if version.starts_with("jobwright.dev/") => {
             let served = resources::served_versions(kind);
             if let Some(newest) = served.first().filter(|_| !served.iter().any(|one| one == version)) {
                 return Some(vec![refused::of_version(kind, version, newest)]);
             }
-            if kind == "JobSchedule" { job_schedule(object, now) } else { job_limit(object) }
+            match kind {
+                "JobSchedule" => job_schedule(object, now),
+                "JobLimit" => job_limit(object),
+                _ => calendar(object),
+            }
         }
         _ => return None,
     };
@@ -251,6 +255,16 @@ fn job_limit(object: &Value) -> Result<Vec<Finding>, String> {
     findings.extend(refused::of_limit_metadata(&metadata));
     findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(resources::of_job_limit(&object["spec"]));
+    Ok(findings)
+}
+
+fn calendar(object: &Value) -> Result<Vec<Finding>, String> {
+    let mut findings = resources::of_schema("Calendar", object);
+    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
+    findings.extend(unknown(paths));
+    findings.extend(refused::of_limit_metadata(&metadata));
+    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
+    findings.extend(resources::of_calendar(&object["spec"]));
     Ok(findings)
 }
 

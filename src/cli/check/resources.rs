@@ -1,11 +1,15 @@
-//! JobSchedules and JobLimits against their CustomResourceDefinitions: what the API server refuses, and fields that do
+//! JobSchedules, JobLimits and Calendars against their CustomResourceDefinitions: what the API server refuses, and fields that do
 //! not exist.
 
 use serde_json::Value;
 
 use super::rules::{Finding, INVALID, UNKNOWN_FIELD, found};
 use crate::cli::crds;
+use crate::schedule::calendar::period::{Period, PeriodEntry};
+use crate::schedule::calendar::types::CalendarSpec;
+use crate::schedule::job_schedule::SCHEDULED_VARIABLE;
 use crate::schedule::job_schedule::types::{CatchUp, ConcurrencyPolicy, JobScheduleSpec};
+use crate::schedule::parameters;
 
 /// Returns the versions of a kind that its CustomResourceDefinition serves, as `apiVersion` has them.
 pub(super) fn served_versions(kind: &str) -> Vec<String> {
@@ -139,31 +143,55 @@ pub(super) fn of_job_schedule(spec: &JobScheduleSpec) -> Vec<Finding> {
     if spec.schedules.iter().any(|text| text.starts_with("TZ=") || text.starts_with("CRON_TZ=")) {
         messages.push("spec.schedules must not name a time zone; set spec.timeZone".to_owned());
     }
-    for (place, exclusion) in spec.exclude.iter().enumerate() {
-        let at = format!("spec.exclude[{place}]");
-        match (&exclusion.date, &exclusion.from, &exclusion.to) {
-            (Some(_), None, None) => {}
-            (None, Some(from), Some(to)) if from < to => {}
-            (None, Some(_), Some(_)) => {
-                messages.push(format!("{at}.to must be after {at}.from, or nothing is excluded"))
-            }
-            _ => messages.push(format!("{at} must have either date, or from and to")),
-        }
-        let day = exclusion
-            .date
-            .as_deref()
-            .map(|date| if date.len() == 5 { format!("2024-{date}") } else { date.to_owned() });
-        if let (Some(day), Some(date)) = (day, &exclusion.date)
-            && day.parse::<jiff::civil::Date>().is_err()
-        {
-            messages.push(format!("{at}.date {date:?} does not exist"));
-        }
-    }
+    messages.extend(of_periods(&spec.exclude, "spec.exclude"));
+    messages.extend(of_parameters(spec));
     let job = &spec.job_template.spec;
     if job["template"].is_null() {
         messages.push("spec.jobTemplate.spec.template is required".to_owned());
     }
     messages.into_iter().map(|message| found(&INVALID, message)).collect()
+}
+
+/// Returns messages about the periods at the path `at`.
+fn of_periods(periods: &[PeriodEntry], at: &str) -> Vec<String> {
+    let of_entry = |(place, entry): (usize, &PeriodEntry)| {
+        let at = format!("{at}[{place}]");
+        match (&entry.date, &entry.from, &entry.to) {
+            (None, Some(from), Some(to)) if from >= to => {
+                Some(format!("{at}.to must be after {at}.from, or the period is empty"))
+            }
+            (Some(_), None, None) | (None, Some(_), Some(_)) if Period::parse(entry).is_some() => None,
+            (Some(date), None, None) => Some(format!("{at}.date {date:?} does not exist")),
+            (None, Some(_), Some(_)) => Some(format!("{at}: from or to does not exist")),
+            _ => Some(format!("{at} must have either date, or from and to")),
+        }
+    };
+    periods.iter().enumerate().filter_map(of_entry).collect()
+}
+
+/// Returns messages about parameters.
+fn of_parameters(spec: &JobScheduleSpec) -> Vec<String> {
+    let mut messages = Vec::new();
+    for (place, parameter) in spec.parameters.iter().enumerate() {
+        let (name, at) = (&parameter.name, format!("spec.parameters[{place}].name"));
+        if spec.parameters[..place].iter().any(|other| other.name == *name) {
+            messages.push(format!("{at} {name:?} is there twice"));
+        }
+        if name == SCHEDULED_VARIABLE {
+            messages.push(format!("{at} must not be {SCHEDULED_VARIABLE}, which holds the scheduled time"));
+        }
+    }
+    let set = spec.backfill.as_ref().map(|backfill| &*backfill.parameters).unwrap_or_default();
+    if let Some(unknown) = parameters::unknown(&spec.parameters, set) {
+        messages.push(format!("spec.backfill.parameters: {unknown:?} is not one of spec.parameters"));
+    }
+    messages
+}
+
+/// Returns the findings for the periods of a Calendar.
+pub(super) fn of_calendar(spec: &Value) -> Vec<Finding> {
+    let Ok(spec) = serde_json::from_value::<CalendarSpec>(spec.clone()) else { return Vec::new() };
+    of_periods(&spec.periods, "spec.periods").into_iter().map(|message| found(&INVALID, message)).collect()
 }
 
 /// Returns the findings for the rules of a JobLimit that combine fields.
@@ -193,7 +221,7 @@ mod tests {
     #[test]
     fn job_schedule_is_checked_against_its_definition() {
         type Case = (fn(&mut Value), &'static str);
-        let cases: [Case; 12] = [
+        let cases: [Case; 16] = [
             (|spec| spec["jitterr"] = json!("5m"), "spec.jitterr does not exist"),
             (|spec| spec["jitter"] = json!("5 minutes"), "spec.jitter \"5 minutes\" does not have the form"),
             (|spec| spec["schedules"] = json!([]), "spec.schedules has 0 entries"),
@@ -214,6 +242,25 @@ mod tests {
             ),
             (|spec| spec["exclude"] = json!([{"date": "02-30"}]), "spec.exclude[0].date \"02-30\" does not exist"),
             (|spec| spec["exclude"] = json!([{"from": "2026-12-01T00:00"}]), "must have either date, or from and to"),
+            (
+                |spec| spec["exclude"] = json!([{"from": "2026-02-30T00:00", "to": "2026-11-01T00:00"}]),
+                "spec.exclude[0]: from or to does not exist",
+            ),
+            (
+                |spec| spec["parameters"] = json!([{"name": "A"}, {"name": "A"}]),
+                "spec.parameters[1].name \"A\" is there twice",
+            ),
+            (
+                |spec| spec["parameters"] = json!([{"name": "JOBWRIGHT_SCHEDULED_TIME"}]),
+                "must not be JOBWRIGHT_SCHEDULED_TIME",
+            ),
+            (
+                |spec| {
+                    let (time, set) = ("2026-01-01T00:00:00Z", json!([{"name": "A", "value": ""}]));
+                    spec["backfill"] = json!({"from": time, "to": time, "parameters": set});
+                },
+                "spec.backfill.parameters: \"A\" is not one of spec.parameters",
+            ),
             (|spec| spec["schedules"] = json!(["TZ=UTC 0 0 * * *"]), "must not name a time zone"),
         ];
         for (change, expected) in cases {
@@ -221,6 +268,20 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
         }
         assert_eq!(schedule(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn calendar_is_checked_against_its_definition() {
+        let of = |periods: Value| {
+            let object = json!({"spec": {"periods": periods}});
+            let mut findings = of_schema("Calendar", &object);
+            findings.extend(of_calendar(&object["spec"]));
+            findings.into_iter().map(|finding| finding.message).collect::<Vec<_>>()
+        };
+        assert_eq!(of(json!([{"date": "02-29"}, {"from": "2026-01-01T00:00", "to": "2026-01-02T00:00"}])), [""; 0]);
+        assert_eq!(of(json!([{"date": "02-30"}])), ["spec.periods[0].date \"02-30\" does not exist"]);
+        assert_eq!(of(json!([{}])), ["spec.periods[0] must have either date, or from and to"]);
+        assert_eq!(of(json!([{"day": "02-03"}]))[0], "spec.periods[0].day does not exist");
     }
 
     #[test]

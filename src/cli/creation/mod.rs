@@ -1,6 +1,7 @@
 //! Creates a Job for a user: changes to its containers, dry runs, and the output. `trigger` and `rerun` use it.
 
 pub(crate) mod overrides;
+pub(crate) mod parameters;
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, PostParams};

@@ -70,6 +70,10 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
                     explanation.reason = Some("FailedCreate".to_owned());
                     (State::Stuck, format!("JobSchedule {name} is stuck: the API server refuses its Job: {refused}."))
                 }
+                (None, None) if schedule.runs_left(&base.status) == Some(0) => {
+                    let runs = counted(base.status.started_runs, "run");
+                    (State::NeverDue, format!("JobSchedule {name} is complete: {runs} started (spec.maxRuns)."))
+                }
                 (None, None) => (State::NeverDue, format!("JobSchedule {name} is never due again.")),
                 (None, Some(next)) => due(schedule, table, next, &active, now),
             }
@@ -79,6 +83,9 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         explanation.ahead("jobschedule", &name, suggest, now);
     }
     explanation.details.push(last_run(schedule, now));
+    if let Some(left) = schedule.runs_left(&base.status).filter(|left| *left > 0) {
+        explanation.details.push(format!("It will start {} more (spec.maxRuns).", counted(left, "run")));
+    }
     explanation.details.extend(backfill_line(schedule));
     if let Some(first) = active.first() {
         let meanwhile = match schedule.policy {

@@ -16,6 +16,7 @@ use super::groups::{self, GroupState};
 use super::pod::{NodeState, doubtful_node};
 use super::warnings::seen_at;
 use super::{cron_job, job, job_limit, job_schedule};
+use crate::cli::calendars;
 use crate::cli::cluster::{ClusterContext, ClusterReadError, end};
 use crate::cli::leases::Leases;
 use crate::cli::lists::ListEach;
@@ -59,6 +60,11 @@ pub(super) async fn explained(context: &ClusterContext, object: &ObjectName) -> 
                 reason: "it lacks what every stored object has".to_owned(),
             };
             let schedule = JobScheduleView::parse(found).ok_or_else(incomplete)?;
+            let calendars = calendars::read(context, &schedule.calendars).await;
+            let effect = "the next run is that without calendars";
+            let calendars = reader.noted("calendars", calendars, effect);
+            let find = |name: &str| calendars::find(calendars.as_deref()?, &context.namespace, name);
+            let schedule = calendars.as_ref().and_then(|_| schedule.with_calendars(find)).unwrap_or(schedule);
             Ok(reader.job_schedule(&schedule).await)
         }
     }

@@ -175,7 +175,19 @@ fn answer(mut subject: ScheduledObject, from: Timestamp, now: Timestamp, count: 
         Due::Plain(schedule, zone) => {
             std::iter::successors(schedule.next(from, zone), |last| schedule.next(*last, zone)).take(count).collect()
         }
-        Due::Timetable(table) => table.times(from).take(count).collect(),
+        Due::Timetable(table) => match subject.runs_left.as_mut() {
+            None => table.times(from).take(count).collect(),
+            Some(left) => {
+                // The runs from now on use up spec.maxRuns, also those that are not printed.
+                let is_left = |time: &Timestamp| {
+                    let is_left = *time <= now || *left > 0;
+                    *left -= usize::from(*time > now && is_left);
+                    is_left
+                };
+                let times = table.times(from.min(now)).take_while(is_left);
+                times.filter(|time| *time > from).take(count).collect()
+            }
+        },
     };
     let until = times.last().copied().unwrap_or(from);
     let changes = match &subject.due {
@@ -235,7 +247,11 @@ fn start(subject: &ScheduledObject, time: Timestamp) -> Option<Timestamp> {
 fn notes(answer: &Answer) -> Vec<String> {
     let Answer { subject, times, changes } = answer;
     let mut notes = subject.notes.clone();
-    if times.is_empty() {
+    if subject.runs_left == Some(0) {
+        let after = if times.is_empty() { "it is never due again" } else { "it is not due after these times" };
+        notes.push(format!("{after}: spec.maxRuns is reached"));
+    }
+    if times.is_empty() && subject.runs_left != Some(0) {
         notes.push(match &subject.due {
             Due::Plain(..) => "it is never due: no time within five years matches".to_owned(),
             Due::Timetable(_) => {

@@ -9,14 +9,17 @@ use k8s_openapi::api::batch::v1::CronJob;
 use kube::ResourceExt;
 use thiserror::Error;
 
+use crate::cli::calendars;
 use crate::cli::cluster::{ClusterContext, ClusterReadError};
 use crate::cli::manifests::{self, Manifest, Unreadable};
 use crate::cli::names::{Kind, ObjectName};
+use crate::schedule::calendar;
+use crate::schedule::calendar::types::Calendar;
 use crate::schedule::expression::{Schedule, ScheduleError};
 use crate::schedule::job_schedule::suspension;
 use crate::schedule::job_schedule::timetable::Timetable;
 use crate::schedule::job_schedule::types::JobSchedule;
-use crate::schedule::job_schedule::view;
+use crate::schedule::job_schedule::view::{self, CalendarNames};
 use crate::schedule::zones;
 
 /// Namespace of manifests that name none, without `--namespace`.
@@ -38,6 +41,8 @@ pub(crate) struct ScheduledObject {
     pub due: Due,
     /// Value of `status.lastScheduleTime`. Times up to this one are not due.
     pub last: Option<Timestamp>,
+    /// Number of runs until `spec.maxRuns` is reached; none without it.
+    pub runs_left: Option<usize>,
     /// Notes on the times, for the user.
     pub notes: Vec<String>,
 }
@@ -96,8 +101,10 @@ impl ScheduledObject {
         if name.kind == Kind::CronJob {
             return Self::of_cron_job(&context.api().get(&name.name).await.map_err(unreadable)?);
         }
-        let schedule = context.api().get(&name.name).await.map_err(unreadable)?;
-        Self::of_job_schedule(&schedule, &context.namespace, crate::cli::now())
+        let schedule: JobSchedule = context.api().get(&name.name).await.map_err(unreadable)?;
+        let calendars = calendars::read(context, &CalendarNames::of(&schedule.spec)).await;
+        let calendars = calendars.map_err(context.unreadable("calendars"))?;
+        Self::of_job_schedule(&schedule, &context.namespace, &calendars, crate::cli::now())
     }
 
     fn of_cron_job(cron_job: &CronJob) -> Result<Self, ScheduledObjectError> {
@@ -140,19 +147,36 @@ impl ScheduledObject {
         let due = Due::Plain(schedule, zone);
         let schedules = vec![text.to_owned()];
         let (namespace, notes) = (None, Vec::new());
-        Ok(Self { object, namespace, with_namespace: false, schedules, suspended, due, last: None, notes })
+        Ok(Self {
+            object,
+            namespace,
+            with_namespace: false,
+            schedules,
+            suspended,
+            due,
+            last: None,
+            runs_left: None,
+            notes,
+        })
     }
 
-    /// Evaluates a JobSchedule. `namespace` applies to a manifest that names none, because the namespace is part of the
+    /// Evaluates a JobSchedule with its calendars. `namespace` applies to a manifest that names none, because the namespace is part of the
     /// seed for jitter and for `H`. An object that was not created yet is assumed to be created at `from`.
-    fn of_job_schedule(schedule: &JobSchedule, namespace: &str, from: Timestamp) -> Result<Self, ScheduledObjectError> {
+    fn of_job_schedule(
+        schedule: &JobSchedule,
+        namespace: &str,
+        calendars: &[Calendar],
+        from: Timestamp,
+    ) -> Result<Self, ScheduledObjectError> {
         let name = ObjectName { kind: Kind::JobSchedule, name: schedule.name_any() };
         let namespace = schedule.namespace().unwrap_or_else(|| namespace.to_owned());
         let who = format!("{namespace}/{}", schedule.name_any());
         let created = schedule.creation_timestamp().map(|time| time.0);
         let spec = &schedule.spec;
         let wrong = |reason: String| ScheduledObjectError::JobSchedule { of: name.to_string(), reason };
-        let timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(&wrong)?;
+        let mut timetable = view::timetable(spec, &who, created.unwrap_or(from)).map_err(&wrong)?;
+        let find = |name: &str| calendars::find(calendars, &namespace, name);
+        CalendarNames::of(spec).set(&mut timetable, find).map_err(&wrong)?;
         let mut notes = Vec::new();
         for (place, text) in spec.schedules.iter().enumerate() {
             let resolved = view::resolved(text, &who, place).map_err(&wrong)?;
@@ -171,7 +195,9 @@ impl ScheduledObject {
         let last = schedule.status.as_ref().and_then(|status| Some(status.last_schedule_time.as_ref()?.0));
         let (schedules, suspended) = (spec.schedules.clone(), spec.suspend);
         let (object, namespace) = (Some(name), Some(namespace));
-        Ok(Self { object, namespace, with_namespace: false, schedules, suspended, due, last, notes })
+        let started = schedule.status.as_ref().map_or(0, |status| status.started_runs);
+        let runs_left = spec.max_runs.map(|max| usize::try_from(max.saturating_sub(started)).unwrap_or_default());
+        Ok(Self { object, namespace, with_namespace: false, schedules, suspended, due, last, runs_left, notes })
     }
 }
 
@@ -189,7 +215,12 @@ pub(crate) fn of_file(
     from: Timestamp,
 ) -> Result<Vec<ScheduledObject>, ScheduledObjectError> {
     let mut subjects = Vec::new();
-    for Manifest { file, line, object } in manifests::read(&[path.to_owned()], false)? {
+    let manifests = manifests::read(&[path.to_owned()], false)?;
+    let is_calendar = |manifest: &&Manifest| manifest.object["kind"] == calendar::KIND;
+    let calendars =
+        manifests.iter().filter(is_calendar).filter_map(|found| serde_json::from_value(found.object.clone()).ok());
+    let calendars: Vec<Calendar> = calendars.collect();
+    for Manifest { file, line, object } in manifests {
         let wrong = |error: serde_json::Error| ScheduledObjectError::Manifest {
             file: file.clone(),
             line,
@@ -199,7 +230,8 @@ pub(crate) fn of_file(
             subjects.push(ScheduledObject::of_cron_job(&serde_json::from_value(object).map_err(wrong)?)?);
         } else if object["kind"] == crate::schedule::job_schedule::KIND {
             let schedule = serde_json::from_value(object).map_err(wrong)?;
-            subjects.push(ScheduledObject::of_job_schedule(&schedule, namespace.unwrap_or(DEFAULT_NAMESPACE), from)?);
+            let namespace = namespace.unwrap_or(DEFAULT_NAMESPACE);
+            subjects.push(ScheduledObject::of_job_schedule(&schedule, namespace, &calendars, from)?);
         }
     }
     if subjects.is_empty() { Err(ScheduledObjectError::NoSchedules(path.to_owned())) } else { Ok(subjects) }

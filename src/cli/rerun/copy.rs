@@ -16,9 +16,15 @@ pub(super) const LETTERS: usize = 5;
 /// Longest name of a Job: its pods carry the name in a label, and their names get six further characters.
 const LONGEST_NAME: usize = 57;
 
-/// Labels that the API server generates for a Job and its pods.
-const GENERATED_LABELS: &[&str] =
-    &["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
+/// Labels that belong to one Job and its pods.
+const GENERATED_LABELS: &[&str] = &[
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-name",
+    "controller-uid",
+    "job-name",
+    // The Job would count as one of the backfill.
+    crate::schedule::backfill::LABEL,
+];
 /// Annotations that belong to one run.
 const ANNOTATIONS_OF_A_RUN: &[&str] = &[
     "batch.kubernetes.io/cronjob-scheduled-timestamp",

@@ -20,6 +20,7 @@ use crate::runtime::election::record::{CaughtUp, LastWrites};
 use crate::runtime::liveness::Signs;
 use crate::runtime::watch::CacheState;
 use crate::runtime::write_gate::WriteGate;
+use crate::schedule::calendar::controller::{self as calendar, Calendars};
 use crate::schedule::controller::{self as schedule, ScheduleMetrics};
 use crate::schedule::cron_job::view::CronJobView;
 use crate::schedule::job_schedule::view::JobScheduleView;
@@ -75,12 +76,18 @@ impl Controllers {
         }
         if arguments.runs(ControllerName::CronJob) {
             let metrics = ScheduleMetrics::new(registry, CronJobView::NAME);
-            let cron_job = schedule::Controller::<CronJobView>::new(context.clone(), job.jobs(), metrics);
+            let calendars = Calendars::default();
+            let cron_job = schedule::Controller::<CronJobView>::new(context.clone(), job.jobs(), calendars, metrics);
             members.push(Member { controller: Arc::new(cron_job), is_installed: |_| true });
         }
         if arguments.runs(ControllerName::JobSchedule) {
             let metrics = ScheduleMetrics::new(registry, JobScheduleView::NAME);
-            let job_schedule = schedule::Controller::<JobScheduleView>::new(context.clone(), job.jobs(), metrics);
+            let calendars = Calendars::default();
+            // The calendars come first, so that they are known when the first JobSchedule is synced.
+            let calendar = calendar::Controller::new(context.clone(), calendars.clone());
+            members.push(Member { controller: Arc::new(calendar), is_installed: |installed| installed.calendars });
+            let job_schedule =
+                schedule::Controller::<JobScheduleView>::new(context.clone(), job.jobs(), calendars, metrics);
             let is_installed = |installed: InstalledResources| installed.job_schedules;
             members.push(Member { controller: Arc::new(job_schedule), is_installed });
         }

@@ -1,4 +1,4 @@
-//! Discovers which of Jobwright's own resources (JobSchedule, JobLimit) the cluster has, and whether the API server
+//! Discovers which of Jobwright's own resources (JobSchedule, Calendar, JobLimit) the cluster has, and whether the API server
 //! serves Workloads and PodGroups.
 
 use std::time::Duration;
@@ -23,6 +23,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 pub struct InstalledResources {
     /// Whether the cluster has `jobschedules.jobwright.dev`.
     pub job_schedules: bool,
+    /// Whether the cluster has `calendars.jobwright.dev`.
+    pub calendars: bool,
     /// Whether the cluster has `joblimits.jobwright.dev`.
     pub job_limits: bool,
     /// Whether the controller manages Workloads and PodGroups.
@@ -57,7 +59,12 @@ pub async fn discover(client: &Client, gates: FeatureGates, health: &Health) -> 
     } else {
         GangScheduling::Disabled
     };
-    InstalledResources { job_schedules: has(&own, "jobschedules"), job_limits: has(&own, "joblimits"), gang_scheduling }
+    InstalledResources {
+        job_schedules: has(&own, "jobschedules"),
+        calendars: has(&own, "calendars"),
+        job_limits: has(&own, "joblimits"),
+        gang_scheduling,
+    }
 }
 
 /// Returns the names of the resources that the API server serves in this version of a group; none if it does not serve

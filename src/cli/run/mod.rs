@@ -140,6 +140,9 @@ impl Arguments {
         if installed.job_limits && self.runs(ControllerName::Job) {
             permissions.extend(permissions::JOB_LIMITS);
         }
+        if installed.calendars && self.runs(ControllerName::JobSchedule) {
+            permissions.extend(permissions::CALENDARS);
+        }
         if installed.gang_scheduling == GangScheduling::Enabled && self.runs(ControllerName::Job) {
             permissions.extend(permissions::GANG_SCHEDULING);
         }

@@ -16,12 +16,13 @@ const PREFIX: &str = "jobwright.dev/";
 const OF_USERS: &[&str] =
     &[INDEXES_ANNOTATION, PRIORITY_ANNOTATION, AFTER_FAILURE, AFTER_SUCCESS, "jobwright.dev/check-ignore"];
 /// Annotations that controllers and commands set.
-const WRITTEN: &[&str] = &[
+pub const WRITTEN: &[&str] = &[
     FAILURE_ANNOTATION,
     WAITING_ANNOTATION,
     "jobwright.dev/rerun-of",
     "jobwright.dev/rerun-of-uid",
     "jobwright.dev/schedule-observed",
+    "jobwright.dev/parameters",
 ];
 /// Maximum number of bytes of a name or value that a message repeats.
 const LONGEST_EXCERPT: usize = 60;

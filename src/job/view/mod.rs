@@ -2,7 +2,7 @@
 //! decisions need.
 
 pub mod admission_info;
-mod annotations;
+pub mod annotations;
 pub mod cause;
 pub mod index_subset;
 mod job;

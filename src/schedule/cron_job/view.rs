@@ -76,6 +76,8 @@ pub struct CronJobStatus {
     pub last_successful: Option<Timestamp>,
     /// Progress of the backfill. A CronJob has none.
     pub backfill: Option<Progress>,
+    /// Number of runs that were started because they were due. Those of a CronJob are not counted.
+    pub started_runs: usize,
 }
 
 /// Entry of `status.active`.
@@ -161,6 +163,7 @@ impl CronJobView {
                 last_schedule: status.last_schedule_time,
                 last_successful: status.last_successful_time,
                 backfill: None,
+                started_runs: 0,
             },
         })
     }

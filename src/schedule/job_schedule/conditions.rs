@@ -21,15 +21,21 @@ pub const SUSPENDED: &str = "Suspended";
 /// Condition that the last run has succeeded.
 pub const HEALTHY: &str = "Healthy";
 
+/// Condition that as many runs were started as `spec.maxRuns` allows, and no Job is active.
+pub const COMPLETE: &str = "Complete";
 /// Condition that all runs of the backfill were started or skipped, and their Jobs have finished.
 pub const BACKFILL_COMPLETE: &str = "BackfillComplete";
 
 /// Reason of [`BACKFILL_COMPLETE`] for a range with more scheduled times than a backfill can have.
 pub const TOO_MANY_TIMES: &str = "TooManyTimes";
+/// Reason of [`COMPLETE`] after the last run.
+const MAX_RUNS_REACHED: &str = "MaxRunsReached";
 /// Reason of [`READY`] for a valid JobSchedule.
 const VALID: &str = "ScheduleValid";
 /// Reason of [`READY`] for an unknown time zone.
 const INVALID_TIME_ZONE: &str = "InvalidTimeZone";
+/// Reason of [`READY`] for a calendar that does not exist.
+const CALENDAR_NOT_FOUND: &str = "CalendarNotFound";
 /// Reason of [`READY`] for any other invalid field of the timetable. The event has the same reason.
 const INVALID_SCHEDULE: &str = "InvalidSchedule";
 /// Reason of [`READY`] where the API server refused the Job of a run.
@@ -49,10 +55,23 @@ pub struct Facts<'a> {
     /// Progress of the backfill, if the spec has one; it has no progress if its range has too many times or the timetable
     /// is invalid.
     pub backfill: Option<Option<&'a Progress>>,
+    /// Runs that `spec.maxRuns` counts, if it is set.
+    pub runs: Option<Runs>,
     /// Runs that have ended, the newest first.
     pub history: &'a [Run],
     /// Time of the decision.
     pub now: Timestamp,
+}
+
+/// Runs of a JobSchedule with `spec.maxRuns`.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    /// Number of runs that were started because they were due.
+    pub started: usize,
+    /// Maximum number of these runs.
+    pub max: usize,
+    /// Number of active Jobs.
+    pub active: usize,
 }
 
 /// Returns the conditions to store. `stored` are the present ones. A condition keeps its transition time while its status
@@ -60,6 +79,7 @@ pub struct Facts<'a> {
 pub fn conditions(stored: &[Condition], facts: Facts<'_>) -> Vec<Condition> {
     [ready(stored, facts), suspended(facts), healthy(stored, facts)]
         .into_iter()
+        .chain(facts.runs.map(complete))
         .chain(backfill_complete(facts))
         .map(|state| state.into_condition(stored, facts.generation, facts.now))
         .collect()
@@ -67,7 +87,13 @@ pub fn conditions(stored: &[Condition], facts: Facts<'_>) -> Vec<Condition> {
 
 fn ready(stored: &[Condition], facts: Facts<'_>) -> ConditionState {
     if let Some(error) = facts.invalid {
-        let reason = if error.starts_with("spec.timeZone") { INVALID_TIME_ZONE } else { INVALID_SCHEDULE };
+        let reason = match error {
+            _ if error.starts_with("spec.timeZone") => INVALID_TIME_ZONE,
+            _ if ["spec.excludeCalendars", "spec.onlyCalendars"].iter().any(|field| error.starts_with(field)) => {
+                CALENDAR_NOT_FOUND
+            }
+            _ => INVALID_SCHEDULE,
+        };
         return ConditionState::new(READY, "False", reason, error);
     }
     match facts.creation {
@@ -125,6 +151,17 @@ fn healthy(stored: &[Condition], facts: Facts<'_>) -> ConditionState {
     }
 }
 
+fn complete(Runs { started, max, active }: Runs) -> ConditionState {
+    let message = format!("{started} of {max} runs started, {active} active.");
+    if started < max {
+        return ConditionState::new(COMPLETE, "False", "RunsLeft", &message);
+    }
+    match active {
+        0 => ConditionState::new(COMPLETE, "True", MAX_RUNS_REACHED, &message),
+        _ => ConditionState::new(COMPLETE, "False", "JobsActive", &message),
+    }
+}
+
 fn backfill_complete(facts: Facts<'_>) -> Option<ConditionState> {
     Some(match facts.backfill? {
         Some(progress) if progress.completed.is_some() => {
@@ -164,6 +201,7 @@ mod tests {
             suspension: Suspension::None,
             creation,
             backfill: None,
+            runs: None,
             history,
             now,
         }
@@ -240,5 +278,20 @@ mod tests {
     fn long_message_of_a_webhook_is_cut() {
         let refused = conditions(&[], facts(&Creation::Refused("é".repeat(2000)), &[]));
         assert_eq!(find(&refused, READY).unwrap().message.len(), MAX_MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn schedule_is_complete_when_its_last_run_has_ended() {
+        let of = |started, active| {
+            let runs = Some(Runs { started, max: 3, active });
+            let conditions = conditions(&[], Facts { runs, ..facts(&Creation::Untried, &[]) });
+            let complete = find(&conditions, COMPLETE).unwrap();
+            (complete.status.clone(), complete.reason.clone(), complete.message.clone())
+        };
+        let is = |status: &str, reason: &str, message: &str| (status.to_owned(), reason.to_owned(), message.to_owned());
+        assert_eq!(of(2, 0), is("False", "RunsLeft", "2 of 3 runs started, 0 active."));
+        assert_eq!(of(3, 1), is("False", "JobsActive", "3 of 3 runs started, 1 active."));
+        assert_eq!(of(3, 0), is("True", "MaxRunsReached", "3 of 3 runs started, 0 active."));
+        assert!(find(&conditions(&[], facts(&Creation::Untried, &[])), COMPLETE).is_none(), "only with spec.maxRuns");
     }
 }

@@ -24,7 +24,7 @@ pub fn due(schedule: &JobScheduleView, facts: Facts<'_>, suspension: Suspension)
         Ok(table) => table,
         Err(error) => {
             let event =
-                EventText::warning("InvalidSchedule", format!("{error}; no Job is started until the spec is fixed"));
+                EventText::warning("InvalidSchedule", format!("{error}; no Job is started until this is fixed"));
             return Due { events: vec![event], ..unchanged };
         }
     };
@@ -92,6 +92,9 @@ fn upcoming(
     table: &Timetable,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    if schedule.runs_left(status) == Some(0) {
+        return None;
+    }
     table.next(status.last_schedule.unwrap_or(schedule.base.created).max(now))
 }
 
@@ -101,7 +104,7 @@ fn is_in_order(schedule: &JobScheduleView) -> bool {
 }
 
 /// Returns the missed runs, the oldest first. Only the newest ones are returned if there are more than the catch-up
-/// limit.
+/// limit, and of these no more than are left of `spec.maxRuns`.
 fn pending_runs(
     schedule: &JobScheduleView,
     status: &CronJobStatus,
@@ -135,7 +138,12 @@ fn pending_runs(
     let active: Vec<Timestamp> =
         status.active.iter().filter_map(|active| schedule.scheduled_time(&active.name)).collect();
     let is_active = |waiting: &PendingRun| active.contains(&waiting.time);
-    waiting.filter(|waiting| !too_late(waiting) && !is_active(waiting)).collect()
+    let waiting = waiting.filter(|waiting| !too_late(waiting) && !is_active(waiting));
+    match schedule.runs_left(status) {
+        Some(0) => Vec::new(),
+        Some(left) if is_in_order(schedule) => waiting.take(left).collect(),
+        _ => waiting.collect(),
+    }
 }
 
 /// Returns the event about a run that waits because no Job can be started in addition to the active ones; none if there
@@ -340,6 +348,32 @@ mod tests {
         );
         assert_eq!(due(&jittered, &jittered.base.status, start + second).start, Some(at("11:00:00")));
         assert_eq!(due(&jittered, &jittered.base.status, start + second * 31).start, None, "too late");
+    }
+
+    #[test]
+    fn no_run_is_due_after_as_many_as_max_runs() {
+        let mut ordered = schedule(json!({"catchUp": "All", "maxRuns": 3}));
+        ordered.base.status.started_runs = 1;
+        let mut starts = Vec::new();
+        while let Some(start) = decided(&ordered, "14:30:00").start {
+            starts.push(start);
+            ordered.base.status.last_schedule = Some(start);
+            ordered.base.status.started_runs += 1;
+        }
+        assert_eq!(starts, [at("11:00:00"), at("12:00:00")]);
+        let queue = with_active(schedule(json!({"concurrencyPolicy": "Queue", "maxRuns": 2})), &["a"]);
+        assert_eq!(queued(&queue, &queue.base.status, Suspension::None, at("14:30:00")), 2, "no more than are left");
+        let mut latest = schedule(json!({"maxRuns": 2}));
+        latest.base.status.started_runs = 1;
+        let due = decided(&latest, "14:30:00");
+        assert_eq!(due.start, Some(at("14:00:00")));
+        latest.base.status.last_schedule = due.start;
+        latest.base.status.started_runs = 2;
+        let due = decided(&latest, "15:30:00");
+        assert_eq!((due.start, due.wake, due.events.len()), (None, None, 0));
+        assert_eq!(next(&latest, &latest.base.status, at("15:30:00")), None);
+        latest.max_runs = Some(3);
+        assert_eq!(decided(&latest, "15:30:00").start, Some(at("15:00:00")), "a higher number goes on");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! pure. [`crate::schedule::controller`] waits and executes the decisions.
 
 pub mod backfill;
+#[cfg(test)]
+mod calendar_tests;
 pub mod conditions;
 pub mod decide;
 pub mod hashed;

@@ -40,6 +40,8 @@ mod tests {
             zone: zones::zone(zone).unwrap(),
             dst,
             exclude: Vec::new(),
+            exclude_calendars: Vec::new(),
+            only_calendars: Vec::new(),
             not_before: None,
             not_after: None,
             anchor: Timestamp::UNIX_EPOCH,

@@ -11,8 +11,8 @@ use crate::job::status::{COMPLETE, Condition, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::text::beginning;
-use crate::schedule::SCHEDULED_ANNOTATION;
 use crate::schedule::source::EndedRun;
+use crate::schedule::{SCHEDULED_ANNOTATION, parameters};
 
 /// Maximum number of bytes kept of a message.
 const MAX_MESSAGE_BYTES: usize = 512;
@@ -61,6 +61,7 @@ fn run(ended: &EndedRun, now: Timestamp) -> Run {
     let annotation = |key| wire.metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
     run.scheduled = annotation(SCHEDULED_ANNOTATION).and_then(|text| text.parse().ok()).map(Time);
     run.started = job.status.start_time.map(Time);
+    run.parameters = parameters::recorded(annotation(parameters::ANNOTATION).map(String::as_str));
     if let Some(end) = end(job) {
         run.finished = end.last_transition_time.map(Time);
         run.reason = beginning(&end.reason, MAX_REASON_BYTES).to_owned();

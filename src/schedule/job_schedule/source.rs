@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::suspension::{failures, suspension};
 use super::view::{JobScheduleView, Stored, WireJobSchedule, backfill_patch};
 use super::{API_VERSION, KIND, NAME_LABEL, SCHEDULED_VARIABLE, backfill, conditions, decide, names, runs};
+use crate::schedule::calendar::controller::Calendars;
 use crate::schedule::creation::Creation;
 use crate::schedule::cron_job::decide::{Due, is_run_recorded};
 use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
-use crate::schedule::job;
 use crate::schedule::source::{EndedRun, Facts, ScheduleSource};
+use crate::schedule::{job, parameters};
 
 impl ScheduleSource for JobScheduleView {
     type Wire = WireJobSchedule;
@@ -24,6 +25,10 @@ impl ScheduleSource for JobScheduleView {
 
     fn parse(wire: WireJobSchedule) -> Option<Self> {
         Self::parse(wire)
+    }
+
+    fn with_calendars(&self, calendars: &Calendars) -> Option<Self> {
+        self.with_calendars(|name| calendars.find(&self.base.identity.namespace, name))
     }
 
     fn base(&self) -> &CronJobView {
@@ -53,9 +58,12 @@ impl ScheduleSource for JobScheduleView {
         let owner = job::OwnerKind { api_version: API_VERSION, kind: KIND };
         // A name has at most 52 characters, so that it is a valid value.
         let mut labels = vec![(NAME_LABEL, &*self.base.identity.name)];
-        let backfill = self.backfill.as_ref().filter(|_| is_backfill).map(|backfill| backfill::label(&backfill.range));
-        labels.extend(backfill.as_deref().map(|range| (backfill::LABEL, range)));
-        let additions = job::Additions { variable: SCHEDULED_VARIABLE, labels: &labels };
+        let backfill = self.backfill.as_ref().filter(|_| is_backfill);
+        let range = backfill.map(|backfill| backfill::label(&backfill.range));
+        labels.extend(range.as_deref().map(|range| (backfill::LABEL, range)));
+        let set = backfill.map(|backfill| &*backfill.parameters).unwrap_or_default();
+        let parameters = &parameters::values(&self.parameters, set);
+        let additions = job::Additions { variable: SCHEDULED_VARIABLE, parameters, labels: &labels };
         job::from_template(&self.base, owner, name, scheduled, Some(additions))
     }
 
@@ -81,6 +89,11 @@ impl ScheduleSource for JobScheduleView {
             suspension,
             creation,
             backfill: self.backfill.as_ref().map(|_| status.backfill.as_ref()),
+            runs: self.max_runs.map(|max| conditions::Runs {
+                started: status.started_runs,
+                max,
+                active: status.active.len(),
+            }),
             history: &history,
             now,
         };
@@ -106,6 +119,7 @@ impl ScheduleSource for JobScheduleView {
         patch["nextScheduleTime"] = json!(stored.next);
         patch["lastOutcome"] = json!(stored.last_outcome);
         patch["queued"] = json!(stored.queued);
+        patch["startedRuns"] = json!(status.started_runs);
         patch["failedRunsInARow"] = json!(stored.failures.in_a_row);
         patch["lastResume"] = json!(stored.failures.resume);
         patch["observedGeneration"] = json!(stored.observed_generation);

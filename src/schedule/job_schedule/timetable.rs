@@ -1,12 +1,16 @@
 //! Scheduled times of a JobSchedule: several schedules, clock changes, exclusions, and the period in which runs are
 //! due.
 
-use jiff::civil::{Date, DateTime};
+use std::sync::Arc;
+
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 
 use super::instants::Clock;
 use crate::runtime::hash::hash;
+use crate::schedule::calendar::period::Period;
+use crate::schedule::calendar::versions::Versions;
 use crate::schedule::expression::Schedule;
 
 /// Handling of local times that a clock change skips or repeats. It applies to schedules that are restricted to certain
@@ -23,17 +27,6 @@ pub enum Dst {
     Skip,
 }
 
-/// Period in which no run is due.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Excluded {
-    /// Single day.
-    Day(Date),
-    /// Day of every year: month and day.
-    Yearly(i8, i8),
-    /// Local times from the first one, inclusive, to the second one, exclusive.
-    Window(DateTime, DateTime),
-}
-
 /// Timetable of a JobSchedule.
 #[derive(Clone, Debug)]
 pub struct Timetable {
@@ -44,7 +37,11 @@ pub struct Timetable {
     /// Handling of local times that a clock change skips or repeats.
     pub dst: Dst,
     /// Periods in which no run is due.
-    pub exclude: Vec<Excluded>,
+    pub exclude: Vec<Period>,
+    /// Calendars in whose periods no run is due.
+    pub exclude_calendars: Vec<Arc<Versions>>,
+    /// Calendars in whose periods alone a run is due; without any, a run is due at all times.
+    pub only_calendars: Vec<Arc<Versions>>,
     /// First instant at which a run can be due.
     pub not_before: Option<Timestamp>,
     /// Last instant at which a run can be due.
@@ -152,30 +149,51 @@ impl Timetable {
         if schedule.has_certain_hours() { self.dst } else { Dst::Skip }
     }
 
-    /// Returns the end of the exclusion that covers this time, if there is one. All times from this one up to the end
-    /// are excluded. The end is not after the next clock change, which can repeat local times that are not excluded.
+    /// Returns the end of the time in which no run is due, if this time is one of these. All times from this one up to the
+    /// end are excluded. The end is not after the next clock change, which can repeat local times that are not excluded,
+    /// and not after the next change of a calendar.
     fn excluded_until(&self, time: Timestamp, clock: &mut Clock<'_>) -> Option<Timestamp> {
         let local = self.zone.to_datetime(time);
-        let end = self.exclude.iter().filter_map(|excluded| match *excluded {
-            Excluded::Day(day) => (local.date() == day).then(|| tomorrow(local)),
-            Excluded::Yearly(month, day) => ((local.month(), local.day()) == (month, day)).then(|| tomorrow(local)),
-            Excluded::Window(from, to) => (from <= local && local < to).then_some(to),
+        let segment = clock.segment(time);
+        let own = self.exclude.iter().filter_map(|period| period.covering(local)).map(|(_, end)| segment.end_at(end));
+        let calendars = self.exclude_calendars.iter().filter_map(|calendar| {
+            let version = calendar.of(time);
+            Some(segment.end_at(version.covered_until(local)?).min(version.end))
         });
-        Some(clock.segment(time).end_at(end.max()?).max(time))
+        let excluded = own.chain(calendars).max();
+        let until = excluded.or_else(|| {
+            let only = self.only_calendars.iter().map(|calendar| calendar.of(time));
+            if only.clone().any(|version| version.covered_until(local).is_some()) {
+                return None;
+            }
+            only.map(|version| segment.end_at(version.next_begin(local).unwrap_or(DateTime::MAX)).min(version.end))
+                .min()
+        })?;
+        Some(until.max(time))
     }
 
-    /// Returns the begin of the exclusion that covers this time, if there is one. All times from the begin up to this
-    /// one are excluded. The begin is not before the last clock change, which can repeat local times that are not
-    /// excluded.
+    /// Returns the begin of the time in which no run is due, if this time is one of these. All times from the begin up to
+    /// this one are excluded. The begin is not before the last clock change, which can repeat local times that are not
+    /// excluded, and not before the last change of a calendar.
     fn excluded_since(&self, time: Timestamp, clock: &mut Clock<'_>) -> Option<Timestamp> {
         let local = self.zone.to_datetime(time);
-        let today = local.date().to_datetime(jiff::civil::Time::midnight());
-        let begin = self.exclude.iter().filter_map(|excluded| match *excluded {
-            Excluded::Day(day) => (local.date() == day).then_some(today),
-            Excluded::Yearly(month, day) => ((local.month(), local.day()) == (month, day)).then_some(today),
-            Excluded::Window(from, to) => (from <= local && local < to).then_some(from),
+        let segment = clock.segment(time);
+        let own = self.exclude.iter().filter_map(|period| period.covering(local));
+        let own = own.map(|(begin, _)| segment.begin_at(begin));
+        let calendars = self.exclude_calendars.iter().filter_map(|calendar| {
+            let version = calendar.of(time);
+            Some(segment.begin_at(version.covered_since(local)?).max(version.begin))
         });
-        Some(clock.segment(time).begin_at(begin.min()?).min(time))
+        let excluded = own.chain(calendars).min();
+        let since = excluded.or_else(|| {
+            let only = self.only_calendars.iter().map(|calendar| calendar.of(time));
+            if only.clone().any(|version| version.covered_until(local).is_some()) {
+                return None;
+            }
+            only.map(|version| segment.begin_at(version.last_end(local).unwrap_or(DateTime::MIN)).max(version.begin))
+                .max()
+        })?;
+        Some(since.min(time))
     }
 }
 
@@ -258,10 +276,6 @@ fn years_searched() -> SignedDuration {
     SignedDuration::from_hours(YEARS_SEARCHED * 366 * 24)
 }
 
-fn tomorrow(local: DateTime) -> DateTime {
-    local.date().saturating_add(1.day()).to_datetime(jiff::civil::Time::midnight())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,6 +292,8 @@ mod tests {
             zone: zones::zone(zone).unwrap(),
             dst: Dst::Once,
             exclude: Vec::new(),
+            exclude_calendars: Vec::new(),
+            only_calendars: Vec::new(),
             not_before: None,
             not_after: None,
             anchor: at("2026-01-01T00:00:00Z"),
@@ -337,16 +353,16 @@ mod tests {
     #[test]
     fn excluded_times_are_not_due() {
         let mut table = timetable(&["0 9 * * *"], "Europe/Paris");
-        let date = |text: &str| text.parse::<Date>().unwrap();
+        let date = |text: &str| text.parse::<jiff::civil::Date>().unwrap();
         let time = |text: &str| text.parse::<DateTime>().unwrap();
         table.exclude = vec![
-            Excluded::Day(date("2026-07-02")),
-            Excluded::Yearly(7, 4),
-            Excluded::Window(time("2026-07-05T09:00"), time("2026-07-07T09:00")),
+            Period::Day(date("2026-07-02")),
+            Period::Yearly(7, 4),
+            Period::Window(time("2026-07-05T09:00"), time("2026-07-07T09:00")),
         ];
         let expected = ["2026-07-01T07:00:00Z", "2026-07-03T07:00:00Z", "2026-07-07T07:00:00Z"];
         assert_eq!(times(&table, "2026-06-30T12:00:00Z", 3), expected);
-        table.exclude = vec![Excluded::Window(time("2026-01-01T00:00"), time("9999-12-31T00:00"))];
+        table.exclude = vec![Period::Window(time("2026-01-01T00:00"), time("9999-12-31T00:00"))];
         assert_eq!(table.next(at("2026-06-30T12:00:00Z")), None);
     }
 
@@ -356,7 +372,7 @@ mod tests {
         let due = |from, to| {
             let mut table = timetable(&["0,30 * * * *"], "Antarctica/Troll");
             // At 01:00 UTC, clocks go from 03:00 to 01:00.
-            table.exclude = vec![Excluded::Window(time(from), time(to))];
+            table.exclude = vec![Period::Window(time(from), time(to))];
             let (begin, end) = (at("2008-10-25T23:59:00Z"), at("2008-10-26T03:00:00Z"));
             let forwards: Vec<Timestamp> = table.times(begin).take_while(|time| *time <= end).collect();
             assert_eq!(forwards, table.missed(begin, end, 99));
@@ -417,13 +433,12 @@ mod tests {
     #[test]
     fn search_ends_for_excluded_and_rare_times() {
         let mut table = timetable(&["* 0-22 25 12 *"], "Europe/Paris");
-        table.exclude = vec![Excluded::Yearly(12, 25)];
+        table.exclude = vec![Period::Yearly(12, 25)];
         let now = at("2026-01-05T10:00:30Z");
         let (times, searches) = searches::of(|| (table.next(now), table.missed(at("1900-01-01T00:00:00Z"), now, 1000)));
         assert_eq!(times, (None, Vec::new()));
         assert!(searches < 100, "{searches} searches");
-        table.exclude =
-            vec![Excluded::Window("0001-01-01T00:00".parse().unwrap(), "9999-12-31T00:00".parse().unwrap())];
+        table.exclude = vec![Period::Window("0001-01-01T00:00".parse().unwrap(), "9999-12-31T00:00".parse().unwrap())];
         let (times, searches) = searches::of(|| (table.next(now), table.missed(at("1900-01-01T00:00:00Z"), now, 1000)));
         assert_eq!(times, (None, Vec::new()));
         // In each direction, at most two searches for each of the ten clock changes of the five years.

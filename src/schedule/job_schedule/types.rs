@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::schedule::backfill::Order;
+use crate::schedule::calendar::period::PeriodEntry;
+use crate::schedule::parameters::{Parameter, ParameterValue};
 
 /// Fields of a schedule without a number above the maximum of the field, or 0 as a day or month. Steps are not compared.
 ///
@@ -42,8 +44,8 @@ const EXISTING_MINUTES: &str = concat!(
     day!(),
     ") && s.matches('^@at [0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]$'))"
 );
-/// Exclusions whose days exist.
-const EXISTING_DAYS: &str = concat!(
+/// Periods whose days exist.
+pub(crate) const EXISTING_DAYS: &str = concat!(
     "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, (!has(e.date) || e.date.matches(",
     day!(),
     ")) && (!has(e.from) || e.from.matches(",
@@ -52,8 +54,11 @@ const EXISTING_DAYS: &str = concat!(
     day!(),
     ")))"
 );
-/// Exclusions that exclude something.
-const ORDERED_PERIODS: &str =
+/// Periods with a date, or a from and a to.
+pub(crate) const WHOLE_ENTRIES: &str =
+    "self.all(e, has(e.date) != (has(e.from) && has(e.to)) && has(e.from) == has(e.to))";
+/// Periods that are not empty.
+pub(crate) const ORDERED_PERIODS: &str =
     "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, !has(e.from) || !has(e.to) || e.from < e.to)";
 /// Template of a Job that the API server accepts. The rule compares the field alone: API servers before Kubernetes 1.37
 /// find an unchanged object unequal if the object has fields that its schema does not list.
@@ -94,6 +99,9 @@ const RESTART_POLICY: &str = "!has(self.template) || \
     .message("spec.maxCatchUp requires spec.catchUp: All or spec.concurrencyPolicy: Queue; set one of these or remove spec.maxCatchUp"))]
 #[x_kube(validation = Rule::new("!has(self.backfill) || self.concurrencyPolicy != 'Replace'")
     .message("spec.backfill requires spec.concurrencyPolicy: Allow, Forbid or Queue; with Replace, a run that is due would delete the Jobs of the backfill"))]
+#[x_kube(validation = Rule::new("!has(self.backfill) || !has(self.backfill.parameters) || \
+    self.backfill.parameters.all(p, has(self.parameters) && self.parameters.exists(q, q.name == p.name))")
+    .message("each of spec.backfill.parameters must have the name of one of spec.parameters"))]
 #[x_kube(validation = Rule::new("!has(self.maxActive) || self.concurrencyPolicy in ['Allow', 'Queue']")
     .message("spec.maxActive requires spec.concurrencyPolicy: Allow or Queue; remove spec.maxActive with Forbid and Replace, which allow one active Job"))]
 pub struct JobScheduleSpec {
@@ -146,14 +154,29 @@ pub struct JobScheduleSpec {
     /// notAfter is the last time at which a run can be due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
+    /// maxRuns is the number of runs after which none is due. Runs of a backfill and those that a user starts are not
+    /// counted; status.startedRuns has the number. Defaults to no such number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_runs: Option<i32>,
     /// exclude lists days and periods of local time in which no run is due.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(validation = Rule::new(EXISTING_DAYS).optional_old_self(true)
         .message("each date, from and to of spec.exclude must be a day of the calendar; 02-30 is none, and 02-29 with a year needs a leap year"))]
     #[x_kube(validation = Rule::new(ORDERED_PERIODS).optional_old_self(true)
         .message("each entry of spec.exclude must have a to after its from; otherwise nothing is excluded"))]
+    #[x_kube(validation = Rule::new(WHOLE_ENTRIES).message("each entry of spec.exclude must have either date, or from and to"))]
     #[schemars(length(max = 100))]
-    pub exclude: Vec<Exclusion>,
+    pub exclude: Vec<PeriodEntry>,
+    /// excludeCalendars are the names of Calendars in the namespace; no run is due in their periods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 253)))]
+    pub exclude_calendars: Vec<String>,
+    /// onlyCalendars are the names of Calendars in the namespace; runs are due in their periods alone. With several, a run
+    /// is due in the periods of any of them. What is excluded stays excluded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 253)))]
+    pub only_calendars: Vec<String>,
     /// startingDeadlineSeconds is the maximum delay in seconds after which a run is still started. The delay counts
     /// from the scheduled time plus the jitter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,6 +215,14 @@ pub struct JobScheduleSpec {
     #[serde(default = "ten")]
     #[schemars(range(min = 0, max = 100))]
     pub history_limit: i32,
+    /// parameters are values that all containers of the Jobs read as environment variables, unless a container defines
+    /// the variable itself. jobwright trigger --set and spec.backfill.parameters set them for their runs; other runs have
+    /// the defaults. A $ in a value is a plain character.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(validation = Rule::new("self.all(p, p.name != 'JOBWRIGHT_SCHEDULED_TIME')")
+        .message("spec.parameters must not contain JOBWRIGHT_SCHEDULED_TIME, which holds the scheduled time"))]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub parameters: Vec<Parameter>,
     /// backfill specifies past times for which runs are started, beside the runs that fall due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backfill: Option<Backfill>,
@@ -224,6 +255,10 @@ pub struct Backfill {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     pub skip: Vec<Time>,
+    /// parameters are the values of spec.parameters for the runs of the backfill.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub parameters: Vec<ParameterValue>,
 }
 
 fn one() -> i32 {
@@ -282,6 +317,10 @@ fn texts(entries: u32, length: u32) -> schemars::Schema {
     })
 }
 
+fn recorded(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    texts(20, 128)
+}
+
 fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
         "template": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
@@ -291,37 +330,6 @@ fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         }},
         "selector": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     }})
-}
-
-/// An exclusion is a day, a day of every year, or a period of local time in which no run is due. Set either date, or
-/// from and to.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.date) != (has(self.from) && has(self.to)) && has(self.from) == has(self.to)")
-    .message("each entry of spec.exclude must have either date, or from and to"))]
-pub struct Exclusion {
-    /// date is a day, such as 2026-12-25, or a day of every year, such as 12-25.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 10), regex(pattern = r"^([0-9]{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"))]
-    pub date: Option<String>,
-    /// from is the first excluded local time, such as 2026-12-24T18:00.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 19),
-        regex(
-            pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
-        )
-    )]
-    pub from: Option<String>,
-    /// to is the first local time after the excluded period, such as 2026-12-27T06:00.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 19),
-        regex(
-            pattern = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
-        )
-    )]
-    pub to: Option<String>,
 }
 
 /// Value of `spec.dst`.
@@ -377,6 +385,9 @@ pub struct JobScheduleStatus {
     /// lastOutcome is the outcome of the last run that ended: Succeeded, Failed, Replaced or Deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_outcome: Option<String>,
+    /// startedRuns is the number of runs that were started because they were due. Runs of a backfill and those that a
+    /// user starts are not counted.
+    pub started_runs: i32,
     /// queued is the number of runs that are due and wait for an active Job to finish.
     pub queued: i32,
     /// failedRunsInARow is the number of runs that have failed since the last one that succeeded, or since the annotation
@@ -389,10 +400,10 @@ pub struct JobScheduleStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// conditions are: Ready (the schedule is valid and its Jobs are accepted; otherwise the reason is InvalidTimeZone,
-    /// InvalidSchedule, JobRefused or NameTaken), Suspended (spec.suspend is true, or as many runs in a row have
+    /// InvalidSchedule, CalendarNotFound, JobRefused or NameTaken), Suspended (spec.suspend is true, or as many runs in a row have
     /// failed as spec.suspendAfterFailures allows), and Healthy (the last run has
-    /// succeeded). With spec.backfill there is BackfillComplete (its runs were started or skipped, and their Jobs have
-    /// finished).
+    /// succeeded). With spec.maxRuns there is Complete (as many runs were started, and no Job is active), and with
+    /// spec.backfill BackfillComplete (its runs were started or skipped, and their Jobs have finished).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -475,4 +486,8 @@ pub struct Run {
     /// message describes why the Job failed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// parameters are the values of the parameters with which the Job was started, each up to 128 bytes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "recorded")]
+    pub parameters: BTreeMap<String, String>,
 }

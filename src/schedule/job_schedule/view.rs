@@ -1,6 +1,7 @@
 //! JobSchedules as decisions use them: the part that they have in common with CronJobs, and the additional fields.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -13,10 +14,9 @@ use super::RESUME;
 use super::hashed;
 use super::names;
 use super::one_off;
-use super::timetable::{self, Excluded, Timetable};
+use super::timetable::{self, Timetable};
 use super::types::{
-    self, BackfillStatus, CatchUp, ConcurrencyPolicy, Dst, Exclusion, JobSchedule, JobScheduleSpec, JobScheduleStatus,
-    Run,
+    self, BackfillStatus, CatchUp, ConcurrencyPolicy, Dst, JobSchedule, JobScheduleSpec, JobScheduleStatus, Run,
 };
 use crate::job::view::identity;
 use crate::job::wire::metadata;
@@ -26,8 +26,12 @@ use crate::runtime::codec::WireObject;
 use crate::runtime::hash::hash;
 use crate::runtime::identity::{Identity, Uid};
 use crate::schedule::backfill::{Backfill, Progress, Range};
+use crate::schedule::calendar::KIND as CALENDAR;
+use crate::schedule::calendar::period::{NO_PERIOD, Period, PeriodEntry};
+use crate::schedule::calendar::versions::Versions;
 use crate::schedule::cron_job::schedule_changes::ScheduleChanges;
 use crate::schedule::cron_job::view::{self, ActiveJob, CronJobSpec, CronJobStatus, CronJobView};
+use crate::schedule::parameters::Parameter;
 use crate::schedule::{job, zones};
 
 /// Default maximum number of missed runs that are started.
@@ -64,6 +68,8 @@ pub struct JobScheduleView {
     pub base: CronJobView,
     /// Scheduled times, or an error about an invalid field.
     pub timetable: Result<Timetable, String>,
+    /// Names of the calendars of the timetable.
+    pub calendars: CalendarNames,
     /// Hash of the fields that define the timetable, to detect changes.
     pub times: String,
     /// Handling of missed runs.
@@ -74,6 +80,8 @@ pub struct JobScheduleView {
     pub policy: ConcurrencyPolicy,
     /// Maximum number of active Jobs.
     pub max_active: Option<usize>,
+    /// Number of runs after which none is due.
+    pub max_runs: Option<usize>,
     /// Number of failed runs in a row after which no more Jobs are started.
     pub suspend_after_failures: Option<i32>,
     /// Value of the annotation [`RESUME`].
@@ -82,6 +90,8 @@ pub struct JobScheduleView {
     pub history_limit: usize,
     /// Past times for which runs are started.
     pub backfill: Option<Backfill>,
+    /// Parameters of the Jobs.
+    pub parameters: Vec<Parameter>,
     /// Stored status fields that a CronJob does not have.
     pub stored: Stored,
 }
@@ -174,20 +184,24 @@ impl JobScheduleView {
                     last_schedule: status.last_schedule_time.map(|time| time.0),
                     last_successful: status.last_successful_time.map(|time| time.0),
                     backfill: status.backfill.as_ref().map(progress),
+                    started_runs: positive(status.started_runs),
                 },
                 changes: ScheduleChanges::default(),
                 identity,
             },
             timetable,
+            calendars: of.map(CalendarNames::of).unwrap_or_default(),
             times,
             catch_up: of.map(|spec| spec.catch_up).unwrap_or_default(),
             max_catch_up: of.and_then(|spec| spec.max_catch_up).map_or(CATCH_UP, positive).min(MAX_CATCH_UP),
             policy: of.map(|spec| spec.concurrency_policy).unwrap_or_default(),
             max_active: of.and_then(|spec| spec.max_active).map(positive),
+            max_runs: of.and_then(|spec| spec.max_runs).map(positive),
             suspend_after_failures: of.and_then(|spec| spec.suspend_after_failures),
             resume: wire.metadata.annotations.as_ref().and_then(|all| all.get(RESUME)).cloned(),
             history_limit: of.map(|spec| positive(spec.history_limit)).unwrap_or_default().min(MAX_HISTORY),
             backfill: of.and_then(|spec| spec.backfill.as_ref()).map(backfill),
+            parameters: of.map(|spec| spec.parameters.clone()).unwrap_or_default(),
             stored: Stored {
                 active_count: status.active_count,
                 next: status.next_schedule_time,
@@ -201,6 +215,26 @@ impl JobScheduleView {
                 times_since: status.times_since.map(|time| time.0),
             },
         })
+    }
+
+    /// Returns the JobSchedule with the calendars that it names; none if it names none. `find` returns a calendar by its
+    /// name. Without one of them, the timetable is an error.
+    pub fn with_calendars(&self, find: impl Fn(&str) -> Option<Arc<Versions>>) -> Option<Self> {
+        if self.calendars.is_empty() {
+            return None;
+        }
+        let mut with = self.clone();
+        if let Ok(table) = &mut with.timetable
+            && let Err(error) = self.calendars.set(table, find)
+        {
+            with.timetable = Err(error);
+        }
+        Some(with)
+    }
+
+    /// Returns the number of runs that can still become due, given this status; none without `spec.maxRuns`.
+    pub fn runs_left(&self, status: &CronJobStatus) -> Option<usize> {
+        self.max_runs.map(|max| max.saturating_sub(status.started_runs))
     }
 
     /// Returns the scheduled time of a Job with this name, which this version or an earlier one created.
@@ -230,12 +264,55 @@ impl JobScheduleView {
     }
 }
 
+/// Names of the calendars that a JobSchedule excludes or is restricted to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CalendarNames {
+    exclude: Vec<String>,
+    only: Vec<String>,
+}
+
+impl CalendarNames {
+    /// Returns the names in a spec.
+    pub fn of(spec: &JobScheduleSpec) -> Self {
+        Self { exclude: spec.exclude_calendars.clone(), only: spec.only_calendars.clone() }
+    }
+
+    /// Returns whether there is no name.
+    pub fn is_empty(&self) -> bool {
+        self.exclude.is_empty() && self.only.is_empty()
+    }
+
+    /// Returns all names.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.exclude.iter().chain(&self.only).map(String::as_str)
+    }
+
+    /// Sets the calendars of a timetable. `find` returns a calendar by its name.
+    ///
+    /// # Errors
+    /// A calendar does not exist. The error names the field.
+    pub fn set(&self, table: &mut Timetable, find: impl Fn(&str) -> Option<Arc<Versions>>) -> Result<(), String> {
+        let found = |field: &str, names: &[String]| {
+            let of_name = |(place, name): (usize, &String)| {
+                find(name).ok_or_else(|| {
+                    format!("spec.{field}[{place}]: {CALENDAR} {name:?} does not exist in the namespace")
+                })
+            };
+            names.iter().enumerate().map(of_name).collect::<Result<Vec<_>, _>>()
+        };
+        table.exclude_calendars = found("excludeCalendars", &self.exclude)?;
+        table.only_calendars = found("onlyCalendars", &self.only)?;
+        Ok(())
+    }
+}
+
 /// Returns the backfill of a spec.
 pub fn backfill(spec: &types::Backfill) -> Backfill {
     let max_active = spec.max_active.and_then(|max| usize::try_from(max).ok()).unwrap_or(1);
     // The status stores whole seconds, so that fractions would make each sync find another range.
     let range = Range { from: whole_seconds(spec.from.0), to: whole_seconds(spec.to.0), order: spec.order };
-    Backfill { range, max_active, skip: spec.skip.iter().map(|time| whole_seconds(time.0)).collect() }
+    let skip = spec.skip.iter().map(|time| whole_seconds(time.0)).collect();
+    Backfill { range, max_active, skip, parameters: spec.parameters.clone() }
 }
 
 /// Returns the range of a stored backfill.
@@ -293,7 +370,12 @@ fn backfill_status(progress: &Progress) -> BackfillStatus {
 /// Returns a hash of the fields of the spec that define the timetable.
 fn times(spec: &Value) -> String {
     let fields = ["schedules", "timeZone", "dst", "jitter", "notBefore", "notAfter", "exclude"];
-    let values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
+    let mut values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
+    // An object without calendars keeps the hash that earlier versions have stored.
+    let calendars = ["excludeCalendars", "onlyCalendars"].map(|field| spec.get(field).cloned().unwrap_or_default());
+    if calendars.iter().any(|names| !names.is_null()) {
+        values.extend(calendars);
+    }
     format!("{:016x}", hash([json!(values).to_string().as_bytes()]))
 }
 
@@ -319,10 +401,8 @@ pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Resul
     let schedule = |(place, text): (usize, &String)| {
         one_off::parse(&resolved(text, who, place)?).map_err(|error| format!("spec.schedules[{place}]: {error}"))
     };
-    let exclude = |(place, exclusion): (usize, &Exclusion)| {
-        excluded(exclusion).ok_or_else(|| {
-            format!("spec.exclude[{place}]: this day or time does not exist; set date as in 2026-12-25 or 12-25, or from and to as in 2026-12-24T18:00")
-        })
+    let exclude = |(place, entry): (usize, &PeriodEntry)| {
+        Period::parse(entry).ok_or_else(|| format!("spec.exclude[{place}]: {NO_PERIOD}"))
     };
     let jitter = spec.jitter.as_deref().map(|text| {
         SignedDuration::from_str(text).map_err(|_| format!("spec.jitter: {text:?} is not a duration such as 90s or 5m"))
@@ -337,29 +417,14 @@ pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Resul
             Dst::Skip => timetable::Dst::Skip,
         },
         exclude: spec.exclude.iter().enumerate().map(exclude).collect::<Result<_, _>>()?,
+        exclude_calendars: Vec::new(),
+        only_calendars: Vec::new(),
         not_before: time(&spec.not_before),
         not_after: time(&spec.not_after),
         anchor: created,
         jitter: jitter.transpose()?.unwrap_or_default(),
         who: who.to_owned(),
     })
-}
-
-fn excluded(exclusion: &Exclusion) -> Option<Excluded> {
-    match exclusion {
-        Exclusion { date: Some(date), from: None, to: None } => match date.len() {
-            // The leap year 2024 accepts every day that exists in any year.
-            5 => {
-                let day = jiff::civil::Date::from_str(&format!("2024-{date}")).ok()?;
-                Some(Excluded::Yearly(day.month(), day.day()))
-            }
-            _ => Some(Excluded::Day(date.parse().ok()?)),
-        },
-        Exclusion { date: None, from: Some(from), to: Some(to) } => {
-            Some(Excluded::Window(from.parse().ok()?, to.parse().ok()?))
-        }
-        _ => None,
-    }
 }
 
 impl Cached for JobScheduleView {
