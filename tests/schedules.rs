@@ -17,8 +17,9 @@ use anyhow::{Context, Result};
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use jobwright::schedule::calendar::period::Period;
 use jobwright::schedule::expression::Schedule;
-use jobwright::schedule::job_schedule::timetable::{Dst, Excluded, Timetable};
+use jobwright::schedule::job_schedule::timetable::{Dst, Timetable};
 use jobwright::schedule::missed::{self, Missed};
 use jobwright::schedule::zones;
 use proptest::prelude::*;
@@ -220,7 +221,9 @@ proptest! {
             schedules: schedules.clone(),
             zone: zone.clone(),
             dst,
-            exclude: window.map(|(from, to)| Excluded::Window(from, to)).into_iter().collect(),
+            exclude: window.map(|(from, to)| Period::Window(from, to)).into_iter().collect(),
+            exclude_calendars: Vec::new(),
+            only_calendars: Vec::new(),
             not_before: None,
             not_after: None,
             anchor: from,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,6 +18,7 @@ use super::decide::pod_replacement_policy::is_failed;
 use super::decide::{CreationReason, Step};
 use super::status::{COMPLETE, JobStatus};
 use super::view::{JobView, PodView};
+use super::workload::JobWorkload;
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
 use crate::runtime::cache::Change;
 
@@ -54,6 +56,7 @@ pub struct JobMetrics {
     external: Counters,
     external_names: Arc<Mutex<BTreeSet<String>>>,
     stale_skips: Counters,
+    workload: Option<JobWorkload>,
 }
 
 /// The result of one sync.
@@ -104,6 +107,7 @@ impl JobMetrics {
             external: Family::default(),
             external_names: Arc::default(),
             stale_skips: Family::default(),
+            workload: None,
         };
         for (group, resource) in [("batch", "jobs"), ("", "pods")] {
             metrics.stale_skips.get_or_create_owned(&vec![("group", group.into()), ("resource", resource.into())]);
@@ -142,6 +146,11 @@ impl JobMetrics {
         metrics
     }
 
+    /// Returns the metrics with those about the Jobs of users.
+    pub fn with_workload(self, workload: Option<JobWorkload>) -> Self {
+        Self { workload, ..self }
+    }
+
     /// Records a sync that has ended after this duration.
     pub fn synced(&self, job: &JobView, sync: Sync, well: bool, took: Duration) {
         let labels: MetricLabels = vec![
@@ -157,7 +166,10 @@ impl JobMetrics {
     }
 
     /// Records that a new status was stored in place of the Job's current one.
-    pub fn status_written(&self, job: &JobView, new: &JobStatus) {
+    pub fn status_written(&self, job: &JobView, new: &JobStatus, now: Timestamp) {
+        if let Some(workload) = &self.workload {
+            workload.status_written(job, new, now);
+        }
         let old = &job.status;
         let count = |counters: &Counters, labels: MetricLabels, more: i64| {
             if let Ok(more @ 1..) = u64::try_from(more) {
@@ -243,7 +255,7 @@ impl JobMetrics {
 
 /// Returns the label value for a condition's reason. The reasons of this controller and of the built-in one are known,
 /// but another client can write any text.
-fn known_reason(reason: &str) -> &'static str {
+pub(super) fn known_reason(reason: &str) -> &'static str {
     REASONS.iter().copied().find(|known| *known == reason).unwrap_or(OTHER)
 }
 

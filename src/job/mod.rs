@@ -23,6 +23,7 @@ pub mod template;
 pub mod transitions;
 pub mod view;
 pub mod wire;
+pub mod workload;
 pub mod write_kinds;
 
 /// The API version of the objects this controller reconciles.

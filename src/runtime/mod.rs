@@ -22,6 +22,7 @@ pub mod intern;
 pub mod liveness;
 pub mod lru;
 pub mod maps;
+pub mod metric_scope;
 pub mod objects;
 pub mod queue;
 pub mod refusals;

@@ -29,6 +29,7 @@ use super::cron_job::decide::{Due, history, is_run_recorded, reconcile_active_li
 use super::cron_job::view::{ActiveJob, CronJobStatus};
 use super::once::{NAME_TAKEN, Once};
 use super::source::{EndedRun, Facts, ScheduleSource};
+use super::workload::{Ended, RunCounts, Sample, last_failure};
 use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
@@ -76,6 +77,8 @@ pub struct Controller<S: ScheduleSource> {
     unstored: Mutex<FastMap<Uid, Unstored>>,
     /// Last refusal of a Job of each object, until a Job exists: the generation of the object, and the text.
     refused: Mutex<FastMap<Uid, (Option<i64>, String)>>,
+    /// Runs of each object, for the metrics.
+    counts: Mutex<FastMap<Uid, RunCounts>>,
     /// Whether the log states that the API server drops fields of the status.
     reported_pruning: AtomicBool,
 }
@@ -134,6 +137,7 @@ impl<S: ScheduleSource> Controller<S> {
             once: Once::default(),
             unstored: Mutex::default(),
             refused: Mutex::default(),
+            counts: Mutex::default(),
             reported_pruning: AtomicBool::new(false),
         }
     }
@@ -199,6 +203,7 @@ impl<S: ScheduleSource> Controller<S> {
             self.refusals.forget(uid);
             self.unstored.lock().remove(uid);
             self.refused.lock().remove(uid);
+            self.counts.lock().remove(uid);
             self.queue.cancel(uid);
             return Ok(());
         };
@@ -293,7 +298,9 @@ impl<S: ScheduleSource> Controller<S> {
             self.queue.add_at(uid.clone(), self.context.clock.instant_of(wake));
         }
         // The status is stored whether or not a Job was started.
-        self.write_status(object, &status, &ended, &creation, now).await?;
+        if self.write_status(object, &status, &ended, &creation, now).await? {
+            self.count_ended(object, &ended, &jobs);
+        }
         started?;
         Ok(())
     }
@@ -383,6 +390,9 @@ impl<S: ScheduleSource> Controller<S> {
                 unstored.backfilled = Some(scheduled);
             }
             None => {
+                let missed = object.missed(status.last_schedule, scheduled) + usize::from(creation != Creation::Done);
+                let mut counts = self.counts.lock();
+                counts.entry(object.identity().uid.clone()).or_default().missed += missed as u64;
                 status.last_schedule = Some(scheduled);
                 unstored.scheduled = Some(scheduled);
                 if creation == Creation::Done {
@@ -529,7 +539,37 @@ impl<S: ScheduleSource> Controller<S> {
         Ok(outdated)
     }
 
-    /// Stores a changed status on the version of the object that it was decided from.
+    /// Counts the runs that have ended since the last status, once that is stored.
+    fn count_ended(&self, object: &S, ended: &[EndedRun], jobs: &[Arc<JobView>]) {
+        let active = &object.base().status;
+        let finished = jobs.iter().filter(|job| job.status.is_finished() && active.is_active(&job.identity.uid));
+        let of_jobs = finished.filter(|_| !S::RECORDS_HISTORY).map(|job| Ended::of_job(job));
+        let mut counts = self.counts.lock();
+        let counts = counts.entry(object.identity().uid.clone()).or_default();
+        ended.iter().map(Ended::of_run).chain(of_jobs).for_each(|run| counts.ended(run));
+    }
+
+    /// Returns what the metrics state of each object.
+    pub fn samples(&self, now: Timestamp, includes: impl Fn(&str) -> bool) -> Vec<Sample> {
+        let objects = self.objects.all(|object| includes(&object.identity().namespace));
+        let sample = |object: Arc<S>| {
+            let object = object.with_calendars(&self.calendars).map_or(object, Arc::new);
+            let identity = object.identity();
+            let jobs = self.jobs.owned(&identity.uid, &identity.namespace);
+            Sample {
+                kind: S::KIND,
+                namespace: identity.namespace.clone(),
+                name: identity.name.clone(),
+                timing: object.timing(now),
+                last_success: object.base().status.last_successful,
+                last_failure: object.last_failure().max(last_failure(&jobs)),
+                counts: self.counts.lock().get(&identity.uid).cloned().unwrap_or_default(),
+            }
+        };
+        objects.into_iter().map(sample).collect()
+    }
+
+    /// Stores a changed status on the version of the object that it was decided from. Returns whether it was stored.
     async fn write_status(
         &self,
         object: &S,
@@ -537,10 +577,10 @@ impl<S: ScheduleSource> Controller<S> {
         ended: &[EndedRun],
         creation: &Creation,
         now: Timestamp,
-    ) -> Result<(), WriteError> {
+    ) -> Result<bool, WriteError> {
         let (status, annotations) = (object.status_patch(status, ended, creation, now), object.annotations(now));
         if status.is_none() && annotations.is_none() || self.is_backed_off(object, STATUS, None) {
-            return Ok(());
+            return Ok(false);
         }
         let identity = object.identity();
         let mut patch = json!({
@@ -559,7 +599,7 @@ impl<S: ScheduleSource> Controller<S> {
             .await
         {
             Ok(written) => {
-                let Some(written) = S::parse(written) else { return Ok(()) };
+                let Some(written) = S::parse(written) else { return Ok(true) };
                 let took_effect = written.identity().resource_version != identity.resource_version;
                 let pruned = written.is_pruned();
                 if pruned && !self.reported_pruning.swap(true, Ordering::SeqCst) {
@@ -575,7 +615,7 @@ impl<S: ScheduleSource> Controller<S> {
                 }
                 self.succeeded(object, STATUS, None);
                 self.unstored.lock().remove(&identity.uid);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 // The next sync decides from the newer version. Without a newer version there is no conflict.

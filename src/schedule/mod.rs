@@ -21,6 +21,7 @@ pub mod missed;
 pub mod once;
 pub mod parameters;
 pub mod source;
+pub mod workload;
 pub mod write_kinds;
 pub mod zones;
 

@@ -12,6 +12,7 @@ use super::calendar::controller::Calendars;
 use super::creation::Creation;
 use super::cron_job::decide::{Due, is_run_recorded};
 use super::cron_job::view::{ActiveJob, CronJobStatus, CronJobView};
+use super::workload::Timing;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::Cached;
@@ -74,6 +75,14 @@ pub trait ScheduleSource: Cached + Sized {
     fn is_pruned(&self) -> bool {
         false
     }
+    /// Returns the latest time at which a run failed, as the stored status has it.
+    fn last_failure(&self) -> Option<Timestamp> {
+        None
+    }
+    /// Returns the times of the schedule, for the metrics.
+    fn timing(&self, now: Timestamp) -> Timing;
+    /// Returns the number of runs that were due between the last run and this one, and that will not be started.
+    fn missed(&self, last: Option<Timestamp>, scheduled: Timestamp) -> usize;
     /// Returns the annotations to store together with the status; none if they are stored already.
     fn annotations(&self, _now: Timestamp) -> Option<Value> {
         None

@@ -20,7 +20,7 @@ fn api(scene: &Scene) -> Api<JobLimit> {
     Api::namespaced(scene.client.clone(), &scene.namespace)
 }
 
-async fn limit(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobLimit> {
+pub async fn limit(scene: &Scene, name: &str, spec: Value) -> kube::Result<JobLimit> {
     let manifest =
         json!({"apiVersion": "jobwright.dev/v1beta1", "kind": "JobLimit", "metadata": {"name": name}, "spec": spec});
     api(scene).patch(name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await

@@ -3,14 +3,18 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::batch::v1::CronJob;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
+use crate::job_limits::limit;
+use crate::job_schedule_conditions;
 
 /// Sends a GET request, and returns status code and body of the response.
 pub async fn get(port: u16, path: &str) -> Result<(u16, String)> {
@@ -127,26 +131,44 @@ fn metric_names(expression: &str) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dashboard_and_alerts_name_existing_metrics() -> Result<()> {
-    let deploy = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
-    let read = |name: &str| std::fs::read_to_string(deploy.join(name)).with_context(|| name.to_owned());
-    let dashboard: Value = serde_json::from_str(&read("grafana/jobwright.json")?)?;
-    let panels = dashboard["panels"].as_array().context("missing panels")?.iter();
-    let mut expressions: Vec<String> = panels
-        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten())
-        .filter_map(|target| Some(target["expr"].as_str()?.to_owned()))
-        .collect();
-    let alerts: Value = serde_saphyr::from_str(&read("prometheus/alerts.yaml")?)?;
-    let rules = alerts["groups"][0]["rules"].as_array().context("missing rules")?;
-    expressions.extend(rules.iter().filter_map(|rule| Some(rule["expr"].as_str()?.to_owned())));
-    assert!(expressions.len() > 25, "{expressions:?}");
+    let expressions = expressions()?;
+    assert!(expressions.len() > 40, "{expressions:?}");
 
     let [port] = testbed::control_plane::free_ports()?;
     let listen = format!("--listen=127.0.0.1:{port}");
-    let scene = Scene::with_flags("dashboard", &["--claim=all", "--leader-elect=true", &listen]).await?;
+    let flags = ["--claim=all", "--leader-elect=true", "--stuck-after=1s", &listen];
+    let scene = Scene::with_flags("dashboard", &flags).await?;
     if scene.cluster.control.is_none() {
         testbed::skipped!("the built-in controllers of a given cluster can be on");
         return Ok(());
     }
+    // A Job that fails, one whose pod starts nowhere, and one that waits; each of a kind that the metrics count.
+    scene.create("bad", json!({"managedBy": null, "backoffLimit": 0})).await?;
+    scene.kubelet.fail(&scene.active("bad", 1).await?[0], 1).await?;
+    scene.condition("bad", "Failed").await?;
+    let once = json!({"schedules": ["@every 1s"], "maxRuns": 1, "jobTemplate": {"spec": {"backoffLimit": 0}}});
+    job_schedule_conditions::apply(&scene, "failing", &once).await?;
+    let pod = until("the pod of the failing schedule", || async {
+        let pods: Api<Pod> = Api::namespaced(scene.client.clone(), &scene.namespace);
+        let of = ListParams::default().labels("jobwright.dev/jobschedule=failing");
+        Ok(pods.list(&of).await?.items.into_iter().next().ok_or_else(|| "none".to_owned()))
+    })
+    .await?;
+    scene.kubelet.fail(&pod.name_any(), 1).await?;
+    job_schedule_conditions::condition_is(&scene, "failing", "Healthy", "False", "LastRunFailed").await?;
+    // Its first Job never ends, so that a run stays due.
+    let held =
+        json!({"schedules": ["@every 1s"], "concurrencyPolicy": "Forbid", "jobTemplate": {"spec": {"suspend": true}}});
+    job_schedule_conditions::apply(&scene, "held", &held).await?;
+    let closed = json!({"maxActiveJobs": 0, "selector": {"matchLabels": {"queue": "closed"}}});
+    limit(&scene, "closed", closed).await?;
+    sample(port, r#"jobwright_cache_objects{resource="joblimits"}"#, 1).await?;
+    let mut waiting = job("waiting", json!({"managedBy": null}))?;
+    waiting.metadata.labels = Some([("queue".to_owned(), "closed".to_owned())].into());
+    Api::<Job>::namespaced(scene.client.clone(), &scene.namespace).create(&PostParams::default(), &waiting).await?;
+    scene.create("stuck", json!({"managedBy": null})).await?;
+    sample(port, &format!(r#"jobwright_jobs_stuck{{namespace="{}",cause="unschedulable"}}"#, scene.namespace), 1)
+        .await?;
     let _playing = scene.succeed_all();
     scene.create("job", json!({"managedBy": null})).await?;
     // A quota that refuses pods causes a failed sync.
@@ -162,18 +184,78 @@ async fn dashboard_and_alerts_name_existing_metrics() -> Result<()> {
     let last = json!({"status": {"lastScheduleTime": "2020-06-01T00:00:00Z"}});
     cron_jobs.patch_status("cron", &PatchParams::default(), &Patch::Merge(last)).await?;
 
+    // The stuck Job is not stuck any more, and a gauge without Jobs has no series.
+    let stuck = "jobwright_jobs_stuck";
     until("every metric that is named", || async {
         let (_, text) = get(port, "/metrics").await?;
-        let samples: BTreeSet<&str> = text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split(['{', ' ']).next())
-            .collect();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
         let named = expressions.iter().flat_map(|expression| metric_names(expression));
-        let missing: BTreeSet<&str> = named.filter(|name| !samples.contains(name)).collect();
+        let missing: BTreeSet<&str> = named.filter(|name| *name != stuck && !samples.contains(name)).collect();
         Ok(if missing.is_empty() { Ok(()) } else { Err(format!("{missing:?} of {samples:#?}")) })
     })
     .await
+}
+
+/// Returns the PromQL expressions of all dashboards and alert rules.
+fn expressions() -> Result<Vec<String>> {
+    let mut expressions = Vec::new();
+    for entry in std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart/monitoring"))? {
+        let file: Value = serde_saphyr::from_str(&std::fs::read_to_string(entry?.path())?)?;
+        let panels = file["panels"].as_array().into_iter().flatten();
+        let targets = panels.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+        let rules = file["groups"][0]["rules"].as_array().into_iter().flatten();
+        expressions.extend(targets.chain(rules).filter_map(|source| Some(source["expr"].as_str()?.to_owned())));
+    }
+    Ok(expressions)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_of_schedules_are_counted_once() -> Result<()> {
+    let [port] = testbed::control_plane::free_ports()?;
+    let scene = Scene::with_flags("run-metrics", &[&format!("--listen=127.0.0.1:{port}")]).await?;
+    let _playing = scene.succeed_all();
+    let spec = json!({"schedules": ["@every 1s"], "maxRuns": 3, "catchUp": "All", "successfulJobsHistoryLimit": 0});
+    job_schedule_conditions::apply(&scene, "three", &spec).await?;
+    job_schedule_conditions::condition_is(&scene, "three", "Complete", "True", "MaxRunsReached").await?;
+    let labels = |name: &str| format!(r#"kind="JobSchedule",namespace="{}",name="{name}""#, scene.namespace);
+    let three = labels("three");
+    sample(port, &format!(r#"jobwright_schedule_runs_total{{{three},outcome="succeeded"}}"#), 3).await?;
+    sample(port, &format!("jobwright_schedule_run_duration_seconds_count{{{three}}}"), 3).await?;
+    sample(port, &format!("jobwright_schedule_missed_runs_total{{{three}}}"), 0).await?;
+    sample(port, &format!("jobwright_schedule_suspended{{{three}}}"), 0).await?;
+    sample(port, &format!(r#"jobwright_job_first_pod_duration_seconds_count{{namespace="{}"}}"#, scene.namespace), 3)
+        .await?;
+
+    // The seconds of the suspension are missed, and the last one is run.
+    job_schedule_conditions::apply(&scene, "late", &json!({"schedules": ["@every 1s"], "suspend": true})).await?;
+    let late = labels("late");
+    sample(port, &format!("jobwright_schedule_suspended{{{late}}}"), 1).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    job_schedule_conditions::apply(&scene, "late", &json!({"schedules": ["@every 1s"], "maxRuns": 1})).await?;
+    let ran = job_schedule_conditions::condition_is(&scene, "late", "Complete", "True", "MaxRunsReached").await?;
+    let time = |value: &Value| value.as_str().context("no time")?.parse::<Timestamp>().map_err(anyhow::Error::from);
+    let created = time(&ran["metadata"]["creationTimestamp"])?;
+    let passed = time(&ran["status"]["lastScheduleTime"])?.duration_since(created).as_secs();
+    assert!(passed >= 3, "{passed}");
+    sample(port, &format!("jobwright_schedule_missed_runs_total{{{late}}}"), u32::try_from(passed - 1)?).await?;
+
+    // The series of a deleted object go.
+    let schedules = job_schedule_conditions::api(&scene);
+    schedules.delete("three", &DeleteParams::default()).await?;
+    until("no series", || async {
+        let (_, text) = get(port, "/metrics").await?;
+        let left: Vec<&str> = text.lines().filter(|line| line.contains(&three)).collect();
+        Ok(if left.is_empty() { Ok(()) } else { Err(left.join("\n")) })
+    })
+    .await?;
+
+    let [port] = testbed::control_plane::free_ports()?;
+    let flags = ["--workload-metrics=false", &format!("--listen=127.0.0.1:{port}")];
+    let _off = Scene::with_flags("no-run-metrics", &flags).await?;
+    let (_, text) = get(port, "/metrics").await?;
+    assert!(text.contains("jobwright_queue_depth") && !text.contains("jobwright_schedule_"), "{text}");
+    Ok(())
 }
 
 /// Compares the names, types and help texts of all metrics with `docs/reference/metrics.md`; `UPDATE_REFERENCE=1` writes the page.

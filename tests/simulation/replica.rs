@@ -92,6 +92,7 @@ impl Replica {
         let controllers = Arc::new(Controllers::new(&arguments, &context, &mut registry));
         controllers.set_installed(InstalledResources {
             job_schedules: extended,
+            calendars: extended,
             job_limits: extended,
             gang_scheduling,
         });

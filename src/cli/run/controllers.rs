@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use super::discovery::InstalledResources;
 use super::{Arguments, ControllerName};
 use crate::job::conflicting_controller::ConflictingController;
 use crate::job::controller as job;
+use crate::job::controller::admission_control::JobsHandle;
 use crate::job::metrics::JobMetrics;
 use crate::limit::controller as limit;
 use crate::runtime::context::ControllerContext;
@@ -25,6 +27,7 @@ use crate::schedule::controller::{self as schedule, ScheduleMetrics};
 use crate::schedule::cron_job::view::CronJobView;
 use crate::schedule::job_schedule::view::JobScheduleView;
 use crate::schedule::source::ScheduleSource;
+use crate::schedule::workload::Sample;
 use crate::ttl::controller::{self as ttl, TtlMetrics};
 
 /// Maximum time until the watches have delivered the last writes of a leader that released its Lease. After that, all
@@ -56,6 +59,8 @@ struct Member {
 pub struct Controllers {
     write_gate: Arc<WriteGate>,
     job: Arc<job::Controller>,
+    cron_job: Option<Arc<schedule::Controller<CronJobView>>>,
+    job_schedule: Option<Arc<schedule::Controller<JobScheduleView>>>,
     job_limit: Option<Arc<limit::Controller>>,
     /// All controllers, in the order in which they start. The Job controller, on whose caches the others depend, is the
     /// first.
@@ -66,7 +71,9 @@ pub struct Controllers {
 impl Controllers {
     /// Creates the controllers that the arguments name. They neither watch nor work yet.
     pub fn new(arguments: &Arguments, context: &ControllerContext, registry: &mut Registry) -> Self {
-        let job = Arc::new(job::Controller::new(context.clone(), arguments.config(), JobMetrics::new(registry)));
+        let metrics = JobMetrics::new(registry).with_workload(arguments.workload.job_metrics(registry));
+        let job = Arc::new(job::Controller::new(context.clone(), arguments.config(), metrics));
+        let (mut cron_jobs, mut job_schedules) = (None, None);
         let mut members = vec![Member { controller: job.clone(), is_installed: |_| true }];
         let job_limit = arguments
             .runs(ControllerName::Job)
@@ -78,7 +85,9 @@ impl Controllers {
             let metrics = ScheduleMetrics::new(registry, CronJobView::NAME);
             let calendars = Calendars::default();
             let cron_job = schedule::Controller::<CronJobView>::new(context.clone(), job.jobs(), calendars, metrics);
-            members.push(Member { controller: Arc::new(cron_job), is_installed: |_| true });
+            let cron_job = Arc::new(cron_job);
+            cron_jobs = Some(cron_job.clone());
+            members.push(Member { controller: cron_job, is_installed: |_| true });
         }
         if arguments.runs(ControllerName::JobSchedule) {
             let metrics = ScheduleMetrics::new(registry, JobScheduleView::NAME);
@@ -89,7 +98,9 @@ impl Controllers {
             let job_schedule =
                 schedule::Controller::<JobScheduleView>::new(context.clone(), job.jobs(), calendars, metrics);
             let is_installed = |installed: InstalledResources| installed.job_schedules;
-            members.push(Member { controller: Arc::new(job_schedule), is_installed });
+            let job_schedule = Arc::new(job_schedule);
+            job_schedules = Some(job_schedule.clone());
+            members.push(Member { controller: job_schedule, is_installed });
         }
         if arguments.runs(ControllerName::Ttl) {
             let metrics = TtlMetrics::new(registry);
@@ -97,7 +108,15 @@ impl Controllers {
             let ttl = ttl::Controller::new(context.clone(), job.jobs(), metrics, claim, retention);
             members.push(Member { controller: Arc::new(ttl), is_installed: |_| true });
         }
-        Self { write_gate: context.write_gate.clone(), job, job_limit, members, installed: OnceLock::new() }
+        Self {
+            write_gate: context.write_gate.clone(),
+            job,
+            cron_job: cron_jobs,
+            job_schedule: job_schedules,
+            job_limit,
+            members,
+            installed: OnceLock::new(),
+        }
     }
 
     /// Sets which resources of Jobwright the cluster has. Without this call, and for a resource that is not installed, the
@@ -207,6 +226,17 @@ impl Controllers {
     /// finished, or gone if it has a time to live.
     pub fn remembered(&self) -> Vec<(&'static str, usize)> {
         self.controllers().flat_map(|controller| controller.remembered()).collect()
+    }
+
+    /// Returns what the metrics state of each CronJob and JobSchedule of the namespaces that are included.
+    pub fn schedules(&self, now: Timestamp, includes: impl Fn(&str) -> bool + Copy) -> Vec<Sample> {
+        let cron_jobs = self.cron_job.iter().flat_map(|controller| controller.samples(now, includes));
+        cron_jobs.chain(self.job_schedule.iter().flat_map(|controller| controller.samples(now, includes))).collect()
+    }
+
+    /// Returns the Jobs and pods of the Job controller.
+    pub fn jobs(&self) -> JobsHandle {
+        self.job.handle()
     }
 
     /// Returns the number of keys that wait for a sync, by controller.

@@ -28,7 +28,7 @@ pub(crate) struct Gauges {
 }
 
 /// Wrapper that leaves its content out of the derived `Debug`, which [`Collector`] requires.
-struct Opaque<T>(T);
+pub(super) struct Opaque<T>(pub T);
 
 impl<T> fmt::Debug for Opaque<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,6 +17,7 @@ pub mod replica;
 mod text_log;
 #[cfg(feature = "otlp")]
 mod traces;
+mod workload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,6 +102,8 @@ pub struct Arguments {
     /// Address on which to serve /livez, /readyz and /metrics, such as :8080; without it nothing is served
     #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    workload: workload::WorkloadArguments,
     #[command(flatten)]
     lead: leader_election_args::LeaderElectionArguments,
     #[command(flatten)]

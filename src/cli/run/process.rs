@@ -92,6 +92,7 @@ pub(crate) async fn run(arguments: &Arguments, cluster: &ClusterArguments) -> Re
     let controllers = Arc::new(Controllers::new(arguments, &context, &mut registry));
     let leads = Arc::new(AtomicBool::new(false));
     gauges::register(&mut registry, &controllers, write_gate.clone(), leads.clone());
+    arguments.workload.register(&mut registry, &controllers, context.clock.clone(), leads.clone());
     if let Some(address) = arguments.listen {
         let stop = stop.clone();
         let checks = (liveness(health.clone(), &context, &controllers), readiness(health.clone(), &controllers));

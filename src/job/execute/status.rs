@@ -99,7 +99,7 @@ impl StepExecutor {
         }
         let is_stored = |written: &JobView| written.status != job.status || *status == job.status;
         self.patch_status(job, STATUS, patch, is_stored).await?;
-        self.metrics.status_written(job, status);
+        self.metrics.status_written(job, status, self.context.clock.now());
         transitions(&job.status, status).iter().for_each(Transition::log);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A CronJob, as the controller that it shares with JobSchedules sees it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::decide::{self, Due};
@@ -8,8 +8,37 @@ use super::schedule_changes;
 use super::view::{CronJobStatus, CronJobView};
 use super::wire::WireCronJob;
 use crate::schedule::creation::Creation;
+use crate::schedule::expression::Schedule;
 use crate::schedule::job;
+use crate::schedule::job_schedule::timetable::{Dst, Timetable};
 use crate::schedule::source::{EndedRun, Facts, ScheduleSource};
+use crate::schedule::workload::{Timing, missed_between};
+use crate::schedule::zones;
+
+impl CronJobView {
+    /// Returns the times of the CronJob as a timetable; none if the schedule or the time zone is invalid.
+    fn timetable(&self) -> Option<Timetable> {
+        let schedule = Schedule::parse(&self.spec.schedule).ok()?;
+        let usual = match &self.spec.time_zone {
+            Some(name) => zones::zone(name)?,
+            None => zones::local(),
+        };
+        Some(Timetable {
+            zone: schedule.zone(&usual).clone(),
+            schedules: vec![schedule],
+            // As the built-in controller treats clock changes.
+            dst: Dst::Skip,
+            exclude: Vec::new(),
+            exclude_calendars: Vec::new(),
+            only_calendars: Vec::new(),
+            not_before: None,
+            not_after: None,
+            anchor: self.status.last_schedule.unwrap_or(self.created),
+            jitter: SignedDuration::ZERO,
+            who: String::new(),
+        })
+    }
+}
 
 impl ScheduleSource for CronJobView {
     type Wire = WireCronJob;
@@ -48,6 +77,24 @@ impl ScheduleSource for CronJobView {
 
     fn status_patch(&self, status: &CronJobStatus, _: &[EndedRun], _: &Creation, _: Timestamp) -> Option<Value> {
         (*status != self.status).then(|| status.to_patch())
+    }
+
+    fn timing(&self, now: Timestamp) -> Timing {
+        let Some(table) = self.timetable() else { return Timing::default() };
+        let oldest = self.spec.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
+        let changed = self.changes.last(&self.spec, self.created, now);
+        let served = self.status.last_schedule.unwrap_or(self.created);
+        let due = table.next([oldest, changed].into_iter().flatten().fold(served, Timestamp::max));
+        Timing {
+            due: due.filter(|due| *due <= now && !self.spec.suspend),
+            ..Timing::of(&table, self.spec.suspend, self.created, now)
+        }
+    }
+
+    fn missed(&self, last: Option<Timestamp>, scheduled: Timestamp) -> usize {
+        let changed = self.changes.last(&self.spec, self.created, scheduled).unwrap_or(self.created);
+        let from = last.unwrap_or(self.created).max(changed);
+        self.timetable().map_or(0, |table| missed_between(&table, from, scheduled))
     }
 
     fn annotations(&self, now: Timestamp) -> Option<Value> {

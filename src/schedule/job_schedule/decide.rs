@@ -169,6 +169,18 @@ fn no_room(schedule: &JobScheduleView, status: &CronJobStatus, waiting: usize) -
     })
 }
 
+/// Returns the scheduled time of the oldest run whose start has come and that was not started.
+pub fn oldest_due(
+    schedule: &JobScheduleView,
+    status: &CronJobStatus,
+    suspension: Suspension,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let table = schedule.timetable.as_ref().ok().filter(|_| !suspension.is_some())?;
+    let mut pending = pending_runs(schedule, status, table, now).into_iter();
+    pending.find(|run| run.start <= now).map(|run| run.time)
+}
+
 /// Returns the number of runs that are due and wait for room among the active Jobs.
 pub fn queued(schedule: &JobScheduleView, status: &CronJobStatus, suspension: Suspension, now: Timestamp) -> usize {
     match &schedule.timetable {

@@ -12,6 +12,7 @@ use crate::schedule::creation::Creation;
 use crate::schedule::cron_job::decide::{Due, is_run_recorded};
 use crate::schedule::cron_job::view::{CronJobStatus, CronJobView};
 use crate::schedule::source::{EndedRun, Facts, ScheduleSource};
+use crate::schedule::workload::{Timing, missed_between};
 use crate::schedule::{job, parameters};
 
 impl ScheduleSource for JobScheduleView {
@@ -65,6 +66,27 @@ impl ScheduleSource for JobScheduleView {
         let parameters = &parameters::values(&self.parameters, set);
         let additions = job::Additions { variable: SCHEDULED_VARIABLE, parameters, labels: &labels };
         job::from_template(&self.base, owner, name, scheduled, Some(additions))
+    }
+
+    fn last_failure(&self) -> Option<Timestamp> {
+        let failed = self.stored.history.iter().filter(|run| run.outcome == "Failed");
+        failed.filter_map(|run| Some(run.finished.as_ref()?.0)).max()
+    }
+
+    fn timing(&self, now: Timestamp) -> Timing {
+        let Ok(table) = &self.timetable else { return Timing::default() };
+        let suspension = suspension(self, &self.stored.failures);
+        let status = &self.base.status;
+        let mut timing = Timing::of(table, suspension.is_some(), self.base.created, now);
+        timing.next = timing.next.filter(|_| self.runs_left(status) != Some(0));
+        timing.due = decide::oldest_due(self, status, suspension, now);
+        timing.queued = decide::queued(self, status, suspension, now);
+        timing
+    }
+
+    fn missed(&self, last: Option<Timestamp>, scheduled: Timestamp) -> usize {
+        let from = last.unwrap_or(self.base.created).max(self.times_since(scheduled));
+        self.timetable.as_ref().map_or(0, |table| missed_between(table, from, scheduled))
     }
 
     fn is_pruned(&self) -> bool {

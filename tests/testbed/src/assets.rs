@@ -17,6 +17,9 @@ use crate::version::{Version, module_dir};
 /// Module of the programs of Kubernetes. The folder below `go/` depends on the version.
 const KUBERNETES: &str = "kubernetes";
 
+/// Build tag without which promtool contains the clients of all service discoveries. No other program knows it.
+const TAGS: &str = "remove_all_sd";
+
 /// A program that the testbed runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -52,6 +55,8 @@ pub const CONTAINERD: Program =
     program("containerd", "containerd", "github.com/containerd/containerd/v2/cmd/containerd");
 /// helm, which renders and installs charts.
 pub const HELM: Program = program("helm", "helm", "helm.sh/helm/v4/cmd/helm");
+/// promtool, which tests the alert rules.
+pub const PROMTOOL: Program = program("promtool", "prometheus", "github.com/prometheus/prometheus/cmd/promtool");
 /// The shim process between containerd and runc.
 pub const CONTAINERD_SHIM: Program =
     program("containerd-shim-runc-v2", "containerd", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2");
@@ -179,7 +184,7 @@ fn build(module: &str, programs: &[&Program], version: Version) -> Result<()> {
             .current_dir(module_dir(module))
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
-            .args(["build", "-buildvcs=false", "-ldflags", &ldflags, "-o"])
+            .args(["build", "-buildvcs=false", "-tags", TAGS, "-ldflags", &ldflags, "-o"])
             .args([unfinished.as_os_str(), program.package.as_ref()])
             .stdin(Stdio::null())
             .spawn()

@@ -116,7 +116,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
             assets::ensure(assets::CONTROL_PLANE)?;
             if !control_plane {
                 assets::ensure(assets::REAL_NODE)?;
-                assets::ensure(&[assets::KWOK, assets::HELM])?;
+                assets::ensure(&[assets::KWOK, assets::HELM, assets::PROMTOOL])?;
             }
         }
         Command::Image { output, tags } => {
@@ -157,7 +157,7 @@ impl ClusterArguments {
 }
 
 fn path_of(name: &str) -> Result<PathBuf> {
-    let all = [assets::CONTROL_PLANE, assets::REAL_NODE, &[assets::KWOK, assets::HELM]].concat();
+    let all = [assets::CONTROL_PLANE, assets::REAL_NODE, &[assets::KWOK, assets::HELM, assets::PROMTOOL]].concat();
     let names: Vec<&str> = all.iter().map(|program| program.name).collect();
     let program = all.iter().find(|program| program.name == name);
     let program = program.with_context(|| format!("no program {name:?}; there are {}", names.join(", ")))?;
