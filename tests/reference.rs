@@ -166,7 +166,9 @@ fn reference_of_the_command_line_is_up_to_date() {
 fn references_of_the_resources_are_up_to_date() {
     for crd in jobwright::cli::crds::all() {
         let name = format!("{}.md", crd.spec.names.singular.as_deref().expect("a singular name"));
-        page(&name, &jobwright::cli::resource_reference::markdown(&crd, &name));
+        // The guide of JobSchedules explains the calendars too.
+        let guide = if name == "calendar.md" { "jobschedule.md" } else { &name };
+        page(&name, &jobwright::cli::resource_reference::markdown(&crd, guide));
     }
 }
 

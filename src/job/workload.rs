@@ -142,8 +142,8 @@ fn is_running(pod: &PodView) -> bool {
     pod.phase == Phase::Running
 }
 
-/// Returns why a Job is stuck, and since when: none of its active pods runs, or it has none. `idle` is the time since
-/// which it has had no active pod.
+/// Returns why a Job is stuck, and since when: none of its active pods runs, or it has none. `idle` is the time from which
+/// on it has no active pod.
 fn stuck(job: &JobView, pods: &[Arc<PodView>], idle: Timestamp) -> Option<(StuckCause, Timestamp)> {
     let active = || pods.iter().filter(|pod| pod.is_active());
     // The newest pod: a pod that ends and is followed by another one is progress.
@@ -232,7 +232,7 @@ mod tests {
             ("InvalidImageName", StuckCause::Image),
             ("CreateContainerConfigError", StuckCause::Config),
             ("CrashLoopBackOff", StuckCause::CrashLoop),
-            ("Unheard", StuckCause::Pending),
+            ("Unknown", StuckCause::Pending),
         ] {
             assert_eq!(waiting(reason), Some((cause, time(200))), "{reason}");
         }

@@ -510,6 +510,30 @@ pub const MUTATIONS: &[Mutation] = &[
         "self.started += 1;\n        self.last = Some(time);",
         "self.started += 1;\n        self.last = Some(if MUTANT { time + jiff::SignedDuration::from_mins(1) } else { time });",
     ),
+    bug(
+        "maxRuns does not count a run that the status does not list when it is known",
+        "src/schedule/controller.rs",
+        "status.started_runs += started.len();",
+        "status.started_runs += if MUTANT { 0 } else { started.len() };",
+    ),
+    bug(
+        "a JobSchedule starts more runs than maxRuns",
+        "src/schedule/job_schedule/decide.rs",
+        "Some(0) => Vec::new(),",
+        "Some(0) if !MUTANT => Vec::new(),",
+    ),
+    bug(
+        "a change of a calendar applies to earlier times",
+        "src/schedule/calendar/versions.rs",
+        "let place = self.earlier.partition_point(|(until, _)| *until < time);",
+        "let place = if MUTANT { self.earlier.len() } else { self.earlier.partition_point(|(until, _)| *until < time) };",
+    ),
+    bug(
+        "a change of a calendar never applies",
+        "src/schedule/calendar/status.rs",
+        "(status != *stored).then_some(status)",
+        "(status != *stored && !(MUTANT && stored.periods.is_some())).then_some(status)",
+    ),
 ];
 
 /// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.

@@ -377,7 +377,7 @@ impl State {
             return Err(Refusal(409, "the object has been modified".to_owned()));
         }
         // The status of a custom resource is written without its metadata, so its UID is not compared.
-        if differs("uid") && !(status && ["jobschedules", "joblimits"].contains(&key.0)) {
+        if differs("uid") && !(status && ["jobschedules", "joblimits", "calendars"].contains(&key.0)) {
             // The UID in a patch is not a precondition but an immutable field; therefore 422 and not 409.
             return Err(Refusal(422, format!("the UID is {}, not {}", known["uid"], asked["uid"])));
         }
@@ -452,6 +452,7 @@ const RESOURCES: &[&str] = &[
     "cronjobs",
     "jobschedules",
     "joblimits",
+    "calendars",
     "leases",
     "events",
     "workloads",

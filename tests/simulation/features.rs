@@ -187,6 +187,12 @@ impl Scenario {
             };
             self.actions.push((random.u64(60_000..500_000), action));
         }
+        // The other draws of a seed stay as they were.
+        let mut apart = fastrand::Rng::with_seed(random.get_seed());
+        for _ in 0..apart.usize(0..4) {
+            let action = Action::ChangeCalendar(apart.usize(0..2), windows(&mut apart));
+            self.actions.push((apart.u64(60_000..500_000), action));
+        }
     }
 
     fn add_cron_jobs(&mut self, random: &mut fastrand::Rng) {
@@ -420,7 +426,24 @@ fn schedule_spec(random: &mut fastrand::Rng) -> Value {
             "order": order,
         });
     }
+    if apart.u32(0..4) == 0 {
+        schedule["maxRuns"] = apart.i32(1..7).into();
+    }
+    if apart.u32(0..3) == 0 {
+        let field = ["excludeCalendars", "excludeCalendars", "onlyCalendars"][apart.usize(0..3)];
+        // Users create the calendar with these windows before the JobSchedule.
+        schedule[field] = windows(&mut apart);
+    }
     schedule
+}
+
+/// Draws windows in minutes after now.
+fn windows(random: &mut fastrand::Rng) -> Value {
+    let window = |random: &mut fastrand::Rng| {
+        let from = random.i32(-10..10);
+        json!([from, from + random.i32(1..9)])
+    };
+    (0..random.usize(0..3)).map(|_| window(random)).collect()
 }
 
 /// Draws retention annotations. `longer` includes a TTL that outlasts the history.

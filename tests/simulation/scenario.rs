@@ -81,6 +81,8 @@ pub enum Action {
     /// A user creates a JobSchedule, by number.
     CreateSchedule(usize, Value),
     DeleteSchedule(usize),
+    /// A user changes the calendar of a JobSchedule to these windows, in minutes after now.
+    ChangeCalendar(usize, Value),
     SuspendSchedule(usize, bool),
     /// A user moves the schedule of a CronJob or JobSchedule to other minutes.
     Reschedule(&'static str, usize),

@@ -51,7 +51,22 @@ impl World {
                         object["spec"]["backfill"][field] = time.to_string().into();
                     }
                 }
+                for field in ["excludeCalendars", "onlyCalendars"] {
+                    if spec[field].is_array() {
+                        let (_, _, name) = calendar_key(*schedule);
+                        let calendar = json!({
+                            "apiVersion": API_VERSION, "kind": "Calendar", "metadata": {"name": name},
+                            "spec": {"periods": periods(now, &spec[field])},
+                        });
+                        let _ = state.store.create("calendars", NAMESPACE, calendar);
+                        object["spec"][field] = json!([name]);
+                    }
+                }
                 let _ = state.store.create("jobschedules", NAMESPACE, object);
+            }
+            Action::ChangeCalendar(schedule, windows) => {
+                let periods = periods(state.store.seconds(), windows);
+                state.store.change(&calendar_key(*schedule), |calendar| calendar["spec"]["periods"] = periods);
             }
             Action::DeleteSchedule(schedule) => {
                 let _ = state.store.delete(&schedule_key("jobschedules", *schedule), None, "Background");
@@ -169,6 +184,21 @@ fn annotate(object: &mut Value, annotations: &Value) {
     for (key, value) in annotations.as_object().into_iter().flatten() {
         object["metadata"]["annotations"][key] = value.clone();
     }
+}
+
+/// Returns the periods of a calendar from windows in minutes after now.
+fn periods(now: i64, windows: &Value) -> Value {
+    let time = |minutes: &Value| {
+        let second = now + minutes.as_i64().unwrap_or_default() * 60;
+        let time = Timestamp::from_second(second).expect("a time near now");
+        time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+    };
+    let windows = windows.as_array().into_iter().flatten();
+    windows.map(|window| json!({"from": time(&window[0]), "to": time(&window[1])})).collect()
+}
+
+fn calendar_key(schedule: usize) -> Key {
+    ("calendars", NAMESPACE.to_owned(), format!("calendar-{schedule}"))
 }
 
 fn limit_key(limit: usize) -> Key {

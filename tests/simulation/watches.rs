@@ -154,6 +154,7 @@ fn bookmark(resource: &str, version: u64) -> Value {
         "jobs" => ("batch/v1", "Job"),
         "cronjobs" => ("batch/v1", "CronJob"),
         "jobschedules" => ("jobwright.dev/v1beta1", "JobSchedule"),
+        "calendars" => ("jobwright.dev/v1beta1", "Calendar"),
         "joblimits" => ("jobwright.dev/v1beta1", "JobLimit"),
         "namespaces" => ("v1", "Namespace"),
         "workloads" => ("scheduling.k8s.io/v1beta1", "Workload"),

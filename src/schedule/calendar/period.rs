@@ -7,6 +7,37 @@ use jiff::civil::{Date, DateTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Beginning of a text that is a day of the calendar, with or without a year: no February 30, and February 29 in leap
+/// years alone.
+macro_rules! day {
+    () => {
+        "'^(([0-9]{4}-)?((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|\
+          02-(0[1-9]|1[0-9]|2[0-8]))|(([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-)?02-29)'"
+    };
+}
+/// Rule of the API server: single runs (`@at`) at a minute that exists.
+pub(crate) const EXISTING_MINUTES: &str = concat!(
+    "oldSelf.hasValue() && oldSelf.value() == self || self.all(s, !s.startsWith('@at') || s.startsWith('@at ') && \
+     s.substring(4).matches(",
+    day!(),
+    ") && s.matches('^@at [0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]$'))"
+);
+/// Rule of the API server: periods whose days exist.
+pub(crate) const EXISTING_DAYS: &str = concat!(
+    "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, (!has(e.date) || e.date.matches(",
+    day!(),
+    ")) && (!has(e.from) || e.from.matches(",
+    day!(),
+    ")) && (!has(e.to) || e.to.matches(",
+    day!(),
+    ")))"
+);
+/// Rule of the API server: periods with a date, or a from and a to.
+pub(crate) const WHOLE_ENTRIES: &str =
+    "self.all(e, has(e.date) != (has(e.from) && has(e.to)) && has(e.from) == has(e.to))";
+/// Rule of the API server: periods that are not empty.
+pub(crate) const ORDERED_PERIODS: &str =
+    "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, !has(e.from) || !has(e.to) || e.from < e.to)";
 /// Text about an entry that is no period.
 pub const NO_PERIOD: &str =
     "this day or time does not exist; set date as in 2026-12-25 or 12-25, or from and to as in 2026-12-24T18:00";

@@ -7,8 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::period::PeriodEntry;
-use crate::schedule::job_schedule::types::{EXISTING_DAYS, ORDERED_PERIODS, WHOLE_ENTRIES};
+use super::period::{EXISTING_DAYS, ORDERED_PERIODS, PeriodEntry, WHOLE_ENTRIES};
 
 /// spec lists the days and periods of the calendar.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize)]

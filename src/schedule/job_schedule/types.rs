@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::schedule::backfill::Order;
-use crate::schedule::calendar::period::PeriodEntry;
+use crate::schedule::calendar::period::{EXISTING_DAYS, EXISTING_MINUTES, ORDERED_PERIODS, PeriodEntry, WHOLE_ENTRIES};
 use crate::schedule::parameters::{Parameter, ParameterValue};
 
 /// Fields of a schedule without a number above the maximum of the field, or 0 as a day or month. Steps are not compared.
@@ -29,37 +29,6 @@ const WITHIN_BOUNDS: &str = "oldSelf.hasValue() && oldSelf.value() == self || \
     !f[2].matches('(^|[,(-])0*(0|3[2-9]|[4-9][0-9]|[1-9][0-9]{2,})([^0-9]|$)') && \
     !f[3].matches('(^|[,(-])0*(0|1[3-9]|[2-9][0-9]|[1-9][0-9]{2,})([^0-9]|$)') && \
     !f[4].matches('(^|[,(-])0*([7-9]|[1-9][0-9]+)([^0-9]|$)'))))";
-/// Beginning of a text that is a day of the calendar, with or without a year: no February 30, and February 29 in leap
-/// years alone.
-macro_rules! day {
-    () => {
-        "'^(([0-9]{4}-)?((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|\
-          02-(0[1-9]|1[0-9]|2[0-8]))|(([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-)?02-29)'"
-    };
-}
-/// Single runs at a minute that exists.
-const EXISTING_MINUTES: &str = concat!(
-    "oldSelf.hasValue() && oldSelf.value() == self || self.all(s, !s.startsWith('@at') || s.startsWith('@at ') && \
-     s.substring(4).matches(",
-    day!(),
-    ") && s.matches('^@at [0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]$'))"
-);
-/// Periods whose days exist.
-pub(crate) const EXISTING_DAYS: &str = concat!(
-    "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, (!has(e.date) || e.date.matches(",
-    day!(),
-    ")) && (!has(e.from) || e.from.matches(",
-    day!(),
-    ")) && (!has(e.to) || e.to.matches(",
-    day!(),
-    ")))"
-);
-/// Periods with a date, or a from and a to.
-pub(crate) const WHOLE_ENTRIES: &str =
-    "self.all(e, has(e.date) != (has(e.from) && has(e.to)) && has(e.from) == has(e.to))";
-/// Periods that are not empty.
-pub(crate) const ORDERED_PERIODS: &str =
-    "oldSelf.hasValue() && oldSelf.value() == self || self.all(e, !has(e.from) || !has(e.to) || e.from < e.to)";
 /// Template of a Job that the API server accepts. The rule compares the field alone: API servers before Kubernetes 1.37
 /// find an unchanged object unequal if the object has fields that its schema does not list.
 const RESTART_POLICY: &str = "!has(self.template) || \

@@ -4,6 +4,7 @@
 //! breach ends the history.
 
 pub mod backfill;
+mod calendars;
 mod groups;
 pub mod indexes;
 pub mod limits;

@@ -8,6 +8,7 @@ use jobwright::schedule::SCHEDULED_ANNOTATION;
 use serde_json::Value;
 
 use super::backfill;
+use super::calendars::Calendars;
 use crate::objects::{controller, is_over};
 use crate::store::{Happened, Store};
 
@@ -23,6 +24,7 @@ pub struct Schedules {
     one_process: bool,
     /// Facts by UID.
     truths: BTreeMap<String, Truth>,
+    calendars: Calendars,
 }
 
 /// Facts about one CronJob or JobSchedule. Times are in seconds.
@@ -34,6 +36,8 @@ struct Truth {
     changes: Vec<(i64, Value)>,
     /// Times for which a Job was started.
     runs: BTreeSet<i64>,
+    /// Those of these times that fell due, and were not those of a backfill.
+    due_runs: BTreeSet<i64>,
     suspended_since: Option<i64>,
     /// Time since which its status has as many failed runs in a row as `suspendAfterFailures` allows.
     failed_since: Option<i64>,
@@ -57,7 +61,8 @@ impl Schedules {
     /// Returns the checks. `observation_delay` is the maximum time, in seconds, until a controller has observed a
     /// change.
     pub fn new(observation_delay: i64, one_process: bool) -> Self {
-        Self { observation_delay, one_process, ..Self::default() }
+        let calendars = Calendars::new(observation_delay);
+        Self { observation_delay, one_process, calendars, ..Self::default() }
     }
 
     /// Records a change of a CronJob or JobSchedule, or the deletion of a foreign Job.
@@ -74,6 +79,9 @@ impl Schedules {
             && let Some(truth) = controller(&happened.object).and_then(|owner| self.truths.get_mut(owner))
         {
             truth.job_changed = now;
+        }
+        if happened.resource == "calendars" {
+            self.calendars.observe(happened);
         }
         if !matches!(happened.resource, "cronjobs" | "jobschedules") {
             return;
@@ -130,7 +138,17 @@ impl Schedules {
         if truth.failed_since.is_some_and(|since| now - since > observation_delay) {
             return Err(format!("{name} is started although suspendAfterFailures runs in a row have failed"));
         }
+        if !self.calendars.allow(owner, time).0 {
+            return Err(format!("{name} is started for {time}, which its calendars do not allow"));
+        }
         let is_backfill = !job["metadata"]["labels"][backfill::LABEL].is_null();
+        if !is_backfill {
+            truth.due_runs.insert(time);
+            let most = owner["spec"]["maxRuns"].as_i64().unwrap_or(i64::MAX);
+            if truth.due_runs.len() as i64 > most && self.one_process {
+                return Err(format!("{name} is run {} that was due, maxRuns is {most}", truth.due_runs.len()));
+            }
+        }
         if is_backfill {
             backfill::may_start(owner, time, running(store, owner))
                 .map_err(|why| format!("{name} is started {why}"))?;
@@ -160,14 +178,18 @@ impl Schedules {
             return Err(format!("{name} is the second Job for its time, beside {}", duplicate["metadata"]["name"]));
         }
         let in_order = is_in_order(owner);
-        let expected = next_due(times(owner), truth.last.unwrap_or(truth.created));
+        let next = |time| {
+            self.calendars.first_certain(owner, next_due(times(owner), time), |time| next_due(times(owner), time))
+        };
+        let expected = next(truth.last.unwrap_or(truth.created));
         let skips = in_order && !is_backfill && !truth.disturbed && owner["spec"]["startingDeadlineSeconds"].is_null();
         if skips {
             let mut expected = expected;
             while truth.taken.contains_key(&expected) && expected < time {
-                expected = next_due(times(owner), expected);
+                expected = next(expected);
             }
-            if expected != time {
+            // Another version of a calendar can allow a time before it.
+            if expected < time || expected != time && !Calendars::are_used(owner) {
                 return Err(format!("{name} is started for {time}, but {expected} was skipped"));
             }
         }
@@ -224,14 +246,22 @@ impl Schedules {
                 let runs = store.of("jobs").any(|(_, job)| controller(job) == Some(&uid(object)) && !is_over(job));
                 let free = spec["concurrencyPolicy"] == "Allow" && spec["maxActive"].is_null();
                 let since = truth.changes.last().map_or(truth.created, |(at, _)| *at);
-                let mut next = next_due(times(object), truth.last.unwrap_or(since).max(since));
+                let following = |time| {
+                    let next = |time| next_due(times(object), time);
+                    self.calendars.first_certain(object, next(time), next)
+                };
+                let mut next = following(truth.last.unwrap_or(since).max(since));
                 while truth.taken.contains_key(&next) {
-                    next = next_due(times(object), next);
+                    next = following(next);
                 }
+                let runs_left = spec["maxRuns"].as_i64().map(|most| most - truth.due_runs.len() as i64);
                 if !runs && now - truth.job_changed.max(truth.created) > LATE && backfill::is_open(object) {
                     return Some(format!("{resource} {}: its backfill does not continue: {}", key.2, object["status"]));
                 }
-                if (free || !runs) && now - next > LATE + jitter(object) {
+                if (free || !runs)
+                    && runs_left.is_none_or(|left| left > 0)
+                    && now.saturating_sub(next) > LATE + jitter(object)
+                {
                     return Some(format!("{resource} {}: the run of {next} has not been started at {now}", key.2));
                 }
             }
@@ -248,8 +278,14 @@ impl Schedules {
             let started = self.truths.get(&uid(object)).map_or(0, |truth| truth.started);
             if let Some(truth) = self.truths.get(&uid(object)).filter(|truth| truth.changes.is_empty()) {
                 let is_run = |time| truth.runs.contains(&time) || truth.taken.contains_key(&time);
-                backfill::all_run(object, |time| !is_due(times(object), time) || is_run(time))
+                let must_run = |time| is_due(times(object), time) && self.calendars.allow(object, time).1;
+                backfill::all_run(object, |time| !must_run(time) || is_run(time))
                     .map_err(|time| format!("the backfill of {} is complete without {time}", key.2))?;
+            }
+            let due = self.truths.get(&uid(object)).map_or(0, |truth| truth.due_runs.len());
+            let counted = object["status"]["startedRuns"].as_u64().unwrap_or_default() as usize;
+            if self.one_process && counted != due {
+                return Err(format!("{} counts {counted} started runs, {due} were started", key.2));
             }
             let limit = object["spec"]["historyLimit"].as_u64().unwrap_or(10) as usize;
             let kept = object["status"]["history"].as_array().map_or(0, Vec::len);
@@ -278,7 +314,8 @@ impl Schedules {
         all.find(|(_, truth, object)| {
             // Times before a change of the schedule are not run.
             let begin = truth.changes.last().map_or(truth.created, |(at, _)| *at);
-            let run = |time: i64| time > begin && is_due(times(object), time) && !truth.freed.contains(&time);
+            let is_certain = |time| is_due(times(object), time) && self.calendars.allow(object, time).1;
+            let run = |time: i64| time > begin && is_certain(time) && !truth.freed.contains(&time);
             let mut taken = truth.taken.keys().filter(|time| run(**time));
             taken.any(|time| truth.last.is_some_and(|last| last > *time)) && !has_event(&uid(object))
         })
