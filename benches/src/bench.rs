@@ -254,11 +254,17 @@ impl Bench {
         for &system in self.systems() {
             let mut environment = Environment::start().await?;
             let controller = environment.begin_warm(system).await?;
-            let figures = cron::measure(&environment, &controller, count).await?;
+            let figures = cron::measure(&environment, &controller, cron::Kind::CronJob, count).await?;
             self.add("cron", &format!("{count} CronJobs due in the same minute"), system, figures)?;
             environment.end(controller).await?;
         }
-        Ok(())
+        // The built-in controllers have no JobSchedules; compare with their CronJobs.
+        let mut environment = Environment::start().await?;
+        let controller = environment.begin_warm(System::Jobwright).await?;
+        let figures = cron::measure(&environment, &controller, cron::Kind::JobSchedule, count).await?;
+        let what = format!("{count} JobSchedules due in the same minute");
+        self.add("schedules", &what, System::Jobwright, figures)?;
+        environment.end(controller).await
     }
 
     /// Measures a JobLimit, with Jobwright alone, because the built-in controllers have no such limit.

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::harness::*;
 use crate::{kubectl, scene_with};
 
-const EXAMPLES: &[&str] = &["calendar", "indexes", "limit", "queue", "retention", "spread", "why"];
+const EXAMPLES: &[&str] = &["calendar", "holidays", "indexes", "limit", "queue", "retention", "spread", "why"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/beyond")
@@ -50,7 +50,7 @@ async fn schedules(scene: &Scene) -> Result<()> {
         let list = object(scene, &["jobschedules"]).await?;
         let due = list["items"].as_array().into_iter().flatten();
         let due = due.filter(|schedule| schedule["status"]["nextScheduleTime"].is_string()).count();
-        Ok(if due == 3 { Ok(()) } else { Err(format!("{list:#}")) })
+        Ok(if due == 5 { Ok(()) } else { Err(format!("{list:#}")) })
     })
     .await?;
     let table = kubectl(scene, &["get", "jobschedules"]).await?;
@@ -78,14 +78,41 @@ async fn schedules(scene: &Scene) -> Result<()> {
     let scheduled: jiff::Timestamp = history[0]["scheduled"].as_str().unwrap_or_default().parse()?;
     assert_eq!(log.trim(), format!("for {scheduled}"));
 
+    let text = jobwright(scene, &["trigger", "jobschedule/spread", "--watch"]).await?;
+    assert!(text.contains("Complete"), "{text}");
+    calendars_and_parameters(scene).await
+}
+
+/// Runs the command line, which must succeed, and returns its output.
+async fn jobwright(scene: &Scene, arguments: &[&str]) -> Result<String> {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_jobwright"))
-        .args(["trigger", "jobschedule/spread", "--watch", "--namespace", &scene.namespace])
+        .args(arguments)
+        .args(["--namespace", &scene.namespace])
         .arg("--kubeconfig")
         .arg(&scene.cluster.kubeconfig)
         .output()
         .await?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("Complete"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(text)
+}
+
+async fn calendars_and_parameters(scene: &Scene) -> Result<()> {
+    let closing = object(scene, &["jobschedule", "closing"]).await?;
+    let next = closing["status"]["nextScheduleTime"].as_str().unwrap_or_default();
+    let ends = ["-03-31T20:00:00", "-06-30T20:00:00", "-09-30T20:00:00", "-12-31T20:00:00"];
+    assert!(ends.iter().any(|end| next.contains(end)), "{next}");
+    // The containers of a real node have the values as they were given.
+    let trigger = ["trigger", "jobschedule/reports", "--name=report-now", "--set", "REGION=$(HOME) us$", "--watch"];
+    jobwright(scene, &trigger).await?;
+    assert_eq!(kubectl(scene, &["logs", "job/report-now"]).await?.trim(), "report of $(HOME) us$");
+
+    let backfill = ["backfill", "jobschedule/reports", "--from=2025-12-24", "--to=2025-12-26", "--set=REGION=asia"];
+    let text = jobwright(scene, &backfill).await?;
+    assert!(text.contains("reports backfills 2 runs, skips 0"), "Christmas Day is a holiday: {text}");
+    kubectl(scene, &["wait", "--for=condition=BackfillComplete", "jobschedule/reports", "--timeout=60s"]).await?;
+    let logs = kubectl(scene, &["logs", "-l", "jobwright.dev/backfill"]).await?;
+    assert_eq!(logs.lines().collect::<Vec<_>>(), ["report of asia", "report of asia"]);
     Ok(())
 }
 
