@@ -224,7 +224,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "concurrencyPolicy Replace does not delete the active Job",
-        "src/schedule/controller.rs",
+        "src/schedule/controller/starts.rs",
         "        if replace {\n",
         "        if replace && !MUTANT {\n",
     ),
@@ -284,13 +284,13 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a foreign Job with the names of a run blocks the JobSchedule",
-        "src/schedule/controller.rs",
+        "src/schedule/controller/starts.rs",
         "Err(taken) if !S::RECORDS_HISTORY =>",
         "Err(taken) if MUTANT || !S::RECORDS_HISTORY =>",
     ),
     bug(
         "only the first name of a run is tried",
-        "src/schedule/controller.rs",
+        "src/schedule/controller/starts.rs",
         "for (place, name) in names.iter().enumerate() {",
         "for (place, name) in names.iter().enumerate().take(if MUTANT { 1 } else { usize::MAX }) {",
     ),
@@ -422,7 +422,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "a Job of a CronJob whose status was refused is not known as active",
-        "src/schedule/controller.rs",
+        "src/schedule/controller/mod.rs",
         "if S::RECORDS_HISTORY || scheduled.is_some() {",
         "if S::RECORDS_HISTORY || scheduled.is_some() && !MUTANT {",
     ),
@@ -512,7 +512,7 @@ pub const MUTATIONS: &[Mutation] = &[
     ),
     bug(
         "maxRuns does not count a run that the status does not list when it is known",
-        "src/schedule/controller.rs",
+        "src/schedule/controller/mod.rs",
         "status.started_runs += started.len();",
         "status.started_runs += if MUTANT { 0 } else { started.len() };",
     ),

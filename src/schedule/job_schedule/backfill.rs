@@ -17,6 +17,7 @@ use crate::runtime::clock::whole_seconds;
 use crate::runtime::events::EventText;
 pub use crate::schedule::backfill::LABEL;
 use crate::schedule::backfill::{Backfill, Order, Progress, Range};
+use crate::schedule::cron_job::view::ActiveJob;
 use crate::schedule::source::Facts;
 
 /// Maximum number of scheduled times of a backfill. The controller counts the times of a range once.
@@ -133,7 +134,9 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
     }
     let is_active = |job: &&Arc<JobView>| is_of_backfill(job) && facts.status.is_active(&job.identity.uid);
     progress.active = facts.jobs.iter().filter(is_active).count();
-    if next.is_none() && !is_waiting && progress.active == 0 {
+    // The watch may not have delivered the last Job yet.
+    let is_unknown = |active: &ActiveJob| !facts.jobs.iter().any(|job| job.identity.uid == active.uid);
+    if next.is_none() && !is_waiting && progress.active == 0 && !facts.status.active.iter().any(is_unknown) {
         progress.completed = Some(whole_seconds(facts.now));
         // A change of the schedules changes the number of times.
         progress.total = progress.started + progress.skipped;
@@ -184,7 +187,7 @@ mod tests {
     use crate::job::view::Labels;
     use crate::schedule::creation::Creation;
     use crate::schedule::cron_job::decide::Due;
-    use crate::schedule::cron_job::view::{ActiveJob, CronJobStatus};
+    use crate::schedule::cron_job::view::CronJobStatus;
     use crate::schedule::fixtures;
     use crate::schedule::job_schedule::view::WireJobSchedule;
     use crate::schedule::source::{EndedRun, ScheduleSource};
@@ -328,6 +331,22 @@ mod tests {
         let patch = first.status_patch(&status, &[], &Creation::Done, now()).unwrap();
         let stored = schedule(&json!({"backfill": backfill}), &json!({"backfill": patch["backfill"]}));
         assert_eq!(seen(&state_of(&stored, &[], None)), (1, 0, 3, Some(at("07:00:00"))));
+    }
+
+    #[test]
+    fn backfill_waits_for_a_job_that_the_watch_has_not_delivered() {
+        let stored = json!({"backfill": {
+            "from": "2026-01-05T06:00:00Z", "to": "2026-01-05T06:30:00Z", "order": "OldestFirst",
+            "until": "2026-01-05T06:30:00Z", "total": 1, "started": 1, "skipped": 0, "remaining": 0, "active": 0,
+            "succeeded": 0, "failed": 0, "lastTime": "2026-01-05T06:00:00Z",
+        }});
+        let backfill = json!({"from": "2026-01-05T06:00:00Z", "to": "2026-01-05T06:30:00Z"});
+        let schedule = schedule(&json!({"backfill": backfill}), &stored);
+        let known = job(&schedule, at("06:00:00"), None, true);
+        let status = CronJobStatus { active: vec![ActiveJob::new(&known)], ..schedule.base.status.clone() };
+        assert_eq!(decided(&schedule, &status, &[]).backfill.unwrap().completed, None);
+        let complete = decided(&schedule, &schedule.base.status, &[]).backfill.unwrap();
+        assert_eq!(complete.completed, Some(at("12:00:30")));
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! [`Controller`] is the entry point. One queue holds the objects to sync and their timers. The decisions are those of
 //! [`ScheduleSource`].
 
+mod samples;
+mod starts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,17 +28,16 @@ use tokio::time::Instant;
 use super::backfill;
 use super::calendar::controller::Calendars;
 use super::creation::Creation;
-use super::cron_job::decide::{Due, history, is_run_recorded, reconcile_active_list};
+use super::cron_job::decide::{history, is_run_recorded, reconcile_active_list};
 use super::cron_job::view::{ActiveJob, CronJobStatus};
-use super::once::{NAME_TAKEN, Once};
+use super::once::Once;
 use super::source::{EndedRun, Facts, ScheduleSource};
-use super::workload::{Ended, RunCounts, Sample, last_failure};
+use super::workload::RunCounts;
 use super::write_kinds::{CREATE, DELETE, STATUS};
 use crate::job::creation::REVERTED;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::runtime::cache::{Cache, Source};
-use crate::runtime::codec::Encoded;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::controller;
 use crate::runtime::errors::WriteError;
@@ -92,6 +94,8 @@ struct Unstored {
     backfilled: Option<Timestamp>,
     /// Scheduled times of the runs whose Jobs were started.
     started: Vec<Timestamp>,
+    /// Jobs that were started. The watch may not have delivered them yet.
+    jobs: Vec<ActiveJob>,
 }
 
 /// Metrics of the controller; those of CronJobs have the names of the built-in controller.
@@ -227,6 +231,10 @@ impl<S: ScheduleSource> Controller<S> {
         let mut started: BTreeSet<Timestamp> = unlisted.keys().copied().collect();
         started.extend(unstored.started.iter().filter(|time| !is_run_recorded(base, Some(**time))));
         status.last_schedule = status.last_schedule.max(unstored.scheduled).max(started.last().copied());
+        // A Job that the watch has not delivered yet would not count as active.
+        let is_unknown = |job: &&ActiveJob| !jobs.iter().any(|known| known.identity.uid == job.uid);
+        let unknown = unstored.jobs.iter().filter(is_unknown).filter(|job| !base.status.is_active(&job.uid));
+        status.active.extend(unknown.filter(|_| S::RECORDS_HISTORY).cloned());
         status.started_runs += started.len();
         let mut ended = self.ended(object, &jobs, &unlisted).await?;
         for job in history(base, &jobs) {
@@ -261,6 +269,7 @@ impl<S: ScheduleSource> Controller<S> {
         for active in &update.missing {
             if self.wire_jobs(object).get_opt(&active.name).await?.is_none() {
                 status.drop_active(&active.uid);
+                self.forget_job(object, &active.uid);
                 ended.push(EndedRun { job: active.clone(), end: None, replaced: false });
                 self.record_event(
                     object,
@@ -342,137 +351,13 @@ impl<S: ScheduleSource> Controller<S> {
         let _ = tokio::time::timeout(START_PRIORITY_TIMEOUT, started).await;
     }
 
-    /// Starts the Job of this time, and returns the result. If it replaces the active Jobs, these are deleted first.
-    async fn start(
-        &self,
-        object: &S,
-        status: &mut CronJobStatus,
-        jobs: &[Arc<JobView>],
-        scheduled: Timestamp,
-        due: &Due,
-    ) -> Result<Creation, WriteError> {
-        let replace = due.replace;
-        let is_deletion_backed_off =
-            |active: &ActiveJob| replace && self.is_backed_off(object, DELETE, Some(&active.uid));
-        if self.is_backed_off(object, CREATE, None) || status.active.iter().any(is_deletion_backed_off) {
-            return Ok(Creation::Untried);
-        }
-        if replace {
-            for active in status.active.clone() {
-                self.delete(object, &active.name, &active.uid).await?;
-                status.drop_active(&active.uid);
-            }
-        }
-        // A Job can have its second name, so its name alone does not prevent another creation.
-        let is_of_this_time =
-            |job: &&Arc<JobView>| S::RECORDS_HISTORY && object.scheduled_time(&job.identity.name) == Some(scheduled);
-        let made = match jobs.iter().find(is_of_this_time) {
-            Some(job) => Ok((**job).clone()),
-            None => self.create(object, scheduled, due.is_backfill).await?,
-        };
-        let creation = match made {
-            Ok(made) => {
-                if !status.is_active(&made.identity.uid) {
-                    status.active.push(ActiveJob::new(&made));
-                }
-                self.refused.lock().remove(&object.identity().uid);
-                Creation::Done
-            }
-            // A CronJob has no second name. It continues with its next time, as with the built-in controller.
-            Err(taken) if !S::RECORDS_HISTORY => return Ok(Creation::NameTaken(taken)),
-            Err(taken) => Creation::NameTaken(taken),
-        };
-        let mut unstored = self.unstored.lock();
-        let unstored = unstored.entry(object.identity().uid.clone()).or_default();
-        match status.backfill.as_mut().filter(|_| due.is_backfill) {
-            Some(progress) => {
-                progress.record(scheduled, &creation);
-                unstored.backfilled = Some(scheduled);
-            }
-            None => {
-                let missed = object.missed(status.last_schedule, scheduled) + usize::from(creation != Creation::Done);
-                let mut counts = self.counts.lock();
-                counts.entry(object.identity().uid.clone()).or_default().missed += missed as u64;
-                status.last_schedule = Some(scheduled);
-                unstored.scheduled = Some(scheduled);
-                if creation == Creation::Done {
-                    status.started_runs += 1;
-                    unstored.started.push(scheduled);
-                }
-            }
-        }
-        // The Job enters the cache only by the watch, whose event queues it for the Job controller.
-        Ok(creation)
-    }
-
-    /// Creates the Job of this time and returns it. If Jobs of other owners have all its names, a text about that is
-    /// returned instead.
-    async fn create(
-        &self,
-        object: &S,
-        scheduled: Timestamp,
-        is_backfill: bool,
-    ) -> Result<Result<JobView, String>, WriteError> {
-        let names = object.job_names(scheduled);
-        let mut taken = String::new();
-        for (place, name) in names.iter().enumerate() {
-            match self.create_named(object, name, scheduled, is_backfill).await? {
-                Some(made) => return Ok(Ok(made)),
-                None => {
-                    let instead = match names.get(place + 1) {
-                        Some(next) => format!("creating job {next} instead"),
-                        None => format!("skipping the run of {scheduled}"),
-                    };
-                    taken = format!("Job {name} exists and belongs to another owner: {instead}");
-                    self.record_event(object, EventText::warning(NAME_TAKEN, taken.clone()));
-                }
-            }
-        }
-        Ok(Err(taken))
-    }
-
-    /// Creates the Job of this name, or returns the Job of this object that has the name; none if that Job belongs to another
-    /// owner.
-    async fn create_named(
-        &self,
-        object: &S,
-        name: &str,
-        scheduled: Timestamp,
-        is_backfill: bool,
-    ) -> Result<Option<JobView>, WriteError> {
-        let body = object.job(name, scheduled, is_backfill).map_err(kube::Error::SerdeError)?;
-        match self.context.create::<WireJob>(object.identity(), Encoded::json(body)).await {
-            Ok(made) => {
-                self.succeeded(object, CREATE, None);
-                let created = made.metadata.creation_timestamp.as_ref().map_or(scheduled, |time| time.0);
-                if !is_backfill {
-                    self.metrics.skew.observe(created.duration_since(scheduled).as_secs_f64());
-                }
-                let name = made.metadata.name.as_deref().unwrap_or_default();
-                tracing::info!(job = name, "created a Job");
-                self.record_event(object, EventText::normal("SuccessfulCreate", format!("Created job {name}")));
-                Ok(JobView::parse(made))
-            }
-            Err(error) if error.is_namespace_terminating() => Err(error),
-            Err(error) if error.is_conflict() => {
-                // A Job has this name: either it was created before a crash, or it belongs to another owner and stays unchanged.
-                let found = self.wire_jobs(object).get_opt(name).await?;
-                let Some(found) = found.and_then(JobView::parse) else {
-                    // No Job has the name, so there is no conflict: a webhook can answer with any code.
-                    return Err(self.failed(object, CREATE, None, error));
-                };
-                Ok(Some(found).filter(|job| job.owner.as_ref() == Some(&object.identity().uid)))
-            }
-            Err(error) => Err(self.failed(object, CREATE, None, error)),
-        }
-    }
-
     async fn delete(&self, object: &S, name: &str, uid: &Uid) -> Result<(), WriteError> {
         let jobs = self.wire_jobs(object);
         let params = delete_params(uid, Some(PropagationPolicy::Background));
         match self.context.write_gate.run(&object.identity().uid, jobs.delete(name, &params)).await {
             Ok(_) => {
                 self.succeeded(object, DELETE, Some(uid));
+                self.forget_job(object, uid);
                 tracing::info!(job = name, "deleted a Job");
                 self.record_event(object, EventText::normal("SuccessfulDelete", format!("Deleted job {name}")));
                 Ok(())
@@ -480,10 +365,18 @@ impl<S: ScheduleSource> Controller<S> {
             Err(error) => {
                 if is_gone(&jobs, name, uid, &error).await? {
                     self.succeeded(object, DELETE, Some(uid));
+                    self.forget_job(object, uid);
                     return Ok(());
                 }
                 Err(self.failed(object, DELETE, Some((uid, name)), error))
             }
+        }
+    }
+
+    /// Forgets a Job that was started before the status was stored, and does not exist any more.
+    fn forget_job(&self, object: &S, job: &Uid) {
+        if let Some(unstored) = self.unstored.lock().get_mut(&object.identity().uid) {
+            unstored.jobs.retain(|active| active.uid != *job);
         }
     }
 
@@ -537,36 +430,6 @@ impl<S: ScheduleSource> Controller<S> {
         let outdated = found.identity().resource_version > object.identity().resource_version;
         self.objects.apply(found, Source::Answer);
         Ok(outdated)
-    }
-
-    /// Counts the runs that have ended since the last status, once that is stored.
-    fn count_ended(&self, object: &S, ended: &[EndedRun], jobs: &[Arc<JobView>]) {
-        let active = &object.base().status;
-        let finished = jobs.iter().filter(|job| job.status.is_finished() && active.is_active(&job.identity.uid));
-        let of_jobs = finished.filter(|_| !S::RECORDS_HISTORY).map(|job| Ended::of_job(job));
-        let mut counts = self.counts.lock();
-        let counts = counts.entry(object.identity().uid.clone()).or_default();
-        ended.iter().map(Ended::of_run).chain(of_jobs).for_each(|run| counts.ended(run));
-    }
-
-    /// Returns what the metrics state of each object.
-    pub fn samples(&self, now: Timestamp, includes: impl Fn(&str) -> bool) -> Vec<Sample> {
-        let objects = self.objects.all(|object| includes(&object.identity().namespace));
-        let sample = |object: Arc<S>| {
-            let object = object.with_calendars(&self.calendars).map_or(object, Arc::new);
-            let identity = object.identity();
-            let jobs = self.jobs.owned(&identity.uid, &identity.namespace);
-            Sample {
-                kind: S::KIND,
-                namespace: identity.namespace.clone(),
-                name: identity.name.clone(),
-                timing: object.timing(now),
-                last_success: object.base().status.last_successful,
-                last_failure: object.last_failure().max(last_failure(&jobs)),
-                counts: self.counts.lock().get(&identity.uid).cloned().unwrap_or_default(),
-            }
-        };
-        objects.into_iter().map(sample).collect()
     }
 
     /// Stores a changed status on the version of the object that it was decided from. Returns whether it was stored.
