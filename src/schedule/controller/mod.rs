@@ -226,15 +226,14 @@ impl<S: ScheduleSource> Controller<S> {
         let jobs = self.jobs.owned(uid, &base.identity.namespace);
         let mut status = base.status.clone();
         // A Job that was started may be gone by now, deleted by its TTL or a user. It is not started again.
-        let unstored = self.unstored.lock().get(uid).cloned().unwrap_or_default();
+        let unstored = self.unstored_of(uid, &jobs);
         let unlisted = unlisted_runs(object, &jobs, self.context.clock.now());
         let mut started: BTreeSet<Timestamp> = unlisted.keys().copied().collect();
         started.extend(unstored.started.iter().filter(|time| !is_run_recorded(base, Some(**time))));
         status.last_schedule = status.last_schedule.max(unstored.scheduled).max(started.last().copied());
         // A Job that the watch has not delivered yet would not count as active.
-        let is_unknown = |job: &&ActiveJob| !jobs.iter().any(|known| known.identity.uid == job.uid);
-        let unknown = unstored.jobs.iter().filter(is_unknown).filter(|job| !base.status.is_active(&job.uid));
-        status.active.extend(unknown.filter(|_| S::RECORDS_HISTORY).cloned());
+        let unknown = unstored.jobs.iter().filter(|job| S::RECORDS_HISTORY && !base.status.is_active(&job.uid));
+        status.active.extend(unknown.cloned());
         status.started_runs += started.len();
         let mut ended = self.ended(object, &jobs, &unlisted).await?;
         for job in history(base, &jobs) {
@@ -371,6 +370,15 @@ impl<S: ScheduleSource> Controller<S> {
                 Err(self.failed(object, DELETE, Some((uid, name)), error))
             }
         }
+    }
+
+    /// Returns the runs that the stored status of an object may not include, and forgets the Jobs that the watch has
+    /// delivered meanwhile.
+    fn unstored_of(&self, uid: &Uid, jobs: &[Arc<JobView>]) -> Unstored {
+        let mut unstored = self.unstored.lock();
+        let Some(unstored) = unstored.get_mut(uid) else { return Unstored::default() };
+        unstored.jobs.retain(|job| !jobs.iter().any(|known| known.identity.uid == job.uid));
+        unstored.clone()
     }
 
     /// Forgets a Job that was started before the status was stored, and does not exist any more.
