@@ -108,6 +108,38 @@ fn every_value_is_in_the_schema_and_has_a_default() -> Result<()> {
 }
 
 #[test]
+fn alerts_and_dashboards_are_rendered_unchanged_if_enabled() -> Result<()> {
+    let text = template("jobwright-system", &[])?;
+    assert!(!text.contains("PrometheusRule") && !text.contains("grafana_dashboard"));
+    let flags = ["--set", "prometheusRule.enabled=true,grafanaDashboard.enabled=true"];
+    let show = |file: &str| template("jobwright-system", &[&flags[..], &["--show-only", file]].concat());
+    let source = |file: &str| std::fs::read_to_string(chart().join("monitoring").join(file)).context("no source");
+    let rules = show("templates/prometheusrule.yaml")?;
+    let rendered: Vec<serde_json::Value> = rules
+        .split("\n---\n")
+        .filter(|document| document.contains("kind:"))
+        .map(|document| Ok(serde_saphyr::from_str::<serde_json::Value>(document)?["spec"].take()))
+        .collect::<Result<_>>()?;
+    for file in ["alerts.yaml", "workload-alerts.yaml"] {
+        let rules: serde_json::Value = serde_saphyr::from_str(&source(file)?)?;
+        assert!(rendered.contains(&rules), "{file} is not rendered: {rendered:#?}");
+    }
+    let dashboards: serde_json::Value = serde_saphyr::from_str(&show("templates/grafanadashboard.yaml")?)?;
+    assert_eq!(dashboards["metadata"]["labels"]["grafana_dashboard"], "1");
+    for file in ["jobwright.json", "workloads.json"] {
+        let rendered: serde_json::Value = serde_json::from_str(dashboards["data"][file].as_str().context("no text")?)?;
+        let source: serde_json::Value = serde_json::from_str(&source(file)?)?;
+        assert_eq!(rendered, source, "{file}");
+    }
+    let old = ["--set", "prometheusRule=null,grafanaDashboard=null"];
+    template("jobwright-system", &old).context("values of an older release")?;
+    let monitor = ["--set", "serviceMonitor.enabled=true", "--show-only", "templates/servicemonitor.yaml"];
+    let monitor = template("jobwright-system", &monitor)?;
+    assert!(monitor.contains("honorLabels: true"), "the label namespace would be that of the pod: {monitor}");
+    Ok(())
+}
+
+#[test]
 fn permissions_follow_the_enabled_controllers() -> Result<()> {
     let verbs = |flags: &[&str]| -> Result<(bool, bool, bool)> {
         let text = template("jobwright-system", &[flags, &["--no-hooks"]].concat())?;
