@@ -19,6 +19,10 @@ use crate::runtime::identity::Uid;
 use crate::runtime::maps::FastMap;
 use crate::runtime::metric_scope::MetricScope;
 
+/// Number of restarts from which on a pod that is not ready counts as one in a crash loop: the kubelet then waits at
+/// least 40 s before the next start.
+const CRASHES: i64 = 3;
+
 type Labels = Vec<(&'static str, Cow<'static, str>)>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
@@ -131,7 +135,9 @@ impl StuckCause {
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Self::Config,
             "CrashLoopBackOff" => Self::CrashLoop,
             _ if !pod.scheduled => Self::Unschedulable,
-            // A container that was restarted after a failure runs.
+            // The cause of a restarted container is its last failure, also while the kubelet waits before the next start.
+            // A container that runs is ready, unless a probe fails.
+            _ if is_running(pod) && pod.ready_since.is_none() && pod.restarts >= CRASHES => Self::CrashLoop,
             _ if is_running(pod) => return None,
             _ => Self::Pending,
         })
@@ -245,6 +251,13 @@ mod tests {
         assert_eq!(stuck(&both).unwrap().0, StuckCause::Image, "the cause that a user can fix comes first");
         let restarted = because(pod("a").running(50), "Error");
         assert_eq!(stuck(&[restarted]), None, "a container that was restarted runs");
+        let crashed = |restarts: i64, ready: Option<i64>| {
+            let pod = because(pod("a").running(50), "Error");
+            let pod = pod.with(|pod| (pod.restarts, pod.ready_since) = (restarts, ready.map(time)));
+            stuck(&[pod]).map(|(cause, _)| cause)
+        };
+        assert_eq!(crashed(3, None), Some(StuckCause::CrashLoop), "the kubelet reports the last failure as the cause");
+        assert_eq!((crashed(3, Some(400)), crashed(2, None)), (None, None));
         assert_eq!(StuckCause::ALL.map(StuckCause::label).len(), 6);
     }
 
