@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -16,12 +17,14 @@ use super::metrics::known_reason;
 use super::status::{FAILED, JobStatus};
 use super::view::{JobView, Phase, PodView};
 use crate::runtime::identity::Uid;
-use crate::runtime::maps::FastMap;
+use crate::runtime::maps::{FastMap, FastSet};
 use crate::runtime::metric_scope::MetricScope;
 
 /// Number of restarts from which on a pod that is not ready counts as one in a crash loop: the kubelet then waits at
 /// least 40 s before the next start.
 const CRASHES: i64 = 3;
+/// Maximum number of Jobs that are remembered as started while none of their pods is ready.
+const MAX_UNREADY: usize = 10_000;
 
 type Labels = Vec<(&'static str, Cow<'static, str>)>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
@@ -33,6 +36,9 @@ pub struct JobWorkload {
     failed: Family<Labels, Counter>,
     first_pod: Histograms,
     start: Histograms,
+    /// Jobs that have started and whose status does not show it any more: their only pod is not ready, or they were
+    /// suspended.
+    unready: Arc<Mutex<FastSet<Uid>>>,
 }
 
 impl JobWorkload {
@@ -45,6 +51,7 @@ impl JobWorkload {
             failed: Family::default(),
             first_pod: Family::new_with_constructor(durations),
             start: Family::new_with_constructor(durations),
+            unready: Arc::default(),
         };
         let registry = registry.sub_registry_with_prefix("jobwright");
         let m = metrics.clone();
@@ -65,13 +72,35 @@ impl JobWorkload {
         if has_pods(new) && !has_pods(old) {
             self.first_pod.get_or_create(&labels).observe(age);
         }
-        if has_started(new) && !has_started(old) {
+        if self.starts(&job.identity.uid, old, new) {
             self.start.get_or_create(&labels).observe(age);
         }
         if let Some(failed) = new.true_condition(FAILED).filter(|_| !old.is_finished()) {
             let labels = [labels, vec![("reason", known_reason(&failed.reason).into())]].concat();
             self.failed.get_or_create(&labels).inc();
         }
+    }
+}
+
+impl JobWorkload {
+    /// Returns whether a Job starts with its new status, for the first time. A pod that is not ready for a while, such as
+    /// one with a restarted container, does not make its Job start again.
+    fn starts(&self, job: &Uid, old: &JobStatus, new: &JobStatus) -> bool {
+        let (before, after) = (has_started(old), has_started(new));
+        if before == after && !new.is_finished() {
+            return false;
+        }
+        let mut unready = self.unready.lock();
+        if before && !after {
+            if unready.len() >= MAX_UNREADY {
+                // The entries of deleted Jobs stay until then.
+                unready.clear();
+            }
+            unready.insert(job.clone());
+            return false;
+        }
+        let was_unready = unready.remove(job);
+        after && !before && !was_unready
     }
 }
 
@@ -275,6 +304,20 @@ mod tests {
         for job in others {
             assert!(!can_be_stuck(&job.view), "{:?}", job.view.status);
         }
+    }
+
+    #[test]
+    fn job_starts_once_even_if_its_pod_is_not_ready_for_a_while() {
+        let workload = JobWorkload::new(&mut Registry::default(), MetricScope::default());
+        let uid = Uid::from("j");
+        let ready = |ready: i32| JobStatus { active: 1, ready: Some(ready), ..JobStatus::default() };
+        let starts = |old: &JobStatus, new: &JobStatus| workload.starts(&uid, old, new);
+        assert!(!starts(&ready(0), &ready(0)) && starts(&ready(0), &ready(1)));
+        assert!(!starts(&ready(1), &ready(0)) && !starts(&ready(0), &ready(1)), "the pod was not ready for a while");
+        assert!(!starts(&ready(1), &ready(0)));
+        let failed = JobStatus { failed: 1, ..Job::new().condition("Failed").view.status };
+        assert!(!starts(&ready(0), &failed), "the end of a Job that had started");
+        assert!(workload.unready.lock().is_empty());
     }
 
     #[test]
