@@ -193,9 +193,8 @@ fn stuck(job: &JobView, pods: &[Arc<PodView>], idle: Timestamp) -> Option<(Stuck
 fn can_be_stuck(job: &JobView) -> bool {
     let is_waiting = job.admission_info.published_waiting.is_some() && job.status.start_time.is_none();
     let has_ready_pods = job.status.ready.is_some_and(|ready| ready > 0);
-    !(job.status.has_outcome() || job.status.is_finished() || job.deleting || job.spec.suspend)
-        && !is_waiting
-        && !has_ready_pods
+    let is_ending = job.status.has_outcome() || job.status.is_finished() || job.deleting;
+    !(is_ending || job.spec.suspend || is_waiting || has_ready_pods)
 }
 
 /// Jobs by namespace that need attention.

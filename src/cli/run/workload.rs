@@ -119,7 +119,8 @@ fn bound(samples: &mut Vec<Sample>, most: usize) -> usize {
 }
 
 fn schedules(encoder: &mut DescriptorEncoder<'_>, samples: &[Sample], omitted: usize) -> fmt::Result {
-    let gauges: [(&str, &str, fn(&Sample) -> Option<i64>); 7] = [
+    type Value = fn(&Sample) -> Option<i64>;
+    let gauges: [(&str, &str, Value); 7] = [
         (
             "jobwright_schedule_last_success_timestamp_seconds",
             "Latest time at which a Job of the CronJob or JobSchedule completed",
