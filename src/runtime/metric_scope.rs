@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 /// Maximum number of namespaces with series of their own. The memory for a label value is never released.
 const MAX_NAMESPACES: usize = 1000;
-/// Value that replaces the further namespaces.
-const OTHER: &str = "other";
+/// Value that replaces the further namespaces. No namespace has this name.
+const OTHER: &str = "_other";
 
 /// Namespaces that metrics have series for.
 #[derive(Clone, Debug, Default)]

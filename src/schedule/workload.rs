@@ -11,6 +11,7 @@ use super::job_schedule::timetable::Timetable;
 use super::source::EndedRun;
 use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
+use crate::runtime::identity::Uid;
 
 /// Outcomes of runs, as label values.
 pub const OUTCOMES: [&str; 4] = ["succeeded", "failed", "replaced", "deleted"];
@@ -107,15 +108,24 @@ impl RunCounts {
     }
 }
 
-/// What the metrics state of one schedule.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// Kind of the object.
-    pub kind: &'static str,
+/// Schedule that the metrics can have series for. The order is that in which schedules get series.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SampleKey {
     /// Namespace of the object.
     pub namespace: Arc<str>,
     /// Name of the object.
     pub name: Arc<str>,
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// UID of the object.
+    pub uid: Uid,
+}
+
+/// What the metrics state of one schedule.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The object.
+    pub key: SampleKey,
     /// Times of the schedule.
     pub timing: Timing,
     /// Latest time at which a Job of the object completed.
@@ -124,6 +134,14 @@ pub struct Sample {
     pub last_failure: Option<Timestamp>,
     /// Runs that this process has counted.
     pub counts: RunCounts,
+}
+
+/// Keeps the first keys in their order, and returns how many were removed.
+pub fn bound(keys: &mut Vec<SampleKey>, most: usize) -> usize {
+    keys.sort();
+    let omitted = keys.len().saturating_sub(most);
+    keys.truncate(most);
+    omitted
 }
 
 /// Returns the latest time at which one of these Jobs failed.
@@ -136,6 +154,19 @@ mod tests {
     use super::*;
     use crate::schedule::cron_job::view::ActiveJob;
     use crate::schedule::fixtures;
+
+    #[test]
+    fn number_of_schedules_is_bounded() {
+        let key = |name: &str| SampleKey {
+            namespace: "default".into(),
+            name: name.into(),
+            kind: "CronJob",
+            uid: name.into(),
+        };
+        let mut keys = ["c", "a", "b"].map(key).to_vec();
+        assert_eq!(bound(&mut keys, 2), 1);
+        assert_eq!(keys, [key("a"), key("b")]);
+    }
 
     #[test]
     fn runs_are_counted_by_outcome() {

@@ -27,7 +27,7 @@ use crate::schedule::controller::{self as schedule, ScheduleMetrics};
 use crate::schedule::cron_job::view::CronJobView;
 use crate::schedule::job_schedule::view::JobScheduleView;
 use crate::schedule::source::ScheduleSource;
-use crate::schedule::workload::Sample;
+use crate::schedule::workload::{Sample, SampleKey, bound};
 use crate::ttl::controller::{self as ttl, TtlMetrics};
 
 /// Maximum time until the watches have delivered the last writes of a leader that released its Lease. After that, all
@@ -228,10 +228,23 @@ impl Controllers {
         self.controllers().flat_map(|controller| controller.remembered()).collect()
     }
 
-    /// Returns what the metrics state of each CronJob and JobSchedule of the namespaces that are included.
-    pub fn schedules(&self, now: Timestamp, includes: impl Fn(&str) -> bool + Copy) -> Vec<Sample> {
-        let cron_jobs = self.cron_job.iter().flat_map(|controller| controller.samples(now, includes));
-        cron_jobs.chain(self.job_schedule.iter().flat_map(|controller| controller.samples(now, includes))).collect()
+    /// Returns what the metrics state of the first CronJobs and JobSchedules of the namespaces that are included, at most
+    /// `most`, and the number of the others.
+    pub fn schedules(
+        &self,
+        now: Timestamp,
+        includes: impl Fn(&str) -> bool + Copy,
+        most: usize,
+    ) -> (Vec<Sample>, usize) {
+        let (cron_jobs, job_schedules) = (self.cron_job.as_ref(), self.job_schedule.as_ref());
+        let mut keys = cron_jobs.map(|controller| controller.keys(includes)).unwrap_or_default();
+        keys.extend(job_schedules.into_iter().flat_map(|controller| controller.keys(includes)));
+        let omitted = bound(&mut keys, most);
+        let sample = |key: SampleKey| match key.kind {
+            CronJobView::KIND => cron_jobs?.sample(key, now),
+            _ => job_schedules?.sample(key, now),
+        };
+        (keys.into_iter().filter_map(sample).collect(), omitted)
     }
 
     /// Returns the Jobs and pods of the Job controller.

@@ -97,25 +97,16 @@ impl Collector for Workload {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let controllers = self.controllers.0.upgrade().filter(|_| self.leads.load(Ordering::Relaxed));
         let now = self.clock.0.now();
-        let (mut samples, mut found) = (Vec::new(), Attention::default());
+        let ((mut samples, mut omitted), mut found) = ((Vec::new(), 0), Attention::default());
         if let Some(controllers) = controllers {
-            samples = controllers.schedules(now, |namespace| self.scope.contains(namespace));
+            let includes = |namespace: &str| self.scope.contains(namespace);
+            (samples, omitted) = controllers.schedules(now, includes, self.max_schedules);
             let mut idle = self.idle.0.lock();
             found = attention(&controllers.jobs(), &self.scope, &mut idle, now, self.stuck_after);
         }
-        let omitted = bound(&mut samples, self.max_schedules);
         schedules(&mut encoder, &samples, omitted)?;
         jobs(&mut encoder, &found)
     }
-}
-
-/// Keeps the first samples in the order of namespace, name and kind, and returns how many were removed.
-fn bound(samples: &mut Vec<Sample>, most: usize) -> usize {
-    samples
-        .sort_by(|one, other| (&one.namespace, &one.name, one.kind).cmp(&(&other.namespace, &other.name, other.kind)));
-    let omitted = samples.len().saturating_sub(most);
-    samples.truncate(most);
-    omitted
 }
 
 fn schedules(encoder: &mut DescriptorEncoder<'_>, samples: &[Sample], omitted: usize) -> fmt::Result {
@@ -206,31 +197,9 @@ fn jobs(encoder: &mut DescriptorEncoder<'_>, attention: &Attention) -> fmt::Resu
 }
 
 fn labels(sample: &Sample) -> [(&'static str, &str); 3] {
-    [("kind", sample.kind), ("namespace", &sample.namespace), ("name", &sample.name)]
+    [("kind", sample.key.kind), ("namespace", &sample.key.namespace), ("name", &sample.key.name)]
 }
 
 fn seconds(time: Option<Timestamp>) -> Option<i64> {
     time.map(Timestamp::as_second)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schedule::workload::{RunCounts, Timing};
-
-    #[test]
-    fn number_of_schedules_is_bounded() {
-        let sample = |name: &str| Sample {
-            kind: "CronJob",
-            namespace: "default".into(),
-            name: name.into(),
-            timing: Timing::default(),
-            last_success: None,
-            last_failure: None,
-            counts: RunCounts::default(),
-        };
-        let mut samples = ["c", "a", "b"].map(sample).to_vec();
-        assert_eq!(bound(&mut samples, 2), 1);
-        assert_eq!(samples.iter().map(|sample| &*sample.name).collect::<Vec<_>>(), ["a", "b"]);
-    }
 }

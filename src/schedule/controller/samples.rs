@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Controller;
 use crate::job::view::JobView;
 use crate::schedule::source::{EndedRun, ScheduleSource};
-use crate::schedule::workload::{Ended, Sample, last_failure};
+use crate::schedule::workload::{Ended, Sample, SampleKey, last_failure};
 
 impl<S: ScheduleSource> Controller<S> {
     /// Counts the runs that have ended since the last status, once that is stored.
@@ -20,23 +20,32 @@ impl<S: ScheduleSource> Controller<S> {
         ended.iter().map(Ended::of_run).chain(of_jobs).for_each(|run| counts.ended(run));
     }
 
-    /// Returns what the metrics state of each object.
-    pub fn samples(&self, now: Timestamp, includes: impl Fn(&str) -> bool) -> Vec<Sample> {
+    /// Returns the keys of the objects in the namespaces that are included.
+    pub fn keys(&self, includes: impl Fn(&str) -> bool) -> Vec<SampleKey> {
         let objects = self.objects.all(|object| includes(&object.identity().namespace));
-        let sample = |object: Arc<S>| {
-            let object = object.with_calendars(&self.calendars).map_or(object, Arc::new);
+        let key = |object: &Arc<S>| {
             let identity = object.identity();
-            let jobs = self.jobs.owned(&identity.uid, &identity.namespace);
-            Sample {
-                kind: S::KIND,
+            SampleKey {
                 namespace: identity.namespace.clone(),
                 name: identity.name.clone(),
-                timing: object.timing(now),
-                last_success: object.base().status.last_successful,
-                last_failure: object.last_failure().max(last_failure(&jobs)),
-                counts: self.counts.lock().get(&identity.uid).cloned().unwrap_or_default(),
+                kind: S::KIND,
+                uid: identity.uid.clone(),
             }
         };
-        objects.into_iter().map(sample).collect()
+        objects.iter().map(key).collect()
+    }
+
+    /// Returns what the metrics state of an object; none if it is gone.
+    pub fn sample(&self, key: SampleKey, now: Timestamp) -> Option<Sample> {
+        let object = self.objects.get(&key.uid)?;
+        let object = object.with_calendars(&self.calendars).map_or(object, Arc::new);
+        let jobs = self.jobs.owned(&key.uid, &key.namespace);
+        Some(Sample {
+            timing: object.timing(now),
+            last_success: object.base().status.last_successful,
+            last_failure: object.last_failure().max(last_failure(&jobs)),
+            counts: self.counts.lock().get(&key.uid).cloned().unwrap_or_default(),
+            key,
+        })
     }
 }
