@@ -17,7 +17,8 @@ pub(crate) fn find(calendars: &[Calendar], namespace: &str, name: &str) -> Optio
     };
     let found = calendars.iter().find(is_of)?;
     let status = found.status.clone().unwrap_or_default();
-    Some(Arc::new(view::versions(Some(&found.spec.periods), &status)))
+    let current = status.periods.as_ref().unwrap_or(&found.spec.periods);
+    Some(Arc::new(view::versions(current, &status)))
 }
 
 /// Reads the Calendars that a JobSchedule names from its namespace. One that does not exist is left out.

@@ -149,14 +149,14 @@ enum Command {
     /// user
     #[cfg(feature = "client")]
     Status(status::Arguments),
-    /// Lint manifests of Jobs, CronJobs, JobSchedules and JobLimits
+    /// Lint manifests of Jobs, CronJobs, JobSchedules, Calendars and JobLimits
     #[cfg(feature = "client")]
     Check(check::Arguments),
     /// Check whether Jobwright can be uninstalled without pods that hang in deletion afterwards
     UninstallCheck(uninstall::check::Arguments),
     /// Remove the finalizer of Jobs' pods that no controller works on, once Jobwright is uninstalled
     RemoveFinalizers(uninstall::remove::Arguments),
-    /// Print the manifests of JobSchedule and JobLimit, for kubectl apply
+    /// Print the manifests of JobSchedule, Calendar and JobLimit, for kubectl apply
     Crds,
     /// Print the version, the commit, the Kubernetes API version, and the version of the time zone data in use
     Version(version::Arguments),

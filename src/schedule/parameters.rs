@@ -88,10 +88,10 @@ pub fn annotation(values: &BTreeMap<String, String>) -> Option<String> {
 /// Returns the values that the history records of a Job with this annotation, which a user can have changed.
 pub fn recorded(annotation: Option<&str>) -> BTreeMap<String, String> {
     let values = annotation.and_then(|text| serde_json::from_str::<BTreeMap<String, String>>(text).ok());
-    let shortened = |(name, value): (String, String)| {
-        (beginning(&name, MAX_RECORDED_BYTES).to_owned(), beginning(&value, MAX_RECORDED_BYTES).to_owned())
-    };
-    values.unwrap_or_default().into_iter().take(MAX_PARAMETERS).map(shortened).collect()
+    // JSON writes a control character as six bytes.
+    let short = |text: String| beginning(&text, MAX_RECORDED_BYTES).replace(char::is_control, " ");
+    let values = values.unwrap_or_default().into_iter().take(MAX_PARAMETERS);
+    values.map(|(name, value)| (short(name), short(value))).collect()
 }
 
 #[cfg(test)]
@@ -144,6 +144,7 @@ mod tests {
         let many: BTreeMap<String, String> = (0..40).map(|number| (format!("P{number:02}"), long.clone())).collect();
         let kept = recorded(annotation(&many).as_deref());
         assert_eq!((kept.len(), kept["P00"].len()), (MAX_PARAMETERS, MAX_RECORDED_BYTES));
+        assert_eq!(recorded(Some(r#"{"A": "\u0000\n"}"#)), map(&[("A", "  ")]));
         for text in [None, Some(""), Some("[]"), Some("{\"A\": 1}")] {
             assert_eq!(recorded(text), map(&[]), "{text:?}");
         }

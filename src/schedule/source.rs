@@ -37,6 +37,10 @@ pub trait ScheduleSource: Cached + Sized {
 
     /// Parses an object; none if it lacks metadata that every stored object has.
     fn parse(wire: Self::Wire) -> Option<Self>;
+    /// Returns whether the object names calendars.
+    fn names_calendars(&self) -> bool {
+        false
+    }
     /// Returns the object with the calendars that it names; none if it names none.
     fn with_calendars(&self, _calendars: &Calendars) -> Option<Self> {
         None
@@ -73,6 +77,10 @@ pub trait ScheduleSource: Cached + Sized {
     /// Returns whether the API server dropped fields of the status that was just written, because its
     /// CustomResourceDefinition is older than this version.
     fn is_pruned(&self) -> bool {
+        false
+    }
+    /// Returns whether the stored status has the end of the run of a Job.
+    fn has_recorded_end(&self, _job: &JobView) -> bool {
         false
     }
     /// Returns the latest time at which a run failed, as the stored status has it.

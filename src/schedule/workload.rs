@@ -21,6 +21,8 @@ const MAX_MISSED: usize = 1000;
 /// Times of a schedule.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
+    /// Whether the times of the schedule are known: its fields are valid, and its calendars exist.
+    pub valid: bool,
     /// Whether no Jobs are started.
     pub suspended: bool,
     /// Next time that is due; none if the schedule is suspended or never due again.
@@ -35,12 +37,13 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// Returns the next and the second last time of a timetable.
-    pub fn of(table: &Timetable, suspended: bool, created: Timestamp, now: Timestamp) -> Self {
+    /// Returns the next and the second last time of a timetable that applies from `since` on.
+    pub fn of(table: &Timetable, suspended: bool, since: Timestamp, now: Timestamp) -> Self {
         Self {
+            valid: true,
             suspended,
             next: table.next(now).filter(|_| !suspended),
-            second_last: table.times_before(now, created).nth(1),
+            second_last: table.times_before(now, since).nth(1),
             due: None,
             queued: 0,
         }

@@ -179,12 +179,13 @@ fn answer(mut subject: ScheduledObject, from: Timestamp, now: Timestamp, count: 
             None => table.times(from).take(count).collect(),
             Some(left) => {
                 // The runs from now on use up spec.maxRuns, also those that are not printed.
+                let begin = ahead.unwrap_or(now);
                 let is_left = |time: &Timestamp| {
-                    let is_left = *time <= now || *left > 0;
-                    *left -= usize::from(*time > now && is_left);
+                    let is_left = *time <= begin || *left > 0;
+                    *left -= usize::from(*time > begin && is_left);
                     is_left
                 };
-                let times = table.times(from.min(now)).take_while(is_left);
+                let times = table.times(from.min(begin)).take_while(is_left);
                 times.filter(|time| *time > from).take(count).collect()
             }
         },

@@ -43,9 +43,14 @@ impl InstalledResources {
 pub async fn discover(client: &Client, gates: FeatureGates, health: &Health) -> InstalledResources {
     let own = served(client, API_VERSION, health).await;
     if own.is_empty() {
-        tracing::info!("JobSchedule and JobLimit are not installed; to use them, apply crds/ and restart the process");
+        tracing::info!("JobSchedule, Calendar and JobLimit are not installed; to use them, apply crds/ and restart the process");
     }
     let has = |resources: &[String], name: &str| resources.iter().any(|resource| resource == name);
+    if has(&own, "jobschedules") && !has(&own, "calendars") {
+        tracing::warn!(
+            "Calendars are not installed, and JobSchedules that name one start no Jobs; apply crds/ and restart the process"
+        );
+    }
     let gang_scheduling = if gates.workload_with_job {
         let scheduling = served(client, gang::API_VERSION, health).await;
         if has(&scheduling, "workloads") && has(&scheduling, "podgroups") {

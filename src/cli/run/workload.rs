@@ -111,7 +111,7 @@ impl Collector for Workload {
 
 fn schedules(encoder: &mut DescriptorEncoder<'_>, samples: &[Sample], omitted: usize) -> fmt::Result {
     type Value = fn(&Sample) -> Option<i64>;
-    let gauges: [(&str, &str, Value); 7] = [
+    let gauges: [(&str, &str, Value); 8] = [
         (
             "jobwright_schedule_last_success_timestamp_seconds",
             "Latest time at which a Job of the CronJob or JobSchedule completed",
@@ -141,6 +141,11 @@ fn schedules(encoder: &mut DescriptorEncoder<'_>, samples: &[Sample], omitted: u
             "jobwright_schedule_queued_runs",
             "Runs of the CronJob or JobSchedule that are due and wait for an active Job to finish",
             |sample| i64::try_from(sample.timing.queued).ok(),
+        ),
+        (
+            "jobwright_schedule_valid",
+            "0 while the times of the CronJob or JobSchedule are not known: a field is invalid or a calendar is missing",
+            |sample| Some(i64::from(sample.timing.valid)),
         ),
         ("jobwright_schedule_suspended", "1 while the CronJob or JobSchedule starts no Jobs", |sample| {
             Some(i64::from(sample.timing.suspended))

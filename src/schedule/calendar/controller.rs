@@ -39,10 +39,10 @@ const INVALID: &str = "InvalidCalendar";
 pub struct Calendars(Arc<Cache<CalendarView>>);
 
 impl Calendars {
-    /// Returns the periods of a Calendar; none if it does not exist.
+    /// Returns the periods of a Calendar; none if it does not exist, or has never had valid ones.
     pub fn find(&self, namespace: &Arc<str>, name: &str) -> Option<Arc<Versions>> {
         let found = self.0.orphans(namespace, |calendar| &*calendar.identity.name == name);
-        found.first().map(|calendar| calendar.versions.clone())
+        found.first()?.versions.clone()
     }
 
     /// Returns the cache, whose changes a controller can subscribe to.
@@ -154,17 +154,20 @@ impl Controller {
             Err(error) => {
                 let known = self.calendars.0.get(&identity.uid);
                 let is_newest = known.is_some_and(|known| known.identity.resource_version == identity.resource_version);
-                if (error.is_conflict() || error.is_not_found()) && !is_newest {
+                let is_outdated = error.is_conflict() || error.is_not_found();
+                if is_outdated && !is_newest {
                     // The watch has delivered the newer version, or the deletion, and its event has queued the Calendar.
                     return Ok(());
                 }
-                if !error.is_refusal() {
+                if is_outdated || !error.is_refusal() {
                     return Err(error);
                 }
                 self.context.record_event(API_VERSION, KIND, identity, refusals::event(STATUS, None, &error));
                 tracing::warn!(controller = NAME, namespace = %identity.namespace, name = %identity.name, reason = STATUS.reason, %error, "a write failed");
                 let now = self.context.clock.now();
                 let next = self.refusals.of(&identity.uid, |refusals| {
+                    // The refusals of another generation are forgotten first.
+                    refusals.seen(calendar.generation);
                     refusals.refuse(STATUS, None, &error, now);
                     refusals.next(now)
                 });

@@ -104,12 +104,12 @@ impl Period {
 
     /// Returns the bounds of the period if it covers this local time: its first local time, and the first one after it.
     pub fn covering(self, local: DateTime) -> Option<(DateTime, DateTime)> {
-        let (begin, end) = match self {
-            Self::Day(day) => bounds(day),
-            Self::Yearly(month, day) => bounds(Date::new(local.year(), month, day).ok()?),
-            Self::Window(from, to) => (from, to),
-        };
-        (begin <= local && local < end).then_some((begin, end))
+        // The comparison comes first, because a calendar can have hundreds of days.
+        match self {
+            Self::Day(day) => (local.date() == day).then(|| bounds(day)),
+            Self::Yearly(month, day) => ((local.month(), local.day()) == (month, day)).then(|| bounds(local.date())),
+            Self::Window(from, to) => (from <= local && local < to).then_some((from, to)),
+        }
     }
 
     /// Returns the first begin of the period after this local time.

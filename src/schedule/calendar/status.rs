@@ -80,8 +80,9 @@ mod tests {
     fn invalid_spec_and_deleted_calendar_change_nothing() {
         let stored = json!({"observedGeneration": 1, "count": 1, "periods": [{"date": "12-25"}]});
         let invalid = calendar(2, &["02-30"], &stored);
-        assert_eq!((status(&invalid, at("2026-01-05T10:00:00Z")), invalid.versions.current.len()), (None, 1));
+        assert_eq!((status(&invalid, at("2026-01-05T10:00:00Z")), invalid.versions.unwrap().current.len()), (None, 1));
         assert!(invalid.spec.unwrap_err().starts_with("spec.periods[0]: this day or time does not exist"));
+        assert_eq!(calendar(1, &["02-30"], &json!({})).versions, None, "it must not exclude nothing");
         let mut deleted = calendar(2, &["12-26"], &stored);
         deleted.deleting = true;
         assert_eq!(status(&deleted, at("2026-01-05T10:00:00Z")), None);

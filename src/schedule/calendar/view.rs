@@ -49,7 +49,8 @@ pub struct CalendarView {
     pub stored: CalendarStatus,
     /// Periods that apply. Without a status they are those of the spec, and a change of the spec does not apply before it
     /// is stored in the status, with the time until which the earlier periods apply.
-    pub versions: Arc<Versions>,
+    /// None for a Calendar that has never had valid periods.
+    pub versions: Option<Arc<Versions>>,
 }
 
 impl CalendarView {
@@ -58,16 +59,16 @@ impl CalendarView {
         let identity = identity(&wire.metadata)?;
         let spec = periods(wire.spec);
         let stored: CalendarStatus = serde_json::from_value(wire.status).unwrap_or_default();
-        let versions = Arc::new(versions(spec.as_ref().ok().map(Vec::as_slice), &stored));
+        let known = stored.periods.as_deref().or(spec.as_ref().ok().map(Vec::as_slice));
+        let versions = known.map(|current| Arc::new(versions(current, &stored)));
         let deleting = wire.metadata.deletion_timestamp.is_some();
         Some(Self { identity, generation: wire.metadata.generation, deleting, spec, stored, versions })
     }
 }
 
-/// Returns the periods of a Calendar with this spec and status.
-pub fn versions(spec: Option<&[PeriodEntry]>, status: &CalendarStatus) -> Versions {
+/// Returns the periods of a Calendar: those that apply now, and the earlier ones of its status.
+pub fn versions(current: &[PeriodEntry], status: &CalendarStatus) -> Versions {
     let parsed = |entries: &[PeriodEntry]| entries.iter().filter_map(Period::parse).collect();
-    let current = status.periods.as_deref().or(spec).unwrap_or_default();
     let earlier = status.earlier.iter().rev().map(|earlier| (earlier.until.0, parsed(&earlier.periods)));
     Versions { current: parsed(current), earlier: earlier.collect() }
 }

@@ -7,7 +7,7 @@
 mod samples;
 mod starts;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -173,8 +173,7 @@ impl<S: ScheduleSource> Controller<S> {
         };
         let listen_to_calendars = async {
             while let Some(change) = calendars.recv().await {
-                let uses = |object: &S| object.with_calendars(&self.calendars).is_some();
-                let changed = self.objects.orphans(&change.namespace, uses);
+                let changed = self.objects.orphans(&change.namespace, S::names_calendars);
                 changed.iter().for_each(|object| self.queue.add(object.identity().uid.clone()));
             }
         };
@@ -196,6 +195,8 @@ impl<S: ScheduleSource> Controller<S> {
         let Some(now) = change.after.as_ref() else {
             if let Some(before) = &change.before {
                 self.once.forget(&before.identity().uid);
+                // The sync forgets what is remembered of the object.
+                self.queue.add(before.identity().uid.clone());
             }
             return;
         };
@@ -228,7 +229,8 @@ impl<S: ScheduleSource> Controller<S> {
         // A Job that was started may be gone by now, deleted by its TTL or a user. It is not started again.
         let unstored = self.unstored_of(uid, &jobs);
         let unlisted = unlisted_runs(object, &jobs, self.context.clock.now());
-        let mut started: BTreeSet<Timestamp> = unlisted.keys().copied().collect();
+        let mut started: BTreeSet<Timestamp> =
+            unlisted.iter().filter(|run| !is_of_backfill(&run.job)).map(|run| run.time).collect();
         started.extend(unstored.started.iter().filter(|time| !is_run_recorded(base, Some(**time))));
         status.last_schedule = status.last_schedule.max(unstored.scheduled).max(started.last().copied());
         // A Job that the watch has not delivered yet would not count as active.
@@ -266,7 +268,13 @@ impl<S: ScheduleSource> Controller<S> {
             self.record_event(object, EventText::warning("UnexpectedJob", message));
         }
         for active in &update.missing {
-            if self.wire_jobs(object).get_opt(&active.name).await?.is_none() {
+            let found = self.wire_jobs(object).get_opt(&active.name).await?;
+            // A Job of the same name that was created later is another Job. The built-in controller of CronJobs compares
+            // the names alone.
+            let is_other = |found: &WireJob| {
+                S::RECORDS_HISTORY && !found.metadata.uid.as_deref().is_some_and(|uid| active.uid.is(uid))
+            };
+            if found.is_none_or(|found| is_other(&found)) {
                 status.drop_active(&active.uid);
                 self.forget_job(object, &active.uid);
                 ended.push(EndedRun { job: active.clone(), end: None, replaced: false });
@@ -319,14 +327,14 @@ impl<S: ScheduleSource> Controller<S> {
         &self,
         object: &S,
         jobs: &[Arc<JobView>],
-        unlisted: &BTreeMap<Timestamp, Arc<JobView>>,
+        unlisted: &[UnlistedRun],
     ) -> Result<Vec<EndedRun>, WriteError> {
         let mut ended = Vec::new();
         if !S::RECORDS_HISTORY {
             return Ok(ended);
         }
         let listed = &object.base().status.active;
-        let unlisted = unlisted.values().map(|job| ActiveJob::new(job));
+        let unlisted = unlisted.iter().map(|run| ActiveJob::new(&run.job));
         let unlisted = unlisted.filter(|run| !listed.iter().any(|active| active.uid == run.uid));
         for active in listed.iter().cloned().chain(unlisted) {
             let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
@@ -514,17 +522,24 @@ impl<S: ScheduleSource> Controller<S> {
     }
 }
 
-/// Returns the Jobs of runs that the stored status does not include, by their scheduled times: it was not stored after they
-/// were created.
-fn unlisted_runs<S: ScheduleSource>(
-    object: &S,
-    jobs: &[Arc<JobView>],
-    now: Timestamp,
-) -> BTreeMap<Timestamp, Arc<JobView>> {
+/// Run whose Job exists and that the stored status does not include: it was not stored after the Job was created.
+struct UnlistedRun {
+    time: Timestamp,
+    job: Arc<JobView>,
+}
+
+/// Returns the runs that the stored status does not include.
+fn unlisted_runs<S: ScheduleSource>(object: &S, jobs: &[Arc<JobView>], now: Timestamp) -> Vec<UnlistedRun> {
     let run = |job: &Arc<JobView>| {
-        let time = object.scheduled_time(&job.identity.name).filter(|time| *time <= now)?;
-        let is_unlisted = !is_of_backfill(job) && !is_run_recorded(object.base(), Some(time));
-        is_unlisted.then(|| (time, job.clone()))
+        let name = &job.identity.name;
+        let time = object.scheduled_time(name).filter(|time| *time <= now)?;
+        let is_recorded = match is_of_backfill(job) {
+            true => object.is_recorded(name),
+            false => is_run_recorded(object.base(), Some(time)),
+        };
+        // After a change of lastScheduleTime by a user, the history can have the run nevertheless.
+        let is_unlisted = !is_recorded && !object.has_recorded_end(job);
+        is_unlisted.then(|| UnlistedRun { time, job: job.clone() })
     };
     jobs.iter().filter(|_| S::RECORDS_HISTORY).filter_map(run).collect()
 }

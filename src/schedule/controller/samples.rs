@@ -15,9 +15,13 @@ impl<S: ScheduleSource> Controller<S> {
         let active = &object.base().status;
         let finished = jobs.iter().filter(|job| job.status.is_finished() && active.is_active(&job.identity.uid));
         let of_jobs = finished.filter(|_| !S::RECORDS_HISTORY).map(|job| Ended::of_job(job));
+        let runs: Vec<Ended> = ended.iter().map(Ended::of_run).chain(of_jobs).collect();
+        if runs.is_empty() {
+            return;
+        }
         let mut counts = self.counts.lock();
         let counts = counts.entry(object.identity().uid.clone()).or_default();
-        ended.iter().map(Ended::of_run).chain(of_jobs).for_each(|run| counts.ended(run));
+        runs.into_iter().for_each(|run| counts.ended(run));
     }
 
     /// Returns the keys of the objects in the namespaces that are included.

@@ -46,10 +46,13 @@ impl<S: ScheduleSource> Controller<S> {
             Some(job) => Ok((**job).clone()),
             None => self.create(object, scheduled, due.is_backfill).await?,
         };
-        let mut begun = None;
+        let missed = object.missed(status.last_schedule, scheduled);
+        let (mut begun, mut is_of_backfill) = (None, false);
         let creation = match made {
             Ok(made) => {
                 begun = Some(ActiveJob::new(&made));
+                // A backfill can have run the time before it was due, with a higher maxRuns.
+                is_of_backfill = super::is_of_backfill(&made);
                 if !status.is_active(&made.identity.uid) {
                     status.active.push(ActiveJob::new(&made));
                 }
@@ -69,12 +72,12 @@ impl<S: ScheduleSource> Controller<S> {
                 unstored.backfilled = Some(scheduled);
             }
             None => {
-                let missed = object.missed(status.last_schedule, scheduled) + usize::from(creation != Creation::Done);
+                let missed = missed + usize::from(creation != Creation::Done);
                 let mut counts = self.counts.lock();
                 counts.entry(object.identity().uid.clone()).or_default().missed += missed as u64;
                 status.last_schedule = Some(scheduled);
                 unstored.scheduled = Some(scheduled);
-                if creation == Creation::Done {
+                if creation == Creation::Done && !is_of_backfill {
                     status.started_runs += 1;
                     unstored.started.push(scheduled);
                 }

@@ -87,7 +87,7 @@ impl ScheduleSource for CronJobView {
         let due = table.next([oldest, changed].into_iter().flatten().fold(served, Timestamp::max));
         Timing {
             due: due.filter(|due| *due <= now && !self.spec.suspend),
-            ..Timing::of(&table, self.spec.suspend, self.created, now)
+            ..Timing::of(&table, self.spec.suspend, changed.unwrap_or(self.created).max(self.created), now)
         }
     }
 

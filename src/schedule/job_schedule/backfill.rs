@@ -99,10 +99,10 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
     if progress.completed.is_some() {
         return State::Next(progress, None);
     }
+    count_ended(&mut progress, backfill, facts);
     let label = label(&backfill.range);
     let is_of_backfill = |job: &JobView| job.admission_info.labels.get(LABEL).is_some_and(|found| *found == *label);
-    let ended = facts.ended.iter().filter_map(|ended| ended.end.as_ref()).map(|(job, _)| job);
-    ended.filter(|job| is_of_backfill(job)).for_each(|job| count_outcome(&mut progress, job));
+    let has_ended = |job: &JobView| facts.ended.iter().any(|ended| ended.job.uid == job.identity.uid);
     let jobs = facts.jobs.iter().filter_map(|job| Some((schedule.scheduled_time(&job.identity.name)?, job)));
     let jobs: BTreeMap<Timestamp, &Arc<JobView>> = jobs.collect();
     let (mut next, mut is_waiting) = (None, false);
@@ -111,7 +111,7 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
             // Its start could not be stored.
             Some(job) if is_of_backfill(job) => {
                 progress.start(time);
-                if !facts.status.is_active(&job.identity.uid) {
+                if !facts.status.is_active(&job.identity.uid) && !has_ended(job) {
                     count_outcome(&mut progress, job);
                 }
             }
@@ -142,6 +142,23 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
         progress.total = progress.started + progress.skipped;
     }
     State::Next(progress, next)
+}
+
+/// Returns the stored progress with the outcomes of the Jobs that have ended, for a JobSchedule whose times are not known.
+pub fn without_times(schedule: &JobScheduleView, facts: Facts<'_>) -> Option<Progress> {
+    let mut stored = schedule.base.status.backfill.clone()?;
+    if let Some(backfill) = schedule.backfill.as_ref().filter(|_| schedule.backfill_progress().is_some()) {
+        count_ended(&mut stored, backfill, facts);
+    }
+    Some(stored)
+}
+
+/// Counts the outcomes of the Jobs of a backfill that have ended since the status was stored.
+fn count_ended(progress: &mut Progress, backfill: &Backfill, facts: Facts<'_>) {
+    let label = label(&backfill.range);
+    let ended = facts.ended.iter().filter_map(|ended| ended.end.as_ref()).map(|(job, _)| job);
+    let of_backfill = ended.filter(|job| job.admission_info.labels.get(LABEL).is_some_and(|found| *found == *label));
+    of_backfill.for_each(|job| count_outcome(progress, job));
 }
 
 /// Returns the event about a backfill that was completed since the status was stored.
@@ -398,6 +415,19 @@ mod tests {
         let due = decided(&invalid, &invalid.base.status, &[]);
         assert_eq!(due.backfill, invalid.base.status.backfill);
         assert!(due.backfill.is_some());
+        // A Job that ends meanwhile is counted, and not again when the times are known.
+        let ended = job(&invalid, at("07:00:00"), Some(FAILED), true);
+        let wire = json!({"metadata": {"name": "a"}, "spec": {"template": {}}}).to_string();
+        let end = Some(((*ended).clone(), serde_json::from_str(&wire).unwrap()));
+        let ends = [EndedRun { job: ActiveJob::new(&ended), end, replaced: false }];
+        let status = &invalid.base.status;
+        let jobs = [ended];
+        let facts = Facts { status, ended: &ends, jobs: &jobs, backfilled: None, now: now() };
+        assert_eq!(invalid.due(facts).backfill.unwrap().failed, 1);
+        let valid = schedule(&json!({}), &stored);
+        let facts = Facts { status: &valid.base.status, ..facts };
+        let progress = valid.due(facts).backfill.unwrap();
+        assert_eq!((progress.started, progress.failed), (2, 1));
     }
 
     proptest! {

@@ -25,7 +25,7 @@ pub fn due(schedule: &JobScheduleView, facts: Facts<'_>, suspension: Suspension)
         Err(error) => {
             let event =
                 EventText::warning("InvalidSchedule", format!("{error}; no Job is started until this is fixed"));
-            return Due { events: vec![event], ..unchanged };
+            return Due { events: vec![event], backfill: backfill::without_times(schedule, facts), ..Due::default() };
         }
     };
     let waiting = pending_runs(schedule, status, table, now);

@@ -5,8 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::suspension::{failures, suspension};
+use super::types::Run;
 use super::view::{JobScheduleView, Stored, WireJobSchedule, backfill_patch};
 use super::{API_VERSION, KIND, NAME_LABEL, SCHEDULED_VARIABLE, backfill, conditions, decide, names, runs};
+use crate::job::view::JobView;
 use crate::schedule::calendar::controller::Calendars;
 use crate::schedule::creation::Creation;
 use crate::schedule::cron_job::decide::{Due, is_run_recorded};
@@ -26,6 +28,10 @@ impl ScheduleSource for JobScheduleView {
 
     fn parse(wire: WireJobSchedule) -> Option<Self> {
         Self::parse(wire)
+    }
+
+    fn names_calendars(&self) -> bool {
+        !self.calendars.is_empty()
     }
 
     fn with_calendars(&self, calendars: &Calendars) -> Option<Self> {
@@ -68,6 +74,15 @@ impl ScheduleSource for JobScheduleView {
         job::from_template(&self.base, owner, name, scheduled, Some(additions))
     }
 
+    fn has_recorded_end(&self, job: &JobView) -> bool {
+        let started = job.status.start_time;
+        let is_of_job =
+            |run: &Run| *run.job == *job.identity.name && run.started.as_ref().map(|time| time.0) == started;
+        // Without a history, nothing shows whether the end of a run of a backfill was counted.
+        let is_unknown = self.history_limit == 0 && job.admission_info.labels.contains_key(backfill::LABEL);
+        is_unknown || self.stored.history.iter().any(is_of_job)
+    }
+
     fn last_failure(&self) -> Option<Timestamp> {
         let failed = self.stored.history.iter().filter(|run| run.outcome == "Failed");
         failed.filter_map(|run| Some(run.finished.as_ref()?.0)).max()
@@ -77,8 +92,10 @@ impl ScheduleSource for JobScheduleView {
         let Ok(table) = &self.timetable else { return Timing::default() };
         let suspension = suspension(self, &self.stored.failures);
         let status = &self.base.status;
-        let mut timing = Timing::of(table, suspension.is_some(), self.base.created, now);
-        timing.next = timing.next.filter(|_| self.runs_left(status) != Some(0));
+        if self.runs_left(status) == Some(0) {
+            return Timing { valid: true, suspended: suspension.is_some(), ..Timing::default() };
+        }
+        let mut timing = Timing::of(table, suspension.is_some(), self.base.created.max(self.times_since(now)), now);
         timing.due = decide::oldest_due(self, status, suspension, now);
         timing.queued = decide::queued(self, status, suspension, now);
         timing
@@ -151,5 +168,64 @@ impl ScheduleSource for JobScheduleView {
         patch["timesHash"] = json!(stored.times);
         patch["timesSince"] = json!(stored.times_since.map(Time));
         Some(patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::status::{COMPLETE, FAILED};
+    use crate::schedule::fixtures;
+
+    fn schedule(spec: &Value, status: &Value) -> JobScheduleView {
+        let mut whole = json!({"schedules": ["0 * * * *"], "jobTemplate": {"spec": {"template": {}}}});
+        spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
+        let metadata = json!({
+            "name": "nightly", "namespace": "default", "uid": "uid", "resourceVersion": "7",
+            "creationTimestamp": "2026-01-05T10:00:00Z",
+        });
+        let wire = json!({"metadata": metadata, "spec": whole, "status": status}).to_string();
+        JobScheduleView::parse(serde_json::from_str(&wire).unwrap()).unwrap()
+    }
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-01-05T{text}Z").parse().unwrap()
+    }
+
+    #[test]
+    fn timing_knows_only_times_that_a_run_can_be_expected_for() {
+        let timing = |spec: Value, status: Value| schedule(&spec, &status).timing(at("14:30:00"));
+        let plain = timing(json!({}), json!({"lastScheduleTime": "2026-01-05T14:00:00Z"}));
+        let expected =
+            Timing { valid: true, next: Some(at("15:00:00")), second_last: Some(at("13:00:00")), ..Timing::default() };
+        assert_eq!(plain, expected);
+        let complete = timing(json!({"maxRuns": 2}), json!({"startedRuns": 2}));
+        assert_eq!(complete, Timing { valid: true, ..Timing::default() }, "nothing is due any more");
+        let hash = schedule(&json!({}), &json!({})).times;
+        let changed = timing(json!({}), json!({"timesHash": hash, "timesSince": "2026-01-05T13:30:00Z"}));
+        assert_eq!(changed.second_last, None, "times before the change were not those of the schedule");
+        assert_eq!(changed.due, Some(at("14:00:00")));
+        assert!(!timing(json!({"timeZone": "Mars"}), json!({})).valid);
+        let suspended = timing(json!({"suspend": true}), json!({}));
+        assert_eq!((suspended.suspended, suspended.next, suspended.due), (true, None, None));
+    }
+
+    #[test]
+    fn recorded_end_of_a_run_is_known_by_its_job_and_start() {
+        let run = json!({"job": "nightly-s1", "started": "2026-01-05T10:00:00Z", "outcome": "Failed"});
+        let schedule = schedule(&json!({}), &json!({"history": [run]}));
+        let job = |name: &str, start: &str| fixtures::job(name, Some(FAILED), start);
+        assert!(schedule.has_recorded_end(&job("nightly-s1", "2026-01-05T10:00:00Z")));
+        assert!(!schedule.has_recorded_end(&job("nightly-s2", "2026-01-05T10:00:00Z")));
+        assert!(!schedule.has_recorded_end(&fixtures::job("nightly-s1", Some(COMPLETE), "2026-01-05T11:00:00Z")));
+    }
+
+    #[test]
+    fn empty_lists_of_calendars_do_not_change_the_times() {
+        let of = |spec: Value| schedule(&spec, &json!({})).times;
+        let plain = of(json!({}));
+        assert_eq!(of(json!({"excludeCalendars": [], "onlyCalendars": []})), plain);
+        assert_ne!(of(json!({"excludeCalendars": ["a"]})), plain);
+        assert_ne!(of(json!({"excludeCalendars": ["a"]})), of(json!({"onlyCalendars": ["a"]})));
     }
 }

@@ -139,12 +139,12 @@ pub struct JobScheduleSpec {
     pub exclude: Vec<PeriodEntry>,
     /// excludeCalendars are the names of Calendars in the namespace; no run is due in their periods.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(min = 1, max = 253)))]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub exclude_calendars: Vec<String>,
     /// onlyCalendars are the names of Calendars in the namespace; runs are due in their periods alone. With several, a run
     /// is due in the periods of any of them. What is excluded stays excluded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10), inner(length(min = 1, max = 253)))]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 253)), extend("x-kubernetes-list-type" = "set"))]
     pub only_calendars: Vec<String>,
     /// startingDeadlineSeconds is the maximum delay in seconds after which a run is still started. The delay counts
     /// from the scheduled time plus the jitter.

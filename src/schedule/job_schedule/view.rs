@@ -373,7 +373,7 @@ fn times(spec: &Value) -> String {
     let mut values: Vec<Value> = fields.into_iter().map(|field| spec.get(field).cloned().unwrap_or_default()).collect();
     // An object without calendars keeps the hash that earlier versions have stored.
     let calendars = ["excludeCalendars", "onlyCalendars"].map(|field| spec.get(field).cloned().unwrap_or_default());
-    if calendars.iter().any(|names| !names.is_null()) {
+    if calendars.iter().any(|names| names.as_array().is_some_and(|names| !names.is_empty())) {
         values.extend(calendars);
     }
     format!("{:016x}", hash([json!(values).to_string().as_bytes()]))
