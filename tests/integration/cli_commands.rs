@@ -337,7 +337,10 @@ fn check_fails_when_it_finds_nothing_to_check() -> Result<()> {
     for args in [&["-f", "deploy"][..], &["-f", "/dev/null"], &["-R", "-f", "crds"]] {
         let (code, text, error) = check(args)?;
         assert_eq!(code, Some(2), "{args:?}: {text}");
-        assert!(error.contains("no Jobs, CronJobs, JobSchedules or JobLimits found in"), "{args:?}: {error}");
+        assert!(
+            error.contains("no Jobs, CronJobs, JobSchedules, JobLimits or Calendars found in"),
+            "{args:?}: {error}"
+        );
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use jobwright::limit::types::JobLimit;
+use jobwright::schedule::calendar::types::Calendar;
 use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
@@ -177,6 +178,13 @@ async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
         "spec": {"maxActiveJobs": 100},
     });
     limits.create(&PostParams::default(), &serde_json::from_value(limit)?).await?;
+    // The same holds for a Calendar.
+    let calendars: Api<Calendar> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    let calendar = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "Calendar", "metadata": {"name": "calendar"},
+        "spec": {"periods": [{"date": "12-25"}]},
+    });
+    calendars.create(&PostParams::default(), &serde_json::from_value(calendar)?).await?;
     // A foreign write changes the version of the Lease, so that its holder reads the Lease again.
     let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
         Api::namespaced(scene.client.clone(), &scene.namespace);

@@ -43,7 +43,9 @@ impl InstalledResources {
 pub async fn discover(client: &Client, gates: FeatureGates, health: &Health) -> InstalledResources {
     let own = served(client, API_VERSION, health).await;
     if own.is_empty() {
-        tracing::info!("JobSchedule, Calendar and JobLimit are not installed; to use them, apply crds/ and restart the process");
+        tracing::info!(
+            "JobSchedule, Calendar and JobLimit are not installed; to use them, apply crds/ and restart the process"
+        );
     }
     let has = |resources: &[String], name: &str| resources.iter().any(|resource| resource == name);
     if has(&own, "jobschedules") && !has(&own, "calendars") {
