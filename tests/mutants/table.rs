@@ -481,12 +481,6 @@ pub const MUTATIONS: &[Mutation] = &[
         "[] if is_new && !MUTANT => {\n            let (workload, template)",
     ),
     bug(
-        "failed runs in a row do not suspend a JobSchedule",
-        "src/schedule/job_schedule/suspension.rs",
-        "suspend_after_failures.filter(|allowed| in_a_row >= *allowed)",
-        "suspend_after_failures.filter(|allowed| in_a_row >= *allowed && !MUTANT)",
-    ),
-    bug(
         "a success does not end a series of failed runs",
         "src/schedule/job_schedule/suspension.rs",
         "\"Succeeded\" => 0,",
@@ -597,5 +591,11 @@ pub const RARE: &[Mutation] = &[
         "src/job/decide/mod.rs",
         "let unclaimed = orphans.iter().chain(summary.unselected().iter()).filter(|pod| is_backed_off(pod));",
         "let unclaimed = orphans.iter().chain(summary.unselected().iter()).filter(|pod| is_backed_off(pod) && !MUTANT);",
+    ),
+    bug(
+        "failed runs in a row do not suspend a JobSchedule",
+        "src/schedule/job_schedule/suspension.rs",
+        "suspend_after_failures.filter(|allowed| in_a_row >= *allowed)",
+        "suspend_after_failures.filter(|allowed| in_a_row >= *allowed && !MUTANT)",
     ),
 ];
