@@ -218,17 +218,8 @@ proptest! {
         let hours = |hours| zone.to_datetime(change).checked_add(SignedDuration::from_hours(hours)).unwrap();
         let window = excluded.map(|(begin, length)| (hours(begin), hours(begin + length)));
         let table = Timetable {
-            schedules: schedules.clone(),
-            zone: zone.clone(),
-            dst,
             exclude: window.map(|(from, to)| Period::Window(from, to)).into_iter().collect(),
-            exclude_calendars: Vec::new(),
-            only_calendars: Vec::new(),
-            not_before: None,
-            not_after: None,
-            anchor: from,
-            jitter: SignedDuration::ZERO,
-            who: "default/a".to_owned(),
+            ..Timetable::new(schedules.clone(), zone.clone(), dst, from)
         };
         let mut expected: BTreeSet<Timestamp> =
             schedules.iter().flat_map(|schedule| walked(schedule, &zone, dst, from, to)).collect();

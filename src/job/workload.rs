@@ -189,12 +189,16 @@ fn stuck(job: &JobView, pods: &[Arc<PodView>], idle: Timestamp) -> Option<(Stuck
     Some((causes?.into_iter().min()?, since))
 }
 
+/// Returns whether a Job waits for limits, and has not started.
+fn is_waiting(job: &JobView) -> bool {
+    job.admission_info.published_waiting.is_some() && job.status.start_time.is_none()
+}
+
 /// Returns whether a Job can be stuck, by its own fields alone.
 fn can_be_stuck(job: &JobView) -> bool {
-    let is_waiting = job.admission_info.published_waiting.is_some() && job.status.start_time.is_none();
     let has_ready_pods = job.status.ready.is_some_and(|ready| ready > 0);
     let is_ending = job.status.has_outcome() || job.status.is_finished() || job.deleting;
-    !(is_ending || job.spec.suspend || is_waiting || has_ready_pods)
+    !(is_ending || job.spec.suspend || is_waiting(job) || has_ready_pods)
 }
 
 /// Jobs by namespace that need attention.
@@ -228,8 +232,7 @@ pub fn attention(
     for job in handle.jobs.all(is_candidate) {
         let namespace = job.identity.namespace.clone();
         if !can_be_stuck(&job) {
-            let is_waiting = job.admission_info.published_waiting.is_some() && job.status.start_time.is_none();
-            *attention.waiting.entry(namespace).or_default() += i64::from(is_waiting);
+            *attention.waiting.entry(namespace).or_default() += i64::from(is_waiting(&job));
             continue;
         }
         let pods = handle.pods.owned(&job.identity.uid, &namespace);

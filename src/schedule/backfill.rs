@@ -6,9 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::creation::Creation;
 use super::parameters::ParameterValue;
+use crate::job::view::JobView;
 
 /// Label of a Job and its pods with the range of the backfill that started the Job.
 pub const LABEL: &str = "jobwright.dev/backfill";
+
+/// Returns whether a backfill has started this Job.
+pub fn has_started(job: &JobView) -> bool {
+    job.admission_info.labels.contains_key(LABEL)
+}
 
 /// Order in which the runs of a backfill start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

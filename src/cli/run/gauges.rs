@@ -136,11 +136,16 @@ impl Stat {
     }
 }
 
-fn number(count: usize) -> i64 {
+pub(super) fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: ConstGauge<i64>) -> fmt::Result {
+pub(super) fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: ConstGauge<i64>,
+) -> fmt::Result {
     value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
 }
 

@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::controllers::Controllers;
-use super::gauges::Opaque;
+use super::gauges::{Opaque, gauge, number};
 use crate::cli::duration::duration;
 use crate::job::workload::{Attention, Idle, JobWorkload, attention};
 use crate::runtime::clock::Clock;
@@ -140,7 +140,7 @@ fn schedules(encoder: &mut DescriptorEncoder<'_>, samples: &[Sample], omitted: u
         (
             "jobwright_schedule_queued_runs",
             "Runs of the CronJob or JobSchedule that are due and wait for an active Job to finish",
-            |sample| i64::try_from(sample.timing.queued).ok(),
+            |sample| Some(number(sample.timing.queued)),
         ),
         (
             "jobwright_schedule_valid",
@@ -180,10 +180,9 @@ fn schedules(encoder: &mut DescriptorEncoder<'_>, samples: &[Sample], omitted: u
     for sample in samples {
         sample.counts.durations.encode(family.encode_family(&labels(sample))?)?;
     }
-    let omitted = ConstGauge::new(i64::try_from(omitted).unwrap_or(i64::MAX));
     let name = "jobwright_schedules_omitted";
     let help = "CronJobs and JobSchedules without metrics, because there are more than --workload-metrics-schedules";
-    omitted.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    gauge(encoder, name, help, ConstGauge::new(number(omitted)))
 }
 
 fn jobs(encoder: &mut DescriptorEncoder<'_>, attention: &Attention) -> fmt::Result {

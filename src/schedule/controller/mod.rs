@@ -230,7 +230,7 @@ impl<S: ScheduleSource> Controller<S> {
         let unstored = self.unstored_of(uid, &jobs);
         let unlisted = unlisted_runs(object, &jobs, self.context.clock.now());
         let mut started: BTreeSet<Timestamp> =
-            unlisted.iter().filter(|run| !is_of_backfill(&run.job)).map(|run| run.time).collect();
+            unlisted.iter().filter(|run| !backfill::has_started(&run.job)).map(|run| run.time).collect();
         started.extend(unstored.started.iter().filter(|time| !is_run_recorded(base, Some(**time))));
         status.last_schedule = status.last_schedule.max(unstored.scheduled).max(started.last().copied());
         // A Job that the watch has not delivered yet would not count as active.
@@ -261,7 +261,7 @@ impl<S: ScheduleSource> Controller<S> {
                 // The status was not stored after the Job was created. If the list did not contain the Job, Forbid and
                 // Replace would start another Job beside it.
                 status.active.push(ActiveJob::new(job));
-                status.last_schedule = status.last_schedule.max(scheduled.filter(|_| !is_of_backfill(job)));
+                status.last_schedule = status.last_schedule.max(scheduled.filter(|_| !backfill::has_started(job)));
                 continue;
             }
             let message = format!("Saw a job that the controller did not create or forgot: {}", job.identity.name);
@@ -271,10 +271,7 @@ impl<S: ScheduleSource> Controller<S> {
             let found = self.wire_jobs(object).get_opt(&active.name).await?;
             // A Job of the same name that was created later is another Job. The built-in controller of CronJobs compares
             // the names alone.
-            let is_other = |found: &WireJob| {
-                S::RECORDS_HISTORY && !found.metadata.uid.as_deref().is_some_and(|uid| active.uid.is(uid))
-            };
-            if found.is_none_or(|found| is_other(&found)) {
+            if found.is_none_or(|found| S::RECORDS_HISTORY && !is_same(active, &found)) {
                 status.drop_active(&active.uid);
                 self.forget_job(object, &active.uid);
                 ended.push(EndedRun { job: active.clone(), end: None, replaced: false });
@@ -340,8 +337,7 @@ impl<S: ScheduleSource> Controller<S> {
             let finished = jobs.iter().find(|job| job.identity.uid == active.uid && job.status.is_finished());
             let Some(finished) = finished else { continue };
             let found = self.wire_jobs(object).get_opt(&active.name).await?;
-            let found = found.filter(|found| found.metadata.uid.as_deref().is_some_and(|found| active.uid.is(found)));
-            let end = found.map(|found| ((**finished).clone(), found));
+            let end = found.filter(|found| is_same(&active, found)).map(|found| ((**finished).clone(), found));
             ended.push(EndedRun { job: active, end, replaced: false });
         }
         Ok(ended)
@@ -533,7 +529,7 @@ fn unlisted_runs<S: ScheduleSource>(object: &S, jobs: &[Arc<JobView>], now: Time
     let run = |job: &Arc<JobView>| {
         let name = &job.identity.name;
         let time = object.scheduled_time(name).filter(|time| *time <= now)?;
-        let is_recorded = match is_of_backfill(job) {
+        let is_recorded = match backfill::has_started(job) {
             true => object.is_recorded(name),
             false => is_run_recorded(object.base(), Some(time)),
         };
@@ -544,9 +540,9 @@ fn unlisted_runs<S: ScheduleSource>(object: &S, jobs: &[Arc<JobView>], now: Time
     jobs.iter().filter(|_| S::RECORDS_HISTORY).filter_map(run).collect()
 }
 
-/// Returns whether a backfill has started this Job.
-fn is_of_backfill(job: &JobView) -> bool {
-    job.admission_info.labels.contains_key(backfill::LABEL)
+/// Returns whether a Job that the API server has is that of the active list, and not another one of its name.
+fn is_same(active: &ActiveJob, found: &WireJob) -> bool {
+    found.metadata.uid.as_deref().is_some_and(|uid| active.uid.is(uid))
 }
 
 impl<S: ScheduleSource> controller::Controller for Controller<S> {

@@ -10,6 +10,7 @@ use crate::job::wire::WireJob;
 use crate::runtime::codec::Encoded;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
+use crate::schedule::backfill;
 use crate::schedule::creation::Creation;
 use crate::schedule::cron_job::decide::Due;
 use crate::schedule::cron_job::view::{ActiveJob, CronJobStatus};
@@ -46,16 +47,18 @@ impl<S: ScheduleSource> Controller<S> {
             Some(job) => Ok((**job).clone()),
             None => self.create(object, scheduled, due.is_backfill).await?,
         };
-        let missed = object.missed(status.last_schedule, scheduled);
+        // The times between are counted before the lock is taken.
+        let missed = if due.is_backfill { 0 } else { object.missed(status.last_schedule, scheduled) };
         let (mut begun, mut is_of_backfill) = (None, false);
         let creation = match made {
             Ok(made) => {
-                begun = Some(ActiveJob::new(&made));
+                let active = ActiveJob::new(&made);
                 // A backfill can have run the time before it was due, with a higher maxRuns.
-                is_of_backfill = super::is_of_backfill(&made);
-                if !status.is_active(&made.identity.uid) {
-                    status.active.push(ActiveJob::new(&made));
+                is_of_backfill = backfill::has_started(&made);
+                if !status.is_active(&active.uid) {
+                    status.active.push(active.clone());
                 }
+                begun = Some(active);
                 self.refused.lock().remove(&object.identity().uid);
                 Creation::Done
             }

@@ -142,8 +142,7 @@ pub fn due(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Du
         due.events.push(EventText::warning("UnsupportedSchedule", message));
     }
     due.events.extend(schedule_time_in_future(status, now));
-    let latest_start = spec.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
-    let unserved = served(cron_job, status).max(latest_start.unwrap_or(Timestamp::MIN));
+    let unserved = unserved(cron_job, status, now);
     let changed = cron_job.changes.last(&cron_job.spec, cron_job.created, now);
     let earliest = unserved.max(changed.unwrap_or(Timestamp::MIN));
     if let Some(changed) =
@@ -217,6 +216,12 @@ fn decide_start(cron_job: &CronJobView, status: &CronJobStatus, scheduled: Times
 /// a second Job for the same time.
 pub fn job_name(cron_job: &CronJobView, scheduled: Timestamp) -> String {
     format!("{}-{}", cron_job.identity.name, scheduled.as_second().div_euclid(60))
+}
+
+/// Returns the time up to which no run is started any more: it was served, or its start is too late.
+pub fn unserved(cron_job: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Timestamp {
+    let latest_start = cron_job.spec.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
+    served(cron_job, status).max(latest_start.unwrap_or(Timestamp::MIN))
 }
 
 fn served(cron_job: &CronJobView, status: &CronJobStatus) -> Timestamp {

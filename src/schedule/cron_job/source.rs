@@ -1,6 +1,6 @@
 //! A CronJob, as the controller that it shares with JobSchedules sees it.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::decide::{self, Due};
@@ -23,20 +23,9 @@ impl CronJobView {
             Some(name) => zones::zone(name)?,
             None => zones::local(),
         };
-        Some(Timetable {
-            zone: schedule.zone(&usual).clone(),
-            schedules: vec![schedule],
-            // As the built-in controller treats clock changes.
-            dst: Dst::Skip,
-            exclude: Vec::new(),
-            exclude_calendars: Vec::new(),
-            only_calendars: Vec::new(),
-            not_before: None,
-            not_after: None,
-            anchor: self.status.last_schedule.unwrap_or(self.created),
-            jitter: SignedDuration::ZERO,
-            who: String::new(),
-        })
+        let zone = schedule.zone(&usual).clone();
+        // Clock changes are treated as the built-in controller treats them.
+        Some(Timetable::new(vec![schedule], zone, Dst::Skip, self.status.last_schedule.unwrap_or(self.created)))
     }
 }
 
@@ -81,13 +70,12 @@ impl ScheduleSource for CronJobView {
 
     fn timing(&self, now: Timestamp) -> Timing {
         let Some(table) = self.timetable() else { return Timing::default() };
-        let oldest = self.spec.starting_deadline.and_then(|deadline| now.checked_sub(deadline).ok());
         let changed = self.changes.last(&self.spec, self.created, now);
-        let served = self.status.last_schedule.unwrap_or(self.created);
-        let due = table.next([oldest, changed].into_iter().flatten().fold(served, Timestamp::max));
+        let since = changed.unwrap_or(self.created).max(self.created);
+        let due = table.next(decide::unserved(self, &self.status, now).max(changed.unwrap_or(Timestamp::MIN)));
         Timing {
             due: due.filter(|due| *due <= now && !self.spec.suspend),
-            ..Timing::of(&table, self.spec.suspend, changed.unwrap_or(self.created).max(self.created), now)
+            ..Timing::of(&table, self.spec.suspend, since, now)
         }
     }
 

@@ -15,8 +15,8 @@ use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::runtime::clock::whole_seconds;
 use crate::runtime::events::EventText;
-pub use crate::schedule::backfill::LABEL;
 use crate::schedule::backfill::{Backfill, Order, Progress, Range};
+pub use crate::schedule::backfill::{LABEL, has_started};
 use crate::schedule::cron_job::view::ActiveJob;
 use crate::schedule::source::Facts;
 
@@ -99,9 +99,9 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
     if progress.completed.is_some() {
         return State::Next(progress, None);
     }
-    count_ended(&mut progress, backfill, facts);
     let label = label(&backfill.range);
-    let is_of_backfill = |job: &JobView| job.admission_info.labels.get(LABEL).is_some_and(|found| *found == *label);
+    let is_of_backfill = |job: &JobView| is_of(job, &label);
+    count_ended(&mut progress, &label, facts);
     let has_ended = |job: &JobView| facts.ended.iter().any(|ended| ended.job.uid == job.identity.uid);
     let jobs = facts.jobs.iter().filter_map(|job| Some((schedule.scheduled_time(&job.identity.name)?, job)));
     let jobs: BTreeMap<Timestamp, &Arc<JobView>> = jobs.collect();
@@ -148,17 +148,20 @@ pub fn state(schedule: &JobScheduleView, table: &Timetable, facts: Facts<'_>, pe
 pub fn without_times(schedule: &JobScheduleView, facts: Facts<'_>) -> Option<Progress> {
     let mut stored = schedule.base.status.backfill.clone()?;
     if let Some(backfill) = schedule.backfill.as_ref().filter(|_| schedule.backfill_progress().is_some()) {
-        count_ended(&mut stored, backfill, facts);
+        count_ended(&mut stored, &label(&backfill.range), facts);
     }
     Some(stored)
 }
 
-/// Counts the outcomes of the Jobs of a backfill that have ended since the status was stored.
-fn count_ended(progress: &mut Progress, backfill: &Backfill, facts: Facts<'_>) {
-    let label = label(&backfill.range);
+/// Returns whether the backfill with this label has started a Job.
+fn is_of(job: &JobView, label: &str) -> bool {
+    job.admission_info.labels.get(LABEL).is_some_and(|found| *found == *label)
+}
+
+/// Counts the outcomes of the Jobs of the backfill with this label that have ended since the status was stored.
+fn count_ended(progress: &mut Progress, label: &str, facts: Facts<'_>) {
     let ended = facts.ended.iter().filter_map(|ended| ended.end.as_ref()).map(|(job, _)| job);
-    let of_backfill = ended.filter(|job| job.admission_info.labels.get(LABEL).is_some_and(|found| *found == *label));
-    of_backfill.for_each(|job| count_outcome(progress, job));
+    ended.filter(|job| is_of(job, label)).for_each(|job| count_outcome(progress, job));
 }
 
 /// Returns the event about a backfill that was completed since the status was stored.

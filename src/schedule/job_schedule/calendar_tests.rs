@@ -17,19 +17,8 @@ use crate::schedule::zones;
 const DAYS: i64 = 40;
 
 fn table(schedule: &str, zone: &str) -> Timetable {
-    Timetable {
-        schedules: vec![Schedule::parse(schedule).unwrap()],
-        zone: zones::zone(zone).unwrap(),
-        dst: Dst::Once,
-        exclude: Vec::new(),
-        exclude_calendars: Vec::new(),
-        only_calendars: Vec::new(),
-        not_before: None,
-        not_after: None,
-        anchor: begin(),
-        jitter: SignedDuration::ZERO,
-        who: "default/nightly".to_owned(),
-    }
+    let schedules = vec![Schedule::parse(schedule).unwrap()];
+    Timetable::new(schedules, zones::zone(zone).unwrap(), Dst::Once, begin())
 }
 
 fn begin() -> Timestamp {

@@ -15,10 +15,8 @@ use crate::schedule::source::Facts;
 /// Decides whether a Job is due, given whether the JobSchedule is suspended.
 pub fn due(schedule: &JobScheduleView, facts: Facts<'_>, suspension: Suspension) -> Due {
     let (base, status, now) = (&schedule.base, facts.status, facts.now);
-    // Until the timetable is known, the progress of the backfill stays as it is.
-    let unchanged = Due { backfill: base.status.backfill.clone(), ..Due::default() };
     if base.deleting {
-        return unchanged;
+        return Due { backfill: base.status.backfill.clone(), ..Due::default() };
     }
     let table = match &schedule.timetable {
         Ok(table) => table,
@@ -215,9 +213,8 @@ mod tests {
 
     use super::*;
     use crate::schedule::cron_job::view::ActiveJob;
-    use crate::schedule::fixtures::job;
+    use crate::schedule::fixtures::{job, job_schedule};
     use crate::schedule::job_schedule::suspension::suspension;
-    use crate::schedule::job_schedule::view::WireJobSchedule;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-01-05T{text}Z").parse().unwrap()
@@ -225,15 +222,7 @@ mod tests {
 
     /// Returns a JobSchedule created at 10:00.
     fn schedule(spec: Value) -> JobScheduleView {
-        let mut whole = json!({"schedules": ["0 * * * *"], "jobTemplate": {"spec": {"template": {}}}});
-        spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
-        let metadata = json!({
-            "name": "nightly", "namespace": "default", "uid": "uid", "resourceVersion": "7",
-            "creationTimestamp": "2026-01-05T10:00:00Z",
-        });
-        let wire = json!({"metadata": metadata, "spec": whole});
-        let wire: WireJobSchedule = serde_json::from_str(&wire.to_string()).unwrap();
-        JobScheduleView::parse(wire).unwrap()
+        job_schedule(&spec, &Value::Null)
     }
 
     fn due(schedule: &JobScheduleView, status: &CronJobStatus, now: Timestamp) -> Due {

@@ -27,7 +27,7 @@ fn local_minute(text: &str) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use jiff::tz::AmbiguousOffset;
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -35,19 +35,8 @@ mod tests {
     use crate::schedule::zones;
 
     fn table(schedules: &[&str], zone: &str, dst: Dst) -> Timetable {
-        Timetable {
-            schedules: schedules.iter().map(|text| parse(text).unwrap()).collect(),
-            zone: zones::zone(zone).unwrap(),
-            dst,
-            exclude: Vec::new(),
-            exclude_calendars: Vec::new(),
-            only_calendars: Vec::new(),
-            not_before: None,
-            not_after: None,
-            anchor: Timestamp::UNIX_EPOCH,
-            jitter: SignedDuration::ZERO,
-            who: "default/once".to_owned(),
-        }
+        let schedules = schedules.iter().map(|text| parse(text).unwrap()).collect();
+        Timetable::new(schedules, zones::zone(zone).unwrap(), dst, Timestamp::UNIX_EPOCH)
     }
 
     #[test]

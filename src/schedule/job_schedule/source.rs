@@ -79,7 +79,7 @@ impl ScheduleSource for JobScheduleView {
         let is_of_job =
             |run: &Run| *run.job == *job.identity.name && run.started.as_ref().map(|time| time.0) == started;
         // Without a history, nothing shows whether the end of a run of a backfill was counted.
-        let is_unknown = self.history_limit == 0 && job.admission_info.labels.contains_key(backfill::LABEL);
+        let is_unknown = self.history_limit == 0 && backfill::has_started(job);
         is_unknown || self.stored.history.iter().any(is_of_job)
     }
 
@@ -176,17 +176,7 @@ mod tests {
     use super::*;
     use crate::job::status::{COMPLETE, FAILED};
     use crate::schedule::fixtures;
-
-    fn schedule(spec: &Value, status: &Value) -> JobScheduleView {
-        let mut whole = json!({"schedules": ["0 * * * *"], "jobTemplate": {"spec": {"template": {}}}});
-        spec.as_object().unwrap().iter().for_each(|(key, value)| whole[key] = value.clone());
-        let metadata = json!({
-            "name": "nightly", "namespace": "default", "uid": "uid", "resourceVersion": "7",
-            "creationTimestamp": "2026-01-05T10:00:00Z",
-        });
-        let wire = json!({"metadata": metadata, "spec": whole, "status": status}).to_string();
-        JobScheduleView::parse(serde_json::from_str(&wire).unwrap()).unwrap()
-    }
+    use crate::schedule::fixtures::job_schedule as schedule;
 
     fn at(text: &str) -> Timestamp {
         format!("2026-01-05T{text}Z").parse().unwrap()

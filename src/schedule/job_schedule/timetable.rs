@@ -60,6 +60,23 @@ const YEARS_SEARCHED: i64 = 5;
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 impl Timetable {
+    /// Returns the timetable of schedules without exclusions, bounds and jitter.
+    pub fn new(schedules: Vec<Schedule>, zone: TimeZone, dst: Dst, anchor: Timestamp) -> Self {
+        Self {
+            schedules,
+            zone,
+            dst,
+            exclude: Vec::new(),
+            exclude_calendars: Vec::new(),
+            only_calendars: Vec::new(),
+            not_before: None,
+            not_after: None,
+            anchor,
+            jitter: SignedDuration::ZERO,
+            who: String::new(),
+        }
+    }
+
     /// Returns the first time after `after` that is due; none if there is no such time.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         self.times(after).next()
@@ -287,19 +304,10 @@ mod tests {
     }
 
     fn timetable(schedules: &[&str], zone: &str) -> Timetable {
-        Timetable {
-            schedules: schedules.iter().map(|text| Schedule::parse(text).unwrap()).collect(),
-            zone: zones::zone(zone).unwrap(),
-            dst: Dst::Once,
-            exclude: Vec::new(),
-            exclude_calendars: Vec::new(),
-            only_calendars: Vec::new(),
-            not_before: None,
-            not_after: None,
-            anchor: at("2026-01-01T00:00:00Z"),
-            jitter: SignedDuration::ZERO,
-            who: "default/nightly".to_owned(),
-        }
+        let schedules = schedules.iter().map(|text| Schedule::parse(text).unwrap()).collect();
+        let anchor = at("2026-01-01T00:00:00Z");
+        let table = Timetable::new(schedules, zones::zone(zone).unwrap(), Dst::Once, anchor);
+        Timetable { who: "default/nightly".to_owned(), ..table }
     }
 
     fn times(table: &Timetable, after: &str, count: usize) -> Vec<String> {

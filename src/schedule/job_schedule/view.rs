@@ -408,22 +408,19 @@ pub fn timetable(spec: &JobScheduleSpec, who: &str, created: Timestamp) -> Resul
         SignedDuration::from_str(text).map_err(|_| format!("spec.jitter: {text:?} is not a duration such as 90s or 5m"))
     });
     let time = |time: &Option<Time>| time.as_ref().map(|time| time.0);
+    let dst = match spec.dst {
+        Dst::Once => timetable::Dst::Once,
+        Dst::Shift => timetable::Dst::Shift,
+        Dst::Skip => timetable::Dst::Skip,
+    };
+    let schedules = spec.schedules.iter().enumerate().map(schedule).collect::<Result<_, _>>()?;
     Ok(Timetable {
-        schedules: spec.schedules.iter().enumerate().map(schedule).collect::<Result<_, _>>()?,
-        zone,
-        dst: match spec.dst {
-            Dst::Once => timetable::Dst::Once,
-            Dst::Shift => timetable::Dst::Shift,
-            Dst::Skip => timetable::Dst::Skip,
-        },
         exclude: spec.exclude.iter().enumerate().map(exclude).collect::<Result<_, _>>()?,
-        exclude_calendars: Vec::new(),
-        only_calendars: Vec::new(),
         not_before: time(&spec.not_before),
         not_after: time(&spec.not_after),
-        anchor: created,
         jitter: jitter.transpose()?.unwrap_or_default(),
         who: who.to_owned(),
+        ..Timetable::new(schedules, zone, dst, created)
     })
 }
 
