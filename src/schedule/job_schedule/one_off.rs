@@ -26,8 +26,8 @@ fn local_minute(text: &str) -> Option<DateTime> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::AmbiguousOffset;
     use jiff::Timestamp;
+    use jiff::tz::AmbiguousOffset;
     use proptest::prelude::*;
 
     use super::*;
