@@ -25,6 +25,7 @@
 pub mod cli;
 pub mod job;
 pub mod limit;
+pub mod policy;
 pub mod runtime;
 pub mod schedule;
 pub mod ttl;

@@ -17,9 +17,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("runtime", &["runtime"]),
     ("job", &["job", "runtime"]),
     ("limit", &["limit", "job", "runtime"]),
+    ("policy", &["policy", "job", "runtime"]),
     ("schedule", &["schedule", "job", "runtime"]),
     ("ttl", &["ttl", "job", "runtime"]),
-    ("cli", &["cli", "limit", "schedule", "ttl", "job", "runtime"]),
+    ("cli", &["cli", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
 ];
 
 /// Values without behaviour outside of their module, which views and pure modules use.
@@ -31,6 +32,7 @@ const VALUES: &[&str] = &[
     "job::gang::WORKLOAD_KIND",
     "job::index",
     "job::managed_by",
+    "job::policy",
     "job::write_kinds",
     "runtime::clock::Moment",
     "runtime::clock::whole_seconds",
@@ -57,6 +59,8 @@ const VIEWS: &[&str] = &[
     "job::view",
     "limit::types",
     "limit::view",
+    "policy::types",
+    "policy::view",
     "schedule::calendar::period",
     "schedule::calendar::types",
     "schedule::calendar::versions",
@@ -95,6 +99,8 @@ const PURE: &[&str] = &[
     "limit::message",
     "limit::status",
     "limit::workload",
+    "policy::select",
+    "policy::status",
     "runtime::election::lease",
     "runtime::election::record",
     "schedule::calendar::status",

@@ -1,5 +1,5 @@
-//! `jobwright crds`: the manifests of the CustomResourceDefinitions JobSchedule, JobLimit and Calendar, generated from their
-//! types.
+//! `jobwright crds`: the manifests of the CustomResourceDefinitions JobSchedule, JobLimit, JobPolicy and Calendar, generated
+//! from their types.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,6 +12,8 @@ use kube::CustomResourceExt;
 
 use super::cluster::print_result;
 use crate::limit::types::JobLimit;
+use crate::policy::KIND as JOB_POLICY;
+use crate::policy::types::JobPolicy;
 use crate::schedule::calendar::KIND as CALENDAR;
 use crate::schedule::calendar::types::Calendar;
 use crate::schedule::job_schedule::types::JobSchedule;
@@ -22,13 +24,14 @@ const BEFORE: &str = "v1alpha1";
 
 /// Returns the CustomResourceDefinitions as they are applied to a cluster.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![JobSchedule::crd(), JobLimit::crd(), Calendar::crd()];
+    let mut crds = vec![JobSchedule::crd(), JobLimit::crd(), JobPolicy::crd(), Calendar::crd()];
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             set_list_types(schema);
         }
     }
-    crds.into_iter().map(|crd| if crd.spec.names.kind == CALENDAR { crd } else { with_version_before(crd) }).collect()
+    let had_version_before = |crd: &CustomResourceDefinition| ![CALENDAR, JOB_POLICY].contains(&&*crd.spec.names.kind);
+    crds.into_iter().map(|crd| if had_version_before(&crd) { with_version_before(crd) } else { crd }).collect()
 }
 
 /// Declares each list without another type as one that is replaced as a whole, so that two appliers do not mix their
@@ -133,8 +136,8 @@ mod tests {
             let versions: Vec<_> =
                 crd.spec.versions.iter().map(|version| (&*version.name, version.served, version.storage)).collect();
             let all = [("v1beta1", true, true), (BEFORE, true, false)];
-            // Calendars are newer than the deprecated version.
-            assert_eq!(versions, all[..if crd.spec.names.kind == CALENDAR { 1 } else { 2 }]);
+            // Calendars and JobPolicies are newer than the deprecated version.
+            assert_eq!(versions, all[..if [CALENDAR, JOB_POLICY].contains(&&*crd.spec.names.kind) { 1 } else { 2 }]);
         }
     }
 }

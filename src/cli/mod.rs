@@ -156,7 +156,7 @@ enum Command {
     UninstallCheck(uninstall::check::Arguments),
     /// Remove the finalizer of Jobs' pods that no controller works on, once Jobwright is uninstalled
     RemoveFinalizers(uninstall::remove::Arguments),
-    /// Print the manifests of JobSchedule, Calendar and JobLimit, for kubectl apply
+    /// Print the manifests of JobSchedule, Calendar, JobLimit and JobPolicy, for kubectl apply
     Crds,
     /// Print the version, the commit, the Kubernetes API version, and the version of the time zone data in use
     Version(version::Arguments),

@@ -108,6 +108,17 @@ pub const JOB_LIMITS: &[Permission] = &[
     ("jobwright.dev", "joblimits/status", "patch"),
 ];
 
+/// Permissions to apply JobPolicies.
+pub const JOB_POLICIES: &[Permission] = &[
+    ("jobwright.dev", "jobpolicies", "list"),
+    ("jobwright.dev", "jobpolicies", "watch"),
+    ("jobwright.dev", "jobpolicies/status", "patch"),
+    // A pod that did not start in time gets a condition.
+    ("", "pods/status", "patch"),
+    // A Job is suspended if its pods do not start in time and its policy states that.
+    ("batch", "jobs", "patch"),
+];
+
 /// Permissions to apply Calendars.
 pub const CALENDARS: &[Permission] = &[
     ("jobwright.dev", "calendars", "list"),

@@ -108,7 +108,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("uninstall-check", &[("Check whether Jobwright can be uninstalled", "uninstall-check")]),
     ("remove-finalizers", &[("Print which pods would be changed", "remove-finalizers --dry-run=server")]),
-    ("crds", &[("Install JobSchedule, Calendar and JobLimit: … | kubectl apply -f -", "crds")]),
+    ("crds", &[("Install JobSchedule, Calendar, JobLimit and JobPolicy: … | kubectl apply -f -", "crds")]),
     ("version", &[("Print the version, for a program", "version -o json")]),
     ("completions", &[("Complete commands in the running bash: source <(…)", "completions bash")]),
     (

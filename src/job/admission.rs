@@ -27,6 +27,8 @@ pub enum Reason {
     TooLarge,
     /// The parallelism of the Job is 0.
     NoPods,
+    /// The Job starts after other Jobs, which have not ended as it needs. It waits for no limit.
+    After,
 }
 
 /// Limit and reason for which a Job waits.
@@ -71,12 +73,17 @@ pub struct PublishedWaiting {
     pub position: usize,
     /// Reason why the Job waits.
     pub reason: Reason,
+    /// Message, kept only for a Job that waits for other Jobs: the queue of a limit moves too often.
+    pub message: String,
 }
 
 impl PublishedWaiting {
     /// Parses the annotation. A malformed annotation, or a limit name that is too long, gives the default value.
     pub fn parse(text: &str) -> Self {
-        let published: Self = serde_json::from_str(text).unwrap_or_default();
+        let mut published: Self = serde_json::from_str(text).unwrap_or_default();
+        if published.reason != Reason::After {
+            published.message = String::new();
+        }
         if published.limit.len() > MAX_NAME { Self::default() } else { published }
     }
 }
@@ -90,13 +97,20 @@ impl WaitingStatus {
             published.limit != self.limit
                 || published.reason != self.reason
                 || (published.position == 1) != (self.position == 1)
+                || self.has_other_message(published)
         })
     }
 
     /// Returns whether the limit or the reason differs from the annotation, so that an event is recorded. A changed
     /// position alone records no event.
     pub fn is_new_reason(&self, published: Option<&PublishedWaiting>) -> bool {
-        published.is_none_or(|published| published.limit != self.limit || published.reason != self.reason)
+        published.is_none_or(|published| {
+            published.limit != self.limit || published.reason != self.reason || self.has_other_message(published)
+        })
+    }
+
+    fn has_other_message(&self, published: &PublishedWaiting) -> bool {
+        self.reason == Reason::After && published.message != self.message
     }
 }
 
@@ -110,7 +124,9 @@ mod tests {
 
     #[test]
     fn annotation_is_written_for_a_new_reason_and_for_the_first_position_only() {
-        let published = |position| Some(PublishedWaiting { limit: "a".to_owned(), position, reason: Reason::Queue });
+        let published = |position| {
+            Some(PublishedWaiting { limit: "a".to_owned(), position, reason: Reason::Queue, message: String::new() })
+        };
         // Current status, content of the annotation, whether the annotation is written, and whether an event is
         // recorded.
         let cases = [
@@ -138,11 +154,12 @@ mod tests {
         let text = serde_json::to_string(&waiting("a", 3, Reason::TooLarge)).unwrap();
         assert_eq!(
             PublishedWaiting::parse(&text),
-            PublishedWaiting { limit: "a".to_owned(), position: 3, reason: Reason::TooLarge }
+            PublishedWaiting { limit: "a".to_owned(), position: 3, reason: Reason::TooLarge, message: String::new() }
         );
         // Written by an earlier version.
         let published = PublishedWaiting::parse(r#"{"limit":"a","position":2,"message":"m"}"#);
-        assert_eq!(published, PublishedWaiting { limit: "a".to_owned(), position: 2, reason: Reason::Queue });
+        let queued = PublishedWaiting { limit: "a".to_owned(), position: 2, ..PublishedWaiting::default() };
+        assert_eq!(published, queued);
         let long = serde_json::json!({"limit": "x".repeat(100_000)}).to_string();
         for text in ["", "no JSON", r#"{"position":-1}"#, &long] {
             assert_eq!(PublishedWaiting::parse(text), PublishedWaiting::default());

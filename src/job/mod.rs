@@ -17,6 +17,7 @@ pub mod key;
 pub mod managed_by;
 pub mod metrics;
 pub mod pod;
+pub mod policy;
 pub mod protobuf;
 pub mod status;
 pub mod template;

@@ -26,6 +26,14 @@ pub const STATUS: WriteKind = WriteKind { reason: "FailedStatusUpdate", failed: 
 /// Update of the annotation that names the limit the Job waits for.
 pub const WAITING: WriteKind =
     WriteKind { reason: "FailedAnnotationUpdate", failed: "Error updating the annotation jobwright.dev/waiting" };
+/// Record in the status of a pod that it did not start in time.
+pub const FAIL_POD: WriteKind =
+    WriteKind { reason: "FailedStatusUpdate", failed: "Error setting the condition StartDeadlineExceeded of pod" };
+/// Suspension of a Job.
+pub const SUSPEND: WriteKind = WriteKind { reason: "FailedSuspend", failed: "Error suspending the Job" };
+/// Update of the annotations about the JobPolicy of a Job.
+pub const ANNOTATE: WriteKind =
+    WriteKind { reason: "FailedAnnotationUpdate", failed: "Error updating the annotations about the JobPolicy" };
 /// Creation of the Workload of a Job.
 pub const WORKLOAD: WriteKind =
     WriteKind { reason: "FailedWorkloadCreate", failed: "Failed to create Workload for Job" };

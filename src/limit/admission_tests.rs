@@ -242,7 +242,9 @@ fn group_that_needs_more_than_the_limit_is_reported() {
 #[test]
 fn event_syncs_only_the_admitted_job_and_the_first_in_the_queue() {
     let limits = [limit("one", &json!({"maxActiveJobs": 1}))];
-    let published = |position| Some(PublishedWaiting { limit: "one".into(), position, reason: Reason::Queue });
+    let published = |position| {
+        Some(PublishedWaiting { limit: "one".into(), position, reason: Reason::Queue, message: String::new() })
+    };
     let mut jobs: Vec<Workload> = (1..1000)
         .map(|at| Workload { published: published(at), ..job(&format!("j{at:04}"), at.try_into().unwrap()) })
         .collect();

@@ -143,6 +143,6 @@ impl JobLookup for Controller {
             let pods = self.jobs.pods.owned(&job.identity.uid, &job.identity.namespace);
             pods.iter().filter(|pod| pod.is_active()).count()
         };
-        Workload::of(job, active).filter(|_| self.jobs.claims(job))
+        Workload::of(job, self.jobs.waits_for_jobs(job), active).filter(|_| self.jobs.claims(job))
     }
 }

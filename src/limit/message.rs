@@ -15,8 +15,8 @@ impl Admissions {
         let entry = self.pending_entry(uid)?;
         match &entry.workload.published {
             Some(published) if !self.is_publication_outdated(entry) => {
-                let PublishedWaiting { limit, position, reason } = published.clone();
-                Some(WaitingStatus { limit, position, reason, message: String::new() })
+                let PublishedWaiting { limit, position, reason, message } = published.clone();
+                Some(WaitingStatus { limit, position, reason, message })
             }
             _ => Some(self.describe(entry)),
         }
@@ -49,7 +49,8 @@ impl Admissions {
                 "needs {need}, but JobLimit {limit} allows {}: lower spec.parallelism, or raise spec.maxActivePods of the limit",
                 max(self.limit(at).view.pods)
             ),
-            Reason::Queue => self.queued(entry, at, position),
+            // No limit has the reason After.
+            Reason::Queue | Reason::After => self.queued(entry, at, position),
             Reason::Group => {
                 let text = self.queued(entry, at, position);
                 let all = self.group_exceeds(entry, at).unwrap_or_default();

@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+
+use crate::job::view::selector_schema::selector;
 
 /// spec limits the number of active Jobs in the namespace of the JobLimit, or of their pods, among the Jobs that
 /// Jobwright manages. The other Jobs wait. Jobwright admits waiting Jobs in the order of the annotation
@@ -45,33 +46,6 @@ pub struct JobLimitSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_active_pods: Option<i32>,
-}
-
-/// Returns the schema of a label selector, with the lengths that labels can have and the operators that exist.
-fn selector(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let value = json!({"type": "string", "maxLength": 63});
-    let requirement = json!({
-        "key": {"type": "string", "minLength": 1, "maxLength": 317, "description": "key is the name of a label."},
-        "operator": {
-            "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
-            "description": "operator compares the label with the values: In, NotIn, Exists (any value) or DoesNotExist (no such label).",
-        },
-        "values": {
-            "type": "array", "maxItems": 1000, "items": value,
-            "description": "values are the values for In and NotIn; the other operators have none.",
-        },
-    });
-    schemars::json_schema!({"type": "object", "nullable": true, "properties": {
-        "matchExpressions": {
-            "type": "array", "maxItems": 100,
-            "description": "matchExpressions are requirements that all have to hold.",
-            "items": {"type": "object", "required": ["key", "operator"], "properties": requirement},
-        },
-        "matchLabels": {
-            "type": "object", "maxProperties": 100, "additionalProperties": value,
-            "description": "matchLabels are labels that the Jobs have.",
-        },
-    }})
 }
 
 /// status is the observed state of the JobLimit. Jobwright writes it at most once a second.

@@ -60,7 +60,8 @@ pub struct Workload {
 impl Workload {
     /// Returns the data of a Job that limits need; none if limits do not apply because the Job is finished or Kueue
     /// manages it. `active_pods` counts the active pods of the Job. It is called only if the status has no start time.
-    pub fn of(job: &JobView, active_pods: impl FnOnce() -> usize) -> Option<Self> {
+    /// `waits` states whether the Job waits for other Jobs before it can start.
+    pub fn of(job: &JobView, waits: bool, active_pods: impl FnOnce() -> usize) -> Option<Self> {
         if job.status.is_finished() || job.is_managed_by_kueue() {
             return None;
         }
@@ -70,9 +71,9 @@ impl Workload {
         let live = stored.max(pods);
         let left = left(job);
         let started = started || pods > 0;
-        let starts = started || job.invalid_indexes().is_none();
+        let starts = started || job.invalid_indexes().is_none() && !waits;
         let stays = !job.deleting && !job.status.has_outcome() && !job.spec.suspend && starts;
-        let reservation = reservation(job, started, live, left);
+        let reservation = if waits && !started { Reservation::None } else { reservation(job, started, live, left) };
         Some(Self {
             uid: job.identity.uid.clone(),
             name: job.identity.name.clone(),
@@ -148,7 +149,7 @@ mod tests {
     use crate::job::status::Condition;
 
     fn published() -> Box<PublishedWaiting> {
-        Box::new(PublishedWaiting { limit: "l".into(), position: 3, reason: Reason::Queue })
+        Box::new(PublishedWaiting { limit: "l".into(), position: 3, reason: Reason::Queue, message: String::new() })
     }
 
     fn suspended(mut job: Job, status: bool) -> Job {
@@ -222,9 +223,11 @@ mod tests {
             ),
         ];
         for (name, job, pods, expected) in cases {
-            let workload = Workload::of(&job.view, || pods).unwrap();
+            let workload = Workload::of(&job.view, false, || pods).unwrap();
             assert_eq!((workload.reservation, workload.need, workload.live), expected, "{name}");
         }
+        let waiting = Workload::of(&job().view, true, || 0).unwrap();
+        assert_eq!((waiting.reservation, waiting.need), (Reservation::None, 0), "waits for other Jobs");
     }
 
     #[test]
@@ -232,8 +235,8 @@ mod tests {
         let finished = change(Job::new(), |job| {
             job.status.set_condition(Condition::new("Complete", true, "", "", time(1)));
         });
-        assert!(Workload::of(&finished.view, || 0).is_none());
+        assert!(Workload::of(&finished.view, false, || 0).is_none());
         let queued = change(Job::new(), |job| job.admission_info.managed_by_kueue = true);
-        assert!(Workload::of(&queued.view, || 0).is_none());
+        assert!(Workload::of(&queued.view, false, || 0).is_none());
     }
 }

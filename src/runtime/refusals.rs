@@ -40,6 +40,8 @@ pub struct Refusals {
 #[derive(Clone, Debug)]
 struct WriteBackoff {
     refusals: u32,
+    /// Time of the first of these refusals; none if one of them was an outage.
+    first: Option<Timestamp>,
     since: Timestamp,
     wait: Duration,
     /// Whether the write failed because the API server was unavailable or overloaded, and not because of a refusal.
@@ -68,10 +70,13 @@ impl Refusals {
     /// Records a refused write to the object itself or to one of its parts, and returns the back-off.
     pub fn refuse(&mut self, kind: WriteKind, part: Option<&Uid>, error: &WriteError, now: Timestamp) -> Duration {
         let key = (kind, part.cloned());
-        let refusals = self.backoffs.get(&key).map_or(0, |backoff| backoff.refusals).saturating_add(1);
+        let before = self.backoffs.get(&key);
+        let refusals = before.map_or(0, |backoff| backoff.refusals).saturating_add(1);
+        let first = before.and_then(|backoff| backoff.first).unwrap_or(now);
         let wait = FIRST.saturating_mul(1 << (refusals - 1).min(16)).min(LONGEST);
         let is_outage = !error.is_refusal();
-        self.backoffs.insert(key, WriteBackoff { refusals, since: now, wait, is_outage, occupied: None });
+        let first = Some(first).filter(|_| !is_outage);
+        self.backoffs.insert(key, WriteBackoff { refusals, first, since: now, wait, is_outage, occupied: None });
         wait
     }
 
@@ -112,6 +117,12 @@ impl Refusals {
     /// Returns whether a write has to wait.
     pub fn is_backed_off(&self, kind: WriteKind, part: Option<&Uid>, now: Timestamp) -> bool {
         self.until(kind, part, now).is_some()
+    }
+
+    /// Returns the time since which the API server has refused this write to the object itself, without a success and
+    /// without an outage in between.
+    pub fn refused_since(&self, kind: WriteKind) -> Option<Timestamp> {
+        self.backoffs.get(&(kind, None))?.first
     }
 
     /// Returns the earliest time at which a refused write may be repeated.

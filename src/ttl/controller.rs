@@ -3,18 +3,20 @@
 //! [`Controller`] is the entry point. The rules are in [`super::decide`]. Before a deletion, the Job and its namespace are
 //! read from the API server.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::api::PropagationPolicy;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
 use super::namespaces::Namespaces;
+use crate::job::controller::policy_source::{Concerned, Governing, PolicySource};
 use crate::job::managed_by::Claim;
 use crate::job::view::JobView;
 use crate::job::view::retention::Retention;
@@ -49,6 +51,8 @@ pub struct Controller {
     default: Retention,
     /// None if the controllers work in one namespace: their permissions then do not include namespaces.
     namespaces: Option<Namespaces>,
+    /// JobPolicies. Without them, no policy sets a retention.
+    policies: OnceLock<Arc<dyn PolicySource>>,
     queue: Queue<Uid>,
     /// Deletions that the API server refused.
     refusals: ObjectRefusals,
@@ -90,8 +94,31 @@ impl Controller {
             claim,
             default,
             namespaces,
+            policies: OnceLock::new(),
             queue: Queue::closed(),
             refusals: ObjectRefusals::default(),
+        }
+    }
+
+    /// Sets the JobPolicies. The caller sets them before the controller begins to work.
+    pub fn set_policies(&self, policies: Arc<dyn PolicySource>) {
+        self.policies.get_or_init(|| policies);
+    }
+
+    /// Returns the retention that the policy that governs a Job sets.
+    fn retention_of_policy(&self, job: &JobView) -> Retention {
+        match self.policies.get().map(|policies| policies.governing(job)) {
+            Some(Governing::Policy(rules)) => rules.retention.clone(),
+            Some(Governing::Nothing | Governing::Missing) | None => Retention::default(),
+        }
+    }
+
+    /// Queues the Jobs whose retention may have changed with a policy, until the future is dropped.
+    async fn follow_policies(&self, changes: Option<UnboundedReceiver<Concerned>>) {
+        let Some(mut changes) = changes else { return };
+        while let Some(concerned) = changes.recv().await {
+            let jobs = self.jobs.all(|job| job.status.is_finished() && concerned.includes(job));
+            jobs.iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
         }
     }
 
@@ -113,6 +140,7 @@ impl Controller {
         self.refusals.clear();
         self.queue.open();
         let mut changes = self.jobs.subscribe();
+        let policies = self.policies.get().map(|policies| policies.subscribe());
         self.jobs.all(|_| true).iter().for_each(|job| self.queue.add(job.identity.uid.clone()));
         let listen = async {
             while let Some(change) = changes.recv().await {
@@ -127,7 +155,7 @@ impl Controller {
         let sync = move |uid| async move { self.sync(&uid).await };
         let workers = (0..WORKERS).map(|_| work(&self.queue, NAME, &self.context.syncs, target, sync));
         let workers = futures::future::join_all(workers);
-        tokio::join!(listen, workers);
+        tokio::join!(listen, workers, self.follow_policies(policies));
     }
 
     async fn sync(&self, uid: &Uid) -> Result<(), WriteError> {
@@ -153,7 +181,7 @@ impl Controller {
         let fresh = jobs.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
         let of_namespace = match &self.namespaces {
-            Some(namespaces) if depends_on_namespace(&fresh) => {
+            Some(namespaces) if depends_on_namespace(&fresh, &self.retention_of_policy(&fresh)) => {
                 let live = namespaces.read_live(self.context.client.clone(), namespace).await?;
                 // The Jobs of a deleted namespace are deleted with it.
                 let Some((live, changed)) = live else { return Ok(()) };
@@ -210,7 +238,8 @@ impl Controller {
         if self.claim == Claim::ManagedBy && !self.claim.covers(job.spec.managed_by.as_deref()) {
             return None;
         }
-        let rules = Rules { spec: self.claim == Claim::All, namespace, controller: &self.default };
+        let policy = self.retention_of_policy(job);
+        let rules = Rules { spec: self.claim == Claim::All, policy: &policy, namespace, controller: &self.default };
         self.record_parse_error(job, namespace);
         match decide(job, rules, self.context.clock.now()) {
             TtlDecision::Keep => None,

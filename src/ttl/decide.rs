@@ -1,5 +1,6 @@
 //! Expiry time of a finished Job. The first of these rules that is set applies: the annotations of the Job,
-//! `spec.ttlSecondsAfterFinished`, the annotations of its namespace, the default of the controller.
+//! `spec.ttlSecondsAfterFinished`, the JobPolicy that governs it, the annotations of its namespace, the default of the
+//! controller.
 
 use jiff::Timestamp;
 
@@ -24,6 +25,8 @@ pub struct Rules<'a> {
     /// Whether this controller handles `spec.ttlSecondsAfterFinished`. It does not while the built-in TTL controller
     /// runs.
     pub spec: bool,
+    /// Retention that the JobPolicy that governs the Job sets.
+    pub policy: &'a Retention,
     /// Retention that the annotations of the namespace of the Job set.
     pub namespace: &'a Retention,
     /// Default retention that the flags of the controller set.
@@ -42,9 +45,10 @@ pub fn decide(job: &JobView, rules: Rules<'_>, now: Timestamp) -> TtlDecision {
 
 /// Returns whether the retention annotations of the namespace, or their absence, can decide when this Job expires. If
 /// so, the controller reads the annotations live before it deletes the Job.
-pub fn depends_on_namespace(job: &JobView) -> bool {
-    let own = job.retention.of(job.status.true_condition(COMPLETE).is_some());
-    own.is_none() && job.spec.ttl.is_none() && job.owner.is_none()
+pub fn depends_on_namespace(job: &JobView, policy: &Retention) -> bool {
+    let succeeded = job.status.true_condition(COMPLETE).is_some();
+    let set = job.retention.of(succeeded).or_else(|| policy.of(succeeded));
+    set.is_none() && job.spec.ttl.is_none() && job.owner.is_none()
 }
 
 fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
@@ -59,8 +63,11 @@ fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
         (None, Some(ttl)) => rules.spec.then_some(ttl)?,
         // The owner of a Job cleans it up, for example a CronJob by its history limits.
         (None, None) if job.owner.is_some() => return None,
-        (None, None) if rules.namespace.parse_error.is_some() => return None,
-        (None, None) => kept(rules.namespace).or_else(|| kept(rules.controller))?,
+        (None, None) => match kept(rules.policy) {
+            Some(ttl) => ttl,
+            None if rules.namespace.parse_error.is_some() => return None,
+            None => kept(rules.namespace).or_else(|| kept(rules.controller))?,
+        },
     };
     Some(ended.last_transition_time?.checked_add(ttl).unwrap_or(Timestamp::MAX))
 }
@@ -83,7 +90,7 @@ mod tests {
 
     fn decided(job: &JobView, now: i64) -> TtlDecision {
         let silent = Retention::default();
-        decide(job, Rules { spec: true, namespace: &silent, controller: &silent }, time(now))
+        decide(job, Rules { spec: true, policy: &silent, namespace: &silent, controller: &silent }, time(now))
     }
 
     #[test]
@@ -110,14 +117,15 @@ mod tests {
     #[test]
     fn most_specific_rule_sets_the_expiry_time() {
         let (namespace, controller) = (retention(Some(20), None), retention(Some(40), Some(50)));
-        let until = |job: &JobView, spec| match decide(
+        let governed = |job: &JobView, spec, policy: &Retention| match decide(
             job,
-            Rules { spec, namespace: &namespace, controller: &controller },
+            Rules { spec, policy, namespace: &namespace, controller: &controller },
             time(0),
         ) {
             TtlDecision::Wait(at) => Some(at.as_second() - time(0).as_second()),
             _ => None,
         };
+        let until = |job: &JobView, spec| governed(job, spec, &Retention::default());
         let mut own = job(Some(10)).condition(COMPLETE).view;
         assert_eq!(
             (until(&own, true), until(&own, false)),
@@ -130,8 +138,13 @@ mod tests {
         assert_eq!(until(&own, true), Some(10), "the annotation is for failures, and the Job succeeded");
         let (succeeded, mut failed) = (job(None).condition(COMPLETE).view, job(None).condition(FAILED).view);
         assert_eq!((until(&succeeded, true), until(&failed, true)), (Some(20), Some(50)));
+        let policy = retention(None, Some(15));
+        assert_eq!(governed(&failed, true, &policy), Some(15), "before the namespace and the controller");
+        assert_eq!(governed(&succeeded, true, &policy), Some(20), "the policy sets nothing for a success");
+        let with_ttl = job(Some(10)).condition(FAILED).view;
+        assert_eq!(governed(&with_ttl, true, &policy), Some(10), "the field of the Job comes first");
         failed.owner = Some("cron-uid".into());
-        assert_eq!(until(&failed, true), None, "the owner cleans up");
+        assert_eq!(governed(&failed, true, &policy), None, "the owner cleans up");
         failed.retention = retention(None, Some(6));
         assert_eq!(until(&failed, true), Some(6));
     }
@@ -145,7 +158,7 @@ mod tests {
         let default = retention(Some(0), Some(0));
         let verdict = decide(
             &job(None).condition(COMPLETE).view,
-            Rules { spec: true, namespace: &unread, controller: &default },
+            Rules { spec: true, policy: &Retention::default(), namespace: &unread, controller: &default },
             time(9),
         );
         assert_eq!(verdict, TtlDecision::Keep);
@@ -169,10 +182,13 @@ mod tests {
             ("an owner", owned, false),
         ];
         for (case, job, depends) in cases {
-            assert_eq!(depends_on_namespace(&job), depends, "{case}");
+            assert_eq!(depends_on_namespace(&job, &silent), depends, "{case}");
+            let policy = retention(Some(3), Some(3));
+            assert!(!depends_on_namespace(&job, &policy), "{case}: the policy comes first");
             // The decision about a Job that does not depend on its namespace is the same for all namespace rules.
             let decided = [retention(Some(1), Some(1)), retention(Some(9), Some(9))].map(|namespace| {
-                decide(&job, Rules { spec: true, namespace: &namespace, controller: &silent }, time(0))
+                let rules = Rules { spec: true, policy: &silent, namespace: &namespace, controller: &silent };
+                decide(&job, rules, time(0))
             });
             assert_eq!(decided[0] != decided[1], depends, "{case}");
         }

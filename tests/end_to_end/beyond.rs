@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::harness::*;
 use crate::{kubectl, scene_with};
 
-const EXAMPLES: &[&str] = &["calendar", "holidays", "indexes", "limit", "queue", "retention", "spread", "why"];
+const EXAMPLES: &[&str] =
+    &["after", "calendar", "holidays", "indexes", "limit", "queue", "retention", "spread", "start-deadlines", "why"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/beyond")
@@ -42,6 +43,8 @@ async fn every_example_behaves_as_its_first_line_states() -> Result<()> {
     limit(&scene).await?;
     kept(&scene).await?;
     indexes(&scene).await?;
+    start_deadlines(&scene).await?;
+    after(&scene).await?;
     scene.cluster.delete_namespace(&scene.namespace).await
 }
 
@@ -133,6 +136,48 @@ async fn limit(scene: &Scene) -> Result<()> {
     }
     assert_ne!(spans[2].2, "licensed-urgent", "{spans:?}");
     scene.event(spans[2].2, "WaitingForLimit", "at JobLimit one-at-a-time").await
+}
+
+/// A real kubelet and the real scheduler report why the pods do not start.
+async fn start_deadlines(scene: &Scene) -> Result<()> {
+    let causes = [
+        ("image-typo", "Image", "ErrImagePull|ImagePullBackOff"),
+        ("secret-missing", "Config", "CreateContainerConfigError"),
+        ("no-node", "Unschedulable", "Unschedulable"),
+    ];
+    for (name, cause, reasons) in causes {
+        kubectl(scene, &["wait", "--for=condition=failed", &format!("job/{name}"), "--timeout=120s"]).await?;
+        let job = object(scene, &["job", name]).await?;
+        let conditions = job["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let failed = conditions.iter().find(|one| one["type"] == "Failed").context("no condition Failed")?;
+        assert_eq!(failed["reason"], "StartDeadlineExceeded", "{job:#}");
+        let message = failed["message"].as_str().unwrap_or_default();
+        assert!(reasons.split('|').any(|reason| message.contains(reason)), "{cause}: {message}");
+        assert_eq!(job["metadata"]["annotations"]["jobwright.dev/governed-by"], "fail-fast");
+        let text = jobwright(scene, &["explain", &format!("job/{name}")]).await?;
+        println!("{text}");
+        assert!(text.contains("StartDeadlineExceeded: Pod "), "{text}");
+    }
+    // A pod without a node is not deleted, and has the condition.
+    let pods = object(scene, &["pods", "-l", "job-name=no-node"]).await?;
+    let conditions = pods["items"][0]["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let exceeded = conditions.iter().find(|one| one["type"] == "jobwright.dev/StartDeadlineExceeded");
+    assert_eq!(exceeded.map(|one| one["reason"].clone()), Some("Unschedulable".into()), "{pods:#}");
+    Ok(())
+}
+
+async fn after(scene: &Scene) -> Result<()> {
+    kubectl(scene, &["wait", "--for=condition=complete", "job/report", "--timeout=60s"]).await?;
+    let job = async |name: &str| object(scene, &["job", name]).await;
+    let (report, extract, load) = (job("report").await?, job("extract").await?, job("load").await?);
+    let time = |job: &Value, pointer: &str| job.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let ended = load["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Failed");
+    let ended = time(ended.context("load has not failed")?, "/lastTransitionTime");
+    let started = time(&report, "/status/startTime");
+    assert!(time(&extract, "/status/completionTime") <= started && ended <= started, "{report:#}");
+    let result: Value = serde_json::from_str(&time(&report, "/metadata/annotations/jobwright.dev~1result"))?;
+    assert_eq!(result["results"][0]["message"], "120 rows", "{result:#}");
+    Ok(())
 }
 
 async fn indexes(scene: &Scene) -> Result<()> {

@@ -29,7 +29,7 @@ impl Scene {
     }
 
     /// Waits until the output of `explain` contains this text, and returns the output.
-    async fn explained(&self, subject: &str, text: &str) -> Result<String> {
+    pub(crate) async fn explained(&self, subject: &str, text: &str) -> Result<String> {
         until(&format!("{text:?} of {subject}"), || async {
             let explanation = self.stdout_of(&["explain", subject]).await?;
             Ok(if explanation.contains(text) { Ok(explanation) } else { Err(explanation) })

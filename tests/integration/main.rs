@@ -12,6 +12,7 @@
 )]
 
 mod adoption;
+mod after_jobs;
 mod argo_health;
 mod backfill;
 mod bad_input;
@@ -37,6 +38,7 @@ mod harness;
 mod helm_hooks;
 mod index_subsets;
 mod job_limits;
+mod job_policies;
 mod job_schedule_conditions;
 mod job_schedules;
 mod kubectl;

@@ -528,6 +528,36 @@ pub const MUTATIONS: &[Mutation] = &[
         "(status != *stored).then_some(status)",
         "(status != *stored && !(MUTANT && stored.periods.is_some())).then_some(status)",
     ),
+    bug(
+        "a start deadline continues when the cause changes",
+        "src/job/decide/start_waits.rs",
+        "Some(_) => now,",
+        "Some(before) if MUTANT => before.since,\n        Some(_) => now,",
+    ),
+    bug(
+        "a pod that did not start in time is deleted without being counted",
+        "src/job/decide/start_deadline.rs",
+        "return Some(Step::DeletePods { pods: left, uncounted: false });",
+        "return Some(Step::DeletePods { pods: left, uncounted: MUTANT });",
+    ),
+    bug(
+        "a pod that has just started is failed by its start deadline",
+        "src/job/execute/pods.rs",
+        "\"resourceVersion\": pod.identity.resource_version.to_string(),\n                \"annotations\"",
+        "\"resourceVersion\": if MUTANT { Value::Null } else { json!(pod.identity.resource_version.to_string()) },\n                \"annotations\"",
+    ),
+    bug(
+        "no sync is due at a start deadline",
+        "src/job/decide/start_deadline.rs",
+        "next.chain(refused).reduce(",
+        "next.chain(refused).filter(|_| !MUTANT).reduce(",
+    ),
+    bug(
+        "the progress of a Job is not recorded",
+        "src/job/decide/progress_deadline.rs",
+        "_ if has_progressed => Some(whole_seconds(now)),",
+        "_ if has_progressed && !MUTANT => Some(whole_seconds(now)),",
+    ),
 ];
 
 /// Bugs that were not found within 2,000 histories. `MUTANTS=rare` tries them alone.
@@ -565,8 +595,8 @@ pub const RARE: &[Mutation] = &[
     bug(
         "a Job is deleted by namespace retention without reading the namespace first",
         "src/ttl/controller.rs",
-        "Some(namespaces) if depends_on_namespace(&fresh) => {",
-        "Some(namespaces) if !MUTANT && depends_on_namespace(&fresh) => {",
+        "Some(namespaces) if depends_on_namespace(&fresh, &self.retention_of_policy(&fresh)) => {",
+        "Some(namespaces) if !MUTANT && depends_on_namespace(&fresh, &self.retention_of_policy(&fresh)) => {",
     ),
     bug(
         "a silent watch is never replaced",

@@ -377,13 +377,15 @@ impl State {
             return Err(Refusal(409, "the object has been modified".to_owned()));
         }
         // The status of a custom resource is written without its metadata, so its UID is not compared.
-        if differs("uid") && !(status && ["jobschedules", "joblimits", "calendars"].contains(&key.0)) {
+        if differs("uid") && !(status && ["jobschedules", "joblimits", "jobpolicies", "calendars"].contains(&key.0)) {
             // The UID in a patch is not a precondition but an immutable field; therefore 422 and not 409.
             return Err(Refusal(422, format!("the UID is {}, not {}", known["uid"], asked["uid"])));
         }
         let mut after = before.clone();
         if status {
-            if !body["status"].is_null() {
+            if key.0 == "pods" {
+                patch::pod_status(&mut after, &body["status"]);
+            } else if !body["status"].is_null() {
                 patch::merge(&mut after["status"], &body["status"]);
             }
             if let annotations @ Value::Object(_) = &body["metadata"]["annotations"]
@@ -391,6 +393,8 @@ impl State {
             {
                 patch::merge(&mut after["metadata"]["annotations"], annotations);
             }
+        } else if key.0 == "jobs" {
+            patch::merge(&mut after["spec"], &body["spec"]);
         } else {
             patch::strategic(&mut after, body);
         }
@@ -452,6 +456,7 @@ const RESOURCES: &[&str] = &[
     "cronjobs",
     "jobschedules",
     "joblimits",
+    "jobpolicies",
     "calendars",
     "leases",
     "events",

@@ -20,6 +20,7 @@ fn scenario() -> Scenario {
         graceful: 0,
         faults: Faults::default(),
         extended: false,
+        job_policies: false,
         gangs: false,
         fast_pods: false,
         actions: vec![(0, Action::CreateJob(0, job))],

@@ -4,14 +4,17 @@
 //! the rest of the scenario stays the same.
 
 use jobwright::job::admission::PRIORITY_ANNOTATION;
+use jobwright::job::policy::POLICY_ANNOTATION;
 use jobwright::job::view::index_subset::INDEXES_ANNOTATION;
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
+use jobwright::job::view::start::START_DEADLINE_EXCEEDED;
 use serde_json::{Value, json};
 
 use crate::admission::{CODES, Policy, TARGETS};
 use crate::checks::limits::KUEUE_LABEL;
 use crate::faults::{Faults, PROXIES, SILENCE};
 use crate::scenario::{Action, Scenario, cron_spec, spec};
+use crate::world::MISSING_IMAGE;
 
 /// A feature that a scenario may have. `SIMULATION_CHAPTERS` selects features by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +41,15 @@ pub enum Feature {
     Handovers,
     /// A Job that ignores disruptions, and whose pods are evicted repeatedly. Nothing else happens.
     Disruptions,
+    /// JobPolicies, and pods whose image is missing.
+    JobPolicies,
     /// Pods that change their phase within milliseconds: they end between any two writes, and often while they are
     /// being deleted.
     Haste,
 }
 
 /// All features with their names in `SIMULATION_CHAPTERS`.
-const ALL: [(&str, Feature); 12] = [
+const ALL: [(&str, Feature); 13] = [
     ("limits", Feature::Limits),
     ("schedules", Feature::Schedules),
     ("cronjobs", Feature::CronJobs),
@@ -57,11 +62,12 @@ const ALL: [(&str, Feature); 12] = [
     ("handovers", Feature::Handovers),
     ("disruptions", Feature::Disruptions),
     ("indexes", Feature::Indexes),
+    ("jobpolicies", Feature::JobPolicies),
 ];
 
-/// Number of features that are combined at random. Of the last two, one replaces the whole scenario, and the other is
-/// added to every 16th seed.
-const COMBINABLE: usize = ALL.len() - 2;
+/// Number of features that are combined at random. Of the last three, one replaces the whole scenario, and each of the
+/// others is added to every 16th seed.
+const COMBINABLE: usize = ALL.len() - 3;
 
 /// Returns whether `SIMULATION_CHAPTERS` selects this feature; without the variable, all are selected.
 fn is_selected(name: &str) -> bool {
@@ -73,7 +79,7 @@ fn is_selected(name: &str) -> bool {
 
 impl Scenario {
     /// Adds features to a scenario: `disruptions` to every 16th seed; of the others, half get one feature, and a third
-    /// of these get a second one. Every 16th seed gets `indexes` in addition.
+    /// of these get a second one. Every 16th seed gets `indexes` in addition, and another one `jobpolicies`.
     pub fn with_features(mut self) -> Self {
         if self.seed % 16 == 15 && is_selected("disruptions") {
             self.add(Feature::Disruptions, &mut fastrand::Rng::with_seed(self.seed));
@@ -81,6 +87,10 @@ impl Scenario {
         }
         if self.seed % 16 == 7 && is_selected("indexes") {
             self.add(Feature::Indexes, &mut fastrand::Rng::with_seed(self.seed ^ 0x1d_e8e5));
+            self.actions.sort_by_key(|(at, _)| *at);
+        }
+        if self.seed % 16 == 3 && is_selected("jobpolicies") {
+            self.add(Feature::JobPolicies, &mut fastrand::Rng::with_seed(self.seed ^ 0x90_11c4));
             self.actions.sort_by_key(|(at, _)| *at);
         }
         let random = &mut fastrand::Rng::with_seed(self.seed ^ 0xba5e_ba11);
@@ -119,6 +129,7 @@ impl Scenario {
             Feature::Haste => self.add_haste(random),
             Feature::Disruptions => self.add_disruptions(random),
             Feature::Indexes => self.add_indexes(random),
+            Feature::JobPolicies => self.add_job_policies(random),
             Feature::Handovers => self.add_handovers(random),
         }
     }
@@ -334,6 +345,47 @@ impl Scenario {
         }
     }
 
+    fn add_job_policies(&mut self, random: &mut fastrand::Rng) {
+        self.job_policies = true;
+        for job in 50..50 + random.usize(2..5) {
+            let mut spec = spec(random);
+            if random.u32(0..3) > 0 {
+                spec["template"]["spec"]["containers"][0]["image"] = MISSING_IMAGE.into();
+            }
+            if random.u32(0..4) == 0 {
+                let pattern = json!([{"type": START_DEADLINE_EXCEEDED, "status": "True"}]);
+                let action = ["Ignore", "FailJob", "Count"][random.usize(0..3)];
+                spec["podFailurePolicy"] = json!({"rules": [{"action": action, "onPodConditions": pattern}]});
+                spec["template"]["spec"]["restartPolicy"] = "Never".into();
+                spec["podReplacementPolicy"] = "Failed".into();
+            }
+            let mut metadata = json!({});
+            if random.bool() {
+                metadata["labels"]["team"] = json!(["a", "b"][random.usize(0..2)]);
+            }
+            if random.u32(0..6) == 0 {
+                metadata["annotations"][POLICY_ANNOTATION] = json!(format!("policy-{}", random.usize(0..3)));
+            }
+            let created = random.u64(0..60_000);
+            self.actions.push((created, Action::CreateJob(job, json!({"metadata": metadata, "spec": spec}))));
+        }
+        self.actions.push((0, Action::SetJobPolicy(0, job_policy_spec(random, false))));
+        // A history without further changes shows that no pod waits without end.
+        let changes = [0, 0, 2, 6][random.usize(0..4)];
+        for _ in 0..changes {
+            let job = 50 + random.usize(0..5);
+            let action = match random.u32(0..8) {
+                0..=2 => Action::SetJobPolicy(random.usize(0..2), job_policy_spec(random, true)),
+                3 => Action::DeleteJobPolicy(random.usize(0..2)),
+                4 | 5 => Action::Suspend(job, false),
+                6 => Action::SuspendBriefly(job, random.u64(500..8_000)),
+                _ => Action::Crash(0, random.u64(6_000..20_000)),
+            };
+            self.actions.push((random.u64(5_000..150_000), action));
+        }
+        self.actions.push((random.u64(150_000..300_000), Action::Wait));
+    }
+
     fn add_haste(&mut self, random: &mut fastrand::Rng) {
         self.fast_pods = true;
         self.graceful = [25, 60, 95][random.usize(0..3)];
@@ -380,6 +432,29 @@ fn limit_spec(random: &mut fastrand::Rng) -> Value {
         limit["selector"] = json!({"matchLabels": {"team": "a"}});
     }
     limit
+}
+
+fn job_policy_spec(random: &mut fastrand::Rng, selects: bool) -> Value {
+    let mut spec = json!({});
+    for cause in ["image", "config", "admission", "other"] {
+        if random.bool() {
+            let actions = ["FailJob", "Suspend", "FailIndex", "RetryPod"];
+            let action = actions[random.usize(0..if cause == "admission" { 2 } else { 4 })];
+            spec["startDeadlines"][cause] = json!({"seconds": random.i32(5..60), "action": action});
+        }
+    }
+    if random.u32(0..3) == 0 {
+        let action = ["FailJob", "Report"][random.usize(0..2)];
+        spec["progressDeadline"] = json!({"seconds": random.i32(30..120), "action": action});
+    }
+    if random.u32(0..4) == 0 {
+        spec["runningDeadlineSeconds"] = random.i32(30..120).into();
+    }
+    spec["retry"]["jitter"] = random.bool().into();
+    if selects && random.bool() {
+        spec["selector"] = json!({"matchLabels": {"team": "a"}});
+    }
+    spec
 }
 
 fn schedule_spec(random: &mut fastrand::Rng) -> Value {

@@ -40,6 +40,24 @@ pub fn strategic(pod: &mut Value, patch: &Value) {
     }
 }
 
+/// Applies a strategic merge patch to the status of a pod: conditions are merged by their types.
+pub fn pod_status(pod: &mut Value, patch: &Value) {
+    let mut rest = patch.clone();
+    if let Some(rest) = rest.as_object_mut() {
+        for condition in rest.remove("conditions").iter().filter_map(Value::as_array).flatten() {
+            let conditions = &mut pod["status"]["conditions"];
+            if conditions.is_null() {
+                *conditions = Value::Array(Vec::new());
+            }
+            if let Some(conditions) = conditions.as_array_mut() {
+                conditions.retain(|known| known["type"] != condition["type"]);
+                conditions.push(condition.clone());
+            }
+        }
+        merge(&mut pod["status"], &rest.clone().into());
+    }
+}
+
 /// Returns the strings of a JSON array.
 pub fn strings(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()

@@ -31,6 +31,17 @@ struct CommandLine {
     run: Arguments,
 }
 
+/// What the cluster of a scenario has.
+#[derive(Clone, Copy, Debug)]
+pub struct Installed {
+    /// Whether JobSchedules, Calendars and JobLimits are installed.
+    pub extended: bool,
+    /// Whether JobPolicies are installed.
+    pub job_policies: bool,
+    /// Whether the feature gate WorkloadWithJob is on.
+    pub gangs: bool,
+}
+
 /// A running replica.
 pub struct Replica {
     pub line: Line,
@@ -40,9 +51,9 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts a replica. `elects`: only the holder of the Lease runs its controllers. `extended`: Jobwright's custom
-    /// resources are installed. `gangs`: the feature gate WorkloadWithJob is on.
-    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool, (extended, gangs): (bool, bool)) -> Self {
+    /// Starts a replica. `elects`: only the holder of the Lease runs its controllers.
+    pub fn start(server: &Server, clock: &Clock, name: &str, elects: bool, installed: Installed) -> Self {
+        let Installed { extended, job_policies, gangs } = installed;
         let line = Line::default();
         let client = server.client(name.to_owned(), line.clone());
         // A short back-off keeps histories short.
@@ -94,6 +105,7 @@ impl Replica {
             job_schedules: extended,
             calendars: extended,
             job_limits: extended,
+            job_policies,
             gang_scheduling,
         });
         let working = controllers.clone();

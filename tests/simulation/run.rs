@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::api::{Server, State};
 use crate::checks::Checks;
-use crate::replica::Replica;
+use crate::replica::{Installed, Replica};
 use crate::scenario::{Action, Scenario};
 use crate::store::Store;
 use crate::world::{NAMESPACE, World};
@@ -109,10 +109,7 @@ pub struct Stage {
     pub server: Server,
     clock: Clock,
     world: World,
-    /// Whether Jobwright's custom resources are installed.
-    extended: bool,
-    /// Whether the feature gate WorkloadWithJob is on.
-    gangs: bool,
+    installed: Installed,
     /// Whether pods change their phase within milliseconds.
     fast_pods: bool,
     begun: Instant,
@@ -157,10 +154,14 @@ impl Stage {
                 random: fastrand::Rng::with_seed(scenario.seed ^ 0xca5e),
                 failing: scenario.failing,
                 graceful: scenario.graceful,
+                stuck: 98,
                 later: Vec::new(),
             },
-            extended: scenario.extended,
-            gangs: scenario.gangs,
+            installed: Installed {
+                extended: scenario.extended,
+                job_policies: scenario.job_policies,
+                gangs: scenario.gangs,
+            },
             fast_pods: scenario.fast_pods,
             begun,
             replicas: (0..scenario.replicas).map(|_| None).collect(),
@@ -183,7 +184,7 @@ impl Stage {
         self.back_at = None;
         self.world.remove_obstacles(&mut self.server.lock());
         self.server.lock().checks.progress.obstacle(false);
-        if self.extended {
+        if self.installed.extended {
             // Runs that were missed during faults must be caught up on within this time.
             self.run_until(Instant::now() + CATCH_UP_TIMEOUT).await?;
             let state = &*self.server.lock();
@@ -193,12 +194,12 @@ impl Stage {
         }
         self.world.suspend_schedules(&mut self.server.lock());
         self.settle().await?;
-        if self.extended {
+        if self.installed.extended {
             let limited = self.server.lock().store.of("joblimits").next().is_some();
             if limited && self.world.has_waiting(&self.server.lock()) {
                 self.check_quiet().await?;
             }
-            self.world.delete_limits(&mut self.server.lock());
+            self.world.delete_all(&mut self.server.lock(), "joblimits");
             self.settle().await?;
         }
         self.check_quiet().await?;
@@ -265,7 +266,8 @@ impl Stage {
             let state = &mut *self.server.lock();
             self.world.tick(state);
             state.checks.observe(&state.store);
-            if let Some(stuck) = state.checks.progress.stuck(&state.store) {
+            let overdue = state.checks.job_policies.overdue(&state.store);
+            if let Some(stuck) = state.checks.progress.stuck(&state.store).or(overdue) {
                 state.checks.report_breach(stuck);
             }
             if let Some(broken) = state.checks.broken.take() {
@@ -287,8 +289,7 @@ impl Stage {
             self.names += 1;
             let name = format!("replica-{}", self.names);
             let elects = self.replicas.len() > 1;
-            self.replicas[place] =
-                Some(Replica::start(&self.server, &self.clock, &name, elects, (self.extended, self.gangs)));
+            self.replicas[place] = Some(Replica::start(&self.server, &self.clock, &name, elects, self.installed));
             self.server.lock().checks.refusals.reset_attempts();
         }
     }

@@ -24,6 +24,8 @@ pub struct Scenario {
     pub faults: Faults,
     /// Whether Jobwright's custom resources are installed.
     pub extended: bool,
+    /// Whether JobPolicies are installed.
+    pub job_policies: bool,
     /// Whether the feature gate WorkloadWithJob is on.
     pub gangs: bool,
     /// Whether pods change their phase within milliseconds.
@@ -76,6 +78,9 @@ pub enum Action {
     CreateLimit(usize, Value),
     ChangeLimit(usize, Value),
     DeleteLimit(usize),
+    /// An administrator creates a JobPolicy, by number, or changes it.
+    SetJobPolicy(usize, Value),
+    DeleteJobPolicy(usize),
     /// A user suspends a Job and resumes it after this duration.
     SuspendBriefly(usize, u64),
     /// A user creates a JobSchedule, by number.
@@ -149,7 +154,18 @@ impl Scenario {
         let replicas = if random.u32(0..4) == 0 { 2 } else { 1 };
         let failing = [0, 10, 40][random.usize(0..3)];
         let graceful = [25, 25, 95][random.usize(0..3)];
-        Self { seed, replicas, failing, graceful, faults, extended: false, gangs: false, fast_pods: false, actions }
+        Self {
+            seed,
+            replicas,
+            failing,
+            graceful,
+            faults,
+            extended: false,
+            job_policies: false,
+            gangs: false,
+            fast_pods: false,
+            actions,
+        }
     }
 
     /// Returns whether one replica works from the beginning to the end.

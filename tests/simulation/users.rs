@@ -35,6 +35,20 @@ impl World {
             Action::DeleteLimit(limit) => {
                 let _ = state.store.delete(&limit_key(*limit), None, "Background");
             }
+            Action::SetJobPolicy(policy, spec) => {
+                let key = job_policy_key(*policy);
+                if state.store.get(&key).is_ok() {
+                    state.store.change(&key, |policy| policy["spec"] = spec.clone());
+                } else {
+                    let object = json!({
+                        "apiVersion": API_VERSION, "kind": "JobPolicy", "metadata": {"name": key.2}, "spec": spec,
+                    });
+                    let _ = state.store.create("jobpolicies", NAMESPACE, object);
+                }
+            }
+            Action::DeleteJobPolicy(policy) => {
+                let _ = state.store.delete(&job_policy_key(*policy), None, "Background");
+            }
             Action::SuspendBriefly(job, pause) => {
                 self.action(state, &Action::Suspend(*job, true));
                 self.later.push((Instant::now() + Duration::from_millis(*pause), Action::Suspend(*job, false)));
@@ -125,9 +139,9 @@ impl World {
         }
     }
 
-    /// Deletes every JobLimit.
-    pub fn delete_limits(&mut self, state: &mut State) {
-        let keys: Vec<Key> = state.store.of("joblimits").map(|(key, _)| key.clone()).collect();
+    /// Deletes every object of a resource.
+    pub fn delete_all(&mut self, state: &mut State, resource: &'static str) {
+        let keys: Vec<Key> = state.store.of(resource).map(|(key, _)| key.clone()).collect();
         for key in keys {
             let _ = state.store.delete(&key, None, "Background");
         }
@@ -199,6 +213,10 @@ fn periods(now: i64, windows: &Value) -> Value {
 
 fn calendar_key(schedule: usize) -> Key {
     ("calendars", NAMESPACE.to_owned(), format!("calendar-{schedule}"))
+}
+
+fn job_policy_key(policy: usize) -> Key {
+    ("jobpolicies", NAMESPACE.to_owned(), format!("policy-{policy}"))
 }
 
 fn limit_key(limit: usize) -> Key {

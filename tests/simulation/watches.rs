@@ -156,6 +156,7 @@ fn bookmark(resource: &str, version: u64) -> Value {
         "jobschedules" => ("jobwright.dev/v1beta1", "JobSchedule"),
         "calendars" => ("jobwright.dev/v1beta1", "Calendar"),
         "joblimits" => ("jobwright.dev/v1beta1", "JobLimit"),
+        "jobpolicies" => ("jobwright.dev/v1beta1", "JobPolicy"),
         "namespaces" => ("v1", "Namespace"),
         "workloads" => ("scheduling.k8s.io/v1beta1", "Workload"),
         "podgroups" => ("scheduling.k8s.io/v1beta1", "PodGroup"),

@@ -11,6 +11,8 @@ use crate::scenario::Action;
 use crate::store::{Key, Store};
 use crate::users::list_indexes;
 
+/// Image that does not exist for most of a history.
+pub const MISSING_IMAGE: &str = "missing";
 /// Namespace of all simulated objects.
 pub const NAMESPACE: &str = "simulation";
 
@@ -21,6 +23,8 @@ pub struct World {
     pub failing: u32,
     /// Percentage of pods that succeed when they are deleted while they run.
     pub graceful: u32,
+    /// Percentage of pods with a missing image that stay as they are from one tick to the next.
+    pub stuck: u32,
     /// Actions that users take later, with their times.
     pub later: Vec<(Instant, Action)>,
 }
@@ -54,10 +58,15 @@ impl World {
                     delete_for_good(state, key);
                 }
             }
+            ("Pending", ..) if self.is_stuck(pod) => self.keep_stuck(state, key),
             ("Pending", ..) => {
                 let ready = self.random.bool();
                 state.store.change(key, |pod| {
                     pod["status"]["phase"] = "Running".into();
+                    if pod["status"]["containerStatuses"].is_array() {
+                        let running = json!({"name": "main", "restartCount": 0, "state": {"running": {}}});
+                        pod["status"]["containerStatuses"] = json!([running]);
+                    }
                     pod["status"]["conditions"] =
                         json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
                 });
@@ -77,6 +86,31 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Returns whether a pod stays without a start: its image is missing at present.
+    fn is_stuck(&mut self, pod: &Value) -> bool {
+        pod["spec"]["containers"][0]["image"] == MISSING_IMAGE && self.random.u32(0..100) < self.stuck
+    }
+
+    /// Gives a pod the state of one whose image is missing, or at times of one whose configuration is wrong.
+    fn keep_stuck(&mut self, state: &mut State, key: &Key) {
+        let changes = self.random.u32(0..20) == 0;
+        let now = state.store.now();
+        state.store.change(key, |pod| {
+            let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"];
+            let reason = match waiting.as_str() {
+                Some(reason) if !changes => reason.to_owned(),
+                Some("ErrImagePull") => "CreateContainerConfigError".to_owned(),
+                _ => "ErrImagePull".to_owned(),
+            };
+            if waiting.is_null() {
+                pod["status"]["conditions"] =
+                    json!([{"type": "PodScheduled", "status": "True", "lastTransitionTime": now}]);
+            }
+            let state = json!({"waiting": {"reason": reason, "message": "not found"}});
+            pod["status"]["containerStatuses"] = json!([{"name": "main", "restartCount": 0, "state": state}]);
+        });
     }
 
     /// Deletes the dependents of deleted owners, and then the owners that wait for their dependents.
@@ -231,7 +265,9 @@ impl World {
 
     /// Ends everything that keeps Jobs from finishing: faults, policies, quotas, suspension and a parallelism of 0.
     pub fn remove_obstacles(&mut self, state: &mut State) {
-        self.failing = 0;
+        (self.failing, self.stuck) = (0, 0);
+        // A policy could fail or suspend Jobs without end.
+        self.delete_all(state, "jobpolicies");
         state.faults = crate::faults::Faults { late: 5, ..Default::default() };
         state.quota = false;
         state.unavailable = false;

@@ -64,7 +64,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- $schedule := include "jobwright.runs" (dict "root" . "controller" "jobschedule") -}}
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [get, list, watch{{ if or $cronjob $schedule }}, create{{ end }}{{ if or $cronjob $schedule $ttl }}, delete{{ end }}]
+  verbs: [get, list, watch{{ if $job }}, patch{{ end }}{{ if or $cronjob $schedule }}, create{{ end }}{{ if or $cronjob $schedule $ttl }}, delete{{ end }}]
 {{- if $job }}
 - apiGroups: [batch]
   resources: [jobs/status]
@@ -76,7 +76,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, delete, patch]
-{{- if gt (int .Values.settings.logTail) 0 }}
+{{- if or (gt (int .Values.settings.logTail) 0) .Values.rbac.podLogs }}
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
@@ -91,6 +91,16 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
   verbs: [list, watch]
 - apiGroups: [jobwright.dev]
   resources: [joblimits/status]
+  verbs: [patch]
+- apiGroups: [jobwright.dev]
+  resources: [jobpolicies]
+  verbs: [list, watch]
+- apiGroups: [jobwright.dev]
+  resources: [jobpolicies/status]
+  verbs: [patch]
+# A JobPolicy sets a condition on a pod that does not start in time, and can suspend its Job.
+- apiGroups: [""]
+  resources: [pods/status]
   verbs: [patch]
 {{- end }}
 {{- if $schedule }}

@@ -167,7 +167,7 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
         kind @ ("Job" | "CronJob") if version.starts_with("batch/") => {
             return Some(vec![refused::of_version(kind, version, crate::job::API_VERSION)]);
         }
-        kind @ ("JobSchedule" | "JobLimit" | "Calendar") if version.starts_with("jobwright.dev/") => {
+        kind @ ("JobSchedule" | "JobLimit" | "JobPolicy" | "Calendar") if version.starts_with("jobwright.dev/") => {
             let served = resources::served_versions(kind);
             if let Some(newest) = served.first().filter(|_| !served.iter().any(|one| one == version)) {
                 return Some(vec![refused::of_version(kind, version, newest)]);
@@ -175,6 +175,7 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
             match kind {
                 "JobSchedule" => job_schedule(object, now),
                 "JobLimit" => job_limit(object),
+                "JobPolicy" => job_policy(object),
                 _ => calendar(object),
             }
         }
@@ -255,6 +256,16 @@ fn job_limit(object: &Value) -> Result<Vec<Finding>, String> {
     findings.extend(refused::of_limit_metadata(&metadata));
     findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
     findings.extend(resources::of_job_limit(&object["spec"]));
+    Ok(findings)
+}
+
+fn job_policy(object: &Value) -> Result<Vec<Finding>, String> {
+    let mut findings = resources::of_schema("JobPolicy", object);
+    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
+    findings.extend(unknown(paths));
+    findings.extend(refused::of_limit_metadata(&metadata));
+    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
+    findings.extend(resources::of_job_policy(&object["spec"]));
     Ok(findings)
 }
 

@@ -85,7 +85,7 @@ pub(super) fn of_schedule_metadata(metadata: &ObjectMeta) -> Vec<Finding> {
     invalid(of_metadata(metadata, MAX_CRON_JOB_NAME))
 }
 
-/// Returns the findings for the metadata of a JobLimit or Calendar.
+/// Returns the findings for the metadata of a JobLimit, JobPolicy or Calendar.
 pub(super) fn of_limit_metadata(metadata: &ObjectMeta) -> Vec<Finding> {
     invalid(of_metadata(metadata, MAX_NAME))
 }

@@ -1,5 +1,5 @@
-//! JobSchedules, JobLimits and Calendars against their CustomResourceDefinitions: what the API server refuses, and fields that do
-//! not exist.
+//! JobSchedules, JobLimits, JobPolicies and Calendars against their CustomResourceDefinitions: what the API server refuses,
+//! and fields that do not exist.
 
 use serde_json::Value;
 
@@ -202,6 +202,22 @@ pub(super) fn of_job_limit(spec: &Value) -> Vec<Finding> {
     Vec::new()
 }
 
+/// Returns the findings for the rules of a JobPolicy that combine fields.
+pub(super) fn of_job_policy(spec: &Value) -> Vec<Finding> {
+    let rules = ["startDeadlines", "progressDeadline", "runningDeadlineSeconds", "retry", "retention", "logTailLines"];
+    let mut findings = Vec::new();
+    if rules.iter().all(|rule| spec[rule].is_null()) {
+        findings.push(found(&INVALID, format!("spec must have at least one of {}", rules.join(", "))));
+    }
+    let action = &spec["startDeadlines"]["admission"]["action"];
+    if *action == "FailIndex" || *action == "RetryPod" {
+        let message =
+            "spec.startDeadlines.admission.action must be FailJob or Suspend, because there is no pod to fail";
+        findings.push(found(&INVALID, message));
+    }
+    findings
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -282,6 +298,23 @@ mod tests {
         assert_eq!(of(json!([{"date": "02-30"}])), ["spec.periods[0].date \"02-30\" does not exist"]);
         assert_eq!(of(json!([{}])), ["spec.periods[0] must have either date, or from and to"]);
         assert_eq!(of(json!([{"day": "02-03"}]))[0], "spec.periods[0].day does not exist");
+    }
+
+    #[test]
+    fn job_policy_is_checked_against_its_definition() {
+        let of = |spec: Value| {
+            let mut findings = of_schema("JobPolicy", &json!({"spec": spec.clone()}));
+            findings.extend(of_job_policy(&spec));
+            findings.into_iter().map(|finding| finding.message).collect::<Vec<_>>()
+        };
+        let deadline =
+            |cause: &str, action: &str| json!({"startDeadlines": {cause: {"seconds": 60, "action": action}}});
+        assert_eq!(of(deadline("image", "RetryPod")), [""; 0]);
+        assert_eq!(of(deadline("admission", "Suspend")), [""; 0]);
+        assert!(of(deadline("admission", "RetryPod"))[0].contains("because there is no pod to fail"));
+        assert!(of(deadline("image", "Fail"))[0].contains("must be one of FailJob, FailIndex, RetryPod, Suspend"));
+        assert!(of(deadline("images", "FailJob"))[0].contains("spec.startDeadlines.images does not exist"));
+        assert!(of(json!({"selector": {}}))[0].contains("spec must have at least one of startDeadlines, "));
     }
 
     #[test]

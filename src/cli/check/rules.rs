@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
 use serde::Serialize;
 
 use super::scheduling;
+use crate::job::managed_by::MANAGED_BY;
 use crate::job::view::controlling_owner;
 use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use crate::schedule::clock_changes;
@@ -285,7 +286,12 @@ fn of_spec(spec: &JobSpec, at: &str) -> Vec<Finding> {
         findings.push(found(&WORK_QUEUE, message));
     }
     if spec.active_deadline_seconds.is_none() {
-        let message = format!("a pod that hangs keeps the Job running without end; set {at}.activeDeadlineSeconds");
+        let policy = match spec.managed_by.as_deref() {
+            Some(MANAGED_BY) => ", or a JobPolicy with deadlines for the start, the progress or the whole run",
+            _ => "",
+        };
+        let message =
+            format!("a pod that hangs keeps the Job running without end; set {at}.activeDeadlineSeconds{policy}");
         findings.push(found(&NO_DEADLINE, message));
     }
     let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();

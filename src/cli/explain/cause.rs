@@ -167,6 +167,7 @@ fn unfinished(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Findi
             Reason::TooLarge => Finding::new(State::Stuck, "TooLarge", &text),
             Reason::NoPods => Finding::new(State::Suspended, "NoPods", "spec.parallelism is 0"),
             Reason::Queue | Reason::Group => Finding::new(State::Waiting, "Queued", &text),
+            Reason::After => Finding::new(State::Waiting, "WaitingForJobs", &waiting.message),
         };
     }
     if let Some(target) = condition(status, "FailureTarget") {
@@ -196,7 +197,7 @@ fn unfinished(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Findi
 /// Returns what a Job waits for at a JobLimit, from its annotation.
 fn waiting(job: &Job) -> Option<WaitingStatus> {
     let waiting: WaitingStatus = serde_json::from_str(job.annotations().get(WAITING_ANNOTATION)?).ok()?;
-    Some(waiting).filter(|waiting| !waiting.limit.is_empty())
+    Some(waiting).filter(|waiting| !waiting.limit.is_empty() || waiting.reason == Reason::After)
 }
 
 fn without_pods(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Finding {

@@ -7,11 +7,15 @@ use kube::ResourceExt;
 use super::explanation::{Explanation, Hint, State, counted};
 use super::job::{Facts, counts_text};
 use super::{pod, span};
+use crate::cli::one_line::one_line;
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
+use crate::job::decide::result_report::{JobResult, PodResult, RESULT_ANNOTATION};
 
 /// Maximum number of failed pods that an explanation lists individually.
 const MAX_FAILED_SHOWN: usize = 3;
+/// Maximum number of results that an explanation lists individually.
+const MAX_RESULTS_SHOWN: usize = 5;
 
 /// Returns the explanation of a Job with this terminal condition.
 pub(super) fn ended(facts: &Facts<'_>, status: &JobStatus, end: &JobCondition) -> Explanation {
@@ -27,6 +31,7 @@ pub(super) fn ended(facts: &Facts<'_>, status: &JobStatus, end: &JobCondition) -
             let message = end.message.as_deref().unwrap_or_default();
             explanation.details.push(format!("Its successPolicy ended the Job before all completions: {message}."));
         }
+        explanation.details.extend(results(facts));
         return explanation;
     }
     let (reason, message) = (end.reason.clone().unwrap_or_default(), end.message.clone().unwrap_or_default());
@@ -43,6 +48,19 @@ pub(super) fn ended(facts: &Facts<'_>, status: &JobStatus, end: &JobCondition) -
     recorded_failure(facts, &reason, &mut explanation);
     explanation.hint(again(facts));
     explanation
+}
+
+/// Returns a sentence with each result that the controller recorded of a Job that succeeded.
+fn results(facts: &Facts<'_>) -> Vec<String> {
+    let recorded = facts.job.annotations().get(RESULT_ANNOTATION).and_then(|text| serde_json::from_str(text).ok());
+    let JobResult { results, omitted } = recorded.unwrap_or_default();
+    let more = results.len().saturating_sub(MAX_RESULTS_SHOWN) + omitted;
+    let sentence = |result: &PodResult| {
+        let index = result.index.map_or_else(String::new, |index| format!(" (index {index})"));
+        format!("Result of pod {}{index}: {}", result.pod, one_line(&result.message))
+    };
+    let shown = results.iter().take(MAX_RESULTS_SHOWN).map(sentence);
+    shown.chain((more > 0).then(|| format!("{} not shown.", counted(more, "more result")))).collect()
 }
 
 /// Adds what the controller recorded in the annotation of a failed Job: the cause, unless the pod still exists, and the

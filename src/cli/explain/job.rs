@@ -14,6 +14,7 @@ use super::groups::{self, GroupState};
 use super::indexes;
 use super::next_step::decision;
 use super::pod::{self, Blocker, NodeState, PodState, Surroundings};
+use super::policy::{self, PolicyState};
 use super::warnings::{self, policy_hint, refusal};
 use super::{span, worked_on};
 use crate::cli::cluster::{condition, end};
@@ -47,6 +48,8 @@ pub(crate) struct Facts<'a> {
     pub limits: &'a SyncConfig,
     /// Admission of the Job by JobLimits.
     pub admission: &'a Admission,
+    /// JobPolicy that governs the Job.
+    pub policy: &'a PolicyState,
     /// PodGroup of the Job, if `spec.scheduling` asks for one and it was read.
     pub group: Option<&'a GroupState>,
     /// Leases of the controllers.
@@ -87,6 +90,7 @@ pub(crate) fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     }
     if end(&status).is_none() {
         explanation.details.extend(groups::explained(job, facts.group));
+        explanation.details.extend(policy::sentences(job, facts.pods(), facts.policy, now));
         let before = explanation.details.join("\n");
         // A warning whose words the explanation has already is left out.
         let new = |event: &&Event| {
@@ -228,8 +232,15 @@ fn unfinished(facts: &Facts<'_>, status: &JobStatus, now: Timestamp) -> Explanat
     explanation
 }
 
-/// Explains a Job that waits for a JobLimit.
+/// Explains a Job that waits for a JobLimit, or for other Jobs.
 fn limited(facts: &Facts<'_>, waiting: &WaitingStatus, counts: &str, explanation: &mut Explanation) {
+    if waiting.reason == Reason::After {
+        explanation.headline = format!("Job {} waits for other Jobs: {counts}.", facts.name());
+        explanation.reason = Some("WaitingForJobs".to_owned());
+        explanation.state = State::Pending;
+        explanation.details.push(format!("{}.", waiting.message));
+        return;
+    }
     let (name, limit) = (facts.name(), &waiting.limit);
     let message = if waiting.message.is_empty() {
         format!("position {} in the queue of JobLimit {limit}", waiting.position)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kube::api::ListParams;
 
 use super::explanation::{Explanation, Hint, State};
+use super::read::waits_for_jobs;
 use crate::cli::cluster::{ClusterContext, ClusterReadError};
 use crate::cli::lists::ListEach;
 use crate::cli::names::Kind;
@@ -38,7 +39,8 @@ pub(super) async fn read(context: &ClusterContext, name: &str) -> Result<Explana
     let limit = limit.ok_or_else(missing)?;
     let jobs = context.api::<WireJob>().list_each(&ListParams::default()).await.map_err(context.unreadable("jobs"))?;
     let views: Vec<JobView> = jobs.into_iter().filter_map(JobView::parse).collect();
-    let managed = of_jobwright(&views).into_iter().filter_map(|view| Workload::of(view, || 0));
+    let workload = |view: &JobView| Workload::of(view, waits_for_jobs(view, &views), || 0);
+    let managed = of_jobwright(&views).into_iter().filter_map(workload);
     Ok(explain(&limit, limits, &managed.collect::<Vec<_>>(), &context.suggest))
 }
 
@@ -150,7 +152,7 @@ mod tests {
             },
             "status": status,
         });
-        Workload::of(&JobView::parse(serde_json::from_value(job).unwrap()).unwrap(), || 0).unwrap()
+        Workload::of(&JobView::parse(serde_json::from_value(job).unwrap()).unwrap(), false, || 0).unwrap()
     }
 
     #[test]

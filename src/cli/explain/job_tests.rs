@@ -70,6 +70,7 @@ impl Case {
             pod_events: &self.pod_events,
             nodes: &self.nodes,
             limits: &SyncConfig::default(),
+            policy: &PolicyState::Nothing,
             group: None,
             admission: &self.admission,
             leases: &self.leases,

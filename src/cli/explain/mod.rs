@@ -16,6 +16,7 @@ mod job_schedule;
 mod next_step;
 pub(crate) mod overview;
 pub(crate) mod pod;
+pub(crate) mod policy;
 mod read;
 mod warnings;
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::explanation::counted;
 use super::job::{Facts, second};
 use super::span;
 use crate::job::decide::backoff::Backoff;
+use crate::job::decide::jitter::Jitter;
+use crate::job::decide::start_waits::StartWaits;
 use crate::job::decide::summary::PodSummary;
 use crate::job::decide::{DecisionInput, Step, decide};
 use crate::job::gang::plan::GroupObjects;
@@ -17,11 +20,9 @@ use crate::runtime::refusals::Refusals;
 
 /// Returns the next step of the controller, and the time until which back-off delays the next pod, if it does.
 pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Option<Timestamp>) {
-    let views = serde_json::to_value(facts.job).and_then(serde_json::from_value).map(JobView::parse);
     // Without the pods, the step would be that of a Job without pods.
-    let (Ok(Some(job)), Some(pods)) = (views, facts.pods) else { return (None, None) };
-    let parse = |pod: &Pod| PodView::parse(serde_json::from_value(serde_json::to_value(pod).ok()?).ok()?).map(Arc::new);
-    let pods: Vec<Arc<PodView>> = pods.iter().filter_map(parse).collect();
+    let (Some(job), Some(pods)) = (job_view(facts.job), facts.pods) else { return (None, None) };
+    let pods = pod_views(pods);
     let ended =
         |wanted: Phase| -> Vec<Arc<PodView>> { pods.iter().filter(|pod| pod.phase == wanted).cloned().collect() };
     let (failed, succeeded) = (ended(Phase::Failed), ended(Phase::Succeeded));
@@ -29,7 +30,12 @@ pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Op
     // state.
     let backoff = Backoff::default().after(&job, &failed, &succeeded);
     let (orphans, owned): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.owner.is_none());
+    let mut starts = StartWaits::default();
+    starts.observe_all(&job, owned.iter().map(Arc::as_ref), now);
+    let policy = facts.policy.rules();
     let input = DecisionInput {
+        policy,
+        starts: &starts,
         admission: facts.admission,
         groups: GroupObjects::Unmanaged,
         job: &job,
@@ -47,7 +53,18 @@ pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Op
         }
         (step, _) => in_words(step),
     };
-    (step, backoff.over_at(facts.limits))
+    (step, backoff.over_at(facts.limits, Jitter::of(&job, policy)))
+}
+
+/// Parses a Job as the controller does.
+pub(super) fn job_view(job: &Job) -> Option<JobView> {
+    JobView::parse(serde_json::from_value(serde_json::to_value(job).ok()?).ok()?)
+}
+
+/// Parses pods as the controller does.
+pub(super) fn pod_views(pods: &[Pod]) -> Vec<Arc<PodView>> {
+    let parse = |pod: &Pod| PodView::parse(serde_json::from_value(serde_json::to_value(pod).ok()?).ok()?).map(Arc::new);
+    pods.iter().filter_map(parse).collect()
 }
 
 /// Describes a step of the controller. `None` for a step that does nothing.
@@ -73,5 +90,11 @@ fn in_words(step: &Step) -> Option<String> {
             "the controller updates the annotation jobwright.dev/waiting".to_owned()
         }
         Step::WriteStatus { .. } => "the controller updates the status".to_owned(),
+        Step::FailPods(pods) => {
+            format!("the controller fails {} that did not start in time", counted(pods.len(), "pod"))
+        }
+        Step::SuspendJob(_) => "the controller suspends the Job".to_owned(),
+        // Other sentences of the explanation have what the annotations state.
+        Step::Annotate { .. } => return None,
     })
 }

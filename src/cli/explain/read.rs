@@ -13,7 +13,9 @@ use kube::{Api, ResourceExt};
 
 use super::explanation::{Explanation, Unread};
 use super::groups::{self, GroupState};
+use super::next_step::job_view;
 use super::pod::{NodeState, doubtful_node};
+use super::policy::PolicyState;
 use super::warnings::seen_at;
 use super::{cron_job, job, job_limit, job_schedule};
 use crate::cli::calendars;
@@ -23,11 +25,13 @@ use crate::cli::lists::ListEach;
 use crate::cli::names::{Kind, ObjectName};
 use crate::job::admission::{Admission, WAITING_ANNOTATION};
 use crate::job::config::SyncConfig;
+use crate::job::decide::after;
 use crate::job::view::JobView;
 use crate::job::wire::WireJob;
 use crate::limit::admission::{AdmissionState, Admissions};
 use crate::limit::view::{LimitView, WireJobLimit};
 use crate::limit::workload::Workload;
+use crate::policy::view::{PolicyView, WireJobPolicy};
 use crate::runtime::errors::message;
 use crate::runtime::identity::Uid;
 use crate::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
@@ -70,6 +74,15 @@ pub(super) async fn explained(context: &ClusterContext, object: &ObjectName) -> 
     }
 }
 
+/// Returns whether a Job waits for other ones among these of its namespace.
+pub(super) fn waits_for_jobs(job: &JobView, jobs: &[JobView]) -> bool {
+    after::waiting(job, |name| named(name, jobs)).is_some()
+}
+
+fn named(name: &str, jobs: &[JobView]) -> Option<Arc<JobView>> {
+    jobs.iter().find(|job| &*job.identity.name == name).cloned().map(Arc::new)
+}
+
 /// Reads objects, and remembers what could not be read.
 struct Reader<'a> {
     context: &'a ClusterContext,
@@ -89,6 +102,7 @@ impl Reader<'_> {
         let admission = if unfinished { self.admission(job).await } else { Admission::Unlimited };
         let leases = if unfinished { self.leases().await } else { Leases::default() };
         let group = if unfinished { self.group(job).await } else { None };
+        let policy = if unfinished { self.policy(job).await } else { PolicyState::Nothing };
         let facts = job::Facts {
             job,
             pods: pods.as_deref(),
@@ -96,6 +110,7 @@ impl Reader<'_> {
             pod_events: &pod_events,
             nodes: &nodes,
             limits: &SyncConfig::default(),
+            policy: &policy,
             group: group.as_ref(),
             admission: &admission,
             leases: &leases,
@@ -103,6 +118,22 @@ impl Reader<'_> {
             unread: &self.unread,
         };
         job::explain(&facts, now)
+    }
+
+    /// Returns which JobPolicy governs a Job.
+    async fn policy(&mut self, job: &Job) -> PolicyState {
+        match self.context.api::<WireJobPolicy>().list_each(&ListParams::default()).await {
+            Ok(found) => {
+                let policies: Vec<_> = found.into_iter().filter_map(PolicyView::parse).map(Arc::new).collect();
+                PolicyState::of(job, &policies)
+            }
+            // The cluster has no JobPolicies.
+            Err(kube::Error::Api(status)) if status.code == 404 => PolicyState::Nothing,
+            Err(error) => {
+                self.noted::<()>("jobpolicies", Err(error), "whether a JobPolicy governs the Job is not known");
+                PolicyState::Nothing
+            }
+        }
     }
 
     /// Returns the PodGroup of a Job with `spec.scheduling`.
@@ -196,6 +227,14 @@ impl Reader<'_> {
     /// Returns the admission of a Job by JobLimits, as the controller would evaluate it. Where JobLimits or Jobs cannot
     /// be read, the annotation of the Job decides, which the controller writes.
     async fn admission(&mut self, job: &Job) -> Admission {
+        if let Some(view) = job_view(job).filter(after::is_held) {
+            let jobs = self.context.api::<WireJob>().list_each(&ListParams::default()).await;
+            let jobs = self.noted("jobs", jobs, "whether the Job waits for other Jobs is not known");
+            let jobs: Vec<JobView> = jobs.unwrap_or_default().into_iter().filter_map(JobView::parse).collect();
+            if let Some(waiting) = after::waiting(&view, |name| named(name, &jobs)) {
+                return Admission::Pending(waiting);
+            }
+        }
         match self.evaluated(job).await {
             Ok(admission) => admission,
             // The cluster has no JobLimits.
@@ -228,7 +267,9 @@ impl Reader<'_> {
         };
         let views = jobs.into_iter().filter_map(JobView::parse).filter(of_one_controller);
         let mut admissions = Admissions::default();
-        admissions.load(limits, views.filter_map(|view| Workload::of(&view, || 0)));
+        let views: Vec<JobView> = views.collect();
+        let workload = |view: &JobView| Workload::of(view, waits_for_jobs(view, &views), || 0);
+        admissions.load(limits, views.iter().filter_map(workload));
         let uid = Uid::from(job.uid().unwrap_or_default().as_str());
         Ok(match (admissions.state(&uid), admissions.describe_waiting_status(&uid)) {
             (AdmissionState::Unlimited, _) => Admission::Unlimited,

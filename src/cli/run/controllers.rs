@@ -15,6 +15,7 @@ use crate::job::controller as job;
 use crate::job::controller::admission_control::JobsHandle;
 use crate::job::metrics::JobMetrics;
 use crate::limit::controller as limit;
+use crate::policy::controller as policy;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::controller::Controller;
 use crate::runtime::election::lease::Handover;
@@ -62,6 +63,8 @@ pub struct Controllers {
     cron_job: Option<Arc<schedule::Controller<CronJobView>>>,
     job_schedule: Option<Arc<schedule::Controller<JobScheduleView>>>,
     job_limit: Option<Arc<limit::Controller>>,
+    job_policy: Option<Arc<policy::Controller>>,
+    ttl: Option<Arc<ttl::Controller>>,
     /// All controllers, in the order in which they start. The Job controller, on whose caches the others depend, is the
     /// first.
     members: Vec<Member>,
@@ -81,6 +84,14 @@ impl Controllers {
         if let Some(job_limit) = job_limit.clone() {
             members.push(Member { controller: job_limit, is_installed: |installed| installed.job_limits });
         }
+        let job_policy = arguments.runs(ControllerName::Job).then(|| {
+            let default = arguments.default_policy.clone();
+            Arc::new(policy::Controller::new(context.clone(), job.handle(), default))
+        });
+        if let Some(job_policy) = job_policy.clone() {
+            members.push(Member { controller: job_policy, is_installed: |installed| installed.job_policies });
+        }
+        let mut ttls = None;
         if arguments.runs(ControllerName::CronJob) {
             let metrics = ScheduleMetrics::new(registry, CronJobView::NAME);
             let calendars = Calendars::default();
@@ -105,8 +116,9 @@ impl Controllers {
         if arguments.runs(ControllerName::Ttl) {
             let metrics = TtlMetrics::new(registry);
             let (claim, retention) = (arguments.claim, arguments.retention());
-            let ttl = ttl::Controller::new(context.clone(), job.jobs(), metrics, claim, retention);
-            members.push(Member { controller: Arc::new(ttl), is_installed: |_| true });
+            let ttl = Arc::new(ttl::Controller::new(context.clone(), job.jobs(), metrics, claim, retention));
+            ttls = Some(ttl.clone());
+            members.push(Member { controller: ttl, is_installed: |_| true });
         }
         Self {
             write_gate: context.write_gate.clone(),
@@ -114,6 +126,8 @@ impl Controllers {
             cron_job: cron_jobs,
             job_schedule: job_schedules,
             job_limit,
+            job_policy,
+            ttl: ttls,
             members,
             installed: OnceLock::new(),
         }
@@ -126,6 +140,12 @@ impl Controllers {
         self.job.set_gang_scheduling(installed.gang_scheduling);
         if let Some(job_limit) = self.job_limit.as_ref().filter(|_| installed.job_limits) {
             self.job.set_admission_control(job_limit.clone());
+        }
+        if let Some(job_policy) = self.job_policy.as_ref().filter(|_| installed.job_policies) {
+            self.job.set_policies(job_policy.clone());
+            if let Some(ttl) = &self.ttl {
+                ttl.set_policies(job_policy.clone());
+            }
         }
     }
 

@@ -1,5 +1,5 @@
-//! Discovers which of Jobwright's own resources (JobSchedule, Calendar, JobLimit) the cluster has, and whether the API server
-//! serves Workloads and PodGroups.
+//! Discovers which of Jobwright's own resources (JobSchedule, Calendar, JobLimit, JobPolicy) the cluster has, and whether
+//! the API server serves Workloads and PodGroups.
 
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub struct InstalledResources {
     pub calendars: bool,
     /// Whether the cluster has `joblimits.jobwright.dev`.
     pub job_limits: bool,
+    /// Whether the cluster has `jobpolicies.jobwright.dev`.
+    pub job_policies: bool,
     /// Whether the controller manages Workloads and PodGroups.
     pub gang_scheduling: GangScheduling,
 }
@@ -44,7 +46,7 @@ pub async fn discover(client: &Client, gates: FeatureGates, health: &Health) -> 
     let own = served(client, API_VERSION, health).await;
     if own.is_empty() {
         tracing::info!(
-            "JobSchedule, Calendar and JobLimit are not installed; to use them, apply crds/ and restart the process"
+            "JobSchedule, Calendar, JobLimit and JobPolicy are not installed; to use them, apply crds/ and restart the process"
         );
     }
     let has = |resources: &[String], name: &str| resources.iter().any(|resource| resource == name);
@@ -70,6 +72,7 @@ pub async fn discover(client: &Client, gates: FeatureGates, health: &Health) -> 
         job_schedules: has(&own, "jobschedules"),
         calendars: has(&own, "calendars"),
         job_limits: has(&own, "joblimits"),
+        job_policies: has(&own, "jobpolicies"),
         gang_scheduling,
     }
 }

@@ -34,6 +34,7 @@ use crate::job::config::{Config, MIN_PODS_FOR_SUMMARY, SyncConfig};
 use crate::job::gang::GangScheduling;
 use crate::job::managed_by::Claim;
 use crate::job::view::retention::Retention;
+use crate::policy::controller::PolicyName;
 use crate::runtime::codec::Encoding;
 
 /// The flags of `jobwright run`.
@@ -99,6 +100,9 @@ pub struct Arguments {
     /// logs
     #[arg(long, env = "JOBWRIGHT_LOG_TAIL", value_name = "LINES", default_value = "0")]
     log_tail: u32,
+    /// JobPolicy that governs the Jobs that no JobPolicy of their own namespace selects
+    #[arg(long, env = "JOBWRIGHT_DEFAULT_POLICY", value_name = "NAMESPACE/NAME")]
+    default_policy: Option<PolicyName>,
     /// Address on which to serve /livez, /readyz and /metrics, such as :8080; without it nothing is served
     #[arg(long, env = "JOBWRIGHT_LISTEN", value_name = "ADDRESS", value_parser = address)]
     listen: Option<SocketAddr>,
@@ -142,6 +146,9 @@ impl Arguments {
         }
         if installed.job_limits && self.runs(ControllerName::Job) {
             permissions.extend(permissions::JOB_LIMITS);
+        }
+        if installed.job_policies && self.runs(ControllerName::Job) {
+            permissions.extend(permissions::JOB_POLICIES);
         }
         if installed.calendars && self.runs(ControllerName::JobSchedule) {
             permissions.extend(permissions::CALENDARS);

@@ -48,6 +48,7 @@ const OWN_PERMISSIONS: &[(&str, &str, &str, &str)] = &[
     ("jobwright.dev", "jobschedules", "get", "explain, trigger, history"),
     ("jobwright.dev", "jobschedules", "patch", "suspend, resume"),
     ("jobwright.dev", "joblimits", "list", "explain"),
+    ("jobwright.dev", "jobpolicies", "list", "explain"),
 ];
 
 /// The flags of `jobwright status`.

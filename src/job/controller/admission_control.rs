@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::dependents;
 use crate::job::admission::Admission;
 use crate::job::key::Key;
 use crate::job::managed_by::Claim;
@@ -41,6 +42,11 @@ impl JobsHandle {
     /// Returns whether the Job controller works on a Job.
     pub fn claims(&self, job: &JobView) -> bool {
         self.claim.covers(job.spec.managed_by.as_deref())
+    }
+
+    /// Returns whether a Job waits for other Jobs before it can start.
+    pub fn waits_for_jobs(&self, job: &JobView) -> bool {
+        dependents::waiting(&self.jobs, job).is_some()
     }
 
     /// Queues these Jobs for a sync.

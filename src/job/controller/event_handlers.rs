@@ -84,6 +84,7 @@ impl Controller {
             self.executor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
         self.executor.queue.add(Key::Job(job.identity.uid.clone()));
+        self.enqueue_dependents(job);
     }
 
     /// Records an event if a new version of an unfinished Job has an annotation without effect that the version before did
@@ -125,7 +126,9 @@ impl Controller {
             self.executor.forget_uncounted_deletion(&gone.identity.uid);
         }
         let is_without_consequence = match (&change.before, &change.after) {
-            (Some(before), Some(after)) => after.owner.is_some() && !relevance::can_matter(before, after),
+            (Some(before), Some(after)) => {
+                after.owner.is_some() && !relevance::can_matter(before, after) && !self.matters_to_policy(before, after)
+            }
             _ => false,
         };
         if is_without_consequence {

@@ -27,6 +27,8 @@ pub(super) struct Memory {
     pub(super) needs_pod_relist: bool,
     /// Whether the Workload of the Job's owner was read from the API server.
     pub(super) parent_read: bool,
+    /// Name of the JobPolicy that does not exist, once that was reported.
+    pub(super) missing_policy: Option<Box<str>>,
     /// Writes that the API server refused.
     pub(super) refusals: Refusals,
 }
@@ -107,6 +109,8 @@ impl Controller {
         self.memory().remove(uid);
         self.forget_summary(uid);
         self.untracked_deletions().remove(uid);
+        self.starts.lock().remove(uid);
+        self.dependents.lock().remove(uid);
         self.executor.queue.cancel(&Key::Job(uid.clone()));
     }
 }

@@ -1,16 +1,19 @@
 //! The Job controller: watches feed the caches, changes become keys, and workers sync these keys.
 //!
-//! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, `orphans` handles
-//! pods without a Job, `groups` watches Workloads and PodGroups, `memory` is what the controller remembers between syncs, `summaries` keeps what is known of the pods, and [`admission_control`] is the interface
+//! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, `dependents` has the Jobs that wait for
+//! others, `orphans` handles pods without a Job, `policies` applies the JobPolicies that [`policy_source`] is the interface to, `groups` watches Workloads and PodGroups, `memory` is what the controller remembers between syncs, `summaries` keeps what is known of the pods, and [`admission_control`] is the interface
 //! to the rules that limit the active Jobs.
 
 pub mod admission_control;
+mod dependents;
 mod event_handlers;
 #[cfg(test)]
 mod fairness_tests;
 mod groups;
 mod memory;
 mod orphans;
+mod policies;
+pub mod policy_source;
 mod summaries;
 mod sync;
 mod unlabelled_pods;
@@ -26,11 +29,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::admission_control::{AdmissionControl, JobsHandle};
+use self::dependents::Dependents;
 use self::groups::Groups;
 use self::memory::Memory;
+use self::policy_source::PolicySource;
 use super::admission::Admission;
 use super::config::Config;
 use super::conflicting_controller::ConflictingController;
+use super::decide::start_waits::StartWaits;
 use super::decide::summary::PodSummary;
 use super::execute::StepExecutor;
 use super::gang::GangScheduling;
@@ -57,6 +63,12 @@ pub struct Controller {
     memory: Mutex<FastMap<Uid, Memory>>,
     /// Summaries of the pods of Jobs with many pods.
     summaries: Mutex<FastMap<Uid, Box<PodSummary>>>,
+    /// Pods that have not started, of Jobs whose policy has start deadlines.
+    starts: Mutex<FastMap<Uid, StartWaits>>,
+    /// Jobs that start after other Jobs.
+    dependents: Mutex<Dependents>,
+    /// JobPolicies. Without them, no policy governs a Job.
+    policies: OnceLock<Arc<dyn PolicySource>>,
     /// Time when a pod of a Job was last removed without being counted.
     untracked_deletions: Mutex<FastMap<Uid, Timestamp>>,
     /// Refused writes to pods that no Job controls.
@@ -99,6 +111,9 @@ impl Controller {
             config,
             memory: Mutex::default(),
             summaries: Mutex::default(),
+            starts: Mutex::default(),
+            dependents: Mutex::default(),
+            policies: OnceLock::new(),
             untracked_deletions: Mutex::default(),
             orphan_refusals: Mutex::default(),
             jobs_synced: Synced::default(),
@@ -126,10 +141,12 @@ impl Controller {
 
     /// Returns the newest version of a Job, and whether that version is allowed to start pods; none if the Job is gone.
     fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
-        match self.admission_control.get() {
-            Some(admission_control) => admission_control.admission(job),
-            None => Some((self.executor.jobs.get(&job.identity.uid)?, Admission::Unlimited)),
-        }
+        let (job, admission) = match self.admission_control.get() {
+            Some(admission_control) => admission_control.admission(job)?,
+            None => (self.executor.jobs.get(&job.identity.uid)?, Admission::Unlimited),
+        };
+        let admission = self.waits_for_jobs(&job).map_or(admission, Admission::Pending);
+        Some((job, admission))
     }
 
     /// Resolves when a conflicting controller is detected on the Jobs of this controller.
@@ -290,6 +307,8 @@ impl controller::Controller for Controller {
         self.memory().clear();
         self.forget_summaries();
         self.untracked_deletions().clear();
+        self.starts.lock().clear();
+        self.dependents.lock().clear();
         *self.orphan_refusals() = Refusals::default();
         self.executor.clear_uncounted_deletions();
     }
@@ -321,6 +340,8 @@ impl controller::Controller for Controller {
             ("memory", self.memory().len()),
             ("pod_summaries", self.summaries.lock().len()),
             ("untracked_deletions", self.untracked_deletions().len()),
+            ("unstarted_pods", self.starts.lock().len()),
+            ("awaited_jobs", self.dependents.lock().len()),
             ("uncounted_deletions", uncounted_deletions),
             ("timers", self.executor.queue.timers()),
         ]

@@ -1,6 +1,8 @@
 //! Summaries of the pods of each Job, kept up to date between syncs.
 
 use super::Controller;
+use crate::job::decide::claims;
+use crate::job::decide::start_waits::StartWaits;
 use crate::job::decide::summary::PodSummary;
 use crate::job::key::Key;
 use crate::job::view::{JobView, PodView};
@@ -13,34 +15,43 @@ const MAX_COMPARED: usize = 200;
 impl Controller {
     /// Returns the summary of the pods of a Job. It is taken out of the store, and [`Self::store_summary`] puts it back.
     /// If the sync ends without that, the next one computes the summary again.
-    pub(super) fn take_summary(&self, job: &JobView) -> Box<PodSummary> {
+    ///
+    /// Also returns whether the changes of the pods since the last sync are known.
+    pub(super) fn take_summary(&self, job: &JobView) -> (Box<PodSummary>, bool) {
         let known = self.summaries.lock().remove(&job.identity.uid);
-        known.unwrap_or_else(|| {
+        let is_followed = known.is_some();
+        let summary = known.unwrap_or_else(|| {
             let pods = self.executor.pods.follow(&job.identity.uid);
             for pod in &pods {
                 self.enqueue_pretender(job, pod);
             }
             Box::new(PodSummary::new(job, pods.into_iter().filter(|pod| is_in_namespace(job, pod))))
-        })
+        });
+        (summary, is_followed)
     }
 
     /// Applies the changes of a Job and its pods since the last call.
-    pub(super) fn update_summary(&self, summary: &mut PodSummary, job: &JobView) {
+    pub(super) fn update_summary(&self, summary: &mut PodSummary, starts: &mut StartWaits, job: &JobView) {
         summary.set_job(job);
-        self.apply_changes(summary, job);
+        self.apply_changes(summary, starts, job);
         #[cfg(debug_assertions)]
-        self.compare(summary, job);
+        self.compare(summary, starts, job);
     }
 
     /// Applies the changes of the pods of a Job since the last call, and returns their number.
-    fn apply_changes(&self, summary: &mut PodSummary, job: &JobView) -> usize {
+    fn apply_changes(&self, summary: &mut PodSummary, starts: &mut StartWaits, job: &JobView) -> usize {
         let changes = self.executor.pods.changes(&job.identity.uid);
         let count = changes.len();
         for (uid, pod) in changes {
             if let Some(pod) = &pod {
                 self.enqueue_pretender(job, pod);
             }
-            summary.set_pod(job, &uid, pod.filter(|pod| is_in_namespace(job, pod)));
+            let pod = pod.filter(|pod| is_in_namespace(job, pod));
+            if starts.is_complete() {
+                let own = pod.as_deref().filter(|pod| claims::controls(job, pod));
+                starts.observe(job, &uid, own, self.executor.context.clock.now());
+            }
+            summary.set_pod(job, &uid, pod);
         }
         count
     }
@@ -77,12 +88,12 @@ impl Controller {
 
     /// Checks that the changes have led to the same summary as a new computation, unless pods change meanwhile.
     #[cfg(debug_assertions)]
-    fn compare(&self, summary: &mut PodSummary, job: &JobView) {
+    fn compare(&self, summary: &mut PodSummary, starts: &mut StartWaits, job: &JobView) {
         if summary.len() > MAX_COMPARED {
             return;
         }
         let pods = self.executor.pods.owned(&job.identity.uid, &job.identity.namespace);
-        if self.apply_changes(summary, job) == 0 {
+        if self.apply_changes(summary, starts, job) == 0 {
             let computed = PodSummary::new(job, pods);
             debug_assert!(*summary == computed, "{summary:#?} differs from {computed:#?}");
         }

@@ -6,13 +6,14 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::memory::{Write, merge_failure};
+use crate::job::decide::start_waits::StartWaits;
 use crate::job::decide::summary::PodSummary;
-use crate::job::decide::{DecisionInput, Step, decide, failure_report};
+use crate::job::decide::{DecisionInput, Step, decide, failure_report, result_report};
 use crate::job::execute::{FailedWrite, StepError};
 use crate::job::key::Key;
 use crate::job::metrics::Sync;
 use crate::job::view::{JobView, PodView};
-use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
+use crate::job::write_kinds::{ADOPT, ANNOTATE, CREATE, DELETE, FAIL_POD, RELEASE, STATUS, SUSPEND, UNTRACK, WAITING};
 use crate::runtime::cache::Cached;
 use crate::runtime::errors::WriteError;
 use crate::runtime::identity::Uid;
@@ -38,6 +39,11 @@ fn writes_of(step: &Step) -> Vec<Write> {
         Step::RemoveFinalizers(pods) => on_pods(UNTRACK, pods),
         Step::WriteStatus { .. } => vec![(STATUS, None)],
         Step::PublishWaiting { .. } | Step::RemoveWaiting => vec![(WAITING, None)],
+        Step::FailPods(pods) => {
+            pods.iter().map(|failed_start| (FAIL_POD, Some(failed_start.pod.identity.uid.clone()))).collect()
+        }
+        Step::SuspendJob(_) => vec![(SUSPEND, None)],
+        Step::Annotate { .. } => vec![(ANNOTATE, None)],
     }
 }
 
@@ -67,13 +73,22 @@ impl Controller {
 
     /// Executes steps for a Job that the controller works on, as far as possible now.
     async fn sync_claimed(&self, job: &JobView, sync: &mut Sync) -> Result<(), WriteError> {
-        let mut summary = self.take_summary(job);
-        let result = self.execute_steps(&job.identity.uid, &mut summary, sync).await;
-        self.store_summary(&job.identity.uid, summary);
+        let uid = &job.identity.uid;
+        let (mut summary, is_followed) = self.take_summary(job);
+        let mut starts = self.take_starts(uid, is_followed);
+        let result = self.execute_steps(uid, &mut summary, &mut starts, sync).await;
+        self.store_starts(uid, starts);
+        self.store_summary(uid, summary);
         result
     }
 
-    async fn execute_steps(&self, uid: &Uid, summary: &mut PodSummary, sync: &mut Sync) -> Result<(), WriteError> {
+    async fn execute_steps(
+        &self,
+        uid: &Uid,
+        summary: &mut PodSummary,
+        starts: &mut StartWaits,
+        sync: &mut Sync,
+    ) -> Result<(), WriteError> {
         let mut memory = self.recall(uid);
         let mut failure: Option<WriteError> = None;
         let mut writes = 0;
@@ -85,7 +100,10 @@ impl Controller {
             }
             // Each version of the Job is evaluated before a decision, whichever event brought it into the cache.
             let Some((job, admission)) = self.admission(&job) else { break };
-            self.update_summary(summary, &job);
+            let governing = self.governing(&job);
+            self.report_policy(&job, &governing, &mut memory);
+            self.update_summary(summary, starts, &job);
+            self.update_starts(starts, summary, &job, &governing);
             let orphans = self.adoptable_pods(&job);
             update_refusals(&mut memory.refusals, &job, summary, &orphans);
             let last_untracked_deletion = self.untracked_deletions().get(uid).copied();
@@ -93,6 +111,8 @@ impl Controller {
             let input = DecisionInput {
                 admission: &admission,
                 groups: groups.objects(memory.parent_read),
+                policy: governing.rules(),
+                starts,
                 job: &job,
                 pods: summary,
                 orphans: &orphans,
@@ -121,10 +141,12 @@ impl Controller {
             writes += decision.step.writes();
             let last = matches!(decision.step, Step::RejectInvalid(_));
             let mut step = decision.step;
-            failure_report::attach(&job, &mut step, || self.executor.pods.all(|pod| pod.controller() == Some(uid)));
+            let all_pods = || self.executor.pods.all(|pod| pod.controller() == Some(uid));
+            failure_report::attach(&job, &mut step, all_pods);
+            result_report::attach(&job, &mut step, all_pods);
             memory.parent_read |= matches!(step, Step::ReadParentWorkload);
             let attempted = writes_of(&step);
-            let failed = match self.executor.execute(&job, step).await {
+            let failed = match self.executor.execute(&job, step, governing.rules()).await {
                 Ok(()) if last => return failure.map_or(Ok(()), Err),
                 Ok(()) => Vec::new(),
                 Err(StepError::Changed) => continue,

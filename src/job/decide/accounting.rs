@@ -137,7 +137,11 @@ pub fn write_status(
     if let Some(outcome) = outcome {
         conclude(&mut status, &mut events, job, summary.is_idle() && unclaimed.is_empty(), outcome, now);
     }
-    if status == job.status { Step::None } else { Step::WriteStatus { status: Box::new(status), events, report: None } }
+    if status == job.status {
+        Step::None
+    } else {
+        Step::WriteStatus { status: Box::new(status), events, report: None, annotations: None, result: None }
+    }
 }
 
 /// Moves listed pods that no longer have the finalizer from the lists into the counters.

@@ -52,6 +52,7 @@ pub fn publish(input: &DecisionInput<'_>, waiting: &WaitingStatus) -> Option<Ste
                 Reason::Queue | Reason::NoPods => EventText::normal("WaitingForLimit", message),
                 Reason::TooLarge => EventText::warning("ExceedsLimit", message),
                 Reason::Group => EventText::warning("GroupExceedsLimit", message),
+                Reason::After => EventText::normal("WaitingForJobs", message),
             }
         });
         Step::PublishWaiting { waiting: waiting.clone(), event }
@@ -71,8 +72,12 @@ mod tests {
 
     fn published(job: Job) -> Job {
         job.with(|job| {
-            job.admission_info.published_waiting =
-                Some(Box::new(PublishedWaiting { limit: "l".into(), position: 2, reason: Reason::Queue }));
+            job.admission_info.published_waiting = Some(Box::new(PublishedWaiting {
+                limit: "l".into(),
+                position: 2,
+                reason: Reason::Queue,
+                message: String::new(),
+            }));
         })
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::jitter::Jitter;
 use super::pod_failure_policy::is_ignored_disruption;
 use crate::job::config::SyncConfig;
 use crate::job::view::{JobView, PodView};
@@ -67,17 +68,18 @@ impl Backoff {
     }
 
     /// Returns the end of the wait. `None` if there was no failure or disruption to wait for.
-    pub fn over_at(&self, config: &SyncConfig) -> Option<Timestamp> {
-        let failures = self.last_failure.and_then(|last| over_at(self.failures, last, config));
+    pub fn over_at(&self, config: &SyncConfig, jitter: Jitter) -> Option<Timestamp> {
+        let failures = self.last_failure.and_then(|last| over_at(self.failures, last, config, jitter));
         failures.max(self.disrupted.map(|created| disruption_over_at(created, config)))
     }
 }
 
 /// Returns the end of the wait after this number of failures, the last of which was at `last`. `None` for 0 failures.
-pub fn over_at(failures: u32, last: Timestamp, config: &SyncConfig) -> Option<Timestamp> {
+pub fn over_at(failures: u32, last: Timestamp, config: &SyncConfig, jitter: Jitter) -> Option<Timestamp> {
     let doublings = failures.checked_sub(1)?;
     let factor = 1_u32.checked_shl(doublings.min(31)).unwrap_or(u32::MAX);
     let wait = config.pod_failure_backoff.saturating_mul(factor).min(config.pod_failure_backoff_max);
+    let wait = jitter.part_of(wait, failures);
     Some(last.checked_add(wait).unwrap_or(Timestamp::MAX))
 }
 
@@ -111,13 +113,17 @@ mod tests {
 
     /// Returns the number of counted failures and the end of the wait in seconds from time 0.
     fn state(backoff: &Backoff) -> (u32, Option<i64>) {
-        (backoff.failures, backoff.over_at(&SyncConfig::default()).map(|at| at.as_second() - time(0).as_second()))
+        (
+            backoff.failures,
+            backoff.over_at(&SyncConfig::default(), Jitter::default()).map(|at| at.as_second() - time(0).as_second()),
+        )
     }
 
     #[test]
     fn each_failure_doubles_the_wait_up_to_ten_minutes() {
         let wait = |failures| {
-            over_at(failures, time(0), &SyncConfig::default()).map(|at| at.as_second() - time(0).as_second())
+            over_at(failures, time(0), &SyncConfig::default(), Jitter::default())
+                .map(|at| at.as_second() - time(0).as_second())
         };
         let waits: Vec<_> = (0..9).map(wait).collect();
         let expected = [None, Some(10), Some(20), Some(40), Some(80), Some(160), Some(320), Some(600), Some(600)];

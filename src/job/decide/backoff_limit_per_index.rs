@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::jitter::Jitter;
 use super::pod_failure_policy::{PolicyDecision, ignores_disruptions_alone, is_ignored_disruption, policy_decision};
 use super::summary::Ended;
 use super::{NewPod, backoff, index_subset};
@@ -23,11 +24,12 @@ use crate::runtime::identity::Uid;
 /// `decision` is that of the Job's failure policy on the pod. Without `spec.backoffLimitPerIndex` no index fails.
 pub fn fails_index(job: &JobView, pod: &PodView, decision: &PolicyDecision) -> bool {
     job.spec.backoff_limit_per_index.is_some_and(|limit| match decision {
-        PolicyDecision::FailIndex => true,
+        PolicyDecision::FailIndex | PolicyDecision::StartFailsIndex => true,
         PolicyDecision::Ignore => false,
-        PolicyDecision::Count | PolicyDecision::Unmatched | PolicyDecision::FailJob(_) => {
-            pod.index_failures.counted >= limit
-        }
+        PolicyDecision::Count
+        | PolicyDecision::Unmatched
+        | PolicyDecision::FailJob(_)
+        | PolicyDecision::StartFailsJob(_) => pod.index_failures.counted >= limit,
     })
 }
 
@@ -55,12 +57,13 @@ pub fn ready(
     records: &BTreeMap<CompletionIndex, Arc<PodView>>,
     now: Timestamp,
     config: &SyncConfig,
+    jitter: Jitter,
 ) -> Result<Vec<NewPod>, Option<Timestamp>> {
     let mut ready = Vec::new();
     let mut first: Option<Reverse<Timestamp>> = None;
     for index in indexes {
         let record = records.get(&index);
-        let until = record.and_then(|record| replaceable_at(job, record, config));
+        let until = record.and_then(|record| replaceable_at(job, record, config, jitter.for_index(index)));
         match until.filter(|until| *until > now) {
             Some(until) => first = first.max(Some(Reverse(until))),
             None => ready.push(NewPod { index: Some(index), failures: Some(carried(job, record.map(Arc::as_ref))) }),
@@ -72,14 +75,14 @@ pub fn ready(
 /// Returns the time from which the replacement of this failed pod of an index may be created. Ignored disruptions do
 /// not raise the wait, as in [`backoff`]. If a policy ignores other failures too, the pod's count does not distinguish
 /// them, so all ignored failures raise the wait.
-fn replaceable_at(job: &JobView, record: &PodView, config: &SyncConfig) -> Option<Timestamp> {
+fn replaceable_at(job: &JobView, record: &PodView, config: &SyncConfig, jitter: Jitter) -> Option<Timestamp> {
     if is_ignored_disruption(job, record) {
         return Some(backoff::disruption_over_at(record.created, config));
     }
     let IndexFailures { counted, .. } = record.index_failures;
     let before = if ignores_disruptions_alone(job) { counted } else { record.index_failures.all() };
     let failures = u32::try_from(before).unwrap_or_default().saturating_add(1);
-    backoff::over_at(failures, record.finished_at, config)
+    backoff::over_at(failures, record.finished_at, config, jitter)
 }
 
 /// Returns the numbers of failures that a new pod of an index carries over from the pod that it replaces.

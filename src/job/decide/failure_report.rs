@@ -73,12 +73,16 @@ fn is_true(status: &JobStatus, type_: &str) -> bool {
 
 /// Returns the failure report from the pods of the Job. `None` if no pod caused the failure.
 ///
-/// The pod that a `FailJob` rule matches comes first, then the failed pod that ended last, then a pod that has not
+/// The pod that a `FailJob` rule matches, or that fails the Job because it did not start, comes first, then the failed pod that ended last, then a pod that has not
 /// ended.
 pub fn report(job: &JobView, pods: &[Arc<PodView>]) -> Option<FailureReport> {
     let own = || pods.iter().filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.identity.uid));
     let failed = || own().filter(|pod| is_failed(job, pod));
-    let named = || failed().find(|pod| matches!(policy_decision(job, pod), PolicyDecision::FailJob(_)));
+    let fails_job = |pod: &&Arc<PodView>| {
+        matches!(policy_decision(job, pod), PolicyDecision::FailJob(_) | PolicyDecision::StartFailsJob(_))
+    };
+    let failed_start = || own().filter(|pod| pod.start_failure.is_some());
+    let named = || failed().find(fails_job).or_else(|| failed_start().find(fails_job));
     let counted =
         || failed().filter(|pod| policy_decision(job, pod) != PolicyDecision::Ignore).max_by_key(|pod| newest(pod));
     let unfinished =

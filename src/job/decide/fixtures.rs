@@ -8,7 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 
 use super::backoff::Backoff;
+use super::jitter::Jitter;
+use super::outcome::{Outcome, outcome};
 use super::parallelism::{PodPlan, manage};
+use super::start_waits::StartWaits;
 use super::summary::PodSummary;
 use super::{Decision, DecisionInput, decide};
 use crate::job::admission::Admission;
@@ -16,10 +19,12 @@ use crate::job::config::SyncConfig;
 use crate::job::gang::plan::GroupObjects;
 use crate::job::gang::view::{PodGroupView, WorkloadView};
 use crate::job::index::StoredIndexes;
+use crate::job::policy::PolicyRules;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::cause::Cause;
 use crate::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
 use crate::job::view::policies::{FailureRule, SuccessRule};
+use crate::job::view::start::{StartAction, StartCause, StartFailure, StartState, StartText};
 use crate::job::view::{CompletionMode, ControllerRef, IndexFailures, JobView, Phase, PodEnd, PodView};
 use crate::job::wire::WireJob;
 use crate::job::write_kinds::{CREATE, DELETE, UNTRACK};
@@ -42,6 +47,7 @@ pub(crate) struct Job {
     refusals: Refusals,
     failure_rules: Vec<Value>,
     groups: Option<Groups>,
+    policy: Option<PolicyRules>,
 }
 
 /// Workloads and PodGroups that the controller knows.
@@ -63,6 +69,7 @@ impl Job {
             refusals: Refusals::default(),
             failure_rules: Vec::new(),
             groups: None,
+            policy: None,
         }
     }
 
@@ -223,6 +230,18 @@ impl Job {
         self
     }
 
+    /// Sets the rules of the JobPolicy that governs the Job.
+    pub(crate) fn governed(mut self, policy: PolicyRules) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Stores the name of the policy that governs the Job in its annotation.
+    pub(crate) fn policy_recorded(self) -> Self {
+        let name = self.policy.as_ref().map(|policy| policy.name.clone());
+        self.with(|job| job.policy.get_or_insert_default().governed_by = name)
+    }
+
     pub(crate) fn summary(&self, pods: &[Pod]) -> PodSummary {
         PodSummary::new(&self.view, views(pods))
     }
@@ -231,7 +250,8 @@ impl Job {
     pub(crate) fn plan(&self, pods: &[Pod], now: i64) -> PodPlan {
         let summary = self.summary(pods);
         let backoff = Backoff::default();
-        manage(&self.view, &summary, &backoff, None, time(now), &SyncConfig::default())
+        let jitter = Jitter::of(&self.view, self.policy.as_ref());
+        manage(&self.view, &summary, &backoff, None, time(now), &SyncConfig::default(), jitter)
     }
 
     pub(crate) fn decide(&self, pods: &[Pod]) -> Decision {
@@ -273,12 +293,33 @@ impl Job {
         now: Timestamp,
         config: &SyncConfig,
     ) -> Decision {
+        self.with_input(pods, admission, counters_dirty_since, now, |input| decide(input, now, config))
+    }
+
+    /// Returns the outcome that the rules and the time lead to.
+    pub(crate) fn outcome(&self, pods: &[Pod], now: i64) -> Option<Outcome> {
+        let now = time(now);
+        self.with_input(pods, &Admission::Unlimited, None, now, |input| outcome(input, now))
+    }
+
+    fn with_input<T>(
+        &self,
+        pods: &[Pod],
+        admission: &Admission,
+        counters_dirty_since: Option<Timestamp>,
+        now: Timestamp,
+        evaluate: impl FnOnce(&DecisionInput<'_>) -> T,
+    ) -> T {
         let summary = self.summary(pods);
         let orphans: Vec<_> = views(pods).into_iter().filter(|pod| pod.owner.is_none()).collect();
         let backoff = Backoff::default();
+        let mut starts = StartWaits::default();
+        starts.observe_all(&self.view, pods.iter().map(|pod| &pod.view), now);
         let input = DecisionInput {
             admission,
             groups: self.group_objects(),
+            policy: self.policy.as_ref(),
+            starts: &starts,
             job: &self.view,
             pods: &summary,
             orphans: &orphans,
@@ -287,7 +328,7 @@ impl Job {
             counters_dirty_since,
             refusals: &self.refusals,
         };
-        decide(&input, now, config)
+        evaluate(&input)
     }
 }
 
@@ -322,6 +363,9 @@ pub(crate) fn pod(name: &str) -> Pod {
         finished_at: time(1),
         end: None,
         cause: None,
+        result: None,
+        start: None,
+        start_failure: None,
     };
     Pod { view }
 }
@@ -381,6 +425,19 @@ impl Pod {
     /// Sets the cause why the pod failed or does not start.
     pub(crate) fn cause(self, cause: Cause) -> Self {
         self.with(|pod| pod.cause = Some(Box::new(cause)))
+    }
+
+    /// Makes the pod one that has not started because of this cause.
+    pub(crate) fn unstarted(self, cause: StartCause, since: i64) -> Self {
+        let text = StartText { reason: "ErrImagePull".to_owned(), message: "container main: not found".to_owned() };
+        let state = StartState { cause: Some(cause), is_final: false, since: time(since), text: Some(Box::new(text)) };
+        self.with(|pod| pod.start = Some(Box::new(state)))
+    }
+
+    /// Makes the pod one that did not start in time, as its condition records.
+    pub(crate) fn failed_start(self, action: StartAction) -> Self {
+        let message = format!("Pod {} did not start", self.name());
+        self.with(|pod| pod.start_failure = Some(Box::new(StartFailure { action, message })))
     }
 
     pub(crate) fn condition(self, type_: &str, status: &str) -> Self {

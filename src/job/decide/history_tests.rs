@@ -11,6 +11,7 @@ use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
 use super::pod_failure_policy::{PolicyDecision, policy_decision};
 use super::pod_replacement_policy::is_failed;
+use super::start_waits::StartWaits;
 use super::summary::PodSummary;
 use super::{DecisionInput, NewPod, Step, decide};
 use crate::job::admission::Admission;
@@ -190,6 +191,8 @@ impl World {
             let input = DecisionInput {
                 admission: &Admission::Unlimited,
                 groups: GroupObjects::Unmanaged,
+                policy: None,
+                starts: &StartWaits::default(),
                 job: &self.job,
                 pods: &self.summary,
                 orphans: &[],

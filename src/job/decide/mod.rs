@@ -9,6 +9,7 @@
 //! use jobwright::job::admission::Admission;
 //! use jobwright::job::config::SyncConfig;
 //! use jobwright::job::decide::backoff::Backoff;
+//! use jobwright::job::decide::start_waits::StartWaits;
 //! use jobwright::job::decide::summary::PodSummary;
 //! use jobwright::job::decide::{DecisionInput, Step, decide};
 //! use jobwright::job::gang::plan::GroupObjects;
@@ -34,6 +35,8 @@
 //!     counters_dirty_since: None,
 //!     admission: &Admission::Unlimited,
 //!     groups: GroupObjects::Unmanaged,
+//!     policy: None,
+//!     starts: &StartWaits::default(),
 //!     refusals: &Refusals::default(),
 //! };
 //! let decision = decide(&input, "2026-01-01T00:00:00Z".parse().expect("a time"), &SyncConfig::default());
@@ -48,6 +51,7 @@
 pub mod accounting;
 pub mod active_deadline;
 pub mod admission;
+pub mod after;
 pub mod backoff;
 pub mod backoff_limit;
 pub mod backoff_limit_per_index;
@@ -58,13 +62,18 @@ pub mod deletion_order;
 pub mod failure_report;
 mod groups;
 pub mod index_subset;
+pub mod jitter;
 pub mod listed;
 pub mod max_failed_indexes;
 pub mod outcome;
 pub mod parallelism;
 pub mod pod_failure_policy;
 pub mod pod_replacement_policy;
+pub mod progress_deadline;
 pub mod relevance;
+pub mod result_report;
+pub mod start_deadline;
+pub mod start_waits;
 pub mod status_batching;
 pub mod success_policy;
 pub mod summary;
@@ -87,15 +96,20 @@ use jiff::Timestamp;
 use self::backoff::Backoff;
 use self::failure_report::FailureReport;
 use self::groups::GroupPlan;
+use self::jitter::Jitter;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
+use self::start_deadline::FailedStart;
+use self::start_waits::StartWaits;
 use self::summary::PodSummary;
 use super::admission::{Admission, WAITING_ANNOTATION, WaitingStatus};
 use super::gang::plan::{GroupObjects, GroupWrite};
 use super::index::CompletionIndex;
+use super::policy::PolicyRules;
 use super::status::JobStatus;
+use super::view::policy_annotations::PolicyAnnotations;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
-use super::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
+use super::write_kinds::{ADOPT, ANNOTATE, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
 use crate::job::config::SyncConfig;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
@@ -121,6 +135,10 @@ pub struct DecisionInput<'a> {
     pub admission: &'a Admission,
     /// Workloads and PodGroups that concern the Job.
     pub groups: GroupObjects<'a>,
+    /// Rules of the JobPolicy that governs the Job.
+    pub policy: Option<&'a PolicyRules>,
+    /// Pods that have not started, with the time since which the cause of each has held.
+    pub starts: &'a StartWaits,
     /// Writes that the API server refused. They wait for the end of their back-off; all other writes continue.
     pub refusals: &'a Refusals,
 }
@@ -202,6 +220,21 @@ pub enum Step {
         events: Vec<EventText>,
         /// Failure report to store with the status, if the Job fails.
         report: Option<Box<FailureReport>>,
+        /// Annotations about the JobPolicy to store with the status, if they differ from those of the Job.
+        annotations: Option<Box<PolicyAnnotations>>,
+        /// Text of the annotation with the results, if the Job succeeds.
+        result: Option<String>,
+    },
+    /// Record on these pods that they did not start in time.
+    FailPods(Vec<FailedStart>),
+    /// Suspend the Job, and record this event.
+    SuspendJob(EventText),
+    /// Write the annotations about the JobPolicy of the Job.
+    Annotate {
+        /// Annotations that the Job should have.
+        annotations: Box<PolicyAnnotations>,
+        /// Event to record.
+        event: Option<EventText>,
     },
     /// Write what the Job waits for into its annotation.
     PublishWaiting {
@@ -216,6 +249,29 @@ pub enum Step {
 
 /// Returns the next step for a Job.
 pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
+    let mut decision = by_rules(input, now, config);
+    if let Step::WriteStatus { status, events, annotations, .. } = &mut decision.step {
+        let (desired, event) = progress_deadline::annotations(input, Some(status), now);
+        *annotations = Some(Box::new(desired)).filter(|desired| **desired != stored_annotations(input.job));
+        events.extend(event);
+    }
+    decision
+}
+
+fn stored_annotations(job: &JobView) -> PolicyAnnotations {
+    job.policy.as_deref().cloned().unwrap_or_default()
+}
+
+/// Returns the step that writes the annotations about the policy of a Job, if they are out of date.
+fn annotate(input: &DecisionInput<'_>, now: Timestamp) -> Step {
+    let (desired, event) = progress_deadline::annotations(input, None, now);
+    if desired == stored_annotations(input.job) || input.refusals.is_backed_off(ANNOTATE, None, now) {
+        return Step::None;
+    }
+    Step::Annotate { annotations: Box::new(desired), event }
+}
+
+fn by_rules(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
     let DecisionInput { job, pods: summary, orphans, backoff, counters_dirty_since, .. } = *input;
     let simple = |step| Decision { step, wake: None, backoff: backoff.clone(), counters_dirty_since };
     let backed_off = |cause, pod: &PodView| input.refusals.is_backed_off(cause, Some(&pod.identity.uid), now);
@@ -249,8 +305,10 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
     if let Some(waiting) = waiting.filter(|_| is_new) {
         return simple(publish(waiting));
     }
-    let outcome = outcome::outcome(job, summary, now);
-    let mut wake = deadline.filter(|_| outcome.is_none() && !job.deleting);
+    let outcome = outcome::outcome(input, now);
+    let deadlines = deadline.into_iter().chain(start_deadline::wake(input, now));
+    let deadlines = deadlines.chain(progress_deadline::wake(input, now)).min();
+    let mut wake = deadlines.filter(|_| outcome.is_none() && !job.deleting);
 
     let group = GroupPlan::new(input, outcome.as_ref(), now);
     if let Some(step) = group.step(input) {
@@ -272,10 +330,18 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
             return Decision { step, wake, backoff, counters_dirty_since };
         }
     }
+    if outcome.is_none()
+        && let Some(step) = start_deadline::step(input, now, config)
+    {
+        return Decision { step, wake, backoff, counters_dirty_since };
+    }
     let plan = match outcome {
         Some(_) => parallelism::clear(summary, config),
         None if job.deleting => PodPlan::Nothing,
-        None => parallelism::manage(job, summary, &backoff, input.last_untracked_deletion, now, config),
+        None => {
+            let jitter = Jitter::of(job, input.policy);
+            parallelism::manage(job, summary, &backoff, input.last_untracked_deletion, now, config, jitter)
+        }
     };
     let step = match plan {
         PodPlan::Nothing => None,
@@ -309,6 +375,7 @@ pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) ->
         },
         step => step,
     };
+    let step = if matches!(step, Step::None) { annotate(input, now) } else { step };
     let can_wait = outcome.is_none() && !job.deleting;
     let since = counters_dirty_since.unwrap_or(now);
     if let Some(due) = can_wait.then(|| status_batching::defer_until(job, &step, since, now, config)).flatten() {
@@ -384,6 +451,7 @@ impl Step {
     pub fn writes(&self) -> usize {
         match self {
             Self::None | Self::RejectInvalid(_) | Self::ReadParentWorkload => 0,
+            Self::FailPods(pods) => pods.len(),
             Self::ClaimPods { adopt, release } => adopt.len() + release.len(),
             Self::CreatePods { pods, .. } => pods.len(),
             Self::DeletePods { pods, uncounted } => pods.len() * if *uncounted { 2 } else { 1 },
@@ -411,6 +479,9 @@ impl std::fmt::Debug for StepSummary<'_> {
             Step::RemoveFinalizers(pods) => write!(f, "remove the finalizer of {} pods", pods.len()),
             Step::PublishWaiting { waiting, .. } => write!(f, "publish that the Job waits: {}", waiting.message),
             Step::RemoveWaiting => write!(f, "remove the annotation {WAITING_ANNOTATION}"),
+            Step::FailPods(pods) => write!(f, "fail {} pods that did not start", pods.len()),
+            Step::SuspendJob(_) => write!(f, "suspend the Job"),
+            Step::Annotate { .. } => write!(f, "write the annotations about the JobPolicy"),
             Step::WriteStatus { status, .. } => write!(
                 f,
                 "write status: active {}, succeeded {}, failed {}, uncounted {}",

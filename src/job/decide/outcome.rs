@@ -4,9 +4,8 @@
 
 use jiff::Timestamp;
 
-use super::summary::PodSummary;
-use super::{active_deadline, backoff_limit, backoff_limit_per_index, max_failed_indexes};
-use super::{pod_failure_policy, success_policy};
+use super::{DecisionInput, active_deadline, backoff_limit, backoff_limit_per_index, max_failed_indexes};
+use super::{pod_failure_policy, progress_deadline, start_deadline, success_policy};
 use crate::job::status::{Condition, FAILURE_TARGET, JobStatus, SUCCESS_CRITERIA_MET};
 use crate::job::view::JobView;
 use crate::job::view::index_subset::INDEXES_ANNOTATION;
@@ -50,7 +49,7 @@ impl Outcome {
         Some(Self::Failed { reason, message })
     }
 
-    fn failed(reason: &str, message: &str) -> Self {
+    pub(super) fn failed(reason: &str, message: &str) -> Self {
         Self::Failed { reason: reason.to_owned(), message: message.to_owned() }
     }
 
@@ -66,7 +65,8 @@ impl Outcome {
 
 /// Returns the stored outcome, or the outcome that follows from the pods and the time. Whether all completions are
 /// reached is decided later, when no pod is left to manage ([`super::completions`]).
-pub fn outcome(job: &JobView, summary: &PodSummary, now: Timestamp) -> Option<Outcome> {
+pub fn outcome(input: &DecisionInput<'_>, now: Timestamp) -> Option<Outcome> {
+    let (job, summary) = (input.job, input.pods);
     if let Some(stored) = Outcome::stored(&job.status) {
         return Some(stored);
     }
@@ -78,6 +78,9 @@ pub fn outcome(job: &JobView, summary: &PodSummary, now: Timestamp) -> Option<Ou
     }
     if active_deadline::deadline(job, now).is_some_and(|deadline| now >= deadline) {
         return Some(Outcome::failed("DeadlineExceeded", "Job was active longer than specified deadline"));
+    }
+    if let Some(outcome) = start_deadline::outcome(input, now).or_else(|| progress_deadline::outcome(input, now)) {
+        return Some(outcome);
     }
     if max_failed_indexes::is_exceeded(job, summary.failed_indexes()) {
         let message = "Job has exceeded the specified maximal number of failed indexes";
@@ -96,7 +99,7 @@ mod tests {
     use super::*;
 
     fn reason(job: &Job, pods: &[Pod], now: i64) -> Option<String> {
-        outcome(&job.view, &job.summary(pods), time(now)).map(|outcome| match outcome {
+        job.outcome(pods, now).map(|outcome| match outcome {
             Outcome::Complete { reason, .. } | Outcome::Failed { reason, .. } => reason,
         })
     }
@@ -132,7 +135,7 @@ mod tests {
     #[test]
     fn stored_outcome_is_final() {
         let met = Job::new().backoff_limit(0).condition(SUCCESS_CRITERIA_MET);
-        let outcome = outcome(&met.view, &met.summary(&[pod("a").failed(5)]), time(9)).unwrap();
+        let outcome = met.outcome(&[pod("a").failed(5)], 9).unwrap();
         assert!(!outcome.is_failure());
         let failing = Job::new().completions(1).condition(FAILURE_TARGET);
         assert!(Outcome::stored(&failing.view.status).unwrap().is_failure());

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::backoff::Backoff;
 use super::deletion_order::deletion_priority;
+use super::jitter::Jitter;
 use super::summary::PodSummary;
 use super::{NewPod, backoff_limit_per_index, completion_mode, completions, pod_replacement_policy};
 use crate::job::config::SyncConfig;
@@ -53,6 +54,7 @@ pub fn manage(
     last_untracked_deletion: Option<Timestamp>,
     now: Timestamp,
     config: &SyncConfig,
+    jitter: Jitter,
 ) -> PodPlan {
     let active = summary.active();
     let desired = if job.spec.suspend { 0 } else { completions::desired_active(job, summary) };
@@ -74,12 +76,12 @@ pub fn manage(
     let pending = || completion_mode::pending(job, summary.taken_indexes());
     if job.spec.backoff_limit_per_index.is_some() {
         let indexes = pending().take(at_once);
-        return match backoff_limit_per_index::ready(job, indexes, summary.records(), now, config) {
+        return match backoff_limit_per_index::ready(job, indexes, summary.records(), now, config, jitter) {
             Ok(pods) => PodPlan::Create(pods),
             Err(until) => until.map_or(PodPlan::Nothing, PodPlan::Wait),
         };
     }
-    if let Some(until) = backoff.over_at(config).filter(|until| *until > now) {
+    if let Some(until) = backoff.over_at(config, jitter).filter(|until| *until > now) {
         return PodPlan::Wait(until);
     }
     let pods: Vec<NewPod> = if job.is_indexed() {
@@ -170,7 +172,7 @@ mod tests {
         let backoff = Backoff::default().after(&job.view, &views(std::slice::from_ref(&failed)), &Vec::new());
         let backed_off = |pods: &[Pod]| {
             let pods = [std::slice::from_ref(&failed), pods].concat();
-            manage(&job.view, &job.summary(&pods), &backoff, None, time(NOW), &SyncConfig::default())
+            manage(&job.view, &job.summary(&pods), &backoff, None, time(NOW), &SyncConfig::default(), Jitter::default())
         };
         assert!(matches!(backed_off(&[]), PodPlan::Wait(at) if at == time(NOW + 6)));
         assert!(matches!(backed_off(&[pod("a")]), PodPlan::Nothing), "nothing is missing");
@@ -181,7 +183,15 @@ mod tests {
     fn pod_deleted_uncounted_is_replaced_after_a_delay() {
         let job = Job::new().completions(3).parallelism(1);
         let at = |now| {
-            manage(&job.view, &job.summary(&[]), &Backoff::default(), Some(time(5)), time(now), &SyncConfig::default())
+            manage(
+                &job.view,
+                &job.summary(&[]),
+                &Backoff::default(),
+                Some(time(5)),
+                time(now),
+                &SyncConfig::default(),
+                Jitter::default(),
+            )
         };
         assert!(matches!(at(5), PodPlan::Wait(until) if until == time(6)));
         assert!(matches!(at(6), PodPlan::Create(pods) if pods.len() == 1));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::job::view::policies::{FailureAction, FailureMatch, FailureRule};
+use crate::job::view::start::StartAction;
 use crate::job::view::{JobView, PodView};
 
 /// The effect of a pod's failure.
@@ -20,6 +21,10 @@ pub enum PolicyDecision {
     Count,
     /// The failure is counted because no rule matches.
     Unmatched,
+    /// No rule matches, and the Job fails with this message because its JobPolicy fails it when a pod does not start.
+    StartFailsJob(String),
+    /// No rule matches, and the pod's index fails because the JobPolicy fails it when a pod does not start.
+    StartFailsIndex,
 }
 
 impl PolicyDecision {
@@ -30,7 +35,7 @@ impl PolicyDecision {
             Self::FailIndex => Some(FailureAction::FailIndex),
             Self::Ignore => Some(FailureAction::Ignore),
             Self::Count => Some(FailureAction::Count),
-            Self::Unmatched => None,
+            Self::Unmatched | Self::StartFailsJob(_) | Self::StartFailsIndex => None,
         }
     }
 }
@@ -39,7 +44,7 @@ impl PolicyDecision {
 pub fn policy_decision(job: &JobView, pod: &PodView) -> PolicyDecision {
     let rules = job.spec.failure_rules.iter().flat_map(|rules| rules.iter());
     let matched = rules.filter_map(|rule| Some((rule, matches(rule, pod)?))).next();
-    let Some((rule, what)) = matched else { return PolicyDecision::Unmatched };
+    let Some((rule, what)) = matched else { return without_rule(job, pod) };
     match rule.action {
         FailureAction::FailJob => {
             PolicyDecision::FailJob(format!("{what} matching FailJob rule at index {}", rule.number))
@@ -47,6 +52,16 @@ pub fn policy_decision(job: &JobView, pod: &PodView) -> PolicyDecision {
         FailureAction::FailIndex => PolicyDecision::FailIndex,
         FailureAction::Ignore => PolicyDecision::Ignore,
         FailureAction::Count => PolicyDecision::Count,
+    }
+}
+
+/// Returns the effect of the failure of a pod that no rule matches.
+fn without_rule(job: &JobView, pod: &PodView) -> PolicyDecision {
+    let Some(failure) = pod.start_failure.as_ref() else { return PolicyDecision::Unmatched };
+    match failure.action {
+        StartAction::FailIndex if job.spec.backoff_limit_per_index.is_some() => PolicyDecision::StartFailsIndex,
+        StartAction::FailJob | StartAction::FailIndex => PolicyDecision::StartFailsJob(failure.message.clone()),
+        StartAction::RetryPod | StartAction::Suspend => PolicyDecision::Unmatched,
     }
 }
 
@@ -78,6 +93,15 @@ pub fn fail_job<'a>(job: &JobView, mut failed: impl Iterator<Item = &'a Arc<PodV
     job.spec.failure_rules.as_ref()?;
     failed.find_map(|pod| match policy_decision(job, pod) {
         PolicyDecision::FailJob(message) => Some(message),
+        _ => None,
+    })
+}
+
+/// Returns the message with which the Job fails, if one of these pods did not start in time and its JobPolicy then fails
+/// the Job.
+pub fn failed_start<'a>(job: &JobView, mut failed: impl Iterator<Item = &'a Arc<PodView>>) -> Option<String> {
+    failed.find_map(|pod| match policy_decision(job, pod) {
+        PolicyDecision::StartFailsJob(message) => Some(message),
         _ => None,
     })
 }

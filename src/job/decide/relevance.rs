@@ -11,6 +11,12 @@ pub fn can_matter(before: &PodView, after: &PodView) -> bool {
     facts(before) != facts(after) || before.labels != after.labels || before.owner != after.owner
 }
 
+/// Returns whether a rule of a JobPolicy about the start of pods can follow from the change of a pod.
+pub fn can_matter_to_policy(before: &PodView, after: &PodView) -> bool {
+    let start = |pod: &PodView| pod.start.as_ref().map(|start| (start.cause, start.since, start.is_final));
+    before.phase != after.phase || start(before) != start(after)
+}
+
 /// Returns the parts of a pod that decisions read.
 fn facts(pod: &PodView) -> impl PartialEq + use<'_> {
     let ended = match pod.phase {
@@ -21,7 +27,9 @@ fn facts(pod: &PodView) -> impl PartialEq + use<'_> {
     let is_over = ended.is_some() || pod.deleting;
     let end = pod.end.as_ref().filter(|_| is_over);
     let finished_at = is_over.then_some(pod.finished_at);
-    (ended, pod.deleting, pod.tracked, pod.is_ready(), restarts, pod.index, pod.index_failures, end, finished_at)
+    let failed_start = &pod.start_failure;
+    let of_index = (pod.index, pod.index_failures);
+    (ended, pod.deleting, pod.tracked, pod.is_ready(), restarts, of_index, end, finished_at, failed_start)
 }
 
 #[cfg(test)]

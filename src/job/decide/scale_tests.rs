@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::backoff::Backoff;
 use super::fixtures::{Job, pod, time};
+use super::start_waits::StartWaits;
 use super::summary::PodSummary;
 use super::{DecisionInput, Step, decide};
 use crate::job::admission::Admission;
@@ -35,6 +36,8 @@ fn work_is_linear_in_the_number_of_indexes() {
         let input = DecisionInput {
             admission: &Admission::Unlimited,
             groups: GroupObjects::Unmanaged,
+            policy: None,
+            starts: &StartWaits::default(),
             job: &job,
             pods: &PodSummary::new(&job, all),
             orphans: &[],

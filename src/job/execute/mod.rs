@@ -14,10 +14,12 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use self::status::Extra;
 use super::decide::Step;
 use super::gang::view::{PodGroupView, WorkloadView};
 use super::key::Key;
 use super::metrics::JobMetrics;
+use super::policy::PolicyRules;
 use super::view::{JobView, PodView};
 use super::write_kinds::{CREATE, DELETE};
 use super::{API_VERSION, KIND};
@@ -92,8 +94,8 @@ fn all(results: impl IntoIterator<Item = Result<(), FailedWrite>>) -> Result<(),
 }
 
 impl StepExecutor {
-    /// Executes a step for a Job.
-    pub async fn execute(&self, job: &JobView, step: Step) -> Result<(), StepError> {
+    /// Executes a step for a Job that this policy governs.
+    pub async fn execute(&self, job: &JobView, step: Step, policy: Option<&PolicyRules>) -> Result<(), StepError> {
         match step {
             Step::None => Ok(()),
             Step::RejectInvalid(event) => {
@@ -125,11 +127,24 @@ impl StepExecutor {
                 Ok(())
             }
             Step::RemoveWaiting => self.remove_waiting(job).await,
-            Step::WriteStatus { status, events, mut report } => {
+            Step::FailPods(pods) => all(join_all(pods.iter().map(|pod| self.fail_pod(job, pod))).await),
+            Step::SuspendJob(event) => {
+                self.suspend(job).await?;
+                self.record_event(job, event);
+                Ok(())
+            }
+            Step::Annotate { annotations, event } => {
+                self.annotate(job, &annotations).await?;
+                event.into_iter().for_each(|event| self.record_event(job, event));
+                Ok(())
+            }
+            Step::WriteStatus { status, events, mut report, annotations, result } => {
                 if let Some(report) = &mut report {
-                    report.log = self.last_lines(job, report).await;
+                    let lines = policy.and_then(|policy| policy.log_tail).unwrap_or(self.log_tail);
+                    report.log = self.last_lines(job, report, lines).await;
                 }
-                self.write_status(job, &status, report.as_deref()).await?;
+                let extra = Extra { report: report.as_deref(), annotations: annotations.as_deref(), result };
+                self.write_status(job, &status, extra).await?;
                 events
                     .into_iter()
                     .chain(report.map(|report| report.event()))

@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use super::{FailedWrite, StepError, StepExecutor, all};
 use crate::job::TRACKING_FINALIZER;
 use crate::job::creation::{self, Altered};
+use crate::job::decide::start_deadline::{self, FailedStart};
 use crate::job::decide::{CreationReason, NewPod};
 use crate::job::pod::{self, PodBuilder};
+use crate::job::view::start::{START_ACTION_ANNOTATION, START_DEADLINE_EXCEEDED};
 use crate::job::view::{JobView, PodView};
 use crate::job::wire::WirePod;
-use crate::job::write_kinds::{ADOPT, CREATE, DELETE, RELEASE, REPAIR, UNTRACK};
+use crate::job::write_kinds::{ADOPT, CREATE, DELETE, FAIL_POD, RELEASE, REPAIR, UNTRACK};
 use crate::runtime::cache::Cached;
+use crate::runtime::clock::whole_seconds;
 use crate::runtime::codec::Encoded;
 use crate::runtime::errors::WriteError;
 use crate::runtime::events::EventText;
@@ -112,6 +115,48 @@ impl StepExecutor {
             self.forget_uncounted_deletion(uid);
         }
         result
+    }
+
+    /// Records in the status of a pod that it did not start in time, if the version of the pod is the evaluated one: another
+    /// version may have started. A pod without a node also gets the phase Failed: nothing of it can still run.
+    pub(super) async fn fail_pod(&self, job: &JobView, failed_start: &FailedStart) -> Result<(), FailedWrite> {
+        let FailedStart { pod, cause, action, message } = failed_start;
+        let now = whole_seconds(self.context.clock.now()).to_string();
+        let condition = json!({
+            "type": START_DEADLINE_EXCEEDED, "status": "True", "reason": cause.reason(), "message": message,
+            "lastTransitionTime": now, "lastProbeTime": null,
+        });
+        let mut patch = json!({
+            "metadata": {
+                "uid": pod.identity.uid,
+                "resourceVersion": pod.identity.resource_version.to_string(),
+                "annotations": {START_ACTION_ANNOTATION: action.name()},
+            },
+            "status": {"conditions": [condition]},
+        });
+        if !pod.scheduled {
+            patch["status"]["phase"] = json!("Failed");
+            patch["status"]["reason"] = json!(start_deadline::START_DEADLINE_EXCEEDED);
+            patch["status"]["message"] = json!(message);
+        }
+        let identity = &pod.identity;
+        let pods = self.context.objects_in::<WirePod>(&identity.namespace);
+        let (params, patch) = (patch_params(), Patch::Strategic(patch));
+        let write = pods.patch_status(&identity.name, &params, &patch);
+        match self.context.write_gate.run(&job.identity.uid, write).await {
+            Ok(patched) => {
+                let is_recorded = PodView::parse(patched.clone()).is_some_and(|pod| pod.start_failure.is_some());
+                self.apply_pod(patched);
+                if !is_recorded {
+                    let error = WriteError::Altered(creation::REVERTED);
+                    return Err(self.failed(job, FAIL_POD, Some(pod), error));
+                }
+            }
+            Err(error) if self.is_outdated(pod, &error).await => return Ok(()),
+            Err(error) => return Err(self.failed(job, FAIL_POD, Some(pod), error)),
+        }
+        self.record_event(job, EventText::warning(start_deadline::START_DEADLINE_EXCEEDED, message.clone()));
+        Ok(())
     }
 
     async fn request_deletion(&self, job: &JobView, pod: &PodView) -> Result<(), FailedWrite> {

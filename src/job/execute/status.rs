@@ -11,11 +11,13 @@ use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{WAITING_ANNOTATION, WaitingStatus};
 use crate::job::creation;
 use crate::job::decide::failure_report::FailureReport;
+use crate::job::decide::result_report::RESULT_ANNOTATION;
 use crate::job::status::JobStatus;
 use crate::job::transitions::{Transition, transitions};
 use crate::job::view::JobView;
+use crate::job::view::policy_annotations::PolicyAnnotations;
 use crate::job::wire::WireJob;
-use crate::job::write_kinds::{STATUS, WAITING};
+use crate::job::write_kinds::{ANNOTATE, STATUS, SUSPEND, WAITING};
 use crate::runtime::cache::Source;
 use crate::runtime::errors::{WriteError, message};
 use crate::runtime::refusals::WriteKind;
@@ -30,6 +32,24 @@ const MAX_LOG_BYTES: i64 = 64 * 1024;
 /// has removed.
 fn is_removed(log: &str) -> bool {
     log.starts_with("unable to retrieve container logs for ") && log.trim_end().lines().count() == 1
+}
+
+/// What is stored with a status.
+pub(super) struct Extra<'a> {
+    /// Failure report of a Job that fails.
+    pub report: Option<&'a FailureReport>,
+    /// Annotations about the policy of the Job.
+    pub annotations: Option<&'a PolicyAnnotations>,
+    /// Results of a Job that succeeds.
+    pub result: Option<String>,
+}
+
+/// Adds the changed annotations about the policy of a Job to a patch of the Job.
+fn set(patch: &mut Value, job: &JobView, annotations: &PolicyAnnotations) {
+    let stored = job.policy.as_deref().cloned().unwrap_or_default();
+    for (key, value) in annotations.changes(&stored) {
+        patch["metadata"]["annotations"][key] = json!(value);
+    }
 }
 
 impl StepExecutor {
@@ -48,12 +68,12 @@ impl StepExecutor {
 
     /// Returns the last lines of the log of the container that failed, if the settings ask for them and the node sends
     /// them in time.
-    pub(super) async fn last_lines(&self, job: &JobView, report: &FailureReport) -> Vec<String> {
-        let Some(container) = report.cause.container.clone().filter(|_| self.log_tail > 0) else { return Vec::new() };
+    pub(super) async fn last_lines(&self, job: &JobView, report: &FailureReport, count: u32) -> Vec<String> {
+        let Some(container) = report.cause.container.clone().filter(|_| count > 0) else { return Vec::new() };
         let pods: Api<k8s_openapi::api::core::v1::Pod> = self.context.namespaced(&job.identity.namespace);
         let lines = |previous| LogParams {
             container: Some(container.clone()),
-            tail_lines: Some(self.log_tail.into()),
+            tail_lines: Some(count.into()),
             limit_bytes: Some(MAX_LOG_BYTES),
             previous,
             ..LogParams::default()
@@ -85,12 +105,18 @@ impl StepExecutor {
         &self,
         job: &JobView,
         status: &JobStatus,
-        report: Option<&FailureReport>,
+        Extra { report, annotations, result }: Extra<'_>,
     ) -> Result<(), StepError> {
         let mut patch = json!({"status": status.to_patch()});
+        if let Some(annotations) = annotations {
+            set(&mut patch, job, annotations);
+        }
         // In the patch of the status, the annotation needs neither a request nor a permission of its own.
         if let Some(report) = report {
             patch["metadata"]["annotations"][FAILURE_ANNOTATION] = json!(report.to_text());
+        }
+        if let Some(result) = result {
+            patch["metadata"]["annotations"][RESULT_ANNOTATION] = json!(result);
         }
         // On a started Job, the annotation states that the Job is not admitted. It stays until the Job is admitted again.
         let starts = status.start_time.is_some() && job.status.start_time.is_none();
@@ -104,22 +130,51 @@ impl StepExecutor {
         Ok(())
     }
 
+    /// Writes the annotations about the policy of a Job.
+    pub(super) async fn annotate(&self, job: &JobView, annotations: &PolicyAnnotations) -> Result<(), StepError> {
+        let mut patch = json!({});
+        set(&mut patch, job, annotations);
+        let is_stored = |written: &JobView| written.policy.as_deref().cloned().unwrap_or_default() == *annotations;
+        self.patch_status(job, ANNOTATE, patch, is_stored).await
+    }
+
+    /// Suspends a Job.
+    pub(super) async fn suspend(&self, job: &JobView) -> Result<(), StepError> {
+        let jobs = self.context.objects_in::<WireJob>(&job.identity.namespace);
+        let patch = json!({"spec": {"suspend": true}});
+        let write = |patch| async move { jobs.patch(&job.identity.name, &patch_params(), &Patch::Merge(&patch)).await };
+        self.patch(job, SUSPEND, patch, write, |written| written.spec.suspend).await
+    }
+
     /// Patches the status and the annotations of the version of the Job that the step was decided from. A patch that is
     /// accepted without effect has failed.
     async fn patch_status(
         &self,
         job: &JobView,
         kind: WriteKind,
+        patch: Value,
+        took_effect: impl Fn(&JobView) -> bool,
+    ) -> Result<(), StepError> {
+        let jobs = self.context.objects_in::<WireJob>(&job.identity.namespace);
+        let write =
+            |patch| async move { jobs.patch_status(&job.identity.name, &patch_params(), &Patch::Merge(&patch)).await };
+        self.patch(job, kind, patch, write, took_effect).await
+    }
+
+    /// Patches the version of the Job that the step was decided from, by this request. A patch that is accepted without
+    /// effect has failed.
+    async fn patch<R: Future<Output = kube::Result<WireJob>>>(
+        &self,
+        job: &JobView,
+        kind: WriteKind,
         mut patch: Value,
+        write: impl FnOnce(Value) -> R,
         took_effect: impl Fn(&JobView) -> bool,
     ) -> Result<(), StepError> {
         let identity = &job.identity;
         patch["metadata"]["uid"] = json!(identity.uid);
         patch["metadata"]["resourceVersion"] = json!(identity.resource_version.to_string());
-        let jobs = self.context.objects_in::<WireJob>(&job.identity.namespace);
-        let patch = Patch::Merge(&patch);
-        let params = patch_params();
-        match self.context.write_gate.run(&identity.uid, jobs.patch_status(&identity.name, &params, &patch)).await {
+        match self.context.write_gate.run(&identity.uid, write(patch)).await {
             Ok(written) => {
                 let Some(written) = JobView::parse(written) else { return Ok(()) };
                 let took_effect = took_effect(&written);

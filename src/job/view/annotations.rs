@@ -4,21 +4,36 @@
 
 use std::collections::BTreeMap;
 
+use super::after::AFTER_ANNOTATION;
 use super::index_subset::INDEXES_ANNOTATION;
+use super::policy_annotations::{GOVERNED_BY, PROGRESSED_AT, RUNNING_SINCE, STALLED_SINCE};
 use super::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{PRIORITY_ANNOTATION, WAITING_ANNOTATION};
+use crate::job::policy::POLICY_ANNOTATION;
 use crate::runtime::text::beginning;
 
 /// Prefix of all annotations of Jobwright.
 const PREFIX: &str = "jobwright.dev/";
 /// Annotations that users set.
-const OF_USERS: &[&str] =
-    &[INDEXES_ANNOTATION, PRIORITY_ANNOTATION, AFTER_FAILURE, AFTER_SUCCESS, "jobwright.dev/check-ignore"];
+const OF_USERS: &[&str] = &[
+    INDEXES_ANNOTATION,
+    PRIORITY_ANNOTATION,
+    POLICY_ANNOTATION,
+    AFTER_ANNOTATION,
+    AFTER_FAILURE,
+    AFTER_SUCCESS,
+    "jobwright.dev/check-ignore",
+];
 /// Annotations that controllers and commands set.
 pub const WRITTEN: &[&str] = &[
     FAILURE_ANNOTATION,
     WAITING_ANNOTATION,
+    "jobwright.dev/result",
+    GOVERNED_BY,
+    PROGRESSED_AT,
+    RUNNING_SINCE,
+    STALLED_SINCE,
     "jobwright.dev/rerun-of",
     "jobwright.dev/rerun-of-uid",
     "jobwright.dev/schedule-observed",

@@ -6,15 +6,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::admission_info::AdmissionInfo;
+use super::after::After;
 use super::controlling_owner;
 use super::index_subset::IndexSubset;
 use super::kueue;
 use super::policies::{FailureRule, SuccessRule};
+use super::policy_annotations::PolicyAnnotations;
 use super::retention::Retention;
 use super::scheduling::{Delegation, Scheduling};
 use super::{Labels, PodView, Selector, annotations, identity};
 use crate::job::index::{CompletionIndex, IndexSet};
 use crate::job::managed_by::BUILTIN_FIELD_MANAGER;
+use crate::job::policy::POLICY_ANNOTATION;
 use crate::job::status::JobStatus;
 use crate::job::template::WireTemplate;
 use crate::job::wire::WireJob;
@@ -22,6 +25,10 @@ use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
 use crate::runtime::intern::SharedText;
+use crate::runtime::text::beginning;
+
+/// Maximum number of bytes kept of the name of a JobPolicy. No object has a longer name.
+const MAX_POLICY_NAME: usize = 253;
 
 /// The view of a Job: the parts of a stored Job that decisions use.
 #[derive(Clone, Debug)]
@@ -46,6 +53,12 @@ pub struct JobView {
     pub last_kcm_status_write: Option<Timestamp>,
     /// Whether the Job has the annotation with its failure report.
     pub has_failure_report: bool,
+    /// Name of the JobPolicy that the Job names in its annotation.
+    pub named_policy: Option<Box<str>>,
+    /// Jobs after which the Job starts.
+    pub after: Option<Box<After>>,
+    /// Annotations about the JobPolicy that governs the Job, if there are any.
+    pub policy: Option<Box<PolicyAnnotations>>,
     /// How long the Job is kept after its end, according to its annotations.
     pub retention: Retention,
     /// Description of an annotation of Jobwright that has no effect, such as one with a misspelt name.
@@ -171,6 +184,15 @@ impl JobView {
                 .annotations
                 .as_ref()
                 .is_some_and(|annotations| annotations.contains_key(FAILURE_ANNOTATION)),
+            named_policy: metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(POLICY_ANNOTATION))
+                .map(|name| beginning(name, MAX_POLICY_NAME).into()),
+            after: After::parse(metadata.annotations.as_ref()).map(Box::new),
+            policy: Some(PolicyAnnotations::parse(metadata.annotations.as_ref()))
+                .filter(|policy| *policy != PolicyAnnotations::default())
+                .map(Box::new),
             retention: Retention::parse(metadata.annotations.as_ref()),
             annotation_problem: annotations::problem(metadata.annotations.as_ref()),
             index_subset: index_subset.map(Box::new),

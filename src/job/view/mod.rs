@@ -2,6 +2,7 @@
 //! decisions need.
 
 pub mod admission_info;
+pub mod after;
 pub mod annotations;
 pub mod cause;
 pub mod index_subset;
@@ -10,9 +11,12 @@ pub mod kueue;
 mod labels;
 mod pod;
 pub mod policies;
+pub mod policy_annotations;
 pub mod retention;
 pub mod scheduling;
 mod selector;
+pub mod selector_schema;
+pub mod start;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::cause::Cause;
+use super::start::{StartFailure, StartState};
 use super::{Labels, identity};
 use crate::job::index::CompletionIndex;
 use crate::job::wire::{WireCondition, WireContainerStatus, WirePod, WirePodStatus};
@@ -22,6 +23,9 @@ use crate::runtime::text::beginning;
 /// Maximum number of bytes kept of a container's name, or of a condition's type or status. The API accepts 63 in a
 /// template, and 317 in a rule of a podFailurePolicy.
 const TEXT_KEPT: usize = 317;
+
+/// Maximum number of bytes kept of the termination message of a pod that succeeded.
+const RESULT_KEPT: usize = 1024;
 
 /// The view of a Pod: the parts of a stored Pod that decisions use.
 #[derive(Clone, Debug)]
@@ -60,6 +64,12 @@ pub struct PodView {
     pub end: Option<Box<PodEnd>>,
     /// Cause why the pod failed or does not start. `None` for a pod that runs or starts normally.
     pub cause: Option<Box<Cause>>,
+    /// Why the pod has not started. `None` for a pod that has started, has ended or is being deleted.
+    pub start: Option<Box<StartState>>,
+    /// Termination message of a pod that succeeded.
+    pub result: Option<Box<str>>,
+    /// Record that the pod did not start in time.
+    pub start_failure: Option<Box<StartFailure>>,
 }
 
 /// The numbers of failures of one index, as recorded on its pods. The Job's status does not contain these numbers.
@@ -135,6 +145,8 @@ impl PodView {
 
     /// Parses a pod. Returns `None` if the metadata lacks a field that every stored object has.
     pub fn parse(wire: WirePod) -> Option<Self> {
+        let start = wire.metadata.deletion_timestamp.is_none().then(|| StartState::of(&wire)).flatten();
+        let start_failure = StartFailure::of(&wire.status, wire.metadata.annotations.as_ref());
         let WirePod { metadata, spec, status } = wire;
         let identity = identity(&metadata)?;
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default();
@@ -182,8 +194,11 @@ impl PodView {
                 max(&mut inits().filter(is_sidecar).map(|status| status.restart_count)),
             ),
             finished_at,
-            end: (phase == Phase::Failed || deleting).then(|| Box::new(PodEnd::of(&status))),
+            end: (phase == Phase::Failed || deleting || start_failure.is_some()).then(|| Box::new(PodEnd::of(&status))),
             cause: (phase != Phase::Succeeded).then(|| Cause::of(&status, &sidecars)).flatten().map(Box::new),
+            result: (phase == Phase::Succeeded).then(|| result(&status)).flatten(),
+            start: start.map(Box::new),
+            start_failure: start_failure.map(Box::new),
             labels: Labels::shared(metadata.labels.as_ref()),
             identity,
         })
@@ -233,6 +248,16 @@ fn owner(reference: &OwnerReference) -> Option<ControllerRef> {
         name: intern(&reference.name),
         is_job: reference.kind == KIND && reference.api_version == API_VERSION,
     })
+}
+
+/// Returns the first termination message of an app container that succeeded.
+fn result(status: &WirePodStatus) -> Option<Box<str>> {
+    let messages = status.container_statuses.iter().flatten().filter_map(|container| {
+        let end = container.state.terminated.as_ref().filter(|end| end.exit_code == 0)?;
+        let message = beginning(end.message.as_deref()?.trim(), RESULT_KEPT);
+        (!message.is_empty()).then(|| message.into())
+    });
+    messages.take(1).next()
 }
 
 fn phase(text: Option<&str>) -> Phase {

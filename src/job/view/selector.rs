@@ -28,6 +28,11 @@ impl Selector {
         (labels.iter().count() == count).then_some(Self { labels, expressions })
     }
 
+    /// Returns the number of requirements. A selector with more of them is more specific.
+    pub fn requirements(&self) -> usize {
+        self.labels.iter().count() + self.expressions.len()
+    }
+
     /// Returns whether the selector selects an object with these labels.
     pub fn matches(&self, labels: &Labels) -> bool {
         self.labels.is_subset(labels) && self.expressions.iter().all(|expression| holds(expression, labels))

@@ -126,7 +126,7 @@ async fn object_whose_writes_wait_in_the_api_server_has_fewer_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_write_that_is_given_up_leaves_its_place_to_the_next() {
+async fn waiting_write_that_is_failed_start_leaves_its_place_to_the_next() {
     let write_gate = Arc::new(WriteGate::new(1));
     let slow = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -134,10 +134,10 @@ async fn waiting_write_that_is_given_up_leaves_its_place_to_the_next() {
     };
     let (object, next) = ("a".into(), "b".into());
     let slow = write_gate.run(&object, slow);
-    let given_up = tokio::time::timeout(Duration::from_secs(1), write_gate.run(&object, async { Ok(()) }));
+    let failed_start = tokio::time::timeout(Duration::from_secs(1), write_gate.run(&object, async { Ok(()) }));
     let last = write_gate.run(&next, async { Ok(()) });
-    let (slow, given_up, last) = tokio::join!(slow, given_up, last);
-    assert!(slow.is_ok() && given_up.is_err() && last.is_ok());
+    let (slow, failed_start, last) = tokio::join!(slow, failed_start, last);
+    assert!(slow.is_ok() && failed_start.is_err() && last.is_ok());
     assert_eq!(write_gate.in_flight(), 0);
 }
 

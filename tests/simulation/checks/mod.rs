@@ -7,6 +7,7 @@ pub mod backfill;
 mod calendars;
 mod groups;
 pub mod indexes;
+pub mod job_policies;
 pub mod limits;
 pub mod pauses;
 pub mod progress;
@@ -20,6 +21,7 @@ use jobwright::job::{CONTROLLER_UID_LABEL, INDEX_ANNOTATION};
 use serde_json::Value;
 
 use self::indexes::{Indexes, Listed, listed};
+use self::job_policies::JobPolicies;
 use self::limits::Limits;
 use self::pauses::Pauses;
 use self::progress::Progress;
@@ -50,6 +52,7 @@ pub struct Checks {
     pods: BTreeMap<String, PodTruth>,
     pub indexes: Indexes,
     pub limits: Limits,
+    pub job_policies: JobPolicies,
     pub schedules: Schedules,
     pub retention: Retention,
     pub refusals: Refusals,
@@ -113,6 +116,7 @@ impl Checks {
             pods: BTreeMap::new(),
             indexes: Indexes::new(observation_delay),
             limits: Limits::new(observation_delay),
+            job_policies: JobPolicies::new(observation_delay, scenario.is_steady()),
             schedules: Schedules::new(observation_delay, scenario.is_one_process()),
             retention: Retention::default(),
             refusals: Refusals::default(),
@@ -177,6 +181,7 @@ impl Checks {
     pub fn observe(&mut self, store: &Store) {
         for happened in &store.log[self.seen..] {
             self.limits.observe(happened);
+            self.job_policies.observe(happened);
             self.schedules.observe(happened);
             self.retention.observe(happened);
             if happened.gone && happened.resource == "cronjobs" {
@@ -311,6 +316,8 @@ impl Checks {
     /// Checks a patch of a pod by a controller before the patch takes effect.
     pub fn pod_patched(&mut self, store: &Store, before: &Value, after: &Value) {
         self.observe(store);
+        let result = self.job_policies.pod_patched(before, after, store.seconds());
+        self.record(result);
         if controller(before).is_none() && controller(after).is_some() && !is_tracked(after) {
             return self.report_breach(format!("pod {} is adopted without the finalizer", before["metadata"]["name"]));
         }
@@ -355,6 +362,14 @@ impl Checks {
             return self.report_breach(format!("the status of {name} is written after its end: {}", after["status"]));
         }
         self.limits.status_written(after);
+        let conditions = after["status"]["conditions"].as_array().into_iter().flatten();
+        if let Some(target) = conditions.into_iter().find(|one| one["type"] == "FailureTarget")
+            && !is_decided(before)
+        {
+            let reason = target["reason"].as_str().unwrap_or_default();
+            let result = self.job_policies.fails(after, reason, store.seconds());
+            self.record(result);
+        }
         let result = self.indexes.status_written(before, after);
         self.record(result);
         let starts = before["status"]["startTime"].is_null() && !after["status"]["startTime"].is_null();
@@ -559,7 +574,7 @@ impl Checks {
             "MaxFailedIndexesExceeded" => {
                 indexes(&job["status"]["failedIndexes"]).len() as i64 > number(job, "/spec/maxFailedIndexes")
             }
-            _ => false,
+            reason => self.job_policies.can_have_failed(job, reason),
         };
         if is_justified { Ok(()) } else { Err("the reason of the failure does not apply".to_owned()) }
     }

@@ -68,6 +68,8 @@ struct Counts {
     counting: i64,
     /// Active pods of an Indexed Job without an index that the Job runs.
     unplaced: i64,
+    /// Active pods that run.
+    running: i64,
     /// Container restarts in pods that are pending or running.
     restarts: i64,
 }
@@ -79,12 +81,14 @@ struct Sets {
     unselected: PodSet,
     /// Tracked pods that are not active.
     inactive: PodSet,
-    /// Failed pods that match a `FailJob` rule.
+    /// Failed pods that match a `FailJob` rule, and pods whose start deadline fails the Job.
     failing: PodSet,
     /// Tracked pods that succeeded and that the status does not list.
     new_succeeded: PodSet,
     /// Tracked pods that failed and that the status does not list.
     new_failed: PodSet,
+    /// Active pods that did not start in time and are to be deleted.
+    failed_start: PodSet,
 }
 
 /// What follows for a pod from the pod itself, the Job's spec, and the lists in the Job's status.
@@ -103,6 +107,8 @@ struct Facts {
     /// Whether the failure of a new failed pod counts.
     counts: bool,
     unplaced: bool,
+    running: bool,
+    failed_start: bool,
     restarts: i64,
     of_index: IndexFacts,
 }
@@ -185,7 +191,13 @@ impl PodSummary {
             return Facts { unended, ..Facts::default() };
         }
         let (has_failed, has_succeeded) = (is_failed(job, pod), pod.phase == Phase::Succeeded);
+        // A pod that did not start in time fails the Job before the pod has ended.
+        let failed_start = pod.is_active() && pod.start_failure.is_some();
         let decision = has_failed.then(|| policy_decision(job, pod));
+        let fails_job = match &decision {
+            Some(decision) => matches!(decision, PolicyDecision::FailJob(_) | PolicyDecision::StartFailsJob(_)),
+            None => failed_start && matches!(policy_decision(job, pod), PolicyDecision::StartFailsJob(_)),
+        };
         let is_new = pod.tracked && job.can_count(pod) && !self.listed.contains(pod);
         let index = if job.is_indexed() { job.index_of(pod) } else { None };
         let limits_index = job.spec.backoff_limit_per_index.is_some();
@@ -197,7 +209,9 @@ impl PodSummary {
             ready: pod.is_ready(),
             terminating: pod.is_terminating(),
             tracked: pod.tracked,
-            fails_job: matches!(decision, Some(PolicyDecision::FailJob(_))),
+            fails_job,
+            running: pod.is_active() && pod.phase == Phase::Running,
+            failed_start,
             new_succeeded: is_new && has_succeeded,
             new_failed: is_new && has_failed,
             counts: is_new && decision.as_ref().is_some_and(|decision| *decision != PolicyDecision::Ignore),
@@ -226,6 +240,7 @@ impl Counts {
             (&mut self.tracked, facts.tracked),
             (&mut self.counting, facts.counts),
             (&mut self.unplaced, facts.unplaced),
+            (&mut self.running, facts.running),
         ];
         for (count, fact) in counted {
             *count += sign * i64::from(fact);
@@ -243,6 +258,7 @@ impl Sets {
             (&mut self.failing, facts.fails_job),
             (&mut self.new_succeeded, facts.new_succeeded),
             (&mut self.new_failed, facts.new_failed),
+            (&mut self.failed_start, facts.failed_start),
         ];
         for (set, fact) in sets {
             if fact {

@@ -55,6 +55,21 @@ impl PodSummary {
         i32::try_from(self.counts.ready).unwrap_or(i32::MAX)
     }
 
+    /// Returns the number of active pods that run.
+    pub fn running(&self) -> usize {
+        usize::try_from(self.counts.running).unwrap_or_default()
+    }
+
+    /// Returns a pod that the Job controls.
+    pub fn pod(&self, uid: &Uid) -> Option<&Arc<PodView>> {
+        self.pods.get(uid).map(|entry| &entry.pod)
+    }
+
+    /// Returns the active pods that did not start in time and are to be deleted.
+    pub fn failed_start(&self) -> &PodSet {
+        &self.sets.failed_start
+    }
+
     /// Returns the number of pods that are being deleted and have not ended.
     pub fn terminating(&self) -> usize {
         usize::try_from(self.counts.terminating).unwrap_or_default()
@@ -86,7 +101,7 @@ impl PodSummary {
         self.listed.contains(pod)
     }
 
-    /// Returns the failed pods that match a `FailJob` rule.
+    /// Returns the failed pods that match a `FailJob` rule, and the pods whose start deadline fails the Job.
     pub fn failing(&self) -> &PodSet {
         &self.sets.failing
     }

@@ -1,0 +1,84 @@
+//! The JobPolicies that govern the Jobs, and the pods that have not started.
+
+use std::sync::Arc;
+
+use super::Controller;
+use super::memory::Memory;
+use super::policy_source::{Governing, PolicySource};
+use crate::job::decide::relevance;
+use crate::job::decide::start_waits::StartWaits;
+use crate::job::decide::summary::PodSummary;
+use crate::job::policy::POLICY_ANNOTATION;
+use crate::job::view::{JobView, PodView};
+use crate::runtime::events::EventText;
+use crate::runtime::identity::Uid;
+
+impl Controller {
+    /// Sets the JobPolicies. The caller sets them before the controller begins to work.
+    pub fn set_policies(&self, policies: Arc<dyn PolicySource>) {
+        self.policies.get_or_init(|| policies);
+    }
+
+    /// Returns what governs a Job.
+    pub(super) fn governing(&self, job: &JobView) -> Governing {
+        self.policies.get().map(|policies| policies.governing(job)).unwrap_or_default()
+    }
+
+    /// Records an event if the JobPolicy that a Job names does not exist.
+    pub(super) fn report_policy(&self, job: &JobView, governing: &Governing, memory: &mut Memory) {
+        let missing = job.named_policy.clone().filter(|_| *governing == Governing::Missing);
+        if missing == memory.missing_policy {
+            return;
+        }
+        if let Some(name) = &missing {
+            let message = format!(
+                "metadata.annotations[{POLICY_ANNOTATION}]: no valid JobPolicy {name:?} is in the namespace, so no policy \
+                 governs the Job; create it, or remove the annotation"
+            );
+            self.executor.record_event(job, EventText::warning("PolicyNotFound", message));
+        }
+        memory.missing_policy = missing;
+    }
+
+    /// Takes the pods of a Job that have not started out of the store. [`Self::store_starts`] puts them back. If the sync
+    /// ends without that, the times count again from what the stored pods show.
+    pub(super) fn take_starts(&self, uid: &Uid, is_followed: bool) -> StartWaits {
+        let mut starts = self.starts.lock().remove(uid).unwrap_or_default();
+        if !is_followed {
+            starts.interrupted();
+        }
+        starts
+    }
+
+    /// Stores the pods of a Job that have not started until its next sync.
+    pub(super) fn store_starts(&self, uid: &Uid, starts: StartWaits) {
+        if !starts.is_empty() && self.executor.jobs.get(uid).is_some_and(|job| !job.status.is_finished()) {
+            self.starts.lock().insert(uid.clone(), starts);
+        }
+    }
+
+    /// Observes all pods of a Job whose policy has start deadlines, unless the changes of pods are observed already.
+    pub(super) fn update_starts(
+        &self,
+        starts: &mut StartWaits,
+        summary: &PodSummary,
+        job: &JobView,
+        governing: &Governing,
+    ) {
+        if !governing.rules().is_some_and(|rules| rules.start.is_set()) {
+            *starts = StartWaits::default();
+        } else if !starts.is_complete() {
+            starts.observe_all(job, summary.active_pods().map(Arc::as_ref), self.executor.context.clock.now());
+        }
+    }
+
+    /// Returns whether a change of a pod matters to the policy that governs its Job.
+    pub(super) fn matters_to_policy(&self, before: &PodView, after: &PodView) -> bool {
+        if self.policies.get().is_none() || !relevance::can_matter_to_policy(before, after) {
+            return false;
+        }
+        let job = after.owner.as_ref().and_then(|owner| self.executor.jobs.get(&owner.uid));
+        let governing = job.map(|job| self.governing(&job)).unwrap_or_default();
+        governing.rules().is_some_and(|rules| rules.start.is_set() || rules.running.is_some())
+    }
+}

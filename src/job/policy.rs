@@ -1,0 +1,81 @@
+//! Rules of the JobPolicy that governs a Job. They go beyond the API of a Job, and apply only where a JobPolicy sets them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::view::retention::Retention;
+use super::view::start::{StartAction, StartCause};
+
+/// Annotation of a Job that names the JobPolicy that governs it.
+pub const POLICY_ANNOTATION: &str = "jobwright.dev/policy";
+
+/// Rules of the JobPolicy that governs a Job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyRules {
+    /// Name of the JobPolicy, or namespace and name of the default policy of the cluster, as the annotation of a governed
+    /// Job has it.
+    pub name: Arc<str>,
+    /// Maximum times for which pods may wait for their start.
+    pub start: StartDeadlines,
+    /// Maximum time without progress.
+    pub progress: Option<ProgressDeadline>,
+    /// Maximum time from the start of the first pod to the end of the Job.
+    pub running: Option<Duration>,
+    /// How long finished Jobs are kept.
+    pub retention: Retention,
+    /// Number of last lines of the log that are stored with a Job that fails.
+    pub log_tail: Option<u32>,
+    /// Whether the pod back-off is a random part of its full length.
+    pub jitter: bool,
+}
+
+/// Maximum times for which pods may wait for their start, by the cause why they wait.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartDeadlines {
+    /// The image of a container cannot be pulled.
+    pub image: Option<StartDeadline>,
+    /// The configuration of the pod cannot be used, such as a ConfigMap that does not exist.
+    pub config: Option<StartDeadline>,
+    /// No node has room for the pod.
+    pub unschedulable: Option<StartDeadline>,
+    /// The API server refuses to create pods.
+    pub admission: Option<StartDeadline>,
+    /// Any other cause.
+    pub other: Option<StartDeadline>,
+}
+
+/// Maximum time for which a pod may wait for its start, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartDeadline {
+    /// Maximum time for which the cause may hold without interruption.
+    pub after: Duration,
+    /// What follows.
+    pub action: StartAction,
+}
+
+/// Maximum time without progress, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgressDeadline {
+    /// Maximum time.
+    pub after: Duration,
+    /// Whether the Job fails. Otherwise, the controller reports that the Job makes no progress.
+    pub fails: bool,
+}
+
+impl StartDeadlines {
+    /// Returns the deadline for a cause.
+    pub fn of(&self, cause: StartCause) -> Option<StartDeadline> {
+        match cause {
+            StartCause::Image => self.image,
+            StartCause::Config => self.config,
+            StartCause::Unschedulable => self.unschedulable,
+            StartCause::Admission => self.admission,
+            StartCause::Other => self.other,
+        }
+    }
+
+    /// Returns whether there is a deadline for any cause.
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}

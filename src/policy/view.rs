@@ -1,0 +1,208 @@
+//! JobPolicies as decisions use them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::types::{ActionSpec, JobPolicy, JobPolicySpec, JobPolicyStatus, ProgressActionSpec, StartDeadlineSpec};
+use crate::job::policy::{PolicyRules, ProgressDeadline, StartDeadline, StartDeadlines};
+use crate::job::view::retention::Retention;
+use crate::job::view::start::StartAction;
+use crate::job::view::{Labels, Selector, identity};
+use crate::job::wire::metadata;
+use crate::runtime::cache::Cached;
+use crate::runtime::codec::WireObject;
+use crate::runtime::identity::{Identity, Uid};
+
+/// JobPolicy as the API server sends it. Its spec is parsed later, so that a malformed JobPolicy does not prevent the
+/// others from being listed.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = JobPolicy)]
+pub struct WireJobPolicy {
+    /// Part of the metadata.
+    #[serde(deserialize_with = "metadata")]
+    pub metadata: ObjectMeta,
+    /// Spec as unparsed JSON.
+    #[serde(default)]
+    pub spec: Value,
+    /// Status as unparsed JSON.
+    #[serde(default)]
+    pub status: Value,
+}
+
+impl WireObject for WireJobPolicy {}
+
+/// JobPolicy, reduced to the data that decisions need.
+#[derive(Clone, Debug)]
+pub struct PolicyView {
+    /// Namespace, name, UID and resource version.
+    pub identity: Identity,
+    /// Selector of Jobs.
+    pub selector: Selector,
+    /// Rules, with the name of the policy; none for a policy that is invalid or is being deleted, which governs no Job.
+    pub rules: Option<Arc<PolicyRules>>,
+    /// The same rules, with the namespace in the name, for Jobs of other namespaces.
+    pub cluster_rules: Option<Arc<PolicyRules>>,
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// Whether the policy is being deleted.
+    pub deleting: bool,
+    /// Why the spec is invalid.
+    pub invalid: Option<String>,
+    /// Stored status.
+    pub stored: JobPolicyStatus,
+}
+
+impl PolicyView {
+    /// Parses a JobPolicy; none if it lacks metadata that every stored object has.
+    pub fn parse(wire: WireJobPolicy) -> Option<Self> {
+        let identity = identity(&wire.metadata)?;
+        let deleting = wire.metadata.deletion_timestamp.is_some();
+        let (parsed, invalid) = match parse(wire.spec, &identity) {
+            Ok(parsed) => (Some(parsed), None),
+            Err(error) => (None, Some(error)),
+        };
+        let (selector, rules) = parsed.filter(|_| !deleting).unzip();
+        let cluster_rules = rules.clone().map(|rules: PolicyRules| {
+            let name = format!("{}/{}", identity.namespace, identity.name).into();
+            Arc::new(PolicyRules { name, ..rules })
+        });
+        Some(Self {
+            identity,
+            selector: selector.unwrap_or_default(),
+            rules: rules.map(Arc::new),
+            cluster_rules,
+            generation: wire.metadata.generation,
+            deleting,
+            invalid,
+            stored: serde_json::from_value(wire.status).unwrap_or_default(),
+        })
+    }
+
+    /// Returns whether the policy can govern a Job with these labels.
+    pub fn covers(&self, labels: &Labels) -> bool {
+        self.rules.is_some() && self.selector.matches(labels)
+    }
+
+    /// Returns whether both policies select the same Jobs and have the same rules.
+    pub fn governs_as(&self, other: &Self) -> bool {
+        self.selector == other.selector && self.rules == other.rules
+    }
+}
+
+fn parse(spec: Value, identity: &Identity) -> Result<(Selector, PolicyRules), String> {
+    let spec: JobPolicySpec = serde_json::from_value(spec).map_err(|error| format!("spec: {error}"))?;
+    let selector = match spec.selector {
+        None => Selector::default(),
+        Some(selector) => Selector::parse(selector)
+            .ok_or("spec.selector is not a valid label selector; the policy governs no Jobs")?,
+    };
+    let start = spec.start_deadlines.unwrap_or_default();
+    let deadline = |spec: Option<StartDeadlineSpec>| {
+        spec.map(|spec| StartDeadline { after: seconds(spec.seconds), action: action(spec.action) })
+    };
+    let retention = spec.retention.unwrap_or_default();
+    let rules = PolicyRules {
+        name: identity.name.clone(),
+        start: StartDeadlines {
+            image: deadline(start.image),
+            config: deadline(start.config),
+            unschedulable: deadline(start.unschedulable),
+            admission: deadline(start.admission),
+            other: deadline(start.other),
+        },
+        progress: spec.progress_deadline.map(|spec| ProgressDeadline {
+            after: seconds(spec.seconds),
+            fails: spec.action == ProgressActionSpec::FailJob,
+        }),
+        running: spec.running_deadline_seconds.map(seconds),
+        retention: Retention {
+            after_success: retention.seconds_after_success.map(seconds),
+            after_failure: retention.seconds_after_failure.map(seconds),
+            parse_error: None,
+        },
+        log_tail: spec.log_tail_lines.and_then(|lines| lines.try_into().ok()),
+        jitter: spec.retry.and_then(|retry| retry.jitter).unwrap_or_default(),
+    };
+    Ok((selector, rules))
+}
+
+fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(seconds.try_into().unwrap_or_default())
+}
+
+fn action(action: ActionSpec) -> StartAction {
+    match action {
+        ActionSpec::FailJob => StartAction::FailJob,
+        ActionSpec::FailIndex => StartAction::FailIndex,
+        ActionSpec::RetryPod => StartAction::RetryPod,
+        ActionSpec::Suspend => StartAction::Suspend,
+    }
+}
+
+impl Cached for PolicyView {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn controller(&self) -> Option<&Uid> {
+        None
+    }
+
+    /// A JobPolicy has no finalizers of this controller to remove, so it is never read live.
+    fn has_finalizers(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Returns a JobPolicy of the namespace `default` with this name and spec.
+    pub(crate) fn policy(name: &str, spec: &Value) -> PolicyView {
+        let metadata = json!({
+            "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "1", "generation": 2,
+        });
+        PolicyView::parse(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_rule_is_parsed_and_an_unset_rule_does_not_apply() {
+        let full = policy(
+            "full",
+            &json!({
+                "startDeadlines": {"image": {"seconds": 600, "action": "FailJob"}, "admission": {"seconds": 0, "action": "Suspend"}},
+                "progressDeadline": {"seconds": 60, "action": "Report"}, "runningDeadlineSeconds": 7,
+                "retention": {"secondsAfterFailure": 5}, "logTailLines": 20, "retry": {"jitter": true},
+            }),
+        );
+        let rules = full.rules.unwrap();
+        let deadline = |after, action| Some(StartDeadline { after: seconds(after), action });
+        assert_eq!(rules.start.image, deadline(600, StartAction::FailJob));
+        assert_eq!((rules.start.admission, rules.start.config), (deadline(0, StartAction::Suspend), None));
+        assert_eq!(rules.progress, Some(ProgressDeadline { after: seconds(60), fails: false }));
+        assert_eq!((rules.running, rules.log_tail, rules.jitter), (Some(seconds(7)), Some(20), true));
+        assert_eq!((rules.retention.of(true), rules.retention.of(false)), (None, Some(seconds(5))));
+        assert_eq!((&*rules.name, &*full.cluster_rules.unwrap().name), ("full", "default/full"));
+        let empty = policy("empty", &json!({}));
+        assert_eq!(*empty.rules.unwrap(), PolicyRules { name: "empty".into(), ..PolicyRules::default() });
+    }
+
+    #[test]
+    fn invalid_policy_governs_nothing_and_states_why() {
+        let selector = json!({"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}});
+        let action = json!({"startDeadlines": {"image": {"seconds": 1, "action": "Explode"}}});
+        for (spec, part) in [(selector, "spec.selector is not a valid"), (action, "spec: unknown variant `Explode`")] {
+            let policy = policy("bad", &spec);
+            assert!(policy.rules.is_none() && !policy.covers(&Labels::default()));
+            assert!(policy.invalid.as_deref().unwrap().starts_with(part), "{:?}", policy.invalid);
+        }
+    }
+}
