@@ -109,7 +109,9 @@ async fn most_specific_policy_governs_a_job_and_an_annotation_names_it() -> Resu
 async fn job_whose_image_cannot_be_pulled_fails_with_the_reason() -> Result<()> {
     let scene = Scene::new("policy-image").await?;
     known(&scene, "fast", image(1, "FailJob")).await?;
-    scene.create("typo", json!({"parallelism": 2, "completions": 2})).await?;
+    // On a node, whose kubelet ends the pod.
+    let template = json!({"spec": {"nodeName": "node-1"}});
+    scene.create("typo", json!({"parallelism": 2, "completions": 2, "template": template})).await?;
     let pods = scene.active("typo", 2).await?;
     scene.kubelet.run(&pods[1], true).await?;
     waits(&scene, &pods[0], "ErrImagePull", "manifest unknown").await?;
@@ -124,6 +126,7 @@ async fn job_whose_image_cannot_be_pulled_fails_with_the_reason() -> Result<()> 
     );
     let report = scene.jobs.get("typo").await?.annotations()["jobwright.dev/failure"].clone();
     assert!(report.contains(&pods[0]) && report.contains("manifest unknown"), "{report}");
+    scene.event("typo", "SuccessfulDelete", &pods[0]).await?;
     let pod = scene.pods.get(&pods[0]).await?;
     let conditions = pod.status.unwrap_or_default().conditions.unwrap_or_default();
     let exceeded = conditions.iter().find(|one| one.type_ == EXCEEDED).context("the condition of the pod")?;
@@ -242,7 +245,7 @@ async fn deadlines_of_progress_and_of_running_fail_a_job_and_survive_a_restart()
     let mut scene = Scene::new("policy-progress").await?;
     let of = |name: &str, more: Value| {
         let mut spec = json!({"selector": {"matchLabels": {"policy": name}}});
-        testbed::manifest::lay_over(&mut spec, more);
+        testbed::manifest::lay_over(&mut spec, &more);
         spec
     };
     known(&scene, "progress", of("progress", json!({"progressDeadline": {"seconds": 5, "action": "FailJob"}}))).await?;

@@ -5,6 +5,7 @@
 
 use jobwright::job::admission::PRIORITY_ANNOTATION;
 use jobwright::job::policy::POLICY_ANNOTATION;
+use jobwright::job::view::after::AFTER_ANNOTATION;
 use jobwright::job::view::index_subset::INDEXES_ANNOTATION;
 use jobwright::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use jobwright::job::view::start::START_DEADLINE_EXCEEDED;
@@ -365,6 +366,10 @@ impl Scenario {
             }
             if random.u32(0..6) == 0 {
                 metadata["annotations"][POLICY_ANNOTATION] = json!(format!("policy-{}", random.usize(0..3)));
+            }
+            if random.u32(0..3) == 0 {
+                let (other, ending) = (random.usize(50..54), ["", ":failed", ":finished"][random.usize(0..3)]);
+                metadata["annotations"][AFTER_ANNOTATION] = json!(format!("job/job-{other}{ending}"));
             }
             let created = random.u64(0..60_000);
             self.actions.push((created, Action::CreateJob(job, json!({"metadata": metadata, "spec": spec}))));

@@ -117,6 +117,20 @@ pub fn is_decided(job: &Value) -> bool {
     is_over(job) || has_condition(job, "FailureTarget") || has_condition(job, "SuccessCriteriaMet")
 }
 
+/// Returns whether a Job starts after other Jobs among these and one of them has not ended as it needs.
+pub fn waits_for_jobs<'a>(job: &Value, jobs: impl Iterator<Item = &'a Value> + Clone) -> bool {
+    let after = job["metadata"]["annotations"]["jobwright.dev/after"].as_str();
+    after.into_iter().flat_map(|after| after.split(',')).any(|entry| {
+        let (name, ending) = entry.split_once(':').unwrap_or((entry, "succeeded"));
+        let other = jobs.clone().find(|other| other["metadata"]["name"].as_str() == name.strip_prefix("job/"));
+        !other.is_some_and(|other| match ending {
+            "failed" => has_condition(other, "Failed"),
+            "finished" => is_over(other),
+            _ => has_condition(other, "Complete"),
+        })
+    })
+}
+
 /// Returns the number at a JSON pointer, 0 if there is none.
 pub fn number(object: &Value, path: &str) -> i64 {
     object.pointer(path).and_then(Value::as_i64).unwrap_or_default()

@@ -284,6 +284,10 @@ impl World {
                     if listed(job) == Listed::Invalid {
                         list_indexes(job, None);
                     }
+                    // Another Job may have ended otherwise, or be gone.
+                    if let Some(annotations) = job["metadata"]["annotations"].as_object_mut() {
+                        annotations.remove("jobwright.dev/after");
+                    }
                 }
             });
         }

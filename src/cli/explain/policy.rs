@@ -170,7 +170,7 @@ mod tests {
         let text = explained(&json!({}), &[waiting_pod("2026-01-01T00:01:00Z")], &[policy(&deadline)]);
         assert_eq!(
             text,
-            "The JobPolicy strict governs the Job. If the pod j-x does not start within 6m, the Job fails (start deadline \
+            "The JobPolicy strict governs the Job. If the pod j-x does not start within 6 min, the Job fails (start deadline \
              for the cause image)."
         );
     }

@@ -148,7 +148,11 @@ impl Controller {
             let attempted = writes_of(&step);
             let failed = match self.executor.execute(&job, step, governing.rules()).await {
                 Ok(()) if last => return failure.map_or(Ok(()), Err),
-                Ok(()) => Vec::new(),
+                Ok(()) => {
+                    // The response is in the cache, so the watch reports no change.
+                    self.enqueue_dependents(&job);
+                    Vec::new()
+                }
                 Err(StepError::Changed) => continue,
                 Err(StepError::Writes(failed)) => failed,
                 Err(StepError::Other(error)) => return Err(failure.unwrap_or(error)),

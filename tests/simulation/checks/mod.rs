@@ -31,7 +31,7 @@ use self::schedules::Schedules;
 use crate::admission::Policy;
 use crate::objects::{
     controller, has_condition, indexes, is_decided, is_deleting, is_finished, is_over, is_tracked, number, uncounted,
-    uncounted_as,
+    uncounted_as, waits_for_jobs,
 };
 use crate::scenario::Scenario;
 use crate::store::{Happened, Store};
@@ -248,6 +248,13 @@ impl Checks {
         if is_decided(job) {
             return self
                 .report_breach(format!("pod {name} is created for a Job whose outcome is stored: {}", job["status"]));
+        }
+        // Jobs that have started no longer depend on others.
+        let is_first = job["status"]["startTime"].is_null();
+        if is_first && waits_for_jobs(job, store.of("jobs").map(|(_, other)| other)) {
+            let after = &job["metadata"]["annotations"];
+            return self
+                .report_breach(format!("pod {name} is created before the Jobs that its Job waits for: {after}"));
         }
         let result = self.limits.starts(store, job);
         self.record(result);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
 use crate::checks::indexes::{Listed, listed};
-use crate::objects::{controller, is_decided, is_deleting, is_finished, is_over};
+use crate::objects::{controller, is_decided, is_deleting, is_finished, is_over, waits_for_jobs};
 use crate::store::Store;
 
 /// Maximum number of pods that a Job may get in one minute.
@@ -76,6 +76,7 @@ impl Progress {
             job["status"]["startTime"].is_null()
                 && job["spec"]["suspend"] != true
                 && listed(job) != Listed::Invalid
+                && !waits_for_jobs(job, store.of("jobs").map(|(_, other)| other))
                 && !is_over(job)
                 && !is_deleting(job)
         };
