@@ -27,6 +27,35 @@ pub struct PolicyRules {
     pub log_tail: Option<u32>,
     /// Whether the pod back-off is a random part of its full length.
     pub jitter: bool,
+    /// How much more memory a container gets after it exceeded its memory. The first rule for the container applies.
+    pub memory: Vec<MemoryRule>,
+}
+
+/// How much more memory a container gets after it exceeded its memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryRule {
+    /// Name of the container; none for all.
+    pub container: Option<Box<str>>,
+    /// Memory of the next pod, in percent of the memory of the failed one. More than 100.
+    pub percent: u32,
+    /// Maximum memory in bytes.
+    pub max: u64,
+}
+
+impl MemoryRule {
+    /// Returns the size after this one: never less, and at most the maximum. It is a multiple of 1 MiB, unless that exceeds
+    /// the maximum.
+    pub fn raised(&self, size: u64) -> u64 {
+        const MI: u128 = 1 << 20;
+        let raised = (u128::from(size) * u128::from(self.percent)).div_ceil(100).div_ceil(MI) * MI;
+        u64::try_from(raised).unwrap_or(u64::MAX).min(self.max).max(size)
+    }
+
+    /// Returns about the size before this one.
+    pub fn before(&self, size: u64) -> u64 {
+        let before = u128::from(size) * 100 / u128::from(self.percent.max(100));
+        u64::try_from(before).unwrap_or(size)
+    }
 }
 
 /// Maximum times for which pods may wait for their start, by the cause why they wait.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::protobuf;
+use super::view::memory::ContainerMemory;
+use crate::runtime::quantity;
 
 /// The template as the API server sent it. The pods are created in the same encoding.
 #[derive(Clone, Debug)]
@@ -40,6 +43,57 @@ impl WireTemplate {
             Self::Protobuf(message) => protobuf::template::facts(message).unwrap_or_default(),
         }
     }
+}
+
+impl WireTemplate {
+    /// Returns the memory of the containers, as far as it is valid: of init containers, and then of app containers.
+    pub fn memory(&self) -> Vec<ContainerMemory> {
+        match self {
+            Self::Json(json) => serde_json::from_str(json.get()).map(json_memory).unwrap_or_default(),
+            Self::Protobuf(message) => protobuf::template::memory(message).unwrap_or_default(),
+        }
+    }
+}
+
+fn json_memory(template: MemoryTemplate) -> Vec<ContainerMemory> {
+    let bytes = |map: Option<BTreeMap<String, Value>>| match map?.remove("memory")? {
+        Value::String(text) => quantity::bytes(&text),
+        number => number.as_u64(),
+    };
+    let containers =
+        template.spec.init_containers.into_iter().flatten().chain(template.spec.containers.into_iter().flatten());
+    let memory = containers.map(|container| {
+        let resources = container.resources.unwrap_or_default();
+        ContainerMemory { name: container.name, limit: bytes(resources.limits), request: bytes(resources.requests) }
+    });
+    memory.collect()
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MemoryTemplate {
+    spec: MemorySpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct MemorySpec {
+    init_containers: Option<Vec<MemoryContainer>>,
+    containers: Option<Vec<MemoryContainer>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MemoryContainer {
+    name: String,
+    resources: Option<MemoryResources>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MemoryResources {
+    limits: Option<BTreeMap<String, Value>>,
+    requests: Option<BTreeMap<String, Value>>,
 }
 
 impl<'de> Deserialize<'de> for WireTemplate {

@@ -138,10 +138,33 @@ pub enum ProgressActionSpec {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RetrySpec {
+    /// memory lists how much more memory a container gets after it exceeded its memory (OOMKilled), so that the next pods
+    /// of the Job get it. The first entry for a container applies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub memory: Option<Vec<MemoryRetrySpec>>,
     /// jitter makes the delay before a failed pod is replaced a random part of its full length, so that Jobs that failed
     /// at the same time do not retry at the same time. Defaults to false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<bool>,
+}
+
+/// How much more memory a container gets after it exceeded its memory.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("double(self.factor) > 1.0").message("factor must be more than 1, such as 1.5"))]
+pub struct MemoryRetrySpec {
+    /// container is the name of the container, also of an init container or a sidecar. Defaults to all containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub container: Option<String>,
+    /// factor is the memory of the next pod divided by the memory of the failed one: a text such as 1.5 or 2. The limit and
+    /// the request of the template are multiplied; what the template does not set stays unset.
+    #[schemars(length(max = 5), regex(pattern = r"^[1-9][0-9]?(\.[0-9]{1,2})?$"))]
+    pub factor: String,
+    /// max is the maximum memory, such as 16Gi.
+    #[schemars(length(max = 24), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
+    pub max: String,
 }
 
 /// retention sets how long finished Jobs are kept.

@@ -8,8 +8,10 @@ use kube::Resource;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::types::{ActionSpec, JobPolicy, JobPolicySpec, JobPolicyStatus, ProgressActionSpec, StartDeadlineSpec};
-use crate::job::policy::{PolicyRules, ProgressDeadline, StartDeadline, StartDeadlines};
+use super::types::{
+    ActionSpec, JobPolicy, JobPolicySpec, JobPolicyStatus, MemoryRetrySpec, ProgressActionSpec, StartDeadlineSpec,
+};
+use crate::job::policy::{MemoryRule, PolicyRules, ProgressDeadline, StartDeadline, StartDeadlines};
 use crate::job::view::retention::Retention;
 use crate::job::view::start::StartAction;
 use crate::job::view::{Labels, Selector, identity};
@@ -17,6 +19,7 @@ use crate::job::wire::metadata;
 use crate::runtime::cache::Cached;
 use crate::runtime::codec::WireObject;
 use crate::runtime::identity::{Identity, Uid};
+use crate::runtime::quantity;
 
 /// JobPolicy as the API server sends it. Its spec is parsed later, so that a malformed JobPolicy does not prevent the
 /// others from being listed.
@@ -106,6 +109,7 @@ fn parse(spec: Value, identity: &Identity) -> Result<(Selector, PolicyRules), St
         spec.map(|spec| StartDeadline { after: seconds(spec.seconds), action: action(spec.action) })
     };
     let retention = spec.retention.unwrap_or_default();
+    let retry = spec.retry.unwrap_or_default();
     let rules = PolicyRules {
         name: identity.name.clone(),
         start: StartDeadlines {
@@ -126,9 +130,21 @@ fn parse(spec: Value, identity: &Identity) -> Result<(Selector, PolicyRules), St
             parse_error: None,
         },
         log_tail: spec.log_tail_lines.and_then(|lines| lines.try_into().ok()),
-        jitter: spec.retry.and_then(|retry| retry.jitter).unwrap_or_default(),
+        jitter: retry.jitter.unwrap_or_default(),
+        memory: retry.memory.into_iter().flatten().map(memory).collect::<Result<_, String>>()?,
     };
     Ok((selector, rules))
+}
+
+fn memory(spec: MemoryRetrySpec) -> Result<MemoryRule, String> {
+    let factor: Option<f64> = spec.factor.parse().ok().filter(|factor| *factor > 1.0 && *factor < 100.0);
+    let factor =
+        factor.ok_or(format!("spec.retry.memory.factor {:?} is not a number between 1 and 100", spec.factor))?;
+    let max = quantity::bytes(&spec.max)
+        .ok_or(format!("spec.retry.memory.max {:?} is not a quantity such as 16Gi", spec.max))?;
+    // At most 9999.
+    let percent = (factor * 100.0).round() as u32;
+    Ok(MemoryRule { container: spec.container.map(Into::into), percent, max })
 }
 
 fn seconds(seconds: i32) -> Duration {
@@ -180,7 +196,8 @@ pub(crate) mod tests {
             &json!({
                 "startDeadlines": {"image": {"seconds": 600, "action": "FailJob"}, "admission": {"seconds": 0, "action": "Suspend"}},
                 "progressDeadline": {"seconds": 60, "action": "Report"}, "runningDeadlineSeconds": 7,
-                "retention": {"secondsAfterFailure": 5}, "logTailLines": 20, "retry": {"jitter": true},
+                "retention": {"secondsAfterFailure": 5}, "logTailLines": 20,
+                "retry": {"jitter": true, "memory": [{"factor": "1.5", "max": "2Gi"}, {"container": "x", "factor": "2", "max": "1G"}]},
             }),
         );
         let rules = full.rules.unwrap();
@@ -189,6 +206,9 @@ pub(crate) mod tests {
         assert_eq!((rules.start.admission, rules.start.config), (deadline(0, StartAction::Suspend), None));
         assert_eq!(rules.progress, Some(ProgressDeadline { after: seconds(60), fails: false }));
         assert_eq!((rules.running, rules.log_tail, rules.jitter), (Some(seconds(7)), Some(20), true));
+        let memory =
+            |container: Option<&str>, percent, max| MemoryRule { container: container.map(Into::into), percent, max };
+        assert_eq!(rules.memory, [memory(None, 150, 2 << 30), memory(Some("x"), 200, 1_000_000_000)]);
         assert_eq!((rules.retention.of(true), rules.retention.of(false)), (None, Some(seconds(5))));
         assert_eq!((&*rules.name, &*full.cluster_rules.unwrap().name), ("full", "default/full"));
         let empty = policy("empty", &json!({}));
@@ -199,7 +219,15 @@ pub(crate) mod tests {
     fn invalid_policy_governs_nothing_and_states_why() {
         let selector = json!({"selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}});
         let action = json!({"startDeadlines": {"image": {"seconds": 1, "action": "Explode"}}});
-        for (spec, part) in [(selector, "spec.selector is not a valid"), (action, "spec: unknown variant `Explode`")] {
+        let memory = |factor: &str, max: &str| json!({"retry": {"memory": [{"factor": factor, "max": max}]}});
+        let memories = [
+            (memory("1", "1Gi"), "spec.retry.memory.factor \"1\""),
+            (memory("2", "1Gib"), "spec.retry.memory.max \"1Gib\" is not a quantity"),
+        ];
+        for (spec, part) in memories
+            .into_iter()
+            .chain([(selector, "spec.selector is not a valid"), (action, "spec: unknown variant `Explode`")])
+        {
             let policy = policy("bad", &spec);
             assert!(policy.rules.is_none() && !policy.covers(&Labels::default()));
             assert!(policy.invalid.as_deref().unwrap().starts_with(part), "{:?}", policy.invalid);

@@ -24,6 +24,7 @@ pub mod lru;
 pub mod maps;
 pub mod metric_scope;
 pub mod objects;
+pub mod quantity;
 pub mod queue;
 pub mod refusals;
 pub mod requests;

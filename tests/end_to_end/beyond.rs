@@ -10,8 +10,19 @@ use serde_json::{Value, json};
 use crate::harness::*;
 use crate::{kubectl, scene_with};
 
-const EXAMPLES: &[&str] =
-    &["after", "calendar", "holidays", "indexes", "limit", "queue", "retention", "spread", "start-deadlines", "why"];
+const EXAMPLES: &[&str] = &[
+    "after",
+    "calendar",
+    "holidays",
+    "indexes",
+    "limit",
+    "memory",
+    "queue",
+    "retention",
+    "spread",
+    "start-deadlines",
+    "why",
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/beyond")
@@ -45,6 +56,7 @@ async fn every_example_behaves_as_its_first_line_states() -> Result<()> {
     indexes(&scene).await?;
     start_deadlines(&scene).await?;
     after(&scene).await?;
+    memory(&scene).await?;
     scene.cluster.delete_namespace(&scene.namespace).await
 }
 
@@ -164,6 +176,15 @@ async fn start_deadlines(scene: &Scene) -> Result<()> {
     let exceeded = conditions.iter().find(|one| one["type"] == "jobwright.dev/StartDeadlineExceeded");
     assert_eq!(exceeded.map(|one| one["reason"].clone()), Some("Unschedulable".into()), "{pods:#}");
     Ok(())
+}
+
+/// The kernel kills a container that exceeds its limit, and the next one has room.
+async fn memory(scene: &Scene) -> Result<()> {
+    kubectl(scene, &["wait", "--for=condition=complete", "job/hungry", "--timeout=120s"]).await?;
+    let job = object(scene, &["job", "hungry"]).await?;
+    assert_eq!((&job["status"]["failed"], &job["status"]["succeeded"]), (&json!(1), &json!(1)), "{job:#}");
+    assert_eq!(job["metadata"]["annotations"]["jobwright.dev/memory"], r#"{"main":"128Mi"}"#);
+    scene.event("hungry", "MemoryRaised", "container main 128Mi").await
 }
 
 async fn after(scene: &Scene) -> Result<()> {

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use jobwright::policy::types::JobPolicy;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{LimitRange, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -278,6 +280,72 @@ async fn deadlines_of_progress_and_of_running_fail_a_job_and_survive_a_restart()
     assert!(scene.jobs.get("report").await?.annotations().contains_key("jobwright.dev/stalled-since"));
     scene.kubelet.succeed(&pod).await?;
     annotation(&scene, "report", "jobwright.dev/stalled-since", None).await
+}
+
+/// Returns limit and request of the container `main` of a pod, and the annotation with its memory.
+fn memory(pod: &Pod) -> (Option<String>, Option<String>, Option<String>) {
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
+    let resources =
+        containers.into_iter().find(|one| one.name == "main").and_then(|main| main.resources).unwrap_or_default();
+    let of = |map: Option<BTreeMap<String, Quantity>>| map?.get("memory").map(|size| size.0.clone());
+    (of(resources.limits), of(resources.requests), pod.annotations().get("jobwright.dev/memory").cloned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replacement_of_an_oom_killed_pod_gets_more_memory_unless_that_is_refused() -> Result<()> {
+    let mut scene = Scene::new("policy-memory").await?;
+    let rule = json!({"retry": {"memory": [{"factor": "2", "max": "1Gi"}]}});
+    known(&scene, "grow", rule).await?;
+    let limits: LimitRange = serde_json::from_value(json!({
+        "metadata": {"name": "most"}, "spec": {"limits": [{"type": "Container", "max": {"memory": "300Mi"}}]},
+    }))?;
+    let ranges: Api<LimitRange> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    ranges.create(&PostParams::default(), &limits).await?;
+    let resources = json!({"limits": {"memory": "100Mi"}, "requests": {"memory": "50Mi"}});
+    let container = json!({"name": "main", "image": "x", "resources": resources});
+    scene.create("hungry", json!({"backoffLimit": 9, "template": {"spec": {"containers": [container]}}})).await?;
+    let kill = async || -> Result<()> {
+        let pod = scene.active("hungry", 1).await?.remove(0);
+        let ended =
+            json!({"exitCode": 137, "reason": "OOMKilled", "startedAt": null, "finishedAt": "2026-01-01T00:00:00Z"});
+        let container = json!({"name": "main", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": ended}});
+        scene.kubelet.patch(&pod, json!({"phase": "Failed", "containerStatuses": [container]})).await?;
+        Ok(())
+    };
+    let pod = async || -> Result<Pod> { Ok(scene.pods.get(&scene.active("hungry", 1).await?.remove(0)).await?) };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(memory(&pod().await?), (text("100Mi"), text("50Mi"), None));
+    kill().await?;
+    until("a pod with more memory", || async {
+        let found = scene.pods_of("hungry").await?.iter().filter(|pod| is_active(pod)).map(memory).next();
+        let expected = (text("200Mi"), text("100Mi"), text(r#"{"main":"200Mi"}"#));
+        Ok(if found == Some(expected) { Ok(()) } else { Err(format!("{found:?}")) })
+    })
+    .await?;
+    scene.event("hungry", "MemoryRaised", "container main 200Mi").await?;
+    annotation(&scene, "hungry", "jobwright.dev/memory", Some(r#"{"main":"200Mi"}"#)).await?;
+    // 400Mi exceeds the LimitRange, so the next pod gets 200Mi again.
+    kill().await?;
+    scene.event("hungry", "MemoryRefused", "maximum memory usage per Container is 300Mi").await?;
+    let next = pod().await?;
+    assert_eq!(memory(&next).0, text("200Mi"));
+    // The size outlasts the failed pods and a restart of the controller.
+    ranges.delete("most", &DeleteParams::default()).await?;
+    scene.controller = None;
+    let pods = scene.pods.clone();
+    let failed = pods.list(&ListParams::default()).await?.items.into_iter().filter(|pod| phase(pod) == "Failed");
+    for pod in failed {
+        pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
+    }
+    scene.kubelet.fail(&next.name_any(), 1).await?;
+    scene.start_controller().await?;
+    until("a pod with the raised memory", || async {
+        let found = scene.pods_of("hungry").await?.iter().filter(|pod| is_active(pod)).map(memory).next();
+        let limit = found.clone().and_then(|found| found.0);
+        Ok(if limit.as_deref() == Some("400Mi") { Ok(()) } else { Err(format!("{found:?}")) })
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,8 @@
 use jobwright::job::{CONTROLLER_UID_LABEL, TRACKING_FINALIZER};
 use serde_json::{Value, json};
 
+use crate::store::Store;
+
 const JOB_LABELS: [&str; 2] = [CONTROLLER_UID_LABEL, "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
@@ -117,12 +119,13 @@ pub fn is_decided(job: &Value) -> bool {
     is_over(job) || has_condition(job, "FailureTarget") || has_condition(job, "SuccessCriteriaMet")
 }
 
-/// Returns whether a Job starts after other Jobs among these and one of them has not ended as it needs.
-pub fn waits_for_jobs<'a>(job: &Value, jobs: impl Iterator<Item = &'a Value> + Clone) -> bool {
+/// Returns whether a Job starts after other Jobs and one of them has not ended as it needs.
+pub fn waits_for_jobs(job: &Value, store: &Store) -> bool {
     let after = job["metadata"]["annotations"]["jobwright.dev/after"].as_str();
     after.into_iter().flat_map(|after| after.split(',')).any(|entry| {
         let (name, ending) = entry.split_once(':').unwrap_or((entry, "succeeded"));
-        let other = jobs.clone().find(|other| other["metadata"]["name"].as_str() == name.strip_prefix("job/"));
+        let mut jobs = store.of("jobs").map(|(_, other)| other);
+        let other = jobs.find(|other| other["metadata"]["name"].as_str() == name.strip_prefix("job/"));
         !other.is_some_and(|other| match ending {
             "failed" => has_condition(other, "Failed"),
             "finished" => is_over(other),

@@ -36,6 +36,7 @@ pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Op
     let input = DecisionInput {
         policy,
         starts: &starts,
+        refused_memory: None,
         admission: facts.admission,
         groups: GroupObjects::Unmanaged,
         job: &job,

@@ -16,6 +16,7 @@ use crate::job::view::policy_annotations::GOVERNED_BY;
 use crate::job::view::start::{StartAction, StartCause};
 use crate::policy::select::{Choice, choose};
 use crate::policy::view::PolicyView;
+use crate::runtime::quantity;
 
 /// Time after which a JobPolicy is proposed for a Job whose pod has not started.
 const LONG_WAIT: Duration = Duration::from_secs(300);
@@ -74,6 +75,7 @@ pub(crate) fn sentences(job: &Job, pods: &[Pod], policy: &PolicyState, now: Time
             if let Some(view) = job_view(job) {
                 sentences.extend(start_deadlines(&view, pods, rules, now));
                 sentences.extend(stalled(&view, now));
+                sentences.extend(raised(&view));
             }
             sentences
         }
@@ -116,6 +118,17 @@ fn start_deadlines(job: &JobView, pods: &[Pod], rules: &PolicyRules, now: Timest
         ))
     });
     sentences.collect()
+}
+
+/// Returns a sentence about memory that was raised, with the number for the template.
+fn raised(job: &JobView) -> Option<String> {
+    let sizes = job.policy.as_ref()?.memory.as_ref()?;
+    let sizes: Vec<String> =
+        sizes.iter().map(|(container, size)| format!("{} for {container}", quantity::text(size))).collect();
+    Some(format!(
+        "A container exceeded its memory, so new pods get {}. Set resources.limits.memory of the template to that size.",
+        sizes.join(", ")
+    ))
 }
 
 fn stalled(job: &JobView, now: Timestamp) -> Option<String> {
@@ -173,6 +186,13 @@ mod tests {
             "The JobPolicy strict governs the Job. If the pod j-x does not start within 6 min, the Job fails (start deadline \
              for the cause image)."
         );
+    }
+
+    #[test]
+    fn raised_memory_is_a_number_for_the_template() {
+        let memory = json!({"jobwright.dev/memory": r#"{"main":"3Gi"}"#});
+        let text = explained(&memory, &[], &[policy(&json!({"logTailLines": 1}))]);
+        assert!(text.contains("new pods get 3Gi for main. Set resources.limits.memory"), "{text}");
     }
 
     #[test]

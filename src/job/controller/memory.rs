@@ -5,6 +5,7 @@ use parking_lot::MutexGuard;
 
 use super::Controller;
 use crate::job::decide::backoff::Backoff;
+use crate::job::decide::retry_memory::RefusedMemory;
 use crate::job::execute::FailedWrite;
 use crate::job::key::Key;
 use crate::job::view::JobView;
@@ -27,6 +28,8 @@ pub(super) struct Memory {
     pub(super) needs_pod_relist: bool,
     /// Whether the Workload of the Job's owner was read from the API server.
     pub(super) parent_read: bool,
+    /// Memory of containers that the API server refused.
+    pub(super) refused_memory: Option<RefusedMemory>,
     /// Name of the JobPolicy that does not exist, once that was reported.
     pub(super) missing_policy: Option<Box<str>>,
     /// Writes that the API server refused.

@@ -6,10 +6,14 @@ use super::Controller;
 use super::memory::Memory;
 use super::policy_source::{Governing, PolicySource};
 use crate::job::decide::relevance;
+use crate::job::decide::retry_memory::RefusedMemory;
 use crate::job::decide::start_waits::StartWaits;
 use crate::job::decide::summary::PodSummary;
+use crate::job::execute::FailedWrite;
 use crate::job::policy::POLICY_ANNOTATION;
+use crate::job::view::memory::MemorySizes;
 use crate::job::view::{JobView, PodView};
+use crate::job::write_kinds::CREATE;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
 
@@ -38,6 +42,28 @@ impl Controller {
             self.executor.record_event(job, EventText::warning("PolicyNotFound", message));
         }
         memory.missing_policy = missing;
+    }
+
+    /// Records that the API server refused pods because of the memory that their containers were to get. The next pods get
+    /// the memory before.
+    pub(super) fn note_refused_memory(
+        &self,
+        job: &JobView,
+        raised: Option<MemorySizes>,
+        failed: &[FailedWrite],
+        memory: &mut Memory,
+    ) {
+        let Some(sizes) = raised else { return };
+        let refused = failed.iter().find(|failed| failed.kind == CREATE && failed.error.is_refusal());
+        // A quota and a LimitRange name the resource.
+        let Some(refused) = refused.filter(|failed| failed.error.to_string().contains("memory")) else { return };
+        let message = format!(
+            "The API server refuses pods with the memory {}; the next pods get less: {}",
+            sizes.text(),
+            refused.error
+        );
+        self.executor.record_event(job, EventText::warning("MemoryRefused", message));
+        memory.refused_memory = Some(RefusedMemory { sizes, at: self.executor.context.clock.now() });
     }
 
     /// Takes the pods of a Job that have not started out of the store. [`Self::store_starts`] puts them back. If the sync

@@ -113,6 +113,7 @@ impl Controller {
                 groups: groups.objects(memory.parent_read),
                 policy: governing.rules(),
                 starts,
+                refused_memory: memory.refused_memory.as_ref(),
                 job: &job,
                 pods: summary,
                 orphans: &orphans,
@@ -146,6 +147,10 @@ impl Controller {
             result_report::attach(&job, &mut step, all_pods);
             memory.parent_read |= matches!(step, Step::ReadParentWorkload);
             let attempted = writes_of(&step);
+            let raised = match &step {
+                Step::CreatePods { memory, .. } => memory.clone(),
+                _ => None,
+            };
             let failed = match self.executor.execute(&job, step, governing.rules()).await {
                 Ok(()) if last => return failure.map_or(Ok(()), Err),
                 Ok(()) => {
@@ -157,6 +162,7 @@ impl Controller {
                 Err(StepError::Writes(failed)) => failed,
                 Err(StepError::Other(error)) => return Err(failure.unwrap_or(error)),
             };
+            self.note_refused_memory(&job, raised, &failed, &mut memory);
             memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());
             self.remember(&job, &memory);
             for FailedWrite { error, .. } in failed {

@@ -11,6 +11,7 @@ use super::backoff::Backoff;
 use super::jitter::Jitter;
 use super::outcome::{Outcome, outcome};
 use super::parallelism::{PodPlan, manage};
+use super::retry_memory::RefusedMemory;
 use super::start_waits::StartWaits;
 use super::summary::PodSummary;
 use super::{Decision, DecisionInput, decide};
@@ -48,6 +49,7 @@ pub(crate) struct Job {
     failure_rules: Vec<Value>,
     groups: Option<Groups>,
     policy: Option<PolicyRules>,
+    refused_memory: Option<RefusedMemory>,
 }
 
 /// Workloads and PodGroups that the controller knows.
@@ -70,6 +72,7 @@ impl Job {
             failure_rules: Vec::new(),
             groups: None,
             policy: None,
+            refused_memory: None,
         }
     }
 
@@ -236,6 +239,17 @@ impl Job {
         self
     }
 
+    /// Records that the API server refused pods with these sizes.
+    pub(crate) fn refused_memory(mut self, refused: RefusedMemory) -> Self {
+        self.refused_memory = Some(refused);
+        self
+    }
+
+    /// Sets the template of the pods.
+    pub(crate) fn template(self, template: Value) -> Self {
+        self.with(|job| job.template.wire = Some(serde_json::from_str(&template.to_string()).unwrap()))
+    }
+
     /// Stores the name of the policy that governs the Job in its annotation.
     pub(crate) fn policy_recorded(self) -> Self {
         let name = self.policy.as_ref().map(|policy| policy.name.clone());
@@ -319,6 +333,7 @@ impl Job {
             admission,
             groups: self.group_objects(),
             policy: self.policy.as_ref(),
+            refused_memory: self.refused_memory.as_ref(),
             starts: &starts,
             job: &self.view,
             pods: &summary,
@@ -363,6 +378,7 @@ pub(crate) fn pod(name: &str) -> Pod {
         finished_at: time(1),
         end: None,
         cause: None,
+        oom_killed: None,
         result: None,
         start: None,
         start_failure: None,

@@ -192,6 +192,7 @@ impl World {
                 admission: &Admission::Unlimited,
                 groups: GroupObjects::Unmanaged,
                 policy: None,
+                refused_memory: None,
                 starts: &StartWaits::default(),
                 job: &self.job,
                 pods: &self.summary,

@@ -37,6 +37,7 @@
 //!     groups: GroupObjects::Unmanaged,
 //!     policy: None,
 //!     starts: &StartWaits::default(),
+//!     refused_memory: None,
 //!     refusals: &Refusals::default(),
 //! };
 //! let decision = decide(&input, "2026-01-01T00:00:00Z".parse().expect("a time"), &SyncConfig::default());
@@ -72,6 +73,7 @@ pub mod pod_replacement_policy;
 pub mod progress_deadline;
 pub mod relevance;
 pub mod result_report;
+pub mod retry_memory;
 pub mod start_deadline;
 pub mod start_waits;
 pub mod status_batching;
@@ -99,6 +101,7 @@ use self::groups::GroupPlan;
 use self::jitter::Jitter;
 use self::outcome::Outcome;
 use self::parallelism::PodPlan;
+use self::retry_memory::RefusedMemory;
 use self::start_deadline::FailedStart;
 use self::start_waits::StartWaits;
 use self::summary::PodSummary;
@@ -107,6 +110,7 @@ use super::gang::plan::{GroupObjects, GroupWrite};
 use super::index::CompletionIndex;
 use super::policy::PolicyRules;
 use super::status::JobStatus;
+use super::view::memory::MemorySizes;
 use super::view::policy_annotations::PolicyAnnotations;
 use super::view::{CompletionMode, IndexFailures, JobView, PodView};
 use super::write_kinds::{ADOPT, ANNOTATE, CREATE, DELETE, RELEASE, STATUS, UNTRACK, WAITING};
@@ -139,6 +143,8 @@ pub struct DecisionInput<'a> {
     pub policy: Option<&'a PolicyRules>,
     /// Pods that have not started, with the time since which the cause of each has held.
     pub starts: &'a StartWaits,
+    /// Memory of containers that the API server refused.
+    pub refused_memory: Option<&'a RefusedMemory>,
     /// Writes that the API server refused. They wait for the end of their back-off; all other writes continue.
     pub refusals: &'a Refusals,
 }
@@ -198,6 +204,8 @@ pub enum Step {
         reason: CreationReason,
         /// Name of the PodGroup to which the pods belong, if any.
         group: Option<Arc<str>>,
+        /// Memory of the containers that get more than the template states.
+        memory: Option<MemorySizes>,
     },
     /// Write the Workload or the PodGroup of the Job.
     WriteGroup(GroupWrite),
@@ -233,8 +241,8 @@ pub enum Step {
     Annotate {
         /// Annotations that the Job should have.
         annotations: Box<PolicyAnnotations>,
-        /// Event to record.
-        event: Option<EventText>,
+        /// Events to record.
+        events: Vec<EventText>,
     },
     /// Write what the Job waits for into its annotation.
     PublishWaiting {
@@ -251,9 +259,9 @@ pub enum Step {
 pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
     let mut decision = by_rules(input, now, config);
     if let Step::WriteStatus { status, events, annotations, .. } = &mut decision.step {
-        let (desired, event) = progress_deadline::annotations(input, Some(status), now);
+        let (desired, new_events) = progress_deadline::annotations(input, Some(status), now);
         *annotations = Some(Box::new(desired)).filter(|desired| **desired != stored_annotations(input.job));
-        events.extend(event);
+        events.extend(new_events);
     }
     decision
 }
@@ -264,11 +272,11 @@ fn stored_annotations(job: &JobView) -> PolicyAnnotations {
 
 /// Returns the step that writes the annotations about the policy of a Job, if they are out of date.
 fn annotate(input: &DecisionInput<'_>, now: Timestamp) -> Step {
-    let (desired, event) = progress_deadline::annotations(input, None, now);
+    let (desired, events) = progress_deadline::annotations(input, None, now);
     if desired == stored_annotations(input.job) || input.refusals.is_backed_off(ANNOTATE, None, now) {
         return Step::None;
     }
-    Step::Annotate { annotations: Box::new(desired), event }
+    Step::Annotate { annotations: Box::new(desired), events }
 }
 
 fn by_rules(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
@@ -358,7 +366,8 @@ fn by_rules(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> D
         // Pods come after their group.
         PodPlan::Create(_) if group.delays_pods() => None,
         PodPlan::Create(pods) => {
-            Some(Step::CreatePods { pods, reason: creation_reason(job, summary), group: group.name() })
+            let memory = retry_memory::of_new_pods(input, now);
+            Some(Step::CreatePods { pods, reason: creation_reason(job, summary), group: group.name(), memory })
         }
         PodPlan::Delete { mut pods, uncounted } => {
             pods.retain(|pod| !(backed_off(DELETE, pod) || uncounted && backed_off(UNTRACK, pod)));

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use super::outcome::Outcome;
-use super::{DecisionInput, completions};
+use super::{DecisionInput, completions, retry_memory};
 use crate::job::policy::ProgressDeadline;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
@@ -64,13 +64,13 @@ pub fn wake(input: &DecisionInput<'_>, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// Returns the annotations about the policy that the Job should have, given the status that is to be stored with them, and
-/// the event that goes with a new report.
+/// the events that go with what is new.
 pub fn annotations(
     input: &DecisionInput<'_>,
     status: Option<&JobStatus>,
     now: Timestamp,
-) -> (PolicyAnnotations, Option<EventText>) {
-    let Some(policy) = input.policy else { return (PolicyAnnotations::default(), None) };
+) -> (PolicyAnnotations, Vec<EventText>) {
+    let Some(policy) = input.policy else { return (PolicyAnnotations::default(), Vec::new()) };
     let job = input.job;
     let stored = job.policy.as_deref();
     let has_progressed = status.is_some_and(|status| has_progressed(&job.status, status));
@@ -93,7 +93,10 @@ pub fn annotations(
     let is_new = stalled_since.is_some() && stored.is_none_or(|stored| stored.stalled_since != stalled_since);
     let event = report.filter(|_| is_new).map(|(rule, since)| EventText::warning(PROGRESS, message(rule, since)));
     let governed_by = Some(policy.name.clone());
-    (PolicyAnnotations { governed_by, progressed_at, running_since, stalled_since }, event)
+    let memory = retry_memory::sizes(input);
+    let raised = retry_memory::event(stored.and_then(|stored| stored.memory.as_ref()), memory.as_ref());
+    let annotations = PolicyAnnotations { governed_by, progressed_at, running_since, stalled_since, memory };
+    (annotations, event.into_iter().chain(raised).collect())
 }
 
 /// Returns whether a pod has ended or become ready between two statuses.
@@ -174,8 +177,8 @@ mod tests {
         let job = job().governed(progress(100, false));
         let Step::WriteStatus { status, .. } = job.decide(&pods).step else { panic!() };
         let stored = job.with_status(*status);
-        let Step::Annotate { annotations, event: Some(event) } = stored.decide(&pods).step else { panic!() };
-        assert_eq!((annotations.stalled_since, &*event.reason), (Some(time(0)), PROGRESS));
+        let Step::Annotate { annotations, events } = stored.decide(&pods).step else { panic!() };
+        assert_eq!((annotations.stalled_since, &*events[0].reason), (Some(time(0)), PROGRESS));
         let reported = annotated(stored, |policy| *policy = *annotations);
         assert!(matches!(reported.decide(&pods).step, Step::None));
         let Step::WriteStatus { annotations: Some(annotations), .. } =
@@ -208,7 +211,7 @@ mod tests {
         let Step::WriteStatus { status, annotations, .. } = job().decide(&pods).step else { panic!() };
         assert_eq!(annotations, None);
         let left = annotated(job().with_status(*status), |policy| policy.governed_by = Some("gone".into()));
-        let Step::Annotate { annotations, event: None } = left.decide(&pods).step else { panic!() };
-        assert_eq!(*annotations, PolicyAnnotations::default());
+        let Step::Annotate { annotations, events } = left.decide(&pods).step else { panic!() };
+        assert!(*annotations == PolicyAnnotations::default() && events.is_empty());
     }
 }

@@ -37,6 +37,7 @@ fn work_is_linear_in_the_number_of_indexes() {
             admission: &Admission::Unlimited,
             groups: GroupObjects::Unmanaged,
             policy: None,
+            refused_memory: None,
             starts: &StartWaits::default(),
             job: &job,
             pods: &PodSummary::new(&job, all),

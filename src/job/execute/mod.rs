@@ -19,6 +19,7 @@ use super::decide::Step;
 use super::gang::view::{PodGroupView, WorkloadView};
 use super::key::Key;
 use super::metrics::JobMetrics;
+use super::pod::PodBuilder;
 use super::policy::PolicyRules;
 use super::view::{JobView, PodView};
 use super::write_kinds::{CREATE, DELETE};
@@ -103,9 +104,11 @@ impl StepExecutor {
                 Ok(())
             }
             Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
-            Step::CreatePods { pods, reason, group } => {
+            Step::CreatePods { pods, reason, group, memory } => {
                 let failed = |error| StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error }]);
-                self.create_pods(job, &pods, reason, group.as_deref()).await.map_err(failed)
+                let builder = PodBuilder::new(job, group.as_deref(), memory.as_ref());
+                let builder = builder.map_err(|error| failed(error.into()))?;
+                self.create_pods(job, &pods, reason, &builder).await.map_err(failed)
             }
             Step::WriteGroup(write) => self.write_group(job, write).await,
             Step::ReadParentWorkload => self.list_workloads(job).await.map_err(|error| StepError::Other(error.into())),
@@ -133,9 +136,9 @@ impl StepExecutor {
                 self.record_event(job, event);
                 Ok(())
             }
-            Step::Annotate { annotations, event } => {
+            Step::Annotate { annotations, events } => {
                 self.annotate(job, &annotations).await?;
-                event.into_iter().for_each(|event| self.record_event(job, event));
+                events.into_iter().for_each(|event| self.record_event(job, event));
                 Ok(())
             }
             Step::WriteStatus { status, events, mut report, annotations, result } => {

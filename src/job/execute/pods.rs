@@ -33,9 +33,8 @@ impl StepExecutor {
         job: &JobView,
         pods: &[NewPod],
         reason: CreationReason,
-        group: Option<&str>,
+        builder: &PodBuilder,
     ) -> Result<(), WriteError> {
-        let builder = PodBuilder::new(job, group)?;
         let mut left = pods;
         let mut batch = 1;
         while !left.is_empty() {

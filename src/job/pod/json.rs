@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::{INDEX_FIELD_PATH, IndexedFields, owner_reference};
+use super::{INDEX_FIELD_PATH, IndexedFields, MEMORY_ANNOTATION, RaisedMemory, owner_reference};
 use crate::job::view::JobView;
 use crate::job::{INDEX_ANNOTATION, INDEX_VARIABLE, TRACKING_FINALIZER};
 
@@ -11,7 +11,12 @@ use crate::job::{INDEX_ANNOTATION, INDEX_VARIABLE, TRACKING_FINALIZER};
 ///
 /// # Errors
 /// The template is not a JSON object. The API server stores no such Job.
-pub(super) fn shared(job: &JobView, template: &RawValue, group: Option<&str>) -> serde_json::Result<Value> {
+pub(super) fn shared(
+    job: &JobView,
+    template: &RawValue,
+    group: Option<&str>,
+    memory: &RaisedMemory,
+) -> serde_json::Result<Value> {
     let mut template: Map<String, Value> = serde_json::from_str(template.get())?;
     let mut given = match template.remove("metadata") {
         Some(Value::Object(metadata)) => metadata,
@@ -40,6 +45,10 @@ pub(super) fn shared(job: &JobView, template: &RawValue, group: Option<&str>) ->
     if job.is_indexed() {
         inject_index_env(&mut spec);
     }
+    if !memory.containers.is_empty() {
+        metadata.entry("annotations").or_insert_with(|| json!({}))[MEMORY_ANNOTATION] = json!(memory.annotation);
+        set_memory(&mut spec, memory);
+    }
     Ok(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}))
 }
 
@@ -58,6 +67,21 @@ pub(super) fn pod(shared: &Value, indexed: Option<&IndexedFields>) -> serde_json
     }
     pod["spec"]["hostname"] = json!(indexed.hostname);
     serde_json::to_vec(&pod)
+}
+
+/// Sets the memory of the containers that get another one.
+fn set_memory(spec: &mut Value, memory: &RaisedMemory) {
+    for list in ["initContainers", "containers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let raised = memory.containers.iter().find(|(name, ..)| container["name"] == **name);
+            let Some((_, limit, request)) = raised else { continue };
+            for (field, size) in [("limits", limit), ("requests", request)] {
+                if let Some(size) = size {
+                    container["resources"][field]["memory"] = json!(size);
+                }
+            }
+        }
+    }
 }
 
 /// Adds the variable that holds the pod's index to every container that does not define that variable.

@@ -9,11 +9,13 @@ use thiserror::Error;
 use super::decide::NewPod;
 use super::template::WireTemplate;
 use super::view::JobView;
+use super::view::memory::{MEMORY_ANNOTATION, MemorySizes};
 use super::{
     API_VERSION, IGNORED_FAILURES_ANNOTATION, INDEX_ANNOTATION, INDEX_FAILURES_ANNOTATION, KIND, TRACKING_FINALIZER,
 };
 use crate::runtime::codec::{DecodeError, Encoded};
 use crate::runtime::errors::WriteError;
+use crate::runtime::quantity;
 
 /// Maximum length of `generateName` that the API server keeps. The API server cuts the end of a longer prefix, where
 /// the index is.
@@ -73,17 +75,41 @@ impl IndexedFields {
     }
 }
 
+/// Containers with another memory than the template states.
+#[derive(Default)]
+struct RaisedMemory {
+    /// Limit and request of each container, as quantities. Those that the template does not set are none.
+    containers: Vec<(String, Option<String>, Option<String>)>,
+    /// Text of the annotation that records the sizes on the pod.
+    annotation: String,
+}
+
+impl RaisedMemory {
+    fn of(job: &JobView, sizes: &MemorySizes) -> Self {
+        let template = job.template_memory();
+        let containers = template.iter().filter_map(|memory| {
+            let (limit, request) = memory.resized(sizes.of(&memory.name)?);
+            Some((memory.name.clone(), limit.map(quantity::text), request.map(quantity::text)))
+        });
+        Self { containers: containers.collect(), annotation: sizes.text() }
+    }
+}
+
 impl PodBuilder {
-    /// Builds the shared part from the Job's template. `group` is the name of the PodGroup to which the pods belong.
+    /// Builds the shared part from the Job's template. `group` is the name of the PodGroup to which the pods belong, and
+    /// `memory` has the containers that get another size than the template states.
     ///
     /// # Errors
     /// Returns an error if the template is invalid. The API server stores no such Job.
-    pub fn new(job: &JobView, group: Option<&str>) -> Result<Self, TemplateError> {
+    pub fn new(job: &JobView, group: Option<&str>, memory: Option<&MemorySizes>) -> Result<Self, TemplateError> {
+        let memory = memory.map(|sizes| RaisedMemory::of(job, sizes)).unwrap_or_default();
         let shared = match &job.template.wire {
             // A finished Job gets no more pods, so its template is not kept.
             None => return Err(DecodeError::Missing("spec.template").into()),
-            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template, group)?),
-            Some(WireTemplate::Protobuf(template)) => Shared::Protobuf(protobuf::Shared::new(job, template, group)?),
+            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template, group, &memory)?),
+            Some(WireTemplate::Protobuf(template)) => {
+                Shared::Protobuf(protobuf::Shared::new(job, template, group, &memory)?)
+            }
         };
         Ok(Self { job_name: job.identity.name.to_string(), shared })
     }
@@ -142,7 +168,7 @@ mod tests {
     }
 
     fn pod(job: &JobView, new: &NewPod) -> Value {
-        serde_json::from_slice(&PodBuilder::new(job, None).unwrap().pod(new).unwrap().bytes).unwrap()
+        serde_json::from_slice(&PodBuilder::new(job, None, None).unwrap().pod(new).unwrap().bytes).unwrap()
     }
 
     fn indexed(template: &Value) -> JobView {
@@ -180,11 +206,39 @@ mod tests {
     #[test]
     fn pod_of_a_group_names_the_group_and_has_no_other_owner() {
         let job = job(&json!({"spec": {"restartPolicy": "Never"}}));
-        let body = PodBuilder::new(&job, Some("train-g")).unwrap().pod(&NewPod::default()).unwrap();
+        let body = PodBuilder::new(&job, Some("train-g"), None).unwrap().pod(&NewPod::default()).unwrap();
         let pod: Value = serde_json::from_slice(&body.bytes).unwrap();
         let spec = json!({"restartPolicy": "Never", "schedulingGroup": {"podGroupName": "train-g"}});
         assert_eq!(pod["spec"], spec);
         assert_eq!(pod["metadata"]["ownerReferences"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn raised_memory_is_set_where_the_template_sets_memory_and_recorded_on_the_pod() {
+        let resources = |limit: Option<&str>, request: Option<&str>| json!({"limits": {"cpu": "1", "memory": limit}, "requests": {"memory": request}});
+        let job = job(&json!({
+            "metadata": {"annotations": {"note": "b"}},
+            "spec": {
+                "initContainers": [{"name": "init", "resources": resources(Some("64Mi"), None)}],
+                "containers": [
+                    {"name": "main", "resources": resources(Some("100Mi"), Some("50Mi"))},
+                    {"name": "other", "resources": resources(Some("10Mi"), None)},
+                    {"name": "bare"},
+                ],
+            },
+        }));
+        let sizes = [("init", 128), ("main", 200), ("bare", 7)].map(|(name, size)| (name.into(), size << 20));
+        let sizes = MemorySizes::from_iter(sizes);
+        let body = PodBuilder::new(&job, None, Some(&sizes)).unwrap().pod(&NewPod::default()).unwrap();
+        let pod: Value = serde_json::from_slice(&body.bytes).unwrap();
+        let spec = &pod["spec"];
+        assert_eq!(spec["initContainers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "128Mi"}));
+        assert_eq!(spec["containers"][0]["resources"]["limits"]["memory"], "200Mi");
+        assert_eq!(spec["containers"][0]["resources"]["requests"]["memory"], "100Mi");
+        assert_eq!(spec["containers"][1]["resources"], resources(Some("10Mi"), None));
+        assert_eq!(spec["containers"][2], json!({"name": "bare"}));
+        let recorded = json!({"note": "b", "jobwright.dev/memory": sizes.text()});
+        assert_eq!(pod["metadata"]["annotations"], recorded);
     }
 
     #[test]

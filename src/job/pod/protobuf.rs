@@ -5,7 +5,7 @@
 //! [`core/v1/generated.proto`](https://github.com/kubernetes/api/blob/master/core/v1/generated.proto) and
 //! [`meta/v1/generated.proto`](https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/generated.proto).
 
-use super::{INDEX_FIELD_PATH, IndexedFields};
+use super::{INDEX_FIELD_PATH, IndexedFields, MEMORY_ANNOTATION, RaisedMemory};
 use crate::job::view::JobView;
 use crate::job::{API_VERSION, INDEX_ANNOTATION, INDEX_VARIABLE, KIND, TRACKING_FINALIZER};
 use crate::runtime::codec::fields::{Fields, message, put, put_bool, put_entry};
@@ -48,7 +48,18 @@ mod spec {
 
 /// Fields of a container.
 mod container {
+    pub(super) const NAME: u64 = 1;
     pub(super) const ENV: u64 = 7;
+    pub(super) const RESOURCES: u64 = 8;
+}
+
+/// Fields of the resources of a container, of an entry in them, and of a quantity.
+mod resources {
+    pub(super) const LIMITS: u64 = 1;
+    pub(super) const REQUESTS: u64 = 2;
+    pub(super) const KEY: u64 = 1;
+    pub(super) const VALUE: u64 = 2;
+    pub(super) const TEXT: u64 = 1;
 }
 
 /// Fields of a variable of the environment, and of the messages in it.
@@ -67,21 +78,27 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(job: &JobView, template: &[u8], group: Option<&str>) -> Result<Self, DecodeError> {
+    pub(super) fn new(
+        job: &JobView,
+        template: &[u8],
+        group: Option<&str>,
+        memory: &RaisedMemory,
+    ) -> Result<Self, DecodeError> {
         let mut spec = message(template, pod::SPEC)?;
         if job.is_indexed() {
             spec = with_index_env(&spec)?;
+        }
+        let mut metadata = shared_metadata(job, &message(template, pod::METADATA)?)?;
+        if !memory.containers.is_empty() {
+            put_entry(&mut metadata, metadata::ANNOTATIONS, MEMORY_ANNOTATION, &memory.annotation);
+            spec = with_memory(&spec, memory)?;
         }
         if let Some(group) = group {
             let mut scheduling_group = Vec::new();
             put(&mut scheduling_group, spec::POD_GROUP_NAME, group.as_bytes());
             put(&mut spec, spec::SCHEDULING_GROUP, &scheduling_group);
         }
-        Ok(Self {
-            metadata: shared_metadata(job, &message(template, pod::METADATA)?)?,
-            generate_name: format!("{}-", job.identity.name),
-            spec,
-        })
+        Ok(Self { metadata, generate_name: format!("{}-", job.identity.name), spec })
     }
 
     /// Returns the body of the request that creates a pod.
@@ -149,6 +166,41 @@ fn with_index_env(given: &[u8]) -> Result<Vec<u8>, DecodeError> {
     Ok(spec)
 }
 
+/// Returns a spec in which these containers have another memory. Of several values of a resource the last one counts.
+fn with_memory(given: &[u8], memory: &RaisedMemory) -> Result<Vec<u8>, DecodeError> {
+    let mut spec = Vec::with_capacity(given.len() + 256);
+    for field in Fields::of(given) {
+        let field = field?;
+        let container = field.content.filter(|_| matches!(field.number, spec::CONTAINERS | spec::INIT_CONTAINERS));
+        let name = container.map(|container| message(container, container::NAME)).transpose()?;
+        let raised = memory.containers.iter().find(|(raised, ..)| name.as_deref() == Some(raised.as_bytes()));
+        match (container, raised) {
+            (Some(container), Some((_, limit, request))) => {
+                let mut resources = Vec::new();
+                for (number, size) in [(resources::LIMITS, limit), (resources::REQUESTS, request)] {
+                    if let Some(size) = size {
+                        put(&mut resources, number, &memory_entry(size));
+                    }
+                }
+                let mut container = container.to_vec();
+                put(&mut container, container::RESOURCES, &resources);
+                put(&mut spec, field.number, &container);
+            }
+            _ => spec.extend_from_slice(field.bytes),
+        }
+    }
+    Ok(spec)
+}
+
+/// Returns the entry that sets the memory in a list of resources.
+fn memory_entry(size: &str) -> Vec<u8> {
+    let (mut quantity, mut entry) = (Vec::new(), Vec::new());
+    put(&mut quantity, resources::TEXT, size.as_bytes());
+    put(&mut entry, resources::KEY, b"memory");
+    put(&mut entry, resources::VALUE, &quantity);
+    entry
+}
+
 fn defines_index_variable(container: &[u8]) -> Result<bool, DecodeError> {
     for field in Fields::of(container) {
         let field = field?;
@@ -178,6 +230,7 @@ mod tests {
     use crate::job::decide::fixtures::Job;
     use crate::job::template::WireTemplate;
     use crate::job::view::IndexFailures;
+    use crate::job::view::memory::MemorySizes;
     use crate::job::{IGNORED_FAILURES_ANNOTATION, INDEX_FAILURES_ANNOTATION};
 
     /// Number of a field that no version of Kubernetes has.
@@ -186,7 +239,7 @@ mod tests {
     fn built(job: Job, template: &[u8], new: &NewPod) -> (Vec<u8>, Vec<u8>) {
         let mut view = job.view;
         view.template.wire = Some(WireTemplate::Protobuf(template.into()));
-        let body = PodBuilder::new(&view, None).unwrap().pod(new).unwrap();
+        let body = PodBuilder::new(&view, None, None).unwrap().pod(new).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         (message(&pod, pod::METADATA).unwrap(), message(&pod, pod::SPEC).unwrap())
     }
@@ -225,7 +278,7 @@ mod tests {
         put(&mut spec, spec::CONTAINERS, b"\x0a\x01a");
         let mut view = Job::new().view;
         view.template.wire = Some(WireTemplate::Protobuf(template(b"", &spec).as_slice().into()));
-        let body = PodBuilder::new(&view, Some("train-g")).unwrap().pod(&NewPod::default()).unwrap();
+        let body = PodBuilder::new(&view, Some("train-g"), None).unwrap().pod(&NewPod::default()).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         put(&mut spec, spec::SCHEDULING_GROUP, b"\x0a\x07train-g");
         assert_eq!(message(&pod, pod::SPEC).unwrap(), spec);
@@ -286,11 +339,42 @@ mod tests {
     }
 
     #[test]
+    fn raised_memory_is_the_last_value_of_the_resource_and_other_bytes_are_kept() {
+        let (mut limits, mut container) = (Vec::new(), Vec::new());
+        put(&mut limits, resources::LIMITS, &memory_entry("100Mi"));
+        put(&mut limits, resources::REQUESTS, &memory_entry("50Mi"));
+        put(&mut container, container::NAME, b"main");
+        put(&mut container, container::RESOURCES, &limits);
+        put(&mut container, FUTURE, b"kept");
+        let mut spec = Vec::new();
+        put(&mut spec, spec::CONTAINERS, &container);
+        put(&mut spec, spec::CONTAINERS, b"\x0a\x05other");
+        let mut view = Job::new().view;
+        view.template.wire = Some(WireTemplate::Protobuf(template(b"", &spec).as_slice().into()));
+        let memory = view.template_memory();
+        assert_eq!((memory[0].limit, memory[0].request, memory[1].size()), (Some(100 << 20), Some(50 << 20), None));
+        let sizes = MemorySizes::from_iter([("main".into(), 200 << 20)]);
+        let body = PodBuilder::new(&view, None, Some(&sizes)).unwrap().pod(&NewPod::default()).unwrap();
+        let pod = envelope::open(body.bytes.into()).unwrap().raw;
+        let built = message(&pod, pod::SPEC).unwrap();
+        let containers = contents(&built, spec::CONTAINERS);
+        assert_eq!(containers[1], b"\x0a\x05other");
+        assert_eq!(contents(&containers[0], FUTURE), [b"kept".to_vec()]);
+        let added = contents(&containers[0], container::RESOURCES).remove(1);
+        assert_eq!(contents(&added, resources::LIMITS), [memory_entry("200Mi")]);
+        assert_eq!(contents(&added, resources::REQUESTS), [memory_entry("100Mi")]);
+        view.template.wire = Some(WireTemplate::Protobuf(template(b"", &built).as_slice().into()));
+        assert_eq!(view.template_memory()[0].limit, Some(200 << 20), "the last value counts");
+        let metadata = message(&pod, pod::METADATA).unwrap();
+        assert_eq!(contents(&metadata, metadata::ANNOTATIONS), [entry(MEMORY_ANNOTATION, &sizes.text())]);
+    }
+
+    #[test]
     fn invalid_template_is_an_error() {
         let mut view = Job::new().indexed(3).view;
         for invalid in [&b"\x0a"[..], b"\x0a\x05a", b"\x12\x02\x12\x09", b"\x08\x01\x0b"] {
             view.template.wire = Some(WireTemplate::Protobuf(invalid.into()));
-            assert!(PodBuilder::new(&view, None).is_err(), "{invalid:?}");
+            assert!(PodBuilder::new(&view, None, None).is_err(), "{invalid:?}");
         }
     }
 }

@@ -3,8 +3,10 @@
 use prost::Message;
 
 use crate::job::template::TemplateFacts;
+use crate::job::view::memory::ContainerMemory;
 use crate::runtime::codec::DecodeError;
 use crate::runtime::codec::metadata::{Entry, filled, map, text};
+use crate::runtime::quantity;
 
 #[derive(Clone, PartialEq, Message)]
 struct Template {
@@ -43,6 +45,73 @@ struct SchedulingGate {
 /// Scheduling group of a pod, of which only the presence matters.
 #[derive(Clone, PartialEq, Message)]
 struct SchedulingGroup {}
+
+/// A template, reduced to the resources of its containers.
+#[derive(Clone, PartialEq, Message)]
+struct ResourceTemplate {
+    #[prost(message, optional, tag = "2")]
+    spec: Option<ResourceSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResourceSpec {
+    #[prost(message, repeated, tag = "2")]
+    containers: Vec<Container>,
+    #[prost(message, repeated, tag = "20")]
+    init_containers: Vec<Container>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Container {
+    #[prost(bytes = "vec", tag = "1")]
+    name: Vec<u8>,
+    #[prost(message, optional, tag = "8")]
+    resources: Option<Resources>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Resources {
+    #[prost(message, repeated, tag = "1")]
+    limits: Vec<Quantity>,
+    #[prost(message, repeated, tag = "2")]
+    requests: Vec<Quantity>,
+}
+
+/// A resource with its quantity.
+#[derive(Clone, PartialEq, Message)]
+struct Quantity {
+    #[prost(bytes = "vec", tag = "1")]
+    resource: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    quantity: Option<QuantityText>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct QuantityText {
+    #[prost(bytes = "vec", tag = "1")]
+    text: Vec<u8>,
+}
+
+/// Returns the memory of the containers of a template: of init containers, and then of app containers.
+///
+/// # Errors
+/// The message is invalid.
+pub fn memory(message: &[u8]) -> Result<Vec<ContainerMemory>, DecodeError> {
+    let spec = ResourceTemplate::decode(message)?.spec.unwrap_or_default();
+    let bytes = |quantities: Vec<Quantity>| {
+        let memory = quantities.into_iter().rev().find(|quantity| quantity.resource == b"memory")?;
+        quantity::bytes(&text(memory.quantity?.text))
+    };
+    let memory = spec.init_containers.into_iter().chain(spec.containers).map(|container| {
+        let resources = container.resources.unwrap_or_default();
+        ContainerMemory {
+            name: text(container.name),
+            limit: bytes(resources.limits),
+            request: bytes(resources.requests),
+        }
+    });
+    Ok(memory.collect())
+}
 
 /// Returns the parts of a template that decisions need.
 ///

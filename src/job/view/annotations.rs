@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::after::AFTER_ANNOTATION;
 use super::index_subset::INDEXES_ANNOTATION;
+use super::memory::MEMORY_ANNOTATION;
 use super::policy_annotations::{GOVERNED_BY, PROGRESSED_AT, RUNNING_SINCE, STALLED_SINCE};
 use super::retention::{AFTER_FAILURE, AFTER_SUCCESS};
 use crate::job::FAILURE_ANNOTATION;
@@ -30,6 +31,7 @@ pub const WRITTEN: &[&str] = &[
     FAILURE_ANNOTATION,
     WAITING_ANNOTATION,
     "jobwright.dev/result",
+    MEMORY_ANNOTATION,
     GOVERNED_BY,
     PROGRESSED_AT,
     RUNNING_SINCE,

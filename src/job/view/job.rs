@@ -10,6 +10,7 @@ use super::after::After;
 use super::controlling_owner;
 use super::index_subset::IndexSubset;
 use super::kueue;
+use super::memory::ContainerMemory;
 use super::policies::{FailureRule, SuccessRule};
 use super::policy_annotations::PolicyAnnotations;
 use super::retention::Retention;
@@ -210,6 +211,11 @@ impl JobView {
     /// Returns whether Kueue decides when the Job's pods start.
     pub fn is_managed_by_kueue(&self) -> bool {
         self.admission_info.managed_by_kueue || self.template.managed_by_kueue
+    }
+
+    /// Returns the memory of the containers of the template.
+    pub fn template_memory(&self) -> Vec<ContainerMemory> {
+        self.template.wire.as_ref().map(WireTemplate::memory).unwrap_or_default()
     }
 
     /// Returns whether the Job is Indexed.

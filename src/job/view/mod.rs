@@ -9,6 +9,7 @@ pub mod index_subset;
 mod job;
 pub mod kueue;
 mod labels;
+pub mod memory;
 mod pod;
 pub mod policies;
 pub mod policy_annotations;

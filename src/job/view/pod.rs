@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::cause::Cause;
+use super::memory::{self, OomKilled};
 use super::start::{StartFailure, StartState};
 use super::{Labels, identity};
 use crate::job::index::CompletionIndex;
@@ -66,6 +67,8 @@ pub struct PodView {
     pub cause: Option<Box<Cause>>,
     /// Why the pod has not started. `None` for a pod that has started, has ended or is being deleted.
     pub start: Option<Box<StartState>>,
+    /// Containers of a failed pod that exceeded their memory.
+    pub oom_killed: Option<Box<[OomKilled]>>,
     /// Termination message of a pod that succeeded.
     pub result: Option<Box<str>>,
     /// Record that the pod did not start in time.
@@ -196,6 +199,10 @@ impl PodView {
             finished_at,
             end: (phase == Phase::Failed || deleting || start_failure.is_some()).then(|| Box::new(PodEnd::of(&status))),
             cause: (phase != Phase::Succeeded).then(|| Cause::of(&status, &sidecars)).flatten().map(Box::new),
+            oom_killed: (phase == Phase::Failed || deleting)
+                .then(|| memory::oom_killed(&status, metadata.annotations.as_ref()))
+                .filter(|killed| !killed.is_empty())
+                .map(Vec::into_boxed_slice),
             result: (phase == Phase::Succeeded).then(|| result(&status)).flatten(),
             start: start.map(Box::new),
             start_failure: start_failure.map(Box::new),

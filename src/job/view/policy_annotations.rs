@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::memory::{MEMORY_ANNOTATION, MemorySizes};
 use crate::runtime::text::beginning;
 
 /// Annotation with the name of the JobPolicy that governs the Job.
@@ -31,6 +32,8 @@ pub struct PolicyAnnotations {
     pub running_since: Option<Timestamp>,
     /// Time since which the Job has made no progress, once that is reported.
     pub stalled_since: Option<Timestamp>,
+    /// Memory of the containers that exceeded their memory.
+    pub memory: Option<MemorySizes>,
 }
 
 impl PolicyAnnotations {
@@ -43,6 +46,7 @@ impl PolicyAnnotations {
             progressed_at: time(PROGRESSED_AT),
             running_since: time(RUNNING_SINCE),
             stalled_since: time(STALLED_SINCE),
+            memory: get(MEMORY_ANNOTATION).map(|text| MemorySizes::parse(text)),
         }
     }
 
@@ -50,11 +54,13 @@ impl PolicyAnnotations {
     pub fn changes(&self, stored: &Self) -> Vec<(&'static str, Option<String>)> {
         let name = |of: &Self| of.governed_by.as_deref().map(str::to_owned);
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
+        let memory = |of: &Self| of.memory.as_ref().map(MemorySizes::text);
         let values = [
             (GOVERNED_BY, name(self), name(stored)),
             (PROGRESSED_AT, time(self.progressed_at), time(stored.progressed_at)),
             (RUNNING_SINCE, time(self.running_since), time(stored.running_since)),
             (STALLED_SINCE, time(self.stalled_since), time(stored.stalled_since)),
+            (MEMORY_ANNOTATION, memory(self), memory(stored)),
         ];
         values.into_iter().filter(|(_, new, old)| new != old).map(|(key, new, _)| (key, new)).collect()
     }

@@ -251,7 +251,7 @@ impl Checks {
         }
         // Jobs that have started no longer depend on others.
         let is_first = job["status"]["startTime"].is_null();
-        if is_first && waits_for_jobs(job, store.of("jobs").map(|(_, other)| other)) {
+        if is_first && waits_for_jobs(job, store) {
             let after = &job["metadata"]["annotations"];
             return self
                 .report_breach(format!("pod {name} is created before the Jobs that its Job waits for: {after}"));

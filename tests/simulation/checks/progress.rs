@@ -76,7 +76,7 @@ impl Progress {
             job["status"]["startTime"].is_null()
                 && job["spec"]["suspend"] != true
                 && listed(job) != Listed::Invalid
-                && !waits_for_jobs(job, store.of("jobs").map(|(_, other)| other))
+                && !waits_for_jobs(job, store)
                 && !is_over(job)
                 && !is_deleting(job)
         };
