@@ -3,18 +3,24 @@
 //! targets, and cargo-fuzz does so in `make fuzz`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jobwright::job::admission::Admission;
 use jobwright::job::config::SyncConfig;
+use jobwright::job::decide::after;
 use jobwright::job::decide::backoff::Backoff;
+use jobwright::job::decide::start_waits::StartWaits;
 use jobwright::job::decide::summary::PodSummary;
 use jobwright::job::decide::{DecisionInput, NewPod, Step, decide};
 use jobwright::job::gang::plan::GroupObjects;
 use jobwright::job::index::IndexSet;
 use jobwright::job::pod::PodBuilder;
+use jobwright::job::policy::{MemoryRule, PolicyRules, ProgressDeadline, StartDeadline, StartDeadlines};
 use jobwright::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
+use jobwright::job::view::memory::MemorySizes;
+use jobwright::job::view::start::StartAction;
 use jobwright::job::view::{CompletionMode, IndexFailures, JobView, Labels, PodView, Selector};
 use jobwright::job::wire::{WireJob, WirePod};
 use jobwright::job::write_kinds::{CREATE, DELETE, UNTRACK};
@@ -143,7 +149,7 @@ pub fn protobuf(data: &[u8]) {
         let bytes = || Clone::clone(&bytes);
         if let Ok(wire) = codec::object::<WireJob>(Encoding::Protobuf, bytes())
             && let Some(view) = JobView::parse(wire)
-            && let Ok(builder) = PodBuilder::new(&view, None)
+            && let Ok(builder) = PodBuilder::new(&view, None, Some(&MemorySizes::from_iter([("a".into(), 1 << 30)])))
         {
             let failures = Some(IndexFailures { counted: 1, ignored: 1 });
             let body = builder.pod(&NewPod { index: Some(7), failures }).expect("a pod of a valid template");
@@ -185,7 +191,13 @@ pub fn job(data: &[u8]) {
         for kind in [CREATE, DELETE, UNTRACK].into_iter().filter(|_| choices.flag()) {
             refusals.refuse(kind, None, &WriteError::Deferred, now);
         }
+        let policy = policy(&mut choices);
+        let mut starts = StartWaits::default();
+        starts.observe_all(&view, pods.iter().map(Arc::as_ref), now);
         let input = DecisionInput {
+            policy: policy.as_ref(),
+            starts: &starts,
+            refused_memory: None,
             admission: &Admission::Unlimited,
             groups: GroupObjects::Unmanaged,
             job: &view,
@@ -208,7 +220,38 @@ pub fn job(data: &[u8]) {
         backoff = decision.backoff;
     }
     let own = &view.retention;
-    let _ = ttl::decide::decide(&view, ttl::decide::Rules { spec: true, namespace: own, controller: own }, now);
+    let rules = ttl::decide::Rules { spec: true, policy: own, namespace: own, controller: own };
+    let _ = ttl::decide::decide(&view, rules, now);
+    let _ = view.template_memory();
+    let held = Arc::new(view.clone());
+    let _ = after::waiting(&view, |_| Some(held.clone()));
+}
+
+/// Returns no policy, or one with every rule.
+fn policy(choices: &mut Choices<'_>) -> Option<PolicyRules> {
+    let actions = [StartAction::FailJob, StartAction::FailIndex, StartAction::RetryPod, StartAction::Suspend];
+    let mut deadline = || {
+        let after = Duration::from_secs(u64::from(choices.flag()) * 60);
+        choices.flag().then(|| StartDeadline { after, action: actions[choices.below(4)] })
+    };
+    let start = StartDeadlines {
+        image: deadline(),
+        config: deadline(),
+        unschedulable: deadline(),
+        admission: None,
+        other: deadline(),
+    };
+    let fails = choices.flag();
+    let hour = Duration::from_secs(3600);
+    choices.flag().then(|| PolicyRules {
+        name: "fuzzed".into(),
+        start,
+        progress: Some(ProgressDeadline { after: hour, fails }),
+        running: Some(hour),
+        jitter: true,
+        memory: vec![MemoryRule { container: None, percent: 9999, max: u64::MAX }],
+        ..PolicyRules::default()
+    })
 }
 
 /// Decides on CronJobs whose fields have the right types and arbitrary values.
@@ -422,18 +465,33 @@ fn pod_of(choices: &mut Choices<'_>, number: usize) -> Value {
     let container = |choices: &mut Choices<'_>| {
         json!({
             "name": choices.text(), "restartCount": choices.small_number(),
-            "state": {"terminated": {"exitCode": choices.small_number(), "finishedAt": choices.time()}},
+            "state": {"terminated": {
+                "exitCode": choices.small_number(), "finishedAt": choices.time(),
+                "reason": choices.of(&["Error", "OOMKilled"]), "message": choices.text(),
+            }},
+            "lastState": {},
         })
     };
+    let waiting = json!({"waiting": {
+        "reason": choices.of(&["ContainerCreating", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError"]),
+        "message": choices.text(),
+    }});
     json!({
         "metadata": metadata,
         "spec": {"nodeName": choices.text(), "initContainers": [{"name": choices.text(), "restartPolicy": "Always"}]},
         "status": {
             "phase": choices.of(&["Pending", "Running", "Succeeded", "Failed", "Unknown", "?"]),
-            "conditions": [{
-                "type": choices.of(&["Ready", "DisruptionTarget"]), "status": "True", "lastTransitionTime": choices.time(),
-            }],
-            "containerStatuses": [container(choices), container(choices)],
+            "conditions": [
+                {
+                    "type": choices.of(&["Ready", "DisruptionTarget", "jobwright.dev/StartDeadlineExceeded"]),
+                    "status": "True", "lastTransitionTime": choices.time(),
+                },
+                {
+                    "type": "PodScheduled", "status": choices.of(&["True", "False"]), "reason": "Unschedulable",
+                    "lastTransitionTime": choices.time(),
+                },
+            ],
+            "containerStatuses": [container(choices), container(choices), {"name": "waiting", "state": waiting}],
             "initContainerStatuses": [container(choices)],
         },
     })
