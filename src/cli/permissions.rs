@@ -113,6 +113,10 @@ pub const JOB_POLICIES: &[Permission] = &[
     ("jobwright.dev", "jobpolicies", "list"),
     ("jobwright.dev", "jobpolicies", "watch"),
     ("jobwright.dev", "jobpolicies/status", "patch"),
+];
+
+/// Permissions for the start deadlines of JobPolicies.
+pub const START_DEADLINES: &[Permission] = &[
     // A pod that did not start in time gets a condition.
     ("", "pods/status", "patch"),
     // A Job is suspended if its pods do not start in time and its policy states that.

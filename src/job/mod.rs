@@ -46,5 +46,9 @@ pub const INDEX_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-failu
 pub const IGNORED_FAILURES_ANNOTATION: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 /// The annotation that holds, as JSON, the reason why a Job failed ([`decide::failure_report`]).
 pub const FAILURE_ANNOTATION: &str = "jobwright.dev/failure";
+/// The annotation that holds, as JSON, the results of the pods of a Job ([`decide::result_report`]).
+pub const RESULT_ANNOTATION: &str = "jobwright.dev/result";
+/// Maximum size of [`RESULT_ANNOTATION`] in bytes.
+pub const MAX_RESULT_BYTES: usize = 4096;
 /// The environment variable that holds the completion index of a container's pod.
 pub const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";

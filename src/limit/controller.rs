@@ -120,8 +120,9 @@ impl AdmissionControl for Controller {
         tasks.spawn(async move { self.run_admission(changes).await });
     }
 
-    fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
-        let (job, admission, changed) = self.admissions.admission(&job.identity.namespace, &job.identity.uid, self);
+    fn admission(&self, job: &JobView, waits: bool) -> Option<(Arc<JobView>, Admission)> {
+        let (job, admission, changed) =
+            self.admissions.admission(&job.identity.namespace, &job.identity.uid, waits, self);
         self.jobs.sync_all(changed);
         self.mark_status(&job.as_ref()?.identity.namespace);
         Some((job?, admission))
@@ -135,14 +136,18 @@ impl JobLookup for Controller {
 
     fn workloads(&self, is_selected: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Workload)> {
         let jobs = self.jobs.jobs.all(|job| is_selected(&job.identity.namespace));
-        jobs.iter().filter_map(|job| Some((job.identity.namespace.clone(), self.workload(job)?))).collect()
+        jobs.iter().filter_map(|job| Some((job.identity.namespace.clone(), self.workload(job, None)?))).collect()
     }
 
-    fn workload(&self, job: &JobView) -> Option<Workload> {
+    fn workload(&self, job: &JobView, waits: Option<bool>) -> Option<Workload> {
+        if !self.jobs.claims(job) {
+            return None;
+        }
         let active = || {
             let pods = self.jobs.pods.owned(&job.identity.uid, &job.identity.namespace);
             pods.iter().filter(|pod| pod.is_active()).count()
         };
-        Workload::of(job, self.jobs.waits_for_jobs(job), active).filter(|_| self.jobs.claims(job))
+        let waits = waits.unwrap_or_else(|| self.jobs.waits_for_jobs(job));
+        Workload::of(job, waits, active)
     }
 }

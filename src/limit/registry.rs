@@ -36,8 +36,9 @@ pub trait JobLookup {
     /// Returns the Jobs of the selected namespaces to which limits apply.
     fn workloads(&self, is_selected: &dyn Fn(&str) -> bool) -> Vec<(Arc<str>, Workload)>;
 
-    /// Returns the data of a Job that limits need; none if limits do not apply to the Job.
-    fn workload(&self, job: &JobView) -> Option<Workload>;
+    /// Returns the data of a Job that limits need; none if limits do not apply to the Job. `waits` states whether the Job
+    /// waits for other Jobs, if that was evaluated.
+    fn workload(&self, job: &JobView, waits: Option<bool>) -> Option<Workload>;
 }
 
 impl AdmissionRegistry {
@@ -80,7 +81,7 @@ impl AdmissionRegistry {
         let Some(admissions) = self.admissions_of(namespace) else { return Vec::new() };
         // The newest version is read under the lock, so that no older version can overwrite it.
         let mut admissions = admissions.lock();
-        update(&mut admissions, uid, jobs.newest(uid).as_deref(), jobs)
+        update(&mut admissions, uid, jobs.newest(uid).as_deref(), None, jobs)
     }
 
     /// Returns the newest version of a Job, whether that version is allowed to start pods, and the other Jobs to sync.
@@ -89,6 +90,7 @@ impl AdmissionRegistry {
         &self,
         namespace: &str,
         uid: &Uid,
+        waits: bool,
         jobs: &impl JobLookup,
     ) -> (Option<Arc<JobView>>, Admission, Vec<Uid>) {
         let Some(admissions) = self.admissions_of(namespace) else {
@@ -96,7 +98,7 @@ impl AdmissionRegistry {
         };
         let mut admissions = admissions.lock();
         let job = jobs.newest(uid);
-        let mut changed = update(&mut admissions, uid, job.as_deref(), jobs);
+        let mut changed = update(&mut admissions, uid, job.as_deref(), Some(waits), jobs);
         changed.retain(|other| other != uid);
         let admission = match (admissions.state(uid), admissions.waiting_status(uid)) {
             (AdmissionState::Unlimited, _) => Admission::Unlimited,
@@ -120,8 +122,14 @@ impl AdmissionRegistry {
     }
 }
 
-fn update(admissions: &mut Admissions, uid: &Uid, job: Option<&JobView>, jobs: &impl JobLookup) -> Vec<Uid> {
-    match job.and_then(|job| jobs.workload(job)) {
+fn update(
+    admissions: &mut Admissions,
+    uid: &Uid,
+    job: Option<&JobView>,
+    waits: Option<bool>,
+    jobs: &impl JobLookup,
+) -> Vec<Uid> {
+    match job.and_then(|job| jobs.workload(job, waits)) {
         Some(job) => admissions.set_job(job),
         None => admissions.remove_job(uid),
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kube::api::ListParams;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
@@ -160,20 +161,41 @@ impl Controller {
     }
 }
 
+fn governing(job: &JobView, choice: &Choice) -> Governing {
+    match choice {
+        Choice::Nothing => Governing::Nothing,
+        Choice::Missing => Governing::Missing,
+        Choice::Policy(policy) => {
+            let is_own = policy.identity.namespace == job.identity.namespace;
+            let rules = if is_own { &policy.rules } else { &policy.cluster_rules };
+            rules.clone().map_or(Governing::Nothing, Governing::Policy)
+        }
+    }
+}
+
 impl PolicySource for Controller {
     fn governing(&self, job: &JobView) -> Governing {
         if self.policies.is_empty() && job.named_policy.is_none() {
             return Governing::Nothing;
         }
-        match self.choose(job) {
-            Choice::Nothing => Governing::Nothing,
-            Choice::Missing => Governing::Missing,
-            Choice::Policy(policy) => {
-                let is_own = policy.identity.namespace == job.identity.namespace;
-                let rules = if is_own { &policy.rules } else { &policy.cluster_rules };
-                rules.clone().map_or(Governing::Nothing, Governing::Policy)
-            }
-        }
+        governing(job, &self.choose(job))
+    }
+
+    fn governing_live<'a>(&'a self, job: &'a JobView) -> BoxFuture<'a, kube::Result<Governing>> {
+        let live = async {
+            let list = async |namespace: &str| -> kube::Result<Vec<Arc<PolicyView>>> {
+                let api = self.context.namespaced::<WireJobPolicy>(namespace);
+                let found = api.list(&ListParams::default()).await?.items;
+                Ok(found.into_iter().filter_map(PolicyView::parse).map(Arc::new).collect())
+            };
+            let policies = list(&job.identity.namespace).await?;
+            let chosen = match choose(&policies, &job.admission_info.labels, job.named_policy.as_deref()) {
+                Choice::Nothing => self.default_policy().map_or(Choice::Nothing, Choice::Policy),
+                chosen => chosen,
+            };
+            Ok(governing(job, &chosen))
+        };
+        live.boxed()
     }
 
     fn subscribe(&self) -> UnboundedReceiver<Concerned> {

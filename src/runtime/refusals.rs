@@ -80,6 +80,13 @@ impl Refusals {
         wait
     }
 
+    /// Records that other writes of the same kind have just succeeded, so that the time of the refusals begins again.
+    pub fn restart(&mut self, kind: WriteKind, now: Timestamp) {
+        if let Some(backoff) = self.backoffs.get_mut(&(kind, None)) {
+            backoff.first = backoff.first.map(|_| now);
+        }
+    }
+
     /// Records that a quota caused the refusal while the object had this number of live pods.
     pub fn mark_quota(&mut self, kind: WriteKind, occupied: usize) {
         if let Some(backoff) = self.backoffs.get_mut(&(kind, None)) {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::decide::{Rules, TtlDecision, decide, depends_on_namespace};
+use super::decide::{Rules, TtlDecision, decide, depends_on_namespace, depends_on_policy};
 use super::namespaces::Namespaces;
 use crate::job::controller::policy_source::{Concerned, Governing, PolicySource};
 use crate::job::managed_by::Claim;
@@ -107,9 +107,14 @@ impl Controller {
 
     /// Returns the retention that the policy that governs a Job sets.
     fn retention_of_policy(&self, job: &JobView) -> Retention {
-        match self.policies.get().map(|policies| policies.governing(job)) {
-            Some(Governing::Policy(rules)) => rules.retention.clone(),
-            Some(Governing::Nothing | Governing::Missing) | None => Retention::default(),
+        self.policies.get().map(|policies| retention(&policies.governing(job))).unwrap_or_default()
+    }
+
+    /// Reads the retention that the policy that governs a Job sets from the API server.
+    async fn live_retention_of_policy(&self, job: &JobView) -> Result<Retention, WriteError> {
+        match self.policies.get() {
+            Some(policies) if depends_on_policy(job) => Ok(retention(&policies.governing_live(job).await?)),
+            _ => Ok(Retention::default()),
         }
     }
 
@@ -165,7 +170,7 @@ impl Controller {
             return Ok(());
         };
         let (namespace, name) = (&job.identity.namespace, &job.identity.name);
-        if self.expired(&job, &self.known_retention(namespace)).is_none() {
+        if self.expired(&job, &self.retention_of_policy(&job), &self.known_retention(namespace)).is_none() {
             return Ok(());
         }
         let backed_off_until = self.refusals.of(uid, |refusals| {
@@ -180,8 +185,9 @@ impl Controller {
         let jobs = self.context.objects_in::<WireJob>(namespace);
         let fresh = jobs.get_opt(name).await?.and_then(JobView::parse).filter(|fresh| fresh.identity.uid == *uid);
         let Some(fresh) = fresh else { return Ok(()) };
+        let of_policy = self.live_retention_of_policy(&fresh).await?;
         let of_namespace = match &self.namespaces {
-            Some(namespaces) if depends_on_namespace(&fresh, &self.retention_of_policy(&fresh)) => {
+            Some(namespaces) if depends_on_namespace(&fresh, &of_policy) => {
                 let live = namespaces.read_live(self.context.client.clone(), namespace).await?;
                 // The Jobs of a deleted namespace are deleted with it.
                 let Some((live, changed)) = live else { return Ok(()) };
@@ -193,7 +199,7 @@ impl Controller {
             }
             _ => self.known_retention(namespace),
         };
-        let Some(expired) = self.expired(&fresh, &of_namespace) else { return Ok(()) };
+        let Some(expired) = self.expired(&fresh, &of_policy, &of_namespace) else { return Ok(()) };
         let params = delete_params(uid, Some(PropagationPolicy::Foreground));
         match self.context.write_gate.run(uid, jobs.delete(name, &params)).await {
             Ok(_) => {
@@ -234,12 +240,11 @@ impl Controller {
     }
 
     /// Returns when the retention of a Job ended. If it ends later, the Job is queued for that time.
-    fn expired(&self, job: &JobView, namespace: &Retention) -> Option<jiff::Timestamp> {
+    fn expired(&self, job: &JobView, policy: &Retention, namespace: &Retention) -> Option<jiff::Timestamp> {
         if self.claim == Claim::ManagedBy && !self.claim.covers(job.spec.managed_by.as_deref()) {
             return None;
         }
-        let policy = self.retention_of_policy(job);
-        let rules = Rules { spec: self.claim == Claim::All, policy: &policy, namespace, controller: &self.default };
+        let rules = Rules { spec: self.claim == Claim::All, policy, namespace, controller: &self.default };
         self.record_parse_error(job, namespace);
         match decide(job, rules, self.context.clock.now()) {
             TtlDecision::Keep => None,
@@ -264,6 +269,18 @@ impl Controller {
             let message = format!("{whose}{parse_error}; the Job is kept until this is fixed");
             let event = EventText::warning("InvalidRetention", message);
             self.context.record_event(API_VERSION, KIND, &job.identity, event);
+        }
+    }
+}
+
+/// Returns the retention that a policy sets. A Job that names a policy that does not exist is kept: the user meant to set
+/// a time, and that time is unknown.
+fn retention(governing: &Governing) -> Retention {
+    match governing {
+        Governing::Policy(rules) => rules.retention.clone(),
+        Governing::Nothing => Retention::default(),
+        Governing::Missing => {
+            Retention { parse_error: Some("the JobPolicy does not exist".into()), ..Retention::default() }
         }
     }
 }

@@ -51,6 +51,12 @@ pub fn depends_on_namespace(job: &JobView, policy: &Retention) -> bool {
     set.is_none() && job.spec.ttl.is_none() && job.owner.is_none()
 }
 
+/// Returns whether the JobPolicy that governs this Job, or its absence, can decide when the Job expires. If so, the
+/// controller reads the JobPolicies live before it deletes the Job.
+pub fn depends_on_policy(job: &JobView) -> bool {
+    depends_on_namespace(job, &Retention::default())
+}
+
 fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
     if job.deleting || job.retention.parse_error.is_some() {
         return None;
@@ -65,6 +71,7 @@ fn expiry(job: &JobView, rules: Rules<'_>) -> Option<Timestamp> {
         (None, None) if job.owner.is_some() => return None,
         (None, None) => match kept(rules.policy) {
             Some(ttl) => ttl,
+            None if rules.policy.parse_error.is_some() => return None,
             None if rules.namespace.parse_error.is_some() => return None,
             None => kept(rules.namespace).or_else(|| kept(rules.controller))?,
         },
@@ -141,6 +148,8 @@ mod tests {
         let policy = retention(None, Some(15));
         assert_eq!(governed(&failed, true, &policy), Some(15), "before the namespace and the controller");
         assert_eq!(governed(&succeeded, true, &policy), Some(20), "the policy sets nothing for a success");
+        let missing = Retention { parse_error: Some("missing".into()), ..Retention::default() };
+        assert_eq!(governed(&succeeded, true, &missing), None, "the time that the user meant is not known");
         let with_ttl = job(Some(10)).condition(FAILED).view;
         assert_eq!(governed(&with_ttl, true, &policy), Some(10), "the field of the Job comes first");
         failed.owner = Some("cron-uid".into());

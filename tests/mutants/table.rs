@@ -531,14 +531,14 @@ pub const MUTATIONS: &[Mutation] = &[
     bug(
         "a start deadline continues when the cause changes",
         "src/job/decide/start_waits.rs",
-        "Some(_) => now,",
-        "Some(before) if MUTANT => before.since,\n        Some(_) => now,",
+        "Some(_) | None => now,",
+        "Some(before) if MUTANT => before.since,\n        Some(_) | None => now,",
     ),
     bug(
         "a pod that did not start in time is deleted without being counted",
         "src/job/decide/start_deadline.rs",
-        "return Some(Step::DeletePods { pods: left, uncounted: false });",
-        "return Some(Step::DeletePods { pods: left, uncounted: MUTANT });",
+        "return Some(Step::DeletePods { pods: left, uncounted: false }).filter(|_| can_have_pods(input.job));",
+        "return Some(Step::DeletePods { pods: left, uncounted: MUTANT }).filter(|_| can_have_pods(input.job));",
     ),
     bug(
         "a pod that has just started is failed by its start deadline",
@@ -595,8 +595,8 @@ pub const RARE: &[Mutation] = &[
     bug(
         "a Job is deleted by namespace retention without reading the namespace first",
         "src/ttl/controller.rs",
-        "Some(namespaces) if depends_on_namespace(&fresh, &self.retention_of_policy(&fresh)) => {",
-        "Some(namespaces) if !MUTANT && depends_on_namespace(&fresh, &self.retention_of_policy(&fresh)) => {",
+        "Some(namespaces) if depends_on_namespace(&fresh, &of_policy) => {",
+        "Some(namespaces) if !MUTANT && depends_on_namespace(&fresh, &of_policy) => {",
     ),
     bug(
         "a silent watch is never replaced",

@@ -193,7 +193,7 @@ pub fn job(data: &[u8]) {
         }
         let policy = policy(&mut choices);
         let mut starts = StartWaits::default();
-        starts.observe_all(&view, pods.iter().map(Arc::as_ref), now);
+        starts.observe_all(pods.iter().map(Arc::as_ref), now);
         let input = DecisionInput {
             policy: policy.as_ref(),
             starts: &starts,

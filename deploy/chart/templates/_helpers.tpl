@@ -92,15 +92,17 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 - apiGroups: [jobwright.dev]
   resources: [joblimits/status]
   verbs: [patch]
+# A JobPolicy sets a condition on a pod that does not start in time, and can suspend its Job.
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+{{- end }}
+{{- if or $job $ttl }}
 - apiGroups: [jobwright.dev]
   resources: [jobpolicies]
   verbs: [list, watch]
 - apiGroups: [jobwright.dev]
   resources: [jobpolicies/status]
-  verbs: [patch]
-# A JobPolicy sets a condition on a pod that does not start in time, and can suspend its Job.
-- apiGroups: [""]
-  resources: [pods/status]
   verbs: [patch]
 {{- end }}
 {{- if $schedule }}

@@ -8,9 +8,9 @@ use super::explanation::{Explanation, Hint, State, counted};
 use super::job::{Facts, counts_text};
 use super::{pod, span};
 use crate::cli::one_line::one_line;
-use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
-use crate::job::decide::result_report::{JobResult, PodResult, RESULT_ANNOTATION};
+use crate::job::decide::result_report::{JobResult, PodResult};
+use crate::job::{FAILURE_ANNOTATION, RESULT_ANNOTATION};
 
 /// Maximum number of failed pods that an explanation lists individually.
 const MAX_FAILED_SHOWN: usize = 3;

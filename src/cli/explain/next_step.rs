@@ -31,7 +31,7 @@ pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Op
     let backoff = Backoff::default().after(&job, &failed, &succeeded);
     let (orphans, owned): (Vec<_>, Vec<_>) = pods.into_iter().partition(|pod| pod.owner.is_none());
     let mut starts = StartWaits::default();
-    starts.observe_all(&job, owned.iter().map(Arc::as_ref), now);
+    starts.observe_all(owned.iter().map(Arc::as_ref), now);
     let policy = facts.policy.rules();
     let input = DecisionInput {
         policy,

@@ -11,9 +11,9 @@ use super::next_step::{job_view, pod_views};
 use super::span;
 use crate::job::decide::start_waits::StartWaits;
 use crate::job::policy::{POLICY_ANNOTATION, PolicyRules};
-use crate::job::view::JobView;
 use crate::job::view::policy_annotations::GOVERNED_BY;
 use crate::job::view::start::{StartAction, StartCause};
+use crate::job::view::{JobView, PodView};
 use crate::policy::select::{Choice, choose};
 use crate::policy::view::PolicyView;
 use crate::runtime::quantity;
@@ -61,7 +61,7 @@ impl PolicyState {
 /// Returns sentences about the policy that governs an unfinished Job.
 pub(crate) fn sentences(job: &Job, pods: &[Pod], policy: &PolicyState, now: Timestamp) -> Vec<String> {
     match policy {
-        PolicyState::Nothing => job_view(job).and_then(|view| proposal(&view, pods, now)).into_iter().collect(),
+        PolicyState::Nothing => proposal(pods, now).into_iter().collect(),
         PolicyState::Missing(name) => vec![format!(
             "No policy governs the Job: the JobPolicy {name:?} that its annotation {POLICY_ANNOTATION} names does not exist \
              in its namespace, or is not valid."
@@ -73,7 +73,7 @@ pub(crate) fn sentences(job: &Job, pods: &[Pod], policy: &PolicyState, now: Time
             let name = &rules.name;
             let mut sentences = vec![format!("The JobPolicy {name} governs the Job.")];
             if let Some(view) = job_view(job) {
-                sentences.extend(start_deadlines(&view, pods, rules, now));
+                sentences.extend(start_deadlines(pods, rules, now));
                 sentences.extend(stalled(&view, now));
                 sentences.extend(raised(&view));
             }
@@ -82,10 +82,18 @@ pub(crate) fn sentences(job: &Job, pods: &[Pod], policy: &PolicyState, now: Time
     }
 }
 
+/// Observes pods as a controller that has run since each cause can have begun. The command cannot know more.
+fn observe(waits: &mut StartWaits, views: &[Arc<PodView>]) {
+    for pod in views {
+        let since = pod.start.as_ref().map_or(pod.created, |start| start.since);
+        waits.observe(&pod.identity.uid, Some(pod), since);
+    }
+}
+
 /// Returns the proposal of a policy, if a pod has waited for its start for long.
-fn proposal(job: &JobView, pods: &[Pod], now: Timestamp) -> Option<String> {
+fn proposal(pods: &[Pod], now: Timestamp) -> Option<String> {
     let mut waits = StartWaits::default();
-    waits.observe_all(job, pod_views(pods).iter().map(Arc::as_ref), now);
+    observe(&mut waits, &pod_views(pods));
     let long_ago = now.checked_sub(LONG_WAIT).unwrap_or(Timestamp::MIN);
     let causes = [StartCause::Image, StartCause::Config, StartCause::Unschedulable];
     let cause = causes.into_iter().find(|cause| waits.of(*cause).any(|(since, _)| since <= long_ago))?;
@@ -97,10 +105,10 @@ fn proposal(job: &JobView, pods: &[Pod], now: Timestamp) -> Option<String> {
 }
 
 /// Returns a sentence about the pod of each cause whose start deadline comes next.
-fn start_deadlines(job: &JobView, pods: &[Pod], rules: &PolicyRules, now: Timestamp) -> Vec<String> {
+fn start_deadlines(pods: &[Pod], rules: &PolicyRules, now: Timestamp) -> Vec<String> {
     let views = pod_views(pods);
     let mut waits = StartWaits::default();
-    waits.observe_all(job, views.iter().map(Arc::as_ref), now);
+    observe(&mut waits, &views);
     let sentences = StartCause::ALL.into_iter().filter_map(|cause| {
         let rule = rules.start.of(cause)?;
         let (since, uid) = waits.of(cause).next()?;

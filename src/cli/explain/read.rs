@@ -262,14 +262,13 @@ impl Reader<'_> {
             return Ok(Admission::Unlimited);
         }
         let jobs = self.context.api::<WireJob>().list_each(&ListParams::default()).await?;
-        let of_one_controller = |one: &JobView| {
+        let all: Vec<JobView> = jobs.into_iter().filter_map(JobView::parse).collect();
+        let of_one_controller = |one: &&JobView| {
             one.spec.managed_by.as_deref() == job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref())
         };
-        let views = jobs.into_iter().filter_map(JobView::parse).filter(of_one_controller);
         let mut admissions = Admissions::default();
-        let views: Vec<JobView> = views.collect();
-        let workload = |view: &JobView| Workload::of(view, waits_for_jobs(view, &views), || 0);
-        admissions.load(limits, views.iter().filter_map(workload));
+        let workload = |view: &JobView| Workload::of(view, waits_for_jobs(view, &all), || 0);
+        admissions.load(limits, all.iter().filter(of_one_controller).filter_map(workload));
         let uid = Uid::from(job.uid().unwrap_or_default().as_str());
         Ok(match (admissions.state(&uid), admissions.describe_waiting_status(&uid)) {
             (AdmissionState::Unlimited, _) => Admission::Unlimited,

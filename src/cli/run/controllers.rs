@@ -84,7 +84,8 @@ impl Controllers {
         if let Some(job_limit) = job_limit.clone() {
             members.push(Member { controller: job_limit, is_installed: |installed| installed.job_limits });
         }
-        let job_policy = arguments.runs(ControllerName::Job).then(|| {
+        let uses_policies = arguments.runs(ControllerName::Job) || arguments.runs(ControllerName::Ttl);
+        let job_policy = uses_policies.then(|| {
             let default = arguments.default_policy.clone();
             Arc::new(policy::Controller::new(context.clone(), job.handle(), default))
         });

@@ -147,8 +147,11 @@ impl Arguments {
         if installed.job_limits && self.runs(ControllerName::Job) {
             permissions.extend(permissions::JOB_LIMITS);
         }
-        if installed.job_policies && self.runs(ControllerName::Job) {
+        if installed.job_policies && (self.runs(ControllerName::Job) || self.runs(ControllerName::Ttl)) {
             permissions.extend(permissions::JOB_POLICIES);
+        }
+        if installed.job_policies && self.runs(ControllerName::Job) {
+            permissions.extend(permissions::START_DEADLINES);
         }
         if installed.calendars && self.runs(ControllerName::JobSchedule) {
             permissions.extend(permissions::CALENDARS);

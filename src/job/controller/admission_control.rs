@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::dependents;
+use super::dependencies::Dependencies;
 use crate::job::admission::Admission;
 use crate::job::key::Key;
 use crate::job::managed_by::Claim;
@@ -23,7 +23,8 @@ pub trait AdmissionControl: Send + Sync {
     fn begin(self: Arc<Self>, tasks: &mut JoinSet<()>);
 
     /// Returns the newest version of a Job, and whether that version is allowed to start pods; none if the Job is gone.
-    fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)>;
+    /// `waits` states whether the Job waits for other Jobs before it can start.
+    fn admission(&self, job: &JobView, waits: bool) -> Option<(Arc<JobView>, Admission)>;
 }
 
 /// The objects that the Job controller watches, and its queue.
@@ -36,6 +37,7 @@ pub struct JobsHandle {
     /// All pods that can belong to a Job.
     pub pods: Arc<Cache<PodView>>,
     pub(super) queue: Arc<Queue<Key>>,
+    pub(super) dependencies: Arc<Dependencies>,
 }
 
 impl JobsHandle {
@@ -46,7 +48,7 @@ impl JobsHandle {
 
     /// Returns whether a Job waits for other Jobs before it can start.
     pub fn waits_for_jobs(&self, job: &JobView) -> bool {
-        dependents::waiting(&self.jobs, job).is_some()
+        self.dependencies.waiting(job).is_some()
     }
 
     /// Queues these Jobs for a sync.

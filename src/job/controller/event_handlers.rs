@@ -84,7 +84,6 @@ impl Controller {
             self.executor.all_pods.send_if_modified(|all| !std::mem::replace(all, true));
         }
         self.executor.queue.add(Key::Job(job.identity.uid.clone()));
-        self.enqueue_dependents(job);
     }
 
     /// Records an event if a new version of an unfinished Job has an annotation without effect that the version before did

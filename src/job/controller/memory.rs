@@ -56,8 +56,11 @@ pub(super) fn record(refusals: &mut Refusals, writes: &[Write], failed: &[Failed
             refusals.succeed(*kind, pod.as_ref());
         }
     }
-    for FailedWrite { kind, pod, error } in failed {
+    for FailedWrite { kind, pod, error, is_partial } in failed {
         refusals.refuse(*kind, pod.as_ref(), error, now);
+        if *is_partial {
+            refusals.restart(*kind, now);
+        }
     }
 }
 
@@ -113,7 +116,7 @@ impl Controller {
         self.forget_summary(uid);
         self.untracked_deletions().remove(uid);
         self.starts.lock().remove(uid);
-        self.dependents.lock().remove(uid);
+        self.dependencies.remove(uid);
         self.executor.queue.cancel(&Key::Job(uid.clone()));
     }
 }

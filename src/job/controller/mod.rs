@@ -1,11 +1,11 @@
 //! The Job controller: watches feed the caches, changes become keys, and workers sync these keys.
 //!
-//! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, `dependents` has the Jobs that wait for
+//! [`Controller`] is the entry point. `event_handlers` turns changes into keys, `sync` syncs one Job, [`dependencies`] has the Jobs that wait for
 //! others, `orphans` handles pods without a Job, `policies` applies the JobPolicies that [`policy_source`] is the interface to, `groups` watches Workloads and PodGroups, `memory` is what the controller remembers between syncs, `summaries` keeps what is known of the pods, and [`admission_control`] is the interface
 //! to the rules that limit the active Jobs.
 
 pub mod admission_control;
-mod dependents;
+pub mod dependencies;
 mod event_handlers;
 #[cfg(test)]
 mod fairness_tests;
@@ -29,11 +29,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::admission_control::{AdmissionControl, JobsHandle};
-use self::dependents::Dependents;
+use self::dependencies::Dependencies;
 use self::groups::Groups;
 use self::memory::Memory;
 use self::policy_source::PolicySource;
-use super::admission::Admission;
 use super::config::Config;
 use super::conflicting_controller::ConflictingController;
 use super::decide::start_waits::StartWaits;
@@ -66,7 +65,7 @@ pub struct Controller {
     /// Pods that have not started, of Jobs whose policy has start deadlines.
     starts: Mutex<FastMap<Uid, StartWaits>>,
     /// Jobs that start after other Jobs.
-    dependents: Mutex<Dependents>,
+    dependencies: Arc<Dependencies>,
     /// JobPolicies. Without them, no policy governs a Job.
     policies: OnceLock<Arc<dyn PolicySource>>,
     /// Time when a pod of a Job was last removed without being counted.
@@ -112,7 +111,7 @@ impl Controller {
             memory: Mutex::default(),
             summaries: Mutex::default(),
             starts: Mutex::default(),
-            dependents: Mutex::default(),
+            dependencies: Arc::new(Dependencies::new(executor.jobs.clone())),
             policies: OnceLock::new(),
             untracked_deletions: Mutex::default(),
             orphan_refusals: Mutex::default(),
@@ -136,17 +135,13 @@ impl Controller {
     /// Returns the objects that an admission control reads.
     pub fn handle(&self) -> JobsHandle {
         let StepExecutor { jobs, pods, queue, .. } = &self.executor;
-        JobsHandle { claim: self.config.claim, jobs: jobs.clone(), pods: pods.clone(), queue: queue.clone() }
-    }
-
-    /// Returns the newest version of a Job, and whether that version is allowed to start pods; none if the Job is gone.
-    fn admission(&self, job: &JobView) -> Option<(Arc<JobView>, Admission)> {
-        let (job, admission) = match self.admission_control.get() {
-            Some(admission_control) => admission_control.admission(job)?,
-            None => (self.executor.jobs.get(&job.identity.uid)?, Admission::Unlimited),
-        };
-        let admission = self.waits_for_jobs(&job).map_or(admission, Admission::Pending);
-        Some((job, admission))
+        JobsHandle {
+            claim: self.config.claim,
+            jobs: jobs.clone(),
+            pods: pods.clone(),
+            queue: queue.clone(),
+            dependencies: self.dependencies.clone(),
+        }
     }
 
     /// Resolves when a conflicting controller is detected on the Jobs of this controller.
@@ -289,6 +284,11 @@ impl controller::Controller for Controller {
         if let Some(admission_control) = self.admission_control.get() {
             admission_control.clone().begin(tasks);
         }
+        let changes = self.executor.jobs.subscribe();
+        tasks.spawn({
+            let controller = self.clone();
+            async move { controller.follow_awaited_jobs(changes).await }
+        });
         self.executor.queue.open();
         self.enqueue_all();
         let controller = self.clone();
@@ -308,7 +308,7 @@ impl controller::Controller for Controller {
         self.forget_summaries();
         self.untracked_deletions().clear();
         self.starts.lock().clear();
-        self.dependents.lock().clear();
+        self.dependencies.clear();
         *self.orphan_refusals() = Refusals::default();
         self.executor.clear_uncounted_deletions();
     }
@@ -341,7 +341,7 @@ impl controller::Controller for Controller {
             ("pod_summaries", self.summaries.lock().len()),
             ("untracked_deletions", self.untracked_deletions().len()),
             ("unstarted_pods", self.starts.lock().len()),
-            ("awaited_jobs", self.dependents.lock().len()),
+            ("awaited_jobs", self.dependencies.len()),
             ("uncounted_deletions", uncounted_deletions),
             ("timers", self.executor.queue.timers()),
         ]

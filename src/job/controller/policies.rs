@@ -94,7 +94,7 @@ impl Controller {
         if !governing.rules().is_some_and(|rules| rules.start.is_set()) {
             *starts = StartWaits::default();
         } else if !starts.is_complete() {
-            starts.observe_all(job, summary.active_pods().map(Arc::as_ref), self.executor.context.clock.now());
+            starts.observe_all(summary.active_pods().map(Arc::as_ref), self.executor.context.clock.now());
         }
     }
 

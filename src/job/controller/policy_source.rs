@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::job::policy::PolicyRules;
@@ -11,6 +12,9 @@ use crate::job::view::JobView;
 pub trait PolicySource: Send + Sync {
     /// Returns what governs a Job.
     fn governing(&self, job: &JobView) -> Governing;
+
+    /// Returns what governs a Job, with the JobPolicies of its namespace read from the API server.
+    fn governing_live<'a>(&'a self, job: &'a JobView) -> BoxFuture<'a, kube::Result<Governing>>;
 
     /// Returns the changes of policies from now on, as the Jobs that each concerns.
     fn subscribe(&self) -> UnboundedReceiver<Concerned>;

@@ -49,7 +49,7 @@ impl Controller {
             let pod = pod.filter(|pod| is_in_namespace(job, pod));
             if starts.is_complete() {
                 let own = pod.as_deref().filter(|pod| claims::controls(job, pod));
-                starts.observe(job, &uid, own, self.executor.context.clock.now());
+                starts.observe(&uid, own, self.executor.context.clock.now());
             }
             summary.set_pod(job, &uid, pod);
         }

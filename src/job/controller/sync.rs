@@ -8,7 +8,7 @@ use super::Controller;
 use super::memory::{Write, merge_failure};
 use crate::job::decide::start_waits::StartWaits;
 use crate::job::decide::summary::PodSummary;
-use crate::job::decide::{DecisionInput, Step, decide, failure_report, result_report};
+use crate::job::decide::{DecisionInput, Step, decide, failure_report};
 use crate::job::execute::{FailedWrite, StepError};
 use crate::job::key::Key;
 use crate::job::metrics::Sync;
@@ -142,9 +142,7 @@ impl Controller {
             writes += decision.step.writes();
             let last = matches!(decision.step, Step::RejectInvalid(_));
             let mut step = decision.step;
-            let all_pods = || self.executor.pods.all(|pod| pod.controller() == Some(uid));
-            failure_report::attach(&job, &mut step, all_pods);
-            result_report::attach(&job, &mut step, all_pods);
+            failure_report::attach(&job, &mut step, || self.executor.pods.all(|pod| pod.controller() == Some(uid)));
             memory.parent_read |= matches!(step, Step::ReadParentWorkload);
             let attempted = writes_of(&step);
             let raised = match &step {
@@ -153,11 +151,7 @@ impl Controller {
             };
             let failed = match self.executor.execute(&job, step, governing.rules()).await {
                 Ok(()) if last => return failure.map_or(Ok(()), Err),
-                Ok(()) => {
-                    // The response is in the cache, so the watch reports no change.
-                    self.enqueue_dependents(&job);
-                    Vec::new()
-                }
+                Ok(()) => Vec::new(),
                 Err(StepError::Changed) => continue,
                 Err(StepError::Writes(failed)) => failed,
                 Err(StepError::Other(error)) => return Err(failure.unwrap_or(error)),

@@ -10,9 +10,12 @@ use crate::job::admission::{Reason, WaitingStatus};
 use crate::job::status::{COMPLETE, FAILED};
 use crate::job::view::JobView;
 use crate::job::view::after::{After, Ending};
+use crate::runtime::text::beginning;
 
 /// Maximum number of Jobs that the search for a cycle visits.
-const MAX_VISITED: usize = 1000;
+const MAX_VISITED: usize = 100;
+/// Maximum number of bytes of a message.
+const MAX_MESSAGE: usize = 1024;
 
 /// Returns what a Job waits for, if it starts after other Jobs and these have not all ended as it needs. `find` returns the
 /// Job of this name in the same namespace.
@@ -37,12 +40,14 @@ pub fn waiting(job: &JobView, find: impl Fn(&str) -> Option<Arc<JobView>>) -> Op
             format!("The Job starts after {}{}", waits.join(", and "), cycle.unwrap_or_default())
         }
     };
+    let message = beginning(&message, MAX_MESSAGE).to_owned();
     Some(WaitingStatus { limit: String::new(), position: 0, reason: Reason::After, message })
 }
 
-/// Returns whether a Job that starts after other Jobs has not started.
+/// Returns whether a Job that starts after other Jobs has not started. A suspended Job waits to be resumed.
 pub fn is_held(job: &JobView) -> bool {
-    job.after.is_some() && job.status.start_time.is_none() && !job.status.has_outcome() && !job.deleting
+    let may_start = !job.spec.suspend && !job.status.has_outcome() && !job.deleting;
+    job.after.is_some() && job.status.start_time.is_none() && may_start
 }
 
 /// Returns what a Job has not done yet, or has done otherwise.
@@ -148,6 +153,7 @@ mod tests {
     fn job_that_has_started_or_ends_waits_for_nothing_and_an_invalid_annotation_prevents_the_start() {
         let job = named("job", Some("job/none"));
         assert_eq!(message(&job.clone().started(1), &[]), None);
+        assert_eq!(message(&job.clone().suspend(true), &[]), None);
         assert_eq!(message(&job.deleting(), &[]), None);
         assert_eq!(message(&named("job", None), &[]), None);
         assert!(message(&named("job", Some("none")), &[]).unwrap().starts_with("metadata.annotations["));

@@ -328,7 +328,11 @@ impl Job {
         let orphans: Vec<_> = views(pods).into_iter().filter(|pod| pod.owner.is_none()).collect();
         let backoff = Backoff::default();
         let mut starts = StartWaits::default();
-        starts.observe_all(&self.view, pods.iter().map(|pod| &pod.view), now);
+        // Each cause was observed when it began.
+        for pod in pods {
+            let since = pod.view.start.as_ref().map_or(pod.view.created, |start| start.since);
+            starts.observe(&pod.view.identity.uid, Some(&pod.view), since);
+        }
         let input = DecisionInput {
             admission,
             groups: self.group_objects(),
@@ -453,7 +457,7 @@ impl Pod {
     /// Makes the pod one that did not start in time, as its condition records.
     pub(crate) fn failed_start(self, action: StartAction) -> Self {
         let message = format!("Pod {} did not start", self.name());
-        self.with(|pod| pod.start_failure = Some(Box::new(StartFailure { action, message })))
+        self.with(|pod| pod.start_failure = Some(Box::new(StartFailure { action, message, at: time(NOW) })))
     }
 
     pub(crate) fn condition(self, type_: &str, status: &str) -> Self {

@@ -230,7 +230,7 @@ pub enum Step {
         report: Option<Box<FailureReport>>,
         /// Annotations about the JobPolicy to store with the status, if they differ from those of the Job.
         annotations: Option<Box<PolicyAnnotations>>,
-        /// Text of the annotation with the results, if the Job succeeds.
+        /// Text of the annotation with the results, if pods with results are counted.
         result: Option<String>,
     },
     /// Record on these pods that they did not start in time.
@@ -258,7 +258,8 @@ pub enum Step {
 /// Returns the next step for a Job.
 pub fn decide(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Decision {
     let mut decision = by_rules(input, now, config);
-    if let Step::WriteStatus { status, events, annotations, .. } = &mut decision.step {
+    if let Step::WriteStatus { status, events, annotations, result, .. } = &mut decision.step {
+        *result = result_report::record(input.job, input.pods, status);
         let (desired, new_events) = progress_deadline::annotations(input, Some(status), now);
         *annotations = Some(Box::new(desired)).filter(|desired| **desired != stored_annotations(input.job));
         events.extend(new_events);

@@ -1,13 +1,14 @@
 //! The progress deadline of a JobPolicy: the maximum time for which no pod of a Job ends or becomes ready, and the running
 //! deadline: the maximum time from the start of the first pod (kubernetes/kubernetes issue 111948).
 //!
-//! Time for which the Job is suspended, or waits for a limit or a queue, does not count: the start time of the Job is set
-//! when it is admitted, and again when it is resumed. The other times are in annotations, which are written with the status.
+//! Time for which the Job is suspended, waits for a limit or a queue, or wants no pods does not count. The times are in
+//! annotations, which are written with the status. A policy that begins to govern a Job counts from then, because no
+//! earlier time is stored.
 
 use jiff::Timestamp;
 
 use super::outcome::Outcome;
-use super::{DecisionInput, completions, retry_memory};
+use super::{DecisionInput, admission, completions, retry_memory};
 use crate::job::policy::ProgressDeadline;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
@@ -20,18 +21,29 @@ const PROGRESS: &str = "ProgressDeadlineExceeded";
 /// Reason of the failure of a Job that ran for too long.
 const RUNNING: &str = "RunningDeadlineExceeded";
 
-/// Returns the time of the last progress of a Job that should make some: it has started, and wants pods.
-fn last_progress(input: &DecisionInput<'_>) -> Option<Timestamp> {
+/// Returns whether the Job should make progress: it was started, and wants pods.
+fn should_progress(input: &DecisionInput<'_>, started: bool) -> bool {
     let job = input.job;
-    let wants_pods = completions::desired_active(job, input.pods) > 0;
-    let counts = !job.spec.suspend && !job.deleting && wants_pods && !input.admission.is_pending();
-    let started = job.status.start_time.filter(|_| counts)?;
-    Some(job.policy.as_ref().and_then(|policy| policy.progressed_at).map_or(started, |at| at.max(started)))
+    let waits = input.admission.is_pending() || admission::is_admission_unstored(input);
+    started && !waits && !job.spec.suspend && completions::desired_active(job, input.pods) > 0
 }
 
+/// Returns the rule, and the time of the last progress of a Job that should make some. None before that time is stored.
 fn progress(input: &DecisionInput<'_>) -> Option<(ProgressDeadline, Timestamp)> {
-    let rule = input.policy?.progress?;
-    Some((rule, last_progress(input)?))
+    let job = input.job;
+    let rule = input.policy?.progress.filter(|_| !job.deleting && !job.status.has_outcome())?;
+    let started = job.status.start_time.filter(|_| should_progress(input, true))?;
+    Some((rule, job.policy.as_ref()?.progressed_at?.max(started)))
+}
+
+/// Returns the rule, and the time of the last progress, if the deadline has passed. Progress that the next status shows
+/// is stored first.
+fn exceeded(input: &DecisionInput<'_>, now: Timestamp) -> Option<(ProgressDeadline, Timestamp)> {
+    let (rule, since) = progress(input).filter(|(rule, since)| add(*since, rule.after) <= now)?;
+    let pods = input.pods;
+    let has_ended = !pods.new_succeeded().is_empty() || pods.new_failed().iter().any(|pod| !pods.is_record(pod));
+    let is_ready = pods.ready() > input.job.status.ready.unwrap_or_default();
+    (!has_ended && !is_ready).then_some((rule, since))
 }
 
 /// Returns the time of the running deadline, if a pod has started.
@@ -53,7 +65,7 @@ pub fn outcome(input: &DecisionInput<'_>, now: Timestamp) -> Option<Outcome> {
         let message = "Job ran longer than its JobPolicy allows, from the start of its first pod";
         return Some(Outcome::failed(RUNNING, message));
     }
-    let (rule, since) = progress(input).filter(|(rule, since)| rule.fails && add(*since, rule.after) <= now)?;
+    let (rule, since) = exceeded(input, now).filter(|(rule, _)| rule.fails)?;
     Some(Outcome::failed(PROGRESS, &message(rule, since)))
 }
 
@@ -74,21 +86,27 @@ pub fn annotations(
     let job = input.job;
     let stored = job.policy.as_deref();
     let has_progressed = status.is_some_and(|status| has_progressed(&job.status, status));
+    let started = status.map_or(job.status.start_time, |status| status.start_time);
     let progressed_at = match stored.and_then(|stored| stored.progressed_at) {
         _ if policy.progress.is_none() => None,
+        stored if job.deleting || job.status.has_outcome() => stored,
+        // The time counts again when the Job wants pods again.
+        _ if !should_progress(input, started.is_some()) => None,
         _ if has_progressed => Some(whole_seconds(now)),
-        stored => stored,
+        stored => stored.or(Some(whole_seconds(now))),
     };
-    let started = job.status.start_time.is_some() && !job.spec.suspend;
     let running_since = match running_since(job) {
         _ if policy.running.is_none() => None,
-        None if started && (input.pods.running() > 0 || has_progressed) => Some(whole_seconds(now)),
+        None if started.is_some() && !job.spec.suspend && (input.pods.running() > 0 || has_progressed) => {
+            // A policy can begin to govern a Job whose pods have been running for long.
+            let ready = input.pods.active_pods().filter_map(|pod| pod.ready_since).min();
+            Some(whole_seconds(ready.unwrap_or(now).max(started.unwrap_or(now))))
+        }
         // A time from before the Job was resumed does not count.
         None => stored.and_then(|stored| stored.running_since),
         since => since,
     };
-    let report =
-        progress(input).filter(|(rule, since)| !rule.fails && !has_progressed && add(*since, rule.after) <= now);
+    let report = exceeded(input, now).filter(|(rule, _)| !rule.fails && !has_progressed);
     let stalled_since = report.map(|(_, since)| since);
     let is_new = stalled_since.is_some() && stored.is_none_or(|stored| stored.stalled_since != stalled_since);
     let event = report.filter(|_| is_new).map(|(rule, since)| EventText::warning(PROGRESS, message(rule, since)));
@@ -121,6 +139,7 @@ mod tests {
     use super::super::Step;
     use super::super::fixtures::*;
     use super::*;
+    use crate::job::admission::{Admission, WaitingStatus};
     use crate::job::policy::PolicyRules;
     use crate::job::status::FAILURE_TARGET;
 
@@ -146,35 +165,88 @@ mod tests {
         job.with(|job| change(job.policy.get_or_insert_default()))
     }
 
+    fn progressed(at: i64, seconds: u64, fails: bool) -> Job {
+        annotated(job().governed(progress(seconds, fails)), |policy| policy.progressed_at = Some(time(at)))
+    }
+
     #[test]
     fn job_without_progress_fails_at_the_deadline() {
         let pods = [pod("a")];
-        let started = |at, seconds| job().started(at).governed(progress(seconds, true));
-        assert_eq!(failure(&started(0, 100), &pods).as_deref(), Some(PROGRESS));
-        assert_eq!(failure(&started(1, 100), &pods), None);
-        let progressed = annotated(started(0, 100), |policy| policy.progressed_at = Some(time(50)));
-        assert_eq!(failure(&progressed, &pods), None);
+        assert_eq!(failure(&progressed(0, 100, true), &pods).as_deref(), Some(PROGRESS));
+        assert_eq!(failure(&progressed(1, 100, true), &pods), None);
         // A resumption sets the start time again.
-        let resumed = annotated(started(90, 20), |policy| policy.progressed_at = Some(time(5)));
-        assert_eq!(failure(&resumed, &pods), None);
-        assert_eq!(failure(&started(0, 100).parallelism(0), &[]), None, "no pod is wanted");
+        assert_eq!(failure(&progressed(5, 20, true).started(90), &pods), None);
+        let limited = Admission::Pending(WaitingStatus::default());
+        for (case, job) in [
+            ("no pod is wanted", progressed(0, 100, true).parallelism(0)),
+            ("its success is decided", progressed(0, 100, true).condition("SuccessCriteriaMet")),
+            ("its deletion has begun", progressed(0, 100, true).deleting()),
+        ] {
+            assert_eq!(failure(&job, &pods), None, "{case}");
+        }
+        let waiting = progressed(0, 100, true).decide_admitted(&pods, &limited).step;
+        assert!(!matches!(&waiting, Step::WriteStatus { status, .. } if status.has_outcome()), "{waiting:?}");
+        // The admission is stored first, and the time counts from it.
+        let released = progressed(0, 100, true).with(|job| job.admission_info.published_waiting = Some(Box::default()));
+        let admitted = released.decide_admitted(&[], &Admission::Admitted).step;
+        assert!(matches!(admitted, Step::RemoveWaiting), "{admitted:?}");
+    }
+
+    #[test]
+    fn progress_that_is_not_stored_yet_counts() {
+        let job = || progressed(0, 100, true).parallelism(2);
+        let running = pod("b").running(1);
+        for made in [pod("a").succeeded(5), pod("a").failed(5), pod("a").running(1).ready(5)] {
+            assert_eq!(failure(&job(), &[made.clone(), running.clone()]), None, "{made:?}");
+        }
+        assert_eq!(failure(&job(), &[pod("a").running(1), running]).as_deref(), Some(PROGRESS));
+        // The failed pod that records the failures of its index is no progress.
+        let per_index = job().indexed(2).per_index(3).with(|job| job.status.failed = 1);
+        let record = pod("a").index(0).failed(5);
+        let listed = per_index.uncounted(&[], &[]);
+        assert_eq!(failure(&listed, &[record, pod("b").index(1).running(1)]).as_deref(), Some(PROGRESS));
+    }
+
+    #[test]
+    fn policy_that_begins_to_govern_a_job_counts_from_then() {
+        let old = job().governed(progress(10, true));
+        let Step::WriteStatus { status, annotations: Some(annotations), .. } = old.decide(&[pod("a").running(1)]).step
+        else {
+            panic!()
+        };
+        assert!(!status.has_outcome());
+        assert_eq!(annotations.progressed_at, Some(time(NOW)));
+        // Without another reason to write the status, the annotation has a write of its own.
+        let stored = old.with_status(*status);
+        let Step::Annotate { annotations, .. } = stored.decide(&[pod("a").running(1)]).step else { panic!() };
+        assert_eq!(annotations.progressed_at, Some(time(NOW)));
+        // While the Job wants no pods, no time is stored, so that it counts again afterwards.
+        let idle = progressed(5, 10, true).parallelism(0);
+        let Step::WriteStatus { annotations: Some(annotations), .. } = idle.decide(&[]).step else { panic!() };
+        assert_eq!(annotations.progressed_at, None);
+        // The time of a running pod is known.
+        let late = job().governed(running(1000));
+        let pods = [pod("a").running(1).ready(40), pod("b").running(1).ready(30)];
+        let Step::WriteStatus { annotations: Some(annotations), .. } = late.parallelism(2).decide(&pods).step else {
+            panic!()
+        };
+        assert_eq!(annotations.running_since, Some(time(30)));
     }
 
     #[test]
     fn progress_is_recorded_with_the_status_that_shows_it() {
-        let job = job().governed(progress(1000, true));
-        let recorded = |pods: &[Pod]| match job.decide(pods).step {
-            Step::WriteStatus { annotations: Some(annotations), .. } => annotations.progressed_at,
+        let recorded = |pods: &[Pod]| match progressed(7, 1000, true).decide(pods).step {
+            Step::WriteStatus { annotations, .. } => annotations.and_then(|annotations| annotations.progressed_at),
             other => panic!("{other:?}"),
         };
         assert_eq!(recorded(&[pod("a").running(1).ready(5)]), Some(time(NOW)));
-        assert_eq!(recorded(&[pod("a").running(1)]), None, "neither ready nor ended");
+        assert_eq!(recorded(&[pod("a").running(1)]), Some(time(7)), "neither ready nor ended");
     }
 
     #[test]
     fn report_is_made_once_and_ends_with_progress() {
         let pods = [pod("a").running(1)];
-        let job = job().governed(progress(100, false));
+        let job = progressed(0, 100, false);
         let Step::WriteStatus { status, .. } = job.decide(&pods).step else { panic!() };
         let stored = job.with_status(*status);
         let Step::Annotate { annotations, events } = stored.decide(&pods).step else { panic!() };

@@ -1,20 +1,19 @@
-//! The results of a Job that succeeds: an annotation with the termination messages of its pods. A user who looks for a
+//! The results of a Job: an annotation with the termination messages of the pods that succeeded. A user who looks for a
 //! result later may find no pods (kubernetes/kubernetes issue 113641).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Step;
+use super::summary::PodSummary;
+use crate::job::MAX_RESULT_BYTES;
 use crate::job::index::CompletionIndex;
-use crate::job::status::SUCCESS_CRITERIA_MET;
-use crate::job::view::{JobView, Phase, PodView};
+use crate::job::status::JobStatus;
+use crate::job::view::{JobView, PodView};
+use crate::runtime::identity::Uid;
 use crate::runtime::text::beginning;
 
-/// Annotation of a Job that succeeded, with the termination messages of its pods.
-pub const RESULT_ANNOTATION: &str = "jobwright.dev/result";
-/// Maximum size of the annotation in bytes.
-pub const MAX_RESULT_BYTES: usize = 4096;
 /// Maximum number of bytes of a single message. A kubelet keeps 4096 bytes of the messages of a pod.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
@@ -47,37 +46,40 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// Attaches the results to the step that stores the success of the Job. `pods` returns the pods of the Job, including
-/// those that are already counted and released.
-pub fn attach(job: &JobView, step: &mut Step, pods: impl FnOnce() -> Vec<Arc<PodView>>) {
-    if let Step::WriteStatus { status, result, .. } = step
-        && status.true_condition(SUCCESS_CRITERIA_MET).is_some()
-        && job.status.true_condition(SUCCESS_CRITERIA_MET).is_none()
-    {
-        *result = results(job, &pods());
+/// Returns the text of the annotation after the successes that this status counts, if there are new results. It is stored
+/// with the status that lists these pods, or their indexes, so that each result is recorded once.
+pub fn record(job: &JobView, pods: &PodSummary, status: &JobStatus) -> Option<String> {
+    let with_result = || pods.new_succeeded().iter().filter(|pod| pod.result.is_some());
+    with_result().next()?;
+    let listed: HashSet<&Uid> = status.uncounted.succeeded.iter().collect();
+    let is_new = |pod: &Arc<PodView>| match job.index_of(pod).filter(|_| job.is_indexed()) {
+        Some(index) => {
+            status.completed_indexes.set.contains(index) && !job.status.completed_indexes.set.contains(index)
+        }
+        None => listed.contains(&pod.identity.uid),
+    };
+    let mut new: Vec<_> = with_result().filter(|pod| is_new(pod)).collect();
+    if new.is_empty() {
+        return None;
     }
-}
-
-/// Returns the text of the annotation; none if no pod that succeeded has a message.
-fn results(job: &JobView, pods: &[Arc<PodView>]) -> Option<String> {
-    let own = pods.iter().filter(|pod| pod.owner.as_ref().is_some_and(|owner| owner.uid == job.identity.uid));
-    let succeeded = own.filter(|pod| pod.phase == Phase::Succeeded && job.can_count(pod));
-    let mut with_message: Vec<_> = succeeded.filter(|pod| pod.result.is_some()).collect();
-    with_message.sort_by_key(|pod| (job.index_of(pod), pod.finished_at, pod.identity.name.clone()));
-    let mut report = JobResult::default();
-    for pod in &with_message {
-        report.results.push(PodResult {
+    new.sort_by_key(|pod| (job.index_of(pod), pod.finished_at, pod.identity.name.clone()));
+    new.dedup_by_key(|pod| job.index_of(pod).map_or_else(|| pod.identity.name.to_string(), |index| index.to_string()));
+    let mut report: JobResult =
+        job.result.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    for pod in new {
+        let result = PodResult {
             pod: pod.identity.name.to_string(),
             index: job.index_of(pod),
             message: beginning(pod.result.as_deref().unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
-        });
+        };
+        report.results.push(result);
         if report.text().len() > MAX_RESULT_BYTES - MAX_OMITTED_BYTES {
             report.results.pop();
-            break;
+            report.omitted = report.omitted.saturating_add(1);
         }
     }
-    report.omitted = with_message.len() - report.results.len();
-    (!with_message.is_empty()).then(|| report.text())
+    report.results.sort_by_key(|result| result.index);
+    Some(report.text())
 }
 
 /// Maximum size of the field `omitted` in bytes.
@@ -91,6 +93,7 @@ impl JobResult {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Step;
     use super::super::fixtures::*;
     use super::*;
 
@@ -98,34 +101,39 @@ mod tests {
         pod.with(|pod| pod.result = Some(message.into()))
     }
 
-    #[test]
-    fn results_are_stored_with_the_success_in_the_order_of_the_indexes() {
-        let job = Job::new().indexed(3).parallelism(3).started(0);
-        let pods = [
-            with_result(pod("b").index(2).succeeded(5), "two"),
-            with_result(pod("a").index(0).succeeded(9), "zero"),
-            pod("c").index(1).succeeded(7),
-        ];
-        let mut step = job.decide(&pods).step;
-        attach(&job.view, &mut step, || views(&pods));
-        let Step::WriteStatus { result: Some(result), .. } = step else { panic!("{step:?}") };
-        let expected = r#"{"results":[{"pod":"a","index":0,"message":"zero"},{"pod":"b","index":2,"message":"two"}]}"#;
-        assert_eq!(result, expected);
+    fn recorded(job: &Job, pods: &[Pod]) -> Option<String> {
+        match job.decide(pods).step {
+            Step::WriteStatus { result, .. } => result,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn job_that_has_not_succeeded_or_has_no_messages_gets_no_results() {
-        let attached = |job: &Job, pods: &[Pod]| {
-            let mut step = job.decide(pods).step;
-            attach(&job.view, &mut step, || views(pods));
-            matches!(step, Step::WriteStatus { result: Some(_), .. })
-        };
-        let job = Job::new().started(0);
-        assert!(attached(&job, &[with_result(pod("a").succeeded(5), "m")]));
-        assert!(!attached(&job, &[pod("a").succeeded(5)]));
-        assert!(!attached(&job, &[with_result(pod("a").running(5), "m")]));
-        assert!(!attached(&Job::new().completions(2).started(0), &[with_result(pod("a").succeeded(5), "m")]));
-        assert!(!attached(&job, &[with_result(pod("a").succeeded(5).orphan(), "m")]));
+    fn results_are_stored_with_the_status_that_counts_them_in_the_order_of_the_indexes() {
+        let job = Job::new().indexed(3).parallelism(3).started(0);
+        let first = [with_result(pod("b").index(2).succeeded(5), "two"), pod("c").index(1).running(1)];
+        let rest = [with_result(pod("a").index(0).succeeded(9), "zero"), pod("c").index(1).succeeded(9)];
+        let third = pod("a").index(0).running(1);
+        let text = recorded(&job, &[first.to_vec(), vec![third]].concat()).unwrap();
+        assert_eq!(text, r#"{"results":[{"pod":"b","index":2,"message":"two"}]}"#);
+        // The pod still has its finalizer, and its index is stored.
+        let later = job.completed("2").with(|job| (job.result, job.status.succeeded) = (Some(text.into()), 1));
+        let text = recorded(&later, &[vec![first[0].clone()], rest.to_vec()].concat()).unwrap();
+        let expected = r#"{"results":[{"pod":"a","index":0,"message":"zero"},{"pod":"b","index":2,"message":"two"}]}"#;
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn only_pods_of_the_job_that_succeeded_with_a_message_have_results() {
+        let job = Job::new().completions(2).parallelism(2).started(0);
+        let running = pod("z").running(1);
+        let result = |pod: Pod| recorded(&job, &[pod, running.clone()]);
+        assert!(result(with_result(pod("a").succeeded(5), "m")).is_some());
+        assert_eq!(result(pod("a").succeeded(5)), None);
+        assert_eq!(result(with_result(pod("a").running(5), "m")), None);
+        let listed = job.clone().uncounted(&["uid-a"], &[]);
+        let pods = [with_result(pod("a").succeeded(5).untracked(), "m"), running.clone()];
+        assert_eq!(recorded(&listed, &pods), None, "recorded with the status that lists the pod");
     }
 
     #[test]
@@ -134,16 +142,16 @@ mod tests {
         let pods: Vec<Pod> = (0..100)
             .map(|index| with_result(pod(&format!("p{index}")).index(index).succeeded(5), &"\u{1}".repeat(50)))
             .collect();
-        let text = results(&job.view, &views(&pods)).unwrap();
+        let text = recorded(&job, &pods).unwrap();
         assert!(text.len() <= MAX_RESULT_BYTES, "{}", text.len());
         let read: JobResult = serde_json::from_str(&text).unwrap();
         assert!(!read.results.is_empty() && read.results.len() + read.omitted == 100, "{read:?}");
         let long = [with_result(pod("a").succeeded(5), &"\u{1}".repeat(10_000))];
-        let text = results(&Job::new().view, &views(&long)).unwrap();
+        let text = recorded(&Job::new().started(0), &long).unwrap();
         assert_eq!(
             serde_json::from_str::<JobResult>(&text).unwrap().omitted,
             1,
-            "a message that fits in no way is counted"
+            "a message that does not fit is counted"
         );
     }
 }

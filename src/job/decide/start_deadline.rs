@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::outcome::Outcome;
-use super::{DecisionInput, Step, earlier};
+use super::{DecisionInput, Step, completions, earlier};
 use crate::job::config::SyncConfig;
 use crate::job::policy::{PolicyRules, StartDeadline};
 use crate::job::view::start::{StartAction, StartCause};
@@ -41,14 +41,14 @@ const OF_PODS: [StartCause; 4] = [StartCause::Image, StartCause::Config, StartCa
 /// Returns the step that fails pods that have not started in time, or that suspends their Job; none if there is no such
 /// pod, or if the write that would be next waits.
 pub fn step(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> Option<Step> {
-    let policy = policy(input)?;
     let waits_for = |kind, pod: &PodView| input.refusals.is_backed_off(kind, Some(&pod.identity.uid), now);
-    // The condition of these pods is stored.
+    // The condition of these pods is stored, which is enough whatever the policy is now.
     let left = input.pods.failed_start().iter().filter(|pod| !waits_for(DELETE, pod));
     let left: Vec<_> = left.take(config.max_pods_per_sync).cloned().collect();
     if !left.is_empty() {
-        return Some(Step::DeletePods { pods: left, uncounted: false });
+        return Some(Step::DeletePods { pods: left, uncounted: false }).filter(|_| can_have_pods(input.job));
     }
+    let policy = policy(input)?;
     let mut failed_start = Vec::new();
     for (cause, rule) in rules(policy) {
         for (since, uid) in input.starts.of(cause) {
@@ -61,7 +61,10 @@ pub fn step(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> O
             let action = action(input.job, rule);
             if action == StartAction::Suspend {
                 let message = format!("{}; the Job is suspended", sentence(pod, cause, rule));
-                return suspend(input, message, now);
+                if let Some(step) = suspend(input, message, now) {
+                    return Some(step);
+                }
+                continue;
             }
             if !waits_for(FAIL_POD, pod) {
                 let message = sentence(pod, cause, rule);
@@ -85,7 +88,7 @@ pub fn outcome(input: &DecisionInput<'_>, now: Timestamp) -> Option<Outcome> {
         return Some(Outcome::failed(START_DEADLINE_EXCEEDED, &message));
     }
     let (rule, since) = refused(input, policy(input)?)?;
-    let fails = due_at(since, rule) <= now && action(input.job, rule) != StartAction::Suspend;
+    let fails = due_at(since, rule) <= now && action(input.job, rule) == StartAction::FailJob;
     fails.then(|| Outcome::failed(START_DEADLINE_EXCEEDED, &refusal_sentence(rule)))
 }
 
@@ -102,18 +105,24 @@ pub fn wake(input: &DecisionInput<'_>, now: Timestamp) -> Option<Timestamp> {
 
 /// Returns the rules, if they apply to the Job at present: a suspended Job has no pods that should start.
 fn policy<'a>(input: &DecisionInput<'a>) -> Option<&'a PolicyRules> {
-    let job = input.job;
-    let applies = !job.spec.suspend && !job.deleting && !job.status.has_outcome() && !input.admission.is_pending();
+    let applies = can_have_pods(input.job) && !input.admission.is_pending();
     input.policy.filter(|policy| applies && policy.start.is_set())
+}
+
+fn can_have_pods(job: &JobView) -> bool {
+    !job.spec.suspend && !job.deleting && !job.status.has_outcome()
 }
 
 fn rules(policy: &PolicyRules) -> impl Iterator<Item = (StartCause, StartDeadline)> {
     OF_PODS.into_iter().filter_map(|cause| Some((cause, policy.start.of(cause)?)))
 }
 
-/// Returns the rule about refused creations, and the time since which the API server has refused them.
+/// Returns the rule about refused creations, and the time since which the API server has refused all of them, if the Job
+/// lacks pods.
 fn refused(input: &DecisionInput<'_>, policy: &PolicyRules) -> Option<(StartDeadline, Timestamp)> {
-    Some((policy.start.admission?, input.refusals.refused_since(CREATE)?))
+    let rule = policy.start.admission?;
+    let is_missing_pods = completions::desired_active(input.job, input.pods) > input.pods.active();
+    Some((rule, input.refusals.refused_since(CREATE).filter(|_| is_missing_pods)?))
 }
 
 fn due_at(since: Timestamp, rule: StartDeadline) -> Timestamp {

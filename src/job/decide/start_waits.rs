@@ -1,14 +1,15 @@
 //! Pods that have not started, with the time since which the cause of each has held without interruption.
 //!
 //! A stored pod does not show when its present cause began: the reason of a waiting container has no time. So the times
-//! are remembered. After a restart of the controller, the pod shows the earliest time that is possible.
+//! are remembered. After a restart of the controller, they count again: a pod that fails late can be repaired, and a pod
+//! that fails too early cannot.
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use crate::job::view::start::StartCause;
-use crate::job::view::{JobView, Phase, PodView};
+use crate::job::view::{Phase, PodView};
 use crate::runtime::identity::Uid;
 use crate::runtime::maps::{FastMap, FastSet};
 
@@ -32,9 +33,9 @@ struct Wait {
 
 impl StartWaits {
     /// Records the present version of a pod; none if it is gone.
-    pub fn observe(&mut self, job: &JobView, uid: &Uid, pod: Option<&PodView>, now: Timestamp) {
+    pub fn observe(&mut self, uid: &Uid, pod: Option<&PodView>, now: Timestamp) {
         let before = self.pods.get(uid).copied();
-        let present = pod.and_then(|pod| wait(job, pod, before, now));
+        let present = pod.and_then(|pod| wait(pod, before, now));
         if present == before {
             return;
         }
@@ -53,14 +54,14 @@ impl StartWaits {
     }
 
     /// Records all pods of the Job. Other pods are forgotten.
-    pub fn observe_all<'a>(&mut self, job: &JobView, pods: impl Iterator<Item = &'a PodView>, now: Timestamp) {
+    pub fn observe_all<'a>(&mut self, pods: impl Iterator<Item = &'a PodView>, now: Timestamp) {
         let mut present = FastSet::default();
         for pod in pods {
-            self.observe(job, &pod.identity.uid, Some(pod), now);
+            self.observe(&pod.identity.uid, Some(pod), now);
             present.insert(pod.identity.uid.clone());
         }
         let gone: Vec<Uid> = self.pods.keys().filter(|uid| !present.contains(*uid)).cloned().collect();
-        gone.iter().for_each(|uid| self.observe(job, uid, None, now));
+        gone.iter().for_each(|uid| self.observe(uid, None, now));
         self.is_complete = true;
     }
 
@@ -87,7 +88,7 @@ impl StartWaits {
 }
 
 /// Returns since when a pod waits for its start; none if it has started, has ended, or is recorded as failed.
-fn wait(job: &JobView, pod: &PodView, before: Option<Wait>, now: Timestamp) -> Option<Wait> {
+fn wait(pod: &PodView, before: Option<Wait>, now: Timestamp) -> Option<Wait> {
     if !pod.is_active() || pod.start_failure.is_some() {
         return None;
     }
@@ -102,11 +103,9 @@ fn wait(job: &JobView, pod: &PodView, before: Option<Wait>, now: Timestamp) -> O
         return Some(Wait { cause, since: Timestamp::MIN });
     }
     let since = match before {
-        Some(before) if before.cause == cause => before.since.max(since),
-        Some(_) => now,
-        // The condition of a pod that Kueue held back has the time from before the admission.
-        None if job.is_managed_by_kueue() => now,
-        None => since.min(now),
+        // A container that has ended since was able to start.
+        Some(before) if before.cause == cause => before.since.max(since.min(now)),
+        Some(_) | None => now,
     };
     Some(Wait { cause, since })
 }
@@ -115,6 +114,7 @@ fn wait(job: &JobView, pod: &PodView, before: Option<Wait>, now: Timestamp) -> O
 mod tests {
     use super::super::fixtures::*;
     use super::*;
+    use crate::job::view::start::StartAction;
 
     fn since(waits: &StartWaits, cause: StartCause) -> Vec<(i64, String)> {
         let seconds =
@@ -123,10 +123,9 @@ mod tests {
     }
 
     fn waits(observations: &[(i64, Option<&Pod>)]) -> StartWaits {
-        let job = Job::new();
         let mut waits = StartWaits::default();
         for (at, pod) in observations {
-            waits.observe(&job.view, &"uid-a".into(), pod.map(|pod| &pod.view), time(*at));
+            waits.observe(&"uid-a".into(), pod.map(|pod| &pod.view), time(*at));
         }
         waits
     }
@@ -136,17 +135,20 @@ mod tests {
     }
 
     #[test]
-    fn time_counts_from_the_stored_bound_and_again_from_a_change_of_the_cause() {
+    fn time_counts_from_the_first_observation_and_again_from_a_change_of_the_cause() {
         let image = pod("a").unstarted(StartCause::Image, 5);
         let config = pod("a").unstarted(StartCause::Config, 5);
-        assert_eq!(since(&waits(&[(20, Some(&image))]), StartCause::Image), a(5));
-        assert_eq!(since(&waits(&[(20, Some(&image)), (30, Some(&image))]), StartCause::Image), a(5));
+        assert_eq!(since(&waits(&[(20, Some(&image))]), StartCause::Image), a(20));
+        assert_eq!(since(&waits(&[(20, Some(&image)), (30, Some(&image))]), StartCause::Image), a(20));
         let changed = waits(&[(20, Some(&image)), (30, Some(&config))]);
         assert_eq!((since(&changed, StartCause::Image), since(&changed, StartCause::Config)), (vec![], a(30)));
         let flapping = waits(&[(20, Some(&image)), (30, Some(&config)), (40, Some(&image))]);
         assert_eq!(since(&flapping, StartCause::Image), a(40));
+        let restarted = pod("a").unstarted(StartCause::Image, 25);
+        assert_eq!(since(&waits(&[(20, Some(&image)), (30, Some(&restarted))]), StartCause::Image), a(25));
         let future = pod("a").unstarted(StartCause::Image, 50);
-        assert_eq!(since(&waits(&[(20, Some(&future))]), StartCause::Image), a(20), "the clock of the node is ahead");
+        let ahead = waits(&[(20, Some(&image)), (30, Some(&future))]);
+        assert_eq!(since(&ahead, StartCause::Image), a(30), "the clock of the node is ahead");
     }
 
     #[test]
@@ -156,13 +158,13 @@ mod tests {
             let waits = waits(&[(20, Some(&image)), (30, after.as_ref())]);
             assert!(waits.is_empty() && waits.order.is_empty(), "{after:?}");
         }
-        let failed_start = image.clone().failed_start(crate::job::view::start::StartAction::RetryPod);
-        assert!(waits(&[(20, Some(&image)), (30, Some(&failed_start))]).is_empty());
+        let recorded = image.clone().failed_start(StartAction::RetryPod);
+        assert!(waits(&[(20, Some(&image)), (30, Some(&recorded))]).is_empty());
     }
 
     #[test]
-    fn pod_without_a_known_cause_waits_for_another_one() {
-        assert_eq!(since(&waits(&[(20, Some(&pod("a").unscheduled()))]), StartCause::Other), a(1));
+    fn pod_without_a_known_cause_waits_for_another_one_and_a_gated_pod_for_none() {
+        assert_eq!(since(&waits(&[(20, Some(&pod("a").unscheduled()))]), StartCause::Other), a(20));
         let gated = pod("a").unstarted(StartCause::Unschedulable, 2).with(|pod| {
             pod.start.as_mut().unwrap().cause = None;
         });
@@ -178,22 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_kueue_count_from_their_first_observation() {
-        let job = Job::new().with(|job| job.admission_info.managed_by_kueue = true);
-        let mut waits = StartWaits::default();
-        let stuck = pod("a").unstarted(StartCause::Unschedulable, 2);
-        waits.observe(&job.view, &"uid-a".into(), Some(&stuck.view), time(60));
-        assert_eq!(since(&waits, StartCause::Unschedulable), a(60));
-    }
-
-    #[test]
     fn observation_of_all_pods_forgets_the_others() {
-        let job = Job::new();
         let mut waits = StartWaits::default();
         let pods = [pod("a").unstarted(StartCause::Image, 1), pod("b").unstarted(StartCause::Image, 2)];
-        waits.observe_all(&job.view, pods.iter().map(|pod| &pod.view), time(9));
+        waits.observe_all(pods.iter().map(|pod| &pod.view), time(9));
         assert_eq!(waits.of(StartCause::Image).count(), 2);
-        waits.observe_all(&job.view, pods[..1].iter().map(|pod| &pod.view), time(9));
-        assert_eq!(since(&waits, StartCause::Image), a(1));
+        waits.observe_all(pods[..1].iter().map(|pod| &pod.view), time(9));
+        assert_eq!(since(&waits, StartCause::Image), a(9));
     }
 }

@@ -176,7 +176,7 @@ impl StepExecutor {
             self.record_event(job, EventText::warning(kind.reason, text));
             tracing::warn!(namespace = %identity.namespace, name = %identity.name, reason = kind.reason, %error, "a write failed");
         }
-        FailedWrite { kind, pod: None, error }
+        FailedWrite { kind, pod: None, error, is_partial: false }
     }
 }
 

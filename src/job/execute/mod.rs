@@ -80,11 +80,13 @@ pub struct FailedWrite {
     pub pod: Option<Uid>,
     /// Cause of the failure.
     pub error: WriteError,
+    /// Whether other writes of the same kind in the same step succeeded: a failed creation stands for all of a step.
+    pub is_partial: bool,
 }
 
 impl FailedWrite {
     fn new(kind: WriteKind, pod: &PodView, error: WriteError) -> Self {
-        Self { kind, pod: Some(pod.identity.uid.clone()), error }
+        Self { kind, pod: Some(pod.identity.uid.clone()), error, is_partial: false }
     }
 }
 
@@ -105,10 +107,14 @@ impl StepExecutor {
             }
             Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
             Step::CreatePods { pods, reason, group, memory } => {
-                let failed = |error| StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error }]);
+                let failed = |error, is_partial| {
+                    StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error, is_partial }])
+                };
                 let builder = PodBuilder::new(job, group.as_deref(), memory.as_ref());
-                let builder = builder.map_err(|error| failed(error.into()))?;
-                self.create_pods(job, &pods, reason, &builder).await.map_err(failed)
+                let builder = builder.map_err(|error| failed(error.into(), false))?;
+                let mut created = 0;
+                let result = self.create_pods(job, &pods, reason, &builder, &mut created).await;
+                result.map_err(|error| failed(error, created > 0))
             }
             Step::WriteGroup(write) => self.write_group(job, write).await,
             Step::ReadParentWorkload => self.list_workloads(job).await.map_err(|error| StepError::Other(error.into())),
@@ -168,7 +174,7 @@ impl StepExecutor {
             }
             tracing::warn!(namespace = %identity.namespace, name = %identity.name, pod = name, reason = kind.reason, %error, "a write failed");
         }
-        FailedWrite { kind, pod: pod.map(|pod| pod.identity.uid.clone()), error }
+        FailedWrite { kind, pod: pod.map(|pod| pod.identity.uid.clone()), error, is_partial: false }
     }
 
     /// Records that a write to a pod without a Job failed: in the log, and in an event on the pod.

@@ -27,13 +27,14 @@ use crate::runtime::write_gate::{delete_params, patch_params};
 
 impl StepExecutor {
     /// Creates pods with a slow start: 1, 2, 4, … concurrently, and none after a batch in which a creation was refused.
-    /// So an exhausted quota costs few requests.
+    /// So an exhausted quota costs few requests. `created` is the number of creations that succeeded.
     pub(super) async fn create_pods(
         &self,
         job: &JobView,
         pods: &[NewPod],
         reason: CreationReason,
         builder: &PodBuilder,
+        created: &mut usize,
     ) -> Result<(), WriteError> {
         let mut left = pods;
         let mut batch = 1;
@@ -45,7 +46,9 @@ impl StepExecutor {
                 self.metrics.pod_created(reason, result.is_ok());
                 result
             });
-            first_error(join_all(creations).await)?;
+            let results = join_all(creations).await;
+            *created += results.iter().filter(|result| result.is_ok()).count();
+            first_error(results)?;
             left = later;
             batch *= 2;
         }

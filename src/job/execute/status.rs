@@ -7,17 +7,16 @@ use kube::api::{LogParams, Patch};
 use serde_json::{Value, json};
 
 use super::{StepError, StepExecutor};
-use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{WAITING_ANNOTATION, WaitingStatus};
 use crate::job::creation;
 use crate::job::decide::failure_report::FailureReport;
-use crate::job::decide::result_report::RESULT_ANNOTATION;
 use crate::job::status::JobStatus;
 use crate::job::transitions::{Transition, transitions};
 use crate::job::view::JobView;
 use crate::job::view::policy_annotations::PolicyAnnotations;
 use crate::job::wire::WireJob;
 use crate::job::write_kinds::{ANNOTATE, STATUS, SUSPEND, WAITING};
+use crate::job::{FAILURE_ANNOTATION, RESULT_ANNOTATION};
 use crate::runtime::cache::Source;
 use crate::runtime::errors::{WriteError, message};
 use crate::runtime::refusals::WriteKind;
@@ -40,7 +39,7 @@ pub(super) struct Extra<'a> {
     pub report: Option<&'a FailureReport>,
     /// Annotations about the policy of the Job.
     pub annotations: Option<&'a PolicyAnnotations>,
-    /// Results of a Job that succeeds.
+    /// Results of pods, as the text of the annotation.
     pub result: Option<String>,
 }
 

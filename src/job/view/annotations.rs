@@ -9,9 +9,9 @@ use super::index_subset::INDEXES_ANNOTATION;
 use super::memory::MEMORY_ANNOTATION;
 use super::policy_annotations::{GOVERNED_BY, PROGRESSED_AT, RUNNING_SINCE, STALLED_SINCE};
 use super::retention::{AFTER_FAILURE, AFTER_SUCCESS};
-use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{PRIORITY_ANNOTATION, WAITING_ANNOTATION};
 use crate::job::policy::POLICY_ANNOTATION;
+use crate::job::{FAILURE_ANNOTATION, RESULT_ANNOTATION};
 use crate::runtime::text::beginning;
 
 /// Prefix of all annotations of Jobwright.
@@ -30,7 +30,7 @@ const OF_USERS: &[&str] = &[
 pub const WRITTEN: &[&str] = &[
     FAILURE_ANNOTATION,
     WAITING_ANNOTATION,
-    "jobwright.dev/result",
+    RESULT_ANNOTATION,
     MEMORY_ANNOTATION,
     GOVERNED_BY,
     PROGRESSED_AT,

@@ -22,7 +22,7 @@ use crate::job::policy::POLICY_ANNOTATION;
 use crate::job::status::JobStatus;
 use crate::job::template::WireTemplate;
 use crate::job::wire::WireJob;
-use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
+use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION, MAX_RESULT_BYTES, RESULT_ANNOTATION};
 use crate::runtime::cache::Cached;
 use crate::runtime::identity::{Identity, Uid};
 use crate::runtime::intern::SharedText;
@@ -56,6 +56,8 @@ pub struct JobView {
     pub has_failure_report: bool,
     /// Name of the JobPolicy that the Job names in its annotation.
     pub named_policy: Option<Box<str>>,
+    /// Text of the annotation with the results of its pods. Kept only while the Job is unfinished.
+    pub result: Option<Box<str>>,
     /// Jobs after which the Job starts.
     pub after: Option<Box<After>>,
     /// Annotations about the JobPolicy that governs the Job, if there are any.
@@ -190,6 +192,12 @@ impl JobView {
                 .as_ref()
                 .and_then(|annotations| annotations.get(POLICY_ANNOTATION))
                 .map(|name| beginning(name, MAX_POLICY_NAME).into()),
+            result: metadata
+                .annotations
+                .as_ref()
+                .and_then(|annotations| annotations.get(RESULT_ANNOTATION))
+                .filter(|_| !status.is_finished())
+                .map(|text| beginning(text, MAX_RESULT_BYTES).into()),
             after: After::parse(metadata.annotations.as_ref()).map(Box::new),
             policy: Some(PolicyAnnotations::parse(metadata.annotations.as_ref()))
                 .filter(|policy| *policy != PolicyAnnotations::default())

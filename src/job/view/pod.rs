@@ -169,15 +169,18 @@ impl PodView {
         let finished_at = containers_finished(apps().chain(inits().filter(is_sidecar)))
             .or_else(|| ready.filter(|ready| ready.status == "False").and_then(|ready| ready.last_transition_time))
             .or_else(|| deleted_at(&metadata))
-            .unwrap_or(created);
+            .unwrap_or(created)
+            // The containers of a pod that did not start have no end.
+            .max(start_failure.as_ref().map_or(created, |failure| failure.at));
         let annotation = |key: &str| metadata.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let failures =
             |key| annotation(key).and_then(|text| text.parse().ok()).filter(|count| *count >= 0).unwrap_or_default();
         let phase = phase(status.phase.as_deref());
+        let tracked = finalizers.iter().any(|finalizer| finalizer == TRACKING_FINALIZER);
         let deleting = metadata.deletion_timestamp.is_some();
         Some(Self {
             owner: metadata.owner_references.iter().flatten().find_map(owner),
-            tracked: finalizers.iter().any(|finalizer| finalizer == TRACKING_FINALIZER),
+            tracked,
             has_finalizers: !finalizers.is_empty(),
             index: annotation(INDEX_ANNOTATION).and_then(|text| text.parse().ok()),
             index_failures: IndexFailures {
@@ -203,7 +206,8 @@ impl PodView {
                 .then(|| memory::oom_killed(&status, metadata.annotations.as_ref()))
                 .filter(|killed| !killed.is_empty())
                 .map(Vec::into_boxed_slice),
-            result: (phase == Phase::Succeeded).then(|| result(&status)).flatten(),
+            // Once the pod is counted, its result is on the Job.
+            result: (phase == Phase::Succeeded && tracked).then(|| result(&status)).flatten(),
             start: start.map(Box::new),
             start_failure: start_failure.map(Box::new),
             labels: Labels::shared(metadata.labels.as_ref()),

@@ -145,6 +145,8 @@ pub struct StartFailure {
     pub action: StartAction,
     /// Message of the condition.
     pub message: String,
+    /// Time at which the condition was set, which is the end of the pod for its back-off.
+    pub at: Timestamp,
 }
 
 impl StartState {
@@ -207,7 +209,7 @@ impl StartFailure {
         let action = annotations.and_then(|annotations| annotations.get(START_ACTION_ANNOTATION));
         let action = action.and_then(|action| StartAction::parse(action)).unwrap_or(StartAction::RetryPod);
         let message = beginning(condition.message.as_deref().unwrap_or_default(), 2 * MESSAGE_KEPT).to_owned();
-        Some(Self { action, message })
+        Some(Self { action, message, at: condition.last_transition_time.unwrap_or_default() })
     }
 }
 
@@ -362,14 +364,15 @@ mod tests {
 
     #[test]
     fn condition_and_annotation_record_what_follows() {
-        let condition = json!({"type": START_DEADLINE_EXCEEDED, "status": "True", "reason": "Image", "message": "m"});
+        let condition = json!({"type": START_DEADLINE_EXCEEDED, "status": "True", "reason": "Image", "message": "m",
+            "lastTransitionTime": SCHEDULED_AT});
         let failure = |action: Option<&str>, status: &str| {
             let mut condition = condition.clone();
             condition["status"] = json!(status);
             let annotations = action.map(|action| [(START_ACTION_ANNOTATION.to_owned(), action.to_owned())].into());
             StartFailure::of(&pod(&json!({"conditions": [condition]})).status, annotations.as_ref())
         };
-        let expected = |action| Some(StartFailure { action, message: "m".to_owned() });
+        let expected = |action| Some(StartFailure { action, message: "m".to_owned(), at: at(SCHEDULED_AT) });
         assert_eq!(failure(Some("FailIndex"), "True"), expected(StartAction::FailIndex));
         assert_eq!(failure(Some("Explode"), "True"), expected(StartAction::RetryPod));
         assert_eq!(failure(None, "True"), expected(StartAction::RetryPod));

@@ -41,8 +41,6 @@ struct Wait {
     cause: &'static str,
     /// Time since which the cause has held without interruption.
     since: i64,
-    /// Time at which the pod was scheduled, since when a controller that was restarted assumes that the cause has held.
-    scheduled: i64,
     /// Cause before, the time since which it had held, and the time at which it ended.
     before: Option<(&'static str, i64, i64)>,
 }
@@ -97,7 +95,7 @@ impl JobPolicies {
             None => drop(self.waits.remove(uid)),
             Some(cause) => {
                 let wait = self.waits.entry(uid.to_owned());
-                let wait = wait.or_insert(Wait { cause, since: now, scheduled: now, before: None });
+                let wait = wait.or_insert(Wait { cause, since: now, before: None });
                 if wait.cause != cause {
                     // A controller that syncs a Job after two changes has not seen the first one.
                     let unseen = wait.before.filter(|(before, _, ended)| *before == cause && now - ended <= UNSEEN);
@@ -122,7 +120,7 @@ impl JobPolicies {
         let wait = self.waits.get(before["metadata"]["uid"].as_str().unwrap_or_default());
         // A pod that starts normally waits for no known cause.
         let (cause, since) = match wait {
-            Some(wait) => (wait.cause, if self.steady { wait.since } else { wait.scheduled }),
+            Some(wait) => (wait.cause, wait.since),
             None if before["status"]["phase"] == "Pending" => ("other", i64::MIN),
             None => return Err(format!("pod {name} fails after it has started")),
         };
