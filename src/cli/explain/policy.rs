@@ -96,7 +96,8 @@ fn proposal(pods: &[Pod], now: Timestamp) -> Option<String> {
     observe(&mut waits, &pod_views(pods));
     let long_ago = now.checked_sub(LONG_WAIT).unwrap_or(Timestamp::MIN);
     let causes = [StartCause::Image, StartCause::Config, StartCause::Unschedulable];
-    let cause = causes.into_iter().find(|cause| waits.of(*cause).any(|(since, _)| since <= long_ago))?;
+    let is_long = |since: Timestamp| since <= long_ago && since > Timestamp::UNIX_EPOCH;
+    let cause = causes.into_iter().find(|cause| waits.of(*cause).any(|(since, _)| is_long(since)))?;
     Some(format!(
         "Nothing ends this wait. A JobPolicy with spec.startDeadlines.{} fails or suspends such a Job after a time that you \
          choose.",

@@ -247,7 +247,7 @@ mod tests {
         let dependencies = Dependencies::new(jobs.clone());
         let waiting = after("waiting", "job/a");
         assert!(dependencies.waiting(&waiting).is_some());
-        let mut change = |job: Job| {
+        let change = |job: Job| {
             let uid = job.view.identity.uid.clone();
             jobs.apply(job.view, Source::Answer);
             dependencies.changed(&uid).len()

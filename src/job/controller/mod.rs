@@ -105,13 +105,14 @@ impl Controller {
             // Each orphaned pod is a key of its own, and one user can have thousands.
             queue: Arc::new(Queue::closed_with_minor(|key| matches!(key, Key::Orphan(_)))),
         };
+        let dependencies = Arc::new(Dependencies::new(executor.jobs.clone()));
         Self {
             executor,
             config,
             memory: Mutex::default(),
             summaries: Mutex::default(),
             starts: Mutex::default(),
-            dependencies: Arc::new(Dependencies::new(executor.jobs.clone())),
+            dependencies,
             policies: OnceLock::new(),
             untracked_deletions: Mutex::default(),
             orphan_refusals: Mutex::default(),

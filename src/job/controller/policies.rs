@@ -84,13 +84,7 @@ impl Controller {
     }
 
     /// Observes all pods of a Job whose policy has start deadlines, unless the changes of pods are observed already.
-    pub(super) fn update_starts(
-        &self,
-        starts: &mut StartWaits,
-        summary: &PodSummary,
-        job: &JobView,
-        governing: &Governing,
-    ) {
+    pub(super) fn update_starts(&self, starts: &mut StartWaits, summary: &PodSummary, governing: &Governing) {
         if !governing.rules().is_some_and(|rules| rules.start.is_set()) {
             *starts = StartWaits::default();
         } else if !starts.is_complete() {

@@ -103,7 +103,7 @@ impl Controller {
             let governing = self.governing(&job);
             self.report_policy(&job, &governing, &mut memory);
             self.update_summary(summary, starts, &job);
-            self.update_starts(starts, summary, &job, &governing);
+            self.update_starts(starts, summary, &governing);
             let orphans = self.adoptable_pods(&job);
             update_refusals(&mut memory.refusals, &job, summary, &orphans);
             let last_untracked_deletion = self.untracked_deletions().get(uid).copied();

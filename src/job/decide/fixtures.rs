@@ -307,13 +307,13 @@ impl Job {
         now: Timestamp,
         config: &SyncConfig,
     ) -> Decision {
-        self.with_input(pods, admission, counters_dirty_since, now, |input| decide(input, now, config))
+        self.with_input(pods, admission, counters_dirty_since, |input| decide(input, now, config))
     }
 
     /// Returns the outcome that the rules and the time lead to.
     pub(crate) fn outcome(&self, pods: &[Pod], now: i64) -> Option<Outcome> {
         let now = time(now);
-        self.with_input(pods, &Admission::Unlimited, None, now, |input| outcome(input, now))
+        self.with_input(pods, &Admission::Unlimited, None, |input| outcome(input, now))
     }
 
     fn with_input<T>(
@@ -321,7 +321,6 @@ impl Job {
         pods: &[Pod],
         admission: &Admission,
         counters_dirty_since: Option<Timestamp>,
-        now: Timestamp,
         evaluate: impl FnOnce(&DecisionInput<'_>) -> T,
     ) -> T {
         let summary = self.summary(pods);

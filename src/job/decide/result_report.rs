@@ -117,8 +117,10 @@ mod tests {
         let text = recorded(&job, &[first.to_vec(), vec![third]].concat()).unwrap();
         assert_eq!(text, r#"{"results":[{"pod":"b","index":2,"message":"two"}]}"#);
         // The pod still has its finalizer, and its index is stored.
-        let later = job.completed("2").with(|job| (job.result, job.status.succeeded) = (Some(text.into()), 1));
-        let text = recorded(&later, &[vec![first[0].clone()], rest.to_vec()].concat()).unwrap();
+        let later = job.completed("2").with(|job| job.result = Some(text.into()));
+        let pods = [vec![first[0].clone()], rest.to_vec()].concat();
+        let status = later.clone().completed("0-2").view.status;
+        let text = record(&later.view, &later.summary(&pods), &status).unwrap();
         let expected = r#"{"results":[{"pod":"a","index":0,"message":"zero"},{"pod":"b","index":2,"message":"two"}]}"#;
         assert_eq!(text, expected);
     }

@@ -284,8 +284,12 @@ mod tests {
         let refused = job.clone().refuses(SUSPEND, None).decide(&[stuck("a", 0)]).step;
         assert!(!matches!(refused, Step::SuspendJob(_)), "{refused:?}");
         let queued = job.with(|job| job.admission_info.managed_by_kueue = true);
-        // Pods of Kueue count from their first observation.
-        assert!(!matches!(queued.decide(&[stuck("a", 0)]).step, Step::SuspendJob(_) | Step::FailPods(_)));
+        let Step::FailPods(failed) = queued.decide(&[stuck("a", 0)]).step else { panic!() };
+        assert_eq!(failed[0].action, StartAction::RetryPod);
+        let admission =
+            policy(StartDeadlines { admission: deadline(0, StartAction::Suspend), ..StartDeadlines::default() });
+        let refused = queued.governed(admission).refuses(CREATE, None).decide(&[]).step;
+        assert!(!matches!(&refused, Step::WriteStatus { status, .. } if status.has_outcome()), "{refused:?}");
     }
 
     #[test]
@@ -297,6 +301,32 @@ mod tests {
         assert_eq!(&*target.reason, START_DEADLINE_EXCEEDED);
         assert!(target.message.contains("refused for 0 s to create pods"), "{target:?}");
         assert!(matches!(refused(StartAction::Suspend), Step::SuspendJob(_)));
+    }
+
+    #[test]
+    fn refused_creation_is_no_problem_of_a_job_that_lacks_no_pods() {
+        let admission =
+            policy(StartDeadlines { admission: deadline(0, StartAction::FailJob), ..StartDeadlines::default() });
+        let refused =
+            |job: Job, pods: &[Pod]| match job.governed(admission.clone()).refuses(CREATE, None).decide(pods).step {
+                Step::WriteStatus { status, .. } => status.has_outcome(),
+                _ => false,
+            };
+        let running = [pod("a").running(1), pod("b").running(1)];
+        assert!(!refused(job(), &running));
+        assert!(refused(job(), &running[..1]));
+        let queue = Job::new().work_queue().parallelism(3).started(0);
+        assert!(!refused(queue, &[pod("a").succeeded(5), pod("b").running(1)]), "no more pods are wanted");
+    }
+
+    #[test]
+    fn recorded_failure_is_enough_to_delete_the_pod_after_its_policy_is_gone() {
+        let pods = [stuck("a", 0).failed_start(StartAction::RetryPod), pod("b").running(1)];
+        assert!(
+            matches!(job().decide(&pods).step, Step::DeletePods { pods, uncounted: false } if names(&pods) == ["a"])
+        );
+        let suspended = job().suspend(true).decide(&pods).step;
+        assert!(matches!(suspended, Step::DeletePods { uncounted: true, .. }), "{suspended:?}");
     }
 
     #[test]

@@ -148,6 +148,12 @@ impl JobView {
         let indexes = index_count(spec.completions);
         let index_subset = IndexSubset::parse(metadata.annotations.as_ref(), &completion_mode, indexes);
         let status = JobStatus::parse(status, indexes);
+        let result = metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(RESULT_ANNOTATION))
+            .filter(|_| !status.is_finished())
+            .map(|text| beginning(text, MAX_RESULT_BYTES).into());
         let last_kcm_status_write = metadata.managed_fields.iter().flatten().filter(|entry| {
             entry.subresource.as_deref() == Some("status") && entry.manager.as_deref() == Some(BUILTIN_FIELD_MANAGER)
         });
@@ -192,12 +198,7 @@ impl JobView {
                 .as_ref()
                 .and_then(|annotations| annotations.get(POLICY_ANNOTATION))
                 .map(|name| beginning(name, MAX_POLICY_NAME).into()),
-            result: metadata
-                .annotations
-                .as_ref()
-                .and_then(|annotations| annotations.get(RESULT_ANNOTATION))
-                .filter(|_| !status.is_finished())
-                .map(|text| beginning(text, MAX_RESULT_BYTES).into()),
+            result,
             after: After::parse(metadata.annotations.as_ref()).map(Box::new),
             policy: Some(PolicyAnnotations::parse(metadata.annotations.as_ref()))
                 .filter(|policy| *policy != PolicyAnnotations::default())
