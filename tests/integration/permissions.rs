@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use jobwright::limit::types::JobLimit;
+use jobwright::policy::types::JobPolicy;
 use jobwright::schedule::calendar::types::Calendar;
 use jobwright::schedule::job_schedule::types::JobSchedule;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -97,7 +98,7 @@ async fn permissions_granted_while_the_controller_waits_are_detected() -> Result
     let ready = async || -> Result<(u16, String)> { get(port, "/readyz").await };
     until("readiness to name the missing permissions", || async {
         let (code, text) = ready().await.unwrap_or_default();
-        let named = "; create, delete, get, list, watch jobs in namespace";
+        let named = "; create, delete, get, list, patch, watch jobs in namespace";
         Ok(if code == 503 && text.contains(named) { Ok(()) } else { Err(format!("{code} {text}")) })
     })
     .await?;
@@ -185,6 +186,26 @@ async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
         "spec": {"periods": [{"date": "12-25"}]},
     });
     calendars.create(&PostParams::default(), &serde_json::from_value(calendar)?).await?;
+    // A JobPolicy sets a condition of a pod without a node, and suspends a Job.
+    let policies: Api<JobPolicy> = Api::namespaced(scene.client.clone(), &scene.namespace);
+    for (name, action) in [("retry", "RetryPod"), ("suspend", "Suspend")] {
+        let policy = json!({
+            "apiVersion": "jobwright.dev/v1beta1", "kind": "JobPolicy", "metadata": {"name": name},
+            "spec": {
+                "selector": {"matchLabels": {"policy": name}},
+                "startDeadlines": {"other": {"seconds": 0, "action": action}},
+            },
+        });
+        policies.create(&PostParams::default(), &serde_json::from_value(policy)?).await?;
+        until("the policy to be known", || async {
+            let known = policies.get(name).await?.status.is_some_and(|status| !status.conditions.is_empty());
+            Ok(if known { Ok(()) } else { Err(String::new()) })
+        })
+        .await?;
+        let mut governed = job(name, json!({"managedBy": null}))?;
+        governed.metadata.labels = Some([("policy".to_owned(), name.to_owned())].into());
+        scene.jobs.create(&PostParams::default(), &governed).await?;
+    }
     // A foreign write changes the version of the Lease, so that its holder reads the Lease again.
     let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
         Api::namespaced(scene.client.clone(), &scene.namespace);
