@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod pod;
 pub mod policy;
 pub mod protobuf;
+pub mod retry_budget;
 pub mod status;
 pub mod template;
 pub mod transitions;

@@ -27,6 +27,8 @@ pub struct PolicyRules {
     pub log_tail: Option<u32>,
     /// Whether the pod back-off is a random part of its full length.
     pub jitter: bool,
+    /// Maximum number of failed pods that all Jobs that the policy governs replace in a minute.
+    pub retries_per_minute: Option<usize>,
     /// How much more memory a container gets after it exceeded its memory. The first rule for the container applies.
     pub memory: Vec<MemoryRule>,
 }

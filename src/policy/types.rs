@@ -143,6 +143,11 @@ pub struct RetrySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub memory: Option<Vec<MemoryRetrySpec>>,
+    /// perMinute is the maximum number of failed pods that all Jobs that the policy governs replace in a minute. Other
+    /// retries wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub per_minute: Option<i32>,
     /// jitter makes the delay before a failed pod is replaced a random part of its full length, so that Jobs that failed
     /// at the same time do not retry at the same time. Defaults to false.
     #[serde(skip_serializing_if = "Option::is_none")]

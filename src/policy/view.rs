@@ -131,6 +131,7 @@ fn parse(spec: Value, identity: &Identity) -> Result<(Selector, PolicyRules), St
         },
         log_tail: spec.log_tail_lines.and_then(|lines| lines.try_into().ok()),
         jitter: retry.jitter.unwrap_or_default(),
+        retries_per_minute: retry.per_minute.and_then(|count| count.try_into().ok()),
         memory: retry.memory.into_iter().flatten().map(memory).collect::<Result<_, String>>()?,
     };
     Ok((selector, rules))
@@ -197,7 +198,7 @@ pub(crate) mod tests {
                 "startDeadlines": {"image": {"seconds": 600, "action": "FailJob"}, "admission": {"seconds": 0, "action": "Suspend"}},
                 "progressDeadline": {"seconds": 60, "action": "Report"}, "runningDeadlineSeconds": 7,
                 "retention": {"secondsAfterFailure": 5}, "logTailLines": 20,
-                "retry": {"jitter": true, "memory": [{"factor": "1.5", "max": "2Gi"}, {"container": "x", "factor": "2", "max": "1G"}]},
+                "retry": {"jitter": true, "perMinute": 60, "memory": [{"factor": "1.5", "max": "2Gi"}, {"container": "x", "factor": "2", "max": "1G"}]},
             }),
         );
         let rules = full.rules.unwrap();
@@ -205,7 +206,10 @@ pub(crate) mod tests {
         assert_eq!(rules.start.image, deadline(600, StartAction::FailJob));
         assert_eq!((rules.start.admission, rules.start.config), (deadline(0, StartAction::Suspend), None));
         assert_eq!(rules.progress, Some(ProgressDeadline { after: seconds(60), fails: false }));
-        assert_eq!((rules.running, rules.log_tail, rules.jitter), (Some(seconds(7)), Some(20), true));
+        assert_eq!(
+            (rules.running, rules.log_tail, rules.jitter, rules.retries_per_minute),
+            (Some(seconds(7)), Some(20), true, Some(60))
+        );
         let memory =
             |container: Option<&str>, percent, max| MemoryRule { container: container.map(Into::into), percent, max };
         assert_eq!(rules.memory, [memory(None, 150, 2 << 30), memory(Some("x"), 200, 1_000_000_000)]);

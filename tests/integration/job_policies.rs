@@ -349,6 +349,35 @@ async fn replacement_of_an_oom_killed_pod_gets_more_memory_unless_that_is_refuse
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn retries_beyond_the_budget_of_a_policy_wait() -> Result<()> {
+    let scene = Scene::new("policy-budget").await?;
+    known(&scene, "budget", json!({"retry": {"perMinute": 2}})).await?;
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        scene.create(name, json!({"backoffLimit": 9})).await?;
+    }
+    for name in names {
+        let pod = scene.active(name, 1).await?.remove(0);
+        scene.kubelet.fail(&pod, 1).await?;
+    }
+    let count = async || -> Result<usize> { Ok(scene.pods.list(&ListParams::default()).await?.items.len()) };
+    until("two retries", || async {
+        let count = count().await?;
+        Ok(if count == 6 { Ok(()) } else { Err(count.to_string()) })
+    })
+    .await?;
+    // The failures are counted while the other retries wait, and a new Job starts.
+    for name in names {
+        scene.job_until(name, "to count the failure", |status| status.failed == Some(1)).await?;
+    }
+    scene.create("new", json!({})).await?;
+    scene.active("new", 1).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(count().await?, 7, "two retries a minute, and the new Job");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn finished_job_is_kept_as_its_policy_sets() -> Result<()> {
     let scene = Scene::new("policy-retention").await?;
     known(&scene, "brief", json!({"retention": {"secondsAfterSuccess": 0}})).await?;

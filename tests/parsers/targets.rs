@@ -198,6 +198,7 @@ pub fn job(data: &[u8]) {
             policy: policy.as_ref(),
             starts: &starts,
             refused_memory: None,
+            retries: None,
             admission: &Admission::Unlimited,
             groups: GroupObjects::Unmanaged,
             job: &view,

@@ -456,6 +456,9 @@ fn job_policy_spec(random: &mut fastrand::Rng, selects: bool) -> Value {
         spec["runningDeadlineSeconds"] = random.i32(30..120).into();
     }
     spec["retry"]["jitter"] = random.bool().into();
+    if random.u32(0..3) == 0 {
+        spec["retry"]["perMinute"] = random.i32(2..20).into();
+    }
     if selects && random.bool() {
         spec["selector"] = json!({"matchLabels": {"team": "a"}});
     }

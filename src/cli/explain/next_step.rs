@@ -37,6 +37,7 @@ pub(super) fn decision(facts: &Facts<'_>, now: Timestamp) -> (Option<String>, Op
         policy,
         starts: &starts,
         refused_memory: None,
+        retries: None,
         admission: facts.admission,
         groups: GroupObjects::Unmanaged,
         job: &job,

@@ -8,6 +8,7 @@ use crate::job::decide::backoff::Backoff;
 use crate::job::decide::retry_memory::RefusedMemory;
 use crate::job::execute::FailedWrite;
 use crate::job::key::Key;
+use crate::job::retry_budget::Allowance;
 use crate::job::view::JobView;
 use crate::job::write_kinds::{CREATE, UNTRACK};
 use crate::runtime::errors::WriteError;
@@ -28,6 +29,11 @@ pub(super) struct Memory {
     pub(super) needs_pod_relist: bool,
     /// Whether the Workload of the Job's owner was read from the API server.
     pub(super) parent_read: bool,
+    /// Number of failed pods that were replaced; none before the first evaluation, which takes the present failures as
+    /// replaced.
+    pub(super) retried: Option<i64>,
+    /// Retries that the budget of the policy allows, if that is fewer than the Job wants.
+    pub(super) retries: Option<Allowance>,
     /// Memory of containers that the API server refused.
     pub(super) refused_memory: Option<RefusedMemory>,
     /// Name of the JobPolicy that does not exist, once that was reported.
@@ -117,6 +123,7 @@ impl Controller {
         self.untracked_deletions().remove(uid);
         self.starts.lock().remove(uid);
         self.dependencies.remove(uid);
+        self.retry_budgets.lock().values_mut().for_each(|budget| budget.forget(uid));
         self.executor.queue.cancel(&Key::Job(uid.clone()));
     }
 }

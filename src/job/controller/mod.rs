@@ -41,6 +41,7 @@ use super::execute::StepExecutor;
 use super::gang::GangScheduling;
 use super::key::Key;
 use super::metrics::JobMetrics;
+use super::retry_budget::RetryBudget;
 use super::view::JobView;
 use crate::runtime::cache::{Cache, Change};
 use crate::runtime::context::ControllerContext;
@@ -55,6 +56,9 @@ use crate::runtime::worker::{Target, work};
 /// Name of the controller in metrics and logs.
 const NAME: &str = "job";
 
+/// Namespace of a Job, and name of the policy that governs it. A default policy has its namespace in its name.
+type PolicyKey = (Arc<str>, Arc<str>);
+
 /// The Job controller.
 pub struct Controller {
     executor: StepExecutor,
@@ -66,6 +70,8 @@ pub struct Controller {
     starts: Mutex<FastMap<Uid, StartWaits>>,
     /// Jobs that start after other Jobs.
     dependencies: Arc<Dependencies>,
+    /// Retry budgets of the policies that have one, by the name of the policy.
+    retry_budgets: Mutex<FastMap<PolicyKey, RetryBudget>>,
     /// JobPolicies. Without them, no policy governs a Job.
     policies: OnceLock<Arc<dyn PolicySource>>,
     /// Time when a pod of a Job was last removed without being counted.
@@ -113,6 +119,7 @@ impl Controller {
             summaries: Mutex::default(),
             starts: Mutex::default(),
             dependencies,
+            retry_budgets: Mutex::default(),
             policies: OnceLock::new(),
             untracked_deletions: Mutex::default(),
             orphan_refusals: Mutex::default(),
@@ -310,6 +317,7 @@ impl controller::Controller for Controller {
         self.untracked_deletions().clear();
         self.starts.lock().clear();
         self.dependencies.clear();
+        self.retry_budgets.lock().clear();
         *self.orphan_refusals() = Refusals::default();
         self.executor.clear_uncounted_deletions();
     }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Controller;
 use super::memory::Memory;
 use super::policy_source::{Governing, PolicySource};
+use super::{Controller, PolicyKey};
 use crate::job::decide::relevance;
 use crate::job::decide::retry_memory::RefusedMemory;
 use crate::job::decide::start_waits::StartWaits;
@@ -16,6 +16,14 @@ use crate::job::view::{JobView, PodView};
 use crate::job::write_kinds::CREATE;
 use crate::runtime::events::EventText;
 use crate::runtime::identity::Uid;
+
+/// Returns the key of the budget of the policy that governs a Job. The Jobs of all namespaces share that of a default
+/// policy.
+fn policy_key(job: &JobView, governing: &Governing) -> PolicyKey {
+    let name = governing.rules().map(|rules| rules.name.clone()).unwrap_or_default();
+    let namespace = if name.contains('/') { Arc::default() } else { job.identity.namespace.clone() };
+    (namespace, name)
+}
 
 impl Controller {
     /// Sets the JobPolicies. The caller sets them before the controller begins to work.
@@ -42,6 +50,48 @@ impl Controller {
             self.executor.record_event(job, EventText::warning("PolicyNotFound", message));
         }
         memory.missing_policy = missing;
+    }
+
+    /// Returns the number of retries among this number of new pods. None if the budget of the policy allows fewer; the next
+    /// decision then has that number.
+    pub(super) fn count_retries(
+        &self,
+        job: &JobView,
+        summary: &PodSummary,
+        new: usize,
+        governing: &Governing,
+        memory: &mut Memory,
+    ) -> Option<usize> {
+        let Some(per_minute) = governing.rules().and_then(|rules| rules.retries_per_minute) else { return Some(0) };
+        let failed = summary.failed();
+        let outstanding = usize::try_from(failed - *memory.retried.get_or_insert(failed)).unwrap_or_default();
+        let now = self.executor.context.clock.now();
+        let is_limited = memory.retries.is_some_and(|retries| retries.next.is_some_and(|next| next > now));
+        if is_limited {
+            // This number is what the budget allows.
+            return Some(new.min(outstanding));
+        }
+        let key = policy_key(job, governing);
+        let allowance = self.retry_budgets.lock().entry(key).or_default().allowance(
+            &job.identity.uid,
+            outstanding,
+            per_minute,
+            now,
+        );
+        memory.retries = Some(allowance).filter(|allowance| allowance.allowed(new).1.is_some());
+        memory.retries.is_none().then(|| new.min(outstanding))
+    }
+
+    /// Records that this number of retries was made.
+    pub(super) fn note_retries(&self, job: &JobView, retries: usize, governing: &Governing, memory: &mut Memory) {
+        if retries == 0 {
+            return;
+        }
+        memory.retried = memory.retried.map(|retried| retried.saturating_add(retries as i64));
+        memory.retries = None;
+        if let Some(budget) = self.retry_budgets.lock().get_mut(&policy_key(job, governing)) {
+            budget.used(&job.identity.uid, retries);
+        }
     }
 
     /// Records that the API server refused pods because of the memory that their containers were to get. The next pods get

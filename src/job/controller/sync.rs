@@ -108,12 +108,16 @@ impl Controller {
             update_refusals(&mut memory.refusals, &job, summary, &orphans);
             let last_untracked_deletion = self.untracked_deletions().get(uid).copied();
             let groups = self.known_groups(&job);
+            let now = self.executor.context.clock.now();
+            // The budget has room again at that time.
+            memory.retries = memory.retries.filter(|retries| retries.next.is_some_and(|next| next > now));
             let input = DecisionInput {
                 admission: &admission,
                 groups: groups.objects(memory.parent_read),
                 policy: governing.rules(),
                 starts,
                 refused_memory: memory.refused_memory.as_ref(),
+                retries: memory.retries,
                 job: &job,
                 pods: summary,
                 orphans: &orphans,
@@ -122,7 +126,6 @@ impl Controller {
                 counters_dirty_since: memory.counters_dirty_since,
                 refusals: &memory.refusals,
             };
-            let now = self.executor.context.clock.now();
             let decision = decide(&input, now, &self.config.sync);
             let next_retry = memory.refusals.next(now);
             memory.backoff = decision.backoff;
@@ -137,6 +140,16 @@ impl Controller {
             if matches!(decision.step, Step::None) {
                 return failure.map_or(Ok(()), Err);
             }
+            let retries = match &decision.step {
+                Step::CreatePods { pods, .. } => {
+                    match self.count_retries(&job, summary, pods.len(), &governing, &mut memory) {
+                        Some(retries) => retries,
+                        // The budget allows fewer pods.
+                        None => continue,
+                    }
+                }
+                _ => 0,
+            };
             tracing::debug!(step = ?decision.step.summary(), "next step");
             sync.note(&job, &decision.step);
             writes += decision.step.writes();
@@ -156,6 +169,9 @@ impl Controller {
                 Err(StepError::Writes(failed)) => failed,
                 Err(StepError::Other(error)) => return Err(failure.unwrap_or(error)),
             };
+            if failed.is_empty() {
+                self.note_retries(&job, retries, &governing, &mut memory);
+            }
             self.note_refused_memory(&job, raised, &failed, &mut memory);
             memory.note(&attempted, &failed, || self.live(&job), self.executor.context.clock.now());
             self.remember(&job, &memory);

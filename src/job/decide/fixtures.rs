@@ -21,6 +21,7 @@ use crate::job::gang::plan::GroupObjects;
 use crate::job::gang::view::{PodGroupView, WorkloadView};
 use crate::job::index::StoredIndexes;
 use crate::job::policy::PolicyRules;
+use crate::job::retry_budget::Allowance;
 use crate::job::status::{Condition, JobStatus};
 use crate::job::view::cause::Cause;
 use crate::job::view::index_subset::{INDEXES_ANNOTATION, IndexSubset};
@@ -50,6 +51,7 @@ pub(crate) struct Job {
     groups: Option<Groups>,
     policy: Option<PolicyRules>,
     refused_memory: Option<RefusedMemory>,
+    retries: Option<Allowance>,
 }
 
 /// Workloads and PodGroups that the controller knows.
@@ -73,6 +75,7 @@ impl Job {
             groups: None,
             policy: None,
             refused_memory: None,
+            retries: None,
         }
     }
 
@@ -239,6 +242,12 @@ impl Job {
         self
     }
 
+    /// Sets the retries that the budget of the policy allows.
+    pub(crate) fn allowed_retries(mut self, retries: Allowance) -> Self {
+        self.retries = Some(retries);
+        self
+    }
+
     /// Records that the API server refused pods with these sizes.
     pub(crate) fn refused_memory(mut self, refused: RefusedMemory) -> Self {
         self.refused_memory = Some(refused);
@@ -337,6 +346,7 @@ impl Job {
             groups: self.group_objects(),
             policy: self.policy.as_ref(),
             refused_memory: self.refused_memory.as_ref(),
+            retries: self.retries,
             starts: &starts,
             job: &self.view,
             pods: &summary,

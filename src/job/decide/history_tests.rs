@@ -193,6 +193,7 @@ impl World {
                 groups: GroupObjects::Unmanaged,
                 policy: None,
                 refused_memory: None,
+                retries: None,
                 starts: &StartWaits::default(),
                 job: &self.job,
                 pods: &self.summary,

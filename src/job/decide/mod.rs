@@ -38,6 +38,7 @@
 //!     policy: None,
 //!     starts: &StartWaits::default(),
 //!     refused_memory: None,
+//!     retries: None,
 //!     refusals: &Refusals::default(),
 //! };
 //! let decision = decide(&input, "2026-01-01T00:00:00Z".parse().expect("a time"), &SyncConfig::default());
@@ -109,6 +110,7 @@ use super::admission::{Admission, WAITING_ANNOTATION, WaitingStatus};
 use super::gang::plan::{GroupObjects, GroupWrite};
 use super::index::CompletionIndex;
 use super::policy::PolicyRules;
+use super::retry_budget::Allowance;
 use super::status::JobStatus;
 use super::view::memory::MemorySizes;
 use super::view::policy_annotations::PolicyAnnotations;
@@ -143,6 +145,8 @@ pub struct DecisionInput<'a> {
     pub policy: Option<&'a PolicyRules>,
     /// Pods that have not started, with the time since which the cause of each has held.
     pub starts: &'a StartWaits,
+    /// Retries that the budget of the policy allows. None if the budget does not limit the Job at present.
+    pub retries: Option<Allowance>,
     /// Memory of containers that the API server refused.
     pub refused_memory: Option<&'a RefusedMemory>,
     /// Writes that the API server refused. They wait for the end of their back-off; all other writes continue.
@@ -366,9 +370,13 @@ fn by_rules(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> D
         PodPlan::Create(_) if is_adoption_backed_off || input.refusals.is_backed_off(CREATE, None, now) => None,
         // Pods come after their group.
         PodPlan::Create(_) if group.delays_pods() => None,
-        PodPlan::Create(pods) => {
+        PodPlan::Create(mut pods) => {
+            let (allowed, next) = input.retries.map_or((pods.len(), None), |retries| retries.allowed(pods.len()));
+            pods.truncate(allowed);
+            wake = next.map(|next| earlier(wake, next)).or(wake);
             let memory = retry_memory::of_new_pods(input, now);
-            Some(Step::CreatePods { pods, reason: creation_reason(job, summary), group: group.name(), memory })
+            let (reason, group) = (creation_reason(job, summary), group.name());
+            (!pods.is_empty()).then_some(Step::CreatePods { pods, reason, group, memory })
         }
         PodPlan::Delete { mut pods, uncounted } => {
             pods.retain(|pod| !(backed_off(DELETE, pod) || uncounted && backed_off(UNTRACK, pod)));

@@ -111,8 +111,10 @@ fn surplus(job: &JobView, summary: &PodSummary, count: usize) -> Vec<Arc<PodView
 
 #[cfg(test)]
 mod tests {
+    use super::super::Step;
     use super::super::fixtures::*;
     use super::*;
+    use crate::job::retry_budget::Allowance;
 
     fn plan(job: &Job, pods: &[Pod]) -> PodPlan {
         job.plan(pods, NOW)
@@ -132,6 +134,21 @@ mod tests {
         assert_eq!(created(&job, &[pod("a").running(1)]), 3);
         let pods = [pod("a"), pod("b"), pod("c"), pod("d")];
         assert!(matches!(plan(&job, &pods), PodPlan::Nothing));
+    }
+
+    #[test]
+    fn retries_beyond_the_budget_wait_and_the_rest_of_the_sync_goes_on() {
+        let job = || Job::new().completions(9).parallelism(5).backoff_limit(99).started(0).counted(0, 3);
+        let allowance = |ready| Allowance { outstanding: 3, ready, next: Some(time(NOW + 7)) };
+        let created = |job: Job, pods: &[Pod]| match job.decide(pods).step {
+            Step::CreatePods { pods, .. } => pods.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(created(job().allowed_retries(allowance(1)), &[]), 3, "two new ones and one retry");
+        let running = ["a", "b"].map(|name| pod(name).running(1));
+        let waiting = job().allowed_retries(allowance(0)).decide(&running);
+        assert!(matches!(waiting.step, Step::WriteStatus { .. }), "{waiting:?}");
+        assert_eq!(waiting.wake, Some(time(NOW + 7)));
     }
 
     #[test]

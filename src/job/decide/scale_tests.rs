@@ -38,6 +38,7 @@ fn work_is_linear_in_the_number_of_indexes() {
             groups: GroupObjects::Unmanaged,
             policy: None,
             refused_memory: None,
+            retries: None,
             starts: &StartWaits::default(),
             job: &job,
             pods: &PodSummary::new(&job, all),
