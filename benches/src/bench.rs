@@ -12,7 +12,7 @@ use crate::environment::{Environment, NodeKind};
 use crate::report::{Figures, Report, figure_text};
 use crate::system::System;
 use crate::work::{Mode, Work};
-use crate::{cron, fair, growth, hand_over, limit, page, ready, rest, scale};
+use crate::{cron, fair, growth, hand_over, limit, page, policy, ready, rest, scale};
 
 /// Sizes up to which the bursts are repeated, because their measurements vary most.
 const REPEATED: usize = 1000;
@@ -58,7 +58,8 @@ impl Bench {
         self.cron().await?;
         self.crowded().await?;
         self.finished().await?;
-        self.limit().await
+        self.limit().await?;
+        self.policy().await
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -287,6 +288,22 @@ impl Bench {
             size.length.as_secs()
         );
         self.add("limit", &what, System::Jobwright, figures)?;
+        environment.end(controller).await
+    }
+
+    /// Measures a JobPolicy, with Jobwright alone, because the built-in controllers have no such policy.
+    async fn policy(&mut self) -> Result<()> {
+        if !self.wants("policy") {
+            return Ok(());
+        }
+        let count = if self.arguments.quick { 500 } else { 10_000 };
+        let mut environment = Environment::start().await?;
+        let mut controller = environment.begin_warm(System::Jobwright).await?;
+        let figures = policy::measure(&environment, &mut controller, count).await?;
+        let what = format!(
+            "{count} Jobs of one pod, four times: twice without and twice with a JobPolicy that has every rule"
+        );
+        self.add("policy", &what, System::Jobwright, figures)?;
         environment.end(controller).await
     }
 

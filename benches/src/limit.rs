@@ -111,7 +111,7 @@ fn job(name: &str, node: &str) -> Result<Job> {
 }
 
 /// Waits until the controller is idle, so that late writes for the last Jobs, such as events, are not measured.
-async fn settle(controller: &Controller) -> Result<()> {
+pub async fn settle(controller: &Controller) -> Result<()> {
     for _ in 0..120 {
         let before = usage::of(controller.id())?.cpu_s;
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -29,6 +29,7 @@ mod machine;
 mod nodes;
 mod page;
 mod plots;
+mod policy;
 mod ready;
 mod report;
 mod requests;

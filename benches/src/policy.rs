@@ -1,0 +1,89 @@
+//! Measurement of Jobs under a JobPolicy: the processor time of the controller, against the same Jobs without one.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use serde_json::json;
+use testbed::kwok::NODE_NAME;
+
+use crate::crowded::create_all;
+use crate::environment::Environment;
+use crate::limit::settle;
+use crate::report::Figures;
+use crate::system::{Controller, wait};
+use crate::usage;
+use crate::work::pod_template;
+
+/// Order of the rounds: whether a policy governs the Jobs of each. A slow change of the machine or the control plane
+/// affects both.
+const ROUNDS: [bool; 4] = [false, true, true, false];
+
+/// Runs this number of Jobs of one pod in each round, and returns the processor time with and without a policy.
+pub async fn measure(environment: &Environment, controller: &mut Controller, jobs: usize) -> Result<Figures> {
+    let (mut with, mut without) = (0.0, 0.0);
+    for (round, governed) in ROUNDS.into_iter().enumerate() {
+        let namespace = environment.cluster.namespace(&format!("round-{round}")).await?;
+        if governed {
+            policy(environment, &namespace).await?;
+        }
+        settle(controller).await?;
+        let begun = usage::of(controller.id())?.cpu_s;
+        run(environment, controller, &namespace, jobs).await?;
+        settle(controller).await?;
+        let used = usage::of(controller.id())?.cpu_s - begun;
+        *(if governed { &mut with } else { &mut without }) += used;
+    }
+    controller.check()?;
+    let each = |seconds: f64| seconds * 1000.0 / (2 * jobs) as f64;
+    Ok(Figures::from([
+        ("controller_cpu_ms_per_job_without_policy", each(without)),
+        ("controller_cpu_ms_per_job_with_policy", each(with)),
+        ("controller_cpu_ratio", with / without),
+    ]))
+}
+
+/// Creates a policy with every rule.
+async fn policy(environment: &Environment, namespace: &str) -> Result<()> {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("jobwright.dev", "v1beta1", "JobPolicy"));
+    let kind = ApiResource { plural: "jobpolicies".to_owned(), ..kind };
+    let policies: Api<DynamicObject> = Api::namespaced_with(environment.client.clone(), namespace, &kind);
+    let deadline = json!({"seconds": 600, "action": "FailJob"});
+    let policy = json!({
+        "apiVersion": "jobwright.dev/v1beta1", "kind": "JobPolicy", "metadata": {"name": "every-rule"},
+        "spec": {
+            "startDeadlines": {
+                "image": deadline, "config": deadline, "unschedulable": deadline, "admission": deadline, "other": deadline,
+            },
+            "progressDeadline": {"seconds": 3600, "action": "FailJob"}, "runningDeadlineSeconds": 3600,
+            "retry": {"jitter": true, "perMinute": 600, "memory": [{"factor": "2", "max": "1Gi"}]},
+            "retention": {"secondsAfterFailure": 86400},
+        },
+    });
+    policies.create(&PostParams::default(), &serde_json::from_value(policy)?).await?;
+    // The controller observes the policy within milliseconds.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// Creates Jobs, whose simulated pods succeed, and waits until all are complete.
+async fn run(environment: &Environment, controller: &mut Controller, namespace: &str, count: usize) -> Result<()> {
+    let jobs: Api<Job> = Api::namespaced(environment.client.clone(), namespace);
+    let manifests = (0..count)
+        .map(|number| {
+            let name = format!("job-{number:05}");
+            let manifest = json!({"metadata": {"name": name}, "spec": {"template": pod_template(NODE_NAME)}});
+            Ok(serde_json::from_value(manifest)?)
+        })
+        .collect::<Result<Vec<Job>>>()?;
+    create_all(&jobs, manifests).await?;
+    wait(controller, "all Jobs to be complete", Duration::from_secs(600), async || {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // The API server filters.
+        let unfinished = jobs.list(&ListParams::default().fields("status.successful=0").limit(1)).await?;
+        Ok(unfinished.items.is_empty())
+    })
+    .await
+}
