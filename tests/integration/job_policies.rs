@@ -108,6 +108,21 @@ async fn most_specific_policy_governs_a_job_and_an_annotation_names_it() -> Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn default_policy_governs_the_jobs_that_no_other_one_selects() -> Result<()> {
+    let mut scene = Scene::without_controller("policy-default", &["--pod-failure-backoff=50ms"]).await?;
+    scene.flags.push(format!("--default-policy={}/of-cluster", scene.namespace));
+    let nothing = json!({"selector": {"matchLabels": {"team": "none"}}, "runningDeadlineSeconds": 3600});
+    policy(&scene, "of-cluster", nothing).await?;
+    scene.start_controller().await?;
+    scene.create("plain", json!({})).await?;
+    annotation(&scene, "plain", GOVERNED_BY, Some(&format!("{}/of-cluster", scene.namespace))).await?;
+    governs(&scene, "of-cluster", Some(1)).await?;
+    known(&scene, "own", json!({"logTailLines": 1})).await?;
+    annotation(&scene, "plain", GOVERNED_BY, Some("own")).await?;
+    governs(&scene, "of-cluster", Some(0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn job_whose_image_cannot_be_pulled_fails_with_the_reason() -> Result<()> {
     let scene = Scene::new("policy-image").await?;
     known(&scene, "fast", image(1, "FailJob")).await?;
