@@ -118,10 +118,10 @@ impl JobPolicies {
         }
         let name = &before["metadata"]["name"];
         let wait = self.waits.get(before["metadata"]["uid"].as_str().unwrap_or_default());
-        // A pod that starts normally waits for no known cause.
+        // A pod that starts normally waits for no known cause, and its times are not recorded.
         let (cause, since) = match wait {
             Some(wait) => (wait.cause, wait.since),
-            None if before["status"]["phase"] == "Pending" => ("other", i64::MIN),
+            None if before["status"]["phase"] == "Pending" => ("other", 0),
             None => return Err(format!("pod {name} fails after it has started")),
         };
         let field = format!("/startDeadlines/{cause}/seconds");
