@@ -115,7 +115,8 @@ async fn default_policy_governs_the_jobs_that_no_other_one_selects() -> Result<(
     policy(&scene, "of-cluster", nothing).await?;
     scene.start_controller().await?;
     scene.create("plain", json!({})).await?;
-    annotation(&scene, "plain", GOVERNED_BY, Some(&format!("{}/of-cluster", scene.namespace))).await?;
+    // In another namespace, the annotation has the namespace of the policy too.
+    annotation(&scene, "plain", GOVERNED_BY, Some("of-cluster")).await?;
     governs(&scene, "of-cluster", Some(1)).await?;
     known(&scene, "own", json!({"logTailLines": 1})).await?;
     annotation(&scene, "plain", GOVERNED_BY, Some("own")).await?;
