@@ -22,7 +22,7 @@ const MAX_RESERVED: usize = 16;
 /// Retries of the Jobs of one policy.
 #[derive(Debug, Default)]
 pub struct RetryBudget {
-    /// Times of the last retries, in order, as many as one period can have.
+    /// Times of the last retries, in order: at most the number that one period can have.
     times: VecDeque<Timestamp>,
     /// Times that are reserved for each Job and not used yet, in order.
     reserved: FastMap<Uid, VecDeque<Timestamp>>,
@@ -49,7 +49,8 @@ impl Allowance {
 }
 
 impl RetryBudget {
-    /// Returns how many of its outstanding retries a Job may make now, with at most `per_minute` retries of all Jobs.
+    /// Returns the number of outstanding retries that a Job is allowed to make now. All Jobs together make at most
+    /// `per_minute` retries.
     pub fn allowance(&mut self, job: &Uid, outstanding: usize, per_minute: usize, now: Timestamp) -> Allowance {
         if outstanding == 0 {
             self.forget(job);

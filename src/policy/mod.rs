@@ -3,7 +3,7 @@
 //!
 //! [`types`] defines the resource, and [`view`] parses it. [`select`] chooses the policy that governs a Job (pure).
 //! [`controller`] watches the policies and answers the Job controller. [`status`] derives the status of a policy (pure),
-//! which [`status_writer`] stores. The rules themselves are applied by the Job controller and the TTL controller.
+//! and [`status_writer`] stores that status. The Job controller and the TTL controller evaluate the rules.
 
 pub mod controller;
 pub mod select;

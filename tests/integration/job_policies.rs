@@ -222,7 +222,7 @@ async fn index_whose_configuration_is_wrong_fails_alone() -> Result<()> {
         .map(|pod| (pod.annotations()["batch.kubernetes.io/job-completion-index"].clone(), pod.name_any()))
         .collect();
     // A key that does not exist is final: the hour is not waited for.
-    waits(&scene, &by_index["1"], "CreateContainerConfigError", "couldn't find key k in ConfigMap default/c").await?;
+    waits(&scene, &by_index["1"], "CreateContainerConfigError", "cannot find key k in ConfigMap default/c").await?;
     scene.job_until("parts", "index 1 to fail", |status| status.failed_indexes.as_deref() == Some("1")).await?;
     scene.kubelet.succeed(&by_index["0"]).await?;
     scene.kubelet.fail(&by_index["1"], 137).await?;

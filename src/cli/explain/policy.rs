@@ -82,7 +82,7 @@ pub(crate) fn sentences(job: &Job, pods: &[Pod], policy: &PolicyState, now: Time
     }
 }
 
-/// Observes pods as a controller that has run since each cause can have begun. The command cannot know more.
+/// Observes pods as a controller that has been running since each cause can have begun. The command knows no later time.
 fn observe(waits: &mut StartWaits, views: &[Arc<PodView>]) {
     for pod in views {
         let since = pod.start.as_ref().map_or(pod.created, |start| start.since);

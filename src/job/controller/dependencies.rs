@@ -70,7 +70,7 @@ impl Dependencies {
     }
 
     /// Returns what a Job waits for, if it starts after other Jobs that have not all ended as it needs. From then on,
-    /// [`Self::changed`] returns the Job when one of these Jobs ends, appears or is deleted.
+    /// the Job is queued when one of these Jobs ends, appears or is deleted.
     pub fn waiting(&self, job: &JobView) -> Option<WaitingStatus> {
         job.after.as_ref()?;
         let mut state = self.state.lock();

@@ -391,7 +391,6 @@ pub(crate) fn pod(name: &str) -> Pod {
         finished_at: time(1),
         end: None,
         cause: None,
-        oom_killed: None,
         result: None,
         start: None,
         start_failure: None,

@@ -70,7 +70,11 @@ pub fn record(job: &JobView, pods: &PodSummary, status: &JobStatus) -> Option<St
         let result = PodResult {
             pod: pod.identity.name.to_string(),
             index: job.index_of(pod),
-            message: beginning(pod.result.as_deref().unwrap_or_default(), MAX_MESSAGE_BYTES).to_owned(),
+            message: pod
+                .result
+                .as_ref()
+                .map(|result| beginning(&result.0, MAX_MESSAGE_BYTES).to_owned())
+                .unwrap_or_default(),
         };
         report.results.push(result);
         if report.text().len() > MAX_RESULT_BYTES - MAX_OMITTED_BYTES {
@@ -96,9 +100,10 @@ mod tests {
     use super::super::Step;
     use super::super::fixtures::*;
     use super::*;
+    use crate::job::view::TerminationMessage;
 
     fn with_result(pod: Pod, message: &str) -> Pod {
-        pod.with(|pod| pod.result = Some(message.into()))
+        pod.with(|pod| pod.result = Some(Box::new(TerminationMessage(message.into()))))
     }
 
     fn recorded(job: &Job, pods: &[Pod]) -> Option<String> {

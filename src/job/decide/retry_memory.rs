@@ -30,7 +30,8 @@ pub fn sizes(input: &DecisionInput<'_>) -> Option<MemorySizes> {
     let policy = input.policy.filter(|policy| !policy.memory.is_empty())?;
     let stored = input.job.policy.as_ref().and_then(|policy| policy.memory.clone());
     let mut sizes = stored.unwrap_or_default();
-    let killed = || input.pods.new_failed().iter().flat_map(|pod| pod.oom_killed.iter().flatten());
+    let ends = || input.pods.new_failed().iter().filter_map(|pod| pod.end.as_ref());
+    let killed = || ends().flat_map(|end| &end.oom_killed);
     if killed().next().is_some() {
         let template = input.job.template_memory();
         for one in killed() {
@@ -110,7 +111,7 @@ mod tests {
 
     fn killed(name: &str, raised: Option<u64>) -> Pod {
         let one = OomKilled { container: "main".into(), raised };
-        pod(name).failed(5).with(|pod| pod.oom_killed = Some(vec![one].into()))
+        pod(name).failed(5).with(|pod| pod.end.get_or_insert_default().oom_killed.push(one))
     }
 
     /// Returns the sizes of the next pods, in MiB.

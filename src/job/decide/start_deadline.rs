@@ -208,7 +208,7 @@ mod tests {
         assert_eq!((names(&pods), uncounted), (vec!["a".to_owned()], false));
         let deleted = [stuck("a", NOW - 60).failed_start(StartAction::RetryPod).deleting(NOW), stuck("b", NOW - 59)];
         let decision = job.decide(&deleted);
-        assert_eq!(decision.wake.is_some(), true, "the back-off, or the deadline of b");
+        assert!(decision.wake.is_some(), "the back-off, or the deadline of b");
         let Step::WriteStatus { status, .. } = decision.step else { panic!("{decision:?}") };
         assert_eq!(status.uncounted.failed, ["uid-a".into()]);
     }

@@ -14,11 +14,11 @@ const LONGEST_EXCERPT: usize = 60;
 /// How another Job has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It succeeds.
+    /// The Job succeeds.
     Succeeded,
-    /// It fails.
+    /// The Job fails.
     Failed,
-    /// It succeeds or fails.
+    /// The Job succeeds or fails.
     Finished,
 }
 

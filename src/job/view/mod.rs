@@ -23,7 +23,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 
 pub use self::job::{CompletionMode, JobSpec, JobView, Template};
 pub use self::labels::Labels;
-pub use self::pod::{ControllerRef, IndexFailures, Phase, PodEnd, PodView};
+pub use self::pod::{ControllerRef, IndexFailures, Phase, PodEnd, PodView, TerminationMessage};
 pub use self::selector::Selector;
 use crate::runtime::identity::{Identity, ResourceVersion};
 use crate::runtime::intern::intern;

@@ -1,5 +1,6 @@
 //! The view of a Pod: the parts of a stored Pod that decisions use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,10 +68,8 @@ pub struct PodView {
     pub cause: Option<Box<Cause>>,
     /// Why the pod has not started. `None` for a pod that has started, has ended or is being deleted.
     pub start: Option<Box<StartState>>,
-    /// Containers of a failed pod that exceeded their memory.
-    pub oom_killed: Option<Box<[OomKilled]>>,
     /// Termination message of a pod that succeeded.
-    pub result: Option<Box<str>>,
+    pub result: Option<Box<TerminationMessage>>,
     /// Record that the pod did not start in time.
     pub start_failure: Option<Box<StartFailure>>,
 }
@@ -99,7 +98,13 @@ pub struct PodEnd {
     pub exits: Vec<(String, i32)>,
     /// Types and statuses of the pod's conditions.
     pub conditions: Vec<(String, String)>,
+    /// Containers that exceeded their memory.
+    pub oom_killed: Vec<OomKilled>,
 }
+
+/// The termination message of a pod that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TerminationMessage(pub Box<str>);
 
 /// The controlling owner of a Pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,12 +205,9 @@ impl PodView {
                 max(&mut inits().filter(is_sidecar).map(|status| status.restart_count)),
             ),
             finished_at,
-            end: (phase == Phase::Failed || deleting || start_failure.is_some()).then(|| Box::new(PodEnd::of(&status))),
+            end: (phase == Phase::Failed || deleting || start_failure.is_some())
+                .then(|| Box::new(PodEnd::of(&status, metadata.annotations.as_ref()))),
             cause: (phase != Phase::Succeeded).then(|| Cause::of(&status, &sidecars)).flatten().map(Box::new),
-            oom_killed: (phase == Phase::Failed || deleting)
-                .then(|| memory::oom_killed(&status, metadata.annotations.as_ref()))
-                .filter(|killed| !killed.is_empty())
-                .map(Vec::into_boxed_slice),
             // Once the pod is counted, its result is on the Job.
             result: (phase == Phase::Succeeded && tracked).then(|| result(&status)).flatten(),
             start: start.map(Box::new),
@@ -217,7 +219,7 @@ impl PodView {
 }
 
 impl PodEnd {
-    fn of(status: &WirePodStatus) -> Self {
+    fn of(status: &WirePodStatus, annotations: Option<&BTreeMap<String, String>>) -> Self {
         let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         let exits = containers.filter_map(|container| {
             let code = container.state.terminated.as_ref()?.exit_code;
@@ -229,6 +231,7 @@ impl PodEnd {
         Self {
             exits: exits.collect(),
             conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),
+            oom_killed: memory::oom_killed(status, annotations),
         }
     }
 }
@@ -262,11 +265,11 @@ fn owner(reference: &OwnerReference) -> Option<ControllerRef> {
 }
 
 /// Returns the first termination message of an app container that succeeded.
-fn result(status: &WirePodStatus) -> Option<Box<str>> {
+fn result(status: &WirePodStatus) -> Option<Box<TerminationMessage>> {
     let messages = status.container_statuses.iter().flatten().filter_map(|container| {
         let end = container.state.terminated.as_ref().filter(|end| end.exit_code == 0)?;
         let message = beginning(end.message.as_deref()?.trim(), RESULT_KEPT);
-        (!message.is_empty()).then(|| message.into())
+        (!message.is_empty()).then(|| Box::new(TerminationMessage(message.into())))
     });
     messages.take(1).next()
 }

@@ -39,9 +39,9 @@ const CONFIG: &[&str] = &[
 const INVALID_IMAGE_NAME: &str = "InvalidImageName";
 /// Reason of a container whose ConfigMap, Secret, or key in one of them does not exist.
 const CONTAINER_CONFIG: &str = "CreateContainerConfigError";
-/// Beginning of the message about a key that does not exist. The object exists, so no later attempt is likely to succeed,
-/// while an object that does not exist may still be created.
-const NO_KEY: &str = "couldn't find key";
+/// Part of the message about a key that does not exist. The object exists, so no later attempt is likely to succeed, while
+/// an object that does not exist can still be created.
+const NO_KEY: &str = "find key ";
 
 /// Cause why a pod has not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +119,7 @@ impl StartAction {
 /// Why a scheduled or unschedulable pod has not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartState {
-    /// Cause, if time counts: none for a pod whose start something holds back on purpose, such as a scheduling gate.
+    /// Cause, if time counts: none for a pod that a scheduling gate delays on purpose.
     pub cause: Option<StartCause>,
     /// Whether no later attempt can succeed.
     pub is_final: bool,
@@ -172,7 +172,7 @@ impl StartState {
             let message = waiting.and_then(|waiting| waiting.message.as_deref()).unwrap_or_default().trim();
             // The app containers come after the init containers.
             let since = if is_init { since } else { since.max(became_true(condition("Initialized")).unwrap_or(since)) };
-            let is_final = reason == INVALID_IMAGE_NAME || reason == CONTAINER_CONFIG && message.starts_with(NO_KEY);
+            let is_final = reason == INVALID_IMAGE_NAME || reason == CONTAINER_CONFIG && message.contains(NO_KEY);
             let name = beginning(&container.name, REASON_KEPT);
             let message = format!("container {name}: {}", ending(message, MESSAGE_KEPT));
             let text = StartText { reason: beginning(reason, REASON_KEPT).to_owned(), message };
@@ -293,10 +293,10 @@ mod tests {
         let cases = [
             ("ErrImagePull", "not found", StartCause::Image, false),
             ("ImagePullBackOff", "back-off", StartCause::Image, false),
-            ("InvalidImageName", "couldn't parse", StartCause::Image, true),
+            ("InvalidImageName", "invalid reference format", StartCause::Image, true),
             ("ErrImageNeverPull", "", StartCause::Image, false),
             ("CreateContainerConfigError", "secret \"x\" not found", StartCause::Config, false),
-            ("CreateContainerConfigError", "couldn't find key k in ConfigMap default/x", StartCause::Config, true),
+            ("CreateContainerConfigError", "cannot find key k in ConfigMap default/x", StartCause::Config, true),
             ("CreateContainerError", "", StartCause::Config, false),
             ("RunContainerError", "exec: no such file", StartCause::Config, false),
             ("ContainerCreating", "", StartCause::Other, false),

@@ -1,5 +1,5 @@
 //! Checks of JobPolicies: no pod and no Job fails or is suspended before a deadline that was in force has
-//! passed, and a pod that a deadline concerns does not wait for ever.
+//! passed, and a pod that a deadline concerns does not wait without end.
 
 use std::collections::BTreeMap;
 

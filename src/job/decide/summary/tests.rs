@@ -82,7 +82,7 @@ fn pod_that_the_selector_does_not_match_counts_only_as_unended() {
 #[derive(Clone, Debug)]
 enum Event {
     /// A pod is set to another version.
-    Pod(Pod),
+    Pod(Box<Pod>),
     /// A pod leaves the Job.
     Gone(u8),
     /// The status lists these pods as succeeded and as failed.
@@ -132,7 +132,7 @@ fn event() -> impl Strategy<Value = Event> {
     let indexes = || prop::collection::vec(0_u32..6, 0..4);
     let stored = (indexes(), indexes(), (0_i32..4, 0_i32..4));
     prop_oneof![
-        8 => changed_pod().prop_map(Event::Pod),
+        8 => changed_pod().prop_map(|pod| Event::Pod(Box::new(pod))),
         2 => (0_u8..8).prop_map(Event::Gone),
         2 => (pods(), pods()).prop_map(|(succeeded, failed)| Event::Uncounted(succeeded, failed)),
         2 => stored.prop_map(|(completed, failed, counts)| Event::Stored { completed, failed, counts }),
