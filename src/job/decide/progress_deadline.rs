@@ -99,7 +99,9 @@ pub fn annotations(
         _ if policy.running.is_none() => None,
         None if started.is_some() && !job.spec.suspend && (input.pods.running() > 0 || has_progressed) => {
             // A policy can begin to govern a Job whose pods have been running for long.
-            let ready = input.pods.active_pods().filter_map(|pod| pod.ready_since).min();
+            // A node that writes no times, or earlier ones, is of no help.
+            let ready = input.pods.active_pods().filter_map(|pod| pod.ready_since);
+            let ready = ready.filter(|ready| Some(*ready) >= started).min();
             Some(whole_seconds(ready.unwrap_or(now).max(started.unwrap_or(now))))
         }
         // A time from before the Job was resumed does not count.
