@@ -6,6 +6,8 @@
 //! and [`status_writer`] stores that status. The Job controller and the TTL controller evaluate the rules.
 
 pub mod controller;
+#[cfg(test)]
+mod fixtures;
 pub mod select;
 pub mod status;
 pub mod status_writer;

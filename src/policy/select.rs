@@ -33,7 +33,7 @@ pub fn choose(policies: &[Arc<PolicyView>], labels: &Labels, named: Option<&str>
 mod tests {
     use serde_json::json;
 
-    use super::super::view::tests::policy;
+    use super::super::fixtures::policy;
     use super::*;
 
     #[test]

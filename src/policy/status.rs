@@ -27,7 +27,7 @@ pub fn status(policy: &PolicyView, governed: usize, now: Timestamp) -> Option<Jo
 mod tests {
     use serde_json::json;
 
-    use super::super::view::tests::policy;
+    use super::super::fixtures::policy;
     use super::*;
 
     #[test]

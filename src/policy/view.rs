@@ -177,18 +177,11 @@ impl Cached for PolicyView {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use serde_json::json;
 
+    use super::super::fixtures::policy;
     use super::*;
-
-    /// Returns a JobPolicy of the namespace `default` with this name and spec.
-    pub(crate) fn policy(name: &str, spec: &Value) -> PolicyView {
-        let metadata = json!({
-            "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": "1", "generation": 2,
-        });
-        PolicyView::parse(serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()).unwrap()
-    }
 
     #[test]
     fn each_rule_is_parsed_and_an_unset_rule_does_not_apply() {
