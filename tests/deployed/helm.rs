@@ -143,7 +143,11 @@ fn alerts_and_dashboards_are_rendered_unchanged_if_enabled() -> Result<()> {
 fn permissions_follow_the_enabled_controllers() -> Result<()> {
     let verbs = |flags: &[&str]| -> Result<(bool, bool, bool)> {
         let text = template("jobwright-system", &[flags, &["--no-hooks"]].concat())?;
-        Ok((text.contains("kind: ClusterRole\n"), text.contains("[cronjobs]"), text.contains("watch, create, delete]")))
+        Ok((
+            text.contains("kind: ClusterRole\n"),
+            text.contains("[cronjobs]"),
+            text.contains("watch, patch, create, delete]"),
+        ))
     };
     // Under claim=managed-by, there are no permissions on CronJobs. Without JobSchedules and retention, there are none
     // to create or delete Jobs.
@@ -154,6 +158,16 @@ fn permissions_follow_the_enabled_controllers() -> Result<()> {
     assert_eq!(verbs(&["--set", "namespace=here"])?, (false, false, true), "permissions outside the namespace");
     let reads_logs = |flags: &[&str]| anyhow::Ok(template("jobwright-system", flags)?.contains("[pods/log]"));
     assert!(!reads_logs(&[])? && reads_logs(&["--set", "settings.logTail=5"])?);
+    assert!(reads_logs(&["--set", "rbac.podLogs=true"])?);
+    let policies = |flags: &[&str]| {
+        anyhow::Ok(template("jobwright-system", flags)?.contains("[jobpolicies]\n    verbs: [list, watch]"))
+    };
+    assert!(
+        policies(&["--set", "controllers={ttl}", "--set", "claim=all"])?
+            && !policies(&["--set", "controllers={cronjob}", "--set", "claim=all"])?
+    );
+    let default = template("jobwright-system", &["--set", "settings.defaultPolicy=batch/strict"])?;
+    assert!(default.contains("--default-policy=batch/strict"));
     let gangs = |flags: &[&str]| -> Result<[bool; 2]> {
         let text = template("jobwright-system", flags)?;
         let flag = text.contains("--feature-gates=WorkloadWithJob=true");

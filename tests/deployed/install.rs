@@ -63,7 +63,7 @@ async fn missing_permissions_are_logged_and_detected_once_granted() -> Result<()
     let Some(environment) = Environment::exclusive().await? else { return Ok(()) };
     environment.install(SYSTEM, "jobwright", &["--set", "rbac.create=false", "--set", "replicas=1"])?;
     let kubectl = environment.kubectl()?;
-    let named = "get, list, watch jobs in all namespaces; ";
+    let named = "get, list, patch, watch jobs in all namespaces; ";
     until("the log to name the missing permissions", || async {
         let log = kubectl.run(&["logs", "deployment/jobwright"]).await.unwrap_or_default();
         Ok(if log.contains(named) { Ok(()) } else { Err(log) })

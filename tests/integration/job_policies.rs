@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 const GOVERNED_BY: &str = "jobwright.dev/governed-by";
+/// Finalizer of another controller.
+const HOLD: &str = "example.com/hold";
 const EXCEEDED: &str = "jobwright.dev/StartDeadlineExceeded";
 
 fn policies(scene: &Scene) -> Api<JobPolicy> {
@@ -128,7 +130,8 @@ async fn job_whose_image_cannot_be_pulled_fails_with_the_reason() -> Result<()> 
     let scene = Scene::new("policy-image").await?;
     known(&scene, "fast", image(1, "FailJob")).await?;
     // On a node, whose kubelet ends the pod.
-    let template = json!({"spec": {"nodeName": "node-1"}});
+    // Another finalizer keeps the pods, which must not delay the outcome.
+    let template = json!({"metadata": {"finalizers": [HOLD]}, "spec": {"nodeName": "node-1"}});
     scene.create("typo", json!({"parallelism": 2, "completions": 2, "template": template})).await?;
     let pods = scene.active("typo", 2).await?;
     scene.kubelet.run(&pods[1], true).await?;
@@ -155,7 +158,13 @@ async fn job_whose_image_cannot_be_pulled_fails_with_the_reason() -> Result<()> 
     }
     let status = scene.condition("typo", "Failed").await?;
     assert_eq!((status.failed, status.active), (Some(2), None));
-    scene.nothing_tracked().await
+    scene.nothing_tracked().await?;
+    for pod in scene.pods_of("typo").await? {
+        assert_eq!(pod.finalizers(), [HOLD]);
+        let release = json!({"metadata": {"finalizers": null}});
+        scene.pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(release)).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,9 +12,6 @@ use crate::store::{Happened, Store};
 /// Time, in seconds, after a deadline within which an undisturbed controller fails a pod.
 const LATE: i64 = 30;
 
-/// Duration, in seconds, of an interruption that a controller may not have seen.
-const UNSEEN: i64 = 6;
-
 /// Specs of a JobPolicy, each with the second since when it has been in force; none while the policy did not exist.
 type Specs = Vec<(i64, Option<Value>)>;
 
@@ -91,14 +88,15 @@ impl JobPolicies {
                 self.failed_start.insert(job.to_owned(), true);
             }
         }
+        let delay = self.observation_delay;
         match cause(pod).filter(|_| !happened.gone) {
             None => drop(self.waits.remove(uid)),
             Some(cause) => {
                 let wait = self.waits.entry(uid.to_owned());
                 let wait = wait.or_insert(Wait { cause, since: now, before: None });
                 if wait.cause != cause {
-                    // A controller that syncs a Job after two changes has not seen the first one.
-                    let unseen = wait.before.filter(|(before, _, ended)| *before == cause && now - ended <= UNSEEN);
+                    // A controller that observes two changes together has not seen the first one.
+                    let unseen = wait.before.filter(|(before, _, ended)| *before == cause && now - ended <= delay);
                     let since = unseen.map_or(now, |(_, since, _)| since);
                     wait.before = Some((wait.cause, wait.since, now));
                     (wait.cause, wait.since) = (cause, since);
