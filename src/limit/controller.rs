@@ -1,5 +1,6 @@
 //! Watches JobLimits, and evaluates which Jobs are admitted whenever a Job or a limit changes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -9,9 +10,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::registry::{AdmissionRegistry, JobLookup};
-use super::status_writer::StatusWriter;
+use super::status::status;
 use super::view::{LimitView, WireJobLimit};
 use super::workload::Workload;
+use super::write_kinds::STATUS;
+use super::{API_VERSION, KIND};
 use crate::job::admission::Admission;
 use crate::job::controller::admission_control::{AdmissionControl, JobsHandle};
 use crate::job::view::JobView;
@@ -19,6 +22,7 @@ use crate::runtime::cache::ChangedKey;
 use crate::runtime::context::ControllerContext;
 use crate::runtime::controller;
 use crate::runtime::identity::Uid;
+use crate::runtime::status_writer::{StatusResource, StatusWriter};
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
 
 /// The controller of JobLimits.
@@ -65,6 +69,31 @@ impl Controller {
         if !self.admissions.limits.is_empty() {
             self.statuses.mark(namespace);
         }
+    }
+
+    /// Writes the statuses of limits until the future is dropped.
+    async fn write_statuses(&self) {
+        let resource = StatusResource {
+            controller: "joblimit",
+            api_version: API_VERSION,
+            kind: KIND,
+            write: STATUS,
+            cache: &self.admissions.limits,
+            parse: LimitView::parse,
+            generation: |limit: &LimitView| limit.generation,
+        };
+        let statuses = |namespaces: &HashSet<Arc<str>>| {
+            let now = self.context.clock.now();
+            let is_concerned = |limit: &LimitView| namespaces.contains(&limit.identity.namespace) && !limit.deleting;
+            let limits = self.admissions.limits.all(is_concerned).into_iter();
+            let changed = limits.filter_map(|limit| {
+                let load = self.admissions.load(&limit.identity.namespace, &limit.identity.name);
+                let status = status(&limit, &load, now)?;
+                Some((limit, serde_json::to_value(status).ok()?))
+            });
+            changed.collect()
+        };
+        self.statuses.run(&self.context, &resource, statuses).await;
     }
 
     /// Evaluates the limits of a namespace whenever one of its Jobs changes.
@@ -115,7 +144,7 @@ impl AdmissionControl for Controller {
         self.admissions.limits.all(|_| true).iter().for_each(|limit| self.statuses.mark(&limit.identity.namespace));
         tasks.spawn({
             let this = self.clone();
-            async move { this.statuses.run(&this.context, &this.admissions).await }
+            async move { this.write_statuses().await }
         });
         tasks.spawn(async move { self.run_admission(changes).await });
     }

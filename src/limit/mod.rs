@@ -4,7 +4,7 @@
 //! [`types`] defines the resource. [`workload`] computes the reservation of a Job (pure). [`admission`] decides which
 //! Jobs are admitted (pure and incremental). [`message`] describes why a Job waits. [`registry`] holds the admissions
 //! of each namespace, and [`controller`] watches the limits and answers the Job controller. [`status`] derives the status
-//! of a limit (pure), which [`status_writer`] stores.
+//! of a limit (pure), which [`crate::runtime::status_writer`] stores.
 
 pub mod admission;
 #[cfg(test)]
@@ -13,7 +13,6 @@ pub mod controller;
 pub mod message;
 pub mod registry;
 pub mod status;
-pub mod status_writer;
 pub mod types;
 pub mod view;
 pub mod workload;

@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::select::{Choice, choose};
-use super::status_writer::StatusWriter;
+use super::status::status;
 use super::view::{PolicyView, WireJobPolicy};
+use super::write_kinds::STATUS;
+use super::{API_VERSION, KIND};
 use crate::job::controller::admission_control::JobsHandle;
 use crate::job::controller::policy_source::{Concerned, Governing, PolicySource};
 use crate::job::view::JobView;
@@ -22,7 +24,11 @@ use crate::runtime::context::ControllerContext;
 use crate::runtime::controller;
 use crate::runtime::identity::Uid;
 use crate::runtime::maps::FastMap;
+use crate::runtime::status_writer::{StatusResource, StatusWriter};
 use crate::runtime::watch::{CacheEvent, CacheState, Synced, Watch, WatchMetrics};
+
+/// Name of the controller in metrics and logs.
+const NAME: &str = "jobpolicy";
 
 /// Name of a policy: namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +144,29 @@ impl Controller {
         }
     }
 
+    /// Writes the statuses of policies until the future is dropped.
+    async fn write_statuses(&self) {
+        let resource = StatusResource {
+            controller: NAME,
+            api_version: API_VERSION,
+            kind: KIND,
+            write: STATUS,
+            cache: &self.policies,
+            parse: PolicyView::parse,
+            generation: |policy: &PolicyView| policy.generation,
+        };
+        let statuses = |namespaces: &HashSet<Arc<str>>| {
+            let now = self.context.clock.now();
+            let counts = self.counts(namespaces).into_iter().filter(|(policy, _)| !policy.deleting);
+            let changed = counts.filter_map(|(policy, governed)| {
+                let status = status(&policy, governed, now)?;
+                Some((policy, serde_json::to_value(status).ok()?))
+            });
+            changed.collect()
+        };
+        self.statuses.run(&self.context, &resource, statuses).await;
+    }
+
     /// Returns the policies that can govern Jobs of these namespaces, with the number of unfinished Jobs that each governs.
     fn counts(&self, namespaces: &HashSet<Arc<str>>) -> Vec<(Arc<PolicyView>, usize)> {
         let default = self.default_policy();
@@ -207,7 +236,7 @@ impl PolicySource for Controller {
 
 impl controller::Controller for Controller {
     fn name(&self) -> &'static str {
-        "jobpolicy"
+        NAME
     }
 
     fn watch(self: Arc<Self>, tasks: &mut JoinSet<()>) {
@@ -227,7 +256,7 @@ impl controller::Controller for Controller {
         self.policies.all(|_| true).iter().for_each(|policy| self.statuses.mark(&policy.identity.namespace));
         tasks.spawn({
             let this = self.clone();
-            async move { this.statuses.run(&this.context, &this.policies, |namespaces| this.counts(namespaces)).await }
+            async move { this.write_statuses().await }
         });
         tasks.spawn(async move { self.follow_jobs(changes).await });
     }

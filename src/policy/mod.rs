@@ -3,14 +3,13 @@
 //!
 //! [`types`] defines the resource, and [`view`] parses it. [`select`] chooses the policy that governs a Job (pure).
 //! [`controller`] watches the policies and answers the Job controller. [`status`] derives the status of a policy (pure),
-//! and [`status_writer`] stores that status. The Job controller and the TTL controller evaluate the rules.
+//! and [`crate::runtime::status_writer`] stores that status. The Job controller and the TTL controller evaluate the rules.
 
 pub mod controller;
 #[cfg(test)]
 mod fixtures;
 pub mod select;
 pub mod status;
-pub mod status_writer;
 pub mod types;
 pub mod view;
 pub mod write_kinds;

@@ -29,6 +29,7 @@ pub mod queue;
 pub mod refusals;
 pub mod requests;
 pub mod spans;
+pub mod status_writer;
 pub mod text;
 pub mod transport;
 pub mod watch;

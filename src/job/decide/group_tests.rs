@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::*;
 use super::*;
+use crate::job::admission::WaitingStatus;
 use crate::job::gang::view::{PodGroupView, WorkloadView};
 use crate::job::view::scheduling::{Delegation, reference_key};
 use crate::job::write_kinds::{POD_GROUP, RESIZE, WORKLOAD};
