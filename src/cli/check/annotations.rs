@@ -6,24 +6,26 @@ use super::IGNORE_ANNOTATION;
 use super::rules::{Finding, RULES, UNKNOWN_ANNOTATION, find_rule, found};
 use crate::job::admission::PRIORITY_ANNOTATION;
 use crate::job::managed_by::{BUILTIN_MANAGED_BY, MANAGED_BY};
-use crate::job::view::annotations::WRITTEN;
-use crate::job::view::index_subset::INDEXES_ANNOTATION;
-use crate::job::view::retention::{AFTER_FAILURE, AFTER_SUCCESS, Retention};
+use crate::job::view::after::After;
+use crate::job::view::annotations::{OF_USERS, WRITTEN};
+use crate::job::view::retention::Retention;
 use crate::schedule::job_schedule::RESUME;
 
 /// Prefix of all annotations and of the name of the controller.
 const PREFIX: &str = "jobwright.dev/";
-/// Annotations that users set.
-const KNOWN: &[&str] =
-    &[AFTER_SUCCESS, AFTER_FAILURE, PRIORITY_ANNOTATION, INDEXES_ANNOTATION, IGNORE_ANNOTATION, RESUME];
+
+/// Returns the annotations that users set on Jobs and JobSchedules.
+fn known() -> impl Iterator<Item = &'static str> {
+    OF_USERS.iter().copied().chain([RESUME])
+}
 
 /// Returns the findings for the annotations at the path `at`.
 pub(super) fn of_annotations(annotations: Option<&BTreeMap<String, String>>, at: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let ours = annotations.into_iter().flatten().filter(|(key, _)| key.starts_with(PREFIX));
     for (key, value) in ours {
-        if !KNOWN.contains(&key.as_str()) && !WRITTEN.contains(&key.as_str()) {
-            let closest = KNOWN.iter().min_by_key(|known| distance(known, key)).copied().unwrap_or_default();
+        if !known().any(|known| known == key) && !WRITTEN.contains(&key.as_str()) {
+            let closest = known().min_by_key(|known| distance(known, key)).unwrap_or_default();
             let message = format!("{at}: there is no annotation {key}; the closest is {closest}");
             findings.push(found(&UNKNOWN_ANNOTATION, message));
         }
@@ -42,6 +44,9 @@ pub(super) fn of_annotations(annotations: Option<&BTreeMap<String, String>>, at:
                 found(&UNKNOWN_ANNOTATION, message)
             }));
         }
+    }
+    if let Some(After::Invalid(problem)) = After::parse(annotations) {
+        findings.push(found(&UNKNOWN_ANNOTATION, format!("{problem}; the Job does not start")));
     }
     if let Some(error) = Retention::parse(annotations).parse_error {
         findings.push(found(&UNKNOWN_ANNOTATION, format!("{at}: {error}; the Job is not deleted automatically")));
@@ -79,10 +84,20 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::view::retention::AFTER_FAILURE;
 
     fn messages(entries: &[(&str, &str)]) -> Vec<String> {
         let annotations = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         of_annotations(Some(&annotations), "metadata.annotations").into_iter().map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn every_annotation_of_users_is_known() {
+        for name in OF_USERS {
+            assert!(!messages(&[(name, "1")]).iter().any(|message| message.contains("no annotation")), "{name}");
+        }
+        assert!(messages(&[("jobwright.dev/after", "extract")])[0].contains("write job/NAME"));
+        assert_eq!(messages(&[("jobwright.dev/after", "job/extract,job/load:finished")]), [""; 0]);
     }
 
     #[test]

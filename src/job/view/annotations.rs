@@ -17,7 +17,7 @@ use crate::runtime::text::beginning;
 /// Prefix of all annotations of Jobwright.
 const PREFIX: &str = "jobwright.dev/";
 /// Annotations that users set.
-const OF_USERS: &[&str] = &[
+pub const OF_USERS: &[&str] = &[
     INDEXES_ANNOTATION,
     PRIORITY_ANNOTATION,
     POLICY_ANNOTATION,
