@@ -128,8 +128,12 @@ impl Controller {
     }
 
     fn choose(&self, job: &JobView) -> Choice {
-        let policies = self.policies.orphans(&job.identity.namespace, |_| true);
-        match choose(&policies, &job.admission_info.labels, job.named_policy.as_deref()) {
+        self.choose_from(&self.policies.orphans(&job.identity.namespace, |_| true), job)
+    }
+
+    /// Chooses the policy of a Job from the policies of its namespace and the default policy.
+    fn choose_from(&self, policies: &[Arc<PolicyView>], job: &JobView) -> Choice {
+        match choose(policies, &job.admission_info.labels, job.named_policy.as_deref()) {
             Choice::Nothing => self.default_policy().map_or(Choice::Nothing, Choice::Policy),
             chosen => chosen,
         }
@@ -212,17 +216,10 @@ impl PolicySource for Controller {
 
     fn governing_live<'a>(&'a self, job: &'a JobView) -> BoxFuture<'a, kube::Result<Governing>> {
         let live = async {
-            let list = async |namespace: &str| -> kube::Result<Vec<Arc<PolicyView>>> {
-                let api = self.context.namespaced::<WireJobPolicy>(namespace);
-                let found = api.list(&ListParams::default()).await?.items;
-                Ok(found.into_iter().filter_map(PolicyView::parse).map(Arc::new).collect())
-            };
-            let policies = list(&job.identity.namespace).await?;
-            let chosen = match choose(&policies, &job.admission_info.labels, job.named_policy.as_deref()) {
-                Choice::Nothing => self.default_policy().map_or(Choice::Nothing, Choice::Policy),
-                chosen => chosen,
-            };
-            Ok(governing(job, &chosen))
+            let api = self.context.namespaced::<WireJobPolicy>(&job.identity.namespace);
+            let found = api.list(&ListParams::default()).await?.items;
+            let policies: Vec<_> = found.into_iter().filter_map(PolicyView::parse).map(Arc::new).collect();
+            Ok(governing(job, &self.choose_from(&policies, job)))
         };
         live.boxed()
     }

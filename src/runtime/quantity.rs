@@ -1,23 +1,20 @@
 //! Quantities of memory as the API writes them, such as `512Mi`
 //! ([API reference](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/)).
 
-/// Suffixes with their powers of 2 or 10.
-const SUFFIXES: [(&str, u32, u32); 15] = [
+/// Suffixes of multiples with their powers of 2 or 10.
+const SUFFIXES: [(&str, u32, u32); 12] = [
     ("Ki", 2, 10),
     ("Mi", 2, 20),
     ("Gi", 2, 30),
     ("Ti", 2, 40),
     ("Pi", 2, 50),
     ("Ei", 2, 60),
-    ("m", 0, 0),
     ("k", 10, 3),
     ("M", 10, 6),
     ("G", 10, 9),
     ("T", 10, 12),
     ("P", 10, 15),
     ("E", 10, 18),
-    ("u", 0, 0),
-    ("n", 0, 0),
 ];
 /// Maximum number of digits that are read. No quantity of memory has more.
 const MAX_DIGITS: usize = 20;
@@ -40,10 +37,8 @@ pub fn bytes(text: &str) -> Option<u64> {
 
 /// Returns the factor of a suffix as multiplier and divisor.
 fn factor(suffix: &str) -> Option<(u128, u128)> {
-    if suffix.is_empty() {
-        return Some((1, 1));
-    }
     match suffix {
+        "" => return Some((1, 1)),
         "m" => return Some((1, 1_000)),
         "u" => return Some((1, 1_000_000)),
         "n" => return Some((1, 1_000_000_000)),

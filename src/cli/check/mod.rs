@@ -174,9 +174,9 @@ fn of_object(object: &Value, now: Timestamp) -> Option<Vec<Finding>> {
             }
             match kind {
                 "JobSchedule" => job_schedule(object, now),
-                "JobLimit" => job_limit(object),
-                "JobPolicy" => job_policy(object),
-                _ => calendar(object),
+                "JobLimit" => without_template("JobLimit", object, resources::of_job_limit),
+                "JobPolicy" => without_template("JobPolicy", object, resources::of_job_policy),
+                _ => without_template("Calendar", object, resources::of_calendar),
             }
         }
         _ => return None,
@@ -249,33 +249,18 @@ fn job_schedule(object: &Value, now: Timestamp) -> Result<Vec<Finding>, String> 
     Ok(findings)
 }
 
-fn job_limit(object: &Value) -> Result<Vec<Finding>, String> {
-    let mut findings = resources::of_schema("JobLimit", object);
+/// Returns the findings for a resource of Jobwright that contains no template of a Job.
+fn without_template(
+    kind: &str,
+    object: &Value,
+    of_spec: impl Fn(&Value) -> Vec<Finding>,
+) -> Result<Vec<Finding>, String> {
+    let mut findings = resources::of_schema(kind, object);
     let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
     findings.extend(unknown(paths));
     findings.extend(refused::of_limit_metadata(&metadata));
     findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
-    findings.extend(resources::of_job_limit(&object["spec"]));
-    Ok(findings)
-}
-
-fn job_policy(object: &Value) -> Result<Vec<Finding>, String> {
-    let mut findings = resources::of_schema("JobPolicy", object);
-    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
-    findings.extend(unknown(paths));
-    findings.extend(refused::of_limit_metadata(&metadata));
-    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
-    findings.extend(resources::of_job_policy(&object["spec"]));
-    Ok(findings)
-}
-
-fn calendar(object: &Value) -> Result<Vec<Finding>, String> {
-    let mut findings = resources::of_schema("Calendar", object);
-    let (metadata, paths) = typed::<ObjectMeta>(&object["metadata"], "metadata")?;
-    findings.extend(unknown(paths));
-    findings.extend(refused::of_limit_metadata(&metadata));
-    findings.extend(of_annotations(metadata.annotations.as_ref(), "metadata.annotations"));
-    findings.extend(resources::of_calendar(&object["spec"]));
+    findings.extend(of_spec(&object["spec"]));
     Ok(findings)
 }
 
