@@ -145,51 +145,48 @@ fn shared_metadata(job: &JobView, given: &[u8]) -> Result<Vec<u8>, DecodeError> 
     Ok(shared)
 }
 
-/// Returns a spec with the variable that holds the pod's index in every container that does not define that variable.
-fn with_index_env(given: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    let variable = index_variable();
+/// Returns a spec in which these bytes, if any, are appended to each of its containers.
+fn with_containers(
+    given: &[u8],
+    appended: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, DecodeError>,
+) -> Result<Vec<u8>, DecodeError> {
     let mut spec = Vec::with_capacity(given.len() + 256);
     for field in Fields::of(given) {
         let field = field?;
-        match field.content {
-            Some(container)
-                if matches!(field.number, spec::CONTAINERS | spec::INIT_CONTAINERS)
-                    && !defines_index_variable(container)? =>
-            {
-                let mut container = container.to_vec();
-                put(&mut container, container::ENV, &variable);
-                put(&mut spec, field.number, &container);
-            }
+        let container = field.content.filter(|_| matches!(field.number, spec::CONTAINERS | spec::INIT_CONTAINERS));
+        let appended = container.map(&appended).transpose()?.flatten();
+        match (container, appended) {
+            (Some(container), Some(appended)) => put(&mut spec, field.number, &[container, &appended].concat()),
             _ => spec.extend_from_slice(field.bytes),
         }
     }
     Ok(spec)
 }
 
+/// Returns a spec with the variable that holds the pod's index in every container that does not define that variable.
+fn with_index_env(given: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let mut variable = Vec::new();
+    put(&mut variable, container::ENV, &index_variable());
+    with_containers(given, |container| Ok((!defines_index_variable(container)?).then(|| variable.clone())))
+}
+
 /// Returns a spec in which these containers have another memory. Of several values of a resource the last one counts.
 fn with_memory(given: &[u8], memory: &RaisedMemory) -> Result<Vec<u8>, DecodeError> {
-    let mut spec = Vec::with_capacity(given.len() + 256);
-    for field in Fields::of(given) {
-        let field = field?;
-        let container = field.content.filter(|_| matches!(field.number, spec::CONTAINERS | spec::INIT_CONTAINERS));
-        let name = container.map(|container| message(container, container::NAME)).transpose()?;
-        let raised = memory.containers.iter().find(|(raised, ..)| name.as_deref() == Some(raised.as_bytes()));
-        match (container, raised) {
-            (Some(container), Some((_, limit, request))) => {
-                let mut resources = Vec::new();
-                for (number, size) in [(resources::LIMITS, limit), (resources::REQUESTS, request)] {
-                    if let Some(size) = size {
-                        put(&mut resources, number, &memory_entry(size));
-                    }
-                }
-                let mut container = container.to_vec();
-                put(&mut container, container::RESOURCES, &resources);
-                put(&mut spec, field.number, &container);
+    with_containers(given, |container| {
+        let name = message(container, container::NAME)?;
+        let Some((_, limit, request)) = memory.containers.iter().find(|(raised, ..)| raised.as_bytes() == name) else {
+            return Ok(None);
+        };
+        let mut resources = Vec::new();
+        for (number, size) in [(resources::LIMITS, limit), (resources::REQUESTS, request)] {
+            if let Some(size) = size {
+                put(&mut resources, number, &memory_entry(size));
             }
-            _ => spec.extend_from_slice(field.bytes),
         }
-    }
-    Ok(spec)
+        let mut appended = Vec::new();
+        put(&mut appended, container::RESOURCES, &resources);
+        Ok(Some(appended))
+    })
 }
 
 /// Returns the entry that sets the memory in a list of resources.
