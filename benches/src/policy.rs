@@ -13,6 +13,8 @@ use crate::crowded::create_all;
 use crate::environment::Environment;
 use crate::limit::settle;
 use crate::report::Figures;
+use crate::requests;
+use crate::syncs;
 use crate::system::{Controller, wait};
 use crate::usage;
 use crate::work::pod_template;
@@ -21,27 +23,47 @@ use crate::work::pod_template;
 /// affects both.
 const ROUNDS: [bool; 4] = [false, true, true, false];
 
-/// Runs this number of Jobs of one pod in each round, and returns the processor time with and without a policy.
+/// What the controller used in the rounds of one kind.
+#[derive(Default)]
+struct Used {
+    cpu_s: f64,
+    syncs: f64,
+    requests: f64,
+}
+
+/// Runs this number of Jobs of one pod in each round, and returns the processor time, the syncs and the requests with and
+/// without a policy.
 pub async fn measure(environment: &Environment, controller: &mut Controller, jobs: usize) -> Result<Figures> {
-    let (mut with, mut without) = (0.0, 0.0);
+    let (mut with, mut without) = (Used::default(), Used::default());
     for (round, governed) in ROUNDS.into_iter().enumerate() {
         let namespace = environment.cluster.namespace(&format!("round-{round}")).await?;
         if governed {
             policy(environment, &namespace).await?;
         }
         settle(controller).await?;
+        let used = if governed { &mut with } else { &mut without };
+        let requests = requests::so_far(&environment.client).await?;
+        let syncs = syncs::so_far(&controller.metrics).await?.all;
         let begun = usage::of(controller.id())?.cpu_s;
         run(environment, controller, &namespace, jobs).await?;
         settle(controller).await?;
-        let used = usage::of(controller.id())?.cpu_s - begun;
-        *(if governed { &mut with } else { &mut without }) += used;
+        used.cpu_s += usage::of(controller.id())?.cpu_s - begun;
+        used.syncs += syncs::so_far(&controller.metrics).await?.all - syncs;
+        let mut made = requests::of_controllers(&requests, &requests::so_far(&environment.client).await?);
+        // The benchmark itself creates the Jobs.
+        made.remove("POST jobs");
+        used.requests += made.values().sum::<f64>();
     }
     controller.check()?;
-    let each = |seconds: f64| seconds * 1000.0 / (2 * jobs) as f64;
+    let each = |sum: f64| sum / (2 * jobs) as f64;
     Ok(Figures::from([
-        ("controller_cpu_ms_per_job_without_policy", each(without)),
-        ("controller_cpu_ms_per_job_with_policy", each(with)),
-        ("controller_cpu_ratio", with / without),
+        ("controller_cpu_ms_per_job_without_policy", each(without.cpu_s) * 1000.0),
+        ("controller_cpu_ms_per_job_with_policy", each(with.cpu_s) * 1000.0),
+        ("controller_cpu_ratio", with.cpu_s / without.cpu_s),
+        ("syncs_per_job_without_policy", each(without.syncs)),
+        ("syncs_per_job_with_policy", each(with.syncs)),
+        ("requests_per_job_without_policy", each(without.requests)),
+        ("requests_per_job_with_policy", each(with.requests)),
     ]))
 }
 

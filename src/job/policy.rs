@@ -31,6 +31,25 @@ pub struct PolicyRules {
     pub retries_per_minute: Option<usize>,
     /// How much more memory a container gets after it exceeded its memory. The first rule for the container applies.
     pub memory: Vec<MemoryRule>,
+    /// How much longer a pod may run after one exceeded its `activeDeadlineSeconds`.
+    pub pod_deadline: Option<DeadlineRule>,
+}
+
+/// How much longer a pod may run after one exceeded its `activeDeadlineSeconds`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlineRule {
+    /// Deadline of the next pod, in percent of that of the failed one. More than 100.
+    pub percent: u32,
+    /// Maximum deadline in seconds.
+    pub max: u32,
+}
+
+impl DeadlineRule {
+    /// Returns the deadline after this one, in seconds: never less, and at most the maximum.
+    pub fn raised(self, seconds: u32) -> u32 {
+        let raised = (u64::from(seconds) * u64::from(self.percent)).div_ceil(100);
+        u32::try_from(raised).unwrap_or(u32::MAX).min(self.max).max(seconds)
+    }
 }
 
 /// How much more memory a container gets after it exceeded its memory.

@@ -129,6 +129,7 @@ impl WireObject for WirePod {
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "the names of the API's fields")]
 pub struct WirePodSpec {
+    pub active_deadline_seconds: Option<i64>,
     pub node_name: Option<String>,
     #[serde(default)]
     pub init_containers: Option<Vec<WireContainer>>,

@@ -143,6 +143,10 @@ pub struct RetrySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub memory: Option<Vec<MemoryRetrySpec>>,
+    /// deadline gives the next pods of the Job more time after a pod exceeded the activeDeadlineSeconds of its spec. It has
+    /// no effect on Jobs whose template sets none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DeadlineRetrySpec>,
     /// perMinute is the maximum number of failed pods that all Jobs that the policy governs replace in a minute. Other
     /// retries wait.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +174,19 @@ pub struct MemoryRetrySpec {
     /// max is the maximum memory, such as 16Gi.
     #[schemars(length(max = 24), regex(pattern = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$"))]
     pub max: String,
+}
+
+/// How much longer the next pods may run after one exceeded its activeDeadlineSeconds.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("double(self.factor) > 1.0").message("factor must be more than 1, such as 1.5"))]
+pub struct DeadlineRetrySpec {
+    /// factor is the activeDeadlineSeconds of the next pod divided by that of the failed one: a text such as 1.5 or 2.
+    #[schemars(length(max = 5), regex(pattern = r"^[1-9][0-9]?(\.[0-9]{1,2})?$"))]
+    pub factor: String,
+    /// maxSeconds is the maximum activeDeadlineSeconds.
+    #[schemars(range(min = 1))]
+    pub max_seconds: i32,
 }
 
 /// retention sets how long finished Jobs are kept.

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::types::{
-    ActionSpec, JobPolicy, JobPolicySpec, JobPolicyStatus, MemoryRetrySpec, ProgressActionSpec, StartDeadlineSpec,
+    ActionSpec, DeadlineRetrySpec, JobPolicy, JobPolicySpec, JobPolicyStatus, MemoryRetrySpec, ProgressActionSpec,
+    StartDeadlineSpec,
 };
-use crate::job::policy::{MemoryRule, PolicyRules, ProgressDeadline, StartDeadline, StartDeadlines};
+use crate::job::policy::{DeadlineRule, MemoryRule, PolicyRules, ProgressDeadline, StartDeadline, StartDeadlines};
 use crate::job::view::retention::Retention;
 use crate::job::view::start::StartAction;
 use crate::job::view::{Labels, Selector, identity};
@@ -133,19 +134,29 @@ fn parse(spec: Value, identity: &Identity) -> Result<(Selector, PolicyRules), St
         jitter: retry.jitter.unwrap_or_default(),
         retries_per_minute: retry.per_minute.and_then(|count| count.try_into().ok()),
         memory: retry.memory.into_iter().flatten().map(memory).collect::<Result<_, String>>()?,
+        pod_deadline: retry.deadline.map(deadline_rule).transpose()?,
     };
     Ok((selector, rules))
 }
 
 fn memory(spec: MemoryRetrySpec) -> Result<MemoryRule, String> {
-    let factor: Option<f64> = spec.factor.parse().ok().filter(|factor| *factor > 1.0 && *factor < 100.0);
-    let factor =
-        factor.ok_or(format!("spec.retry.memory.factor {:?} is not a number between 1 and 100", spec.factor))?;
+    let percent = percent("memory", &spec.factor)?;
     let max = quantity::bytes(&spec.max)
         .ok_or(format!("spec.retry.memory.max {:?} is not a quantity such as 16Gi", spec.max))?;
-    // At most 9999.
-    let percent = (factor * 100.0).round() as u32;
     Ok(MemoryRule { container: spec.container.map(Into::into), percent, max })
+}
+
+fn deadline_rule(spec: DeadlineRetrySpec) -> Result<DeadlineRule, String> {
+    let max = u32::try_from(spec.max_seconds).ok().filter(|max| *max > 0);
+    let max = max.ok_or("spec.retry.deadline.maxSeconds must be at least 1")?;
+    Ok(DeadlineRule { percent: percent("deadline", &spec.factor)?, max })
+}
+
+/// Returns a factor of `spec.retry` in percent, at most 9999.
+fn percent(of: &str, factor: &str) -> Result<u32, String> {
+    let parsed: Option<f64> = factor.parse().ok().filter(|factor| *factor > 1.0 && *factor < 100.0);
+    let parsed = parsed.ok_or(format!("spec.retry.{of}.factor {factor:?} is not a number between 1 and 100"))?;
+    Ok((parsed * 100.0).round() as u32)
 }
 
 fn seconds(seconds: i32) -> Duration {
@@ -191,7 +202,10 @@ mod tests {
                 "startDeadlines": {"image": {"seconds": 600, "action": "FailJob"}, "admission": {"seconds": 0, "action": "Suspend"}},
                 "progressDeadline": {"seconds": 60, "action": "Report"}, "runningDeadlineSeconds": 7,
                 "retention": {"secondsAfterFailure": 5}, "logTailLines": 20,
-                "retry": {"jitter": true, "perMinute": 60, "memory": [{"factor": "1.5", "max": "2Gi"}, {"container": "x", "factor": "2", "max": "1G"}]},
+                "retry": {
+                    "jitter": true, "perMinute": 60, "deadline": {"factor": "1.25", "maxSeconds": 900},
+                    "memory": [{"factor": "1.5", "max": "2Gi"}, {"container": "x", "factor": "2", "max": "1G"}],
+                },
             }),
         );
         let rules = full.rules.unwrap();
@@ -206,6 +220,7 @@ mod tests {
         let memory =
             |container: Option<&str>, percent, max| MemoryRule { container: container.map(Into::into), percent, max };
         assert_eq!(rules.memory, [memory(None, 150, 2 << 30), memory(Some("x"), 200, 1_000_000_000)]);
+        assert_eq!(rules.pod_deadline, Some(DeadlineRule { percent: 125, max: 900 }));
         assert_eq!((rules.retention.of(true), rules.retention.of(false)), (None, Some(seconds(5))));
         assert_eq!((&*rules.name, &*full.cluster_rules.unwrap().name), ("full", "default/full"));
         let empty = policy("empty", &json!({}));
@@ -220,6 +235,8 @@ mod tests {
         let memories = [
             (memory("1", "1Gi"), "spec.retry.memory.factor \"1\""),
             (memory("2", "1Gib"), "spec.retry.memory.max \"1Gib\" is not a quantity"),
+            (json!({"retry": {"deadline": {"factor": "0.5", "maxSeconds": 9}}}), "spec.retry.deadline.factor \"0.5\""),
+            (json!({"retry": {"deadline": {"factor": "2", "maxSeconds": 0}}}), "spec.retry.deadline.maxSeconds"),
         ];
         for (spec, part) in memories
             .into_iter()

@@ -338,7 +338,7 @@ fn check_fails_when_it_finds_nothing_to_check() -> Result<()> {
         let (code, text, error) = check(args)?;
         assert_eq!(code, Some(2), "{args:?}: {text}");
         assert!(
-            error.contains("no Jobs, CronJobs, JobSchedules, JobLimits or Calendars found in"),
+            error.contains("no Jobs, CronJobs, JobSchedules, JobLimits, JobPolicies or Calendars found in"),
             "{args:?}: {error}"
         );
     }

@@ -446,3 +446,23 @@ async fn invalid_policy_is_refused_with_the_field_and_the_fix() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replacement_of_a_pod_that_exceeded_its_deadline_gets_more_time() -> Result<()> {
+    let scene = Scene::new("policy-pod-deadline").await?;
+    known(&scene, "grow", json!({"retry": {"deadline": {"factor": "2", "maxSeconds": 30}}})).await?;
+    let pod_spec = json!({"activeDeadlineSeconds": 20, "containers": [{"name": "main", "image": "x"}]});
+    scene.create("slow", json!({"backoffLimit": 9, "template": {"spec": pod_spec}})).await?;
+    for seconds in [20, 30] {
+        let late = until(&format!("a pod with the deadline {seconds}"), || async {
+            let pods = scene.pods_of("slow").await?;
+            let Some(pod) = pods.iter().find(|pod| is_active(pod)) else { return Ok(Err("no active pod".to_owned())) };
+            let found = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
+            Ok(if found == Some(seconds) { Ok(pod.name_any()) } else { Err(format!("{found:?}")) })
+        })
+        .await?;
+        scene.kubelet.patch(&late, json!({"phase": "Failed", "reason": "DeadlineExceeded"})).await?;
+    }
+    scene.event("slow", "PodDeadlineRaised", "activeDeadlineSeconds 30").await?;
+    annotation(&scene, "slow", "jobwright.dev/pod-deadline-seconds", Some("30")).await
+}

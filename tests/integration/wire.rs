@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
-use jobwright::job::decide::NewPod;
+use jobwright::job::decide::{NewPod, Raised};
 use jobwright::job::pod::PodBuilder;
 use jobwright::job::view::{IndexFailures, JobView};
 use jobwright::job::wire::{WireJob, WirePod};
@@ -65,7 +65,7 @@ async fn pods_of_one_template_are_stored_equally_in_both_encodings() -> Result<(
                 let wire = objects::<WireJob>(&scene, encoding).get_opt(&name).await?.context("no Job")?;
                 let view = JobView::parse(wire).context("no view")?;
                 let new = if indexed { NewPod { index: Some(11), failures } } else { NewPod::default() };
-                let body = PodBuilder::new(&view, None, None)?.pod(&new)?;
+                let body = PodBuilder::new(&view, None, &Raised::default())?.pod(&new)?;
                 ensure!(body.encoding == encoding, "{name}: the pod is {:?}", body.encoding);
                 let created = objects::<WirePod>(&scene, encoding).create(&PostParams::default(), body).await?;
                 stored.push(serde_json::to_value(scene.pods.get(&created.name_any()).await?)?);

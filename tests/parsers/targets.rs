@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jobwright::job::admission::Admission;
 use jobwright::job::config::SyncConfig;
+use jobwright::job::decide::Raised;
 use jobwright::job::decide::after;
 use jobwright::job::decide::backoff::Backoff;
 use jobwright::job::decide::start_waits::StartWaits;
@@ -145,11 +146,13 @@ pub fn watch(data: &[u8]) {
 /// Decodes protobuf responses: objects, lists, statuses and watches of Jobs and Pods. Builds pods from the templates.
 pub fn protobuf(data: &[u8]) {
     let sealed = || envelope::seal("batch/v1", "Job", data.to_vec()).bytes.into();
+    let memory = Some(MemorySizes::from_iter([("a".into(), 1 << 30)]));
+    let raised = Raised { memory, deadline_seconds: Some(60) };
     for bytes in [data.to_vec().into(), sealed()] {
         let bytes = || Clone::clone(&bytes);
         if let Ok(wire) = codec::object::<WireJob>(Encoding::Protobuf, bytes())
             && let Some(view) = JobView::parse(wire)
-            && let Ok(builder) = PodBuilder::new(&view, None, Some(&MemorySizes::from_iter([("a".into(), 1 << 30)])))
+            && let Ok(builder) = PodBuilder::new(&view, None, &raised)
         {
             let failures = Some(IndexFailures { counted: 1, ignored: 1 });
             let body = builder.pod(&NewPod { index: Some(7), failures }).expect("a pod of a valid template");

@@ -15,7 +15,7 @@ use crate::admission::{CODES, Policy, TARGETS};
 use crate::checks::limits::KUEUE_LABEL;
 use crate::faults::{Faults, PROXIES, SILENCE};
 use crate::scenario::{Action, Scenario, cron_spec, spec};
-use crate::world::MISSING_IMAGE;
+use crate::world::{HUNGRY_IMAGE, MISSING_IMAGE, SLOW_IMAGE};
 
 /// A feature that a scenario may have. `SIMULATION_CHAPTERS` selects features by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -350,8 +350,19 @@ impl Scenario {
         self.job_policies = true;
         for job in 50..50 + random.usize(2..5) {
             let mut spec = spec(random);
-            if random.u32(0..3) > 0 {
-                spec["template"]["spec"]["containers"][0]["image"] = MISSING_IMAGE.into();
+            let pod = &mut spec["template"]["spec"];
+            match random.u32(0..6) {
+                0..=2 => pod["containers"][0]["image"] = MISSING_IMAGE.into(),
+                3 => {
+                    pod["containers"][0]["image"] = HUNGRY_IMAGE.into();
+                    pod["containers"][0]["resources"] = json!({"limits": {"memory": "64Mi"}});
+                    pod["restartPolicy"] = "Never".into();
+                }
+                4 => {
+                    pod["containers"][0]["image"] = SLOW_IMAGE.into();
+                    pod["activeDeadlineSeconds"] = random.i32(15..50).into();
+                }
+                _ => {}
             }
             if random.u32(0..4) == 0 {
                 let pattern = json!([{"type": START_DEADLINE_EXCEEDED, "status": "True"}]);
@@ -458,6 +469,14 @@ fn job_policy_spec(random: &mut fastrand::Rng, selects: bool) -> Value {
     spec["retry"]["jitter"] = random.bool().into();
     if random.u32(0..3) == 0 {
         spec["retry"]["perMinute"] = random.i32(2..20).into();
+    }
+    if random.bool() {
+        let (factor, max) = (["1.5", "2", "4"][random.usize(0..3)], ["96Mi", "1Gi"][random.usize(0..2)]);
+        spec["retry"]["memory"] = json!([{"factor": factor, "max": max}]);
+    }
+    if random.bool() {
+        let (factor, max) = (["1.25", "2"][random.usize(0..2)], [40, 300][random.usize(0..2)]);
+        spec["retry"]["deadline"] = json!({"factor": factor, "maxSeconds": max});
     }
     if selects && random.bool() {
         spec["selector"] = json!({"matchLabels": {"team": "a"}});

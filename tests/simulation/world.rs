@@ -1,5 +1,6 @@
 //! The simulated cluster without Jobwright: kubelets, the garbage collector, and users.
 
+use jobwright::runtime::quantity;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -13,6 +14,14 @@ use crate::users::list_indexes;
 
 /// Image that does not exist for most of a history.
 pub const MISSING_IMAGE: &str = "missing";
+/// Image whose container needs [`NEEDED_MEMORY`].
+pub const HUNGRY_IMAGE: &str = "hungry";
+/// Image whose container needs [`NEEDED_SECONDS`].
+pub const SLOW_IMAGE: &str = "slow";
+/// Memory that a container needs, in bytes.
+const NEEDED_MEMORY: u64 = 150 << 20;
+/// Time that a pod needs, in seconds.
+const NEEDED_SECONDS: i64 = 50;
 /// Namespace of all simulated objects.
 pub const NAMESPACE: &str = "simulation";
 
@@ -353,16 +362,32 @@ fn delete_for_good(state: &mut State, key: &Key) {
 
 /// Fails a pod with a DisruptionTarget condition, as an eviction does.
 fn evict(state: &mut State, key: &Key) {
-    finish_with(state, key, 137, &json!([{"type": "DisruptionTarget", "status": "True"}]));
+    finish_with(state, key, 137, |status| {
+        status["conditions"] = json!([{"type": "DisruptionTarget", "status": "True"}]);
+    });
 }
 
-/// Terminates the containers of a pod with this exit code, and finishes the pod.
+/// Terminates the containers of a pod with this exit code, and finishes the pod. A pod with too little memory or time fails.
 fn finish(state: &mut State, key: &Key, code: i64) {
-    finish_with(state, key, code, &json!([{"type": "Ready", "status": "False"}]));
+    let spec = state.store.get(key).map(|pod| pod["spec"].clone()).unwrap_or_default();
+    let container = &spec["containers"][0];
+    let memory = container["resources"]["limits"]["memory"].as_str().and_then(quantity::bytes);
+    let is_killed = container["image"] == HUNGRY_IMAGE && memory.is_some_and(|memory| memory < NEEDED_MEMORY);
+    let is_late = container["image"] == SLOW_IMAGE && spec["activeDeadlineSeconds"].as_i64() < Some(NEEDED_SECONDS);
+    let code = if is_killed || is_late { 137 } else { code };
+    finish_with(state, key, code, |status| {
+        status["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        if is_killed {
+            status["containerStatuses"][0]["state"]["terminated"]["reason"] = "OOMKilled".into();
+        }
+        if is_late {
+            status["reason"] = "DeadlineExceeded".into();
+        }
+    });
 }
 
-/// Finishes a pod with this exit code and sets these conditions in the same write.
-fn finish_with(state: &mut State, key: &Key, code: i64, conditions: &Value) {
+/// Finishes a pod with this exit code, and completes its status in the same write. A pod that succeeds leaves a result.
+fn finish_with(state: &mut State, key: &Key, code: i64, complete: impl FnOnce(&mut Value)) {
     let now = state.store.now();
     state.store.change(key, |pod| {
         if is_finished(pod) {
@@ -370,9 +395,12 @@ fn finish_with(state: &mut State, key: &Key, code: i64, conditions: &Value) {
         }
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or_default();
         pod["status"]["phase"] = if code == 0 { "Succeeded" } else { "Failed" }.into();
-        pod["status"]["conditions"] = conditions.clone();
-        let terminated = json!({"exitCode": code, "finishedAt": now});
+        let mut terminated = json!({"exitCode": code, "finishedAt": now});
+        if code == 0 {
+            terminated["message"] = format!("result of {}", pod["metadata"]["name"]).into();
+        }
         pod["status"]["containerStatuses"] =
             json!([{"name": "main", "restartCount": restarts, "state": {"terminated": terminated}}]);
+        complete(&mut pod["status"]);
     });
 }

@@ -119,7 +119,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
 enum CheckError {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    #[error("no Jobs, CronJobs, JobSchedules, JobLimits or Calendars found in {0}{1}")]
+    #[error("no Jobs, CronJobs, JobSchedules, JobLimits, JobPolicies or Calendars found in {0}{1}")]
     Nothing(String, &'static str),
 }
 

@@ -76,6 +76,7 @@ pub(crate) fn sentences(job: &Job, pods: &[Pod], policy: &PolicyState, now: Time
                 sentences.extend(start_deadlines(pods, rules, now));
                 sentences.extend(stalled(&view, now));
                 sentences.extend(raised(&view));
+                sentences.extend(pod_deadline(&view));
             }
             sentences
         }
@@ -137,6 +138,15 @@ fn raised(job: &JobView) -> Option<String> {
     Some(format!(
         "A container exceeded its memory, so new pods get {}. Set resources.limits.memory of the template to that size.",
         sizes.join(", ")
+    ))
+}
+
+/// Returns a sentence about the deadline of pods that was raised, with the number for the template.
+fn pod_deadline(job: &JobView) -> Option<String> {
+    let seconds = job.policy.as_ref()?.pod_deadline?;
+    Some(format!(
+        "A pod exceeded its activeDeadlineSeconds, so new pods get {seconds} s. Set activeDeadlineSeconds of the template to \
+         that number."
     ))
 }
 
@@ -202,6 +212,9 @@ mod tests {
         let memory = json!({"jobwright.dev/memory": r#"{"main":"3Gi"}"#});
         let text = explained(&memory, &[], &[policy(&json!({"logTailLines": 1}))]);
         assert!(text.contains("new pods get 3Gi for main. Set resources.limits.memory"), "{text}");
+        let deadline = json!({"jobwright.dev/pod-deadline-seconds": "900"});
+        let text = explained(&deadline, &[], &[policy(&json!({"logTailLines": 1}))]);
+        assert!(text.contains("new pods get 900 s. Set activeDeadlineSeconds of the template"), "{text}");
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl Controller {
             memory.parent_read |= matches!(step, Step::ReadParentWorkload);
             let attempted = writes_of(&step);
             let raised = match &step {
-                Step::CreatePods { memory, .. } => memory.clone(),
+                Step::CreatePods { raised, .. } => raised.memory.clone(),
                 _ => None,
             };
             let failed = match self.executor.execute(&job, step, governing.rules()).await {

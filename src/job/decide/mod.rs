@@ -74,6 +74,7 @@ pub mod pod_replacement_policy;
 pub mod progress_deadline;
 pub mod relevance;
 pub mod result_report;
+pub mod retry_deadline;
 pub mod retry_memory;
 pub mod start_deadline;
 pub mod start_waits;
@@ -104,7 +105,7 @@ use self::outcome::Outcome;
 use self::parallelism::PodPlan;
 use self::retry_memory::RefusedMemory;
 use self::start_waits::StartWaits;
-pub use self::step::{CreationReason, NewPod, Step};
+pub use self::step::{CreationReason, NewPod, Raised, Step};
 use self::summary::PodSummary;
 use super::admission::Admission;
 use super::gang::plan::GroupObjects;
@@ -279,8 +280,9 @@ fn by_rules(input: &DecisionInput<'_>, now: Timestamp, config: &SyncConfig) -> D
             pods.truncate(allowed);
             wake = next.map(|next| earlier(wake, next)).or(wake);
             let memory = retry_memory::of_new_pods(input, now);
+            let raised = Raised { memory, deadline_seconds: retry_deadline::seconds(input) };
             let (reason, group) = (creation_reason(job, summary), group.name());
-            (!pods.is_empty()).then_some(Step::CreatePods { pods, reason, group, memory })
+            (!pods.is_empty()).then_some(Step::CreatePods { pods, reason, group, raised })
         }
         PodPlan::Delete { mut pods, uncounted } => {
             pods.retain(|pod| !(backed_off(DELETE, pod) || uncounted && backed_off(UNTRACK, pod)));

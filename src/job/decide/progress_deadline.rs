@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::outcome::Outcome;
-use super::{DecisionInput, admission, completions, retry_memory};
+use super::{DecisionInput, admission, completions, retry_deadline, retry_memory};
 use crate::job::policy::ProgressDeadline;
 use crate::job::status::JobStatus;
 use crate::job::view::JobView;
@@ -115,8 +115,11 @@ pub fn annotations(
     let governed_by = Some(policy.name.clone());
     let memory = retry_memory::sizes(input);
     let raised = retry_memory::event(stored.and_then(|stored| stored.memory.as_ref()), memory.as_ref());
-    let annotations = PolicyAnnotations { governed_by, progressed_at, running_since, stalled_since, memory };
-    (annotations, event.into_iter().chain(raised).collect())
+    let pod_deadline = retry_deadline::seconds(input);
+    let later = retry_deadline::event(stored.and_then(|stored| stored.pod_deadline), pod_deadline);
+    let annotations =
+        PolicyAnnotations { governed_by, progressed_at, running_since, stalled_since, memory, pod_deadline };
+    (annotations, event.into_iter().chain(raised).chain(later).collect())
 }
 
 /// Returns whether a pod has ended or become ready between two statuses.

@@ -117,7 +117,7 @@ mod tests {
     /// Returns the sizes of the next pods, in MiB.
     fn next(job: &Job, pods: &[Pod]) -> Option<u64> {
         match job.decide(pods).step {
-            Step::CreatePods { memory, .. } => memory.and_then(|memory| memory.of("main")).map(|size| size / MI),
+            Step::CreatePods { raised, .. } => raised.memory.and_then(|memory| memory.of("main")).map(|size| size / MI),
             other => panic!("{other:?}"),
         }
     }

@@ -22,6 +22,15 @@ pub struct NewPod {
     pub failures: Option<IndexFailures>,
 }
 
+/// What new pods get more of than the template of their Job states, because pods before them had too little.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Raised {
+    /// Memory of containers.
+    pub memory: Option<MemorySizes>,
+    /// `activeDeadlineSeconds` of the pods.
+    pub deadline_seconds: Option<u32>,
+}
+
 /// The reason for creating pods, as the built-in controller's metrics distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreationReason {
@@ -55,8 +64,8 @@ pub enum Step {
         reason: CreationReason,
         /// Name of the PodGroup to which the pods belong, if any.
         group: Option<Arc<str>>,
-        /// Memory of the containers that get more than the template states.
-        memory: Option<MemorySizes>,
+        /// What the pods get more of than the template states.
+        raised: Raised,
     },
     /// Write the Workload or the PodGroup of the Job.
     WriteGroup(GroupWrite),

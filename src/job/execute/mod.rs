@@ -106,11 +106,11 @@ impl StepExecutor {
                 Ok(())
             }
             Step::ClaimPods { adopt, release } => self.claim(job, &adopt, &release).await,
-            Step::CreatePods { pods, reason, group, memory } => {
+            Step::CreatePods { pods, reason, group, raised } => {
                 let failed = |error, is_partial| {
                     StepError::Writes(vec![FailedWrite { kind: CREATE, pod: None, error, is_partial }])
                 };
-                let builder = PodBuilder::new(job, group.as_deref(), memory.as_ref());
+                let builder = PodBuilder::new(job, group.as_deref(), &raised);
                 let builder = builder.map_err(|error| failed(error.into(), false))?;
                 let mut created = 0;
                 let result = self.create_pods(job, &pods, reason, &builder, &mut created).await;

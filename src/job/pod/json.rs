@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::{INDEX_FIELD_PATH, IndexedFields, MEMORY_ANNOTATION, RaisedMemory, owner_reference};
+use super::{INDEX_FIELD_PATH, IndexedFields, MEMORY_ANNOTATION, RaisedFields, owner_reference};
 use crate::job::view::JobView;
 use crate::job::{INDEX_ANNOTATION, INDEX_VARIABLE, TRACKING_FINALIZER};
 
@@ -15,7 +15,7 @@ pub(super) fn shared(
     job: &JobView,
     template: &RawValue,
     group: Option<&str>,
-    memory: &RaisedMemory,
+    raised: &RaisedFields,
 ) -> serde_json::Result<Value> {
     let mut template: Map<String, Value> = serde_json::from_str(template.get())?;
     let mut given = match template.remove("metadata") {
@@ -45,9 +45,12 @@ pub(super) fn shared(
     if job.is_indexed() {
         inject_index_env(&mut spec);
     }
-    if !memory.containers.is_empty() {
-        metadata.entry("annotations").or_insert_with(|| json!({}))[MEMORY_ANNOTATION] = json!(memory.annotation);
-        set_memory(&mut spec, memory);
+    if !raised.containers.is_empty() {
+        metadata.entry("annotations").or_insert_with(|| json!({}))[MEMORY_ANNOTATION] = json!(raised.annotation);
+        set_memory(&mut spec, raised);
+    }
+    if let Some(seconds) = raised.deadline_seconds {
+        spec["activeDeadlineSeconds"] = json!(seconds);
     }
     Ok(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}))
 }
@@ -70,11 +73,11 @@ pub(super) fn pod(shared: &Value, indexed: Option<&IndexedFields>) -> serde_json
 }
 
 /// Sets the memory of the containers that get another one.
-fn set_memory(spec: &mut Value, memory: &RaisedMemory) {
+fn set_memory(spec: &mut Value, raised: &RaisedFields) {
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            let raised = memory.containers.iter().find(|(name, ..)| container["name"] == **name);
-            let Some((_, limit, request)) = raised else { continue };
+            let of_container = raised.containers.iter().find(|(name, ..)| container["name"] == **name);
+            let Some((_, limit, request)) = of_container else { continue };
             for (field, size) in [("limits", limit), ("requests", request)] {
                 if let Some(size) = size {
                     container["resources"][field]["memory"] = json!(size);

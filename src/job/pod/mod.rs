@@ -6,7 +6,7 @@ mod protobuf;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::decide::NewPod;
+use super::decide::{NewPod, Raised};
 use super::template::WireTemplate;
 use super::view::JobView;
 use super::view::memory::{MEMORY_ANNOTATION, MemorySizes};
@@ -75,40 +75,47 @@ impl IndexedFields {
     }
 }
 
-/// Containers with another memory than the template states.
+/// Fields of the spec with other values than the template states.
 #[derive(Default)]
-struct RaisedMemory {
+struct RaisedFields {
     /// Limit and request of each container, as quantities. Those that the template does not set are none.
     containers: Vec<(String, Option<String>, Option<String>)>,
-    /// Text of the annotation that records the sizes on the pod.
+    /// Text of the annotation that records the memory on the pod.
     annotation: String,
+    /// `activeDeadlineSeconds`.
+    deadline_seconds: Option<u32>,
 }
 
-impl RaisedMemory {
-    fn of(job: &JobView, sizes: &MemorySizes) -> Self {
+impl RaisedFields {
+    fn of(job: &JobView, raised: &Raised) -> Self {
+        let memory = raised.memory.as_ref().map(|sizes| Self::memory(job, sizes)).unwrap_or_default();
+        Self { deadline_seconds: raised.deadline_seconds, ..memory }
+    }
+
+    fn memory(job: &JobView, sizes: &MemorySizes) -> Self {
         let template = job.template_memory();
         let containers = template.iter().filter_map(|memory| {
             let (limit, request) = memory.resized(sizes.of(&memory.name)?);
             Some((memory.name.clone(), limit.map(quantity::text), request.map(quantity::text)))
         });
-        Self { containers: containers.collect(), annotation: sizes.text() }
+        Self { containers: containers.collect(), annotation: sizes.text(), deadline_seconds: None }
     }
 }
 
 impl PodBuilder {
     /// Builds the shared part from the Job's template. `group` is the name of the PodGroup to which the pods belong, and
-    /// `memory` has the containers that get another size than the template states.
+    /// `raised` has what the pods get more of than the template states.
     ///
     /// # Errors
     /// Returns an error if the template is invalid. The API server stores no such Job.
-    pub fn new(job: &JobView, group: Option<&str>, memory: Option<&MemorySizes>) -> Result<Self, TemplateError> {
-        let memory = memory.map(|sizes| RaisedMemory::of(job, sizes)).unwrap_or_default();
+    pub fn new(job: &JobView, group: Option<&str>, raised: &Raised) -> Result<Self, TemplateError> {
+        let raised = RaisedFields::of(job, raised);
         let shared = match &job.template.wire {
             // A finished Job gets no more pods, so its template is not kept.
             None => return Err(DecodeError::Missing("spec.template").into()),
-            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template, group, &memory)?),
+            Some(WireTemplate::Json(template)) => Shared::Json(json::shared(job, template, group, &raised)?),
             Some(WireTemplate::Protobuf(template)) => {
-                Shared::Protobuf(protobuf::Shared::new(job, template, group, &memory)?)
+                Shared::Protobuf(protobuf::Shared::new(job, template, group, &raised)?)
             }
         };
         Ok(Self { job_name: job.identity.name.to_string(), shared })
@@ -168,7 +175,8 @@ mod tests {
     }
 
     fn pod(job: &JobView, new: &NewPod) -> Value {
-        serde_json::from_slice(&PodBuilder::new(job, None, None).unwrap().pod(new).unwrap().bytes).unwrap()
+        serde_json::from_slice(&PodBuilder::new(job, None, &Raised::default()).unwrap().pod(new).unwrap().bytes)
+            .unwrap()
     }
 
     fn indexed(template: &Value) -> JobView {
@@ -206,7 +214,7 @@ mod tests {
     #[test]
     fn pod_of_a_group_names_the_group_and_has_no_other_owner() {
         let job = job(&json!({"spec": {"restartPolicy": "Never"}}));
-        let body = PodBuilder::new(&job, Some("train-g"), None).unwrap().pod(&NewPod::default()).unwrap();
+        let body = PodBuilder::new(&job, Some("train-g"), &Raised::default()).unwrap().pod(&NewPod::default()).unwrap();
         let pod: Value = serde_json::from_slice(&body.bytes).unwrap();
         let spec = json!({"restartPolicy": "Never", "schedulingGroup": {"podGroupName": "train-g"}});
         assert_eq!(pod["spec"], spec);
@@ -229,7 +237,8 @@ mod tests {
         }));
         let sizes = [("init", 128), ("main", 200), ("bare", 7)].map(|(name, size)| (name.into(), size << 20));
         let sizes = MemorySizes::from_iter(sizes);
-        let body = PodBuilder::new(&job, None, Some(&sizes)).unwrap().pod(&NewPod::default()).unwrap();
+        let raised = Raised { memory: Some(sizes.clone()), deadline_seconds: None };
+        let body = PodBuilder::new(&job, None, &raised).unwrap().pod(&NewPod::default()).unwrap();
         let pod: Value = serde_json::from_slice(&body.bytes).unwrap();
         let spec = &pod["spec"];
         assert_eq!(spec["initContainers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "128Mi"}));
@@ -239,6 +248,16 @@ mod tests {
         assert_eq!(spec["containers"][2], json!({"name": "bare"}));
         let recorded = json!({"note": "b", "jobwright.dev/memory": sizes.text()});
         assert_eq!(pod["metadata"]["annotations"], recorded);
+    }
+
+    #[test]
+    fn raised_deadline_replaces_the_one_of_the_template() {
+        let job = job(&json!({"spec": {"activeDeadlineSeconds": 10, "restartPolicy": "Never"}}));
+        let raised = Raised { memory: None, deadline_seconds: Some(20) };
+        let body = PodBuilder::new(&job, None, &raised).unwrap().pod(&NewPod::default()).unwrap();
+        let pod: Value = serde_json::from_slice(&body.bytes).unwrap();
+        assert_eq!(pod["spec"], json!({"activeDeadlineSeconds": 20, "restartPolicy": "Never"}));
+        assert_eq!(pod["metadata"].get("annotations"), None);
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //! [`core/v1/generated.proto`](https://github.com/kubernetes/api/blob/master/core/v1/generated.proto) and
 //! [`meta/v1/generated.proto`](https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/generated.proto).
 
-use super::{INDEX_FIELD_PATH, IndexedFields, MEMORY_ANNOTATION, RaisedMemory};
+use super::{INDEX_FIELD_PATH, IndexedFields, MEMORY_ANNOTATION, RaisedFields};
 use crate::job::view::JobView;
 use crate::job::{API_VERSION, INDEX_ANNOTATION, INDEX_VARIABLE, KIND, TRACKING_FINALIZER};
-use crate::runtime::codec::fields::{Fields, message, put, put_bool, put_entry};
+use crate::runtime::codec::fields::{Fields, message, put, put_bool, put_entry, put_number};
 use crate::runtime::codec::{DecodeError, Encoded, envelope};
 
 /// Fields of a pod, and of a template.
@@ -39,6 +39,7 @@ mod owner {
 /// Fields of the spec.
 mod spec {
     pub(super) const CONTAINERS: u64 = 2;
+    pub(super) const ACTIVE_DEADLINE_SECONDS: u64 = 5;
     pub(super) const HOSTNAME: u64 = 16;
     pub(super) const INIT_CONTAINERS: u64 = 20;
     pub(super) const SCHEDULING_GROUP: u64 = 43;
@@ -82,16 +83,19 @@ impl Shared {
         job: &JobView,
         template: &[u8],
         group: Option<&str>,
-        memory: &RaisedMemory,
+        raised: &RaisedFields,
     ) -> Result<Self, DecodeError> {
         let mut spec = message(template, pod::SPEC)?;
         if job.is_indexed() {
             spec = with_index_env(&spec)?;
         }
         let mut metadata = shared_metadata(job, &message(template, pod::METADATA)?)?;
-        if !memory.containers.is_empty() {
-            put_entry(&mut metadata, metadata::ANNOTATIONS, MEMORY_ANNOTATION, &memory.annotation);
-            spec = with_memory(&spec, memory)?;
+        if !raised.containers.is_empty() {
+            put_entry(&mut metadata, metadata::ANNOTATIONS, MEMORY_ANNOTATION, &raised.annotation);
+            spec = with_memory(&spec, raised)?;
+        }
+        if let Some(seconds) = raised.deadline_seconds {
+            put_number(&mut spec, spec::ACTIVE_DEADLINE_SECONDS, seconds.into());
         }
         if let Some(group) = group {
             let mut scheduling_group = Vec::new();
@@ -171,10 +175,11 @@ fn with_index_env(given: &[u8]) -> Result<Vec<u8>, DecodeError> {
 }
 
 /// Returns a spec in which these containers have another memory. Of several values of a resource the last one counts.
-fn with_memory(given: &[u8], memory: &RaisedMemory) -> Result<Vec<u8>, DecodeError> {
+fn with_memory(given: &[u8], raised: &RaisedFields) -> Result<Vec<u8>, DecodeError> {
     with_containers(given, |container| {
         let name = message(container, container::NAME)?;
-        let Some((_, limit, request)) = memory.containers.iter().find(|(raised, ..)| raised.as_bytes() == name) else {
+        let Some((_, limit, request)) = raised.containers.iter().find(|(container, ..)| container.as_bytes() == name)
+        else {
             return Ok(None);
         };
         let mut resources = Vec::new();
@@ -223,8 +228,8 @@ fn index_variable() -> Vec<u8> {
 mod tests {
     use super::super::PodBuilder;
     use super::*;
-    use crate::job::decide::NewPod;
     use crate::job::decide::fixtures::Job;
+    use crate::job::decide::{NewPod, Raised};
     use crate::job::template::WireTemplate;
     use crate::job::view::IndexFailures;
     use crate::job::view::memory::MemorySizes;
@@ -236,7 +241,7 @@ mod tests {
     fn built(job: Job, template: &[u8], new: &NewPod) -> (Vec<u8>, Vec<u8>) {
         let mut view = job.view;
         view.template.wire = Some(WireTemplate::Protobuf(template.into()));
-        let body = PodBuilder::new(&view, None, None).unwrap().pod(new).unwrap();
+        let body = PodBuilder::new(&view, None, &Raised::default()).unwrap().pod(new).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         (message(&pod, pod::METADATA).unwrap(), message(&pod, pod::SPEC).unwrap())
     }
@@ -275,7 +280,8 @@ mod tests {
         put(&mut spec, spec::CONTAINERS, b"\x0a\x01a");
         let mut view = Job::new().view;
         view.template.wire = Some(WireTemplate::Protobuf(template(b"", &spec).as_slice().into()));
-        let body = PodBuilder::new(&view, Some("train-g"), None).unwrap().pod(&NewPod::default()).unwrap();
+        let body =
+            PodBuilder::new(&view, Some("train-g"), &Raised::default()).unwrap().pod(&NewPod::default()).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         put(&mut spec, spec::SCHEDULING_GROUP, b"\x0a\x07train-g");
         assert_eq!(message(&pod, pod::SPEC).unwrap(), spec);
@@ -351,9 +357,13 @@ mod tests {
         let memory = view.template_memory();
         assert_eq!((memory[0].limit, memory[0].request, memory[1].size()), (Some(100 << 20), Some(50 << 20), None));
         let sizes = MemorySizes::from_iter([("main".into(), 200 << 20)]);
-        let body = PodBuilder::new(&view, None, Some(&sizes)).unwrap().pod(&NewPod::default()).unwrap();
+        let raised = Raised { memory: Some(sizes.clone()), deadline_seconds: Some(300) };
+        let body = PodBuilder::new(&view, None, &raised).unwrap().pod(&NewPod::default()).unwrap();
         let pod = envelope::open(body.bytes.into()).unwrap().raw;
         let built = message(&pod, pod::SPEC).unwrap();
+        let deadlines =
+            Fields::of(&built).map(Result::unwrap).filter(|field| field.number == spec::ACTIVE_DEADLINE_SECONDS);
+        assert_eq!(deadlines.last().unwrap().bytes, [5 << 3, 0xac, 0x02]);
         let containers = contents(&built, spec::CONTAINERS);
         assert_eq!(containers[1], b"\x0a\x05other");
         assert_eq!(contents(&containers[0], FUTURE), [b"kept".to_vec()]);
@@ -371,7 +381,7 @@ mod tests {
         let mut view = Job::new().indexed(3).view;
         for invalid in [&b"\x0a"[..], b"\x0a\x05a", b"\x12\x02\x12\x09", b"\x08\x01\x0b"] {
             view.template.wire = Some(WireTemplate::Protobuf(invalid.into()));
-            assert!(PodBuilder::new(&view, None, None).is_err(), "{invalid:?}");
+            assert!(PodBuilder::new(&view, None, &Raised::default()).is_err(), "{invalid:?}");
         }
     }
 }

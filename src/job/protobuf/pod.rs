@@ -24,6 +24,8 @@ struct Pod {
 
 #[derive(Clone, PartialEq, Message)]
 struct Spec {
+    #[prost(int64, optional, tag = "5")]
+    active_deadline_seconds: Option<i64>,
     #[prost(bytes = "vec", tag = "10")]
     node_name: Vec<u8>,
     #[prost(message, repeated, tag = "20")]
@@ -113,7 +115,11 @@ impl From<Spec> for WirePodSpec {
             name: text(container.name),
             restart_policy: container.restart_policy.map(text),
         };
-        Self { node_name: filled(spec.node_name), init_containers: list(spec.init_containers, container) }
+        Self {
+            active_deadline_seconds: spec.active_deadline_seconds,
+            node_name: filled(spec.node_name),
+            init_containers: list(spec.init_containers, container),
+        }
     }
 }
 

@@ -74,6 +74,9 @@ pub struct PodView {
     pub start_failure: Option<Box<StartFailure>>,
 }
 
+/// Reason of a pod that ran for longer than its `spec.activeDeadlineSeconds`.
+const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+
 /// The numbers of failures of one index, as recorded on its pods. The Job's status does not contain these numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IndexFailures {
@@ -100,6 +103,8 @@ pub struct PodEnd {
     pub conditions: Vec<(String, String)>,
     /// Containers that exceeded their memory.
     pub oom_killed: Vec<OomKilled>,
+    /// `spec.activeDeadlineSeconds` of a pod that ran for longer.
+    pub exceeded_deadline: Option<u32>,
 }
 
 /// The termination message of a pod that succeeded.
@@ -206,7 +211,7 @@ impl PodView {
             ),
             finished_at,
             end: (phase == Phase::Failed || deleting || start_failure.is_some())
-                .then(|| Box::new(PodEnd::of(&status, metadata.annotations.as_ref()))),
+                .then(|| Box::new(PodEnd::of(&status, spec.active_deadline_seconds, metadata.annotations.as_ref()))),
             cause: (phase != Phase::Succeeded).then(|| Cause::of(&status, &sidecars)).flatten().map(Box::new),
             // Once the pod is counted, its result is on the Job.
             result: (phase == Phase::Succeeded && tracked).then(|| result(&status)).flatten(),
@@ -219,12 +224,17 @@ impl PodView {
 }
 
 impl PodEnd {
-    fn of(status: &WirePodStatus, annotations: Option<&BTreeMap<String, String>>) -> Self {
+    fn of(
+        status: &WirePodStatus,
+        active_deadline_seconds: Option<i64>,
+        annotations: Option<&BTreeMap<String, String>>,
+    ) -> Self {
         let containers = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         let exits = containers.filter_map(|container| {
             let code = container.state.terminated.as_ref()?.exit_code;
             (code != 0).then(|| (beginning(&container.name, TEXT_KEPT).to_owned(), code))
         });
+        let is_late = status.reason.as_deref() == Some(DEADLINE_EXCEEDED);
         // No rule of a policy can name a longer type or status.
         let fits = |condition: &&WireCondition| condition.type_.len().max(condition.status.len()) <= TEXT_KEPT;
         let conditions = status.conditions.iter().flatten().filter(fits);
@@ -232,6 +242,7 @@ impl PodEnd {
             exits: exits.collect(),
             conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),
             oom_killed: memory::oom_killed(status, annotations),
+            exceeded_deadline: active_deadline_seconds.filter(|_| is_late).and_then(|seconds| seconds.try_into().ok()),
         }
     }
 }
@@ -385,6 +396,17 @@ mod tests {
         let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30});
         assert_eq!(second(&view(&deleted, &json!({}), &json!({}))), 20);
         assert_eq!(second(&view(&json!({}), &json!({}), &json!({"phase": "Failed"}))), 0);
+    }
+
+    #[test]
+    fn deadline_is_kept_of_a_pod_that_exceeded_it() {
+        let exceeded = |spec: &Value, status: &Value| view(&json!({}), spec, status).end?.exceeded_deadline;
+        let late = json!({"phase": "Failed", "reason": "DeadlineExceeded"});
+        let spec = json!({"activeDeadlineSeconds": 30});
+        assert_eq!(exceeded(&spec, &late), Some(30));
+        assert_eq!(exceeded(&json!({}), &late), None);
+        assert_eq!(exceeded(&spec, &json!({"phase": "Failed", "reason": "Evicted"})), None);
+        assert_eq!(exceeded(&spec, &json!({"phase": "Running"})), None);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub const PROGRESSED_AT: &str = "jobwright.dev/progressed-at";
 pub const RUNNING_SINCE: &str = "jobwright.dev/running-since";
 /// Annotation with the time since which the Job has made no progress, once its JobPolicy reports that.
 pub const STALLED_SINCE: &str = "jobwright.dev/stalled-since";
+/// Annotation with `activeDeadlineSeconds` of new pods, once a pod has exceeded that of the template.
+pub const POD_DEADLINE: &str = "jobwright.dev/pod-deadline-seconds";
 
 /// Maximum number of bytes of the names of a namespace and a JobPolicy.
 const MAX_NAME: usize = 253 + 1 + 253;
@@ -34,6 +36,8 @@ pub struct PolicyAnnotations {
     pub stalled_since: Option<Timestamp>,
     /// Memory of the containers that exceeded their memory.
     pub memory: Option<MemorySizes>,
+    /// `activeDeadlineSeconds` of new pods, once a pod has exceeded that of the template.
+    pub pod_deadline: Option<u32>,
 }
 
 impl PolicyAnnotations {
@@ -47,6 +51,7 @@ impl PolicyAnnotations {
             running_since: time(RUNNING_SINCE),
             stalled_since: time(STALLED_SINCE),
             memory: get(MEMORY_ANNOTATION).map(|text| MemorySizes::parse(text)),
+            pod_deadline: get(POD_DEADLINE).and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0),
         }
     }
 
@@ -55,12 +60,14 @@ impl PolicyAnnotations {
         let name = |of: &Self| of.governed_by.as_deref().map(str::to_owned);
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         let memory = |of: &Self| of.memory.as_ref().map(MemorySizes::text);
+        let deadline = |of: &Self| of.pod_deadline.map(|seconds| seconds.to_string());
         let values = [
             (GOVERNED_BY, name(self), name(stored)),
             (PROGRESSED_AT, time(self.progressed_at), time(stored.progressed_at)),
             (RUNNING_SINCE, time(self.running_since), time(stored.running_since)),
             (STALLED_SINCE, time(self.stalled_since), time(stored.stalled_since)),
             (MEMORY_ANNOTATION, memory(self), memory(stored)),
+            (POD_DEADLINE, deadline(self), deadline(stored)),
         ];
         values.into_iter().filter(|(_, new, old)| new != old).map(|(key, new, _)| (key, new)).collect()
     }
@@ -78,8 +85,13 @@ mod tests {
     #[test]
     fn annotations_are_parsed_as_they_are_written() {
         let time = "2026-01-02T03:04:05Z";
-        let stored = parse(&[(GOVERNED_BY, "strict"), (PROGRESSED_AT, time), (RUNNING_SINCE, "soon")]);
+        let stored =
+            parse(&[(GOVERNED_BY, "strict"), (PROGRESSED_AT, time), (RUNNING_SINCE, "soon"), (POD_DEADLINE, "60")]);
         assert_eq!((stored.governed_by.as_deref(), stored.running_since), (Some("strict"), None));
+        assert_eq!(stored.pod_deadline, Some(60));
+        assert!(
+            ["0", "-5", "1m", "4294967296"].iter().all(|text| parse(&[(POD_DEADLINE, text)]).pod_deadline.is_none())
+        );
         let new = PolicyAnnotations { running_since: stored.progressed_at, progressed_at: None, ..stored.clone() };
         let changes = new.changes(&stored);
         assert_eq!(changes, [(PROGRESSED_AT, None), (RUNNING_SINCE, Some(time.to_owned()))]);

@@ -100,6 +100,12 @@ pub fn put_bool(message: &mut Vec<u8>, number: u64, value: bool) {
     message.push(value.into());
 }
 
+/// Appends a number that is not negative to a message.
+pub fn put_number(message: &mut Vec<u8>, number: u64, value: u64) {
+    put_varint(message, number << 3);
+    put_varint(message, value);
+}
+
 /// Appends an entry of a map of texts to a message. Of two entries with the same key, the last one counts.
 pub fn put_entry(message: &mut Vec<u8>, number: u64, key: &str, value: &str) {
     let mut entry = Vec::with_capacity(key.len() + value.len() + 8);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jobwright::job::view::start::START_DEADLINE_EXCEEDED;
 use serde_json::Value;
 
+use super::raises::Raises;
 use crate::objects::{controller, is_decided, is_deleting, is_finished};
 use crate::store::{Happened, Store};
 
@@ -19,7 +20,7 @@ type Specs = Vec<(i64, Option<Value>)>;
 #[derive(Default)]
 pub struct JobPolicies {
     /// Maximum time, in seconds, until a controller has observed a change.
-    observation_delay: i64,
+    pub(super) observation_delay: i64,
     /// Whether one replica works undisturbed from the beginning to the end.
     steady: bool,
     policies: BTreeMap<String, Specs>,
@@ -31,6 +32,8 @@ pub struct JobPolicies {
     running: BTreeMap<String, i64>,
     /// Whether pods of each Job ever failed because they did not start.
     failed_start: BTreeMap<String, bool>,
+    /// Pods that had too little memory or time.
+    pub(super) raises: Raises,
 }
 
 /// Cause why a pod has not started.
@@ -66,7 +69,10 @@ impl JobPolicies {
                     self.running.remove(uid);
                 }
             }
-            "pods" => self.pod_changed(happened, uid, now),
+            "pods" => {
+                self.raises.pod_changed(happened, uid);
+                self.pod_changed(happened, uid, now);
+            }
             _ => {}
         }
     }
@@ -161,10 +167,7 @@ impl JobPolicies {
     /// Returns whether the reason of a failure can be right at the end of a history.
     pub fn can_have_failed(&self, job: &Value, reason: &str) -> bool {
         let uid = job["metadata"]["uid"].as_str().unwrap_or_default();
-        let ever = |field: &str| {
-            let specs = self.policies.values().flatten().filter_map(|(_, spec)| spec.as_ref());
-            specs.clone().any(|spec| spec.pointer(field).is_some())
-        };
+        let ever = |field: &str| self.specs().any(|spec| spec.pointer(field).is_some());
         match reason {
             "StartDeadlineExceeded" => self.failed_start.contains_key(uid) || ever("/startDeadlines/admission"),
             "ProgressDeadlineExceeded" => ever("/progressDeadline"),
@@ -189,7 +192,8 @@ impl JobPolicies {
                 continue;
             };
             let field = format!("/startDeadlines/{}/seconds", wait.cause);
-            let Some(after) = self.unchanged(&field, job) else { continue };
+            let deadline = self.unchanged(&field, job).and_then(|(_, spec)| spec.pointer(&field));
+            let Some(after) = deadline.and_then(Value::as_i64) else { continue };
             if now - wait.since > after + LATE {
                 return Some(format!(
                     "{} has waited {} s for its start, {after} s are allowed",
@@ -210,13 +214,19 @@ impl JobPolicies {
         values.flatten().filter_map(|spec| spec.pointer(field)?.as_i64()).min()
     }
 
-    /// Returns the value of a field of the only policy, if it selects this Job and was never changed.
-    fn unchanged(&self, field: &str, job: &Value) -> Option<i64> {
+    /// Returns all specs that any policy ever had.
+    pub(super) fn specs(&self) -> impl Iterator<Item = &Value> {
+        self.policies.values().flatten().filter_map(|(_, spec)| spec.as_ref())
+    }
+
+    /// Returns the only policy and the second since when it has been in force, if it has this field, selects this Job and was
+    /// never changed.
+    pub(super) fn unchanged(&self, field: &str, job: &Value) -> Option<(i64, &Value)> {
         let mut specs = self.policies.values();
         let (Some(only), None) = (specs.next(), specs.next()) else { return None };
-        let [(_, Some(spec))] = &only[..] else { return None };
+        let [(since, Some(spec))] = &only[..] else { return None };
         let selects = spec["selector"].is_null() && job["metadata"]["annotations"]["jobwright.dev/policy"].is_null();
-        spec.pointer(field).and_then(Value::as_i64).filter(|_| selects)
+        (selects && spec.pointer(field).is_some()).then_some((*since, spec))
     }
 }
 
