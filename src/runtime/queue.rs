@@ -131,8 +131,12 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         let due = (when, state.sequence);
         state.due.insert(key.clone(), due);
         state.later.insert(due, key);
+        // Otherwise, a caller of `next` waits for an earlier time already.
+        let is_first = state.later.first_key_value().is_some_and(|(first, _)| *first == due);
         drop(state);
-        self.changed.notify_one();
+        if is_first {
+            self.changed.notify_one();
+        }
     }
 
     /// Cancels the scheduled time of a key.
@@ -193,7 +197,8 @@ impl<K: Hash + Eq + Clone> Queue<K> {
                 if let Some(key) = state.pop() {
                     state.waiting.remove(&key);
                     state.running.insert(key.clone());
-                    if !state.waiting.is_empty() {
+                    // Another caller takes the next key, or waits for the next time in place of this one.
+                    if !state.waiting.is_empty() || !state.later.is_empty() {
                         self.changed.notify_one();
                     }
                     return Some(key);
@@ -320,6 +325,30 @@ mod tests {
         assert_eq!(queue.next().await, Some("a"), "additions during the run cause one further run");
         queue.done(&"a");
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn key_that_is_due_waits_for_no_busy_worker() {
+        let queue = Queue::default();
+        let begun = Instant::now();
+        let worker = async || {
+            let key = queue.next().await.unwrap();
+            let taken = begun.elapsed().as_secs();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            (key, taken)
+        };
+        let feed = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            queue.add_at("due", begun + Duration::from_secs(9));
+            queue.add_at("later", begun + Duration::from_secs(12));
+            // The worker that waits for the time takes this key.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            queue.add("busy");
+        };
+        let (one, two, three, ()) = tokio::join!(worker(), worker(), worker(), feed);
+        let mut taken = [one, two, three];
+        taken.sort_by_key(|(_, at)| *at);
+        assert_eq!(taken, [("busy", 2), ("due", 9), ("later", 12)]);
     }
 
     #[tokio::test(start_paused = true)]
