@@ -21,12 +21,14 @@ use crate::work::pod_template;
 
 /// Order of the rounds: whether a policy governs the Jobs of each. A slow change of the machine or the control plane
 /// affects both.
-const ROUNDS: [bool; 4] = [false, true, true, false];
+const ROUNDS: [bool; 8] = [false, true, true, false, false, true, true, false];
 
 /// What the controller used in the rounds of one kind.
 #[derive(Default)]
 struct Used {
     cpu_s: f64,
+    /// Processor time of each round.
+    rounds: Vec<f64>,
     syncs: f64,
     requests: f64,
 }
@@ -35,6 +37,9 @@ struct Used {
 /// without a policy.
 pub async fn measure(environment: &Environment, controller: &mut Controller, jobs: usize) -> Result<Figures> {
     let (mut with, mut without) = (Used::default(), Used::default());
+    // The first Jobs cost more than later ones.
+    let namespace = environment.cluster.namespace("warm-up").await?;
+    run(environment, controller, &namespace, jobs / 2).await?;
     for (round, governed) in ROUNDS.into_iter().enumerate() {
         let namespace = environment.cluster.namespace(&format!("round-{round}")).await?;
         if governed {
@@ -47,7 +52,9 @@ pub async fn measure(environment: &Environment, controller: &mut Controller, job
         let begun = usage::of(controller.id())?.cpu_s;
         run(environment, controller, &namespace, jobs).await?;
         settle(controller).await?;
-        used.cpu_s += usage::of(controller.id())?.cpu_s - begun;
+        let cpu_s = usage::of(controller.id())?.cpu_s - begun;
+        used.cpu_s += cpu_s;
+        used.rounds.push(cpu_s);
         used.syncs += syncs::so_far(&controller.metrics).await?.all - syncs;
         let mut made = requests::of_controllers(&requests, &requests::so_far(&environment.client).await?);
         // The benchmark itself creates the Jobs.
@@ -55,11 +62,14 @@ pub async fn measure(environment: &Environment, controller: &mut Controller, job
         used.requests += made.values().sum::<f64>();
     }
     controller.check()?;
-    let each = |sum: f64| sum / (2 * jobs) as f64;
+    let each = |sum: f64| sum / (ROUNDS.len() / 2 * jobs) as f64;
+    // The difference between rounds of one kind shows how exact the ratio is.
+    let spread = without.rounds.iter().copied().reduce(f64::max).zip(without.rounds.iter().copied().reduce(f64::min));
     Ok(Figures::from([
         ("controller_cpu_ms_per_job_without_policy", each(without.cpu_s) * 1000.0),
         ("controller_cpu_ms_per_job_with_policy", each(with.cpu_s) * 1000.0),
         ("controller_cpu_ratio", with.cpu_s / without.cpu_s),
+        ("controller_cpu_spread_without_policy", spread.map_or(f64::NAN, |(most, least)| most / least)),
         ("syncs_per_job_without_policy", each(without.syncs)),
         ("syncs_per_job_with_policy", each(with.syncs)),
         ("requests_per_job_without_policy", each(without.requests)),
