@@ -2,7 +2,7 @@
 //!
 //! The sources of Jobwright do not contain the bugs. They are inserted into a copy of the tree, each behind a switch,
 //! and the copy is compiled once. `make mutants` does that; `make test` only checks that every source fragment still
-//! exists.
+//! exists, and that the copy compiles.
 
 #![allow(
     clippy::disallowed_methods,
@@ -64,12 +64,21 @@ fn source_fragment_of_every_bug_occurs_once_in_its_file() -> Result<()> {
 }
 
 #[test]
+fn tree_with_all_bugs_compiles() -> Result<()> {
+    let tree = planted("target/checked-mutants")?;
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["check", "--quiet", "--lib", "--test", "simulation"]);
+    let output = cargo.current_dir(&tree).env("CARGO_TARGET_DIR", root().join("target")).output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the tree with the bugs does not compile: update tests/mutants/table/\n{errors}");
+    Ok(())
+}
+
+#[test]
 #[ignore = "takes half an hour: make mutants"]
 fn the_simulation_finds_every_bug() -> Result<()> {
     let wanted = wanted(&std::env::var("MUTANTS").unwrap_or_default())?;
-    let tree = root().join("target/mutants");
-    fs::create_dir_all(&tree)?;
-    plant(&tree)?;
+    let tree = planted("target/mutants")?;
     let simulation = compile(&tree)?;
     ensure!(try_bug(&simulation, 0)?.is_none(), "a history breaks an invariant without any deliberate bug");
     let (mut found, mut tried) = (0, 0);
@@ -154,6 +163,14 @@ fn try_bug(simulation: &Path, number: usize) -> Result<Option<Seen>> {
     let line = text.lines().find_map(|line| line.strip_prefix("seed ")).with_context(|| text.to_string())?;
     let (seed, how) = line.split_once(": ").context("the output of the simulation has no seed and invariant")?;
     Ok(Some(Seen { seeds: seed.parse::<u64>()? + 1, how: how.chars().take(100).collect() }))
+}
+
+/// Returns this folder with a copy of the tree in which all bugs are inserted.
+fn planted(folder: &str) -> Result<PathBuf> {
+    let tree = root().join(folder);
+    fs::create_dir_all(&tree)?;
+    plant(&tree)?;
+    Ok(tree)
 }
 
 /// Copies the tree and inserts all bugs.

@@ -92,7 +92,7 @@ pub(super) const BUGS: &[Mutation] = &[
         "a Job whose outcome is decided gets pods",
         "src/job/decide/mod.rs",
         "Some(_) => parallelism::clear(summary, config),",
-        "Some(_) if !MUTANT => parallelism::clear(summary, config),\n            Some(_) => parallelism::manage(job, summary, &backoff, input.last_untracked_deletion, now, config),",
+        "Some(_) if !MUTANT => parallelism::clear(summary, config),\n            Some(_) => parallelism::manage(job, summary, &backoff, input.last_untracked_deletion, now, config, Jitter::of(job, input.policy)),",
     ),
     bug(
         "an index gets a second pod while the first is active",
