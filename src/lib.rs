@@ -2,7 +2,8 @@
 //!
 //! # Layers
 //!
-//! [`cli`] is the command line, with `jobwright run` among its commands. Below are the controllers: [`job`] for Jobs,
+//! [`cli`] is the command line, with `jobwright run` among its commands; [`client`] is what the commands for users read
+//! and compute. Below are the controllers: [`job`] for Jobs,
 //! [`limit`] for JobLimits, [`schedule`] for CronJobs and JobSchedules, and [`ttl`] for finished Jobs. [`runtime`] is what
 //! controllers share, and knows no Job. Imports go downwards only; `tests/layers.rs` checks this rule.
 //! `ARCHITECTURE.md` follows one Job through the code.
@@ -23,6 +24,7 @@
 #![warn(missing_docs)]
 
 pub mod cli;
+pub mod client;
 pub mod job;
 pub mod limit;
 pub mod policy;

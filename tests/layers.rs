@@ -20,7 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy", &["policy", "job", "runtime"]),
     ("schedule", &["schedule", "job", "runtime"]),
     ("ttl", &["ttl", "job", "runtime"]),
-    ("cli", &["cli", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
+    ("client", &["client", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
+    ("cli", &["cli", "client", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
 ];
 
 /// Values without behaviour outside of their module, which views and pure modules use.

@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::cluster::print_result;
+use crate::client::cluster::print_result;
 use crate::limit::types::JobLimit;
 use crate::policy::KIND as JOB_POLICY;
 use crate::policy::types::JobPolicy;

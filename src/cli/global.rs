@@ -1,11 +1,9 @@
 //! kubectl's global flags, which every command accepts before and after its name.
 
-use std::time::Duration;
-
-use super::cluster::ClusterContext;
-use super::connect::{ClusterArguments, ConnectError};
-use super::suggest::Suggestions;
-use super::terminal::ColorChoice;
+use crate::client::cluster::ClusterContext;
+use crate::client::connect::{ClusterArguments, ConnectError};
+use crate::client::suggest::Suggestions;
+use crate::client::terminal::ColorChoice;
 
 /// The flags that every command accepts.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -52,27 +50,5 @@ impl GlobalArguments {
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
         // A log that is running already, in tests, stays.
         let _ = log.with_span_events(spans).try_init();
-    }
-}
-
-/// Parses a timeout as kubectl does: a duration, or a number of seconds. `0` stands for no timeout.
-pub fn timeout(text: &str) -> Result<Duration, String> {
-    match text.parse::<u64>() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
-        Err(_) => super::duration::duration(text)
-            .map_err(|_| "must be a duration such as 10s or 1m, or a number of seconds".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeout_is_a_duration_or_a_number_of_seconds() {
-        assert_eq!(timeout("10"), Ok(Duration::from_secs(10)));
-        assert_eq!(timeout("1m"), Ok(Duration::from_mins(1)));
-        assert_eq!(timeout("0"), Ok(Duration::ZERO));
-        assert!(timeout("soon").is_err() && timeout("-1").is_err());
     }
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{Arg, Command};
 use thiserror::Error;
 
-use super::cluster::exit_with;
-use super::{output, usage_examples};
+use super::usage_examples;
+use crate::client::cluster::exit_with;
+use crate::client::output;
 
 /// Section of the man pages that all commands share.
 const SEE_ALSO: &str = "jobwright(1), kubectl(1)";

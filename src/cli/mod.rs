@@ -5,41 +5,21 @@
 #[cfg(feature = "client")]
 pub mod backfill;
 #[cfg(feature = "client")]
-mod calendars;
-#[cfg(feature = "client")]
 pub mod check;
-pub mod cluster;
 #[cfg(feature = "client")]
 pub mod complete;
-pub mod connect;
 pub mod crds;
 #[cfg(feature = "client")]
-mod creation;
-mod duration;
-#[cfg(feature = "client")]
 pub mod explain;
-pub mod format;
 pub mod global;
 #[cfg(feature = "client")]
 pub mod history;
 #[cfg(feature = "client")]
-mod index_subset;
-#[cfg(feature = "client")]
-pub mod leases;
-mod lists;
-#[cfg(feature = "client")]
 pub mod logs;
 #[cfg(feature = "client")]
-mod manifests;
-#[cfg(feature = "client")]
 pub mod manual;
-pub mod names;
 #[cfg(feature = "client")]
 pub mod next;
-#[cfg(feature = "client")]
-mod one_line;
-pub mod output;
-pub mod permissions;
 #[cfg(feature = "client")]
 pub mod rerun;
 #[cfg(feature = "client")]
@@ -49,21 +29,13 @@ pub mod run;
 #[cfg(feature = "client")]
 pub mod schemas;
 #[cfg(feature = "client")]
-mod selected;
-#[cfg(feature = "client")]
 pub mod status;
-pub mod suggest;
 #[cfg(feature = "client")]
 pub mod suspend;
-#[cfg(feature = "client")]
-mod table;
-pub mod terminal;
 #[cfg(feature = "client")]
 pub mod timeline;
 #[cfg(feature = "client")]
 pub mod top;
-#[cfg(all(test, feature = "client"))]
-mod transcripts;
 #[cfg(feature = "client")]
 pub mod trigger;
 pub mod uninstall;
@@ -78,18 +50,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use jiff::Timestamp;
 
 use self::global::GlobalArguments;
 
 /// Name of the binary, or of a link to the binary, under which kubectl finds it as a plugin.
 const PLUGIN: &str = "kubectl-jobwright";
-
-/// Returns the present time, which a command compares with the times of objects.
-#[expect(clippy::disallowed_methods, reason = "the only place where the commands read the clock")]
-fn now() -> Timestamp {
-    Timestamp::now()
-}
 
 /// Runs Kubernetes Jobs.
 #[derive(Debug, Parser)]
@@ -192,7 +157,7 @@ pub fn main() -> ExitCode {
     if let Command::Run(arguments) = chosen {
         return run::main(&arguments, global.cluster);
     }
-    output::report_panics_in_one_line();
+    crate::client::output::report_panics_in_one_line();
     global.start_log();
     match chosen {
         #[cfg(feature = "controller")]
@@ -297,7 +262,7 @@ mod tests {
             assert_eq!((cluster.token.as_deref(), cluster.server.as_deref()), (Some("t"), Some("s")));
             assert_eq!(cluster.request_timeout, Some(std::time::Duration::from_secs(5)));
             assert_eq!(cluster.kubeconfig.as_deref(), Some(Path::new("/k")));
-            assert_eq!((global.verbosity, global.color), (6, terminal::ColorChoice::Never));
+            assert_eq!((global.verbosity, global.color), (6, crate::client::terminal::ColorChoice::Never));
         }
     }
 

@@ -2,13 +2,13 @@
 
 use schemars::{Schema, schema_for};
 
-use super::explain::explanation::Explanation;
-use super::explain::overview::Overview;
-use super::history::Histories;
 use super::next::NextTimes;
 use super::status::report::Report;
 use super::top::Snapshot;
 use super::version::Version;
+use crate::client::explain::explanation::Explanation;
+use crate::client::explain::overview::Overview;
+use crate::client::history::Histories;
 
 /// Returns the name and the schema of each command with structured output.
 pub fn all() -> Vec<(&'static str, Schema)> {

@@ -1,40 +1,33 @@
 //! `jobwright trigger`: starts a Job of a CronJob or JobSchedule now, independently of the schedule.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec, JobStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::api::batch::v1::{CronJob, Job, JobStatus};
 use kube::ResourceExt;
-use kube::api::{DynamicObject, ObjectMeta};
+use kube::api::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
-use serde_json::Value;
 use thiserror::Error;
 
-use super::cluster::{ClusterContext, ClusterReadError, INSTANTIATE_ANNOTATION, end, exit_with};
-use super::creation::overrides::OverrideArguments;
-use super::creation::parameters as flag;
-use super::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
-use super::explain::cause::{Finding, State};
-use super::explain::collect::{Related, Scope};
 use super::global::GlobalArguments;
-use super::names::{self, Kind, ObjectName, SCHEDULES};
-use super::suggest::Suggestions;
-use super::{output, wait};
+use super::wait;
+use crate::client::cluster::{ClusterContext, ClusterReadError, end, exit_with};
+use crate::client::creation::overrides::OverrideArguments;
+use crate::client::creation::parameters as flag;
+use crate::client::creation::{CreateError, CreationArguments, DryRun, create, print_created};
+use crate::client::explain::cause::{Finding, State};
+use crate::client::explain::collect::{Related, Scope};
+use crate::client::names::{self, Kind, ObjectName, SCHEDULES};
+use crate::client::output;
+use crate::client::suggest::Suggestions;
+use crate::client::trigger::{job_now, of_cron_job, of_job_schedule};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
 use crate::job::decide::failure_report::FailureReport;
-use crate::schedule::job_schedule::NAME_LABEL;
 use crate::schedule::job_schedule::types::JobSchedule;
-use crate::schedule::parameters::{self, Parameter, ParameterValue};
+use crate::schedule::parameters::ParameterValue;
 
-/// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
-/// its pods get six further characters.
-const LONGEST_NAME: usize = 47;
-/// Number of random characters at the end of the name of the Job.
-const SUFFIX: usize = 5;
 /// Exit code when the followed Job failed. Errors of the command itself have exit code 1.
 const FAILED: u8 = 2;
 
@@ -51,7 +44,7 @@ pub struct Arguments {
     #[arg(short, long)]
     watch: bool,
     /// Longest time to follow the Job, such as 10m; the exit code is then 124, and the Job keeps running
-    #[arg(long, value_name = "DURATION", requires = "watch", value_parser = super::global::timeout)]
+    #[arg(long, value_name = "DURATION", requires = "watch", value_parser = crate::client::duration::timeout)]
     timeout: Option<Duration>,
     /// Set a parameter of a JobSchedule (spec.parameters), as NAME=VALUE
     #[arg(long, value_name = "NAME=VALUE", value_parser = flag::value)]
@@ -60,16 +53,6 @@ pub struct Arguments {
     overrides: OverrideArguments,
     #[command(flatten)]
     creation: CreationArguments,
-}
-
-/// Parts of a CronJob or JobSchedule from which its Job is built.
-struct Template {
-    owner: OwnerReference,
-    annotations: BTreeMap<String, String>,
-    labels: Option<BTreeMap<String, String>>,
-    spec: Option<JobSpec>,
-    /// Parameters; a CronJob has none.
-    parameters: Vec<Parameter>,
 }
 
 /// Reason why no Job was started, or why the Job cannot be followed.
@@ -133,71 +116,6 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
             Ok(ExitCode::from(wait::TIMED_OUT))
         }),
     }
-}
-
-fn owner(api_version: &str, kind: &str, object: &impl ResourceExt) -> OwnerReference {
-    OwnerReference {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
-        controller: Some(true),
-        ..OwnerReference::default()
-    }
-}
-
-fn of_cron_job(cron_job: &CronJob) -> Template {
-    let template = &cron_job.spec.job_template;
-    let given = template.metadata.clone().unwrap_or_default();
-    Template {
-        owner: owner(crate::job::API_VERSION, crate::schedule::cron_job::KIND, cron_job),
-        annotations: given.annotations.unwrap_or_default(),
-        labels: given.labels,
-        spec: template.spec.clone(),
-        parameters: Vec::new(),
-    }
-}
-
-fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Template> {
-    let template = &schedule.spec.job_template;
-    let mut given = template.metadata.clone().unwrap_or_default();
-    let mut spec: JobSpec = serde_json::from_value(template.spec.clone())?;
-    let name = schedule.name_any();
-    given.labels.insert(NAME_LABEL.to_owned(), name.clone());
-    let pod = spec.template.metadata.get_or_insert_default();
-    pod.labels.get_or_insert_default().insert(NAME_LABEL.to_owned(), name);
-    Ok(Template {
-        owner: owner(crate::schedule::job_schedule::API_VERSION, crate::schedule::job_schedule::KIND, schedule),
-        annotations: given.annotations,
-        labels: Some(given.labels),
-        spec: Some(spec),
-        parameters: schedule.spec.parameters.clone(),
-    })
-}
-
-/// Builds the Job of a template. The Job belongs to no time of the schedule.
-fn job_now(template: Template, name: Option<&str>, set: &[ParameterValue]) -> Value {
-    let Template { owner, mut annotations, labels, spec, parameters } = template;
-    let values = parameters::values(&parameters, set);
-    annotations.insert(INSTANTIATE_ANNOTATION.to_owned(), "manual".to_owned());
-    annotations.extend(parameters::annotation(&values).map(|values| (parameters::ANNOTATION.to_owned(), values)));
-    let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
-    let job = Job {
-        metadata: ObjectMeta {
-            // The name is generated here and not by the API server: if the response is lost, the user has to know which
-            // name to search for.
-            name: Some(name.map_or_else(|| format!("{prefix}-manual-{}", random_letters(SUFFIX)), str::to_owned)),
-            annotations: Some(annotations),
-            labels,
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        },
-        spec,
-        ..Job::default()
-    };
-    let mut job = serde_json::to_value(job).unwrap_or_default();
-    parameters::set_variables(&mut job["spec"], &values);
-    job
 }
 
 /// Prints each change of the counters, and what prevents the Job from running, until the Job is finished. Returns the
@@ -266,7 +184,7 @@ async fn follow(context: &ClusterContext, job: &DynamicObject) -> Result<ExitCod
 async fn cause(context: &ClusterContext, job: &Job) -> Option<String> {
     let scope = Scope::Namespace(context.namespace.clone());
     let related = Related::read(&context.client, &scope, std::slice::from_ref(job)).await;
-    trouble(&related.find(job, super::now()))
+    trouble(&related.find(job, crate::client::now()))
 }
 
 /// Returns the line for a Job that is stuck or failing. The counters report the other states.
@@ -306,54 +224,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn job_equals_the_one_that_kubectl_creates() {
-        let cron_job: CronJob = serde_json::from_value(json!({
-            "metadata": {"name": "n".repeat(52), "uid": "u"},
-            "spec": {"schedule": "* * * * *", "jobTemplate": {
-                "metadata": {"name": "ignored", "labels": {"app": "a"}, "annotations": {"note": "b"}},
-                "spec": {"completions": 3, "template": {}},
-            }},
-        }))
-        .unwrap();
-        let made = job_now(of_cron_job(&cron_job), None, &[]);
-        let name = made["metadata"]["name"].as_str().unwrap();
-        assert_eq!(name.strip_prefix(&format!("{}-manual-", "n".repeat(47))).map(str::len), Some(5), "{name}");
-        assert_eq!(made["metadata"]["labels"], json!({"app": "a"}));
-        assert_eq!(
-            made["metadata"]["annotations"],
-            json!({"note": "b", "cronjob.kubernetes.io/instantiate": "manual"})
-        );
-        assert_eq!(
-            made["metadata"]["ownerReferences"],
-            json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "n".repeat(52), "uid": "u", "controller": true}])
-        );
-        assert_eq!(made["spec"]["completions"], 3);
-        assert_eq!(job_now(of_cron_job(&cron_job), Some("mine"), &[])["metadata"]["name"], "mine");
-    }
-
-    #[test]
-    fn job_of_a_job_schedule_is_built_from_its_template() {
-        let schedule: JobSchedule = serde_json::from_value(json!({
-            "apiVersion": "jobwright.dev/v1beta1", "kind": "JobSchedule", "metadata": {"name": "s", "uid": "u"},
-            "spec": {
-                "schedules": ["H * * * *"], "parameters": [{"name": "REGION", "default": "eu"}, {"name": "DAY"}],
-                "jobTemplate": {"spec": {"completions": 3, "template": {"spec": {"containers": [{"name": "main"}]}}}},
-            },
-        }))
-        .unwrap();
-        let set = flag::value("DAY=$1").unwrap();
-        let made = job_now(of_job_schedule(&schedule).unwrap(), None, &[set]);
-        assert_eq!(made["metadata"]["annotations"][parameters::ANNOTATION], r#"{"DAY":"$1","REGION":"eu"}"#);
-        let env = json!([{"name": "DAY", "value": "$$1"}, {"name": "REGION", "value": "eu"}]);
-        assert_eq!(made["spec"]["template"]["spec"]["containers"][0]["env"], env);
-        let name = made["metadata"]["name"].as_str().unwrap();
-        assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
-        assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
-        assert_eq!(made["metadata"]["labels"], json!({NAME_LABEL: "s"}));
-        assert_eq!(made["spec"]["template"]["metadata"]["labels"], json!({NAME_LABEL: "s"}));
-    }
 
     #[test]
     fn job_that_is_stuck_or_failing_is_reported_while_it_is_followed() {

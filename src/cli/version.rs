@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::format::Format;
-use super::output;
+use crate::client::format::Format;
+use crate::client::output;
 use crate::schedule::zones;
 
 /// The flags of `jobwright version`.

@@ -56,7 +56,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- if and $here $named }}yes{{ end }}
 {{- end }}
 
-{{/* What jobwright does, and nothing else; src/cli/permissions.rs asks for the same. */}}
+{{/* What jobwright does, and nothing else; src/client/permissions.rs asks for the same. */}}
 {{- define "jobwright.rules" -}}
 {{- $cronjob := include "jobwright.runs" (dict "root" . "controller" "cronjob") -}}
 {{- $job := include "jobwright.runs" (dict "root" . "controller" "job") -}}

@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn annotations_that_are_written_are_known() {
-        for name in [crate::schedule::parameters::ANNOTATION, crate::cli::rerun::copy::RERUN_OF_ANNOTATION] {
+        for name in [crate::schedule::parameters::ANNOTATION, crate::client::rerun::copy::RERUN_OF_ANNOTATION] {
             assert_eq!(messages(&[(name, "{}")]), [""; 0], "{name}");
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::batch::v1::JobSpec;
 
 use super::rules::{Finding, UNKNOWN_ANNOTATION, found};
-use crate::cli::index_subset::subset;
+use crate::client::index_subset::subset;
 use crate::job::view::index_subset::IndexSubset;
 
 /// Returns the finding for a list of indexes that is invalid for this Job. `prefix` is the path of the Job in its

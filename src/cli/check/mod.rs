@@ -28,8 +28,8 @@ use self::annotations::{of_annotations, of_managed_by};
 use self::indexes::of_indexes;
 use self::rules::{Finding, RULES, Severity, UNKNOWN_FIELD, find_rule, found, of_cron_job, of_job, of_job_schedule};
 use self::unknown_fields::typed;
-use super::manifests::{Unreadable, read, with_folders};
-use super::output;
+use crate::client::manifests::{Unreadable, read, with_folders};
+use crate::client::output;
 use crate::schedule::job_schedule::types::JobScheduleSpec;
 
 /// Annotation with the names of the rules that are not applied to its object, separated by commas.
@@ -99,7 +99,7 @@ pub fn main(arguments: &Arguments) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match find(arguments, crate::cli::now()) {
+    match find(arguments, crate::client::now()) {
         Ok(found) => {
             let shown: Vec<&Located> =
                 found.iter().filter(|located| located.finding.rule.severity >= arguments.min_severity).collect();

@@ -17,11 +17,11 @@ use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 
 use self::words::{Candidate, Completion, KubeconfigList};
-use super::cluster::ClusterContext;
-use super::explain::collect::Scope;
 use super::global::GlobalArguments;
-use super::names::Kind;
-use super::{output, selected};
+use crate::client::cluster::ClusterContext;
+use crate::client::explain::collect::Scope;
+use crate::client::names::Kind;
+use crate::client::{output, selected};
 
 /// Longest time to wait for the API server. A user waits for each completion.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 
-use crate::cli::names::Kind;
+use crate::client::names::Kind;
 
 /// Kinds that each command accepts as TYPE/NAME.
 const KINDS: &[(&str, &[Kind])] = &[

@@ -12,11 +12,12 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::time::Instant;
 
 use super::LogsError;
-use super::sources::Filter;
 use super::tail::{Request, follow_log};
-use crate::cli::cluster::{ClusterContext, end};
-use crate::cli::one_line::one_line;
-use crate::cli::{output, wait};
+use crate::cli::wait;
+use crate::client::cluster::{ClusterContext, end};
+use crate::client::logs::sources::Filter;
+use crate::client::one_line::one_line;
+use crate::client::output;
 use crate::job::CONTROLLER_UID_LABEL;
 use crate::job::view::controlling_owner;
 

@@ -1,10 +1,7 @@
 //! `jobwright logs`: prints the logs of all pods of a Job, and follows them to the end of the Job.
 
 mod follow;
-mod lines;
-mod sources;
 mod tail;
-mod text;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,15 +12,15 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use thiserror::Error;
 
-use self::sources::Filter;
 use self::tail::{Printer, Request};
-use super::cluster::{ClusterContext, ClusterReadError, end};
-use super::connect::ConnectError;
-use super::explain::collect::Scope;
 use super::global::GlobalArguments;
-use super::names::{Kind, NameError, SelectionArguments};
-use super::terminal::Screen;
-use super::{output, selected};
+use crate::client::cluster::{ClusterContext, ClusterReadError, end};
+use crate::client::connect::ConnectError;
+use crate::client::explain::collect::Scope;
+use crate::client::logs::sources::{self, Filter};
+use crate::client::names::{Kind, NameError, SelectionArguments};
+use crate::client::terminal::Screen;
+use crate::client::{output, selected};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::index::IndexSet;
@@ -56,7 +53,7 @@ pub struct Arguments {
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(i64).range(0..))]
     tail: Option<i64>,
     /// Only lines that are newer than this duration, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = super::global::timeout)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::client::duration::timeout)]
     since: Option<Duration>,
     /// Print the time of each line
     #[arg(long)]

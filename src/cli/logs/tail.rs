@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 
-use super::lines::Lines;
-use super::sources::{Source, runs};
-use super::text::{colored_prefix, for_terminal, split_timestamp};
-use crate::cli::output;
+use crate::client::logs::lines::Lines;
+use crate::client::logs::sources::{Source, runs};
+use crate::client::logs::text::{colored_prefix, for_terminal, split_timestamp};
+use crate::client::output;
 use crate::runtime::errors::message;
 
 /// Time before a log that was interrupted is requested again.

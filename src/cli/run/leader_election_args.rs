@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::duration::duration;
+use crate::client::duration::duration;
 use crate::job::managed_by::Claim;
 use crate::runtime::election::Settings;
 use crate::runtime::election::lease::ReplicaIdentity;

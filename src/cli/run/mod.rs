@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use self::discovery::InstalledResources;
 use self::feature_gates::{FeatureGates, feature_gates};
-use super::connect::ClusterArguments;
-use super::duration::duration;
-use super::output::error_line;
-use super::permissions::{self, Permission};
+use crate::client::connect::ClusterArguments;
+use crate::client::duration::duration;
+use crate::client::output::error_line;
+use crate::client::permissions::{self, Permission};
 use crate::job::config::{Config, MIN_PODS_FOR_SUMMARY, SyncConfig};
 use crate::job::gang::GangScheduling;
 use crate::job::managed_by::Claim;

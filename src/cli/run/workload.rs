@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use super::controllers::Controllers;
 use super::gauges::{Opaque, gauge, number};
-use crate::cli::duration::duration;
+use crate::client::duration::duration;
 use crate::job::workload::{Attention, Idle, JobWorkload, attention};
 use crate::runtime::clock::Clock;
 use crate::runtime::metric_scope::MetricScope;

@@ -14,13 +14,14 @@ use kube::{Api, Client};
 use thiserror::Error;
 
 use self::report::{Allowed, Known, Replica, Report, built_in, controllers, problems, replica, server, text};
-use super::connect::ConnectError;
-use super::format::Format;
 use super::global::GlobalArguments;
-use super::leases::Leases;
-use super::terminal::Screen;
-use super::{output, version};
-use crate::cli::lists::ListEach;
+use super::version;
+use crate::client::connect::ConnectError;
+use crate::client::format::Format;
+use crate::client::leases::Leases;
+use crate::client::lists::ListEach;
+use crate::client::output;
+use crate::client::terminal::Screen;
 use crate::runtime::errors::message;
 use crate::schedule::job_schedule::API_VERSION;
 
@@ -95,7 +96,7 @@ pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
     match read(global) {
         Ok(report) => {
             let screen = Screen::stdout(global.color);
-            let text = || text(&report, super::now(), arguments.output == Output::Wide, &screen);
+            let text = || text(&report, crate::client::now(), arguments.output == Output::Wide, &screen);
             output::print(arguments.output.structured().object(&report).unwrap_or_else(text));
             if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -119,7 +120,7 @@ async fn read(global: &GlobalArguments) -> Result<Report, StatusError> {
         replicas(client, namespace),
         join_all(needed.into_iter().map(|permission| allowed(client, namespace, *permission))),
     );
-    let now = super::now();
+    let now = crate::client::now();
     let mut report = Report {
         client: version::text(),
         server: server(&info.major, &info.minor, &info.git_version),

@@ -6,10 +6,10 @@ use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::cli::explain::span;
-use crate::cli::leases::{LeaseState, Leases};
-use crate::cli::one_line::one_line;
-use crate::cli::terminal::{Color, Screen};
+use crate::client::explain::span;
+use crate::client::leases::{LeaseState, Leases};
+use crate::client::one_line::one_line;
+use crate::client::terminal::{Color, Screen};
 
 /// First minor version of Kubernetes 1 that is supported, as `kubeVersion` of the chart.
 pub(super) const FIRST_MINOR: u32 = 32;
@@ -415,7 +415,7 @@ Permissions: 1 of 2 in namespace default
 Missing:     list pods (for explain)
 ";
         assert_eq!(text(&report, now(), false, &Screen::PLAIN), expected);
-        crate::cli::transcripts::assert_in_page("jobs.md", expected);
+        crate::client::transcripts::assert_in_page("jobs.md", expected);
         let wide = text(&report, now(), true, &Screen::PLAIN);
         assert!(wide.contains("Allowed:     get jobs (for explain)\nMissing:     list pods (for explain)\n"), "{wide}");
         let problem = Report { problems: vec!["It fails.".to_owned()], ..report };

@@ -1,19 +1,18 @@
 //! `jobwright timeline`: draws the pods of a Job over time, as text for the terminal, SVG or HTML.
 
-mod bars;
-mod picture;
 mod text;
 
 use std::process::ExitCode;
 
 use thiserror::Error;
 
-use super::cluster::{ClusterReadError, exit_with};
 use super::global::GlobalArguments;
-use super::names::{Kind, Selection, SelectionArguments};
-use super::output;
-use super::terminal::Screen;
-use bars::Timeline;
+use crate::client::cluster::{ClusterReadError, exit_with};
+use crate::client::names::{Kind, Selection, SelectionArguments};
+use crate::client::output;
+use crate::client::terminal::Screen;
+use crate::client::timeline::bars::Timeline;
+use crate::client::timeline::picture;
 
 /// The flags of `jobwright timeline`.
 #[derive(Clone, Debug, clap::Args)]
@@ -81,7 +80,7 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<Vec<Time
     let mut timelines = Vec::new();
     for (namespace, object) in objects {
         let (job, pods) = context.of_namespace(&namespace).job_and_pods(&object.name).await?;
-        timelines.push(Timeline::of(&job, &pods, crate::cli::now(), arguments.rows));
+        timelines.push(Timeline::of(&job, &pods, crate::client::now(), arguments.rows));
     }
     Ok(timelines)
 }

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::bars::{Bar, End, Phase, Timeline};
-use crate::cli::format::{cut, duration_text, shortened};
-use crate::cli::terminal::{Color, Screen};
+use crate::client::format::{cut, duration_text, shortened};
+use crate::client::terminal::{Color, Screen};
+use crate::client::timeline::bars::{Bar, End, Phase, Timeline};
 
 /// Narrowest room for the bars, in characters.
 const MIN_ROOM: usize = 8;
@@ -104,9 +104,9 @@ fn line(bar: &Bar, from: Timestamp, to: Timestamp, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bars::tests::{documented, timeline};
     use super::*;
-    use crate::cli::transcripts::assert_in_page;
+    use crate::client::timeline::bars::tests::{documented, timeline};
+    use crate::client::transcripts::assert_in_page;
 
     fn screen(width: usize) -> Screen {
         Screen { width, ..Screen::PLAIN }

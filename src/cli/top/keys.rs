@@ -177,7 +177,7 @@ struct RawTerminal {
 impl RawTerminal {
     fn enter() -> Self {
         // Alternate screen, and no cursor.
-        let _ = crate::cli::output::try_print("\u{1b}[?1049h\u{1b}[?25l");
+        let _ = crate::client::output::try_print("\u{1b}[?1049h\u{1b}[?25l");
         #[cfg(unix)]
         {
             use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -201,7 +201,7 @@ impl Drop for RawTerminal {
             use rustix::termios::{OptionalActions, tcsetattr};
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
         }
-        let _ = crate::cli::output::try_print("\u{1b}[?25h\u{1b}[?1049l");
+        let _ = crate::client::output::try_print("\u{1b}[?25h\u{1b}[?1049l");
     }
 }
 

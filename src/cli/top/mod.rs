@@ -1,8 +1,6 @@
 //! `jobwright top`: shows unfinished Jobs live, with progress, rates and the estimated time left.
 
 mod keys;
-mod rates;
-mod rows;
 mod table;
 
 use std::process::ExitCode;
@@ -15,17 +13,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::keys::{Input, Key};
-use self::rates::Rates;
-use self::rows::Row;
 use self::table::{Sort, View};
-use super::cluster::{ClusterContext, ClusterReadError, end, exit_with};
-use super::explain::explanation::Unread;
-use super::format::TableFormat;
 use super::global::GlobalArguments;
-use super::names::{Kind, SelectorArguments};
-use super::output;
-use super::terminal::Screen;
-use crate::cli::lists::ListEach;
+use crate::client::cluster::{ClusterContext, ClusterReadError, end, exit_with};
+use crate::client::explain::explanation::Unread;
+use crate::client::format::TableFormat;
+use crate::client::lists::ListEach;
+use crate::client::names::{Kind, SelectorArguments};
+use crate::client::output;
+use crate::client::terminal::Screen;
+use crate::client::top::rates::Rates;
+use crate::client::top::rows::Row;
 use crate::runtime::errors::message;
 
 /// The flags of `jobwright top`.
@@ -151,7 +149,7 @@ async fn read(
             Vec::new()
         }
     };
-    let now = crate::cli::now();
+    let now = crate::client::now();
     rates.take(&jobs, now);
     let is_over = |job: &Job| job.status.as_ref().is_some_and(|status| end(status).is_some());
     let shown = jobs.iter().filter(|job| arguments.all || !is_over(job));

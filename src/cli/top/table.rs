@@ -4,9 +4,9 @@ use jiff::SignedDuration;
 
 use super::Snapshot;
 use super::keys::Key;
-use super::rows::{JobState, Row};
-use crate::cli::format::{duration_text, shortened};
-use crate::cli::terminal::{Color, Screen};
+use crate::client::format::{duration_text, shortened};
+use crate::client::terminal::{Color, Screen};
+use crate::client::top::rows::{JobState, Row};
 
 /// Width of a progress bar, in characters.
 const BAR: usize = 20;
@@ -268,9 +268,9 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
-    use super::super::rates::Rates;
-    use super::super::rows::tests::job;
     use super::*;
+    use crate::client::top::rates::Rates;
+    use crate::client::top::rows::tests::job;
 
     fn view() -> View {
         let scope = "namespace default".to_owned();
@@ -402,7 +402,7 @@ held   ░░░░░░░░░░░░░░░░░░░░   0%  0/4   
     fn unread_pods_are_named_below_the_table() {
         let mut snapshot = snapshot();
         let unread = |text: &str| text.to_owned();
-        snapshot.unread.push(crate::cli::explain::explanation::Unread {
+        snapshot.unread.push(crate::client::explain::explanation::Unread {
             resource: unread("pods"),
             reason: unread("forbidden"),
             effect: unread("reasons are not known"),

@@ -13,9 +13,9 @@ use super::remove::{DryRun, Outcome, removals};
 use super::scan::scan;
 use super::select::{JobState, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines, pods_text};
-use crate::cli::cluster::exit_with;
 use crate::cli::global::GlobalArguments;
-use crate::cli::output;
+use crate::client::cluster::exit_with;
+use crate::client::output;
 use crate::job::TRACKING_FINALIZER;
 
 /// Time between two checks while Jobs are waited for.
@@ -29,7 +29,7 @@ pub struct Arguments {
     #[command(flatten)]
     scope: Scope,
     /// Wait this long for the Jobs to finish
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::cli::duration::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = crate::client::duration::duration)]
     timeout: Duration,
     /// After that time, stop the controller by taking its Lease, and remove the finalizers
     #[arg(long)]

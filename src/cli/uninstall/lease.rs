@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use tokio::time::Instant;
 
 use super::UninstallError;
-use crate::cli::output;
+use crate::client::output;
 use crate::runtime::clock::Moment;
 use crate::runtime::election::lease::{CLAIM, INSTALLATION, LAST_WRITES, ObservedLease, ReplicaIdentity};
 use crate::runtime::errors::message;
@@ -168,7 +168,7 @@ impl Stopped {
         let failed = |reason: String| UninstallError::Lease { name: self.name.clone(), reason };
         for _ in 0..ATTEMPTS {
             let seen = ObservedLease { lease: Some(self.lease.clone()), at: Moment::default() };
-            let lease = seen.acquired_by(&self.me, LEASE_DURATION, crate::cli::now());
+            let lease = seen.acquired_by(&self.me, LEASE_DURATION, crate::client::now());
             match self.leases.replace(&self.name, &post_params(), &lease).await {
                 Ok(lease) => {
                     self.lease = lease;

@@ -15,8 +15,8 @@ use clap::Args;
 use kube::Client;
 use thiserror::Error;
 
-use super::connect::ConnectError;
 use super::global::GlobalArguments;
+use crate::client::connect::ConnectError;
 use crate::job::managed_by::Claim;
 
 /// Maximum number of Jobs that a message names.

@@ -15,9 +15,9 @@ use super::lease::LeaseArguments;
 use super::scan::scan;
 use super::select::{JobState, PodOwner, Selected, by_job};
 use super::{Scope, UninstallError, job_text, lines};
-use crate::cli::cluster::exit_with;
 use crate::cli::global::GlobalArguments;
-use crate::cli::output;
+use crate::client::cluster::exit_with;
+use crate::client::output;
 use crate::job::TRACKING_FINALIZER;
 use crate::job::pod::untracking;
 use crate::runtime::errors::{WriteError, message};
@@ -44,7 +44,7 @@ pub struct Arguments {
     #[arg(long)]
     force: bool,
     /// Stop after this time, such as 5m; 0s waits without a limit
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::cli::duration::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::client::duration::duration)]
     timeout: Duration,
     /// Output format; without it one sentence a pod
     #[arg(short, long, value_enum)]

@@ -17,12 +17,12 @@ use thiserror::Error;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 
 use self::progress::{Progress, Verdict};
-use super::cluster::{ClusterContext, ClusterReadError};
-use super::connect::ConnectError;
-use super::explain::collect::{Related, Scope};
 use super::global::GlobalArguments;
-use super::names::{Kind, NameError, Selection, SelectionArguments, SelectorArguments};
-use super::{output, selected};
+use crate::client::cluster::{ClusterContext, ClusterReadError};
+use crate::client::connect::ConnectError;
+use crate::client::explain::collect::{Related, Scope};
+use crate::client::names::{Kind, NameError, Selection, SelectionArguments, SelectorArguments};
+use crate::client::{output, selected};
 
 /// Exit code after an error: a Job cannot be read, or was deleted before it finished.
 pub(crate) const ERROR: u8 = 2;
@@ -39,7 +39,7 @@ pub struct Arguments {
     #[command(flatten)]
     selection: SelectionArguments,
     /// Longest time to wait, such as 10m; without the flag, the command waits until all Jobs have finished
-    #[arg(long, value_name = "DURATION", value_parser = super::global::timeout)]
+    #[arg(long, value_name = "DURATION", value_parser = crate::client::duration::timeout)]
     timeout: Option<Duration>,
     /// Print no progress: only how each Job has ended
     #[arg(short, long)]
@@ -137,7 +137,7 @@ pub(crate) async fn wait_for(
     let mut progress = Progress::new(&jobs, *scope == Scope::All);
     let mut current: BTreeMap<String, Job> = jobs.into_iter().filter_map(|job| Some((job.uid()?, job))).collect();
     for job in current.values() {
-        print(progress.observe(job, super::now()));
+        print(progress.observe(job, crate::client::now()));
     }
     let changes = watcher::watcher(scope.api::<Job>(&context.client), watch).default_backoff();
     let mut changes = std::pin::pin!(changes.fuse());
@@ -170,7 +170,7 @@ pub(crate) async fn wait_for(
                 Ok(Some(watcher::Event::Apply(job))) => take(&job, &mut progress, &mut current),
                 Ok(Some(watcher::Event::Delete(job))) => {
                     // The last state of a deleted Job can be its end.
-                    print(progress.observe(&job, super::now()));
+                    print(progress.observe(&job, crate::client::now()));
                     print(job.uid().and_then(|uid| progress.deleted(&uid)));
                 }
                 // The watcher restarts automatically after an error. Only a missing permission does not go away.
@@ -187,7 +187,7 @@ pub(crate) async fn wait_for(
                 let jobs: Vec<Job> = current.values().cloned().collect();
                 let related = Related::read(&context.client, scope, &jobs).await;
                 for job in &jobs {
-                    let finding = related.find(job, super::now());
+                    let finding = related.find(job, crate::client::now());
                     print(job.uid().and_then(|uid| progress.explain(&uid, &finding)));
                 }
                 for line in related.unread_lines(scope) {
@@ -205,7 +205,7 @@ fn take(job: &Job, progress: &mut Progress, current: &mut BTreeMap<String, Job>)
     let Some(uid) = job.uid() else { return };
     if let Some(known) = current.get_mut(&uid) {
         *known = job.clone();
-        print(progress.observe(job, super::now()));
+        print(progress.observe(job, crate::client::now()));
     }
 }
 

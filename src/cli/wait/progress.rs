@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use crate::cli::cluster::end;
-use crate::cli::explain::cause::{Finding, State};
-use crate::cli::one_line::one_line;
+use crate::client::cluster::end;
+use crate::client::explain::cause::{Finding, State};
+use crate::client::one_line::one_line;
 
 /// Outcome of one Job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +75,8 @@ impl Progress {
         target.outcome = if complete { Outcome::Complete } else { Outcome::Failed };
         let started = status.start_time.as_ref().map(|time| time.0);
         let ended = end.last_transition_time.as_ref().map_or(now, |time| time.0);
-        let took =
-            started.map_or_else(String::new, |started| format!(" after {}", crate::cli::explain::span(started, ended)));
+        let took = started
+            .map_or_else(String::new, |started| format!(" after {}", crate::client::explain::span(started, ended)));
         let (what, why) = if complete {
             ("complete", String::new())
         } else {
