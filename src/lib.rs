@@ -31,6 +31,8 @@ pub mod policy;
 pub mod runtime;
 pub mod schedule;
 pub mod ttl;
+#[cfg(feature = "ui")]
+pub mod ui;
 
 /// Field manager and name under which Jobwright writes.
 pub const FIELD_MANAGER: &str = "jobwright";

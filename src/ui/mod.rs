@@ -1,0 +1,3 @@
+//! The console: pages for a browser.
+
+pub mod text;
