@@ -1,3 +1,4 @@
 //! The console: pages for a browser.
 
+pub mod ansi;
 pub mod text;

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use targets::{TARGETS, job};
 
 /// Fragments that generated texts consist of, so that many of the texts are valid.
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 28] = [
     "0",
     "1",
     "59",
@@ -48,6 +48,10 @@ const PIECES: [&str; 24] = [
     "pods=",
     "4294967296",
     "\u{1f980}",
+    "\u{1b}[",
+    "\u{1b}]8;;",
+    "38;5;9m",
+    "\r",
 ];
 
 /// Generates texts of fragments, and arbitrary bytes.

@@ -40,6 +40,7 @@ use jobwright::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 use jobwright::schedule::source::{Facts, ScheduleSource};
 use jobwright::schedule::{go_duration, missed, zones};
 use jobwright::ttl;
+use jobwright::ui::ansi::{MAX_LINE, Reader};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::WatchEvent;
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ use serde_json::{Value, json};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("indexes", indexes),
     ("schedule", schedule),
     ("duration", duration),
@@ -59,6 +60,7 @@ pub const TARGETS: [Target; 10] = [
     ("job", job),
     ("cron_job", cron_job),
     ("job_schedule", job_schedule),
+    ("ansi", ansi),
 ];
 
 /// Parses index sets, as in `status.completedIndexes`, `podFailurePolicy` and `successPolicy`, and as in the annotation that
@@ -101,6 +103,19 @@ pub fn schedule(data: &[u8]) {
 /// Parses the duration of `@every`.
 pub fn duration(data: &[u8]) {
     let _ = go_duration::parse(&String::from_utf8_lossy(data));
+}
+
+/// Reads the lines of a log for a page of the console. The page has no tag and no control character of the log.
+pub fn ansi(data: &[u8]) {
+    let mut reader = Reader::default();
+    for bytes in data.split(|byte| *byte == b'\n') {
+        let line = reader.read(bytes);
+        assert!(line.text().len() <= MAX_LINE);
+        let shown = line.markup().into_string();
+        assert!(!shown.chars().any(|character| character.is_control() && character != '\t'), "{shown:?}");
+        let tags = shown.matches("<span class=\"").count() + shown.matches("</span>").count();
+        assert_eq!(shown.matches('<').count(), tags, "{shown:?}");
+    }
 }
 
 /// Parses the record of last writes that the previous leader stored in the Lease.
