@@ -99,6 +99,15 @@ impl ClusterArguments {
         flags.chain(self.impersonate_groups.iter().map(|group| ("--as-group", group.clone()))).collect()
     }
 
+    /// Returns the name of the cluster as pages show it: that of the context, or else the address of the API server.
+    #[cfg(feature = "client")]
+    pub async fn name(&self) -> String {
+        match load(self).await {
+            Ok((config, context)) => context.unwrap_or_else(|| config.cluster_url.to_string()),
+            Err(_) => "this cluster".to_owned(),
+        }
+    }
+
     fn limit(&self) -> Option<Duration> {
         self.request_timeout.filter(|limit| !limit.is_zero())
     }

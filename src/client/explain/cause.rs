@@ -83,6 +83,8 @@ pub(crate) struct JobFacts<'a> {
     pub job: &'a Job,
     /// Pods that the Job controls.
     pub pods: &'a [&'a Pod],
+    /// Whether the pods were read. If not, the numbers in the status of the Job stand for them.
+    pub pods_known: bool,
     /// Warning events about the Job and its pods, the newest first.
     pub warnings: &'a [Event],
 }
@@ -117,6 +119,11 @@ pub(crate) fn find(facts: &JobFacts<'_>, now: Timestamp) -> Finding {
         return Finding { since, ..ended(facts, status) };
     }
     Finding { since: started.or(created), ..unfinished(facts, status, now) }
+}
+
+/// Returns the state of a Job at the time `now` from the Job alone, without its pods and warnings.
+pub(crate) fn find_without_pods(job: &Job, now: Timestamp) -> Finding {
+    find(&JobFacts { job, pods: &[], pods_known: false, warnings: &[] }, now)
 }
 
 fn ended(facts: &JobFacts<'_>, status: &JobStatus) -> Finding {
@@ -176,7 +183,8 @@ fn unfinished(facts: &JobFacts<'_>, status: &JobStatus, now: Timestamp) -> Findi
         return Finding::new(State::Failing, target.reason.as_deref().unwrap_or("FailureTarget"), &cause);
     }
     let live: Vec<&Pod> = facts.pods.iter().copied().filter(|pod| pod::is_live(pod)).collect();
-    if live.is_empty() {
+    let active_by_status = !facts.pods_known && status.active.is_some_and(|active| active > 0);
+    if live.is_empty() && !active_by_status {
         return without_pods(facts, status, now);
     }
     let blocked: Vec<(String, String)> = live.iter().filter_map(|pod| blocked(facts, pod, now)).collect();
@@ -309,7 +317,7 @@ mod tests {
 
     fn found(job: &Job, pods: &[Pod], warnings: &[Event]) -> (State, String, String) {
         let pods: Vec<&Pod> = pods.iter().collect();
-        let finding = find(&JobFacts { job, pods: &pods, warnings }, NOW.parse().unwrap());
+        let finding = find(&JobFacts { job, pods: &pods, pods_known: true, warnings }, NOW.parse().unwrap());
         (finding.state, finding.reason, finding.cause)
     }
 

@@ -124,7 +124,7 @@ impl Related {
     pub(crate) fn find(&self, job: &Job, now: Timestamp) -> Finding {
         let pods: Vec<&Pod> = self.pods(job).iter().collect();
         let warnings = job.uid().and_then(|uid| self.warnings.get(&uid)).map(Vec::as_slice).unwrap_or_default();
-        find(&JobFacts { job, pods: &pods, warnings }, now)
+        find(&JobFacts { job, pods: &pods, pods_known: true, warnings }, now)
     }
 }
 

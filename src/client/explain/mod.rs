@@ -9,7 +9,7 @@ pub mod explanation;
 mod finished;
 mod groups;
 mod indexes;
-mod job;
+pub(crate) mod job;
 mod job_limit;
 mod job_schedule;
 mod next_step;
@@ -17,7 +17,7 @@ pub(crate) mod overview;
 pub(crate) mod pod;
 pub(crate) mod policy;
 pub(crate) mod read;
-mod warnings;
+pub(crate) mod warnings;
 
 use jiff::Timestamp;
 

@@ -36,6 +36,8 @@ use crate::runtime::errors::message;
 use crate::runtime::identity::Uid;
 use crate::schedule::job_schedule::view::{JobScheduleView, WireJobSchedule};
 
+/// What an explanation lacks without the pods of a Job.
+const PODS_UNKNOWN: &str = "the states of its pods are not known";
 /// Maximum number of nodes that are read.
 const MAX_NODES: usize = 20;
 
@@ -49,7 +51,9 @@ pub(crate) async fn explained(context: &ClusterContext, object: &ObjectName) -> 
     match object.kind {
         Kind::Job => {
             let job = context.api::<Job>().get(&object.name).await.map_err(unreadable)?;
-            Ok(reader.job(&job).await)
+            let pods = context.pods_of(&job).await;
+            let pods = reader.noted("pods", pods, PODS_UNKNOWN);
+            Ok(reader.job(&job, pods.as_deref()).await)
         }
         Kind::CronJob => {
             let cron_job = context.api::<CronJob>().get(&object.name).await.map_err(unreadable)?;
@@ -74,6 +78,15 @@ pub(crate) async fn explained(context: &ClusterContext, object: &ObjectName) -> 
     }
 }
 
+/// Explains a Job that was read with its pods, and reads what else belongs to it.
+pub(crate) async fn explained_job(context: &ClusterContext, job: &Job, pods: &kube::Result<Vec<Pod>>) -> Explanation {
+    let mut reader = Reader { context, unread: Vec::new() };
+    if let Err(error) = pods {
+        reader.note("pods", error, PODS_UNKNOWN);
+    }
+    reader.job(job, pods.as_deref().ok()).await
+}
+
 /// Returns whether a Job waits for other ones among these of its namespace.
 pub(crate) fn waits_for_jobs(job: &JobView, jobs: &[JobView]) -> bool {
     after::waiting(job, |name| named(name, jobs)).is_some()
@@ -90,14 +103,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn job(&mut self, job: &Job) -> Explanation {
+    async fn job(&mut self, job: &Job, pods: Option<&[Pod]>) -> Explanation {
         let now = crate::client::now();
-        let pods = self.context.pods_of(job).await;
-        let pods = self.noted("pods", pods, "the states of its pods are not known");
         let events = self.warnings(&format!("involvedObject.uid={}", job.uid().unwrap_or_default())).await;
-        let live = pods.iter().flatten().any(super::pod::is_live);
+        let live = pods.is_some_and(|pods| pods.iter().any(super::pod::is_live));
         let pod_events = if live { self.warnings("involvedObject.kind=Pod").await } else { Vec::new() };
-        let nodes = self.nodes(pods.as_deref().unwrap_or_default(), now).await;
+        let nodes = self.nodes(pods.unwrap_or_default(), now).await;
         let unfinished = job.status.as_ref().is_none_or(|status| end(status).is_none());
         let admission = if unfinished { self.admission(job).await } else { Admission::Unlimited };
         let leases = if unfinished { self.leases().await } else { Leases::default() };
@@ -105,7 +116,7 @@ impl Reader<'_> {
         let policy = if unfinished { self.policy(job).await } else { PolicyState::Nothing };
         let facts = job::Facts {
             job,
-            pods: pods.as_deref(),
+            pods,
             events: &events,
             pod_events: &pod_events,
             nodes: &nodes,
@@ -177,11 +188,15 @@ impl Reader<'_> {
         match result {
             Ok(found) => Some(found),
             Err(error) => {
-                let (resource, effect) = (resource.to_owned(), effect.to_owned());
-                self.unread.push(Unread { resource, reason: message(&error), effect });
+                self.note(resource, &error, effect);
                 None
             }
         }
+    }
+
+    fn note(&mut self, resource: &str, error: &kube::Error, effect: &str) {
+        let (resource, effect) = (resource.to_owned(), effect.to_owned());
+        self.unread.push(Unread { resource, reason: message(error), effect });
     }
 
     async fn leases(&self) -> Leases {

@@ -310,6 +310,11 @@ impl<T: Cached> Cache<T> {
         all
     }
 
+    /// Calls `visit` for each object, in no particular order. The cache is locked meanwhile, so `visit` must not wait.
+    pub fn for_each(&self, visit: impl FnMut(&Arc<T>)) {
+        self.lock().objects.values().for_each(visit);
+    }
+
     /// Returns the newest version in a response to a write or a live read of this process. A cache that has observed
     /// this version contains all writes of this process.
     pub fn written_version(&self) -> ResourceVersion {
