@@ -3,7 +3,7 @@
 //! # Layers
 //!
 //! [`cli`] is the command line, with `jobwright run` among its commands; [`client`] is what the commands for users read
-//! and compute. Below are the controllers: [`job`] for Jobs,
+//! and compute; `ui` is the console, pages for a browser. Below are the controllers: [`job`] for Jobs,
 //! [`limit`] for JobLimits, [`schedule`] for CronJobs and JobSchedules, and [`ttl`] for finished Jobs. [`runtime`] is what
 //! controllers share, and knows no Job. Imports go downwards only; `tests/layers.rs` checks this rule.
 //! `ARCHITECTURE.md` follows one Job through the code.

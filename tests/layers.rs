@@ -21,7 +21,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("schedule", &["schedule", "job", "runtime"]),
     ("ttl", &["ttl", "job", "runtime"]),
     ("client", &["client", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
-    ("cli", &["cli", "client", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
+    ("ui", &["ui", "client", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
+    ("cli", &["cli", "ui", "client", "limit", "policy", "schedule", "ttl", "job", "runtime"]),
 ];
 
 /// Values without behaviour outside of their module, which views and pure modules use.

@@ -38,6 +38,8 @@ pub mod timeline;
 pub mod top;
 #[cfg(feature = "client")]
 pub mod trigger;
+#[cfg(feature = "ui")]
+pub mod ui;
 pub mod uninstall;
 #[cfg(feature = "client")]
 mod usage_examples;
@@ -114,6 +116,9 @@ enum Command {
     /// user
     #[cfg(feature = "client")]
     Status(status::Arguments),
+    /// Open the console in a browser: Jobs with their states and causes, live, with the permissions of the user
+    #[cfg(feature = "ui")]
+    Ui(ui::Arguments),
     /// Lint manifests of Jobs, CronJobs, JobSchedules, Calendars and JobLimits
     #[cfg(feature = "client")]
     Check(check::Arguments),
@@ -188,6 +193,8 @@ pub fn main() -> ExitCode {
         Command::Resume(arguments) => suspend::main(&arguments, &global, false),
         #[cfg(feature = "client")]
         Command::Status(arguments) => status::main(&arguments, &global),
+        #[cfg(feature = "ui")]
+        Command::Ui(arguments) => ui::main(&arguments, &global),
         #[cfg(feature = "client")]
         Command::Check(arguments) => check::main(&arguments),
         Command::UninstallCheck(arguments) => uninstall::check::main(&arguments, &global),

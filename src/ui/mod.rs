@@ -1,10 +1,40 @@
-//! The console: pages for a browser.
+//! The console: pages for a browser, on the machine of the user.
+//!
+//! `server` has the routes, and `guard` the rules that each request passes. A page is a function from a user and a URL to
+//! its content (`views`); `live` renders the pages that are open again when something changes. `cache` holds slim rows of
+//! Jobs, which a page reaches only through [`cache::Visible`], after the permissions of its user were checked (`access`).
+//! `ansi`, `charts`, `components` and `text` turn values into markup.
 
+pub mod access;
 pub mod ansi;
+pub mod assets;
+pub mod cache;
 pub mod charts;
 pub mod components;
+pub mod console;
+pub mod error;
+pub mod guard;
+pub mod identity;
+pub mod jobs;
+pub mod layout;
+pub mod live;
+pub mod origin;
+pub mod pods;
+pub mod server;
+pub mod session;
+pub mod start;
+pub mod text;
+pub mod views;
+
+#[cfg(test)]
+mod fixtures;
 #[cfg(test)]
 mod gallery_tests;
 #[cfg(test)]
+mod router_tests;
+#[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
 mod style_tests;
-pub mod text;
+
+pub use self::start::{Options, StartError, serve};

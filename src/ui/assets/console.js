@@ -1,0 +1,148 @@
+// The script of the console. Every page works without it. It keeps the open page up to date, copies commands, and adds
+// keys. It runs no text as code, and inserts markup of the console only by a parser that runs no scripts.
+"use strict";
+
+(() => {
+  const main = () => document.getElementById("main");
+  const mark = document.querySelector("[data-live][role=status]");
+
+  // Changes one element into another one, so that focus, selection, scroll positions and open details stay.
+  const morph = (from, to) => {
+    for (const { name } of [...from.attributes]) {
+      if (!to.hasAttribute(name) && !(name === "open" && from.localName === "details")) from.removeAttribute(name);
+    }
+    for (const { name, value } of [...to.attributes]) {
+      if (from.getAttribute(name) !== value && !(name === "open" && from.localName === "details")) {
+        from.setAttribute(name, value);
+      }
+    }
+    const known = new Map();
+    for (const child of from.children) if (child.id) known.set(child.id, child);
+    let place = from.firstChild;
+    for (const wanted of [...to.childNodes]) {
+      const same = wanted.id && known.get(wanted.id);
+      if (same && same !== place && same.parentNode === from) from.insertBefore(same, place);
+      const current = same || place;
+      if (!current || current.nodeType !== wanted.nodeType || current.nodeName !== wanted.nodeName
+          || (current.id || "") !== (wanted.id || "")) {
+        from.insertBefore(wanted, place);
+        continue;
+      }
+      place = current.nextSibling;
+      if (current.nodeType === Node.ELEMENT_NODE) {
+        // A field keeps what the user has typed.
+        if (!["INPUT", "SELECT", "TEXTAREA"].includes(current.nodeName)) morph(current, wanted);
+      } else if (current.nodeValue !== wanted.nodeValue) {
+        current.nodeValue = wanted.nodeValue;
+      }
+    }
+    while (place) {
+      const next = place.nextSibling;
+      place.remove();
+      place = next;
+    }
+  };
+
+  const update = (text) => {
+    const end = text.indexOf("\n");
+    const parsed = new DOMParser().parseFromString(text.slice(end + 1), "text/html");
+    const wanted = parsed.getElementById("main");
+    if (!wanted) return;
+    document.title = text.slice(0, end);
+    morph(main(), document.importNode(wanted, true));
+    prepare(main());
+  };
+
+  let source = null;
+  const show = (text) => {
+    if (!mark) return;
+    mark.hidden = false;
+    mark.textContent = text;
+    mark.classList.toggle("off", text !== "Live");
+  };
+  const open = () => {
+    if (source || !document.body.dataset.live || document.hidden) return;
+    const path = location.pathname + location.search;
+    const query = new URLSearchParams({ path, seen: main().dataset.hash || "" });
+    source = new EventSource(`${document.body.dataset.live}?${query}`);
+    source.addEventListener("open", () => show("Live"));
+    source.addEventListener("main", (event) => update(event.data));
+    source.addEventListener("error", () => {
+      show("Reconnecting");
+      // The address has the hash of the content that is shown now.
+      close();
+      setTimeout(open, 2000);
+    });
+  };
+  const close = () => {
+    if (source) source.close();
+    source = null;
+  };
+  // A page in the background needs no updates, and a browser has few connections.
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+
+  const prepare = (root) => {
+    for (const button of root.querySelectorAll("button[data-copy]")) button.hidden = !navigator.clipboard;
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (!button) return;
+    const text = button.parentElement.querySelector("code").textContent;
+    navigator.clipboard.writeText(text).then(() => {
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+    });
+  });
+
+  // A choice in a filter applies without the button.
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("form.filters select")) event.target.form.requestSubmit();
+  });
+
+  // Empty fields are left out of the address.
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form.filters")) return;
+    for (const field of event.target.elements) if (field.name && !field.value) field.disabled = true;
+  });
+
+  // Keys: "/" search, "g" and a letter opens a section, "j" and "k" move between the links of a table.
+  let prefix = false;
+  const sections = { o: "/", j: "/jobs", s: "/schedules", c: "/calendar", l: "/limits" };
+  const step = (by) => {
+    const links = [...document.querySelectorAll("main tbody th a")];
+    const at = links.indexOf(document.activeElement);
+    const next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
+    if (next) next.focus();
+  };
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input, select, textarea, [contenteditable]");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { key } = event;
+    if (prefix) {
+      prefix = false;
+      const link = document.querySelector(`nav.sections a[href="${sections[key] || ""}"]`);
+      if (link) link.click();
+      return;
+    }
+    if (key === "/") {
+      const search = document.querySelector("input[type=search]");
+      if (!search) return;
+      event.preventDefault();
+      search.focus();
+      search.select();
+    } else if (key === "g") {
+      prefix = true;
+      setTimeout(() => (prefix = false), 1500);
+    } else if (key === "j") {
+      step(1);
+    } else if (key === "k") {
+      step(-1);
+    }
+  });
+
+  prepare(document);
+  open();
+})();

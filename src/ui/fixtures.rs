@@ -1,0 +1,121 @@
+//! A console with given Jobs, and an API server that answers which namespaces the user may read.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use jiff::tz::TimeZone;
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::access::Access;
+use super::cache::Caches;
+use super::console::Console;
+use super::identity::User;
+use super::origin::Origins;
+use super::pods::PodReads;
+use super::server::router;
+use super::session::Sessions;
+use crate::client::explain::collect::Scope;
+use crate::client::suggest::Suggestions;
+
+/// Port of the console.
+pub(super) const PORT: u16 = 7060;
+
+/// Returns a client of an API server on which the user may list Jobs in these namespaces; in all for `*`. Every other
+/// request is refused, as it is for a user without permissions.
+pub(super) fn client(allowed: &'static [&'static str]) -> Client {
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| async move {
+        let is_review = request.uri().path().ends_with("/selfsubjectaccessreviews");
+        if !is_review {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "forbidden"});
+            return Ok::<_, Infallible>(answer(StatusCode::FORBIDDEN, &status));
+        }
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let mut review: Value = serde_json::from_slice(&body).unwrap();
+        let attributes = &review["spec"]["resourceAttributes"];
+        let namespace = attributes["namespace"].as_str().unwrap_or("*");
+        let is_list = attributes["verb"] == "list" && attributes["resource"] == "jobs";
+        let is_allowed = is_list && (allowed.contains(&namespace) || allowed.contains(&"*"));
+        review["status"] = json!({"allowed": is_allowed});
+        Ok(answer(StatusCode::CREATED, &review))
+    });
+    Client::new(service, "default")
+}
+
+fn answer(status: StatusCode, body: &Value) -> Response<kube::client::Body> {
+    let body = kube::client::Body::from(serde_json::to_vec(body).unwrap());
+    Response::builder().status(status).header("content-type", "application/json").body(body).unwrap()
+}
+
+/// Returns a Job with this status, as JSON.
+pub(super) fn job(namespace: &str, name: &str, status: Value) -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"namespace": namespace, "name": name, "uid": format!("{namespace}-{name}"), "resourceVersion": "1",
+            "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"completions": 2, "parallelism": 2, "backoffLimit": 6,
+            "template": {"spec": {"containers": [{"name": "main", "image": "example.com/a:1"}]}}},
+        "status": status,
+    })
+}
+
+/// Console with a signed-in browser.
+pub(super) struct Scene {
+    pub console: Arc<Console>,
+    pub cookie: String,
+    _stopping: watch::Sender<bool>,
+}
+
+impl Scene {
+    /// Returns a console of all namespaces with these Jobs, for a user who may list Jobs in these namespaces.
+    pub(super) fn new(allowed: &'static [&'static str], jobs: Vec<Value>, read_only: bool) -> Self {
+        let (stopping, stop) = watch::channel(false);
+        let sessions = Sessions::new(PORT).unwrap();
+        let path = sessions.login_path().unwrap();
+        let cookie = sessions.log_in(path.strip_prefix("/login?token=").unwrap()).unwrap().unwrap();
+        let console = Console {
+            caches: Arc::new(Caches::of_jobs(Scope::All, jobs)),
+            access: Access::default(),
+            pods: PodReads::default(),
+            sessions,
+            origins: Origins::loopback(PORT),
+            read_only,
+            zone: TimeZone::UTC,
+            suggest: Suggestions::new("jobwright", None, Vec::new()),
+            cluster: "test".to_owned(),
+            user: User::local(client(allowed)),
+            stop,
+        };
+        let cookie = cookie.split(';').next().unwrap().to_owned();
+        Self { console: Arc::new(console), cookie, _stopping: stopping }
+    }
+
+    /// Sends a request with these headers, and returns the response.
+    pub(super) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        router(self.console.clone()).oneshot(request).await.into_response()
+    }
+
+    /// Requests a page with the session of the browser, and returns the status code and the text.
+    pub(super) async fn get(&self, path: &str) -> (StatusCode, String) {
+        let host = format!("localhost:{PORT}");
+        text(self.send("GET", path, &[("host", &host), ("cookie", &self.cookie)]).await).await
+    }
+}
+
+/// Returns the status code and the text of a response.
+pub(super) async fn text(response: Response) -> (StatusCode, String) {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
