@@ -66,6 +66,7 @@ mod takeover;
 #[cfg(unix)]
 mod terminal;
 mod ttl;
+mod ui;
 mod uninstall;
 mod unresponsive_api_server;
 mod upgrade;
