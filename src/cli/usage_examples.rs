@@ -99,6 +99,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[("Report the state of the installation", "status"), ("List each permission", "status -n etl -o wide")],
     ),
     (
+        "ui",
+        &[
+            ("Open the console in the browser, with the Jobs that the user may list", "ui --open"),
+            ("Show one namespace, on another port, without actions", "ui -n etl --port=8080 --read-only"),
+        ],
+    ),
+    (
         "check",
         &[
             ("Check the manifests in a folder and in its folders", "check -R -f deploy/"),

@@ -122,6 +122,7 @@ pub(crate) fn find(facts: &JobFacts<'_>, now: Timestamp) -> Finding {
 }
 
 /// Returns the state of a Job at the time `now` from the Job alone, without its pods and warnings.
+#[cfg(feature = "ui")]
 pub(crate) fn find_without_pods(job: &Job, now: Timestamp) -> Finding {
     find(&JobFacts { job, pods: &[], pods_known: false, warnings: &[] }, now)
 }

@@ -79,6 +79,7 @@ pub(crate) async fn explained(context: &ClusterContext, object: &ObjectName) -> 
 }
 
 /// Explains a Job that was read with its pods, and reads what else belongs to it.
+#[cfg(feature = "ui")]
 pub(crate) async fn explained_job(context: &ClusterContext, job: &Job, pods: &kube::Result<Vec<Pod>>) -> Explanation {
     let mut reader = Reader { context, unread: Vec::new() };
     if let Err(error) = pods {

@@ -94,7 +94,7 @@ fn moments(job: &Job, events: &[Event]) -> Vec<Moment> {
         let (pod, message) = (String::new(), String::new());
         Some(Moment { at: time?.0, state: State::Scheduled, what: what.to_owned(), pod, message, count: 1 })
     }));
-    all.sort_by(|one, other| other.at.cmp(&one.at));
+    all.sort_by_key(|moment| std::cmp::Reverse(moment.at));
     all
 }
 
