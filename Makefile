@@ -117,5 +117,7 @@ lint-workflows: ## Check .github/workflows with actionlint (needs Go)
 QUICK ?=
 PAGE ?=
 SCALE ?=
-bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 does less, PAGE=1 writes docs/results/, SCALE=1 runs 50,000 Jobs
-	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(if $(SCALE),--scale) $(BENCH)
+UI ?=
+bench: ## Jobwright and the built-in controllers on the same work, in turn; QUICK=1 does less, PAGE=1 writes docs/results/, SCALE=1 runs 50,000 Jobs, UI=1 measures the console
+	$(if $(UI),$(CARGO) build --release)
+	$(CARGO) run --quiet --profile bench-harness --package bench -- $(if $(QUICK),--quick) $(if $(PAGE),--page) $(if $(SCALE),--scale) $(if $(UI),--console=target/release/jobwright) $(BENCH)

@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Jobwright binary to measure, instead of one that is built from the sources
     #[arg(long, value_name = "PATH", env = "BENCH_BINARY")]
     pub binary: Option<PathBuf>,
+    /// Measure the console of this binary, with 50,000 Jobs, and nothing else
+    #[arg(long, value_name = "PATH", conflicts_with = "scale")]
+    pub console: Option<PathBuf>,
     /// Number of pairs of runs of the short work
     #[arg(long, default_value_t = 3)]
     pub pairs: usize,

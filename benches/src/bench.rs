@@ -12,7 +12,7 @@ use crate::environment::{Environment, NodeKind};
 use crate::report::{Figures, Report, figure_text};
 use crate::system::System;
 use crate::work::{Mode, Work};
-use crate::{cron, fair, growth, hand_over, limit, page, policy, ready, rest, scale};
+use crate::{cron, fair, growth, hand_over, limit, page, policy, ready, rest, scale, ui};
 
 /// Sizes up to which the bursts are repeated, because their measurements vary most.
 const REPEATED: usize = 1000;
@@ -49,6 +49,9 @@ impl Bench {
     pub async fn run(&mut self) -> Result<()> {
         if self.arguments.scale {
             return self.scale().await;
+        }
+        if let Some(binary) = self.arguments.console.clone() {
+            return self.console(&binary).await;
         }
         self.short().await?;
         self.as_shipped().await?;
@@ -305,6 +308,14 @@ impl Bench {
         );
         self.add("policy", &what, System::Jobwright, figures)?;
         environment.end(controller).await
+    }
+
+    /// Measures the console.
+    async fn console(&mut self, binary: &Path) -> Result<()> {
+        let (jobs, schedules) = if self.arguments.quick { (5_000, 50) } else { (50_000, 500) };
+        let environment = Environment::start().await?;
+        let figures = ui::measure(&environment, binary, jobs, schedules).await?;
+        self.add("console", &format!("{jobs} Jobs and {schedules} CronJobs"), System::Jobwright, figures)
     }
 
     async fn crowded(&mut self) -> Result<()> {

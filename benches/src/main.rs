@@ -37,6 +37,7 @@ mod rest;
 mod scale;
 mod syncs;
 mod system;
+mod ui;
 mod usage;
 mod work;
 
@@ -58,7 +59,9 @@ async fn main() -> Result<()> {
         return nodes::serve(kubeconfig).await;
     }
     let begun = Instant::now();
-    system::select_binary(arguments.binary.as_deref())?;
+    if arguments.console.is_none() {
+        system::select_binary(arguments.binary.as_deref())?;
+    }
     let target = PathBuf::from("target/bench");
     fs::create_dir_all(&target)?;
     let file = target.join(if arguments.scale { "scale.json" } else { "report.json" });

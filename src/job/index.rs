@@ -50,6 +50,11 @@ impl IndexSet {
         Self::of(join(runs))
     }
 
+    /// Returns the runs of the set: pairs of first and last index, in ascending order.
+    pub fn runs(&self) -> impl Iterator<Item = (CompletionIndex, CompletionIndex)> + '_ {
+        self.runs.iter().copied()
+    }
+
     /// Returns the indexes lower than `completions` that are not in the set.
     #[must_use]
     pub fn complement(&self, completions: u32) -> Self {

@@ -191,9 +191,9 @@ async fn page_of_many_jobs_is_small() {
     let scene = Scene::new(&["*"], jobs.collect(), false);
     let (status, text) = scene.get("/jobs?page=2").await;
     assert_eq!(status, StatusCode::OK);
-    assert!(text.contains("101–200"), "{text}");
+    assert!(text.contains("51–100"), "{text}");
     let size = text.len();
-    assert!(size < 50 * 1024, "the page has {size} bytes");
+    assert!(size < 30 * 1024, "the page has {size} bytes");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::client::explain::cause::State;
 use crate::ui::cache::{JobRow, Visible};
 
 /// Number of rows of a page.
-pub const ROWS: usize = 100;
+pub const ROWS: usize = 50;
 
 /// One page of Jobs.
 #[derive(Debug, Default)]

@@ -122,15 +122,17 @@ fn row(job: &JobRow, now: Timestamp) -> Markup {
     html! {
         tr {
             th scope="row" { a href=(super::job_path(&job.identity.namespace, &job.identity.name)) { (name(&job.identity.name, NAME)) } }
-            td { (name(&job.identity.namespace, NAME)) }
-            td { (state(super::shown(job.state(now)))) }
-            td.n { (progress(count(numbers.succeeded), 0, 0, job.completions.map(count))) }
-            td.n { @if numbers.failed > 0 { (numbers.failed) } }
-            td.n { @if numbers.active > 0 { (numbers.active) } }
-            td.n { @if let Some(length) = job.duration(now) { (duration(length)) } }
-            td.n { (duration(now.duration_since(job.created))) }
-            td { @if let Some(owner) = &job.owner { (name(&owner.name, NAME)) } }
-            td { @if !matches!(job.state(now), State::Complete | State::Running) { (truncated(job.cause(now), CAUSE)) } }
+            td data-l="Namespace" { (name(&job.identity.namespace, NAME)) }
+            td data-l="State" { (state(super::shown(job.state(now)))) }
+            td.n data-l="Done" { (progress(count(numbers.succeeded), 0, 0, job.completions.map(count))) }
+            td.n data-l="Failed" { @if numbers.failed > 0 { (numbers.failed) } }
+            td.n data-l="Active" { @if numbers.active > 0 { (numbers.active) } }
+            td.n data-l="Duration" { @if let Some(length) = job.duration(now) { (duration(length)) } }
+            td.n data-l="Age" { (duration(now.duration_since(job.created))) }
+            td data-l="Owner" { @if let Some(owner) = &job.owner { (name(&owner.name, NAME)) } }
+            td {
+                @if !matches!(job.state(now), State::Complete | State::Running) { (truncated(job.cause(now), CAUSE)) }
+            }
         }
     }
 }

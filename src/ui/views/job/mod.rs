@@ -2,6 +2,7 @@
 
 mod chart;
 mod events;
+mod indexes;
 mod overview;
 mod pods;
 mod yaml;

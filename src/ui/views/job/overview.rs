@@ -6,15 +6,19 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use maud::{Markup, html};
 
-use super::{Opened, chart, events};
+use super::{Opened, chart, events, indexes};
 use crate::client::explain::explanation::{Explanation, Hint, Unread};
 use crate::client::suggest::Suggestions;
-use crate::job::FAILURE_ANNOTATION;
 use crate::job::decide::failure_report::FailureReport;
 use crate::job::view::controlling_owner;
+use crate::job::{CONTROLLER_UID_LABEL, FAILURE_ANNOTATION};
 use crate::ui::components::{command, definitions, progress, section};
 use crate::ui::jobs::JobQuery;
 use crate::ui::text::{duration_markup, neutral, neutral_lines, relative_time};
+
+/// Labels that the API server sets on each Job with a generated selector.
+const GENERATED_LABELS: [&str; 4] =
+    [CONTROLLER_UID_LABEL, "batch.kubernetes.io/job-name", "controller-uid", "job-name"];
 
 pub(super) fn content(opened: &Opened, suggest: &Suggestions, zone: &TimeZone, now: Timestamp) -> Markup {
     let Opened { job, explanation, .. } = opened;
@@ -22,6 +26,9 @@ pub(super) fn content(opened: &Opened, suggest: &Suggestions, zone: &TimeZone, n
         (section("explanation", "What it is doing", explained(explanation)))
         (facts(opened, zone, now))
         @if let Some(report) = report(job) { (section("failure", "Failure report", failure(&report))) }
+        @if let Some(grid) = indexes::grid(job, opened.pods.as_deref().unwrap_or_default()) {
+            (section("indexes", "Indexes", grid))
+        }
         (section("time", "Pods over time", chart::chart(opened, zone, now)))
         (section("events", "Conditions and events", events::list(opened, zone, now)))
         (section("commands", "The same on the command line", commands(job, suggest)))
@@ -84,7 +91,8 @@ fn facts(opened: &Opened, zone: &TimeZone, now: Timestamp) -> Markup {
     if let Some(started) = started {
         entries.push(("Duration", duration_markup(ended.unwrap_or(now).duration_since(started))));
     }
-    let labels = job.labels();
+    // The API server sets these labels from the name and the UID of the Job.
+    let labels: Vec<_> = job.labels().iter().filter(|(key, _)| !GENERATED_LABELS.contains(&key.as_str())).collect();
     if !labels.is_empty() {
         let shown = html! { @for (key, value) in labels { code.label { (neutral(key)) "=" (neutral(value)) } " " } };
         entries.push(("Labels", shown));
