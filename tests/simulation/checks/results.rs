@@ -36,7 +36,7 @@ pub fn status_written(store: &Store, before: &Value, after: &Value, listed: &[&s
             let is_of = |pod: &&&Value| index_of(pod) == Some(index);
             succeeded.iter().find(is_of).copied()
         };
-        new.filter_map(|index| of_index(index.into())).collect()
+        new.filter_map(of_index).collect()
     } else {
         let is_listed = |pod: &&Value| pod["metadata"]["uid"].as_str().is_some_and(|uid| listed.contains(&uid));
         succeeded.iter().copied().filter(is_listed).collect()
