@@ -45,6 +45,10 @@ pub enum PageError {
     ReadOnly,
     /// The page does not accept this method.
     Method,
+    /// An action is not possible in the present state of its object. The text is a sentence.
+    NotPossible(String),
+    /// The API server refused the request of an action, or did not answer.
+    Refused(String),
     /// The operating system failed.
     Internal(String),
 }
@@ -65,7 +69,10 @@ impl PageError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Forbidden { .. } | Self::WrongToken | Self::CrossSite | Self::ReadOnly => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::WrongToken | Self::CrossSite | Self::ReadOnly | Self::Refused(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NotPossible(_) => StatusCode::CONFLICT,
             Self::Unreviewed { .. } | Self::Unreadable { .. } => StatusCode::BAD_GATEWAY,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
@@ -82,6 +89,8 @@ impl PageError {
             Self::Forbidden { .. } => "Not allowed",
             Self::Unreviewed { .. } => "Permissions cannot be checked",
             Self::Unreadable { .. } => "The cluster cannot be read",
+            Self::NotPossible(_) => "Not possible",
+            Self::Refused(_) => "The API server refused the request",
             Self::Invalid(_) => "The address is not valid",
             Self::SignedOut => "Not signed in",
             Self::WrongToken => "The sign-in link is not valid",
@@ -111,7 +120,8 @@ impl PageError {
                 )
             }
             Self::Unreadable { what, error } => format!("The console cannot read {what}: {error}"),
-            Self::Invalid(text) => text.clone(),
+            Self::Invalid(text) | Self::NotPossible(text) => text.clone(),
+            Self::Refused(error) => format!("Nothing was changed, or the result is not known: {error}"),
             Self::SignedOut => {
                 "This browser has no session. Open the address that jobwright ui printed, or start jobwright ui again."
                     .to_owned()

@@ -48,7 +48,7 @@ pub(super) fn client(allowed: &'static [&'static str]) -> Client {
     Client::new(service, "default")
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response<kube::client::Body> {
+pub(super) fn answer(status: StatusCode, body: &Value) -> Response<kube::client::Body> {
     let body = kube::client::Body::from(serde_json::to_vec(body).unwrap());
     Response::builder().status(status).header("content-type", "application/json").body(body).unwrap()
 }
@@ -75,6 +75,11 @@ pub(super) struct Scene {
 impl Scene {
     /// Returns a console of all namespaces with these Jobs, for a user who may list Jobs in these namespaces.
     pub(super) fn new(allowed: &'static [&'static str], jobs: Vec<Value>, read_only: bool) -> Self {
+        Self::of(client(allowed), jobs, read_only)
+    }
+
+    /// Returns a console of all namespaces with these Jobs, whose user has this client.
+    pub(super) fn of(client: Client, jobs: Vec<Value>, read_only: bool) -> Self {
         let (stopping, stop) = watch::channel(false);
         let sessions = Sessions::new(PORT).unwrap();
         let path = sessions.login_path().unwrap();
@@ -89,7 +94,7 @@ impl Scene {
             zone: TimeZone::UTC,
             suggest: Suggestions::new("jobwright", None, Vec::new()),
             cluster: "test".to_owned(),
-            user: User::local(client(allowed)),
+            user: User::local(client),
             stop,
         };
         let cookie = cookie.split(';').next().unwrap().to_owned();
@@ -98,11 +103,16 @@ impl Scene {
 
     /// Sends a request with these headers, and returns the response.
     pub(super) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.send_body(method, path, headers, "").await
+    }
+
+    /// Sends a request with these headers and this body, and returns the response.
+    pub(super) async fn send_body(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::empty()).unwrap();
+        let request = request.body(Body::from(body.to_owned())).unwrap();
         router(self.console.clone()).oneshot(request).await.into_response()
     }
 

@@ -6,6 +6,7 @@
 //! `ansi`, `charts`, `components` and `text` turn values into markup.
 
 pub mod access;
+pub mod actions;
 pub mod ansi;
 pub mod assets;
 pub mod cache;

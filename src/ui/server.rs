@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Extension, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -13,6 +14,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::actions::Outcome;
 use super::assets;
 use super::console::Console;
 use super::error::PageError;
@@ -68,10 +70,15 @@ async fn view(
     Extension(user): Extension<User>,
     method: http::Method,
     uri: Uri,
+    body: Bytes,
 ) -> Response {
     let content = match method {
         http::Method::GET | http::Method::HEAD => views::content(&console, &user, &uri).await,
-        _ => Err(PageError::NotFound),
+        _ => match views::form(&console, &user, &uri, &body).await {
+            Ok(Outcome::Done(path)) => return (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response(),
+            Ok(Outcome::AskAgain(content)) => Ok(*content),
+            Err(error) => Err(error),
+        },
     };
     let content = content.unwrap_or_else(|error| Content::of_error(&error));
     (content.status, Html(page(&console, &content))).into_response()

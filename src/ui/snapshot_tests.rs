@@ -185,7 +185,7 @@ async fn page_of_a_job_in_each_state_is_as_in_its_snapshot() {
     for case in cases() {
         let opened = opened(&case);
         for (part, suffix) in [(Part::Overview, ""), (Part::Pods, "-pods")] {
-            let html = page(&opened, part, &context, &scene.console, now()).into_string();
+            let html = page(&opened, part, &context, &scene.console, &maud::html! {}, now()).into_string();
             assert!(!html.contains('\u{202e}') && !html.contains('\u{1b}') && !html.contains("<full>"), "{html}");
             assert_snapshot(&format!("job-{}{suffix}", case.name), &html);
         }

@@ -8,6 +8,7 @@ mod overview;
 use http::Uri;
 use maud::{Markup, html};
 
+use super::actions::{self, Action, Outcome};
 use super::cache::{JobRow, Visible};
 use super::components::{self, Level, notice};
 use super::console::Console;
@@ -23,6 +24,7 @@ enum Page<'a> {
     Overview,
     Jobs,
     Job { namespace: &'a str, name: &'a str },
+    JobAction { namespace: &'a str, name: &'a str, action: Action },
 }
 
 impl<'a> Page<'a> {
@@ -32,6 +34,9 @@ impl<'a> Page<'a> {
             [""] => Some(Self::Overview),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", namespace, name] if is_name(namespace) && is_name(name) => Some(Self::Job { namespace, name }),
+            ["jobs", namespace, name, action] if is_name(namespace) && is_name(name) => {
+                Some(Self::JobAction { namespace, name, action: Action::from_word(action)? })
+            }
             _ => None,
         }
     }
@@ -53,6 +58,20 @@ pub async fn content(console: &Console, user: &User, uri: &Uri) -> Result<Conten
         Page::Overview => overview::content(console, user).await,
         Page::Jobs => jobs::content(console, user, query).await,
         Page::Job { namespace, name } => job::content(console, user, (namespace, name), query).await,
+        Page::JobAction { namespace, name, action } => actions::ask(console, user, (namespace, name), action).await,
+    }
+}
+
+/// Carries out the action that a form confirms.
+///
+/// # Errors
+/// There is no such action, the action is not possible, or the API server refuses the request.
+pub async fn form(console: &Console, user: &User, uri: &Uri, form: &[u8]) -> Result<Outcome, PageError> {
+    match Page::parse(uri.path()) {
+        Some(Page::JobAction { namespace, name, action }) => {
+            actions::carry_out(console, user, (namespace, name), action, form).await
+        }
+        _ => Err(PageError::NotFound),
     }
 }
 

@@ -23,6 +23,7 @@ use crate::client::names::Kind;
 use crate::client::selected;
 use crate::runtime::identity::ResourceVersion;
 use crate::ui::access::Permission;
+use crate::ui::actions;
 use crate::ui::cache::Interest;
 use crate::ui::components::{Crumb, State, Tab, badge, breadcrumb, tabs};
 use crate::ui::console::Console;
@@ -80,14 +81,16 @@ pub(super) async fn content(
     let seen = object.resource_version().as_deref().and_then(ResourceVersion::parse);
     let interest = object.uid().zip(seen).map(|(uid, seen)| Interest::Job { uid: uid.into(), seen });
     let interest: Vec<Interest> = interest.into_iter().collect();
+    let value: Value = serde_json::to_value(&object).unwrap_or_default();
+    let buttons = actions::buttons(console, user, namespace, &value).await;
     let main = match part {
         Part::Yaml => {
             let (title, state) = (name, None);
-            frame((namespace, title), state, part, &yaml::yaml(object))
+            frame((namespace, title), state, &buttons, part, &yaml::yaml(object))
         }
         Part::Overview | Part::Pods => {
             let opened = open(&context, &object, part).await?;
-            page(&opened, part, &context, console, now)
+            page(&opened, part, &context, console, &buttons, now)
         }
     };
     Ok(Content::new(format!("job/{name}"), Section::Jobs, Freshness::ChangesAndTime(interest), main))
@@ -114,6 +117,7 @@ pub(in crate::ui) fn page(
     part: Part,
     context: &ClusterContext,
     console: &Console,
+    buttons: &Markup,
     now: Timestamp,
 ) -> Markup {
     let metadata = &opened.job.metadata;
@@ -123,10 +127,16 @@ pub(in crate::ui) fn page(
         Part::Pods => pods::table(opened),
         _ => overview::content(opened, &context.suggest, &console.zone, now),
     };
-    frame((&context.namespace, name), Some(state), part, &content)
+    frame((&context.namespace, name), Some(state), buttons, part, &content)
 }
 
-fn frame((namespace, name): (&str, &str), state: Option<State>, part: Part, content: &Markup) -> Markup {
+fn frame(
+    (namespace, name): (&str, &str),
+    state: Option<State>,
+    buttons: &Markup,
+    part: Part,
+    content: &Markup,
+) -> Markup {
     let path = super::job_path(namespace, name);
     let of_namespace = crate::ui::jobs::JobQuery::of_namespace(namespace).url();
     let hrefs = Part::ALL.map(|(part, tab, _)| match part {
@@ -145,7 +155,10 @@ fn frame((namespace, name): (&str, &str), state: Option<State>, part: Part, cont
     ];
     html! {
         (breadcrumb(&crumbs))
-        h1 { (neutral(name)) @if let Some(state) = state { " " (badge(state)) } }
+        div.head {
+            h1 { (neutral(name)) @if let Some(state) = state { " " (badge(state)) } }
+            (buttons)
+        }
         (tabs("Parts of the Job", &links))
         (content)
     }
