@@ -3,6 +3,7 @@
 mod chart;
 mod events;
 mod indexes;
+mod logs;
 mod overview;
 mod pods;
 mod yaml;
@@ -15,6 +16,7 @@ use kube::api::DynamicObject;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use self::logs::LogQuery;
 use crate::client::cluster::ClusterContext;
 use crate::client::explain::collect::Scope;
 use crate::client::explain::explanation::Explanation;
@@ -40,12 +42,17 @@ const GET: Permission = Permission { verb: "get", group: "batch", resource: "job
 pub(in crate::ui) enum Part {
     Overview,
     Pods,
+    Logs,
     Yaml,
 }
 
 impl Part {
-    const ALL: [(Self, &'static str, &'static str); 3] =
-        [(Self::Overview, "overview", "Overview"), (Self::Pods, "pods", "Pods"), (Self::Yaml, "yaml", "YAML")];
+    const ALL: [(Self, &'static str, &'static str); 4] = [
+        (Self::Overview, "overview", "Overview"),
+        (Self::Pods, "pods", "Pods"),
+        (Self::Logs, "logs", "Logs"),
+        (Self::Yaml, "yaml", "YAML"),
+    ];
 
     fn parse(query: &str) -> Option<Self> {
         let tab = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "tab").map(|(_, value)| value);
@@ -88,6 +95,14 @@ pub(super) async fn content(
             let (title, state) = (name, None);
             frame((namespace, title), state, &buttons, part, &yaml::yaml(object))
         }
+        Part::Logs => {
+            let opened = open(&context, &object, part).await?;
+            let pods = opened.pods.as_deref().unwrap_or_default();
+            let logs = logs::read(&context, pods, LogQuery::parse(query)).await;
+            let state = State::from_name(&format!("{:?}", opened.explanation.state));
+            let content = logs::content(&opened, &super::job_path(namespace, name), &logs);
+            frame((namespace, name), Some(state), &buttons, part, &content)
+        }
         Part::Overview | Part::Pods => {
             let opened = open(&context, &object, part).await?;
             page(&opened, part, &context, console, &buttons, now)
@@ -125,7 +140,7 @@ pub(in crate::ui) fn page(
     let state = State::from_name(&format!("{:?}", opened.explanation.state));
     let content = match part {
         Part::Pods => pods::table(opened),
-        _ => overview::content(opened, &context.suggest, &console.zone, now),
+        Part::Overview | Part::Logs | Part::Yaml => overview::content(opened, &context.suggest, &console.zone, now),
     };
     frame((&context.namespace, name), Some(state), buttons, part, &content)
 }
