@@ -35,10 +35,16 @@ struct Page {
 
 /// Sends a request, and returns the response.
 async fn request(port: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Page> {
+    request_with(port, method, path, headers, "").await
+}
+
+/// Sends a request with a body, and returns the response.
+async fn request_with(port: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Page> {
     let mut stream = TcpStream::connect(port).await?;
-    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    let length = body.len();
+    let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
     headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
-    stream.write_all(format!("{text}\r\n").as_bytes()).await?;
+    stream.write_all(format!("{text}\r\n{body}").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8(answer)?;
@@ -83,6 +89,19 @@ impl Console {
             Ok(if page.status == 200 && page.body.contains(text) { Ok(page.body) } else { Err(page.body) })
         })
         .await
+    }
+
+    /// Opens the page of an action and sends its form, as a browser does.
+    async fn confirm(&self, path: &str) -> Result<Page> {
+        let page = self.get(path).await?;
+        let field = |name: &str| {
+            let (_, rest) = page.body.split_once(&format!("name=\"{name}\" value=\""))?;
+            Some(rest.split_once('"')?.0.to_owned())
+        };
+        let (seed, digest) = field("seed").zip(field("request")).with_context(|| page.body.clone())?;
+        let origin = format!("http://{}", self.host);
+        let headers = [("Host", &*self.host), ("Origin", &*origin), ("Cookie", &*self.cookie)];
+        request_with(&self.host, "POST", path, &headers, &format!("seed={seed}&request={digest}")).await
     }
 
     /// Opens the live stream of a page.
@@ -410,4 +429,40 @@ impl Shared {
         browser.cookie = cookie.split(';').next().context("no cookie")?.to_owned();
         Ok(Self { browser, _stop: stop })
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmed_actions_take_effect_on_the_cluster() -> Result<()> {
+    let scene = Scene::without_controller("ui-actions", &[]).await?;
+    let Some(control) = &scene.cluster.control else {
+        testbed::skipped!("the user of a given cluster may have no kubeconfig file");
+        return Ok(());
+    };
+    scene.create("a", json!({})).await?;
+    let console = Console::start(&control.kubeconfig, &["-n", &scene.namespace]).await?;
+    let path = |action: &str| format!("/jobs/{}/a/{action}", scene.namespace);
+    for (action, suspended) in [("suspend", true), ("resume", false)] {
+        let page = console.confirm(&path(action)).await?;
+        assert_eq!(page.status, 303, "{}", page.body);
+        assert_eq!(scene.jobs.get("a").await?.spec.and_then(|spec| spec.suspend), Some(suspended));
+    }
+    let ended = json!({"status": {"startTime": "2026-01-01T00:00:00Z", "conditions": [
+        {"type": "FailureTarget", "status": "True", "reason": "X", "lastTransitionTime": "2026-01-01T00:00:01Z"},
+        {"type": "Failed", "status": "True", "reason": "X", "lastTransitionTime": "2026-01-01T00:00:01Z"},
+    ]}});
+    scene.jobs.patch_status("a", &PatchParams::default(), &Patch::Merge(&ended)).await?;
+    let page = console.confirm(&path("rerun")).await?;
+    let new = page.head.lines().find_map(|line| line.strip_prefix("location: ")).context("no location")?.to_owned();
+    let name = new.rsplit('/').next().context("a name")?.trim().to_owned();
+    assert!(name.starts_with("a-rerun-"), "{new}");
+    assert_eq!(scene.jobs.get(&name).await?.spec.and_then(|spec| spec.parallelism), Some(1));
+    assert_eq!(console.confirm(&path("delete")).await?.status, 303);
+    until("the Job to be gone", || async {
+        Ok(match scene.jobs.get_opt("a").await? {
+            None => Ok(()),
+            Some(job) if job.metadata.deletion_timestamp.is_some() => Ok(()),
+            Some(_) => Err("the Job exists".to_owned()),
+        })
+    })
+    .await
 }
