@@ -28,10 +28,10 @@ const PAGES: [&str; 10] = [
     "/jobs?sort=age",
     "/jobs?sort=name",
     "/jobs?q=report-00123",
-    "/jobs?namespace=team-07",
+    "/jobs?sort=namespace",
     "/jobs?label=tier%3Dtwo",
     "/jobs?state=suspended&sort=-age",
-    "/schedules",
+    "/jobs?owner=cronjob%2Fnightly",
 ];
 
 /// Creates objects, starts the console and reads its pages.
@@ -97,8 +97,7 @@ pub async fn measure(environment: &Environment, binary: &Path, jobs: usize, sche
 /// are.
 async fn fill(environment: &Environment, jobs: usize, schedules: usize) -> Result<()> {
     for place in 0..NAMESPACES {
-        let namespace = format!("team-{place:02}");
-        environment.cluster.namespace(&namespace).await?;
+        let namespace = environment.cluster.namespace(&format!("team-{place:02}")).await?;
         let pod = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "registry.example/report:1"}]}});
         let job = |number: usize| {
             let tier = ["one", "two", "three"][number % 3];
