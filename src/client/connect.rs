@@ -83,6 +83,29 @@ impl ClusterArguments {
         connect(find(self).await?, self.limit(), metrics).await
     }
 
+    /// Returns a client of the same API server without credentials, for requests that bring those of their own users.
+    ///
+    /// # Errors
+    /// No cluster is configured, or the connection would not be secure.
+    #[cfg(feature = "ui")]
+    pub async fn without_credentials(&self) -> Result<Client, ConnectError> {
+        let without = |mut config: Config| {
+            config.auth_info = AuthInfo::default();
+            config
+        };
+        let Found { config, source } = find(self).await?;
+        let (server, config) = (config.cluster_url.to_string(), without(config));
+        if let Some(reason) = danger(&config) {
+            return Err(ConnectError::Unsafe { server, reason });
+        }
+        let source: Source = Arc::new(move || {
+            let loaded = source();
+            Box::pin(async move { loaded.await.map(without) })
+        });
+        let client = transport::command_client(config, source, self.limit());
+        client.map_err(|error| ConnectError::Unreachable { server, reason: in_words(&message(&error)) })
+    }
+
     /// Returns the flags of the connection that the user gave and that a suggested command repeats. The token is left
     /// out, because it is a credential.
     pub fn given(&self) -> Vec<(&'static str, String)> {

@@ -16,13 +16,16 @@ use tokio::time::Instant;
 
 use super::identity::User;
 use crate::runtime::errors::message;
+use crate::runtime::lru::Lru;
 
 /// Time for which a review stays valid.
 const VALID: Duration = Duration::from_secs(10);
 /// Maximum number of reviews of one page that run concurrently.
 const CONCURRENT: usize = 8;
-/// Number of stored reviews from which expired ones are removed.
-const MANY: usize = 10_000;
+/// Maximum number of users whose reviews are kept.
+const MAX_USERS: usize = 500;
+/// Maximum number of reviews of one user that are kept.
+const MAX_REVIEWS: usize = 10_000;
 
 /// Permission on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,32 +85,43 @@ impl Allowed {
 
 #[derive(PartialEq, Eq, Hash)]
 struct Question {
-    user: Arc<str>,
     permission: Permission,
     namespace: Option<Arc<str>>,
 }
 
-/// Reviews of the last seconds.
-#[derive(Default)]
+/// Reviews of one user.
+type Reviews = HashMap<Question, (Instant, Decision)>;
+
+/// Reviews of the last seconds, by the key of the user.
 pub struct Access {
-    known: Mutex<HashMap<Question, (Instant, Decision)>>,
+    known: Mutex<Lru<Arc<str>, Reviews>>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { known: Mutex::new(Lru::new(MAX_USERS)) }
+    }
 }
 
 impl Access {
     /// Returns whether a user has a permission in a namespace, or in all namespaces.
     pub async fn check(&self, user: &User, permission: Permission, namespace: Option<&Arc<str>>) -> Decision {
-        let question = Question { user: user.key().clone(), permission, namespace: namespace.cloned() };
+        let question = Question { permission, namespace: namespace.cloned() };
         let now = Instant::now();
-        if let Some((at, decision)) = self.known.lock().get(&question)
+        if let Some((at, decision)) = self.known.lock().peek_mut(user.key()).and_then(|known| known.get(&question))
             && now.duration_since(*at) < VALID
         {
             return decision.clone();
         }
         let decision = review(user, permission, namespace).await;
         if !matches!(decision, Decision::Failed(_)) {
-            let mut known = self.known.lock();
-            if known.len() >= MANY {
+            let mut users = self.known.lock();
+            let known = users.entry(user.key(), Reviews::new);
+            if known.len() >= MAX_REVIEWS {
                 known.retain(|_, (at, _)| now.duration_since(*at) < VALID);
+            }
+            if known.len() >= MAX_REVIEWS {
+                known.clear();
             }
             known.insert(question, (now, decision.clone()));
         }
@@ -166,5 +180,31 @@ async fn review(user: &User, permission: Permission, namespace: Option<&Arc<str>
         Ok(answer) if answer.status.as_ref().is_some_and(|status| status.allowed) => Decision::Allowed,
         Ok(_) => Decision::Refused,
         Err(error) => Decision::Failed(message(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::Client;
+
+    use super::*;
+    use crate::ui::fixtures::client;
+
+    #[tokio::test]
+    async fn reviews_of_many_users_are_bounded() {
+        let (access, shared): (Access, Client) = (Access::default(), client(&["*"]));
+        let list = Permission { verb: "list", group: "batch", resource: "jobs" };
+        let user = |number: usize| User::of_token(format!("Bearer {number}").parse().unwrap(), &shared);
+        for number in 0..MAX_USERS + 10 {
+            assert_eq!(access.check(&user(number), list, None).await, Decision::Allowed);
+        }
+        assert_eq!(access.known.lock().len(), MAX_USERS);
+        let one = user(0);
+        let namespaces: BTreeSet<Arc<str>> = (0..MAX_REVIEWS + 10).map(|number| format!("n{number}").into()).collect();
+        for namespace in &namespaces {
+            access.check(&one, list, Some(namespace)).await;
+        }
+        let kept = access.known.lock().peek_mut(one.key()).map(|known| known.len());
+        assert!(kept.is_some_and(|kept| (1..=MAX_REVIEWS).contains(&kept)), "{kept:?}");
     }
 }

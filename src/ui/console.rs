@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
-use http::header::COOKIE;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
@@ -13,7 +11,7 @@ use super::error::PageError;
 use super::identity::User;
 use super::origin::Origins;
 use super::pods::PodReads;
-use super::session::Sessions;
+use super::sign_in::SignIn;
 use crate::client::cluster::ClusterContext;
 use crate::client::suggest::Suggestions;
 
@@ -25,8 +23,8 @@ pub struct Console {
     pub access: Access,
     /// Pods that were read in the last seconds.
     pub pods: PodReads,
-    /// Sessions of the browsers of the user.
-    pub sessions: Sessions,
+    /// Way in which users sign in.
+    pub sign_in: SignIn,
     /// Addresses of the console.
     pub origins: Origins,
     /// Whether the console makes no changes.
@@ -37,19 +35,11 @@ pub struct Console {
     pub suggest: Suggestions,
     /// Name of the cluster, such as that of the context.
     pub cluster: String,
-    /// User of the kubeconfig.
-    pub user: User,
     /// Becomes true when the console stops.
     pub stop: watch::Receiver<bool>,
 }
 
 impl Console {
-    /// Returns the user of a request, if it has a session.
-    pub fn user_of(&self, headers: &HeaderMap) -> Option<&User> {
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        self.sessions.has(cookies).then_some(&self.user)
-    }
-
     /// Returns the cached objects of one kind that a user is allowed to list. `namespace` is one that the user asks for.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::access::Permission;
+use super::sign_in::Refusal;
 use crate::runtime::errors::message;
 
 /// Reason why a request is answered with an error page.
@@ -35,6 +36,8 @@ pub enum PageError {
     Invalid(String),
     /// The request has no session.
     SignedOut,
+    /// The request of a console in the cluster names no user who is accepted.
+    Unidentified(Refusal),
     /// The one-time token is wrong or was used.
     WrongToken,
     /// The header `Host` names no address of the console.
@@ -76,6 +79,7 @@ impl PageError {
             Self::Unreviewed { .. } | Self::Unreadable { .. } => StatusCode::BAD_GATEWAY,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
+            Self::Unidentified(refusal) => refusal.status(),
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -93,6 +97,7 @@ impl PageError {
             Self::Refused(_) => "The API server refused the request",
             Self::Invalid(_) => "The address is not valid",
             Self::SignedOut => "Not signed in",
+            Self::Unidentified(refusal) => refusal.heading(),
             Self::WrongToken => "The sign-in link is not valid",
             Self::WrongHost => "Wrong host",
             Self::CrossSite => "Request of another site",
@@ -126,11 +131,12 @@ impl PageError {
                 "This browser has no session. Open the address that jobwright ui printed, or start jobwright ui again."
                     .to_owned()
             }
+            Self::Unidentified(refusal) => refusal.text().to_owned(),
             Self::WrongToken => {
                 "The token of the address is wrong, or was used before. Start jobwright ui again for a new address."
                     .to_owned()
             }
-            Self::WrongHost => "The console answers to its own addresses on this machine only.".to_owned(),
+            Self::WrongHost => "The console answers to its own addresses only.".to_owned(),
             Self::CrossSite => "The console accepts changes from its own pages only.".to_owned(),
             Self::ReadOnly => "The console was started with --read-only and makes no changes.".to_owned(),
             Self::Method => "The page does not accept this method.".to_owned(),

@@ -21,6 +21,7 @@ use super::origin::Origins;
 use super::pods::PodReads;
 use super::server::router;
 use super::session::Sessions;
+use super::sign_in::SignIn;
 use crate::client::explain::collect::Scope;
 use crate::client::suggest::Suggestions;
 
@@ -80,25 +81,38 @@ impl Scene {
 
     /// Returns a console of all namespaces with these Jobs, whose user has this client.
     pub(super) fn of(client: Client, jobs: Vec<Value>, read_only: bool) -> Self {
-        let (stopping, stop) = watch::channel(false);
         let sessions = Sessions::new(PORT).unwrap();
         let path = sessions.login_path().unwrap();
         let cookie = sessions.log_in(path.strip_prefix("/login?token=").unwrap()).unwrap().unwrap();
+        let sign_in = SignIn::Session { sessions, user: User::local(client) };
+        let scene = Self::signed_in_by(sign_in, Origins::loopback(PORT), jobs, read_only);
+        Self { cookie: cookie.split(';').next().unwrap().to_owned(), ..scene }
+    }
+
+    /// Returns a console of all namespaces with these Jobs, whose users sign in in this way.
+    pub(super) fn signed_in_by(sign_in: SignIn, origins: Origins, jobs: Vec<Value>, read_only: bool) -> Self {
+        let (stopping, stop) = watch::channel(false);
         let console = Console {
             caches: Arc::new(Caches::of_jobs(Scope::All, jobs)),
             access: Access::default(),
             pods: PodReads::default(),
-            sessions,
-            origins: Origins::loopback(PORT),
+            sign_in,
+            origins,
             read_only,
             zone: TimeZone::UTC,
             suggest: Suggestions::new("jobwright", None, Vec::new()),
             cluster: "test".to_owned(),
-            user: User::local(client),
             stop,
         };
-        let cookie = cookie.split(';').next().unwrap().to_owned();
-        Self { console: Arc::new(console), cookie, _stopping: stopping }
+        Self { console: Arc::new(console), cookie: String::new(), _stopping: stopping }
+    }
+
+    /// Returns the user of the session.
+    pub(super) fn user(&self) -> &User {
+        match &self.console.sign_in {
+            SignIn::Session { user, .. } => user,
+            SignIn::InCluster(_) => panic!("the console has no session"),
+        }
     }
 
     /// Sends a request with these headers, and returns the response.

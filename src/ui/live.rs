@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use axum::extract::{Extension, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures::Stream;
+use futures::future::Either;
+use futures::{Stream, StreamExt};
 use http::Uri;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -29,6 +30,9 @@ const TICK: Duration = Duration::from_secs(5);
 const SLOW_TICK: Duration = Duration::from_secs(30);
 /// Time after which a silent stream sends a comment, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Time after which a stream ends in the cluster. The browser requests it again, and the proxy checks its user again.
+const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Page that a browser has open.
 struct Page {
@@ -65,12 +69,16 @@ pub async fn stream(
     }
     let uri = path.filter(|path| path.starts_with('/')).and_then(|path| path.parse().ok());
     let (changes, stop) = (console.caches.changes(), console.stop.clone());
+    let end = match console.sign_in.is_in_cluster() {
+        true => Either::Left(tokio::time::sleep(LIFETIME)),
+        false => Either::Right(std::future::pending()),
+    };
     let page = Page { console, user, uri, sent: seen, changes, stop, last: None };
     let events = futures::stream::unfold(page, |mut page| async move {
         let event = page.next().await?;
         Some((Ok(event), page))
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Sse::new(events.take_until(end)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
 impl Page {
@@ -82,7 +90,10 @@ impl Page {
                 self.wait(&last).await?;
             }
             let (change, at) = (*self.changes.borrow_and_update(), Instant::now());
-            let content = views::content(&self.console, &self.user, &uri).await;
+            let content = match self.console.sign_in.check(&self.user).await {
+                Ok(()) => views::content(&self.console, &self.user, &uri).await,
+                Err(error) => Err(error),
+            };
             let content = content.unwrap_or_else(|error| Content::of_error(&error));
             let hash = content.hash();
             let event = (hash != self.sent).then(|| event(&content));

@@ -1,4 +1,4 @@
-//! The console: pages for a browser, on the machine of the user.
+//! The console: pages for a browser, on the machine of the user or in the cluster.
 //!
 //! `server` has the routes, and `guard` the rules that each request passes. A page is a function from a user and a URL to
 //! its content (`views`); `live` renders the pages that are open again when something changes. `cache` holds slim rows of
@@ -23,10 +23,13 @@ pub mod origin;
 pub mod pods;
 pub mod server;
 pub mod session;
+pub mod sign_in;
 pub mod start;
 pub mod text;
 pub mod views;
 
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
@@ -38,4 +41,4 @@ mod snapshot_tests;
 #[cfg(test)]
 mod style_tests;
 
-pub use self::start::{Options, StartError, serve};
+pub use self::start::{InClusterOptions, Options, StartError, serve, serve_in_cluster};

@@ -95,13 +95,14 @@ async fn asset(uri: Uri) -> Response {
 }
 
 async fn log_in(State(console): State<Arc<Console>>, headers: HeaderMap, uri: Uri) -> Response {
+    let Some(sessions) = console.sign_in.sessions() else { return error_page(&PageError::NotFound) };
     // A second visit of the address, such as by the button "back", needs no token.
-    if console.user_of(&headers).is_some() {
+    if console.sign_in.user(&headers).await.is_ok() {
         return (StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response();
     }
     let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, value)| value.into_owned());
-    match console.sessions.log_in(&token.unwrap_or_default()) {
+    match sessions.log_in(&token.unwrap_or_default()) {
         Ok(Some(cookie)) => ([(SET_COOKIE, cookie)], Html(signed_in_page())).into_response(),
         Ok(None) => error_page(&PageError::WrongToken),
         Err(error) => error_page(&PageError::Internal(error.to_string())),

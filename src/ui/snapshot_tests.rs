@@ -181,7 +181,7 @@ fn assert_snapshot(name: &str, html: &str) {
 #[tokio::test]
 async fn page_of_a_job_in_each_state_is_as_in_its_snapshot() {
     let scene = Scene::new(&["*"], Vec::new(), false);
-    let context = scene.console.context(&scene.console.user, "team-a");
+    let context = scene.console.context(scene.user(), "team-a");
     for case in cases() {
         let opened = opened(&case);
         for (part, suffix) in [(Part::Overview, ""), (Part::Pods, "-pods")] {
@@ -195,7 +195,7 @@ async fn page_of_a_job_in_each_state_is_as_in_its_snapshot() {
 #[tokio::test]
 async fn table_of_jobs_in_each_state_is_as_in_its_snapshot() {
     let scene = Scene::new(&["*"], cases().into_iter().map(|case| case.job).collect(), false);
-    let jobs = scene.console.visible::<JobRow>(&scene.console.user, None).await.unwrap();
+    let jobs = scene.console.visible::<JobRow>(scene.user(), None).await.unwrap();
     let html = super::views::jobs::main(&jobs, &JobQuery::parse("sort=state").unwrap(), now()).into_string();
     assert_snapshot("jobs", &html);
     let html = super::views::jobs::main(&jobs, &JobQuery::parse("q=none&state=failed").unwrap(), now()).into_string();

@@ -206,6 +206,11 @@ impl Caches {
         });
     }
 
+    /// Returns whether the Jobs of the cluster have been read.
+    pub fn is_complete(&self) -> bool {
+        self.jobs.synced.is_done()
+    }
+
     /// Returns the namespace to which the console is limited. `None` for a console of all namespaces.
     pub fn only_namespace(&self) -> Option<&str> {
         match &self.scope {

@@ -1,4 +1,6 @@
-//! `jobwright ui`: serves the console on this machine, with the permissions of the user.
+//! `jobwright ui`: serves the console, on this machine with the permissions of the user, or in the cluster (`in_cluster`).
+
+pub mod in_cluster;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, ExitCode, Stdio};
@@ -9,6 +11,7 @@ use super::global::GlobalArguments;
 use crate::client::cluster::exit_with;
 use crate::client::connect::ConnectError;
 use crate::client::output;
+use crate::ui::sign_in::secret::SecretError;
 use crate::ui::{Options, StartError, serve};
 
 /// Program that opens an address in the browser of the user.
@@ -32,6 +35,9 @@ pub struct Arguments {
     /// Show all namespaces; default without --namespace, if the user may list Jobs in all namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
+    /// The flags of a console in the cluster.
+    #[command(flatten)]
+    in_cluster: in_cluster::Arguments,
 }
 
 /// Reason why there is no console.
@@ -39,6 +45,8 @@ pub struct Arguments {
 enum UiError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -50,6 +58,10 @@ pub fn main(arguments: &Arguments, global: &GlobalArguments) -> ExitCode {
 
 #[tokio::main]
 async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode, UiError> {
+    if arguments.in_cluster.in_cluster {
+        in_cluster::run(&arguments.in_cluster, arguments.read_only, global).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let context = global.open().await?;
     let is_named = global.namespace.as_ref().is_some_and(|namespace| !namespace.is_empty());
     let options = Options {
