@@ -27,14 +27,14 @@ struct Console {
 }
 
 /// Response of the console.
-struct Page {
-    status: u16,
-    head: String,
-    body: String,
+pub(super) struct Page {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 /// Sends a request, and returns the response.
-async fn request(port: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Page> {
+pub(super) async fn request(port: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<Page> {
     request_with(port, method, path, headers, "").await
 }
 
@@ -115,11 +115,11 @@ impl Console {
 }
 
 /// Live stream of a page.
-struct Live(BufReader<TcpStream>);
+pub(super) struct Live(pub BufReader<TcpStream>);
 
 impl Live {
     /// Reads lines until one contains the text, and returns all of them.
-    async fn until(&mut self, text: &str, limit: Duration) -> Result<String> {
+    pub async fn until(&mut self, text: &str, limit: Duration) -> Result<String> {
         let mut read = String::new();
         let lines = async {
             loop {

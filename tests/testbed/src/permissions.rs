@@ -45,14 +45,13 @@ impl Permissions {
         let text = match rendered.get(&values) {
             Some(text) => text.clone(),
             None => {
-                let text = render(&values)?;
+                let text = render("templates/rbac.yaml", &values)?;
                 rendered.insert(values, text.clone());
                 text
             }
         };
         let text = text.replace(PLACE, self.namespace.as_deref().unwrap_or_default());
-        let documents = text.split("\n---\n").filter(|part| part.contains("kind:"));
-        documents.map(|part| serde_saphyr::from_str(part).with_context(|| format!("reading {part}"))).collect()
+        documents(&text)
     }
 
     /// Grants the permissions to a user after `change` has changed each rule, and writes a kubeconfig of that user to
@@ -64,30 +63,55 @@ impl Permissions {
         dir: &Path,
         change: impl Fn(&mut PolicyRule),
     ) -> Result<PathBuf> {
-        let Some(control) = &cluster.control else { return Ok(cluster.kubeconfig.clone()) };
-        let client = cluster.client().await?;
-        for mut object in self.objects()? {
-            // The user is part of the names, because several users have permissions in one namespace.
-            let name = object["metadata"]["name"].as_str().context("missing name")?.to_owned();
-            object["metadata"]["name"] = json!(format!("{name}-{user}"));
-            if let Some(subjects) = object.get_mut("subjects") {
-                *subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]);
-                let role = object["roleRef"]["name"].as_str().context("missing role")?.to_owned();
-                object["roleRef"]["name"] = json!(format!("{role}-{user}"));
-            }
-            create(&client, object, &change).await?;
-        }
-        let path = dir.join(format!("{user}.kubeconfig"));
-        control.authority.kubeconfig(&path, &control.server, user, &[])?;
-        Ok(path)
+        grant(cluster, self.objects()?, user, dir, change).await
     }
 }
 
-fn render(values: &[String]) -> Result<String> {
+/// Grants the permissions of the console to a user, and writes a kubeconfig of that user to `dir`. Returns its path. On a
+/// given cluster, grants nothing and returns the given kubeconfig.
+pub async fn grant_ui(cluster: &Cluster, user: &str, dir: &Path, impersonates: bool) -> Result<PathBuf> {
+    let mut values = vec!["ui.enabled=true".to_owned(), "ui.hosts={console.example.com}".to_owned()];
+    if impersonates {
+        values.push("ui.impersonate.enabled=true,ui.impersonate.secretName=proxy".to_owned());
+    }
+    grant(cluster, documents(&render("templates/ui/rbac.yaml", &values)?)?, user, dir, |_| {}).await
+}
+
+async fn grant(
+    cluster: &Cluster,
+    objects: Vec<Value>,
+    user: &str,
+    dir: &Path,
+    change: impl Fn(&mut PolicyRule),
+) -> Result<PathBuf> {
+    let Some(control) = &cluster.control else { return Ok(cluster.kubeconfig.clone()) };
+    let client = cluster.client().await?;
+    for mut object in objects {
+        // The user is part of the names, because several users have permissions in one namespace.
+        let name = object["metadata"]["name"].as_str().context("missing name")?.to_owned();
+        object["metadata"]["name"] = json!(format!("{name}-{user}"));
+        if let Some(subjects) = object.get_mut("subjects") {
+            *subjects = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]);
+            let role = object["roleRef"]["name"].as_str().context("missing role")?.to_owned();
+            object["roleRef"]["name"] = json!(format!("{role}-{user}"));
+        }
+        create(&client, object, &change).await?;
+    }
+    let path = dir.join(format!("{user}.kubeconfig"));
+    control.authority.kubeconfig(&path, &control.server, user, &[])?;
+    Ok(path)
+}
+
+fn documents(text: &str) -> Result<Vec<Value>> {
+    let documents = text.split("\n---\n").filter(|part| part.contains("kind:"));
+    documents.map(|part| serde_saphyr::from_str(part).with_context(|| format!("reading {part}"))).collect()
+}
+
+fn render(template: &str, values: &[String]) -> Result<String> {
     assets::ensure(&[assets::HELM])?;
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/chart");
     let mut helm = Command::new(assets::HELM.path()?);
-    helm.args(["template", "jobwright"]).arg(chart).args(["--show-only", "templates/rbac.yaml"]);
+    helm.args(["template", "jobwright"]).arg(chart).args(["--show-only", template]);
     values.iter().for_each(|value| {
         helm.args(["--set", value]);
     });
