@@ -18,6 +18,7 @@ mod environment;
 #[allow(dead_code, reason = "the other suites use the rest")]
 mod harness;
 mod helm;
+mod helm_ui;
 mod install;
 mod migration;
 #[path = "../end_to_end/outcomes.rs"]
