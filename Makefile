@@ -33,6 +33,7 @@ check: ## Formatting, lints, and the words of all texts
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features controller -- -D warnings
 	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features client -- -D warnings
+	$(CARGO) clippy --package jobwright --lib --bins --no-default-features --features ui -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package jobwright --lib --no-deps --quiet
 
 unit: ## Unit and property tests: seconds, no cluster
@@ -89,8 +90,8 @@ end-to-end: ## The examples on a real node (or on the cluster of KUBECONFIG)
 deployed: ## The image, installed by the chart on a real node: upgrades, failures, migration, uninstalling
 	$(CARGO) test --test deployed -- --test-threads=1 --nocapture
 
-image: ## Build the container image as an OCI archive, without a Docker engine
-	$(CARGO) run --quiet --package testbed -- image
+image: ## Build the container image as an OCI archive, without a Docker engine; UI=1 builds that of the console
+	$(CARGO) run --quiet --package testbed -- image $(if $(UI),--ui)
 
 crds: ## Write crds/ and the copy in the chart from the types
 	$(CARGO) run --quiet -- crds > crds/jobwright.yaml.new && mv crds/jobwright.yaml.new crds/jobwright.yaml

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use testbed::{Cluster, Nodes, Options};
-use testbed::{assets, control_plane};
+use testbed::{assets, control_plane, image};
 
 /// A real Kubernetes cluster on loopback; TESTBED_KUBERNETES=1.34 selects the version.
 #[derive(Parser)]
@@ -60,9 +60,12 @@ enum Command {
     },
     /// Build Jobwright's image as an OCI tarball, which containerd, docker, podman and kind load
     Image {
-        /// Path of the tarball
-        #[arg(long, default_value = "target/image/jobwright.tar")]
-        output: PathBuf,
+        /// Build the image of the console in place of that of the controller
+        #[arg(long)]
+        ui: bool,
+        /// Path of the tarball; default: target/image/ and the name of the image
+        #[arg(long)]
+        output: Option<PathBuf>,
         /// Tag of the image (can be repeated)
         #[arg(long = "tag", default_value = env!("CARGO_PKG_VERSION"))]
         tags: Vec<String>,
@@ -119,10 +122,13 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
                 assets::ensure(&[assets::KWOK, assets::HELM, assets::PROMTOOL])?;
             }
         }
-        Command::Image { output, tags } => {
-            testbed::image::make(&output, &tags, testbed::image::RELEASE)?;
+        Command::Image { ui, output, tags } => {
+            let program = if ui { image::Program::Ui } else { image::Program::Controller };
+            let name = if ui { "jobwright-ui" } else { "jobwright" };
+            let output = output.unwrap_or_else(|| format!("target/image/{name}.tar").into());
+            image::make_of(program, &output, &tags, image::RELEASE)?;
             let megabytes = std::fs::metadata(&output)?.len() as f64 / 1e6;
-            println!("{} ({megabytes:.1} MB): {}:{}", output.display(), testbed::image::REPOSITORY, tags.join(", "));
+            println!("{} ({megabytes:.1} MB): {}:{}", output.display(), program.repository(), tags.join(", "));
         }
         Command::Path { program } => println!("{}", path_of(&program)?.display()),
         Command::Compatibility(arguments) => compatibility::run(&arguments)?,
