@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use crate::assets;
 use crate::control_plane::{self, ControlPlane, free_ports};
 use crate::images;
+use crate::packages;
 use crate::process::Process;
 use crate::service::ServiceAddress;
 
@@ -49,10 +50,10 @@ pub fn obstacle() -> Option<String> {
         return Some("a real node needs root (for runc, cgroups and networks)".to_owned());
     }
     let missing = missing_packages();
-    if !missing.is_empty() && !Path::new("/usr/bin/apt-get").exists() {
-        return Some(format!("a real node needs {}, and there is no apt-get to install them", missing.join(", ")));
+    if missing.is_empty() {
+        return None;
     }
-    None
+    packages::obstacle().map(|reason| format!("a real node needs {}, and {reason}", missing.join(", ")))
 }
 
 fn missing_packages() -> Vec<&'static str> {
@@ -60,37 +61,10 @@ fn missing_packages() -> Vec<&'static str> {
     PACKAGES.iter().filter(|(_, files)| missing(files)).map(|(name, _)| *name).collect()
 }
 
-/// Installs the missing Debian packages.
-fn install_packages() -> Result<()> {
-    let missing = missing_packages();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    eprintln!("testbed: installing {} (once)", missing.join(", "));
-    let apt = |args: &[&str]| -> Result<bool> {
-        let output = Command::new("apt-get")
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(args)
-            .output()
-            .context("starting apt-get")?;
-        if !output.status.success() {
-            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(output.status.success())
-    };
-    apt(&["update", "-q"])?;
-    let mut install = vec!["install", "-y", "-q", "--no-install-recommends"];
-    install.extend(&missing);
-    if !apt(&install)? || !missing_packages().is_empty() {
-        bail!("apt-get could not install {}", missing.join(", "));
-    }
-    Ok(())
-}
-
 impl RealNode {
     /// Starts the node with its files below `dir`, and waits until the node is registered and Ready.
     pub async fn start(dir: &Path, control: &ControlPlane, client: &Client) -> Result<Self> {
-        install_packages()?;
+        packages::install(missing_packages)?;
         assets::ensure(assets::REAL_NODE)?;
         fs::create_dir_all(dir)?;
         let id = format!("jw{}", std::process::id());
