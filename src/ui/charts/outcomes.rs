@@ -96,7 +96,7 @@ pub fn outcome_strip(outcomes: &[Outcome]) -> Markup {
     });
     html! {
         @if shown.is_empty() { span.none { "no runs" } } @else {
-            svg.strip role="img" width=(shown.len() * STEP) height="16" {
+            svg.strip role="img" width=(shown.len() * STEP) height="16" viewBox={ "0 0 " (shown.len() * STEP) " 16" } preserveAspectRatio="none" {
                 title { (summary(shown.iter().copied())) }
                 @for (outcome, path) in paths.iter().filter(|(_, path)| !path.is_empty()) {
                     path class=(outcome.class()) fill-rule="evenodd" d=(path) {}
