@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build demo test check unit integration differential simulate mutants compatibility fuzz chaos soak upgrades peers conformance end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
+.PHONY: help build demo test check unit integration differential simulate mutants compatibility fuzz chaos soak upgrades peers conformance browser end-to-end deployed image crds install-yaml kind bench deny release-check lint-workflows
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ chaos: ## Random kills, pauses and cuts for CHAOS seconds, and exact counts at t
 MINUTES ?= 120
 soak: ## A run of MINUTES under steady load that checks memory, files, caches, queues and durations
 	SOAK_SECONDS=$$(( $(MINUTES) * 60 )) $(CARGO) test --profile simulation --test endurance -- --ignored --nocapture grow
+
+browser: ## Pages of the console in Chromium
+	$(CARGO) test --test browser
 
 end-to-end: ## The examples on a real node (or on the cluster of KUBECONFIG)
 	$(CARGO) test --test end_to_end

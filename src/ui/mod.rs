@@ -33,8 +33,6 @@ mod cluster_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
-mod gallery_tests;
-#[cfg(test)]
 mod router_tests;
 #[cfg(test)]
 mod snapshot_tests;

@@ -1,29 +1,30 @@
-//! Gallery: writes every component and chart with sample data to `target/ui-gallery`, one page for each theme.
+//! Gallery: a page with every component and chart of the console, with sample data.
 //!
-//! The pages need no server, so that a browser can show them and a screenshot can be compared.
+//! A test writes the page to `target/ui-gallery`, one file for each theme, which a person can open without a server.
 
 use std::fs;
-use std::path::PathBuf;
 
 use jiff::civil::date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-
-use super::ansi::Reader;
-use super::charts::{
+use jobwright::ui::ansi::Reader;
+use jobwright::ui::charts::{
     Calendar, CalendarEvent, DurationPoint, Gantt, GanttRow, GanttSpan, Hour, IndexRun, IndexState, Outcome,
     OutcomeCell, PodEnd, PodPhase, View, gantt, heat_map, hours, outcome_legend, outcome_links, outcome_strip,
     sparkline, trend,
 };
-use super::components::{
+use jobwright::ui::components::{
     Choice, Crumb, Filter, Header, Level, Order, Pager, State, Tab, Tile, badge, breadcrumb, chips, command,
     definitions, empty, figure, filter_form, hidden, navigation, notice, pager, progress, request, search_field,
     section, select_field, skip_link, state, table, tabs, text_field, tiles,
 };
-use super::text::{name, relative_time, truncated};
+use jobwright::ui::text::{duration, name, relative_time, truncated};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-const STYLE: &str = include_str!("assets/console.css");
+use crate::harness::target;
+
+/// Stylesheet of the console.
+pub const STYLE: &str = include_str!("../../src/ui/assets/console.css");
 
 /// Random numbers that are the same in each run.
 struct Numbers(u64);
@@ -51,7 +52,7 @@ fn tab(label: &'static str, href: &'static str, is_current: bool) -> Tab<'static
     Tab { label, href, count: None, is_current }
 }
 
-fn page(style: &str, content: Markup) -> Markup {
+fn page(style: &Markup, content: &Markup) -> Markup {
     let sections = [
         tab("Overview", "/", true),
         tab("Jobs", "/jobs", false),
@@ -66,7 +67,8 @@ fn page(style: &str, content: Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { "Gallery" }
-                style { (PreEscaped(style)) }
+                link rel="icon" href="data:,";
+                (style)
             }
             body {
                 (skip_link("main"))
@@ -191,7 +193,7 @@ fn jobs() -> Markup {
                 td data-l="Namespace" { (["prod", "batch", "ml"][place % 3]) }
                 td data-l="Owner" { a href="/schedules/a/b/c" { (["nightly-backup", "invoice-export", "–", "reports"][place % 4]) } }
                 td data-l="Progress" { (progress(succeeded, failed, if state_of_row == State::Running { total / 5 } else { 0 }, Some(total))) }
-                td.n data-l="Duration" { (super::text::duration(SignedDuration::from_secs(numbers.below(40_000) as i64))) }
+                td.n data-l="Duration" { (duration(SignedDuration::from_secs(numbers.below(40_000) as i64))) }
                 td.n data-l="Age" { (relative_time(ago(numbers.below(600_000) as i64), now(), &zone())) }
                 td { (truncated(causes[place % causes.len()], 70)) }
             }
@@ -342,7 +344,7 @@ fn schedules() -> Markup {
         ["Schedule", "Last runs", "Next", "Duration", "Succeeded"].map(|label| Header { label, ..Header::default() });
     let rows = html! {
         @for (place, schedule) in ["nightly-backup", "invoice-export", "cleanup-of-temporary-files", "reports"].into_iter().enumerate() {
-            @let outcomes: Vec<Outcome> = (0..20).map(|run| match (place, run, numbers.below(12)) {
+            @let outcomes: Vec<Outcome> = (0..[20, 20, 60, 20][place]).map(|run| match (place, run, numbers.below(12)) {
                 (0, 19, _) => Outcome::Failed,
                 (1, 19, _) => Outcome::Running,
                 (2, 7, _) => Outcome::Missed,
@@ -445,22 +447,30 @@ fn parts() -> Markup {
     }
 }
 
-/// Returns the stylesheet for one theme, whatever the browser prefers.
-fn style(is_dark: bool) -> String {
+fn content() -> Markup {
+    html! { (overview()) (jobs()) (job()) (schedules()) (calendars()) (parts()) }
+}
+
+/// Returns the gallery with a link to its stylesheet.
+pub fn linked_page(stylesheet: &str) -> String {
+    page(&html! { link rel="stylesheet" href=(stylesheet); }, &content()).into_string()
+}
+
+/// Returns the element with the stylesheet for one theme, whatever the browser prefers.
+fn style(is_dark: bool) -> Markup {
     let (media, scheme) = if is_dark { ("all", "dark") } else { ("not all", "light") };
-    STYLE
+    let style = STYLE
         .replace("@media (prefers-color-scheme: dark)", &format!("@media {media}"))
-        .replace("color-scheme: light dark", &format!("color-scheme: {scheme}"))
+        .replace("color-scheme: light dark", &format!("color-scheme: {scheme}"));
+    html! { style { (PreEscaped(style)) } }
 }
 
 #[test]
 fn gallery_of_all_parts_is_written() {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let folder = target.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target")).join("ui-gallery");
+    let folder = target().join("ui-gallery");
     fs::create_dir_all(&folder).unwrap();
     for (theme, is_dark) in [("light", false), ("dark", true)] {
-        let content = html! { (overview()) (jobs()) (job()) (schedules()) (calendars()) (parts()) };
-        let text = page(&style(is_dark), content).into_string();
+        let text = page(&style(is_dark), &content()).into_string();
         assert!(!text.contains("style=\""), "an inline style");
         assert!(!text.contains("NaN"), "a coordinate that is no number");
         assert!(!text.chars().any(|one| one.is_control() && one != '\n'), "a control character");
