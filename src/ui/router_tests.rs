@@ -162,7 +162,7 @@ async fn every_response_has_the_headers_that_protect_it() {
         assert!(header("content-security-policy").contains("default-src 'none'; script-src 'self';"), "{path}");
         assert!(header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
         assert_eq!(header("x-content-type-options"), "nosniff");
-        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("referrer-policy"), "same-origin");
         assert_eq!(header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(header("cross-origin-resource-policy"), "same-origin");
         let kept = if path == style { "public, max-age=31536000, immutable" } else { "no-cache|no-store" };
