@@ -13,8 +13,15 @@
     reason = "a failed expectation ends the test, and the modules of a test are no library"
 )]
 
+mod actions;
+mod console;
 mod detection;
 mod gallery;
 mod harness;
 mod parts;
+#[path = "../integration/harness.rs"]
+#[allow(dead_code, reason = "the other suite uses the rest")]
+mod scene;
 mod server;
+mod updates;
+mod views;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use testbed::npm::Package;
 
-use super::browser::is_ci;
+use super::browser::is_required;
 use super::page::Page;
 use super::target;
 
@@ -58,12 +58,12 @@ impl fmt::Display for Violation {
 
 impl Page {
     /// Returns the rules of accessibility that the page violates. Prints the reason and returns none if axe-core cannot be
-    /// downloaded. Fails instead if the environment variable `CI` is set.
+    /// downloaded. Fails instead if the environment variable `BROWSER_REQUIRED` is set.
     pub async fn violations(&self) -> Result<Vec<Violation>> {
         let folder = tokio::task::spawn_blocking(|| AXE.folder(&target().join("npm"))).await?;
         let script = match folder.and_then(|folder| Ok(fs::read_to_string(folder.join("axe.min.js"))?)) {
             Ok(script) => script,
-            Err(error) if is_ci() => return Err(error.context("axe-core is missing")),
+            Err(error) if is_required() => return Err(error.context("axe-core is missing")),
             Err(error) => {
                 testbed::report::skipped_part("accessibility", &format!("axe-core is missing: {error:#}"));
                 return Ok(Vec::new());

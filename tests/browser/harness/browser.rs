@@ -55,13 +55,17 @@ pub struct Browser {
 
 impl Browser {
     /// Starts the browser, and installs it if root on Debian runs the test. Prints the reason and returns `None` if the
-    /// browser cannot run. Fails instead if the environment variable `CI` is set.
+    /// browser cannot run. Fails instead if the environment variable `BROWSER_REQUIRED` is set.
     pub async fn start() -> Result<Option<Self>> {
-        if let Some(obstacle) = chromium::obstacle() {
-            if is_ci() {
-                bail!("{obstacle}");
+        let missing = match chromium::obstacle() {
+            Some(obstacle) => Some(obstacle),
+            None => tokio::task::spawn_blocking(chromium::install).await?.err().map(|error| format!("{error:#}")),
+        };
+        if let Some(missing) = missing {
+            if is_required() {
+                bail!("{missing}");
             }
-            testbed::skipped!("{obstacle}");
+            testbed::skipped!("{missing}");
             return Ok(None);
         }
         let process = tokio::task::spawn_blocking(Chromium::start).await??;
@@ -132,7 +136,7 @@ impl Drop for Browser {
     }
 }
 
-/// Returns whether this is a run of continuous integration, in which no test is skipped.
-pub fn is_ci() -> bool {
-    std::env::var_os("CI").is_some_and(|value| !value.is_empty())
+/// Returns whether a missing browser is a failure, as in continuous integration.
+pub fn is_required() -> bool {
+    std::env::var_os("BROWSER_REQUIRED").is_some_and(|value| !value.is_empty())
 }

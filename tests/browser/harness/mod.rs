@@ -25,6 +25,7 @@ mod problems;
 use std::path::{Path, PathBuf};
 
 pub use self::browser::{Browser, Options};
+pub use self::page::{Cookie, Page};
 
 /// Returns the target folder of cargo.
 pub fn target() -> PathBuf {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use chromiumoxide::cdp::browser_protocol::input::InsertTextParams;
+use chromiumoxide::cdp::browser_protocol::network::{CookieParam, CookieSameSite};
 use chromiumoxide::cdp::browser_protocol::page::{CaptureScreenshotFormat, Viewport};
 use chromiumoxide::cdp::js_protocol::runtime::EvaluateParams;
 use chromiumoxide::layout::Point;
@@ -29,6 +30,17 @@ const CENTRE: &str = "
     const top = document.elementFromPoint(x, y);
     if (!top || !(found.contains(top) || top.contains(found))) return { error: `the element is covered by ${top && top.outerHTML.slice(0, 200)}` };
     return { x, y };";
+
+/// A cookie of the browser.
+#[derive(Clone, Debug)]
+pub struct Cookie {
+    /// Name of the cookie.
+    pub name: String,
+    /// Value of the cookie.
+    pub value: String,
+    /// Whether neither scripts nor requests of other sites get the cookie.
+    pub is_protected: bool,
+}
 
 /// A page of the browser.
 pub struct Page {
@@ -105,6 +117,30 @@ impl Page {
         self.evaluate("location.href").await
     }
 
+    /// Returns the cookies of the page.
+    pub async fn cookies(&self) -> Result<Vec<Cookie>> {
+        let is_protected =
+            |http_only: bool, same_site: Option<CookieSameSite>| http_only && same_site == Some(CookieSameSite::Strict);
+        let cookies = self.inner.get_cookies().await?.into_iter();
+        Ok(cookies
+            .map(|cookie| Cookie {
+                is_protected: is_protected(cookie.http_only, cookie.same_site),
+                name: cookie.name,
+                value: cookie.value,
+            })
+            .collect())
+    }
+
+    /// Adds a cookie for a site.
+    pub async fn set_cookie(&self, cookie: &Cookie, site: &str) -> Result<()> {
+        let mut param = CookieParam::new(cookie.name.clone(), cookie.value.clone());
+        param.url = Some(site.to_owned());
+        param.http_only = Some(true);
+        param.same_site = Some(CookieSameSite::Strict);
+        self.inner.set_cookie(param).await?;
+        Ok(())
+    }
+
     /// Presses a key, such as `Tab`, `Shift+Tab`, `Enter` or `j`.
     pub async fn press(&self, key: &str) -> Result<()> {
         for event in keys::press(key)? {
@@ -162,6 +198,12 @@ impl Page {
     pub async fn console_errors(&self) -> Vec<String> {
         self.settle().await;
         self.problems.errors()
+    }
+
+    /// Accepts the errors so far that contain a text, such as those of refused requests.
+    pub async fn accept_errors(&self, text: &str) {
+        self.settle().await;
+        self.problems.forget(text);
     }
 
     /// Returns the violations of the content security policy.

@@ -109,6 +109,11 @@ impl Problems {
         self.reports.lock().expect("a lock").errors.iter().cloned().chain(unreadable).collect()
     }
 
+    /// Removes the errors that contain a text.
+    pub fn forget(&self, text: &str) {
+        self.reports.lock().expect("a lock").errors.retain(|error| !error.contains(text));
+    }
+
     /// Returns the violations of the content security policy.
     pub fn policy_violations(&self) -> Vec<String> {
         let unreadable = self.unreadable.lock().expect("a lock");

@@ -62,11 +62,15 @@ fn program() -> Option<PathBuf> {
     given.or_else(found)
 }
 
+/// Installs Chromium if it is missing.
+pub fn install() -> Result<()> {
+    packages::install(|| if program().is_none() { vec!["chromium"] } else { Vec::new() })
+}
+
 impl Chromium {
-    /// Starts a browser with an empty profile, and waits until it accepts connections. Installs it if it is missing.
+    /// Starts a browser with an empty profile, and waits until it accepts connections.
     pub fn start() -> Result<Self> {
-        packages::install(|| if program().is_none() { vec!["chromium"] } else { Vec::new() })?;
-        let program = program().context("no Chromium")?;
+        let program = program().context("no Chromium; install the package")?;
         let dir = TempDir::with_prefix("jobwright-chromium-")?;
         let profile = dir.path().join("profile");
         let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();

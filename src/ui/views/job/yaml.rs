@@ -21,7 +21,7 @@ pub(super) fn yaml(mut object: DynamicObject) -> Markup {
     let text = Format::Yaml.object(&value).unwrap_or_default();
     html! {
         p { "Values of environment variables are hidden, and managed fields are left out." }
-        div.code {
+        div.code.whole {
             pre tabindex="0" role="region" aria-label="YAML" { code { (neutral_lines(&text)) } }
             button type="button" data-copy hidden { "Copy" }
         }
