@@ -57,15 +57,9 @@ impl Console {
     /// Starts the console, and exchanges the token for a session.
     async fn start(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let mut args = vec!["ui".to_owned(), "--port=0".to_owned(), format!("--kubeconfig={}", kubeconfig.display())];
-        args.extend(flags.iter().map(|&flag| flag.to_owned()));
+        let args: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let program = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let process = Process::start("ui", dir.path(), program, &args)?;
-        let address = until("the address of the console", || async {
-            let log = process.log_tail(20);
-            Ok(log.lines().find_map(|line| line.strip_prefix("The console is at ").map(str::to_owned)).ok_or(log))
-        })
-        .await?;
+        let (process, address) = testbed::console::start(program, dir.path(), kubeconfig, &args).await?;
         let rest = address.strip_prefix("http://").context("no http address")?;
         let (host, login) = rest.split_once('/').context("no path")?;
         let mut console =

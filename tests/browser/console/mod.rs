@@ -115,16 +115,10 @@ impl Console {
         let dir = tempfile::tempdir()?;
         let recorder = Recorder::start(scene.client.clone()).await?;
         let kubeconfig = recorder.kubeconfig(dir.path())?;
-        let mut args = vec!["ui".to_owned(), "--port=0".to_owned(), format!("--namespace={}", scene.namespace)];
-        args.push(format!("--kubeconfig={}", kubeconfig.display()));
+        let mut args = vec![format!("--namespace={}", scene.namespace)];
         args.extend(flags.iter().map(|&flag| flag.to_owned()));
         let program = Path::new(env!("CARGO_BIN_EXE_jobwright"));
-        let process = Process::start("ui", dir.path(), program, &args)?;
-        let login = until("the address of the console", || async {
-            let log = process.log_tail(20);
-            Ok(log.lines().find_map(|line| line.strip_prefix("The console is at ").map(str::to_owned)).ok_or(log))
-        })
-        .await?;
+        let (process, login) = testbed::console::start(program, dir.path(), &kubeconfig, &args).await?;
         let (address, _) = login.split_once("/login").context("no address of the sign-in")?;
         let cookie = browser
             .page(crate::harness::Options::default(), async |page| {

@@ -66,6 +66,9 @@ async fn show(jobwright: &Path, kubectl: &Kubectl, real: bool) -> Result<()> {
     let mut controller =
         testbed::jobwright::start(jobwright, home.path(), &kubectl.kubeconfig, &flags, "info,kube=error").await?;
     announce("jobwright run has logged: controller ready");
+    let namespace = [format!("--namespace={}", kubectl.namespace)];
+    let (_console, address) = testbed::console::start(jobwright, home.path(), &kubectl.kubeconfig, &namespace).await?;
+    announce(&format!("$ jobwright ui\nThe console is at {address} until the demo ends. The address works once."));
 
     let mut files: Vec<String> = vec!["apply".to_owned()];
     // Simulated pods cannot fail, so these two Jobs would show nothing on simulated nodes.

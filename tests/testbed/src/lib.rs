@@ -19,6 +19,7 @@ pub mod assets;
 pub mod certs;
 pub mod chromium;
 pub mod cluster;
+pub mod console;
 pub mod control_plane;
 pub mod crds;
 pub mod image;
