@@ -27,10 +27,9 @@ use crate::client::{calendars, output, selected};
 use crate::runtime::errors::message;
 use crate::schedule::backfill::{Order, Range};
 use crate::schedule::calendar::types::Calendar;
-use crate::schedule::job_schedule::types::{ConcurrencyPolicy, JobSchedule, JobScheduleSpec};
-use crate::schedule::job_schedule::view::{self, CalendarNames, timetable};
+use crate::schedule::job_schedule::types::{JobSchedule, JobScheduleSpec};
+use crate::schedule::job_schedule::view::CalendarNames;
 use crate::schedule::parameters::{Parameter, ParameterValue};
-use crate::schedule::zones;
 
 /// The flags of `jobwright backfill`.
 #[derive(Clone, Debug, clap::Args)]
@@ -144,58 +143,18 @@ impl Command<'_> {
 
     /// Returns the range of the flags, in this time zone.
     fn range(&self, zone: Option<&str>) -> Result<(Range, TimeZone), BackfillError> {
-        let zone = match zone {
-            None => TimeZone::UTC,
-            Some(name) => {
-                zones::zone(name).ok_or_else(|| self.refused(format!("spec.timeZone {name:?} is not known")))?
-            }
-        };
-        let time = |flag: &str, text: &Option<String>, is_end: bool| {
-            let text = text.as_deref().unwrap_or_default();
-            plan::time(text, &zone, is_end).ok_or_else(|| {
-                self.refused(format!("--{flag}: {text:?} is not a time such as 2026-01-05 or 2026-01-05T06:00"))
-            })
-        };
-        let (from, to) = (time("from", &self.arguments.from, false)?, time("to", &self.arguments.to, true)?);
-        if to < from {
-            return Err(self.refused("--to must not be before --from"));
-        }
-        Ok((Range { from, to, order: self.arguments.order.order() }, zone))
+        let Arguments { from, to, order, .. } = self.arguments;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        plan::range(&text(from), &text(to), order.order(), zone).map_err(|reason| self.refused(reason))
     }
 
     async fn of_job_schedule(&self) -> Result<(), BackfillError> {
         let schedule = self.job_schedule(&self.subject.name).await?;
         let (range, zone) = self.range(schedule.spec.time_zone.as_deref())?;
-        let status = schedule.status.clone().unwrap_or_default();
-        if schedule.spec.concurrency_policy == ConcurrencyPolicy::Replace {
-            return Err(self.refused("with concurrencyPolicy Replace, a run that is due would delete its Jobs"));
-        }
         let set = self.set(&schedule.spec.parameters)?;
-        let is_present = schedule.spec.backfill.is_some();
-        match &status.backfill {
-            Some(before) if is_present && before.completion_time.is_none() => {
-                return Err(self.refused(format!(
-                    "another backfill is in progress ({} of {} times are left); wait for it, or cancel it: {}",
-                    before.remaining,
-                    before.total,
-                    self.cancel_command()
-                )));
-            }
-            // The same range would not be run again.
-            Some(before) if is_present && view::backfill_range(before) == range => {
-                return Err(self.refused(format!(
-                    "a backfill of this range is complete; to run times of it again, remove it first: {}",
-                    self.cancel_command()
-                )));
-            }
-            None if is_present => {
-                return Err(
-                    self.refused(format!("another backfill has not begun; cancel it first: {}", self.cancel_command()))
-                );
-            }
-            _ => {}
-        }
-        let runs = plan::runs(&self.jobs().await?, &schedule.uid().unwrap_or_default(), &status.history);
+        plan::check(&schedule, &range, &self.cancel_command()).map_err(|reason| self.refused(reason))?;
+        let history = schedule.status.as_ref().map_or(&[][..], |status| &status.history);
+        let runs = plan::runs(&self.jobs().await?, &schedule.uid().unwrap_or_default(), history);
         let calendars = calendars::read(self.context, &CalendarNames::of(&schedule.spec)).await;
         let calendars = calendars.map_err(self.context.unreadable("calendars"))?;
         let created = schedule.creation_timestamp().map(|time| time.0);
@@ -280,15 +239,10 @@ impl Command<'_> {
         (range, zone): (Range, TimeZone),
         runs: &BTreeMap<Timestamp, String>,
     ) -> Result<Wanted, BackfillError> {
-        let now = crate::client::now();
-        let who = format!("{}/{}", self.context.namespace, self.subject.name);
-        let mut table = timetable(spec, &who, created.unwrap_or(now)).map_err(|error| self.refused(error))?;
-        let find = |name: &str| calendars::find(calendars, &self.context.namespace, name);
-        CalendarNames::of(spec).set(&mut table, find).map_err(|error| self.refused(error))?;
-        let planned = plan::plan(&table, &range, range.to.min(now), runs).map_err(|error| self.refused(error))?;
-        if planned.is_empty() {
-            return Err(self.refused("no scheduled time is in the range"));
-        }
+        let (namespace, name) = (&*self.context.namespace, &*self.subject.name);
+        let subject = plan::Subject { namespace, name, spec, created, calendars };
+        let planned = plan::wanted(&subject, &range, runs, crate::client::now());
+        let planned = planned.map_err(|error| self.refused(error))?;
         Ok(Wanted { planned, zone })
     }
 

@@ -19,8 +19,7 @@ use crate::client::creation::{CreateError, CreationArguments, DryRun, create, pr
 use crate::client::explain::collect::Scope;
 use crate::client::leases::Leases;
 use crate::client::names::{self, Kind, NameError, Selection};
-use crate::client::rerun::copy;
-use crate::client::rerun::failed_indexes::{self, FailedIndexesError};
+use crate::client::rerun::{copy, repeat};
 use crate::client::{output, selected};
 
 /// The flags of `jobwright rerun`.
@@ -99,15 +98,8 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         let old: Value = serde_json::to_value(&old).unwrap_or_default();
         let new = arguments.name.clone().unwrap_or_else(|| copy::name(&name.name, &random_letters(copy::LETTERS)));
         let job = name.name.clone();
-        let mut copied = copy::copy(&old, &new, arguments.force)
+        let mut copied = repeat(&old, &new, arguments.force, leases.as_ref())
             .map_err(|error| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() })?;
-        if let Some(leases) = &leases {
-            let failed =
-                |error: FailedIndexesError| RerunError::NotRepeatable { job: job.clone(), reason: error.to_string() };
-            let typed: Job = serde_json::from_value(old).unwrap_or_default();
-            failed_indexes::check_controller(&typed, leases).map_err(failed)?;
-            copied.notes.extend(failed_indexes::select(&typed, &mut copied.job).map_err(failed)?);
-        }
         let template = &mut copied.job["spec"]["template"];
         arguments.overrides.apply(template).map_err(|reason| RerunError::Override { job, reason })?;
         planned.push(copied);

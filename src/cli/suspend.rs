@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use serde_json::json;
 use thiserror::Error;
 
 use super::global::GlobalArguments;
@@ -14,10 +13,9 @@ use crate::client::connect::ConnectError;
 use crate::client::creation::{DryRun, Format, formatted};
 use crate::client::explain::collect::Scope;
 use crate::client::names::{Kind, NameError, Selection, SelectionArguments};
-use crate::client::suspend::{Change, change};
+use crate::client::suspend::{Change, change, patch};
 use crate::client::{output, selected};
 use crate::runtime::errors::message;
-use crate::schedule::job_schedule::RESUME;
 
 /// Kinds with `spec.suspend`.
 const KINDS: &[Kind] = &[Kind::Job, Kind::CronJob, Kind::JobSchedule];
@@ -102,27 +100,26 @@ async fn set(
     let name = kind.qualified(&object.name_any());
     let done = if suspend { "suspended" } else { "resumed" };
     let value = serde_json::to_value(&object).unwrap_or_default();
-    let (resume, note) = match change(kind, &value, suspend) {
-        Change::Annotate => (Some(crate::client::now().to_string()), None),
-        Change::None => {
-            print(kind, &object, &format!("{name} unchanged"), arguments);
-            return true;
-        }
-        Change::Useless(why) => {
-            output::error_line(format!("jobwright: {name} is not {done}: {why}"));
-            return false;
-        }
-        Change::Set { note } => (None, note),
+    let change = change(kind, &value, suspend);
+    if let Change::Useless(why) = change {
+        output::error_line(format!("jobwright: {name} is not {done}: {why}"));
+        return false;
+    }
+    let Some(patch) = patch(&change, suspend, crate::client::now()) else {
+        print(kind, &object, &format!("{name} unchanged"), arguments);
+        return true;
     };
-    if let Some(note) = note {
+    if let Change::Set { note: Some(note) } = change {
         output::error_line(format!("note: {name}: {note}"));
     }
     let line = format!("{name} {done}{}", arguments.dry_run.note());
     if arguments.dry_run == DryRun::Client {
         let mut changed = object;
-        match resume {
-            Some(value) => _ = changed.annotations_mut().insert(RESUME.to_owned(), value),
-            None => changed.data["spec"]["suspend"] = json!(suspend),
+        if let Some(annotations) = patch["metadata"]["annotations"].as_object() {
+            let annotations = annotations.iter().map(|(name, value)| (name, value.as_str().unwrap_or_default()));
+            changed.annotations_mut().extend(annotations.map(|(name, value)| (name.clone(), value.to_owned())));
+        } else {
+            changed.data["spec"]["suspend"] = patch["spec"]["suspend"].clone();
         }
         print(kind, &changed, &line, arguments);
         return true;
@@ -130,11 +127,7 @@ async fn set(
     let namespace = object.namespace().unwrap_or_else(|| context.namespace.clone());
     let api = selected::api(context, kind, &Scope::Namespace(namespace));
     let params = PatchParams { dry_run: arguments.dry_run == DryRun::Server, ..PatchParams::default() };
-    let patch = Patch::Merge(match resume {
-        Some(value) => json!({"metadata": {"annotations": {RESUME: value}}}),
-        None => json!({"spec": {"suspend": suspend}}),
-    });
-    match api.patch(&object.name_any(), &params, &patch).await {
+    match api.patch(&object.name_any(), &params, &Patch::Merge(&patch)).await {
         Ok(changed) => {
             print(kind, &changed, &line, arguments);
             true

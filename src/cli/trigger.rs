@@ -15,13 +15,13 @@ use super::wait;
 use crate::client::cluster::{ClusterContext, ClusterReadError, end, exit_with};
 use crate::client::creation::overrides::OverrideArguments;
 use crate::client::creation::parameters as flag;
-use crate::client::creation::{CreateError, CreationArguments, DryRun, create, print_created};
+use crate::client::creation::{CreateError, CreationArguments, DryRun, create, print_created, random_letters};
 use crate::client::explain::cause::{Finding, State};
 use crate::client::explain::collect::{Related, Scope};
 use crate::client::names::{self, Kind, ObjectName, SCHEDULES};
 use crate::client::output;
 use crate::client::suggest::Suggestions;
-use crate::client::trigger::{job_now, of_cron_job, of_job_schedule};
+use crate::client::trigger::{LETTERS, Name, job_now, of_cron_job, of_job_schedule};
 use crate::job::FAILURE_ANNOTATION;
 use crate::job::admission::{PublishedWaiting, WAITING_ANNOTATION};
 use crate::job::decide::failure_report::FailureReport;
@@ -95,7 +95,9 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         of_job_schedule(&schedule).map_err(|error| refused(format!("spec.jobTemplate.spec: {error}")))?
     };
     let set = flag::checked(subject, &template.parameters, &arguments.set).map_err(refused)?;
-    let mut job = job_now(template, arguments.name.as_deref(), &set);
+    let letters = random_letters(LETTERS);
+    let name = arguments.name.as_deref().map_or(Name::Letters(&letters), Name::Given);
+    let mut job = job_now(template, name, &set);
     let template = &mut job["spec"]["template"];
     arguments.overrides.apply(template).map_err(|error| refused(error.to_string()))?;
     let created = create(&context, job, arguments.creation.dry_run).await.map_err(|error| match error {

@@ -10,16 +10,19 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use crate::client::calendars;
 use crate::job::API_VERSION as BATCH;
 use crate::job::view::controlling_owner;
 use crate::runtime::hash::hash;
-use crate::schedule::backfill::Range;
+use crate::schedule::backfill::{Order, Range};
+use crate::schedule::calendar::types::Calendar;
 use crate::schedule::job_schedule::backfill::{MAX_TIMES, times};
 use crate::schedule::job_schedule::timetable::Timetable;
-use crate::schedule::job_schedule::types::Run;
+use crate::schedule::job_schedule::types::{ConcurrencyPolicy, JobSchedule, JobScheduleSpec, Run};
+use crate::schedule::job_schedule::view::{CalendarNames, backfill_range, timetable};
 use crate::schedule::job_schedule::{API_VERSION, KIND};
 use crate::schedule::parameters::ParameterValue;
-use crate::schedule::{SCHEDULED_ANNOTATION, cron_job};
+use crate::schedule::{SCHEDULED_ANNOTATION, cron_job, zones};
 
 /// Label of a JobSchedule that runs past times of a CronJob, with the name of the CronJob.
 pub(crate) const CRON_JOB_LABEL: &str = "jobwright.dev/backfill-of";
@@ -76,6 +79,81 @@ pub(crate) fn time(text: &str, zone: &TimeZone, is_end: bool) -> Option<Timestam
     };
     let time = zone.to_timestamp(local).ok()?;
     if is_end { time.checked_sub(SignedDuration::from_secs(1)).ok() } else { Some(time) }
+}
+
+/// Returns the range between two times, as a user writes them, in this time zone.
+///
+/// # Errors
+/// The zone is not known, or a time is not valid. The error is a sentence without its end.
+pub(crate) fn range(from: &str, to: &str, order: Order, zone: Option<&str>) -> Result<(Range, TimeZone), String> {
+    let zone = match zone {
+        None => TimeZone::UTC,
+        Some(name) => zones::zone(name).ok_or_else(|| format!("spec.timeZone {name:?} is not known"))?,
+    };
+    let parsed = |flag: &str, text: &str, is_end: bool| {
+        time(text, &zone, is_end)
+            .ok_or_else(|| format!("--{flag}: {text:?} is not a time such as 2026-01-05 or 2026-01-05T06:00"))
+    };
+    let (from, to) = (parsed("from", from, false)?, parsed("to", to, true)?);
+    if to < from {
+        return Err("--to must not be before --from".to_owned());
+    }
+    Ok((Range { from, to, order }, zone))
+}
+
+/// Checks that a JobSchedule can begin a backfill of this range. `cancel` is the command that removes an earlier one.
+///
+/// # Errors
+/// Another backfill is in progress, this one is complete, or the concurrency policy would delete its Jobs.
+pub(crate) fn check(schedule: &JobSchedule, range: &Range, cancel: &str) -> Result<(), String> {
+    if schedule.spec.concurrency_policy == ConcurrencyPolicy::Replace {
+        return Err("with concurrencyPolicy Replace, a run that is due would delete its Jobs".to_owned());
+    }
+    let is_present = schedule.spec.backfill.is_some();
+    match schedule.status.as_ref().and_then(|status| status.backfill.as_ref()) {
+        Some(before) if is_present && before.completion_time.is_none() => Err(format!(
+            "another backfill is in progress ({} of {} times are left); wait for it, or cancel it: {cancel}",
+            before.remaining, before.total
+        )),
+        // The same range would not be run again.
+        Some(before) if is_present && backfill_range(before) == *range => {
+            Err(format!("a backfill of this range is complete; to run times of it again, remove it first: {cancel}"))
+        }
+        None if is_present => Err(format!("another backfill has not begun; cancel it first: {cancel}")),
+        _ => Ok(()),
+    }
+}
+
+/// Schedule whose past times are run.
+pub(crate) struct Subject<'a> {
+    /// Namespace of the schedule.
+    pub namespace: &'a str,
+    /// Name of the schedule.
+    pub name: &'a str,
+    /// Specification of the schedule.
+    pub spec: &'a JobScheduleSpec,
+    /// Time of the creation; none for a schedule that does not exist yet.
+    pub created: Option<Timestamp>,
+    /// Calendars that the schedule may name.
+    pub calendars: &'a [Calendar],
+}
+
+/// Returns the times of a range that have passed at `now`, each with the run that it has already.
+///
+/// # Errors
+/// The schedule is not valid, or the range has no times or too many.
+pub(crate) fn wanted(
+    subject: &Subject<'_>,
+    range: &Range,
+    runs: &BTreeMap<Timestamp, String>,
+    now: Timestamp,
+) -> Result<Vec<Planned>, String> {
+    let Subject { namespace, name, spec, created, calendars } = subject;
+    let mut table = timetable(spec, &format!("{namespace}/{name}"), created.unwrap_or(now))?;
+    let find = |name: &str| calendars::find(calendars, namespace, name);
+    CalendarNames::of(spec).set(&mut table, find)?;
+    let planned = plan(&table, range, range.to.min(now), runs)?;
+    if planned.is_empty() { Err("no scheduled time is in the range".to_owned()) } else { Ok(planned) }
 }
 
 /// Returns the value of `spec.backfill`. As a merge patch it removes the fields of an earlier backfill.
@@ -146,16 +224,12 @@ pub(crate) fn of_cron_job(cron_job: &CronJob, range: &Range, backfill: Value) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::backfill::Order;
-    use crate::schedule::job_schedule::types::JobScheduleSpec;
-    use crate::schedule::job_schedule::view::timetable;
-    use crate::schedule::zones;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
-    fn range(from: &str, to: &str) -> Range {
+    fn between(from: &str, to: &str) -> Range {
         Range { from: at(from), to: at(to), order: Order::OldestFirst }
     }
 
@@ -187,7 +261,7 @@ mod tests {
             },
         }))
         .unwrap();
-        let range = range("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
+        let range = between("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
         let skip = [at("2026-01-02T01:00:00Z")];
         let made = of_cron_job(&cron_job, &range, spec(&range, None, &skip, &[])).unwrap();
         assert_eq!(made["metadata"]["name"].as_str().unwrap().len(), 49);
@@ -207,8 +281,62 @@ mod tests {
     fn every_schedule_of_a_cron_job_is_refused() {
         let spec_of = json!({"schedule": "@every 1h", "jobTemplate": {}});
         let cron_job: CronJob = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec_of})).unwrap();
-        let range = range("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
+        let range = between("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
         assert!(of_cron_job(&cron_job, &range, spec(&range, None, &[], &[])).unwrap_err().contains("@every"));
+    }
+
+    #[test]
+    fn range_needs_a_known_zone_and_two_times_in_order() {
+        let of = |from: &str, to: &str, zone: Option<&str>| range(from, to, Order::NewestFirst, zone);
+        let (found, _) = of("2026-01-05", "2026-01-05", Some("Europe/Paris")).unwrap();
+        assert_eq!((found.from, found.to), (at("2026-01-04T23:00:00Z"), at("2026-01-05T22:59:59Z")));
+        assert_eq!(found.order, Order::NewestFirst);
+        for (from, to, zone, expected) in [
+            ("2026-01-05", "2026-01-05", Some("Nowhere"), "spec.timeZone \"Nowhere\" is not known"),
+            ("", "2026-01-05", None, "--from: \"\" is not a time such as 2026-01-05 or 2026-01-05T06:00"),
+            ("2026-01-05", "x", None, "--to: \"x\" is not a time such as 2026-01-05 or 2026-01-05T06:00"),
+            ("2026-01-05", "2026-01-04", None, "--to must not be before --from"),
+        ] {
+            assert_eq!(of(from, to, zone).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn backfill_beside_another_one_is_refused() {
+        let wanted = between("2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z");
+        let schedule = |change: &dyn Fn(&mut Value)| -> JobSchedule {
+            let mut object = json!({
+                "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "a"},
+                "spec": {"schedules": ["0 * * * *"], "jobTemplate": {"spec": {}}},
+            });
+            change(&mut object);
+            serde_json::from_value(object).unwrap()
+        };
+        let status = |from: &str, ended: bool| {
+            let mut status = json!({"from": from, "to": "2026-01-04T00:00:00Z", "order": "OldestFirst",
+                "until": "2026-01-04T00:00:00Z", "total": 9, "remaining": 4, "started": 5, "skipped": 0, "active": 1,
+                "succeeded": 0, "failed": 0});
+            if ended {
+                status["completionTime"] = json!("2026-01-05T00:00:00Z");
+            }
+            status
+        };
+        let spec = json!({"from": "2026-01-01T00:00:00Z", "to": "2026-01-04T00:00:00Z"});
+        let refused =
+            |change: &dyn Fn(&mut Value)| check(&schedule(change), &wanted, "CANCEL").err().unwrap_or_default();
+        assert_eq!(refused(&|_| {}), "");
+        assert!(refused(&|object| object["spec"]["concurrencyPolicy"] = json!("Replace")).contains("Replace"));
+        let present = |from: &str, ended: bool| {
+            let (spec, status) = (spec.clone(), status(from, ended));
+            refused(&move |object| {
+                object["spec"]["backfill"] = spec.clone();
+                object["status"]["backfill"] = status.clone();
+            })
+        };
+        assert!(present("2026-01-01T00:00:00Z", false).contains("in progress (4 of 9 times are left)"));
+        assert!(present("2026-01-01T00:00:00Z", true).ends_with("remove it first: CANCEL"));
+        assert_eq!(present("2026-01-02T00:00:00Z", true), "");
+        assert!(refused(&|object| object["spec"]["backfill"] = spec.clone()).contains("has not begun"));
     }
 
     #[test]
@@ -216,7 +344,7 @@ mod tests {
         let spec: JobScheduleSpec =
             serde_json::from_value(json!({"schedules": ["* * * * *"], "jobTemplate": {"spec": {}}})).unwrap();
         let table = timetable(&spec, "a/b", at("2026-01-01T00:00:00Z")).unwrap();
-        let long = range("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z");
+        let long = between("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z");
         assert!(plan(&table, &long, long.to, &BTreeMap::new()).unwrap_err().contains("more than 10000"));
     }
 }

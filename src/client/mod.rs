@@ -5,6 +5,8 @@
 
 #![warn(clippy::print_stderr, reason = "the macros panic when the output is closed; see `output`")]
 
+#[cfg(feature = "ui")]
+pub(crate) mod actions;
 #[cfg(feature = "client")]
 pub(crate) mod backfill;
 #[cfg(feature = "client")]

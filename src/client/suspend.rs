@@ -1,9 +1,11 @@
 //! Whether an object has to be changed to suspend or resume it.
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use crate::client::names::Kind;
 use crate::job::view::kueue::QUEUE_LABEL;
+use crate::schedule::job_schedule::RESUME;
 use crate::schedule::job_schedule::conditions::SUSPENDED;
 use crate::schedule::job_schedule::suspension::TOO_MANY_FAILURES;
 
@@ -48,6 +50,16 @@ pub(crate) fn change(kind: Kind, object: &Value, suspend: bool) -> Change {
     Change::Set { note }
 }
 
+/// Returns the merge patch for a change. `at` becomes the value of the annotation that resumes a JobSchedule. `None` if
+/// nothing is to be changed.
+pub(crate) fn patch(change: &Change, suspend: bool, at: Timestamp) -> Option<Value> {
+    match change {
+        Change::None | Change::Useless(_) => None,
+        Change::Set { .. } => Some(json!({"spec": {"suspend": suspend}})),
+        Change::Annotate => Some(json!({"metadata": {"annotations": {RESUME: at.to_string()}}})),
+    }
+}
+
 fn is_finished(job: &Value) -> bool {
     has_true_condition(job, |condition| condition["type"] == "Complete" || condition["type"] == "Failed")
 }
@@ -59,8 +71,6 @@ fn has_true_condition(object: &Value, fits: impl Fn(&Value) -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -93,6 +103,10 @@ mod tests {
             assert_eq!(change(kind, &object, suspend), expected, "{object}");
         }
         let queued = json!({"metadata": {"labels": {"kueue.x-k8s.io/queue-name": "q"}}, "spec": {"suspend": true}});
+        let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let patches = [Change::None, Change::Annotate].map(|change| patch(&change, false, at));
+        let resumed = json!({"metadata": {"annotations": {"jobwright.dev/resume": "2026-01-01T00:00:00Z"}}});
+        assert_eq!(patches, [None, Some(resumed)]);
         let Change::Set { note: Some(note) } = change(Kind::Job, &queued, false) else { panic!("the Job is changed") };
         assert!(note.contains("the queue q"), "{note}");
     }

@@ -9,7 +9,6 @@ use kube::api::ObjectMeta;
 use serde_json::Value;
 
 use super::cluster::INSTANTIATE_ANNOTATION;
-use super::creation::random_letters;
 use crate::schedule::job_schedule::NAME_LABEL;
 use crate::schedule::job_schedule::types::JobSchedule;
 use crate::schedule::parameters::{self, Parameter, ParameterValue};
@@ -17,8 +16,17 @@ use crate::schedule::parameters::{self, Parameter, ParameterValue};
 /// Longest name of a CronJob or JobSchedule that is not shortened: the name of the Job gets a suffix, and the names of
 /// its pods get six further characters.
 const LONGEST_NAME: usize = 47;
-/// Number of random characters at the end of the name of the Job.
-const SUFFIX: usize = 5;
+/// Number of random letters at the end of the name of the Job.
+pub(crate) const LETTERS: usize = 5;
+
+/// Name of the Job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name<'a> {
+    /// Name that the user chose.
+    Given(&'a str),
+    /// Name of the owner with these letters at its end.
+    Letters(&'a str),
+}
 
 /// Parts of a CronJob or JobSchedule from which its Job is built.
 pub(crate) struct Template {
@@ -76,17 +84,23 @@ pub(crate) fn of_job_schedule(schedule: &JobSchedule) -> serde_json::Result<Temp
 }
 
 /// Builds the Job of a template. The Job belongs to no time of the schedule.
-pub(crate) fn job_now(template: Template, name: Option<&str>, set: &[ParameterValue]) -> Value {
+pub(crate) fn job_now(template: Template, name: Name<'_>, set: &[ParameterValue]) -> Value {
     let Template { owner, mut annotations, labels, spec, parameters } = template;
     let values = parameters::values(&parameters, set);
     annotations.insert(INSTANTIATE_ANNOTATION.to_owned(), "manual".to_owned());
     annotations.extend(parameters::annotation(&values).map(|values| (parameters::ANNOTATION.to_owned(), values)));
-    let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
+    // The name is generated here and not by the API server: if the response is lost, the user has to know which name to
+    // search for.
+    let name = match name {
+        Name::Given(name) => name.to_owned(),
+        Name::Letters(letters) => {
+            let prefix: String = owner.name.chars().take(LONGEST_NAME).collect();
+            format!("{prefix}-manual-{letters}")
+        }
+    };
     let job = Job {
         metadata: ObjectMeta {
-            // The name is generated here and not by the API server: if the response is lost, the user has to know which
-            // name to search for.
-            name: Some(name.map_or_else(|| format!("{prefix}-manual-{}", random_letters(SUFFIX)), str::to_owned)),
+            name: Some(name),
             annotations: Some(annotations),
             labels,
             owner_references: Some(vec![owner]),
@@ -116,9 +130,8 @@ mod tests {
             }},
         }))
         .unwrap();
-        let made = job_now(of_cron_job(&cron_job), None, &[]);
-        let name = made["metadata"]["name"].as_str().unwrap();
-        assert_eq!(name.strip_prefix(&format!("{}-manual-", "n".repeat(47))).map(str::len), Some(5), "{name}");
+        let made = job_now(of_cron_job(&cron_job), Name::Letters("abcde"), &[]);
+        assert_eq!(made["metadata"]["name"], format!("{}-manual-abcde", "n".repeat(47)));
         assert_eq!(made["metadata"]["labels"], json!({"app": "a"}));
         assert_eq!(
             made["metadata"]["annotations"],
@@ -129,7 +142,7 @@ mod tests {
             json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "n".repeat(52), "uid": "u", "controller": true}])
         );
         assert_eq!(made["spec"]["completions"], 3);
-        assert_eq!(job_now(of_cron_job(&cron_job), Some("mine"), &[])["metadata"]["name"], "mine");
+        assert_eq!(job_now(of_cron_job(&cron_job), Name::Given("mine"), &[])["metadata"]["name"], "mine");
     }
 
     #[test]
@@ -143,12 +156,11 @@ mod tests {
         }))
         .unwrap();
         let set = ParameterValue { name: "DAY".to_owned(), value: "$1".to_owned() };
-        let made = job_now(of_job_schedule(&schedule).unwrap(), None, &[set]);
+        let made = job_now(of_job_schedule(&schedule).unwrap(), Name::Letters("abcde"), &[set]);
         assert_eq!(made["metadata"]["annotations"][parameters::ANNOTATION], r#"{"DAY":"$1","REGION":"eu"}"#);
         let env = json!([{"name": "DAY", "value": "$$1"}, {"name": "REGION", "value": "eu"}]);
         assert_eq!(made["spec"]["template"]["spec"]["containers"][0]["env"], env);
-        let name = made["metadata"]["name"].as_str().unwrap();
-        assert!(name.starts_with("s-manual-") && made["spec"]["completions"] == json!(3), "{name}");
+        assert_eq!((&made["metadata"]["name"], &made["spec"]["completions"]), (&json!("s-manual-abcde"), &json!(3)));
         assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "JobSchedule");
         assert_eq!(made["metadata"]["labels"], json!({NAME_LABEL: "s"}));
         assert_eq!(made["spec"]["template"]["metadata"]["labels"], json!({NAME_LABEL: "s"}));

@@ -48,10 +48,6 @@ pub enum PageError {
     ReadOnly,
     /// The page does not accept this method.
     Method,
-    /// An action is not possible in the present state of its object. The text is a sentence.
-    NotPossible(String),
-    /// The API server refused the request of an action, or did not answer.
-    Refused(String),
     /// The operating system failed.
     Internal(String),
 }
@@ -72,10 +68,7 @@ impl PageError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Forbidden { .. } | Self::WrongToken | Self::CrossSite | Self::ReadOnly | Self::Refused(_) => {
-                StatusCode::FORBIDDEN
-            }
-            Self::NotPossible(_) => StatusCode::CONFLICT,
+            Self::Forbidden { .. } | Self::WrongToken | Self::CrossSite | Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::Unreviewed { .. } | Self::Unreadable { .. } => StatusCode::BAD_GATEWAY,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
@@ -93,8 +86,6 @@ impl PageError {
             Self::Forbidden { .. } => "Not allowed",
             Self::Unreviewed { .. } => "Permissions cannot be checked",
             Self::Unreadable { .. } => "The cluster cannot be read",
-            Self::NotPossible(_) => "Not possible",
-            Self::Refused(_) => "The API server refused the request",
             Self::Invalid(_) => "The address is not valid",
             Self::SignedOut => "Not signed in",
             Self::Unidentified(refusal) => refusal.heading(),
@@ -125,8 +116,7 @@ impl PageError {
                 )
             }
             Self::Unreadable { what, error } => format!("The console cannot read {what}: {error}"),
-            Self::Invalid(text) | Self::NotPossible(text) => text.clone(),
-            Self::Refused(error) => format!("Nothing was changed, or the result is not known: {error}"),
+            Self::Invalid(text) => text.clone(),
             Self::SignedOut => {
                 "This browser has no session. Open the address that jobwright ui printed, or start jobwright ui again."
                     .to_owned()
@@ -145,7 +135,8 @@ impl PageError {
     }
 }
 
-fn needed(permission: Permission, namespace: Option<&str>) -> String {
+/// Returns a permission as a sentence has it, such as `get jobs.batch in namespace a`.
+pub(super) fn needed(permission: Permission, namespace: Option<&str>) -> String {
     let Permission { verb, group, resource } = permission;
     let group = if group.is_empty() { String::new() } else { format!(".{group}") };
     let place =

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -14,14 +14,13 @@ use http::{HeaderMap, StatusCode, Uri};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::actions::Outcome;
 use super::assets;
 use super::console::Console;
 use super::error::PageError;
 use super::guard::{self, LOGIN};
 use super::identity::User;
 use super::layout::{Content, bare_page, page, signed_in_page};
-use super::{live, views};
+use super::{actions, live, views};
 
 /// Time that requests in flight get when the console stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -70,16 +69,12 @@ async fn view(
     Extension(user): Extension<User>,
     method: http::Method,
     uri: Uri,
-    body: Bytes,
+    body: Body,
 ) -> Response {
-    let content = match method {
-        http::Method::GET | http::Method::HEAD => views::content(&console, &user, &uri).await,
-        _ => match views::form(&console, &user, &uri, &body).await {
-            Ok(Outcome::Done(path)) => return (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response(),
-            Ok(Outcome::AskAgain(content)) => Ok(*content),
-            Err(error) => Err(error),
-        },
-    };
+    if method != http::Method::GET && method != http::Method::HEAD {
+        return actions::submit(&console, &user, &uri, body).await;
+    }
+    let content = views::content(&console, &user, &uri).await;
     let content = content.unwrap_or_else(|error| Content::of_error(&error));
     (content.status, Html(page(&console, &content))).into_response()
 }

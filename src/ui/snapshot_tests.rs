@@ -161,6 +161,12 @@ fn opened(case: &Case) -> Opened {
     Opened { job, pods: Ok(pods), events: Ok(events), explanation }
 }
 
+/// Compares the content of a page with its snapshot.
+pub(super) fn assert_main(name: &str, page: &str) {
+    let main = page.split_once("<main").and_then(|(_, rest)| rest.split_once("</main>")).unwrap().0;
+    assert_snapshot(name, &format!("<main{main}</main>"));
+}
+
 /// Compares a page with its snapshot, with one element on each line.
 fn assert_snapshot(name: &str, html: &str) {
     let text = html.replace("><", ">\n<") + "\n";

@@ -67,6 +67,7 @@ mod takeover;
 mod terminal;
 mod ttl;
 mod ui;
+mod ui_actions;
 mod ui_cluster;
 mod uninstall;
 mod unresponsive_api_server;

@@ -18,11 +18,11 @@ use tokio::net::TcpStream;
 use crate::harness::*;
 
 /// A running `jobwright ui` process, and the browser that signed in.
-struct Console {
+pub(super) struct Console {
     process: Process,
-    host: String,
+    pub host: String,
     login: String,
-    cookie: String,
+    pub cookie: String,
     _dir: tempfile::TempDir,
 }
 
@@ -55,7 +55,7 @@ async fn request_with(port: &str, method: &str, path: &str, headers: &[(&str, &s
 
 impl Console {
     /// Starts the console, and exchanges the token for a session.
-    async fn start(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
+    pub(super) async fn start(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let args: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let program = Path::new(env!("CARGO_BIN_EXE_jobwright"));
@@ -72,7 +72,7 @@ impl Console {
         Ok(console)
     }
 
-    async fn get(&self, path: &str) -> Result<Page> {
+    pub(super) async fn get(&self, path: &str) -> Result<Page> {
         request(&self.host, "GET", path, &[("Host", &self.host), ("Cookie", &self.cookie)]).await
     }
 
@@ -86,16 +86,16 @@ impl Console {
     }
 
     /// Opens the page of an action and sends its form, as a browser does.
-    async fn confirm(&self, path: &str) -> Result<Page> {
+    pub(super) async fn confirm(&self, path: &str) -> Result<Page> {
         let page = self.get(path).await?;
-        let field = |name: &str| {
-            let (_, rest) = page.body.split_once(&format!("name=\"{name}\" value=\""))?;
-            Some(rest.split_once('"')?.0.to_owned())
-        };
-        let (seed, digest) = field("seed").zip(field("request")).with_context(|| page.body.clone())?;
+        self.post(path.split('?').next().unwrap_or_default(), &confirmation(&page.body)?).await
+    }
+
+    /// Sends a form.
+    pub(super) async fn post(&self, path: &str, form: &str) -> Result<Page> {
         let origin = format!("http://{}", self.host);
         let headers = [("Host", &*self.host), ("Origin", &*origin), ("Cookie", &*self.cookie)];
-        request_with(&self.host, "POST", path, &headers, &format!("seed={seed}&request={digest}")).await
+        request_with(&self.host, "POST", path, &headers, form).await
     }
 
     /// Opens the live stream of a page.
@@ -106,6 +106,18 @@ impl Console {
         stream.write_all(text.as_bytes()).await?;
         Ok(Live(BufReader::new(stream)))
     }
+}
+
+/// Returns the fields of the form that confirms an action, as a browser sends them.
+pub(super) fn confirmation(page: &str) -> Result<String> {
+    let (_, form) = page.split_once("<form method=\"post\"").with_context(|| format!("no confirmation: {page}"))?;
+    let form = form.split("</form>").next().unwrap_or_default();
+    let mut sent = form_urlencoded::Serializer::new(String::new());
+    for field in form.split("<input type=\"hidden\" name=\"").skip(1) {
+        let (name, rest) = field.split_once("\" value=\"").context("no value")?;
+        sent.append_pair(name, rest.split_once("\">").context("no end")?.0);
+    }
+    Ok(sent.finish())
 }
 
 /// Live stream of a page.
@@ -283,7 +295,7 @@ async fn hostile_objects_do_not_change_a_page() -> Result<()> {
 }
 
 /// Returns the kubeconfig of a user who may read Jobs, pods and events in the namespace of the scene only.
-async fn tenant(scene: &Scene, dir: &Path) -> Result<Option<std::path::PathBuf>> {
+pub(super) async fn tenant(scene: &Scene, dir: &Path) -> Result<Option<std::path::PathBuf>> {
     let Some(control) = &scene.cluster.control else {
         testbed::skipped!("a given cluster issues no certificates for test users");
         return Ok(None);
@@ -447,7 +459,8 @@ async fn confirmed_actions_take_effect_on_the_cluster() -> Result<()> {
     scene.jobs.patch_status("a", &PatchParams::default(), &Patch::Merge(&ended)).await?;
     let page = console.confirm(&path("rerun")).await?;
     let new = page.head.lines().find_map(|line| line.strip_prefix("location: ")).context("no location")?.to_owned();
-    let name = new.rsplit('/').next().context("a name")?.trim().to_owned();
+    let path_of_new = new.trim().split('?').next().unwrap_or_default();
+    let name = path_of_new.rsplit('/').next().context("a name")?.to_owned();
     assert!(name.starts_with("a-rerun-"), "{new}");
     assert_eq!(scene.jobs.get(&name).await?.spec.and_then(|spec| spec.parallelism), Some(1));
     assert_eq!(console.confirm(&path("delete")).await?.status, 303);

@@ -1,7 +1,7 @@
 //! `jobwright logs`: prints the logs of all pods of a Job, and follows them to the end of the Job.
 
 mod follow;
-mod tail;
+mod printer;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,12 +12,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use thiserror::Error;
 
-use self::tail::{Printer, Request};
+use self::printer::{Printer, print_log};
 use super::global::GlobalArguments;
 use crate::client::cluster::{ClusterContext, ClusterReadError, end};
 use crate::client::connect::ConnectError;
 use crate::client::explain::collect::Scope;
+use crate::client::logs::follow::FollowError;
 use crate::client::logs::sources::{self, Filter};
+use crate::client::logs::tail::{Part, Tail};
 use crate::client::names::{Kind, NameError, SelectionArguments};
 use crate::client::terminal::Screen;
 use crate::client::{output, selected};
@@ -76,10 +78,8 @@ enum LogsError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Read(#[from] ClusterReadError),
-    #[error("cannot watch {what}: {reason}")]
-    Unwatchable { what: &'static str, reason: String },
-    #[error("job/{0} was deleted before it finished")]
-    Deleted(String),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
 }
 
 /// Prints the logs, and returns the exit code.
@@ -107,51 +107,59 @@ async fn run(arguments: &Arguments, global: &GlobalArguments) -> Result<ExitCode
         previous: arguments.previous,
         indexes: arguments.index.clone(),
         container: arguments.container.clone(),
+        pod: None,
     };
     let screen = Screen::stdout(global.color);
-    let request = Request {
+    let part = Part {
         follow: arguments.follow,
         previous: arguments.previous,
         tail: arguments.tail,
         since: arguments.since.map(|since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
-        printer: Printer {
-            terminal: screen.terminal,
-            colors: screen.color,
-            prefix: !arguments.no_prefix,
-            timestamps: arguments.timestamps,
-        },
+        limit: None,
+    };
+    let printer = Printer {
+        terminal: screen.terminal,
+        colors: screen.color,
+        prefix: !arguments.no_prefix,
+        timestamps: arguments.timestamps,
     };
     let context_of = |job: &Job| context.of_namespace(&job.namespace().unwrap_or_default());
     let mut code = 0;
     if arguments.follow {
         let followed = jobs.iter().map(|job| {
-            let (context, filter, request) = (context_of(job), &filter, &request);
-            async move { follow::follow(&context, job, filter, request).await }
+            let (context, filter, printer) = (context_of(job), &filter, &printer);
+            async move { follow::follow(&context, job, filter, part, printer).await }
         });
         for followed in join_all(followed).await {
             code = code.max(followed?);
         }
     } else {
         for job in &jobs {
-            code = code.max(print(&context_of(job), job, &filter, &request).await?);
+            code = code.max(print(&context_of(job), job, &filter, part, &printer).await?);
         }
     }
     Ok(ExitCode::from(code))
 }
 
 /// Prints the logs that exist now. Returns the exit code.
-async fn print(context: &ClusterContext, job: &Job, filter: &Filter, request: &Request) -> Result<u8, LogsError> {
+async fn print(
+    context: &ClusterContext,
+    job: &Job,
+    filter: &Filter,
+    part: Part,
+    printer: &Printer,
+) -> Result<u8, LogsError> {
     let pods = context.pods_of(job).await;
     let mut pods = pods.map_err(context.unreadable(&format!("the pods of job/{}", job.name_any())))?;
     pods.sort_by_key(|pod| (pod.creation_timestamp(), pod.name_any()));
     let sources: Vec<_> = pods.iter().flat_map(|pod| filter.sources(pod)).collect();
     if sources.is_empty() {
-        print_without_sources(job, &pods, filter, &request.printer);
+        print_without_sources(job, &pods, filter, printer);
         return Ok(0);
     }
     let mut complete = true;
-    for source in &sources {
-        complete &= tail::print_log(&context.api::<Pod>(), source, request).await;
+    for source in sources {
+        complete &= print_log(Tail::new(context.api::<Pod>(), source, part, None), printer).await;
     }
     Ok(if complete { 0 } else { ERROR })
 }

@@ -137,11 +137,26 @@ pub(crate) fn random_letters(count: usize) -> String {
     letters.take(count).map(|letter| char::from(*letter)).collect()
 }
 
+/// Returns whether a text can be the random characters of a name.
+#[cfg(feature = "ui")]
+pub(crate) fn are_letters(text: &str, count: usize) -> bool {
+    text.len() == count && text.bytes().all(|letter| LETTERS.contains(&letter))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[cfg(feature = "ui")]
+    #[test]
+    fn random_letters_are_recognised() {
+        assert!(are_letters(&random_letters(5), 5));
+        for wrong in ["", "bcdf", "bcdfa", "BCDFG", "bcd/f", "bcdfgh"] {
+            assert!(!are_letters(wrong, 5), "{wrong}");
+        }
+    }
 
     #[test]
     fn object_is_printed_in_each_format() {

@@ -17,6 +17,8 @@ pub(crate) struct Filter {
     pub indexes: Option<IndexSet>,
     /// Only the container of this name.
     pub container: Option<String>,
+    /// Only the pod of this name.
+    pub pod: Option<String>,
 }
 
 /// Log of one instance of a container.
@@ -49,7 +51,7 @@ impl Filter {
     /// Returns the logs of a pod that the filter selects: those of containers that have started, the init containers
     /// first.
     pub(crate) fn sources(&self, pod: &Pod) -> Vec<Source> {
-        if !self.has_index(pod) {
+        if !self.has_index(pod) || self.pod.as_ref().is_some_and(|name| *name != pod.name_any()) {
             return Vec::new();
         }
         let status = pod.status.as_ref();
@@ -67,7 +69,7 @@ impl Filter {
 
     /// Returns whether the filter selects the containers of all pods.
     pub(crate) fn selects_all(&self) -> bool {
-        !self.failed && !self.previous && self.indexes.is_none() && self.container.is_none()
+        !self.failed && !self.previous && self.indexes.is_none() && self.container.is_none() && self.pod.is_none()
     }
 
     fn has_index(&self, pod: &Pod) -> bool {
@@ -155,6 +157,8 @@ mod tests {
         assert_eq!(with("3-5").sources(&pod("4")).len(), 5);
         assert_eq!(with("3,5").sources(&pod("4")).len(), 0);
         assert_eq!(with("3").sources(&pod("none")).len(), 0);
+        let of_pod = |name: &str| Filter { pod: Some(name.to_owned()), ..Filter::default() };
+        assert_eq!((of_pod("a-1").sources(&pod("4")).len(), of_pod("a-2").sources(&pod("4")).len()), (5, 0));
         for text in ["", "a", "3-", "5-3", "1,,2", "-1"] {
             assert!(parse_indexes(text).is_err(), "{text}");
         }

@@ -1,226 +1,124 @@
-//! The request of each action on a Job: pure functions from the Job to the request that the page shows and the console sends.
+//! Reads the object of an action with the permissions of the user, and plans the request.
 
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::ListParams;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::client::names::Kind;
-use crate::client::rerun::copy;
-use crate::client::suggest::Suggestions;
-use crate::client::suspend::{Change, change};
+use super::form::{AT, Form, SEED};
+use super::{Action, Target};
+use crate::client::actions::of_schedule::{Known, parameters};
+use crate::client::actions::request::PlannedRequest;
+use crate::client::actions::{Plan, Subject, of_job, of_schedule};
+use crate::client::backfill::runs;
+use crate::client::calendars;
+use crate::client::cluster::ClusterContext;
+use crate::client::explain::collect::Scope;
+use crate::client::leases::Leases;
+use crate::client::lists::ListEach;
+use crate::client::selected;
+use crate::runtime::errors::message;
+use crate::schedule::job_schedule::types::JobSchedule;
+use crate::schedule::job_schedule::view::CalendarNames;
+use crate::schedule::parameters::Parameter;
 use crate::ui::access::Permission;
+use crate::ui::console::Console;
+use crate::ui::error::PageError;
+use crate::ui::identity::User;
 
-/// Action on a Job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Create a Job with the same template.
-    Rerun,
-    /// Set `spec.suspend`.
-    Suspend,
-    /// Remove `spec.suspend`.
-    Resume,
-    /// Delete the Job and its pods.
-    Delete,
+/// Action of an object that was read.
+pub(super) struct Prepared {
+    /// The object.
+    pub object: Value,
+    /// Parameters that the schedule declares.
+    pub parameters: Vec<Parameter>,
+    /// The request, or the reason why there is none. `None` before the form is filled in.
+    pub plan: Option<Result<Plan, String>>,
+    /// Values that the confirmation sends back, so that the same request is planned.
+    pub seeds: Vec<(&'static str, String)>,
 }
 
-/// Request to the API server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedRequest {
-    /// Method of HTTP.
-    pub method: &'static str,
-    /// Path with the query.
-    pub path: String,
-    /// Type of the body.
-    pub content_type: &'static str,
-    /// Body.
-    pub body: Value,
-}
-
-/// What an action would do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Request that the console sends.
-    pub request: PlannedRequest,
-    /// Command that does the same.
-    pub command: String,
-    /// Notes for the user.
-    pub notes: Vec<String>,
-    /// Path of the page to open afterwards.
-    pub then: String,
-}
-
-impl Action {
-    /// All actions, in the order of their buttons.
-    pub const ALL: [Self; 4] = [Self::Rerun, Self::Suspend, Self::Resume, Self::Delete];
-
-    /// Returns the last part of the path of its page.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Rerun => "rerun",
-            Self::Suspend => "suspend",
-            Self::Resume => "resume",
-            Self::Delete => "delete",
+/// Reads the object, and plans the request.
+pub(super) async fn prepare(
+    console: &Console,
+    user: &User,
+    target: &Target<'_>,
+    form: &Form,
+) -> Result<Prepared, PageError> {
+    let Target { kind, namespace, name, action } = *target;
+    let context = console.context(user, namespace);
+    let found = selected::api(&context, kind, &Scope::Namespace(namespace.to_owned())).get(name).await;
+    let get = Permission { verb: "get", group: kind.group(), resource: kind.plural() };
+    let object = found.map_err(|error| PageError::of_read(&error, get, namespace, &target.object()))?;
+    let object = serde_json::to_value(object)
+        .map_err(|error| PageError::Unreadable { what: target.object(), error: error.to_string() })?;
+    let subject = Subject { kind, object: &object, suggest: &context.suggest };
+    let (letters, at) = (form.letters(), form.at());
+    let mut seeds = Vec::new();
+    let plan = match action {
+        Action::Rerun => Some(of_job::rerun(&subject, &letters, None)),
+        Action::RerunFailed => {
+            let leases = Leases::read(&context.client, namespace).await;
+            Some(of_job::rerun(&subject, &letters, Some(&leases)))
         }
-    }
-
-    /// Returns the action with this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.word() == word)
-    }
-
-    /// Returns the text of its button.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Rerun => "Run again",
-            Self::Suspend => "Suspend",
-            Self::Resume => "Resume",
-            Self::Delete => "Delete",
-        }
-    }
-
-    /// Returns the permission that the action needs.
-    pub fn permission(self) -> Permission {
-        let verb = match self {
-            Self::Rerun => "create",
-            Self::Suspend | Self::Resume => "patch",
-            Self::Delete => "delete",
-        };
-        Permission { verb, group: "batch", resource: "jobs" }
-    }
-}
-
-impl PlannedRequest {
-    /// Returns the body as it is sent and shown.
-    pub fn text(&self) -> String {
-        serde_json::to_string_pretty(&self.body).unwrap_or_default()
-    }
-
-    /// Returns the SHA-256 of the request in hexadecimal digits.
-    pub fn digest(&self) -> String {
-        let text = [self.method, &self.path, self.content_type, &self.text()].join("\n");
-        Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// Returns whether a text can be the random end of a name.
-pub fn is_seed(text: &str) -> bool {
-    text.len() == copy::LETTERS && text.bytes().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit())
-}
-
-/// Plans an action on this version of a Job. `seed` is the random end of the name of a new Job.
-///
-/// # Errors
-/// The action is not possible. The text is a sentence with the reason.
-pub fn plan(action: Action, job: &Value, seed: &str, suggest: &Suggestions) -> Result<Plan, String> {
-    let text = |field: &str| job["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let (namespace, name, uid) = (text("namespace"), text("name"), text("uid"));
-    let jobs = format!("/apis/batch/v1/namespaces/{namespace}/jobs");
-    let (path, page) = (format!("{jobs}/{name}"), format!("/jobs/{namespace}/{name}"));
+        Action::Suspend | Action::Resume => Some(subject.suspend(action == Action::Suspend, at)),
+        Action::Delete => Some(of_job::delete(&subject)),
+        Action::Priority => form.has("priority").then(|| of_job::priority(&subject, form.get("priority").trim())),
+        Action::Trigger => Some(of_schedule::trigger(&subject, &letters, &form.parameters())),
+        Action::Backfill if form.has("from") => Some(backfill(&context, &subject, form).await),
+        Action::Backfill => None,
+    };
     match action {
-        Action::Rerun => {
-            let new = copy::name(&name, seed);
-            let copied = copy::copy(job, &new, false).map_err(|_| "The Job is not finished.".to_owned())?;
-            let content_type = "application/json";
-            Ok(Plan {
-                request: PlannedRequest { method: "POST", path: jobs, content_type, body: copied.job },
-                command: suggest.jobwright(&format!("rerun job/{name}")),
-                notes: copied.notes,
-                then: format!("/jobs/{namespace}/{new}"),
-            })
-        }
-        Action::Suspend | Action::Resume => {
-            let suspend = action == Action::Suspend;
-            let note = match change(Kind::Job, job, suspend) {
-                Change::Set { note } => note,
-                Change::None | Change::Annotate if suspend => return Err("The Job is suspended already.".to_owned()),
-                Change::None | Change::Annotate => return Err("The Job is not suspended.".to_owned()),
-                Change::Useless(reason) => return Err(format!("The change would have no effect: {reason}.")),
-            };
-            // Another Job of the same name is not changed.
-            let body = json!({"metadata": {"uid": uid}, "spec": {"suspend": suspend}});
-            let content_type = "application/merge-patch+json";
-            let verb = if suspend { "suspend" } else { "resume" };
-            Ok(Plan {
-                request: PlannedRequest { method: "PATCH", path, content_type, body },
-                command: suggest.jobwright(&format!("{verb} job/{name}")),
-                notes: note.into_iter().collect(),
-                then: page,
-            })
-        }
-        Action::Delete => {
-            if !job["metadata"]["deletionTimestamp"].is_null() {
-                return Err("The Job is being deleted already.".to_owned());
-            }
-            let body = json!({
-                "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": {"uid": uid},
-            });
-            Ok(Plan {
-                request: PlannedRequest { method: "DELETE", path, content_type: "application/json", body },
-                command: suggest.kubectl(&format!("delete job {name}")),
-                notes: vec!["The pods of the Job and their logs are deleted too.".to_owned()],
-                then: format!("/jobs?namespace={namespace}"),
-            })
-        }
+        Action::Rerun | Action::RerunFailed | Action::Trigger => seeds.push((SEED, letters)),
+        Action::Resume => seeds.push((AT, at.to_string())),
+        _ => {}
     }
+    let parameters = match action {
+        Action::Trigger | Action::Backfill => parameters(kind, &object),
+        _ => Vec::new(),
+    };
+    Ok(Prepared { parameters, plan, seeds, object })
+}
+
+async fn backfill(context: &ClusterContext, subject: &Subject<'_>, form: &Form) -> Result<Plan, String> {
+    let wish = form.backfill()?;
+    let schedule: JobSchedule = serde_json::from_value(subject.object.clone()).map_err(|error| error.to_string())?;
+    let jobs = context.api::<Job>().list_each(&ListParams::default()).await;
+    let jobs = jobs.map_err(|error| format!("cannot read the Jobs of the schedule: {}", message(&error)))?;
+    let calendars = calendars::read(context, &CalendarNames::of(&schedule.spec)).await;
+    let calendars = calendars.map_err(|error| format!("cannot read the calendars: {}", message(&error)))?;
+    let history = schedule.status.as_ref().map_or(&[][..], |status| &status.history);
+    let uid = schedule.metadata.uid.as_deref().unwrap_or_default();
+    let now: Timestamp = crate::client::now();
+    of_schedule::backfill(subject, &wish, &Known { runs: runs(&jobs, uid, history), calendars: &calendars, now })
+}
+
+/// Returns the SHA-256 of a request, in hexadecimal digits.
+pub(super) fn digest(request: &PlannedRequest) -> String {
+    let PlannedRequest { method, path, content_type, .. } = request;
+    let text = format!("{method}\n{path}\n{content_type}\n{}", request.text());
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-
-    fn job(spec: &Value, conditions: &Value) -> Value {
-        json!({
-            "metadata": {"namespace": "n", "name": "a", "uid": "u"}, "spec": spec, "status": {"conditions": conditions},
-        })
-    }
-
-    fn planned(action: Action, job: &Value) -> Result<Plan, String> {
-        plan(action, job, "abcde", &Suggestions::new("jobwright", None, Vec::new()))
-    }
+    use crate::client::names::Kind;
 
     #[test]
-    fn request_of_each_action_concerns_this_job_alone() {
-        let complete = json!([{"type": "Complete", "status": "True"}]);
-        let spec = json!({"template": {"spec": {"containers": []}}});
-        let rerun = planned(Action::Rerun, &job(&spec, &complete)).unwrap();
-        assert_eq!((rerun.request.method, &*rerun.request.path), ("POST", "/apis/batch/v1/namespaces/n/jobs"));
-        assert_eq!(rerun.request.body["metadata"]["name"], "a-rerun-abcde");
-        assert_eq!(rerun.then, "/jobs/n/a-rerun-abcde");
-        let suspend = planned(Action::Suspend, &job(&spec, &json!([]))).unwrap().request;
-        assert_eq!(suspend.body, json!({"metadata": {"uid": "u"}, "spec": {"suspend": true}}));
-        assert_eq!((suspend.method, suspend.content_type), ("PATCH", "application/merge-patch+json"));
-        let resume = planned(Action::Resume, &job(&json!({"suspend": true}), &json!([]))).unwrap().request;
-        assert_eq!(resume.body["spec"]["suspend"], false);
-        let delete = planned(Action::Delete, &job(&spec, &json!([]))).unwrap().request;
-        assert_eq!((delete.method, &delete.body["preconditions"]["uid"]), ("DELETE", &json!("u")));
-    }
-
-    #[test]
-    fn action_without_effect_states_why() {
-        let running = job(&json!({}), &json!([]));
-        let suspended = job(&json!({"suspend": true}), &json!([]));
-        let complete = job(&json!({}), &json!([{"type": "Complete", "status": "True"}]));
-        let cases = [
-            (Action::Rerun, &running, "not finished"),
-            (Action::Suspend, &suspended, "suspended already"),
-            (Action::Resume, &running, "not suspended"),
-            (Action::Suspend, &complete, "it is finished"),
-        ];
-        for (action, job, part) in cases {
-            assert!(planned(action, job).unwrap_err().contains(part), "{action:?}");
-        }
-    }
-
-    #[test]
-    fn digest_differs_for_each_part_of_a_request() {
-        let request = PlannedRequest { method: "PATCH", path: "/a".into(), content_type: "x", body: json!({"a": 1}) };
-        let others = [
-            PlannedRequest { method: "POST", ..request.clone() },
-            PlannedRequest { path: "/b".into(), ..request.clone() },
-            PlannedRequest { content_type: "y", ..request.clone() },
-            PlannedRequest { body: json!({"a": 2}), ..request.clone() },
-        ];
-        assert!(others.iter().all(|other| other.digest() != request.digest()));
-        assert_eq!(request.digest().len(), 64);
-        assert!(is_seed("ab12z") && ["", "abcd", "abcdef", "ABCDE", "a/../"].iter().all(|text| !is_seed(text)));
+    fn digest_covers_every_part_of_the_request() {
+        let request = PlannedRequest::patch(Kind::Job, ("n", "a"), "u", json!({"spec": {"suspend": true}}));
+        let mut digests = vec![digest(&request)];
+        assert!(digests[0].len() == 64 && digests[0] == digest(&request.clone()));
+        digests.push(digest(&PlannedRequest { method: http::Method::POST, ..request.clone() }));
+        digests.push(digest(&PlannedRequest { path: "/x".to_owned(), ..request.clone() }));
+        digests.push(digest(&PlannedRequest { content_type: "application/json", ..request.clone() }));
+        digests.push(digest(&PlannedRequest { body: json!({}), ..request }));
+        digests.sort();
+        digests.dedup();
+        assert_eq!(digests.len(), 5);
     }
 }

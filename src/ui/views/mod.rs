@@ -8,7 +8,7 @@ mod overview;
 use http::Uri;
 use maud::{Markup, html};
 
-use super::actions::{self, Action, Outcome};
+use super::actions::{self, Target};
 use super::cache::{JobRow, Visible};
 use super::components::{self, Level, notice};
 use super::console::Console;
@@ -24,7 +24,7 @@ enum Page<'a> {
     Overview,
     Jobs,
     Job { namespace: &'a str, name: &'a str },
-    JobAction { namespace: &'a str, name: &'a str, action: Action },
+    Action(Target<'a>),
 }
 
 impl<'a> Page<'a> {
@@ -34,16 +34,13 @@ impl<'a> Page<'a> {
             [""] => Some(Self::Overview),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", namespace, name] if is_name(namespace) && is_name(name) => Some(Self::Job { namespace, name }),
-            ["jobs", namespace, name, action] if is_name(namespace) && is_name(name) => {
-                Some(Self::JobAction { namespace, name, action: Action::from_word(action)? })
-            }
-            _ => None,
+            _ => Target::parse(path).map(Self::Action),
         }
     }
 }
 
 /// Returns whether a text can be the name of an object. Others are not sent to the API server as part of a path.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit() || matches!(one, b'-' | b'.');
     !text.is_empty() && text.len() <= 253 && text.bytes().all(allowed) && !text.starts_with('.')
 }
@@ -54,25 +51,16 @@ fn is_name(text: &str) -> bool {
 /// There is no such page, the user is not allowed to see it, or the cluster cannot be read.
 pub async fn content(console: &Console, user: &User, uri: &Uri) -> Result<Content, PageError> {
     let query = uri.query().unwrap_or_default();
-    match Page::parse(uri.path()).ok_or(PageError::NotFound)? {
+    let mut content = match Page::parse(uri.path()).ok_or(PageError::NotFound)? {
         Page::Overview => overview::content(console, user).await,
         Page::Jobs => jobs::content(console, user, query).await,
         Page::Job { namespace, name } => job::content(console, user, (namespace, name), query).await,
-        Page::JobAction { namespace, name, action } => actions::ask(console, user, (namespace, name), action).await,
+        Page::Action(target) => actions::content(console, user, &target, query).await,
+    }?;
+    if let Some(notice) = actions::notice_of(query) {
+        content.main = html! { (notice) (content.main) };
     }
-}
-
-/// Carries out the action that a form confirms.
-///
-/// # Errors
-/// There is no such action, the action is not possible, or the API server refuses the request.
-pub async fn form(console: &Console, user: &User, uri: &Uri, form: &[u8]) -> Result<Outcome, PageError> {
-    match Page::parse(uri.path()) {
-        Some(Page::JobAction { namespace, name, action }) => {
-            actions::carry_out(console, user, (namespace, name), action, form).await
-        }
-        _ => Err(PageError::NotFound),
-    }
+    Ok(content)
 }
 
 /// Returns the path of the page of a Job.
@@ -117,6 +105,9 @@ mod tests {
         assert_eq!(Page::parse("/jobs"), Some(Page::Jobs));
         let job = Page::Job { namespace: "n", name: "a.b-c" };
         assert_eq!(Page::parse("/jobs/n/a.b-c"), Some(job));
+        for path in ["/jobs/n/a/suspend", "/schedules/cronjob/n/a/trigger", "/schedules/jobschedule/n/a/backfill"] {
+            assert!(matches!(Page::parse(path), Some(Page::Action(_))), "{path}");
+        }
         for wrong in [
             "",
             "jobs",
@@ -124,6 +115,10 @@ mod tests {
             "/jobs/n",
             "/jobs/n/",
             "/jobs/n/a/b",
+            "/jobs/n/a/backfill",
+            "/jobs/n/A/suspend",
+            "/schedules/job/n/a/suspend",
+            "/schedules/cronjob/n/a/backfill",
             "/jobs/n/..",
             "/jobs/n/A",
             "/jobs/n/a%2f",

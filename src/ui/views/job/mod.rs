@@ -17,6 +17,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use self::logs::LogQuery;
+pub(in crate::ui) use self::yaml::hide;
 use crate::client::cluster::ClusterContext;
 use crate::client::explain::collect::Scope;
 use crate::client::explain::explanation::Explanation;
@@ -89,7 +90,7 @@ pub(super) async fn content(
     let interest = object.uid().zip(seen).map(|(uid, seen)| Interest::Job { uid: uid.into(), seen });
     let interest: Vec<Interest> = interest.into_iter().collect();
     let value: Value = serde_json::to_value(&object).unwrap_or_default();
-    let buttons = actions::buttons(console, user, namespace, &value).await;
+    let buttons = actions::of_job(console, user, (namespace, name), &value).await;
     let main = match part {
         Part::Yaml => {
             let (title, state) = (name, None);

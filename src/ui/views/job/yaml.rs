@@ -28,27 +28,27 @@ pub(super) fn yaml(mut object: DynamicObject) -> Markup {
     }
 }
 
-/// Hides the values of environment variables, in the pod template and in the annotations that repeat them.
-fn hide(job: &mut Value) {
-    if let Some(annotations) = job["metadata"]["annotations"].as_object_mut() {
-        for name in ANNOTATIONS {
-            if let Some(value) = annotations.get_mut(name) {
-                *value = HIDDEN.into();
-            }
-        }
+/// Hides the values of environment variables, in the pod template and in the annotations that repeat them. Returns whether
+/// there was one.
+pub(in crate::ui) fn hide(job: &mut Value) -> bool {
+    let mut is_hidden = false;
+    let mut hide = |value: &mut Value| {
+        *value = HIDDEN.into();
+        is_hidden = true;
+    };
+    if let Some(annotations) = job.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        ANNOTATIONS.iter().for_each(|name| _ = annotations.get_mut(*name).map(&mut hide));
     }
-    let pod = &mut job["spec"]["template"]["spec"];
     for kind in ["containers", "initContainers", "ephemeralContainers"] {
-        let containers = pod.get_mut(kind).and_then(Value::as_array_mut);
+        let containers = job.pointer_mut(&format!("/spec/template/spec/{kind}")).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             let variables = container.get_mut("env").and_then(Value::as_array_mut);
             for variable in variables.into_iter().flatten() {
-                if let Some(value) = variable.get_mut("value") {
-                    *value = HIDDEN.into();
-                }
+                variable.get_mut("value").map(&mut hide);
             }
         }
     }
+    is_hidden
 }
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn job_without_containers_is_shown() {
         let mut job = json!({"metadata": {"name": "a"}});
-        hide(&mut job);
-        assert_eq!(job["metadata"]["name"], "a");
+        assert!(!hide(&mut job));
+        assert_eq!(job, json!({"metadata": {"name": "a"}}));
     }
 }
