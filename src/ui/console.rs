@@ -9,6 +9,7 @@ use super::access::Access;
 use super::cache::{Caches, Kept, Visible};
 use super::error::PageError;
 use super::identity::User;
+use super::logs::Followers;
 use super::origin::Origins;
 use super::pods::PodReads;
 use super::sign_in::SignIn;
@@ -23,6 +24,8 @@ pub struct Console {
     pub access: Access,
     /// Pods that were read in the last seconds.
     pub pods: PodReads,
+    /// Pages that follow logs.
+    pub followers: Followers,
     /// Way in which users sign in.
     pub sign_in: SignIn,
     /// Addresses of the console.

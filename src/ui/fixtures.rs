@@ -17,6 +17,7 @@ use super::access::Access;
 use super::cache::Caches;
 use super::console::Console;
 use super::identity::User;
+use super::logs::Followers;
 use super::origin::Origins;
 use super::pods::PodReads;
 use super::server::router;
@@ -96,6 +97,7 @@ impl Scene {
             caches: Arc::new(Caches::of_jobs(Scope::All, jobs)),
             access: Access::default(),
             pods: PodReads::default(),
+            followers: Followers::default(),
             sign_in,
             origins,
             read_only,

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod jobs;
 pub mod layout;
 pub mod live;
+pub mod logs;
 pub mod origin;
 pub mod pods;
 pub mod server;

@@ -20,7 +20,7 @@ use super::error::PageError;
 use super::guard::{self, LOGIN};
 use super::identity::User;
 use super::layout::{Content, bare_page, page, signed_in_page};
-use super::{actions, live, views};
+use super::{actions, live, logs, views};
 
 /// Time that requests in flight get when the console stops.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -59,6 +59,8 @@ pub fn router(console: Arc<Console>) -> Router {
         .route(LOGIN, get(log_in))
         .route("/assets/{file}", get(asset))
         .route("/live", get(live::stream))
+        .route("/logs/live", get(logs::stream))
+        .route("/logs/download", get(logs::download))
         .fallback(view)
         .layer(middleware::from_fn_with_state(console.clone(), guard::guard))
         .with_state(console)

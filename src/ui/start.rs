@@ -14,6 +14,7 @@ use super::access::{Access, Decision, Permission};
 use super::cache::Caches;
 use super::console::Console;
 use super::identity::User;
+use super::logs::Followers;
 use super::origin::Origins;
 use super::pods::PodReads;
 use super::server;
@@ -174,6 +175,7 @@ async fn run(
         caches: caches.clone(),
         access,
         pods: PodReads::default(),
+        followers: Followers::default(),
         sign_in,
         origins,
         read_only,

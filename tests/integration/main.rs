@@ -69,6 +69,7 @@ mod ttl;
 mod ui;
 mod ui_actions;
 mod ui_cluster;
+mod ui_logs;
 mod uninstall;
 mod unresponsive_api_server;
 mod upgrade;

@@ -141,7 +141,10 @@ async fn tenants_with_tokens_see_nothing_of_each_other() -> Result<()> {
             assert!(!is_foreign, "{path} of {name}: {}", page.body);
         }
         assert_eq!(console.get(&job, &signed_in).await?.status, 200);
-        for path in [format!("/jobs/{}/{hidden}", other.namespace), format!("/jobs?namespace={}", other.namespace)] {
+        let logs = |part: &str| format!("/logs/{part}?namespace={}&name={hidden}", other.namespace);
+        let (job_of_other, jobs) =
+            (format!("/jobs/{}/{hidden}", other.namespace), format!("/jobs?namespace={}", other.namespace));
+        for path in [job_of_other, jobs, logs("live"), logs("download")] {
             let page = console.get(&path, &signed_in).await?;
             assert!(page.status == 403 && !page.body.contains(&format!("{hidden}</a>")), "{path}: {}", page.body);
         }

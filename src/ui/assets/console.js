@@ -97,6 +97,72 @@
     });
   });
 
+  // Logs: the stream begins with the logs as they are, and goes on with new lines. The end stays in view unless the user
+  // has scrolled up.
+  const log = document.querySelector(".log[data-logs]");
+  const pause = document.querySelector("button[data-pause]");
+  const summary = document.querySelector("[data-log-note]");
+  const MAX_ROWS = 10000;
+  let noted = false;
+  let tail = null;
+  let paused = false;
+  let finished = false;
+  const put = (text, isAll) => {
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 24;
+    const parsed = new DOMParser().parseFromString(text, "text/html");
+    const rows = [...parsed.body.children].map((row) => document.importNode(row, true));
+    if (isAll) log.replaceChildren(...rows);
+    else log.append(...rows);
+    while (log.childElementCount > MAX_ROWS) log.firstElementChild.remove();
+    if (atEnd) log.scrollTop = log.scrollHeight;
+    if (!noted && !isAll) summary.textContent = `${log.childElementCount} lines are shown.`;
+  };
+  const note = (text) => {
+    noted = true;
+    summary.textContent = new DOMParser().parseFromString(text, "text/html").body.textContent;
+  };
+  const leave = () => {
+    if (tail) tail.close();
+    tail = null;
+  };
+  const follow = () => {
+    if (!log || tail || paused || finished || document.hidden) return;
+    tail = new EventSource(log.dataset.logs);
+    tail.addEventListener("open", () => show("Live"));
+    tail.addEventListener("log", (event) => put(event.data, true));
+    tail.addEventListener("line", (event) => put(event.data, false));
+    tail.addEventListener("note", (event) => note(event.data));
+    tail.addEventListener("end", (event) => {
+      finished = true;
+      leave();
+      note(event.data);
+      show("Ended");
+      pause.hidden = true;
+    });
+    tail.addEventListener("error", () => {
+      show("Reconnecting");
+      leave();
+      setTimeout(follow, 2000);
+    });
+  };
+  if (log) {
+    log.scrollTop = log.scrollHeight;
+    pause.hidden = false;
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      pause.textContent = paused ? "Continue" : "Pause";
+      if (paused) {
+        leave();
+        show("Paused");
+      } else {
+        follow();
+      }
+    });
+    document.addEventListener("visibilitychange", () => (document.hidden ? leave() : follow()));
+    addEventListener("pagehide", leave);
+    addEventListener("pageshow", follow);
+  }
+
   // A choice in a filter applies without the button.
   document.addEventListener("change", (event) => {
     if (event.target.matches("form.filters select")) event.target.form.requestSubmit();
@@ -145,4 +211,5 @@
 
   prepare(document);
   open();
+  follow();
 })();

@@ -1,212 +1,145 @@
-//! The ends of the logs of the pods of a Job, with their colours, and with a search.
+//! The logs of a Job: a form that selects and searches them, and their lines.
 
-use futures::future::join_all;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::LogParams;
+use kube::{Api, ResourceExt};
 use maud::{Markup, html};
 
 use super::Opened;
-use crate::client::cluster::ClusterContext;
-use crate::client::logs::sources::{Filter, Source};
+use crate::client::cluster::end;
+use crate::job::FAILURE_ANNOTATION;
+use crate::job::decide::failure_report::FailureReport;
 use crate::runtime::errors::message;
-use crate::ui::ansi::Reader;
 use crate::ui::components::{Choice, Level, empty, filter_form, hidden, notice, search_field, select_field};
-use crate::ui::text::neutral;
+use crate::ui::console::Console;
+use crate::ui::identity::User;
+use crate::ui::logs::check;
+use crate::ui::logs::lines::Look;
+use crate::ui::logs::query::{LogQuery, TAILS};
+use crate::ui::logs::read::{Snapshot, snapshot};
+use crate::ui::text::{counted, neutral, neutral_lines, number};
 
-/// Maximum number of logs on the page.
-const LOGS: usize = 10;
-/// Number of last lines of each log, without a choice.
-const LINES: u32 = 100;
-/// Choices of the number of last lines.
-const CHOICES: [u32; 3] = [20, LINES, 500];
-/// Maximum size of one log, in bytes.
-const BYTES: i64 = 128 * 1024;
-/// Maximum number of bytes of a line.
-const LINE: usize = 2000;
+/// Maximum number of pods among which the form lets choose.
+const CHOICES: usize = 200;
+/// Maximum number of logs that are named when they cannot be read.
+const UNREAD: usize = 5;
 
-/// What the address asks for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct LogQuery {
-    pod: String,
-    text: String,
-    lines: u32,
-    previous: bool,
-}
-
-/// The end of one log.
-pub(super) struct Log {
-    source: Source,
-    text: Result<String, String>,
-}
-
-/// The logs that the page shows.
-pub(super) struct Logs {
-    query: LogQuery,
-    /// Names of all pods with a log.
-    pods: Vec<String>,
-    logs: Vec<Log>,
-    /// Number of logs that are left out.
-    more: usize,
-}
-
-impl LogQuery {
-    /// Parses the query of the address. A value that is not valid is the default.
-    pub(super) fn parse(query: &str) -> Self {
-        let value = |wanted: &str| {
-            let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted);
-            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
-        };
-        let lines = value("lines").parse().ok().filter(|lines| CHOICES.contains(lines)).unwrap_or(LINES);
-        Self { pod: value("pod"), text: value("q"), lines, previous: value("previous") == "true" }
-    }
-}
-
-/// Returns the containers whose logs are read, and the number of those that are left out. Those of failed pods come first.
-fn chosen(pods: &[Pod], query: &LogQuery) -> (Vec<Source>, usize) {
-    let filter = Filter { previous: query.previous, ..Filter::default() };
-    let mut pods: Vec<&Pod> =
-        pods.iter().filter(|pod| query.pod.is_empty() || pod.metadata.name.as_ref() == Some(&query.pod)).collect();
-    let phase = |pod: &Pod| match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
-        Some("Failed") => 0,
-        Some("Succeeded") => 2,
-        _ => 1,
+/// Returns the part of the page, with logs that are read with the permissions of the user.
+pub(super) async fn content(console: &Console, user: &User, opened: &Opened, query: &LogQuery) -> Markup {
+    let pods = match &opened.pods {
+        Ok(pods) => pods,
+        Err(error) => return empty("The pods cannot be read.", html! { p { (neutral(&message(error))) } }),
     };
-    pods.sort_by_key(|pod| (phase(pod), pod.metadata.name.clone()));
-    let mut sources: Vec<Source> = pods.into_iter().flat_map(|pod| filter.sources(pod)).collect();
-    let more = sources.len().saturating_sub(LOGS);
-    sources.truncate(LOGS);
-    (sources, more)
-}
-
-/// Reads the ends of the logs with the permissions of the user.
-pub(super) async fn read(context: &ClusterContext, pods: &[Pod], query: LogQuery) -> Logs {
-    let (sources, more) = chosen(pods, &query);
-    let api: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
-    let reads = sources.into_iter().map(|source| {
-        let params = LogParams {
-            container: Some(source.container.clone()),
-            tail_lines: Some(query.lines.into()),
-            limit_bytes: Some(BYTES),
-            previous: query.previous,
-            ..LogParams::default()
-        };
-        let api = &api;
-        async move { Log { text: api.logs(&source.pod, &params).await.map_err(|error| message(&error)), source } }
-    });
-    let logs = join_all(reads).await;
-    let mut names: Vec<String> = pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect();
-    names.sort();
-    Logs { query, pods: names, logs, more }
-}
-
-/// Returns the part of the page.
-pub(super) fn content(opened: &Opened, path: &str, logs: &Logs) -> Markup {
-    if let Err(error) = &opened.pods {
-        return empty("The pods cannot be read.", html! { p { (neutral(&message(error))) } });
+    if let Err(error) = check(console, user, &query.namespace).await {
+        return notice(Level::Warning, error.heading(), html! { p { (neutral(&error.text())) } });
     }
+    let look = Look { text: query.text.clone(), zone: console.zone.clone() };
+    let api: Api<Pod> = console.context(user, &query.namespace).api();
+    let logs = snapshot(&api, pods, query, &look).await;
+    part(&opened.job, pods, query, &logs, &look)
+}
+
+/// Returns the part of the page with these logs.
+pub(in crate::ui) fn part(job: &Job, pods: &[Pod], query: &LogQuery, logs: &Snapshot, look: &Look) -> Markup {
+    let is_finished = job.status.as_ref().is_some_and(|status| end(status).is_some());
+    if pods.is_empty() && is_finished {
+        return without_pods(job);
+    }
+    let live = (!is_finished && !query.previous).then(|| query.url("/logs/live"));
     html! {
-        (form(path, logs))
-        @if logs.logs.is_empty() {
-            (empty("No logs.", html! { p { "No container has started, or the pods were deleted." } }))
+        (form(pods, query))
+        @if logs.more_pods > 0 {
+            p.s.warn { "The logs of " (number(logs.more_pods as u64)) " older pods are not shown. Select a pod to read its log." }
         }
-        @for log in &logs.logs {
-            section.card {
-                h2 { (neutral(&log.source.pod)) " " span.hint { "container " (neutral(&log.source.container)) } }
-                @match &log.text {
-                    Ok(text) => (lines(text, &logs.query.text)),
-                    Err(error) => (notice(Level::Warning, "The log cannot be read", html! { p { (neutral(error)) } })),
-                }
+        @for (source, reason) in logs.unread.iter().take(UNREAD) {
+            p.s.warn { "The log of " (neutral(&source.container)) " in pod " (neutral(&source.pod)) " cannot be read: " (neutral(reason)) }
+        }
+        @if logs.unread.len() > UNREAD {
+            p.s.warn { (logs.unread.len() - UNREAD) " more logs cannot be read." }
+        }
+        div.pager {
+            p data-log-note { (summary(query, logs)) }
+            @if live.is_some() { button type="button" data-pause hidden { "Pause" } }
+            a.button href=(query.url("/logs/download")) download { "Download" }
+        }
+        @if logs.logs == 0 && live.is_none() {
+            (empty("No log.", html! { p { "No container that the form selects has a log." } }))
+        } @else {
+            div.log role="log" aria-label="Logs" aria-live="off" tabindex="0" data-logs=[live] {
+                @for row in &logs.rows { (look.row(row)) }
             }
         }
-        @if logs.more > 0 { p { (logs.more) " more logs are not shown. Select a pod." } }
     }
 }
 
-fn form(path: &str, logs: &Logs) -> Markup {
-    let query = &logs.query;
-    let mut pods = vec![Choice { value: "", label: "All" }];
-    pods.extend(logs.pods.iter().take(200).map(|pod| Choice { value: pod, label: pod }));
-    let counts = CHOICES.map(|count| (count.to_string(), format!("{count} lines")));
-    let counts: Vec<Choice<'_>> = counts.iter().map(|(value, label)| Choice { value, label }).collect();
+fn summary(query: &LogQuery, logs: &Snapshot) -> String {
+    if logs.logs == 0 {
+        return "No container has started.".to_owned();
+    }
+    let of = counted(logs.logs as u64, "container", "containers");
+    let mut text = match &query.text {
+        Some(_) => {
+            let searched = counted(logs.searched as u64, "line", "lines");
+            format!("{} of {searched} match, in {of}.", number(logs.rows.len() as u64))
+        }
+        None => format!("{} of {of}.", counted(logs.rows.len() as u64, "line", "lines")),
+    };
+    if logs.is_cut {
+        text.push_str(" Older lines are left out; the file has all of them.");
+    }
+    text
+}
+
+fn form(pods: &[Pod], query: &LogQuery) -> Markup {
+    let mut names: Vec<String> = pods.iter().map(ResourceExt::name_any).collect();
+    names.sort();
+    names.truncate(CHOICES);
+    let mut containers: Vec<&str> = Vec::new();
+    for spec in pods.iter().filter_map(|pod| pod.spec.as_ref()) {
+        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+            if !containers.contains(&&*container.name) {
+                containers.push(&container.name);
+            }
+        }
+    }
+    fn choices<'a>(all: &'a str, values: impl Iterator<Item = &'a str>) -> Vec<Choice<'a>> {
+        let all = std::iter::once(Choice { value: "", label: all });
+        all.chain(values.map(|value| Choice { value, label: value })).collect()
+    }
     let instances =
-        [Choice { value: "", label: "Present" }, Choice { value: "true", label: "Before the last restart" }];
+        [Choice { value: "", label: "Current" }, Choice { value: "true", label: "Before the last restart" }];
+    let tails = TAILS.map(|tail| tail.to_string());
+    let tails: Vec<Choice<'_>> = tails.iter().map(|tail| Choice { value: tail, label: tail }).collect();
+    let value = |text: &Option<String>| text.clone().unwrap_or_default();
     let fields = [
         hidden("tab", "logs"),
-        search_field("q", "Search", &query.text, "Text in a line"),
-        select_field("pod", "Pod", &pods, &query.pod),
-        select_field("lines", "End of each log", &counts, &query.lines.to_string()),
-        select_field("previous", "Container", &instances, if query.previous { "true" } else { "" }),
+        search_field("q", "Search", &value(&query.text), "text"),
+        select_field("pod", "Pod", &choices("All pods", names.iter().map(String::as_str)), &value(&query.pod)),
+        select_field(
+            "container",
+            "Container",
+            &choices("All containers", containers.iter().copied()),
+            &value(&query.container),
+        ),
+        select_field("previous", "Instance", &instances, if query.previous { "true" } else { "" }),
+        select_field("lines", "Lines of each container", &tails, &query.tail.to_string()),
     ];
+    let path = super::super::job_path(&query.namespace, &query.name);
     let reset = format!("{path}?tab=logs");
-    let is_set = !query.pod.is_empty() || !query.text.is_empty() || query.previous;
-    filter_form(path, &fields, is_set.then_some(reset.as_str()))
+    filter_form(&path, &fields, Some(&reset))
 }
 
-/// Returns the lines that contain a text, with their colours.
-fn lines(text: &str, wanted: &str) -> Markup {
-    let mut reader = Reader::new(LINE);
-    let wanted = wanted.to_lowercase();
-    // Each line is read, because the style at the end of a line continues in the next.
-    let read: Vec<_> = text.lines().map(|line| reader.read(line.as_bytes())).collect();
-    let total = read.len();
-    let shown: Vec<_> =
-        read.into_iter().filter(|line| wanted.is_empty() || line.text().to_lowercase().contains(&wanted)).collect();
-    html! {
-        @if !wanted.is_empty() { p.hint { (shown.len()) " of " (total) " lines contain the text." } }
-        @if total == 0 {
-            p.hint { "The log is empty." }
-        } @else if !shown.is_empty() {
-            div.log role="region" aria-label="Log" tabindex="0" {
-                @for line in &shown { div { span.l { (line) } } }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(name: &str, phase: &str, state: Value) -> Pod {
-        let container =
-            json!({"name": "main", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state});
-        serde_json::from_value(
-            json!({"metadata": {"name": name}, "status": {"phase": phase, "containerStatuses": [container]}}),
-        )
-        .unwrap()
-    }
-
-    #[test]
-    fn logs_of_failed_pods_come_first_and_their_number_is_bounded() {
-        let ended = || json!({"terminated": {"exitCode": 1}});
-        let mut pods: Vec<Pod> = (0..12).map(|number| pod(&format!("a{number:02}"), "Succeeded", ended())).collect();
-        pods.push(pod("z", "Failed", ended()));
-        pods.push(pod("waiting", "Pending", json!({"waiting": {}})));
-        let (sources, more) = chosen(&pods, &LogQuery::parse("tab=logs"));
-        assert_eq!((sources.len(), more, &*sources[0].pod), (LOGS, 3, "z"));
-        let (sources, more) = chosen(&pods, &LogQuery::parse("pod=a03"));
-        assert_eq!((sources.len(), more, &*sources[0].pod), (1, 0, "a03"));
-    }
-
-    #[test]
-    fn query_that_is_not_valid_is_the_default() {
-        let query = LogQuery::parse("tab=logs&lines=9999999&previous=x&q=a+b");
-        assert_eq!(query, LogQuery { pod: String::new(), text: "a b".to_owned(), lines: LINES, previous: false });
-        assert_eq!(LogQuery::parse("lines=500&previous=true").lines, 500);
-    }
-
-    #[test]
-    fn hostile_log_is_neutral_and_search_ignores_its_colours() {
-        let log = "one\n\u{1b}[31mERR\u{1b}[1mOR\u{1b}[0m <script>\u{202e}\nthree";
-        let found = lines(log, "error <").into_string();
-        assert!(
-            found.contains("1 of 3 lines") && !found.contains("<script>") && !found.contains('\u{202e}'),
-            "{found}"
-        );
-        assert!(!found.contains("three") && !found.contains('\u{1b}'), "{found}");
-        assert!(lines("", "").into_string().contains("The log is empty"));
+/// Returns the end of the log that the controller has stored with a failed Job, or why there is no log.
+fn without_pods(job: &Job) -> Markup {
+    let report = job.annotations().get(FAILURE_ANNOTATION);
+    let report: Option<FailureReport> = report.and_then(|text| serde_json::from_str(text).ok());
+    match report.filter(|report| !report.log.is_empty()) {
+        Some(report) => html! {
+            (notice(Level::Info, "The pods are deleted", html! {
+                p { "These are the last lines of pod " (neutral(&report.pod)) " that the controller stored." }
+            }))
+            pre.yaml tabindex="0" { (neutral_lines(&report.log.join("\n"))) }
+        },
+        None => empty("No log.", html! { p { "The pods are deleted, and their logs with them." } }),
     }
 }

@@ -16,7 +16,6 @@ use kube::api::DynamicObject;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use self::logs::LogQuery;
 pub(in crate::ui) use self::yaml::hide;
 use crate::client::cluster::ClusterContext;
 use crate::client::explain::collect::Scope;
@@ -33,6 +32,7 @@ use crate::ui::console::Console;
 use crate::ui::error::PageError;
 use crate::ui::identity::User;
 use crate::ui::layout::{Content, Freshness, Section};
+use crate::ui::logs::query::LogQuery;
 use crate::ui::text::neutral;
 
 /// Permission that the page needs.
@@ -98,10 +98,9 @@ pub(super) async fn content(
         }
         Part::Logs => {
             let opened = open(&context, &object, part).await?;
-            let pods = opened.pods.as_deref().unwrap_or_default();
-            let logs = logs::read(&context, pods, LogQuery::parse(query)).await;
+            let query = LogQuery::parse(query, Some((namespace, name)));
+            let content = logs::content(console, user, &opened, &query).await;
             let state = State::from_name(&format!("{:?}", opened.explanation.state));
-            let content = logs::content(&opened, &super::job_path(namespace, name), &logs);
             frame((namespace, name), Some(state), &buttons, part, &content)
         }
         Part::Overview | Part::Pods => {
@@ -109,7 +108,9 @@ pub(super) async fn content(
             page(&opened, part, &context, console, &buttons, now)
         }
     };
-    Ok(Content::new(format!("job/{name}"), Section::Jobs, Freshness::ChangesAndTime(interest), main))
+    // New lines arrive by a stream of their own.
+    let freshness = if part == Part::Logs { Freshness::Never } else { Freshness::ChangesAndTime(interest) };
+    Ok(Content::new(format!("job/{name}"), Section::Jobs, freshness, main))
 }
 
 async fn open(context: &ClusterContext, object: &DynamicObject, part: Part) -> Result<Opened, PageError> {
