@@ -13,6 +13,8 @@ struct Case {
     object: String,
     /// Label of the action.
     label: &'static str,
+    /// Fields that the user fills in, by name.
+    fields: &'static [(&'static str, &'static str)],
     /// Arguments of kubectl that print the effect.
     effect: Vec<&'static str>,
     /// What kubectl prints after the action.
@@ -22,22 +24,29 @@ struct Case {
 fn cases(scene: &Scene) -> Vec<Case> {
     let job = |name: &str| format!("/jobs/{}/{name}", scene.namespace);
     let suspend = |name| vec!["get", "job", name, "-o", "jsonpath={.spec.suspend}"];
+    let jobs = || vec!["get", "jobs", "-o", "name"];
+    let case = |object, label, effect, then| Case { object, label, fields: &[], effect, then };
     vec![
-        Case { object: job("import"), label: "Suspend", effect: suspend("import"), then: |suspend| suspend == "true" },
-        Case { object: job("import"), label: "Resume", effect: suspend("import"), then: |suspend| suspend == "false" },
+        case(job("import"), "Suspend", suspend("import"), |suspend| suspend == "true"),
+        case(job("import"), "Resume", suspend("import"), |suspend| suspend == "false"),
         Case {
-            object: job("migrate"),
-            label: "Run again",
-            effect: vec!["get", "jobs", "-o", "name"],
-            then: |jobs| jobs.lines().filter(|job| job.starts_with("job.batch/migrate")).count() == 2,
+            fields: &[("priority", "7")],
+            ..case(
+                job("licensed-2"),
+                "Change priority",
+                vec!["get", "job", "licensed-2", "-o", r"jsonpath={.metadata.annotations.jobwright\.dev/priority}"],
+                |priority| priority == "7",
+            )
         },
-        Case {
-            object: job("slow"),
-            label: "Delete",
-            effect: vec!["get", "jobs", "-o", "name"],
-            then: |jobs| !jobs.lines().any(|job| job == "job.batch/slow"),
-        },
+        case(job("migrate"), "Run again", jobs(), |jobs| count(jobs, "migrate") == 2),
+        case(job("shards"), "Run failed indexes again", jobs(), |jobs| count(jobs, "shards") == 2),
+        case(job("slow"), "Delete", jobs(), |jobs| count(jobs, "slow") == 0),
     ]
+}
+
+/// Returns the number of Jobs whose names begin so.
+fn count(jobs: &str, prefix: &str) -> usize {
+    jobs.lines().filter(|job| job.strip_prefix("job.batch/").is_some_and(|name| name.starts_with(prefix))).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +64,18 @@ async fn each_action_sends_exactly_the_request_that_its_page_showed() -> Result<
                 .page(options, async |page| {
                     console.open(page, &case.object).await?;
                     page.click_text(case.label).await?;
-                    page.wait_for("form.confirm .request").await?;
+                    page.wait_for("main form").await?;
+                    for (name, value) in case.fields {
+                        page.fill(name, value).await?;
+                    }
+                    if !case.fields.is_empty() {
+                        ensure!(
+                            page.count(".confirm").await? == 0,
+                            "a request was shown before the form was filled in"
+                        );
+                        page.click_text("Show the request").await?;
+                    }
+                    page.wait_for(".confirm .request").await?;
                     let (asked, shown) = (page.url().await?, shown(page).await?);
                     ensure!(console.changes().is_empty(), "a request was sent before the confirmation");
                     if !confirms {
@@ -65,10 +85,10 @@ async fn each_action_sends_exactly_the_request_that_its_page_showed() -> Result<
                         return Ok(());
                     }
                     page.check_accessibility().await?;
-                    page.click("form.confirm button[type=submit]").await?;
+                    page.click(".confirm form button[type=submit]").await?;
                     page.wait_until(&format!("location.href !== '{asked}' && document.readyState === 'complete'"))
                         .await?;
-                    ensure!(page.count("form.confirm").await? == 0, "{}", page.text("main").await?);
+                    ensure!(page.count(".confirm").await? == 0, "{}", page.text("main").await?);
                     let sent = console.changes();
                     assert_eq!(
                         sent.iter().map(|one| (&one.line, &one.body)).collect::<Vec<_>>(),
@@ -90,10 +110,10 @@ async fn each_action_sends_exactly_the_request_that_its_page_showed() -> Result<
 
 /// Returns the request that the page shows.
 async fn shown(page: &Page) -> Result<Change> {
-    let line = page.text("form.confirm .request p").await?;
-    let body = match page.count("form.confirm .request pre").await? {
+    let line = page.text(".confirm .request p").await?;
+    let body = match page.count(".confirm .request pre").await? {
         0 => Value::Null,
-        _ => serde_json::from_str(&page.text("form.confirm .request pre").await?)?,
+        _ => serde_json::from_str(&page.text(".confirm .request pre").await?)?,
     };
     Ok(Change { line: line.trim().to_owned(), media: String::new(), body })
 }

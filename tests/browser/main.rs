@@ -18,6 +18,7 @@ mod console;
 mod detection;
 mod gallery;
 mod harness;
+mod logs;
 mod parts;
 #[path = "../integration/harness.rs"]
 #[allow(dead_code, reason = "the other suite uses the rest")]

@@ -155,6 +155,17 @@ impl Page {
         Ok(())
     }
 
+    /// Replaces the text of a field by its name.
+    pub async fn fill(&self, name: &str, text: &str) -> Result<()> {
+        let field = format!("document.querySelector({})", quoted(&format!("main [name={name}]")));
+        self.click_on(&field).await.with_context(|| format!("clicking the field {name}"))?;
+        let is_text: bool = self.evaluate(&format!("{field}.select ? ({field}.select(), true) : false")).await?;
+        match is_text {
+            true => self.insert(text).await,
+            false => bail!("the field {name} takes no text"),
+        }
+    }
+
     /// Waits until the page is loaded, and a visible element matches a CSS selector.
     pub async fn wait_for(&self, css: &str) -> Result<()> {
         let visible = format!(

@@ -138,7 +138,7 @@ fn without_pods(job: &Job) -> Markup {
             (notice(Level::Info, "The pods are deleted", html! {
                 p { "These are the last lines of pod " (neutral(&report.pod)) " that the controller stored." }
             }))
-            pre.yaml tabindex="0" { (neutral_lines(&report.log.join("\n"))) }
+            div.code.whole { pre tabindex="0" role="region" aria-label="Stored lines" { code { (neutral_lines(&report.log.join("\n"))) } } }
         },
         None => empty("No log.", html! { p { "The pods are deleted, and their logs with them." } }),
     }
