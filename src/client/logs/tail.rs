@@ -72,12 +72,18 @@ impl Part {
             // Lines that were read already are skipped by their time.
             tail_lines: self.tail.filter(|_| last.is_none()),
             since_seconds: self.since.filter(|_| last.is_none()),
-            since_time: last,
+            since_time: last.map(whole_second),
             limit_bytes: self.limit,
             timestamps: true,
             ..LogParams::default()
         }
     }
+}
+
+/// Returns the second in which a time is. The library would round a time up, and lines of the rest of that second would be
+/// lost.
+fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 impl Tail {
@@ -184,6 +190,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn log_is_requested_again_from_the_second_of_its_last_line() {
+        let of = |last: &str| Part::default().params(&source(), Some(last.parse().unwrap())).since_time.unwrap();
+        for last in ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.4Z", "2026-01-02T03:04:05.999999999Z"] {
+            assert_eq!(of(last).to_string(), "2026-01-02T03:04:05Z");
+        }
+    }
 
     fn source() -> Source {
         Source { pod: "a-1".to_owned(), uid: "p".to_owned(), container: "main".to_owned(), restarts: 0 }

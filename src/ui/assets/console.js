@@ -174,7 +174,7 @@
     for (const field of event.target.elements) if (field.name && !field.value) field.disabled = true;
   });
 
-  // Keys: "/" search, "g" and a letter opens a section, "j" and "k" move between the links of a table.
+  // Keys: "/" search, "g" and a letter opens a section, "j" and "k" move between the links of a table, "?" shows the keys.
   let prefix = false;
   const sections = { o: "/", j: "/jobs", s: "/schedules", c: "/calendar", l: "/limits" };
   const step = (by) => {
@@ -183,7 +183,41 @@
     const next = links[at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by];
     if (next) next.focus();
   };
+  const KEYS = [
+    ["/", "search"],
+    ["j, k", "next and previous line of a table"],
+    ["Enter", "open the line"],
+    ["g o", "overview"],
+    ["g j", "Jobs"],
+    ["g s", "schedules"],
+    ["g c", "calendar"],
+    ["g l", "limits"],
+    ["?", "these keys"],
+    ["Esc", "close"],
+  ];
+  const help = () => {
+    const add = (parent, kind, text) => {
+      const element = document.createElement(kind);
+      if (text) element.textContent = text;
+      parent.append(element);
+      return element;
+    };
+    const dialog = add(document.body, "dialog");
+    dialog.setAttribute("aria-label", "Keys");
+    add(dialog, "h2", "Keys");
+    const list = add(dialog, "dl");
+    list.className = "keys";
+    for (const [key, meaning] of KEYS) {
+      add(add(list, "dt"), "kbd", key);
+      add(list, "dd", meaning);
+    }
+    const close = add(dialog, "button", "Close");
+    close.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.showModal();
+  };
   document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
     const typing = event.target.closest("input, select, textarea, [contenteditable]");
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const { key } = event;
@@ -202,6 +236,9 @@
     } else if (key === "g") {
       prefix = true;
       setTimeout(() => (prefix = false), 1500);
+    } else if (key === "?") {
+      event.preventDefault();
+      help();
     } else if (key === "j") {
       step(1);
     } else if (key === "k") {
