@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::console::{Console, scene};
-use crate::harness::{Browser, Options};
+use crate::harness::{Browser, IS_LIVE, Options};
 
 /// Prints 40 lines in 10 seconds, with a colour in each.
 const SCRIPT: &str = r#"echo start; i=0; while [ $i -lt 40 ]; do i=$((i+1)); printf 'line %d of \033[32m40\033[0m\n' $i; sleep 0.25; done; sleep 3600"#;
@@ -13,10 +13,10 @@ const SCRIPT: &str = r#"echo start; i=0; while [ $i -lt 40 ]; do i=$((i+1)); pri
 async fn page_follows_the_logs_of_a_job_on_a_real_node() -> Result<()> {
     let Some(browser) = Browser::start().await? else { return Ok(()) };
     let Some(scene) = scene("logs").await? else { return Ok(()) };
-    let template = json!({"template": {"spec": {"terminationGracePeriodSeconds": 0, "containers": [
+    let held = json!({"suspend": true, "template": {"spec": {"terminationGracePeriodSeconds": 0, "containers": [
         {"name": "main", "image": "busybox:1.36", "command": ["sh", "-c", SCRIPT]},
     ]}}});
-    scene.create("talks", template).await?;
+    scene.create("talks", held).await?;
     let console = Console::start(&browser, &scene, &[]).await?;
     let path = format!("/jobs/{}/talks?tab=logs", scene.namespace);
     let rows = "[...document.querySelectorAll('.log > div .l')].map((row) => row.textContent.trim())";
@@ -24,8 +24,9 @@ async fn page_follows_the_logs_of_a_job_on_a_real_node() -> Result<()> {
         .page(Options::default(), async |page| {
             // The page is open before the container has started.
             console.open(page, &path).await?;
+            page.wait_until(IS_LIVE).await?;
+            scene.change("talks", json!({"suspend": false})).await?;
             page.wait_until(&format!("{rows}.includes('line 3 of 40')")).await?;
-            page.wait_until("document.querySelector('[role=status]').textContent === 'Live'").await?;
             page.screenshot("job-logs-live").await?;
             page.check_accessibility().await?;
             // No line is lost or repeated by a pause.

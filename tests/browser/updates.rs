@@ -8,7 +8,7 @@ use serde_json::json;
 use testbed::Cluster;
 
 use crate::console::{Console, scene};
-use crate::harness::{Browser, Options};
+use crate::harness::{Browser, IS_LIVE, Options};
 use crate::scene::Scene;
 
 /// Longest time until a change of the cluster is on an open page.
@@ -23,7 +23,7 @@ async fn open_pages_follow_the_cluster_within_a_second() -> Result<()> {
     browser
         .page(Options::default(), async |page| {
             console.open(page, "/jobs").await?;
-            page.wait_until("document.querySelector('[role=status]')?.textContent === 'Live'").await?;
+            page.wait_until(IS_LIVE).await?;
             page.wait_until("document.querySelectorAll('main tbody tr').length === 1").await?;
             // The focus and what the user typed stay through all updates.
             page.press("/").await?;

@@ -1,11 +1,18 @@
 //! Every page of the console, with objects in every state: both themes, narrow screens, zoom, no scripts, the keyboard, and
 //! hostile texts.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, ensure};
+use futures::future::join_all;
 
 use crate::console::{Console, scene, states};
 use crate::harness::{Browser, Options, Page};
 use crate::scene::Scene;
+
+/// Pictures of the documentation.
+const PICTURES: [&str; 7] =
+    ["overview", "overview-dark", "jobs", "job-indexed", "job-failed", "job-logs", "action-rerun"];
 
 /// A page of the console.
 struct View {
@@ -45,7 +52,7 @@ fn views(scene: &Scene) -> Vec<View> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_objects_in_every_state() -> Result<()> {
     let Some(browser) = Browser::start().await? else { return Ok(()) };
-    let Some(scene) = scene("views").await? else { return Ok(()) };
+    let Some(scene) = scene("batch").await? else { return Ok(()) };
     states(&scene).await?;
     let console = Console::start(&browser, &scene, &[]).await?;
     every_page_is_accessible(&browser, &scene, &console).await?;
@@ -59,16 +66,17 @@ async fn every_page_is_accessible(browser: &Browser, scene: &Scene, console: &Co
     let mut problems = Vec::new();
     for view in &views(scene) {
         let usual = Options::default();
-        for options in [
+        let shown = [
             usual,
             Options { dark: true, ..usual },
             Options { width: 360, ..usual },
             Options { zoom: 2.0, ..usual },
             Options { javascript: false, ..usual },
-        ] {
-            let checked = browser.page(options, async |page| check(console, page, view, options).await);
-            problems.extend(checked.await.err().map(|error| format!("{}: {error:#}", view.path)));
-        }
+        ];
+        let checks =
+            shown.map(|options| browser.page(options, async move |page| check(console, page, view, options).await));
+        let failed = join_all(checks).await.into_iter().filter_map(Result::err);
+        problems.extend(failed.map(|error| format!("{}: {error:#}", view.path)));
     }
     ensure!(problems.is_empty(), "{}", problems.join("\n\n"));
     Ok(())
@@ -82,12 +90,42 @@ async fn check(console: &Console, page: &Page, view: &View, options: Options) ->
             page.check_width().await
         }
         Options { javascript: false, .. } => Ok(()),
-        Options { zoom: 1.0, .. } => {
+        Options { zoom: 1.0, dark, .. } => {
             page.screenshot(view.name).await?;
+            picture(page, view, dark).await?;
             page.check_accessibility().await
         }
         _ => page.check_width().await,
     }
+}
+
+/// Writes the picture of the documentation, if the documentation has one of this page.
+async fn picture(page: &Page, view: &View, dark: bool) -> Result<()> {
+    let is_wanted = std::env::var_os("UPDATE_SCREENSHOTS").is_some();
+    let name = if dark { format!("{}-dark", view.name) } else { view.name.to_owned() };
+    match PICTURES.contains(&&*name) && is_wanted {
+        true => page.picture(&pictures().join(format!("{name}.webp"))).await,
+        false => Ok(()),
+    }
+}
+
+/// Returns the folder of the pictures of the documentation.
+fn pictures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images/ui")
+}
+
+#[test]
+fn documentation_has_each_picture() -> Result<()> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ui.md"))?;
+    for name in PICTURES {
+        ensure!(text.contains(&format!("(images/ui/{name}.webp)")), "docs/ui.md does not show {name}");
+        ensure!(pictures().join(format!("{name}.webp")).is_file(), "no picture {name}: set UPDATE_SCREENSHOTS=1");
+    }
+    ensure!(
+        text.matches("(images/ui/").count() == PICTURES.len()
+            && std::fs::read_dir(pictures())?.count() == PICTURES.len()
+    );
+    Ok(())
 }
 
 /// Opens a page and checks its text, and that no hostile text has changed it.
@@ -149,6 +187,15 @@ async fn keyboard_reaches_everything(browser: &Browser, scene: &Scene, console: 
                 assert_eq!(first, ["Skip to the content", "Jobwright", "Overview", "Jobs"], "{path}");
             }
             console.open(page, "/").await?;
+            page.press("?").await?;
+            page.wait_for("dialog[open] .keys").await?;
+            page.screenshot("keys").await?;
+            page.check_accessibility().await?;
+            // The keys of the page rest while the dialog is open.
+            page.press("j").await?;
+            ensure!(page.evaluate::<bool>("document.activeElement.closest('dialog') !== null").await?);
+            page.press("Escape").await?;
+            page.wait_until("!document.querySelector('dialog')").await?;
             page.press("g").await?;
             page.press("j").await?;
             page.wait_until("location.pathname === '/jobs'").await?;

@@ -55,10 +55,10 @@ impl Recorder {
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "current-context": "recorded",
-            "contexts": [{"name": "recorded", "context": {"cluster": "recorded", "user": "recorded"}}],
-            "clusters": [{"name": "recorded", "cluster": {"server": format!("http://{}", self.address)}}],
-            "users": [{"name": "recorded", "user": {}}],
+            "current-context": "production",
+            "contexts": [{"name": "production", "context": {"cluster": "production", "user": "production"}}],
+            "clusters": [{"name": "production", "cluster": {"server": format!("http://{}", self.address)}}],
+            "users": [{"name": "production", "user": {}}],
         });
         let path = dir.join("recorded.kubeconfig");
         std::fs::write(&path, kubeconfig.to_string())?;

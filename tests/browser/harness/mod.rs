@@ -27,6 +27,10 @@ use std::path::{Path, PathBuf};
 pub use self::browser::{Browser, Options};
 pub use self::page::{Cookie, Page};
 
+/// JavaScript expression that is true while the page is connected with the console.
+pub const IS_LIVE: &str = "(() => { const mark = document.querySelector('[data-live][role=status]'); \
+     return !mark.hidden && mark.textContent === 'Live' })()";
+
 /// Returns the target folder of cargo.
 pub fn target() -> PathBuf {
     // The temporary folder is a part of the target folder.

@@ -1,7 +1,7 @@
 //! Steps on a page.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +20,8 @@ use super::{keys, target};
 
 /// Longest time until an element appears.
 const WAIT: Duration = Duration::from_secs(10);
+/// Maximum height of a picture of the documentation.
+const PICTURE: f64 = 900.0;
 /// Returns the centre of the element `found` after it was scrolled into view, or why it cannot be clicked.
 const CENTRE: &str = "
     if (!found) return { error: 'no such element' };
@@ -203,6 +205,18 @@ impl Page {
         let picture = ScreenshotParams::builder().format(CaptureScreenshotFormat::Png).clip(clip);
         fs::write(&path, self.inner.screenshot(picture.capture_beyond_viewport(true).build()).await?)?;
         Ok(path)
+    }
+
+    /// Writes a picture of the upper part of the page for the documentation.
+    pub async fn picture(&self, path: &Path) -> Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let size = self.inner.layout_metrics().await?.css_content_size;
+        let clip = Viewport { x: 0.0, y: 0.0, width: size.width, height: size.height.min(PICTURE), scale: 1.0 };
+        let picture = ScreenshotParams::builder().format(CaptureScreenshotFormat::Webp).quality(80).clip(clip);
+        fs::write(path, self.inner.screenshot(picture.build()).await?)?;
+        Ok(())
     }
 
     /// Returns the errors in the console of the browser.
