@@ -26,6 +26,7 @@ static ENVIRONMENT: OnceCell<Option<Mutex<Environment>>> = OnceCell::const_new()
 pub struct Environment {
     pub cluster: &'static Cluster,
     repository: String,
+    ui_repository: Option<String>,
 }
 
 impl Environment {
@@ -47,19 +48,30 @@ impl Environment {
                 return Ok(None);
             };
             let repository = image.into_string().ok().context("JOBWRIGHT_IMAGE is not UTF-8")?;
-            return Ok(Some(Mutex::new(Self { cluster: leak(Cluster::given(kubeconfig.into())), repository })));
+            let ui_repository = set("JOBWRIGHT_UI_IMAGE").and_then(|image| image.into_string().ok());
+            let cluster = leak(Cluster::given(kubeconfig.into()));
+            return Ok(Some(Mutex::new(Self { cluster, repository, ui_repository })));
         }
         if let Some(obstacle) = node::obstacle() {
             testbed::skipped!("{obstacle}; set KUBECONFIG and JOBWRIGHT_IMAGE to run this against a cluster");
             return Ok(None);
         }
-        let tarball = tempfile::NamedTempFile::new()?;
+        let (tarball, ui) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
         image::make(tarball.path(), &TAGS, image::TEST)?;
+        image::make_of(image::Program::Ui, ui.path(), &TAGS, image::TEST)?;
         // The built-in controllers are on, as in a usual cluster.
         let control_plane = control_plane::Options { builtin_job_controllers: true, ..Default::default() };
         let mut cluster = Cluster::start(&Options { control_plane, nodes: Nodes::Real }).await?;
-        cluster.node.as_mut().context("the cluster has no real node")?.import(tarball.path()).await?;
-        Ok(Some(Mutex::new(Self { cluster: leak(cluster), repository: image::REPOSITORY.to_owned() })))
+        let node = cluster.node.as_mut().context("the cluster has no real node")?;
+        node.import(tarball.path()).await?;
+        node.import(ui.path()).await?;
+        let (repository, ui_repository) = (image::REPOSITORY.to_owned(), Some(image::UI_REPOSITORY.to_owned()));
+        Ok(Some(Mutex::new(Self { cluster: leak(cluster), repository, ui_repository })))
+    }
+
+    /// Returns the name of the image of the console, if the cluster has that image.
+    pub fn ui_image(&self) -> Option<&str> {
+        self.ui_repository.as_deref()
     }
 
     /// Returns kubectl for the namespace of the installation.

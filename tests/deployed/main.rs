@@ -13,6 +13,7 @@
     reason = "a failed expectation ends the test, and the modules of a test are no library"
 )]
 
+mod console;
 mod environment;
 #[path = "../integration/harness.rs"]
 #[allow(dead_code, reason = "the other suites use the rest")]
