@@ -12,6 +12,7 @@ use super::identity::User;
 use super::logs::Followers;
 use super::origin::Origins;
 use super::pods::PodReads;
+use super::queues::QueueReads;
 use super::sign_in::SignIn;
 use crate::client::cluster::ClusterContext;
 use crate::client::suggest::Suggestions;
@@ -26,6 +27,8 @@ pub struct Console {
     pub pods: PodReads,
     /// Pages that follow logs.
     pub followers: Followers,
+    /// Queues of Kueue that were read in the last seconds.
+    pub queues: QueueReads,
     /// Way in which users sign in.
     pub sign_in: SignIn,
     /// Addresses of the console.

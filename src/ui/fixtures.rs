@@ -20,6 +20,7 @@ use super::identity::User;
 use super::logs::Followers;
 use super::origin::Origins;
 use super::pods::PodReads;
+use super::queues::QueueReads;
 use super::server::router;
 use super::session::Sessions;
 use super::sign_in::SignIn;
@@ -29,7 +30,7 @@ use crate::client::suggest::Suggestions;
 /// Port of the console.
 pub(super) const PORT: u16 = 7060;
 
-/// Returns a client of an API server on which the user may list Jobs in these namespaces; in all for `*`. Every other
+/// Returns a client of an API server on which the user may list what is cached in these namespaces; in all for `*`. Every other
 /// request is refused, as it is for a user without permissions.
 pub(super) fn client(allowed: &'static [&'static str]) -> Client {
     let service = tower::service_fn(move |request: Request<kube::client::Body>| async move {
@@ -42,7 +43,8 @@ pub(super) fn client(allowed: &'static [&'static str]) -> Client {
         let mut review: Value = serde_json::from_slice(&body).unwrap();
         let attributes = &review["spec"]["resourceAttributes"];
         let namespace = attributes["namespace"].as_str().unwrap_or("*");
-        let is_list = attributes["verb"] == "list" && attributes["resource"] == "jobs";
+        let is_cached = |resource: &str| ["jobs", "cronjobs", "jobschedules", "joblimits"].contains(&resource);
+        let is_list = attributes["verb"] == "list" && attributes["resource"].as_str().is_some_and(is_cached);
         let is_allowed = is_list && (allowed.contains(&namespace) || allowed.contains(&"*"));
         review["status"] = json!({"allowed": is_allowed});
         Ok(answer(StatusCode::CREATED, &review))
@@ -80,24 +82,49 @@ impl Scene {
         Self::of(client(allowed), jobs, read_only)
     }
 
+    /// Returns a console that also has CronJobs, JobSchedules and JobLimits.
+    pub(super) fn with_objects(
+        allowed: &'static [&'static str],
+        jobs: Vec<Value>,
+        others: Vec<Value>,
+        read_only: bool,
+    ) -> Self {
+        Self::of_objects(client(allowed), jobs, others, read_only)
+    }
+
     /// Returns a console of all namespaces with these Jobs, whose user has this client.
     pub(super) fn of(client: Client, jobs: Vec<Value>, read_only: bool) -> Self {
+        Self::of_objects(client, jobs, Vec::new(), read_only)
+    }
+
+    fn of_objects(client: Client, jobs: Vec<Value>, others: Vec<Value>, read_only: bool) -> Self {
         let sessions = Sessions::new(PORT).unwrap();
         let path = sessions.login_path().unwrap();
         let cookie = sessions.log_in(path.strip_prefix("/login?token=").unwrap()).unwrap().unwrap();
         let sign_in = SignIn::Session { sessions, user: User::local(client) };
-        let scene = Self::signed_in_by(sign_in, Origins::loopback(PORT), jobs, read_only);
+        let scene = Self::signed_in_with(sign_in, Origins::loopback(PORT), (jobs, others), read_only);
         Self { cookie: cookie.split(';').next().unwrap().to_owned(), ..scene }
     }
 
     /// Returns a console of all namespaces with these Jobs, whose users sign in in this way.
     pub(super) fn signed_in_by(sign_in: SignIn, origins: Origins, jobs: Vec<Value>, read_only: bool) -> Self {
+        Self::signed_in_with(sign_in, origins, (jobs, Vec::new()), read_only)
+    }
+
+    /// Returns a console with these Jobs and other objects, whose users sign in in this way.
+    pub(super) fn signed_in_with(
+        sign_in: SignIn,
+        origins: Origins,
+        (jobs, others): (Vec<Value>, Vec<Value>),
+        read_only: bool,
+    ) -> Self {
         let (stopping, stop) = watch::channel(false);
         let console = Console {
-            caches: Arc::new(Caches::of_jobs(Scope::All, jobs)),
+            caches: Arc::new(Caches::of_jobs(Scope::All, jobs).with(others)),
             access: Access::default(),
             pods: PodReads::default(),
             followers: Followers::default(),
+            queues: QueueReads::default(),
             sign_in,
             origins,
             read_only,

@@ -12,6 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 
+use super::cache::JobRow;
 use super::console::Console;
 use super::error::PageError;
 use super::identity::User;
@@ -62,7 +63,7 @@ fn health(console: &Console, method: &Method, path: &str) -> Option<Response> {
     }
     let (status, text) = match path {
         "/healthz" => (StatusCode::OK, "ok\n"),
-        "/readyz" if console.caches.is_complete() => (StatusCode::OK, "ok\n"),
+        "/readyz" if console.caches.is_complete::<JobRow>() => (StatusCode::OK, "ok\n"),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         _ => return None,
     };

@@ -20,14 +20,25 @@ pub enum Section {
     Overview,
     /// Jobs.
     Jobs,
+    /// CronJobs and JobSchedules.
+    Schedules,
+    /// Runs of schedules by day, week and month.
+    Calendar,
+    /// JobLimits and queues.
+    Limits,
     /// No section, as for errors.
     None,
 }
 
 impl Section {
     /// Sections in the header, with their labels and paths.
-    const ALL: [(Self, &'static str, &'static str); 2] =
-        [(Self::Overview, "Overview", "/"), (Self::Jobs, "Jobs", "/jobs")];
+    const ALL: [(Self, &'static str, &'static str); 5] = [
+        (Self::Overview, "Overview", "/"),
+        (Self::Jobs, "Jobs", "/jobs"),
+        (Self::Schedules, "Schedules", "/schedules"),
+        (Self::Calendar, "Calendar", "/calendar"),
+        (Self::Limits, "Limits", "/limits"),
+    ];
 }
 
 /// When a page that is open is rendered again.

@@ -18,10 +18,13 @@ pub mod guard;
 pub mod identity;
 pub mod jobs;
 pub mod layout;
+pub mod limits;
 pub mod live;
 pub mod logs;
 pub mod origin;
 pub mod pods;
+pub mod queues;
+pub mod schedules;
 pub mod server;
 pub mod session;
 pub mod sign_in;
@@ -35,6 +38,8 @@ mod cluster_tests;
 mod fixtures;
 #[cfg(test)]
 mod router_tests;
+#[cfg(test)]
+mod schedule_tests;
 #[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]

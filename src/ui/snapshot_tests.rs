@@ -168,7 +168,7 @@ pub(super) fn assert_main(name: &str, page: &str) {
 }
 
 /// Compares a page with its snapshot, with one element on each line.
-fn assert_snapshot(name: &str, html: &str) {
+pub(super) fn assert_snapshot(name: &str, html: &str) {
     let text = html.replace("><", ">\n<") + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ui/snapshots").join(format!("{name}.html"));
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {

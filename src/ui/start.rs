@@ -17,6 +17,7 @@ use super::identity::User;
 use super::logs::Followers;
 use super::origin::Origins;
 use super::pods::PodReads;
+use super::queues::QueueReads;
 use super::server;
 use super::session::Sessions;
 use super::sign_in::{InCluster, SignIn};
@@ -176,6 +177,7 @@ async fn run(
         access,
         pods: PodReads::default(),
         followers: Followers::default(),
+        queues: QueueReads::default(),
         sign_in,
         origins,
         read_only,

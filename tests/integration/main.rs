@@ -70,6 +70,7 @@ mod ui;
 mod ui_actions;
 mod ui_cluster;
 mod ui_logs;
+mod ui_schedules;
 mod uninstall;
 mod unresponsive_api_server;
 mod upgrade;

@@ -77,7 +77,7 @@ impl Console {
     }
 
     /// Waits until a page contains a text, and returns the page.
-    async fn page_with(&self, path: &str, text: &str) -> Result<String> {
+    pub(super) async fn page_with(&self, path: &str, text: &str) -> Result<String> {
         until(&format!("{text} in {path}"), || async {
             let page = self.get(path).await?;
             Ok(if page.status == 200 && page.body.contains(text) { Ok(page.body) } else { Err(page.body) })
@@ -99,7 +99,7 @@ impl Console {
     }
 
     /// Opens the live stream of a page.
-    async fn live(&self, path: &str) -> Result<Live> {
+    pub(super) async fn live(&self, path: &str) -> Result<Live> {
         let mut stream = TcpStream::connect(&self.host).await?;
         let path: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
         let text = format!("GET /live?path={path} HTTP/1.1\r\nHost: {}\r\nCookie: {}\r\n\r\n", self.host, self.cookie);
@@ -303,6 +303,7 @@ pub(super) async fn tenant(scene: &Scene, dir: &Path) -> Result<Option<std::path
     let user = format!("{}-tenant", scene.namespace);
     let rules = json!([
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list"]},
     ]);
     let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (
@@ -396,13 +397,13 @@ async fn shared_cache_shows_a_user_nothing_of_another_namespace() -> Result<()> 
 }
 
 /// A console in this process whose caches have the objects of all namespaces, for a user of one namespace.
-struct Shared {
-    browser: Console,
+pub(super) struct Shared {
+    pub(super) browser: Console,
     _stop: tokio::sync::oneshot::Sender<()>,
 }
 
 impl Shared {
-    async fn start(kubeconfig: &Path, reader: Client) -> Result<Self> {
+    pub(super) async fn start(kubeconfig: &Path, reader: Client) -> Result<Self> {
         let config = kube::config::Kubeconfig::read_from(kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(config, &kube::config::KubeConfigOptions::default()).await?;
         let options = jobwright::ui::Options {

@@ -66,6 +66,8 @@ impl WireObject for WireJobSchedule {}
 pub struct JobScheduleView {
     /// Part that the JobSchedule has in common with a CronJob. The schedule and the policy in this part are not used.
     pub base: CronJobView,
+    /// Texts of the schedules, as the spec has them.
+    pub schedules: Vec<String>,
     /// Scheduled times, or an error about an invalid field.
     pub timetable: Result<Timetable, String>,
     /// Names of the calendars of the timetable.
@@ -189,6 +191,7 @@ impl JobScheduleView {
                 changes: ScheduleChanges::default(),
                 identity,
             },
+            schedules: of.map(|spec| spec.schedules.clone()).unwrap_or_default(),
             timetable,
             calendars: of.map(CalendarNames::of).unwrap_or_default(),
             times,

@@ -9,12 +9,15 @@ use kube::Resource;
 use serde::Deserialize;
 
 use crate::client::explain::cause::{Finding, State, find_without_pods};
+use crate::job::admission::{PRIORITY_ANNOTATION, PublishedWaiting, WAITING_ANNOTATION};
+use crate::job::managed_by::MANAGED_BY;
 use crate::job::view::{Labels, controlling_owner, identity};
 use crate::job::wire::{WireJobStatus, metadata};
 use crate::runtime::cache::Cached;
 use crate::runtime::codec::WireObject;
 use crate::runtime::identity::{Identity, Uid};
 use crate::runtime::intern::{SharedText, intern};
+use crate::schedule::SCHEDULED_ANNOTATION;
 
 /// Job as the API server sends it, reduced to what a row needs.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -111,6 +114,14 @@ pub struct JobRow {
     pub completions: Option<i32>,
     /// Whether each completion has an index.
     pub is_indexed: bool,
+    /// Scheduled time of the run, if a schedule created the Job.
+    pub scheduled: Option<Timestamp>,
+    /// What the Job waits for, according to its annotation.
+    pub waiting: Option<Box<PublishedWaiting>>,
+    /// Priority among the Jobs that wait.
+    pub priority: i32,
+    /// Whether the Job names Jobwright as its controller. `None` if the Job names no controller.
+    pub is_of_jobwright: Option<bool>,
     cause: Cause,
     /// State of a Job on which no controller has acted, and the time from which the state applies.
     late: Option<Box<(Timestamp, Cause)>>,
@@ -128,6 +139,11 @@ impl JobRow {
         });
         let labels = Labels::shared(wire.metadata.labels.as_ref());
         let is_indexed = wire.spec.completion_mode.as_deref() == Some("Indexed");
+        let annotation = |name: &str| wire.metadata.annotations.as_ref().and_then(|all| all.get(name));
+        let scheduled = annotation(SCHEDULED_ANNOTATION).and_then(|text| text.parse().ok());
+        let waiting = annotation(WAITING_ANNOTATION).map(|text| Box::new(PublishedWaiting::parse(text)));
+        let priority = annotation(PRIORITY_ANNOTATION).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let is_of_jobwright = wire.spec.managed_by.as_deref().map(|manager| manager == MANAGED_BY);
         let (parallelism, completions) = (wire.spec.parallelism.unwrap_or(1), wire.spec.completions);
         let job = job(wire);
         let status = job.status.clone().unwrap_or_default();
@@ -154,6 +170,10 @@ impl JobRow {
             parallelism,
             completions,
             is_indexed,
+            scheduled,
+            waiting,
+            priority,
+            is_of_jobwright,
             cause: early.into(),
             late,
         })

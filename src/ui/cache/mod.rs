@@ -206,9 +206,15 @@ impl Caches {
         });
     }
 
-    /// Returns whether the Jobs of the cluster have been read.
-    pub fn is_complete(&self) -> bool {
-        self.jobs.synced.is_done()
+    /// Returns whether the cluster has the resource of a kind.
+    pub fn installed<T: Kept>(&self) -> Installed {
+        *T::feed(self).0.installed.lock()
+    }
+
+    /// Returns whether the objects of a kind are known, or the cluster does not have the resource.
+    pub fn is_complete<T: Kept>(&self) -> bool {
+        let FeedOf(feed) = T::feed(self);
+        *feed.installed.lock() == Installed::No || feed.synced.is_done()
     }
 
     /// Returns the namespace to which the console is limited. `None` for a console of all namespaces.
@@ -231,6 +237,35 @@ impl Caches {
         }
         caches.jobs.synced.set(tokio::time::Instant::now());
         caches
+    }
+
+    /// Adds CronJobs, JobSchedules and JobLimits to complete caches.
+    pub(crate) fn with(self, objects: impl IntoIterator<Item = serde_json::Value>) -> Self {
+        let source = crate::runtime::cache::Source::List;
+        for object in objects {
+            match object["kind"].as_str() {
+                Some("CronJob") => {
+                    // A raw value is read from a text only.
+                    let wire = serde_json::from_str(&object.to_string()).unwrap();
+                    _ = self.cron_jobs.cache.apply(CronJobView::parse(wire).unwrap(), source);
+                }
+                Some("JobSchedule") => {
+                    let wire = serde_json::from_value(object).unwrap();
+                    _ = self.job_schedules.cache.apply(JobScheduleView::parse(wire).unwrap(), source);
+                }
+                _ => {
+                    let wire = serde_json::from_value(object).unwrap();
+                    _ = self.job_limits.cache.apply(LimitView::parse(wire).unwrap(), source);
+                }
+            }
+        }
+        *self.job_schedules.installed.lock() = Installed::Yes;
+        *self.job_limits.installed.lock() = Installed::Yes;
+        let now = tokio::time::Instant::now();
+        self.cron_jobs.synced.set(now);
+        self.job_schedules.synced.set(now);
+        self.job_limits.synced.set(now);
+        self
     }
 
     /// Adds a Job, as an event of the watch does.

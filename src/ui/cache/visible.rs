@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Caches, FeedOf, Installed, Interest, Kept};
 use crate::runtime::cache::Cached;
-use crate::ui::access::{Access, Allowed};
+use crate::ui::access::{Access, Allowed, Decision};
 use crate::ui::error::PageError;
 use crate::ui::identity::User;
 
@@ -32,6 +32,15 @@ impl Caches {
         namespace: Option<&str>,
     ) -> Result<Visible<'_, T>, PageError> {
         let feed = T::feed(self);
+        let permission = feed.0.permission;
+        // A refusal does not wait for a cache that the console may not be allowed to fill.
+        if let Some(namespace) = self.only_namespace().or(namespace)
+            && !feed.0.synced.is_done()
+            && access.allowed(user, permission, || [namespace.into()].into()).await.is_none()
+            && let Decision::Refused = access.check(user, permission, Some(&namespace.into())).await
+        {
+            return Err(PageError::Forbidden { permission, namespace: Some(namespace.to_owned()) });
+        }
         // The page is shown after this time in any case, and names the cache that is not complete.
         let _ = tokio::time::timeout(COMPLETE_IN, async {
             if *feed.0.installed.lock() == Installed::Yes {
@@ -39,7 +48,6 @@ impl Caches {
             }
         })
         .await;
-        let permission = feed.0.permission;
         let allowed = access
             .allowed(user, permission, || match (namespace, self.only_namespace()) {
                 (_, Some(only)) => [only.into()].into(),

@@ -56,7 +56,11 @@ impl JobPage {
 }
 
 /// Returns the rows of a page in order, and the number of the first row. Only these rows are sorted.
-fn page<T>(mut all: Vec<T>, page: usize, compare: impl Fn(&T, &T) -> std::cmp::Ordering) -> (Vec<T>, usize) {
+pub(in crate::ui) fn page<T>(
+    mut all: Vec<T>,
+    page: usize,
+    compare: impl Fn(&T, &T) -> std::cmp::Ordering,
+) -> (Vec<T>, usize) {
     let last = all.len().div_ceil(ROWS).max(1);
     let first = (page.clamp(1, last) - 1) * ROWS;
     if first > 0 {

@@ -1,20 +1,26 @@
 //! The pages of the console. Each is a function from a user and a URL to its content, so that a page that is open can be
 //! rendered again.
 
+pub(super) mod calendar;
 pub(super) mod job;
 pub(super) mod jobs;
+mod known;
+pub(super) mod limits;
 mod overview;
+pub(super) mod schedule;
+pub(super) mod schedules;
 
 use http::Uri;
 use maud::{Markup, html};
 
 use super::actions::{self, Target};
 use super::cache::{JobRow, Visible};
-use super::components::{self, Level, notice};
+use super::components::{self, Header, Level, notice};
 use super::console::Console;
 use super::error::PageError;
 use super::identity::User;
 use super::layout::Content;
+use super::schedules::ScheduleKind;
 use super::text::neutral;
 use crate::client::explain::cause::State;
 
@@ -24,6 +30,10 @@ enum Page<'a> {
     Overview,
     Jobs,
     Job { namespace: &'a str, name: &'a str },
+    Schedules,
+    Schedule { kind: ScheduleKind, namespace: &'a str, name: &'a str },
+    Calendar,
+    Limits,
     Action(Target<'a>),
 }
 
@@ -34,6 +44,12 @@ impl<'a> Page<'a> {
             [""] => Some(Self::Overview),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", namespace, name] if is_name(namespace) && is_name(name) => Some(Self::Job { namespace, name }),
+            ["schedules"] => Some(Self::Schedules),
+            ["schedules", kind, namespace, name] if is_name(namespace) && is_name(name) => {
+                Some(Self::Schedule { kind: ScheduleKind::from_word(kind)?, namespace, name })
+            }
+            ["calendar"] => Some(Self::Calendar),
+            ["limits"] => Some(Self::Limits),
             _ => Target::parse(path).map(Self::Action),
         }
     }
@@ -55,12 +71,23 @@ pub async fn content(console: &Console, user: &User, uri: &Uri) -> Result<Conten
         Page::Overview => overview::content(console, user).await,
         Page::Jobs => jobs::content(console, user, query).await,
         Page::Job { namespace, name } => job::content(console, user, (namespace, name), query).await,
+        Page::Schedules => schedules::content(console, user, query).await,
+        Page::Schedule { kind, namespace, name } => {
+            schedule::content(console, user, (kind, namespace, name), query).await
+        }
+        Page::Calendar => calendar::content(console, user, query).await,
+        Page::Limits => limits::content(console, user, query).await,
         Page::Action(target) => actions::content(console, user, &target, query).await,
     }?;
     if let Some(notice) = actions::notice_of(query) {
         content.main = html! { (notice) (content.main) };
     }
     Ok(content)
+}
+
+/// Returns headers of columns that do not sort.
+fn headers<'a>(labels: impl IntoIterator<Item = &'a str>) -> Vec<Header<'a>> {
+    labels.into_iter().map(|label| Header { label, ..Header::default() }).collect()
 }
 
 /// Returns the path of the page of a Job.
@@ -105,6 +132,9 @@ mod tests {
         assert_eq!(Page::parse("/jobs"), Some(Page::Jobs));
         let job = Page::Job { namespace: "n", name: "a.b-c" };
         assert_eq!(Page::parse("/jobs/n/a.b-c"), Some(job));
+        let schedule = Page::Schedule { kind: ScheduleKind::CronJob, namespace: "n", name: "a" };
+        assert_eq!(Page::parse("/schedules/cronjob/n/a"), Some(schedule));
+        assert_eq!([Page::parse("/calendar"), Page::parse("/limits")], [Some(Page::Calendar), Some(Page::Limits)]);
         for path in ["/jobs/n/a/suspend", "/schedules/cronjob/n/a/trigger", "/schedules/jobschedule/n/a/backfill"] {
             assert!(matches!(Page::parse(path), Some(Page::Action(_))), "{path}");
         }
@@ -123,6 +153,9 @@ mod tests {
             "/jobs/n/A",
             "/jobs/n/a%2f",
             "/x",
+            "/schedules/job/n/a",
+            "/schedules/cronjob/n",
+            "/schedules/cronjob/n/..",
         ] {
             assert_eq!(Page::parse(wrong), None, "{wrong}");
         }

@@ -56,8 +56,10 @@ pub(super) async fn content(console: &Console, user: &User) -> Result<Content, P
     let now = crate::client::now();
     let summary = Summary::of(&jobs, now);
     let findings = console.pods.findings(user, &summary.waiting, |namespace| console.context(user, namespace)).await;
-    let main = main(&jobs, &summary, &findings, now, &console.zone);
-    let freshness = Freshness::ChangesAndTime(vec![jobs.interest()]);
+    let (late, mut interests) = super::schedules::late(console, user, now).await;
+    let main = main(&jobs, &summary, &findings, &late, now, &console.zone);
+    interests.push(jobs.interest());
+    let freshness = Freshness::ChangesAndTime(interests);
     Ok(Content::new("Overview", Section::Overview, freshness, main))
 }
 
@@ -152,6 +154,7 @@ fn main(
     jobs: &Visible<'_, JobRow>,
     summary: &Summary,
     findings: &HashMap<Uid, Finding>,
+    late: &Markup,
     now: Timestamp,
     zone: &TimeZone,
 ) -> Markup {
@@ -168,6 +171,7 @@ fn main(
         (super::notices(jobs))
         (tiles("Jobs by state", &counts))
         (section("attention", "Needs attention", attention(&items, more, now, zone)))
+        (late)
         (figure("Last 24 hours", "Jobs that ended in each hour and still exist", hours(&summary.hours, zone)))
     }
 }

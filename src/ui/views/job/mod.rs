@@ -8,6 +8,8 @@ mod overview;
 mod pods;
 mod yaml;
 
+pub(super) use self::overview::explained;
+
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};

@@ -36,7 +36,7 @@ pub(super) fn content(opened: &Opened, suggest: &Suggestions, zone: &TimeZone, n
 }
 
 /// Returns the explanation as `jobwright explain` prints it.
-fn explained(explanation: &Explanation) -> Markup {
+pub(in crate::ui::views) fn explained(explanation: &Explanation) -> Markup {
     let Explanation { headline, details, next_step, hints, unread, .. } = explanation;
     html! {
         p.headline { (neutral(headline)) }
