@@ -106,7 +106,7 @@ fn scene() -> Scene {
 }
 
 async fn plans(scene: &Scene) -> Vec<Plan> {
-    let user = &scene.console.user;
+    let user = scene.user();
     let cron_jobs = scene.console.visible::<CronJobView>(user, None).await.unwrap().all(|_| true);
     let schedules = scene.console.visible::<JobScheduleView>(user, None).await.unwrap().all(|_| true);
     let cron_jobs = cron_jobs.iter().map(Plan::of_cron_job);
@@ -117,7 +117,7 @@ async fn plans(scene: &Scene) -> Vec<Plan> {
 async fn table_and_calendar_are_as_in_their_snapshots() {
     let scene = scene();
     let mut plans = plans(&scene).await;
-    let jobs = by_owner(&scene.console.visible::<JobRow>(&scene.console.user, None).await.unwrap(), &plans);
+    let jobs = by_owner(&scene.console.visible::<JobRow>(scene.user(), None).await.unwrap(), &plans);
     let local = TimeZone::get("America/New_York").unwrap();
     for (name, query) in [("schedules", "zone=Asia%2FTokyo"), ("schedules-none", "q=none&state=late")] {
         let query = ScheduleQuery::parse(query).unwrap();
@@ -138,7 +138,7 @@ async fn table_and_calendar_are_as_in_their_snapshots() {
 async fn page_of_a_schedule_is_as_in_its_snapshot() {
     let scene = scene();
     let plans = plans(&scene).await;
-    let jobs = by_owner(&scene.console.visible::<JobRow>(&scene.console.user, None).await.unwrap(), &plans);
+    let jobs = by_owner(&scene.console.visible::<JobRow>(scene.user(), None).await.unwrap(), &plans);
     let headline = format!("CronJob due: {HOSTILE}");
     let explanation = Ok(Explanation { headline, ..Explanation::default() });
     let query = views::schedule::Query::parse("zone=Asia/Tokyo").unwrap();
@@ -155,7 +155,7 @@ async fn page_of_a_schedule_is_as_in_its_snapshot() {
 #[tokio::test]
 async fn limits_and_queues_are_as_in_their_snapshot() {
     let scene = scene();
-    let user = &scene.console.user;
+    let user = scene.user();
     let limits: Vec<Arc<LimitView>> = scene.console.visible::<LimitView>(user, None).await.unwrap().all(|_| true);
     let jobs = by_namespace(&scene.console.visible::<JobRow>(user, None).await.unwrap(), &limits);
     let queue = |namespace: Option<&str>, name: &str| Queue {
