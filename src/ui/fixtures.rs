@@ -33,6 +33,11 @@ pub(super) const PORT: u16 = 7060;
 /// Returns a client of an API server on which the user may list what is cached in these namespaces; in all for `*`. Every other
 /// request is refused, as it is for a user without permissions.
 pub(super) fn client(allowed: &'static [&'static str]) -> Client {
+    client_of(allowed, &["jobs", "cronjobs", "jobschedules", "calendars", "joblimits"])
+}
+
+/// Returns a client of an API server on which the user may list these resources in these namespaces.
+pub(super) fn client_of(allowed: &'static [&'static str], resources: &'static [&'static str]) -> Client {
     let service = tower::service_fn(move |request: Request<kube::client::Body>| async move {
         let is_review = request.uri().path().ends_with("/selfsubjectaccessreviews");
         if !is_review {
@@ -43,8 +48,8 @@ pub(super) fn client(allowed: &'static [&'static str]) -> Client {
         let mut review: Value = serde_json::from_slice(&body).unwrap();
         let attributes = &review["spec"]["resourceAttributes"];
         let namespace = attributes["namespace"].as_str().unwrap_or("*");
-        let is_cached = |resource: &str| ["jobs", "cronjobs", "jobschedules", "joblimits"].contains(&resource);
-        let is_list = attributes["verb"] == "list" && attributes["resource"].as_str().is_some_and(is_cached);
+        let is_list = attributes["verb"] == "list"
+            && attributes["resource"].as_str().is_some_and(|resource| resources.contains(&resource));
         let is_allowed = is_list && (allowed.contains(&namespace) || allowed.contains(&"*"));
         review["status"] = json!({"allowed": is_allowed});
         Ok(answer(StatusCode::CREATED, &review))
@@ -82,7 +87,7 @@ impl Scene {
         Self::of(client(allowed), jobs, read_only)
     }
 
-    /// Returns a console that also has CronJobs, JobSchedules and JobLimits.
+    /// Returns a console that also has CronJobs, JobSchedules, Calendars and JobLimits.
     pub(super) fn with_objects(
         allowed: &'static [&'static str],
         jobs: Vec<Value>,
@@ -97,7 +102,8 @@ impl Scene {
         Self::of_objects(client, jobs, Vec::new(), read_only)
     }
 
-    fn of_objects(client: Client, jobs: Vec<Value>, others: Vec<Value>, read_only: bool) -> Self {
+    /// Returns a console of all namespaces with these Jobs and other objects, whose user has this client.
+    pub(super) fn of_objects(client: Client, jobs: Vec<Value>, others: Vec<Value>, read_only: bool) -> Self {
         let sessions = Sessions::new(PORT).unwrap();
         let path = sessions.login_path().unwrap();
         let cookie = sessions.log_in(path.strip_prefix("/login?token=").unwrap()).unwrap().unwrap();

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::cache::JobRow;
-use super::fixtures::{Scene, job};
+use super::fixtures::{Scene, client_of, job};
 use super::limits::by_namespace;
 use super::queues::{Queue, Queues};
 use super::schedules::calendar::CalendarQuery;
@@ -166,10 +166,10 @@ async fn limits_and_queues_are_as_in_their_snapshot() {
         admitted: 2,
     };
     let queues = Queues { local: vec![queue(Some("team-a"), "q")], cluster: vec![queue(None, "all")], failed: None };
-    let html = views::limits::main(Some(limits), &jobs, &queues, now()).into_string();
+    let html = views::limits::main(Some(limits), &jobs, &queues, &Default::default(), now()).into_string();
     assert!(html.contains("due-3") && !html.contains('\u{202e}') && !html.contains("<script>"), "{html}");
     assert_snapshot("limits", &html);
-    let none = views::limits::main(None, &jobs, &Queues::default(), now()).into_string();
+    let none = views::limits::main(None, &jobs, &Queues::default(), &Default::default(), now()).into_string();
     assert!(none.contains("does not have the resource JobLimit"), "{none}");
 }
 
@@ -214,17 +214,105 @@ async fn nothing_of_another_tenant_is_shown() {
     }
 }
 
+const LARGE: usize = 30 * 1024;
+
 #[tokio::test]
-async fn calendar_of_many_schedules_is_small_and_fast() {
+async fn pages_of_500_schedules_are_small() {
     let served = json!({"lastScheduleTime": "2026-03-28T11:00:00Z"});
-    let many =
-        (0..500).map(|number| cron_job("team-a", &format!("s-{number}"), &json!({"schedule": "* * * * *"}), &served));
-    let scene = Scene::with_objects(&["*"], Vec::new(), many.collect(), false);
-    let begin = tokio::time::Instant::now();
-    let (status, text) = scene.get("/calendar?view=month").await;
-    assert!(status == StatusCode::OK && text.contains("Frequent schedules are shown in part"), "{text}");
-    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
-    let (_, table) = scene.get("/schedules?page=2").await;
-    assert!(table.contains("101–200") && table.len() < 100 * 1024, "{} bytes", table.len());
-    assert!(text.len() < 60 * 1024, "{} bytes", text.len());
+    let name = |number: usize| format!("schedule-of-the-team-{number:03}");
+    let many = (0..500).map(|number| cron_job("team-a", &name(number), &json!({"schedule": "* * * * *"}), &served));
+    let jobs = (0..500).flat_map(|owner| {
+        (0..10).map(move |place| {
+            let end = ["Complete", "Failed"][usize::from(place % 4 == 0)];
+            run("team-a", &name(owner), &format!("{}-{place}", name(owner)), Some(end))
+        })
+    });
+    let scene = Scene::with_objects(&["*"], jobs.collect(), many.collect(), false);
+    for view in ["view=day", "view=day&hour=10", "view=week", "view=month"] {
+        let begin = tokio::time::Instant::now();
+        let (status, text) = scene.get(&format!("/calendar?zone=Europe/Paris&namespace=team-a&{view}")).await;
+        assert!(status == StatusCode::OK && text.len() < LARGE, "{view}: {} bytes: {text}", text.len());
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{view}: {:?}", begin.elapsed());
+    }
+    let (_, text) = scene.get("/calendar?view=month").await;
+    assert!(text.contains("Frequent schedules are shown in part"), "{text}");
+    let (_, table) = scene.get("/schedules?page=2&zone=Europe/Berlin").await;
+    assert!(table.contains("16–30") && table.contains("500 schedules"), "{table}");
+    assert!(table.len() < LARGE, "{} bytes", table.len());
+    let (_, overview) = scene.get("/").await;
+    assert!(overview.contains("Late schedules") && overview.len() < LARGE, "{} bytes", overview.len());
+}
+
+#[tokio::test]
+async fn page_of_a_schedule_with_many_runs_is_small_and_has_pages() {
+    let jobs = (0..100).map(|place| run("team-a", "due", &format!("due-{place:03}"), Some("Failed"))).collect();
+    let scene = Scene::with_objects(&["*"], jobs, objects("team-a", ""), false);
+    let plans = plans(&scene).await;
+    let plan = plans.iter().find(|plan| &*plan.identity().name == "due").unwrap();
+    let jobs = by_owner(&scene.console.visible::<JobRow>(scene.user(), None).await.unwrap(), &plans);
+    let record = Record::of(&jobs[plan.uid()], plan.stored(), now());
+    let explanation = Ok(Explanation::default());
+    let page = |query: &str| {
+        let query = views::schedule::Query::parse(query).unwrap();
+        let shown = views::schedule::Shown { plan, record: &record, explanation: &explanation, query: &query };
+        shown.head(now()).into_string() + &shown.body(&TimeZone::UTC, now()).into_string()
+    };
+    for query in ["", "zone=Asia/Tokyo&page=2", "page=7", "page=99"] {
+        let text = page(query);
+        assert!(text.len() < LARGE - 3 * 1024, "{} bytes", text.len());
+    }
+    assert!(page("page=7").contains("91–100") && page("page=99").contains("91–100"));
+    assert!(page("page=2&zone=Asia/Tokyo").contains("?zone=Asia%2FTokyo&amp;page=3"));
+}
+
+#[tokio::test]
+async fn page_of_many_limits_is_small_and_has_pages() {
+    let limits = (0..60).map(|number| limit("team-a", &format!("limit-of-the-team-{number}"))).collect();
+    let jobs = (0..200).map(|number| {
+        let mut job = waiting("team-a", "limit-of-the-team-1");
+        job["metadata"]["name"] = format!("waits-{number}").into();
+        job["metadata"]["uid"] = format!("waits-{number}").into();
+        job
+    });
+    let scene = Scene::with_objects(&["*"], jobs.collect(), limits, false);
+    for (path, shown) in [
+        ("/limits", "1–10"),
+        ("/limits?page=6", "51–60"),
+        ("/limits?namespace=team-a&name=limit-of-the-team-1", "160 Jobs are not listed"),
+    ] {
+        let (status, text) = scene.get(path).await;
+        assert!(status == StatusCode::OK && text.contains(shown), "{path}: {text}");
+        assert!(text.len() < LARGE, "{path}: {} bytes", text.len());
+    }
+    assert_eq!(scene.get("/limits?page=0").await.0, StatusCode::BAD_REQUEST);
+}
+
+/// Returns the next times of a JobSchedule that excludes a Calendar, as a user with these permissions sees them.
+async fn next_with_a_calendar(resources: &'static [&'static str], periods: Option<Value>) -> String {
+    let mut schedule = job_schedule("team-a", "nightly");
+    schedule["spec"]["excludeCalendars"] = json!(["holidays"]);
+    schedule["status"]["nextScheduleTime"] = "2999-01-02T03:04:05Z".into();
+    let calendar = periods.map(|periods| {
+        json!({"apiVersion": "jobwright.dev/v1beta1", "kind": "Calendar",
+            "metadata": {"namespace": "team-a", "name": "holidays", "uid": "holidays", "resourceVersion": "1"},
+            "spec": {"periods": periods}})
+    });
+    let objects = [schedule].into_iter().chain(calendar).collect();
+    let scene = Scene::of_objects(client_of(&["team-a"], resources), Vec::new(), objects, false);
+    let (status, text) = scene.get("/schedules?kind=jobschedule").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    text
+}
+
+#[tokio::test]
+async fn next_time_follows_from_calendars() {
+    let all = &["jobs", "cronjobs", "jobschedules", "calendars"];
+    let christmas = json!([{"date": "12-25"}]);
+    let text = next_with_a_calendar(all, Some(christmas.clone())).await;
+    assert!(!text.contains("2999-01-02") && text.contains("s due\">Scheduled"), "{text}");
+    assert!(!text.contains("Calendars are not known"), "{text}");
+    let never = next_with_a_calendar(all, Some(json!([{"from": "2000-01-01T00:00", "to": "9999-12-31T00:00"}]))).await;
+    assert!(never.contains("Never due"), "{never}");
+    let refused = next_with_a_calendar(&["jobs", "cronjobs", "jobschedules"], Some(christmas)).await;
+    assert!(refused.contains("2999-01-02") && refused.contains("Calendars are not known"), "{refused}");
 }

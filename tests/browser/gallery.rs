@@ -427,7 +427,9 @@ fn events() -> Vec<CalendarEvent> {
 fn calendars() -> Markup {
     let (events, zone) = (events(), zone());
     let day_link = |date: jiff::civil::Date| format!("/calendar?view=day&date={date}");
-    let calendar = Calendar { zone: &zone, now: now(), events: &events, day_link: &day_link };
+    let hour_link = |date, hour| format!("/calendar?view=day&date={date}&hour={hour}");
+    let calendar =
+        Calendar { zone: &zone, now: now(), events: &events, day_link: &day_link, hour_link: &hour_link, hour: None };
     html! {
         @for (view, date) in [(View::Month, date(2026, 3, 27)), (View::Week, date(2026, 3, 27)), (View::Day, date(2026, 3, 29))] {
             section { div.head { h2 { (view.heading(date)) } } p {} (calendar.table(view, date)) }

@@ -62,7 +62,7 @@ fn console_is_rendered_only_if_enabled() -> Result<()> {
 
 #[test]
 fn console_has_a_service_account_with_the_permissions_of_its_caches_alone() -> Result<()> {
-    let caches = ["jobs,cronjobs: list,watch", "jobschedules,joblimits: list,watch"];
+    let caches = ["jobs,cronjobs: list,watch", "jobschedules,calendars,joblimits: list,watch"];
     assert_eq!(rules(&[])?, caches);
     let impersonates = [&caches[..], &["users: impersonate", "groups: impersonate"]].concat();
     assert_eq!(rules(&IMPERSONATES)?, impersonates);

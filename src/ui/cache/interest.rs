@@ -64,6 +64,7 @@ impl Caches {
                     "jobs" => &self.jobs.log,
                     "cronjobs" => &self.cron_jobs.log,
                     "jobschedules" => &self.job_schedules.log,
+                    "calendars" => &self.calendars.log,
                     _ => &self.job_limits.log,
                 };
                 log.has_changed(allowed, since)

@@ -1,5 +1,5 @@
-//! What the console knows of the cluster: slim rows of Jobs, and CronJobs, JobSchedules and JobLimits, kept up to date by
-//! watches.
+//! What the console knows of the cluster: slim rows of Jobs, and CronJobs, JobSchedules, Calendars and JobLimits, kept up
+//! to date by watches.
 //!
 //! The caches are shared between users. A page reaches the objects through [`Visible`] alone, which has been reduced to
 //! what its user is allowed to list. Pods are not cached: they are read for one Job with the permissions of the user.
@@ -30,6 +30,7 @@ use crate::runtime::cache::{Cache, Cached, Change};
 use crate::runtime::codec::{Encoding, WireObject};
 use crate::runtime::objects::Objects;
 use crate::runtime::watch::{CacheEvent, LiveScope, Synced, Watch, WatchMetrics};
+use crate::schedule::calendar::view::{CalendarView, WireCalendar};
 use crate::schedule::cron_job::view::CronJobView;
 use crate::schedule::cron_job::wire::WireCronJob;
 use crate::schedule::job_schedule::API_VERSION;
@@ -75,6 +76,7 @@ pub struct Caches {
     jobs: Feed<JobRow>,
     cron_jobs: Feed<CronJobView>,
     job_schedules: Feed<JobScheduleView>,
+    calendars: Feed<CalendarView>,
     job_limits: Feed<LimitView>,
     changes: watch::Sender<u64>,
 }
@@ -92,6 +94,7 @@ macro_rules! kept {
 kept!(JobRow, jobs);
 kept!(CronJobView, cron_jobs);
 kept!(JobScheduleView, job_schedules);
+kept!(CalendarView, calendars);
 kept!(LimitView, job_limits);
 
 impl fmt::Debug for Caches {
@@ -132,6 +135,7 @@ impl Caches {
             jobs: Feed::new("batch", "jobs", Installed::Yes),
             cron_jobs: Feed::new("batch", "cronjobs", Installed::Yes),
             job_schedules: Feed::new("jobwright.dev", "jobschedules", Installed::Unknown),
+            calendars: Feed::new("jobwright.dev", "calendars", Installed::Unknown),
             job_limits: Feed::new("jobwright.dev", "joblimits", Installed::Unknown),
             changes: watch::Sender::new(0),
         }
@@ -152,15 +156,20 @@ impl Caches {
         };
         let has = |name: &str| if own.iter().any(|own| own == name) { Installed::Yes } else { Installed::No };
         *self.job_schedules.installed.lock() = has("jobschedules");
+        *self.calendars.installed.lock() = has("calendars");
         *self.job_limits.installed.lock() = has("joblimits");
         if has("jobschedules") == Installed::Yes {
             watches.spawn(self.clone().watch::<WireJobSchedule, _>(client.clone(), JobScheduleView::parse));
+        }
+        if has("calendars") == Installed::Yes {
+            watches.spawn(self.clone().watch::<WireCalendar, _>(client.clone(), CalendarView::parse));
         }
         if has("joblimits") == Installed::Yes {
             watches.spawn(self.clone().watch::<WireJobLimit, _>(client, LimitView::parse));
         }
         self.note(|number| {
             self.job_schedules.log.everywhere(number);
+            self.calendars.log.everywhere(number);
             self.job_limits.log.everywhere(number);
         });
         watches.join_all().await;
@@ -239,7 +248,7 @@ impl Caches {
         caches
     }
 
-    /// Adds CronJobs, JobSchedules and JobLimits to complete caches.
+    /// Adds CronJobs, JobSchedules, Calendars and JobLimits to complete caches.
     pub(crate) fn with(self, objects: impl IntoIterator<Item = serde_json::Value>) -> Self {
         let source = crate::runtime::cache::Source::List;
         for object in objects {
@@ -253,6 +262,10 @@ impl Caches {
                     let wire = serde_json::from_value(object).unwrap();
                     _ = self.job_schedules.cache.apply(JobScheduleView::parse(wire).unwrap(), source);
                 }
+                Some("Calendar") => {
+                    let wire = serde_json::from_value(object).unwrap();
+                    _ = self.calendars.cache.apply(CalendarView::parse(wire).unwrap(), source);
+                }
                 _ => {
                     let wire = serde_json::from_value(object).unwrap();
                     _ = self.job_limits.cache.apply(LimitView::parse(wire).unwrap(), source);
@@ -260,10 +273,12 @@ impl Caches {
             }
         }
         *self.job_schedules.installed.lock() = Installed::Yes;
+        *self.calendars.installed.lock() = Installed::Yes;
         *self.job_limits.installed.lock() = Installed::Yes;
         let now = tokio::time::Instant::now();
         self.cron_jobs.synced.set(now);
         self.job_schedules.synced.set(now);
+        self.calendars.synced.set(now);
         self.job_limits.synced.set(now);
         self
     }

@@ -40,7 +40,7 @@ impl JobPage {
             }
         });
         let total = selection.len();
-        let (rows, first) = page(selection, query.page, |one, other| query.compare(one, other, now));
+        let (rows, first) = page(selection, (query.page, ROWS), |one, other| query.compare(one, other, now));
         Self { rows, total, first, counts }
     }
 
@@ -55,21 +55,22 @@ impl JobPage {
     }
 }
 
-/// Returns the rows of a page in order, and the number of the first row. Only these rows are sorted.
+/// Returns the rows of a page in order, and the number of the first row. Only these rows are sorted. `rows` is the number
+/// of rows of a page.
 pub(in crate::ui) fn page<T>(
     mut all: Vec<T>,
-    page: usize,
+    (page, rows): (usize, usize),
     compare: impl Fn(&T, &T) -> std::cmp::Ordering,
 ) -> (Vec<T>, usize) {
-    let last = all.len().div_ceil(ROWS).max(1);
-    let first = (page.clamp(1, last) - 1) * ROWS;
+    let last = all.len().div_ceil(rows).max(1);
+    let first = (page.clamp(1, last) - 1) * rows;
     if first > 0 {
         all.select_nth_unstable_by(first, &compare);
         all.drain(..first);
     }
-    if all.len() > ROWS {
-        all.select_nth_unstable_by(ROWS, &compare);
-        all.truncate(ROWS);
+    if all.len() > rows {
+        all.select_nth_unstable_by(rows, &compare);
+        all.truncate(rows);
     }
     all.sort_unstable_by(&compare);
     (all, first)
@@ -93,7 +94,7 @@ mod tests {
 
         #[test]
         fn page_is_a_part_of_the_sorted_list(all in prop::collection::vec(0_u32..1000, 0..450), number in 1_usize..7) {
-            let (rows, first) = page(all.clone(), number, u32::cmp);
+            let (rows, first) = page(all.clone(), (number, ROWS), u32::cmp);
             let mut sorted = all;
             sorted.sort_unstable();
             prop_assert_eq!(&rows[..], &sorted[first..(first + ROWS).min(sorted.len())]);

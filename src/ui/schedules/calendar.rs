@@ -28,6 +28,8 @@ pub struct CalendarQuery {
     pub zone: TimeZone,
     /// Namespace of the schedules.
     pub namespace: Option<String>,
+    /// Hour of the clock to which the view of a day is limited.
+    pub hour: Option<i8>,
 }
 
 impl CalendarQuery {
@@ -36,7 +38,8 @@ impl CalendarQuery {
     /// # Errors
     /// A value is not accepted. The error is a sentence for the user.
     pub fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
-        let (mut view, mut date, mut zone, mut namespace) = (View::default(), None, TimeZone::UTC, None);
+        let (mut view, mut date, mut zone, mut namespace, mut hour) =
+            (View::default(), None, TimeZone::UTC, None, None);
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.trim();
             match &*name {
@@ -49,12 +52,17 @@ impl CalendarQuery {
                     date = Some(parsed.ok_or_else(|| format!("{value:?} is no date such as 2026-03-29."))?);
                 }
                 "zone" => zone = parse_zone(value)?,
+                "hour" => {
+                    let parsed = value.parse().ok().filter(|hour: &i8| (0..24).contains(hour));
+                    hour = Some(parsed.ok_or_else(|| format!("{value:?} is no hour from 0 to 23."))?);
+                }
                 "namespace" => namespace = Some(value.to_owned()),
                 _ => {}
             }
         }
         let date = date.unwrap_or_else(|| now.to_zoned(zone.clone()).date());
-        Ok(Self { view, date, zone, namespace })
+        let hour = hour.filter(|_| view == View::Day);
+        Ok(Self { view, date, zone, namespace, hour })
     }
 
     /// Returns the path and query of the page.
@@ -67,12 +75,15 @@ impl CalendarQuery {
         if let Some(namespace) = &self.namespace {
             query.append_pair("namespace", namespace);
         }
+        if let Some(hour) = self.hour {
+            query.append_pair("hour", &hour.to_string());
+        }
         format!("/calendar?{}", query.finish())
     }
 
-    /// Returns the same calendar with a change.
+    /// Returns the same calendar with a change, of all hours.
     pub fn with(&self, change: impl FnOnce(&mut Self)) -> Self {
-        let mut changed = self.clone();
+        let mut changed = Self { hour: None, ..self.clone() };
         change(&mut changed);
         changed
     }
@@ -247,7 +258,11 @@ mod tests {
         let parsed = CalendarQuery::parse("view=month&zone=Europe%2FParis&namespace=a", now).unwrap();
         assert_eq!(parsed.url(), "/calendar?view=month&date=2026-03-29&zone=Europe%2FParis&namespace=a");
         assert_eq!(CalendarQuery::parse(parsed.url().split_once('?').unwrap().1, now).unwrap(), parsed);
-        for wrong in ["view=year", "date=x", "date=2026-02-30", "zone=x"] {
+        let hour = CalendarQuery::parse("view=day&date=2026-03-29&hour=2", now).unwrap();
+        assert_eq!(hour.url(), "/calendar?view=day&date=2026-03-29&hour=2");
+        assert_eq!(hour.with(|query| query.view = View::Week).url(), "/calendar?view=week&date=2026-03-29");
+        assert_eq!(CalendarQuery::parse("view=week&hour=2", now).unwrap().hour, None);
+        for wrong in ["view=year", "date=x", "date=2026-02-30", "zone=x", "hour=24", "hour=-1"] {
             assert!(CalendarQuery::parse(wrong, now).is_err(), "{wrong}");
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 /// Maximum number of differences that are listed.
-pub const MAX_DIFFERENCES: usize = 100;
+pub const MAX_DIFFERENCES: usize = 30;
 /// Maximum number of fields of a Job that are compared.
 const MAX_FIELDS: usize = 10_000;
 /// Text of a value of an environment variable.
@@ -211,7 +211,7 @@ mod tests {
             many["spec"]["template"]["metadata"]["annotations"][format!("a{number}")] = json!("x");
         }
         let compared = compare(&same, &many);
-        assert_eq!((compared.differences.len(), compared.more), (MAX_DIFFERENCES, 50));
+        assert_eq!((compared.differences.len(), compared.more), (MAX_DIFFERENCES, 120));
         assert_eq!(compare(&json!({}), &json!(null)), Comparison::default());
     }
 }

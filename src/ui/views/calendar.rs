@@ -57,11 +57,24 @@ pub(in crate::ui) fn main(
         changes = clock_changes(plans.iter(), &query.zone, period);
     }
     let day_link = |date| query.with(|query| (query.view, query.date) = (View::Day, date)).url();
-    let calendar = Calendar { zone: &query.zone, now, events: &events.events, day_link: &day_link };
+    let hour_link =
+        |date, hour| query.with(|query| (query.view, query.date, query.hour) = (View::Day, date, Some(hour))).url();
+    let calendar = Calendar {
+        zone: &query.zone,
+        now,
+        events: &events.events,
+        day_link: &day_link,
+        hour_link: &hour_link,
+        hour: query.hour,
+    };
     html! {
         (controls(query, local, now))
         (limits(&events, left_out))
-        h2 { (query.view.heading(query.date)) }
+        h2 {
+            (query.view.heading(query.date))
+            @if let Some(hour) = query.hour { ", " (format!("{hour:02}:00")) }
+        }
+        @if query.hour.is_some() { p { a href=(day_link(query.date)) { "Show all hours of the day" } } }
         (calendar.table(query.view, query.date))
         @if !changes.is_empty() {
             (section("clock-changes", "Clock changes in the zones of schedules", html! {

@@ -15,7 +15,7 @@ use crate::ui::components::{
 use crate::ui::console::Console;
 use crate::ui::error::PageError;
 use crate::ui::identity::User;
-use crate::ui::jobs::selection::{ROWS, page};
+use crate::ui::jobs::selection::page;
 use crate::ui::layout::{Content, Freshness, Section};
 use crate::ui::schedules::plan::{STATES, severity};
 use crate::ui::schedules::query::{Keys, word};
@@ -25,8 +25,10 @@ use crate::ui::text::{counted, name, relative_time, truncated};
 
 /// Maximum number of characters of a name in the table.
 const NAME: usize = 40;
+/// Number of rows of a page. Rows are larger than those of Jobs: each has two charts.
+const ROWS: usize = 15;
 /// Maximum number of outcomes in the strip of a row.
-const STRIP: usize = 20;
+const STRIP: usize = 10;
 /// Maximum number of late schedules in the overview.
 const LISTED: usize = 10;
 
@@ -61,7 +63,8 @@ impl<'a> Selection<'a> {
             }
         }
         let total = found.len();
-        let (rows, first) = page(found, query.page, |one, other| query.compare((one.0, &one.2), (other.0, &other.2)));
+        let (rows, first) =
+            page(found, (query.page, ROWS), |one, other| query.compare((one.0, &one.2), (other.0, &other.2)));
         Self { rows, first, total, counts }
     }
 }
@@ -204,7 +207,8 @@ pub(super) fn with_zone(path: String, zone: &TimeZone) -> String {
     }
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("zone", zone_name(zone));
-    format!("{path}?{}", query.finish())
+    let separator = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{separator}{}", query.finish())
 }
 
 fn pages(query: &ScheduleQuery, selection: &Selection<'_>) -> Markup {

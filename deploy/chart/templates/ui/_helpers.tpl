@@ -34,6 +34,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   resources: [jobs, cronjobs]
   verbs: [list, watch]
 - apiGroups: [jobwright.dev]
-  resources: [jobschedules, joblimits]
+  resources: [jobschedules, calendars, joblimits]
   verbs: [list, watch]
 {{- end }}

@@ -47,13 +47,16 @@ pub(super) fn overlapping<'a>(
     found
 }
 
-/// Returns the list of the events of a cell: at most `max` events or summaries of schedules.
-pub(super) fn items(events: &[&Event<'_>], max: usize, day_link: &str) -> Markup {
+/// Returns the list of the events of a cell: at most `max` events or summaries of schedules, and a link to the rest. If the
+/// maximum is zero, the cell has the number of its runs alone.
+pub(super) fn items(events: &[&Event<'_>], max: usize, rest: Option<&str>) -> Markup {
     html! {
         @if events.len() <= max {
             @if !events.is_empty() { ul { @for event in events { li { (single(event)) } } } }
+        } @else if max == 0 {
+            (total(events))
         } @else {
-            (summaries(events, max, day_link))
+            (summaries(events, max, rest))
         }
     }
 }
@@ -86,14 +89,23 @@ fn mark(text: &str) -> Markup {
     html! { span.overlap title=(text) { span.vh { ", " (text) } } }
 }
 
-/// Runs of one schedule in a cell.
+/// Runs of one schedule in a cell, or of all.
 struct Summary<'a> {
     first: &'a CalendarEvent,
     counts: BTreeMap<usize, u64>,
     overlaps: u64,
 }
 
-impl Summary<'_> {
+impl<'a> Summary<'a> {
+    fn new(first: &'a CalendarEvent) -> Self {
+        Self { first, counts: BTreeMap::new(), overlaps: 0 }
+    }
+
+    fn add(&mut self, event: &Event<'_>) {
+        *self.counts.entry(event.event.outcome as usize).or_default() += 1;
+        self.overlaps += u64::from(event.overlaps);
+    }
+
     fn runs(&self) -> u64 {
         self.counts.values().sum()
     }
@@ -116,13 +128,17 @@ impl Summary<'_> {
     }
 }
 
-fn summaries(events: &[&Event<'_>], max: usize, day_link: &str) -> Markup {
+fn total(events: &[&Event<'_>]) -> Markup {
+    let Some(first) = events.first() else { return Markup::default() };
+    let mut all = Summary::new(first.event);
+    events.iter().for_each(|event| all.add(event));
+    html! { span class={ "s " (all.outcome().class()) } { (all.text()) } }
+}
+
+fn summaries(events: &[&Event<'_>], max: usize, link: Option<&str>) -> Markup {
     let mut by_label: BTreeMap<&str, Summary<'_>> = BTreeMap::new();
     for event in events {
-        let new = || Summary { first: event.event, counts: BTreeMap::new(), overlaps: 0 };
-        let summary = by_label.entry(&event.event.label).or_insert_with(new);
-        *summary.counts.entry(event.event.outcome as usize).or_default() += 1;
-        summary.overlaps += u64::from(event.overlaps);
+        by_label.entry(&event.event.label).or_insert_with(|| Summary::new(event.event)).add(event);
     }
     let mut all: Vec<Summary<'_>> = by_label.into_values().collect();
     // The schedules that need attention come first.
@@ -145,7 +161,7 @@ fn summaries(events: &[&Event<'_>], max: usize, day_link: &str) -> Markup {
                 li {
                     @let runs = counted(rest.iter().map(Summary::runs).sum(), "run", "runs");
                     @let more = html! { (counted(rest.len() as u64, "more schedule", "more schedules")) " " i { (runs) } };
-                    @match local_link(day_link) {
+                    @match link.and_then(local_link) {
                         Some(link) => a href=(link) { (more) },
                         None => (more),
                     }

@@ -1,7 +1,8 @@
 //! Past and future runs of schedules by day, week and month.
 //!
 //! Days and hours are those of a zone. Hours that a clock change skips or repeats are marked. Cells with many runs are
-//! summarized, so the size of a page depends on the number of schedules in a cell and not on the number of runs.
+//! summarized, and a table that would be too large has fewer runs in each cell. Links lead to the day and to the hour
+//! with all of their runs.
 
 mod grids;
 mod items;
@@ -14,6 +15,9 @@ use maud::{Markup, html};
 
 use self::items::overlapping;
 use super::{Outcome, zone_name};
+
+/// Maximum size of a table, in bytes. The other parts of the page have less than 10 KiB.
+const MAX_BYTES: usize = 20 * 1024;
 
 /// Run in a calendar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +123,10 @@ pub struct Calendar<'a> {
     pub events: &'a [CalendarEvent],
     /// Returns the link to the view of a day.
     pub day_link: &'a dyn Fn(Date) -> String,
+    /// Returns the link to the view of one hour of a day.
+    pub hour_link: &'a dyn Fn(Date, i8) -> String,
+    /// Hour of the clock to which the view of a day is limited.
+    pub hour: Option<i8>,
 }
 
 impl Calendar<'_> {
@@ -128,13 +136,17 @@ impl Calendar<'_> {
             return html! { p.none { "The calendar has no such date." } };
         };
         let events = overlapping(self.events, from, to, self.zone);
+        let grid = match view {
+            View::Day => {
+                let max = if self.hour.is_some() { grids::IN_HOUR } else { grids::IN_DAY };
+                fitting(max, 1, |max| grids::day(self, date, &events, max))
+            }
+            View::Week => fitting(grids::IN_WEEK, 0, |max| grids::week(self, first, &events, max)),
+            View::Month => fitting(grids::IN_MONTH, 0, |max| grids::month(self, (first, last), date, (&events, max))),
+        };
         html! {
             div.calendar {
-                @match view {
-                    View::Day => (grids::day(self, date, &events)),
-                    View::Week => (grids::week(self, first, &events)),
-                    View::Month => (grids::month(self, (first, last), date, &events)),
-                }
+                (grid)
                 p.hint { "Times are in the zone " (zone_name(self.zone)) "." }
                 ul.legend aria-hidden="true" {
                     @for outcome in Outcome::ALL { li { span class={ "s " (outcome.class()) } { (outcome.word()) } } }
@@ -146,6 +158,19 @@ impl Calendar<'_> {
 
     fn is_today(&self, date: Date) -> bool {
         self.now.to_zoned(self.zone.clone()).date() == date
+    }
+}
+
+/// Returns the grid with the largest number of runs in each cell with which it is small enough. With `least` runs, a grid
+/// is shown in any case.
+fn fitting(max: usize, least: usize, grid: impl Fn(usize) -> Markup) -> Markup {
+    let mut max = max;
+    loop {
+        let markup = grid(max);
+        if markup.0.len() <= MAX_BYTES || max <= least {
+            return markup;
+        }
+        max = (max / 2).max(least);
     }
 }
 
@@ -163,10 +188,18 @@ mod tests {
     }
 
     fn table(view: View, date: Date, events: &[CalendarEvent], zone: &str) -> String {
+        table_of(view, date, None, events, zone)
+    }
+
+    fn table_of(view: View, date: Date, hour: Option<i8>, events: &[CalendarEvent], zone: &str) -> String {
         let zone = TimeZone::get(zone).unwrap();
         let now = "2026-03-28T12:00:00Z".parse().unwrap();
         let day_link = |date: Date| format!("/calendar?view=day&date={date}");
-        Calendar { zone: &zone, now, events, day_link: &day_link }.table(view, date).into_string()
+        let hour_link = |date: Date, hour: i8| format!("/calendar?view=day&date={date}&hour={hour}");
+        let links: (&dyn Fn(Date) -> String, &dyn Fn(Date, i8) -> String) = (&day_link, &hour_link);
+        Calendar { zone: &zone, now, events, day_link: links.0, hour_link: links.1, hour }
+            .table(view, date)
+            .into_string()
     }
 
     fn every(minutes: i64, count: i64, label: &str) -> Vec<CalendarEvent> {
@@ -236,6 +269,33 @@ mod tests {
         }
         let text = table(View::Month, date(2026, 3, 28), &every(1, 40_000, "minutely"), "UTC");
         assert!(text.contains("1,440 runs") && text.len() < 30 * 1024, "{} bytes", text.len());
+    }
+
+    #[test]
+    fn table_of_many_schedules_has_few_runs_in_each_cell() {
+        let all: Vec<_> =
+            (0..500).flat_map(|place| every(60, 24, &format!("team-with-a-long-name/schedule-{place}"))).collect();
+        let day = date(2026, 3, 28);
+        for view in View::ALL {
+            let text = table(view, day, &all, "UTC");
+            assert!(text.len() < 22 * 1024, "{view:?}: {} bytes", text.len());
+        }
+        let text = table(View::Day, day, &all, "UTC");
+        assert!(text.contains("date=2026-03-28&amp;hour=23\""), "{text}");
+        let text = table_of(View::Day, day, Some(23), &all, "UTC");
+        assert!(text.matches("23:00</time>").count() == 0 && text.contains("more schedules"), "{text}");
+        assert!(text.matches("/schedules/team").count() >= 40 && text.len() < 22 * 1024, "{} bytes", text.len());
+        let week: Vec<_> = (0..7)
+            .flat_map(|day| {
+                let at = move |event: CalendarEvent| CalendarEvent {
+                    time: event.time - SignedDuration::from_hours(24 * day),
+                    ..event
+                };
+                all.iter().cloned().map(at)
+            })
+            .collect();
+        let text = table(View::Week, day, &week, "UTC");
+        assert!(text.contains("500 runs") && text.len() < 22 * 1024, "{} bytes", text.len());
     }
 
     #[test]

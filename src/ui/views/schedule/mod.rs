@@ -48,6 +48,8 @@ pub(in crate::ui) struct Query {
     pub zone: TimeZone,
     /// Names of the two Jobs that are compared.
     pub compare: Option<(String, String)>,
+    /// Page of the runs, from 1.
+    pub page: usize,
 }
 
 impl Query {
@@ -56,11 +58,15 @@ impl Query {
     /// # Errors
     /// A value is not accepted. The error is a sentence for the user.
     pub(in crate::ui) fn parse(query: &str) -> Result<Self, String> {
-        let (mut zone, mut compare, mut one, mut other) = (TimeZone::UTC, None, None, None);
+        let (mut zone, mut compare, mut one, mut other, mut page) = (TimeZone::UTC, None, None, None, 1);
         for (name, value) in form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty()) {
             match &*name {
                 "zone" => zone = parse_zone(&value)?,
                 "compare" => compare = value.split_once(',').map(|(one, other)| (one.to_owned(), other.to_owned())),
+                "page" => {
+                    let number = value.parse().ok().filter(|number| *number > 0);
+                    page = number.ok_or_else(|| format!("{value:?} is no number of a page."))?;
+                }
                 "a" => one = Some(value.into_owned()),
                 "b" => other = Some(value.into_owned()),
                 _ => {}
@@ -71,7 +77,16 @@ impl Query {
             Some((one, other)) if !super::is_name(&one) || !super::is_name(&other) => {
                 Err("The parameter compare needs the names of two Jobs, such as compare=a,b.".to_owned())
             }
-            compare => Ok(Self { zone, compare }),
+            compare => Ok(Self { zone, compare, page }),
+        }
+    }
+
+    /// Returns the path of the page with the parameters of the zone and of the page of the runs.
+    fn url(&self, plan: &Plan, page: usize) -> String {
+        let path = with_zone(plan.path(), &self.zone);
+        match page {
+            1 => path,
+            _ => format!("{path}{}page={page}", if path.contains('?') { '&' } else { '?' }),
         }
     }
 }
@@ -183,7 +198,10 @@ impl Shown<'_> {
         ];
         html! {
             (breadcrumb(&crumbs))
-            h1 { (neutral(&identity.name)) " " (badge(self.plan.state(now))) }
+            div.head {
+                h1 { (neutral(&identity.name)) " " (badge(self.plan.state(now))) }
+                p.actions { a href=(with_zone("/calendar?namespace=".to_owned() + &identity.namespace, &self.query.zone)) { "Calendar" } }
+            }
         }
     }
 
@@ -197,8 +215,9 @@ impl Shown<'_> {
             }))
             (self.facts(now))
             (zone_links(zone, local, |zone| with_zone(self.plan.path(), zone)))
-            (section("next", "Next times", self.next(now)))
-            (runs::content(self.plan, self.record, zone, now))
+            // Two runs side by side are the subject of their page.
+            @if self.query.compare.is_none() { (section("next", "Next times", self.next(now))) }
+            (runs::content(self.plan, self.record, self.query, now))
         }
     }
 
@@ -275,7 +294,7 @@ mod tests {
         assert_eq!(Query::parse("compare=a,b-1").unwrap().compare, names);
         assert_eq!(Query::parse("a=a&b=b-1&zone=Europe/Paris").unwrap().compare, names);
         assert_eq!(Query::parse("a=a").unwrap().compare, None);
-        for wrong in ["compare=../x,b", "compare=a,", "a=A&b=b", "zone=x"] {
+        for wrong in ["compare=../x,b", "compare=a,", "a=A&b=b", "zone=x", "page=0"] {
             assert!(Query::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -4,19 +4,23 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
+use super::Query;
 use crate::ui::charts::{DurationPoint, Outcome, OutcomeCell, outcome_legend, outcome_links, trend, zone_name};
-use crate::ui::components::{State, empty, figure, hidden, section, state, table, table_region};
+use crate::ui::components::{Pager, State, empty, figure, hidden, pager, section, state, table, table_region};
 use crate::ui::schedules::{Plan, Record, Run};
 use crate::ui::text::{duration, exact, name, relative_time, truncated};
 
-/// Maximum number of runs in the table, the newest ones.
-const ROWS: usize = 100;
+/// Number of runs on a page of the table.
+const ROWS: usize = 15;
 /// Maximum number of runs in the chart and in the strip.
-const CHART: usize = 60;
+const CHART: usize = 20;
+/// Maximum number of characters of a name or a reason.
 const NAME: usize = 50;
+/// Maximum number of characters of a cause.
 const CAUSE: usize = 120;
 
-pub(super) fn content(plan: &Plan, record: &Record<'_>, zone: &TimeZone, now: Timestamp) -> Markup {
+pub(super) fn content(plan: &Plan, record: &Record<'_>, query: &Query, now: Timestamp) -> Markup {
+    let zone = &query.zone;
     if record.runs.is_empty() {
         return section(
             "runs",
@@ -33,9 +37,11 @@ pub(super) fn content(plan: &Plan, record: &Record<'_>, zone: &TimeZone, now: Ti
     let cells: Vec<OutcomeCell> = last.iter().map(|run| cell(plan, run, zone)).collect();
     let points: Vec<DurationPoint> = last.iter().filter_map(|run| point(plan, run)).collect();
     html! {
+        @if query.compare.is_none() {
         (figure("Outcomes", "The newest run is at the right", html! { (outcome_links(&cells)) (outcome_legend()) }))
         (figure("Durations", "Of the runs that have ended", trend(&points, zone)))
-        (section("runs", "Runs", rows(plan, record, zone, now)))
+        }
+        (section("runs", "Runs", rows(plan, record, query, now)))
     }
 }
 
@@ -63,12 +69,27 @@ fn shown(outcome: Outcome) -> State {
     }
 }
 
-fn rows(plan: &Plan, record: &Record<'_>, zone: &TimeZone, now: Timestamp) -> Markup {
+fn rows(plan: &Plan, record: &Record<'_>, query: &Query, now: Timestamp) -> Markup {
+    let zone = &query.zone;
     let headers =
         crate::ui::views::headers(["Job", "Outcome", "Due", "Started", "Duration", "Reason", "Cause", "Compare"]);
-    let more = record.runs.len().saturating_sub(ROWS);
+    let total = record.runs.len();
+    let last = total.div_ceil(ROWS).max(1);
+    let page = query.page.min(last);
+    let first = (page - 1) * ROWS;
+    let url = |page: usize| query.url(plan, page);
+    let (previous, next) = ((page > 1).then(|| url(page - 1)), (page < last).then(|| url(page + 1)));
+    let count = |number: usize| u64::try_from(number).unwrap_or_default();
+    let place = Pager {
+        first: count(first + 1),
+        last: count((first + ROWS).min(total)),
+        total: count(total),
+        noun: "runs",
+        previous: previous.as_deref(),
+        next: next.as_deref(),
+    };
     let rows = html! {
-        @for run in record.runs.iter().rev().take(ROWS) {
+        @for run in record.runs.iter().rev().skip(first).take(ROWS) {
             tr {
                 th scope="row" {
                     @match link(plan, run) {
@@ -92,13 +113,13 @@ fn rows(plan: &Plan, record: &Record<'_>, zone: &TimeZone, now: Timestamp) -> Ma
             (table_region("Runs", table("Runs, the newest first", &headers, rows)))
             div.actions { button type="submit" { "Compare the two chosen runs" } }
         }
-        @if more > 0 { p { (more) " older runs are not listed." } }
+        @if last > 1 { (pager(&place)) }
     }
 }
 
 fn choice(field: &str, run: &Run<'_>) -> Markup {
     let label = if field == "a" { "First" } else { "Second" };
     html! {
-        label { input type="radio" name=(field) value=(run.job()) required; " " (label) span.vh { " run to compare: " (name(run.job(), NAME)) } }
+        label { input type="radio" name=(field) value=(run.job()) required; " " (label) span.vh { ": " (name(run.job(), NAME)) } }
     }
 }
