@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use maud::html;
 use serde_json::{Value, json};
 
 use super::cache::JobRow;
@@ -145,7 +146,13 @@ async fn page_of_a_schedule_is_as_in_its_snapshot() {
     for name in ["due", "late", "paused", "wrong", "stored"] {
         let plan = plans.iter().find(|plan| &*plan.identity().name == name).unwrap();
         let record = Record::of(&jobs[plan.uid()], plan.stored(), now());
-        let shown = views::schedule::Shown { plan, record: &record, explanation: &explanation, query: &query };
+        let shown = views::schedule::Shown {
+            plan,
+            record: &record,
+            explanation: &explanation,
+            query: &query,
+            actions: &html! {},
+        };
         let html = shown.head(now()).into_string() + &shown.body(&TimeZone::UTC, now()).into_string();
         assert!(!html.contains('\u{202e}') && !html.contains("<script>"), "{html}");
         assert_snapshot(&format!("schedule-{name}"), &html);
@@ -254,7 +261,13 @@ async fn page_of_a_schedule_with_many_runs_is_small_and_has_pages() {
     let explanation = Ok(Explanation::default());
     let page = |query: &str| {
         let query = views::schedule::Query::parse(query).unwrap();
-        let shown = views::schedule::Shown { plan, record: &record, explanation: &explanation, query: &query };
+        let shown = views::schedule::Shown {
+            plan,
+            record: &record,
+            explanation: &explanation,
+            query: &query,
+            actions: &html! {},
+        };
         shown.head(now()).into_string() + &shown.body(&TimeZone::UTC, now()).into_string()
     };
     for query in ["", "zone=Asia/Tokyo&page=2", "page=7", "page=99"] {

@@ -411,6 +411,7 @@ fn events() -> Vec<CalendarEvent> {
                 end,
                 label: label.to_owned(),
                 link: Some("/schedules/a/b/c".to_owned()),
+                page: Some("/schedules/a/b/c".to_owned()),
                 outcome,
             });
             at += distance;

@@ -116,6 +116,7 @@ impl Events {
             end,
             label: label.to_owned(),
             link: Some(page.clone()),
+            page: Some(page.clone()),
             outcome,
         };
         for run in &record.runs {

@@ -68,17 +68,17 @@ fn single(event: &Event<'_>) -> Markup {
         span.vh { " " (event.outcome.word()) }
         @if *overlaps { (mark("overlaps the previous run")) }
     };
-    linked(event, event.outcome, &text)
+    linked(event.link.as_deref(), event.outcome, &text)
 }
 
 fn label(label: &str) -> String {
     cut(&neutral(label), LABEL).into_owned()
 }
 
-fn linked(event: &CalendarEvent, outcome: Outcome, text: &Markup) -> Markup {
+fn linked(link: Option<&str>, outcome: Outcome, text: &Markup) -> Markup {
     let class = format!("s {}", outcome.class());
     html! {
-        @match event.link.as_deref().and_then(local_link) {
+        @match link.and_then(local_link) {
             Some(link) => a class=(class) href=(link) { (text) },
             None => span class=(class) { (text) },
         }
@@ -108,6 +108,12 @@ impl<'a> Summary<'a> {
 
     fn runs(&self) -> u64 {
         self.counts.values().sum()
+    }
+
+    /// Returns the page of the only run, or that of the schedule.
+    fn link(&self) -> Option<&str> {
+        let link = if self.runs() > 1 { &self.first.page } else { &self.first.link };
+        link.as_deref()
     }
 
     /// Returns the worst outcome.
@@ -153,7 +159,7 @@ fn summaries(events: &[&Event<'_>], max: usize, link: Option<&str>) -> Markup {
         ul {
             @for summary in shown {
                 li {
-                    (linked(summary.first, summary.outcome(), &html! { (label(&summary.first.label)) " " i { (summary.text()) } }))
+                    (linked(summary.link(), summary.outcome(), &html! { (label(&summary.first.label)) " " i { (summary.text()) } }))
                     @if summary.overlaps > 0 { (mark(&format!("{} overlap the previous run", counted(summary.overlaps, "run", "runs")))) }
                 }
             }

@@ -30,6 +30,8 @@ pub struct CalendarEvent {
     pub label: String,
     /// Page of the run or of the schedule.
     pub link: Option<String>,
+    /// Page of the schedule, to which a summary of several runs links.
+    pub page: Option<String>,
     /// Outcome of the run: [`Outcome::Due`] for a future one.
     pub outcome: Outcome,
 }
@@ -184,7 +186,8 @@ mod tests {
     fn event(time: &str, label: &str, outcome: Outcome, minutes: i64) -> CalendarEvent {
         let time: Timestamp = time.parse().unwrap();
         let end = Some(time + SignedDuration::from_mins(minutes));
-        CalendarEvent { time, end, label: label.to_owned(), link: Some(format!("/schedules/{label}")), outcome }
+        let link = Some(format!("/schedules/{label}"));
+        CalendarEvent { time, end, label: label.to_owned(), page: link.clone(), link, outcome }
     }
 
     fn table(view: View, date: Date, events: &[CalendarEvent], zone: &str) -> String {
@@ -196,8 +199,7 @@ mod tests {
         let now = "2026-03-28T12:00:00Z".parse().unwrap();
         let day_link = |date: Date| format!("/calendar?view=day&date={date}");
         let hour_link = |date: Date, hour: i8| format!("/calendar?view=day&date={date}&hour={hour}");
-        let links: (&dyn Fn(Date) -> String, &dyn Fn(Date, i8) -> String) = (&day_link, &hour_link);
-        Calendar { zone: &zone, now, events, day_link: links.0, hour_link: links.1, hour }
+        Calendar { zone: &zone, now, events, day_link: &day_link, hour_link: &hour_link, hour }
             .table(view, date)
             .into_string()
     }
@@ -313,6 +315,7 @@ mod tests {
         let mut hostile = event("2026-03-28T01:00:00Z", "a", Outcome::Failed, 1);
         hostile.label = "<script>\u{202e}\"".to_owned();
         hostile.link = Some("javascript:alert(1)".to_owned());
+        hostile.page = hostile.link.clone();
         for view in View::ALL {
             let text = table(view, date(2026, 3, 28), &vec![hostile.clone(); 30], "UTC");
             assert!(!text.contains("<script>") && !text.contains('\u{202e}') && !text.contains("javascript"), "{text}");

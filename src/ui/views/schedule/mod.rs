@@ -22,6 +22,7 @@ use crate::client::selected;
 use crate::schedule::cron_job::view::CronJobView;
 use crate::schedule::job_schedule::view::JobScheduleView;
 use crate::ui::access::Permission;
+use crate::ui::actions;
 use crate::ui::cache::{Interest, JobRow};
 use crate::ui::charts::zone_name;
 use crate::ui::components::{
@@ -122,7 +123,9 @@ pub(super) async fn content(
         Some((one, other)) => comparison::read(&context, (one, other), &record, now).await,
         None => Markup::default(),
     };
-    let shown = Shown { plan: &plan, record: &record, explanation: &explanation, query: &query };
+    let target = (kind.of_client(), namespace, name);
+    let actions = actions::of_schedule(console, user, target, plan.is_suspended()).await;
+    let shown = Shown { plan: &plan, record: &record, explanation: &explanation, query: &query, actions: &actions };
     let main = html! {
         (shown.head(now))
         (refused)
@@ -182,6 +185,8 @@ pub(in crate::ui) struct Shown<'a> {
     pub explanation: &'a Result<Explanation, ClusterReadError>,
     /// Parameters of the URL.
     pub query: &'a Query,
+    /// Links to the actions.
+    pub actions: &'a Markup,
 }
 
 impl Shown<'_> {
@@ -200,7 +205,7 @@ impl Shown<'_> {
             (breadcrumb(&crumbs))
             div.head {
                 h1 { (neutral(&identity.name)) " " (badge(self.plan.state(now))) }
-                p.actions { a href=(with_zone("/calendar?namespace=".to_owned() + &identity.namespace, &self.query.zone)) { "Calendar" } }
+                (self.actions)
             }
         }
     }
@@ -245,12 +250,17 @@ impl Shown<'_> {
         let (plan, zone) = (self.plan, &self.query.zone);
         let times: Vec<Timestamp> = plan.upcoming(now).take(NEXT).collect();
         if times.is_empty() {
-            let why = if plan.is_suspended() { "The schedule is suspended." } else { "No later time matches." };
+            let why = match (&plan.rules, plan.is_suspended()) {
+                (_, true) => "The schedule is suspended.",
+                (Err(_), false) => "The schedule is invalid.",
+                (Ok(_), false) => "No later time matches.",
+            };
             return empty("No run is due.", html! { p { (why) } });
         }
         let own = plan.rules.as_ref().ok().map(|rules| rules.zone()).filter(|own| *own != zone);
         let until = now.checked_add(CHANGES).unwrap_or(now);
         let changes = plan.rules.as_ref().map(|rules| rules.clock_changes(now, until)).unwrap_or_default();
+        let calendar = format!("/calendar?namespace={}", plan.identity().namespace);
         let headers =
             crate::ui::views::headers([Some("In"), Some(zone_name(zone)), own.map(zone_name)].into_iter().flatten());
         let rows = html! {
@@ -264,6 +274,7 @@ impl Shown<'_> {
         };
         html! {
             (table_region("Next times", table("Next times", &headers, rows)))
+            p { a href=(with_zone(calendar, zone)) { "Show the calendar of the namespace" } }
             @if !changes.is_empty() {
                 h3 { "Clock changes" }
                 ul { @for change in &changes { li { (neutral(change)) } } }

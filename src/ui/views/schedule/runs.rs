@@ -88,8 +88,10 @@ fn rows(plan: &Plan, record: &Record<'_>, query: &Query, now: Timestamp) -> Mark
         previous: previous.as_deref(),
         next: next.as_deref(),
     };
+    let listed = || record.runs.iter().rev().skip(first).take(ROWS);
+    let can_compare = listed().filter(|run| run.exists()).count() > 1;
     let rows = html! {
-        @for run in record.runs.iter().rev().skip(first).take(ROWS) {
+        @for run in listed() {
             tr {
                 th scope="row" {
                     @match link(plan, run) {
@@ -103,7 +105,7 @@ fn rows(plan: &Plan, record: &Record<'_>, query: &Query, now: Timestamp) -> Mark
                 td data-l="Duration" { @if let Some(length) = run.duration() { (duration(length)) } }
                 td data-l="Reason" { @if run.outcome != Outcome::Succeeded { (truncated(run.reason(now), NAME)) } }
                 td data-l="Cause" { (truncated(run.message(now), CAUSE)) }
-                td data-l="Compare" { @if run.exists() { (choice("a", run)) " " (choice("b", run)) } }
+                td data-l="Compare" { @if can_compare && run.exists() { (choice("a", run)) " " (choice("b", run)) } }
             }
         }
     };
@@ -111,7 +113,7 @@ fn rows(plan: &Plan, record: &Record<'_>, query: &Query, now: Timestamp) -> Mark
         form method="get" action=(plan.path()) {
             @if *zone != TimeZone::UTC { (hidden("zone", zone_name(zone))) }
             (table_region("Runs", table("Runs, the newest first", &headers, rows)))
-            div.actions { button type="submit" { "Compare the two chosen runs" } }
+            @if can_compare { div.actions { button type="submit" { "Compare the two chosen runs" } } }
         }
         @if last > 1 { (pager(&place)) }
     }
