@@ -45,6 +45,13 @@ fn views(scene: &Scene) -> Vec<View> {
         view("job-yaml", format!("{}?tab=yaml", job("paused")), "(hidden)"),
         view("action-rerun", format!("{}/rerun", job("migrate")), "POST"),
         view("action-delete", format!("{}/delete", job("migrate")), "DELETE"),
+        view("schedules", "/schedules".to_owned(), "ingest"),
+        view("schedule", format!("/schedules/jobschedule/{}/ingest", scene.namespace), "Next times"),
+        view("schedule-suspended", format!("/schedules/cronjob/{}/old-cleanup", scene.namespace), "Suspended"),
+        view("calendar-day", "/calendar?view=day&zone=Europe/Paris".to_owned(), "Runs by hour"),
+        view("calendar-week", "/calendar?view=week".to_owned(), "ingest"),
+        view("calendar-month", "/calendar?view=month&date=2026-03-29&zone=Europe/Paris".to_owned(), "Clock change"),
+        view("limits", "/limits".to_owned(), "license"),
         view("not-found", job("none"), "Not found"),
     ]
 }

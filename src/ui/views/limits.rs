@@ -94,6 +94,8 @@ impl Query {
             let value = value.trim();
             match &*name {
                 _ if value.is_empty() => {}
+                // The namespace becomes a part of the path of a request.
+                "namespace" if !super::is_name(value) => return Err(format!("{value:?} is no name of a namespace.")),
                 "namespace" => parsed.namespace = Some(value.to_owned()),
                 "name" => parsed.name = Some(value.to_owned()),
                 "page" => {
@@ -316,6 +318,8 @@ mod tests {
             let parsed = Query::parse(query).unwrap();
             assert_eq!(parsed.url(parsed.page), url);
         }
-        assert!(Query::parse("page=0").is_err() && Query::parse("page=x").is_err());
+        for wrong in ["page=0", "page=x", "namespace=..%2Fx", "namespace=%3Cb%3E"] {
+            assert!(Query::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }
