@@ -21,7 +21,7 @@ const NAMESPACES: usize = 20;
 /// Number of times that each page is read.
 const ROUNDS: usize = 25;
 /// Pages that are read.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 16] = [
     "/",
     "/jobs",
     "/jobs?page=400",
@@ -32,6 +32,12 @@ const PAGES: [&str; 10] = [
     "/jobs?label=tier%3Dtwo",
     "/jobs?state=suspended&sort=-age",
     "/jobs?owner=cronjob%2Fnightly",
+    "/schedules",
+    "/schedules?sort=-next&page=3",
+    "/calendar?view=day",
+    "/calendar?view=week",
+    "/calendar?view=month",
+    "/limits",
 ];
 
 /// Creates objects, starts the console and reads its pages.

@@ -25,6 +25,13 @@ pub(super) struct Event<'a> {
     pub overlaps: bool,
 }
 
+/// Label and page of a schedule. A CronJob and a JobSchedule can have the same label.
+type Key<'a> = (&'a str, Option<&'a str>);
+
+fn key(event: &CalendarEvent) -> Key<'_> {
+    (&event.label, event.page.as_deref())
+}
+
 /// Returns the events in a period in ascending order, and which of them overlap an earlier one of the same schedule.
 pub(super) fn overlapping<'a>(
     events: &'a [CalendarEvent],
@@ -34,10 +41,10 @@ pub(super) fn overlapping<'a>(
 ) -> Vec<Event<'a>> {
     let mut sorted: Vec<&CalendarEvent> = events.iter().filter(|event| event.time < to).collect();
     sorted.sort_by(|one, other| (one.time, &one.label).cmp(&(other.time, &other.label)));
-    let mut ends: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut ends: BTreeMap<Key<'_>, Timestamp> = BTreeMap::new();
     let mut found = Vec::new();
     for event in sorted {
-        let end = ends.entry(&event.label).or_insert(Timestamp::MIN);
+        let end = ends.entry(key(event)).or_insert(Timestamp::MIN);
         let overlaps = event.time < *end;
         *end = (*end).max(event.end.unwrap_or(event.time));
         if event.time >= from {
@@ -142,11 +149,11 @@ fn total(events: &[&Event<'_>]) -> Markup {
 }
 
 fn summaries(events: &[&Event<'_>], max: usize, link: Option<&str>) -> Markup {
-    let mut by_label: BTreeMap<&str, Summary<'_>> = BTreeMap::new();
+    let mut by_schedule: BTreeMap<Key<'_>, Summary<'_>> = BTreeMap::new();
     for event in events {
-        by_label.entry(&event.event.label).or_insert_with(|| Summary::new(event.event)).add(event);
+        by_schedule.entry(key(event.event)).or_insert_with(|| Summary::new(event.event)).add(event);
     }
-    let mut all: Vec<Summary<'_>> = by_label.into_values().collect();
+    let mut all: Vec<Summary<'_>> = by_schedule.into_values().collect();
     // The schedules that need attention come first.
     let rank = |outcome: Outcome| match outcome {
         Outcome::Failed => 0,

@@ -305,6 +305,9 @@ mod tests {
         let mut events = every(30, 3, "slow");
         events[0].end = Some("2026-03-28T00:31:00Z".parse().unwrap());
         events.extend(every(30, 3, "other"));
+        // A schedule of another kind has the same name.
+        let of_other_kind = |event: CalendarEvent| CalendarEvent { page: Some("/schedules/x".to_owned()), ..event };
+        events.extend(every(30, 3, "slow").into_iter().map(of_other_kind));
         let text = table(View::Day, date(2026, 3, 28), &events, "UTC");
         assert_eq!(text.matches("title=\"overlaps the previous run\"").count(), 1, "{text}");
         assert!(text.contains("<time datetime=\"2026-03-28T00:30:00Z\">00:30</time> slow"), "{text}");
