@@ -101,7 +101,7 @@ pub(in crate::ui) fn main(
 /// Returns the zone in which times are shown, and links to other ones.
 pub(super) fn zone_links(zone: &TimeZone, local: &TimeZone, url: impl Fn(&TimeZone) -> String) -> Markup {
     let mut others = vec![TimeZone::UTC];
-    if local.iana_name().is_some() && *local != TimeZone::UTC {
+    if local.iana_name().is_some_and(|name| !["UTC", "Etc/UTC"].contains(&name)) {
         others.push(local.clone());
     }
     html! {
