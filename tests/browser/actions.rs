@@ -23,6 +23,8 @@ struct Case {
 
 fn cases(scene: &Scene) -> Vec<Case> {
     let job = |name: &str| format!("/jobs/{}/{name}", scene.namespace);
+    let schedule = |kind: &str, name: &str| format!("/schedules/{kind}/{}/{name}", scene.namespace);
+    let suspended = vec!["get", "jobschedule", "ingest", "-o", "jsonpath={.spec.suspend}"];
     let suspend = |name| vec!["get", "job", name, "-o", "jsonpath={.spec.suspend}"];
     let jobs = || vec!["get", "jobs", "-o", "name"];
     let case = |object, label, effect, then| Case { object, label, fields: &[], effect, then };
@@ -41,6 +43,20 @@ fn cases(scene: &Scene) -> Vec<Case> {
         case(job("migrate"), "Run again", jobs(), |jobs| count(jobs, "migrate") == 2),
         case(job("shards"), "Run failed indexes again", jobs(), |jobs| count(jobs, "shards") == 2),
         case(job("slow"), "Delete", jobs(), |jobs| count(jobs, "slow") == 0),
+        case(schedule("cronjob", "backup"), "Start now", jobs(), |jobs| count(jobs, "backup") == 3),
+        case(
+            schedule("cronjob", "old-cleanup"),
+            "Resume",
+            vec!["get", "cronjob", "old-cleanup", "-o", "jsonpath={.spec.suspend}"],
+            |suspend| suspend == "false",
+        ),
+        case(schedule("jobschedule", "ingest"), "Suspend", suspended.clone(), |suspend| suspend == "true"),
+        case(schedule("jobschedule", "ingest"), "Resume", suspended, |suspend| suspend == "false"),
+        case(schedule("jobschedule", "ingest"), "Start now", jobs(), |jobs| count(jobs, "ingest") == 1),
+        Case {
+            fields: &[("from", "2026-01-05T06:00"), ("to", "2026-01-05T06:20"), ("maxActive", "1")],
+            ..case(schedule("jobschedule", "ingest"), "Backfill", jobs(), |jobs| count(jobs, "ingest") > 1)
+        },
     ]
 }
 

@@ -11,8 +11,19 @@ use crate::harness::{Browser, Options, Page};
 use crate::scene::Scene;
 
 /// Pictures of the documentation.
-const PICTURES: [&str; 7] =
-    ["overview", "overview-dark", "jobs", "job-indexed", "job-failed", "job-logs", "action-rerun"];
+const PICTURES: [&str; 11] = [
+    "overview",
+    "overview-dark",
+    "jobs",
+    "job-indexed",
+    "job-failed",
+    "job-logs",
+    "action-rerun",
+    "schedules",
+    "schedule-runs",
+    "calendar-week",
+    "limits",
+];
 
 /// A page of the console.
 struct View {
@@ -47,6 +58,12 @@ fn views(scene: &Scene) -> Vec<View> {
         view("action-delete", format!("{}/delete", job("migrate")), "DELETE"),
         view("schedules", "/schedules".to_owned(), "ingest"),
         view("schedule", format!("/schedules/jobschedule/{}/ingest", scene.namespace), "Next times"),
+        view("schedule-runs", format!("/schedules/cronjob/{}/backup", scene.namespace), "backup-2"),
+        view(
+            "schedule-compared",
+            format!("/schedules/cronjob/{}/backup?compare=backup-1,backup-2", scene.namespace),
+            "backup-1",
+        ),
         view("schedule-suspended", format!("/schedules/cronjob/{}/old-cleanup", scene.namespace), "Suspended"),
         view("calendar-day", "/calendar?view=day&zone=Europe/Paris".to_owned(), "Runs by hour"),
         view("calendar-week", "/calendar?view=week".to_owned(), "ingest"),

@@ -117,7 +117,7 @@ pub(super) fn refused(
 }
 
 fn new_content(target: &Target<'_>, status: StatusCode, main: Markup) -> Content {
-    let section = if target.kind == Kind::Job { Section::Jobs } else { Section::None };
+    let section = if target.kind == Kind::Job { Section::Jobs } else { Section::Schedules };
     Content { status, ..Content::new(title(target), section, Freshness::Never, main) }
 }
 
