@@ -204,7 +204,9 @@ async fn hostile_logs_are_text(browser: &Browser, scene: &Scene, console: &Conso
 async fn keyboard_reaches_everything(browser: &Browser, scene: &Scene, console: &Console) -> Result<()> {
     browser
         .page(Options::default(), async |page| {
-            for path in ["/", "/jobs", &format!("/jobs/{}/migrate", scene.namespace)] {
+            let job = format!("/jobs/{}/migrate", scene.namespace);
+            let schedule = format!("/schedules/cronjob/{}/backup", scene.namespace);
+            for path in ["/", "/jobs", &job, "/schedules", &schedule, "/calendar?view=day", "/limits"] {
                 console.open(page, path).await?;
                 let order = page.check_tab_order().await?;
                 let first: Vec<&str> = order.iter().take(4).map(|focus| focus.text.as_str()).collect();
