@@ -240,10 +240,15 @@ impl Scene {
     /// Sets every pod to Succeeded as soon as the pod exists, until the returned value is dropped. Meant for Jobs with
     /// many pods.
     pub fn succeed_all(&self) -> Playing {
-        let (pods, kubelet) = (self.pods.clone(), self.kubelet.clone());
+        self.succeed_selected("")
+    }
+
+    /// Does the same with the pods that a label selector matches.
+    pub fn succeed_selected(&self, selector: &str) -> Playing {
+        let (pods, kubelet, params) = (self.pods.clone(), self.kubelet.clone(), ListParams::default().labels(selector));
         Playing(tokio::spawn(async move {
             loop {
-                if let Ok(list) = pods.list(&ListParams::default()).await {
+                if let Ok(list) = pods.list(&params).await {
                     let active: Vec<_> =
                         list.items.iter().filter(|pod| is_active(pod)).map(ResourceExt::name_any).collect();
                     // A pod may be deleted by now; the next list shows that.

@@ -138,7 +138,8 @@ async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
     let unlabelled = json!({"metadata": {"labels": {"batch.kubernetes.io/controller-uid": null}}});
     scene.pods.patch(&pods[0], &PatchParams::default(), &Patch::Merge(unlabelled)).await?;
     scene.change("many", json!({"parallelism": 1})).await?;
-    let _playing = scene.succeed_all();
+    // The pods of a JobPolicy do not succeed before the controller acts on them.
+    let _playing = scene.succeed_selected("!policy");
     // The controller reads a finished Job again before it deletes the Job after its TTL.
     scene.create("brief", json!({"managedBy": null, "ttlSecondsAfterFinished": 0})).await?;
     // The CronJob starts a Job. A Job that names it as owner and is not in its status makes the controller read the
@@ -202,7 +203,8 @@ async fn every_granted_permission_is_used_and_no_other() -> Result<()> {
             Ok(if known { Ok(()) } else { Err(String::new()) })
         })
         .await?;
-        let mut governed = job(name, json!({"managedBy": null}))?;
+        let labels = json!({"metadata": {"labels": {"policy": name}}});
+        let mut governed = job(name, json!({"managedBy": null, "template": labels}))?;
         governed.metadata.labels = Some([("policy".to_owned(), name.to_owned())].into());
         scene.jobs.create(&PostParams::default(), &governed).await?;
     }
