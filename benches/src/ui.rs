@@ -46,8 +46,10 @@ pub async fn measure(environment: &Environment, binary: &Path, jobs: usize, sche
     let kubeconfig = format!("--kubeconfig={}", environment.control()?.kubeconfig.display());
     let args = ["ui".to_owned(), kubeconfig, "--port=0".to_owned()];
     let folder = environment.cluster.dir().context("a cluster of the benchmark has a folder")?;
+    // The process starts in its own folder.
+    let binary = std::path::absolute(binary)?;
     let begun = Instant::now();
-    let mut console = Process::start("console", folder, binary, &args)?;
+    let mut console = Process::start("console", folder, &binary, &args)?;
     let (host, login) = loop {
         console.check()?;
         let text = std::fs::read_to_string(console.log())?;
