@@ -24,6 +24,7 @@ pub mod logs;
 pub mod origin;
 pub mod pods;
 pub mod queues;
+pub mod recent;
 pub mod schedules;
 pub mod server;
 pub mod session;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -13,32 +12,25 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::cache::JobRow;
 use super::identity::User;
+use super::recent::Recent;
 use crate::client::cluster::ClusterContext;
 use crate::client::explain::cause::{Finding, JobFacts, find};
 use crate::client::explain::warnings::seen_at;
 use crate::client::lists::ListEach;
 use crate::runtime::identity::Uid;
 
-/// Time for which what was read is shown again.
-const VALID: Duration = Duration::from_secs(5);
 /// Maximum number of Jobs that are read concurrently.
 const CONCURRENT: usize = 6;
 /// Maximum number of warnings of a Job and its pods that are read.
 const MAX_WARNINGS: u32 = 50;
-/// Number of stored results from which old ones are removed.
-const MANY: usize = 1000;
-
-type Known = HashMap<(Arc<str>, Uid), (Instant, Option<Finding>)>;
 
 /// Findings of the last seconds.
 #[derive(Default)]
 pub struct PodReads {
-    known: Mutex<Known>,
+    known: Recent<(Arc<str>, Uid), Option<Finding>>,
 }
 
 impl PodReads {
@@ -61,19 +53,8 @@ impl PodReads {
 
     async fn finding(&self, user: &User, job: &JobRow, context: ClusterContext) -> Option<Finding> {
         let key = (user.key().clone(), job.identity.uid.clone());
-        let now = Instant::now();
-        if let Some((at, finding)) = self.known.lock().get(&key)
-            && now.duration_since(*at) < VALID
-        {
-            return finding.clone();
-        }
-        let finding = read(&context, &job.identity.name, crate::client::now()).await.ok();
-        let mut known = self.known.lock();
-        if known.len() >= MANY {
-            known.retain(|_, (at, _)| now.duration_since(*at) < VALID);
-        }
-        known.insert(key, (now, finding.clone()));
-        finding
+        let read = async { read(&context, &job.identity.name, crate::client::now()).await.ok() };
+        self.known.get(key, read).await
     }
 }
 

@@ -1,26 +1,19 @@
 //! Queues of Kueue, read with the permissions of the user where the cluster has them, and kept for some seconds.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, Client, ResourceExt};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::access::{Access, Decision, Permission};
 use super::identity::User;
+use super::recent::Recent;
 use crate::runtime::errors::message;
 
 const GROUP: &str = "kueue.x-k8s.io";
-/// Time for which what was read is shown again.
-const VALID: Duration = Duration::from_secs(5);
 /// Maximum number of queues of each kind that are read.
 pub const MAX_QUEUES: u32 = 500;
-/// Number of stored results from which old ones are removed.
-const MANY: usize = 1000;
 
 const LOCAL: Permission = Permission { verb: "list", group: GROUP, resource: "localqueues" };
 const CLUSTER: Permission = Permission { verb: "list", group: GROUP, resource: "clusterqueues" };
@@ -66,30 +59,17 @@ pub struct Queues {
     pub failed: Option<String>,
 }
 
-type Key = (Arc<str>, Option<String>);
-
 /// Queues that were read in the last seconds.
 #[derive(Default)]
 pub struct QueueReads {
-    known: Mutex<HashMap<Key, (Instant, Queues)>>,
+    known: Recent<(Arc<str>, Option<String>), Queues>,
 }
 
 impl QueueReads {
     /// Returns the queues of a namespace, or of all namespaces, that a user is allowed to list.
     pub async fn read(&self, access: &Access, user: &User, namespace: Option<&str>) -> Queues {
-        let (key, now) = ((user.key().clone(), namespace.map(str::to_owned)), Instant::now());
-        if let Some((at, queues)) = self.known.lock().get(&key)
-            && now.duration_since(*at) < VALID
-        {
-            return queues.clone();
-        }
-        let queues = read(access, user, namespace).await;
-        let mut known = self.known.lock();
-        if known.len() >= MANY {
-            known.retain(|_, (at, _)| now.duration_since(*at) < VALID);
-        }
-        known.insert(key, (now, queues.clone()));
-        queues
+        let key = (user.key().clone(), namespace.map(str::to_owned));
+        self.known.get(key, read(access, user, namespace)).await
     }
 }
 
