@@ -25,7 +25,7 @@ pub const ASSETS: &str = "/assets/";
 pub const LOGIN: &str = "/login";
 
 /// Everything that a page of the console may load, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Refuses a request that breaks a rule, and adds the headers to every response.

@@ -32,7 +32,7 @@ const SLOW_TICK: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Time after which a stream ends in the cluster. The browser requests it again, and the proxy checks its user again.
-const LIFETIME: Duration = Duration::from_secs(300);
+pub(super) const LIFETIME: Duration = Duration::from_secs(300);
 
 /// Page that a browser has open.
 struct Page {

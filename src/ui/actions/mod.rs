@@ -18,6 +18,7 @@ pub(super) use self::page::content;
 pub(super) use self::submit::submit;
 use super::access::Permission;
 use super::components::{Level, notice};
+use super::views::object_path;
 use crate::client::names::{Kind, SCHEDULES};
 
 /// Action on an object.
@@ -158,13 +159,6 @@ impl<'a> Target<'a> {
     /// Returns the object, such as `job/a`.
     fn object(&self) -> String {
         format!("{}/{}", self.kind.singular(), self.name)
-    }
-}
-
-fn object_path(kind: Kind, namespace: &str, name: &str) -> String {
-    match kind {
-        Kind::Job => super::views::job_path(namespace, name),
-        kind => format!("/schedules/{}/{namespace}/{name}", kind.singular()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use form_urlencoded::Serializer;
 use jiff::Timestamp;
 
+use super::selection::page_number;
 use super::selector;
 use crate::client::explain::cause::State;
 use crate::job::view::Selector;
@@ -165,10 +166,7 @@ impl JobQuery {
                 "sort" => {
                     parsed.sort = Sort::parse(value).ok_or_else(|| format!("{value:?} is no column of the table."))?;
                 }
-                "page" => {
-                    let page = value.parse().ok().filter(|page| *page > 0);
-                    parsed.page = page.ok_or_else(|| format!("{value:?} is no number of a page."))?;
-                }
+                "page" => parsed.page = page_number(value)?,
                 _ => {}
             }
         }

@@ -11,6 +11,15 @@ use crate::ui::cache::{JobRow, Visible};
 /// Number of rows of a page.
 pub const ROWS: usize = 50;
 
+/// Returns the number of a page in a URL, from 1.
+///
+/// # Errors
+/// The text is no such number. The error is a sentence for the user.
+pub fn page_number(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{text:?} is no number of a page."))
+}
+
 /// One page of Jobs.
 #[derive(Debug, Default)]
 pub struct JobPage {

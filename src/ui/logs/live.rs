@@ -24,10 +24,9 @@ use crate::ui::console::Console;
 use crate::ui::error::PageError;
 use crate::ui::identity::User;
 use crate::ui::layout::{Content, page};
+use crate::ui::live::LIFETIME;
 use crate::ui::text::neutral;
 
-/// Time after which a stream ends. The browser requests it again, and a proxy checks its user again.
-const LONGEST: Duration = Duration::from_secs(300);
 /// Longest time between two checks that the user is still allowed to read the logs.
 const CHECK: Duration = Duration::from_secs(10);
 /// Time for which further lines are collected into one event.
@@ -94,7 +93,7 @@ async fn begin(console: &Arc<Console>, user: &User, query: &LogQuery) -> Result<
     let part = Part { follow: true, tail: Some(query.tail), ..Part::default() };
     let logs = JobLogs::new(&context, &job, (query.filter(), part), PODS, now.readers.last());
     let pending = Some(event("log", &rows(&look, &now.rows)));
-    let (until, stop) = (Instant::now() + LONGEST, console.stop.clone());
+    let (until, stop) = (Instant::now() + LIFETIME, console.stop.clone());
     Ok(Some(Live {
         console: console.clone(),
         user: user.clone(),

@@ -13,6 +13,7 @@ use crate::schedule::job_schedule::suspension::{Suspension, failures, suspension
 use crate::schedule::job_schedule::types::{ConcurrencyPolicy, Run};
 use crate::schedule::job_schedule::view::JobScheduleView;
 use crate::ui::components::State;
+use crate::ui::views::object_path;
 
 /// Time after which a run that was due, and has no Job, is late.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -122,7 +123,7 @@ impl Plan {
     /// Returns the path of the page of the schedule.
     pub fn path(&self) -> String {
         let Identity { namespace, name, .. } = self.identity();
-        format!("/schedules/{}/{namespace}/{name}", self.kind().word())
+        object_path(self.kind().of_client(), namespace, name)
     }
 
     /// Returns the schedules as the object has them.

@@ -11,6 +11,7 @@ use super::{Plan, Record, ScheduleKind};
 use crate::schedule::zones;
 use crate::ui::charts::zone_name;
 use crate::ui::components::State;
+use crate::ui::jobs::selection::page_number;
 
 /// Column by which the table is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,10 +145,7 @@ impl ScheduleQuery {
                     parsed.sort = column.ok_or_else(|| format!("{value:?} is no column of the table."))?;
                     parsed.descending = descending;
                 }
-                "page" => {
-                    let page = value.parse().ok().filter(|page| *page > 0);
-                    parsed.page = page.ok_or_else(|| format!("{value:?} is no number of a page."))?;
-                }
+                "page" => parsed.page = page_number(value)?,
                 _ => {}
             }
         }

@@ -17,6 +17,7 @@ use crate::ui::components::{
 use crate::ui::console::Console;
 use crate::ui::error::PageError;
 use crate::ui::identity::User;
+use crate::ui::jobs::selection::page_number;
 use crate::ui::layout::{Content, Freshness, Section};
 use crate::ui::limits::{ByNamespace, Use, Waiting, by_namespace};
 use crate::ui::queues::{MAX_QUEUES, Queue, Queues};
@@ -98,10 +99,7 @@ impl Query {
                 "namespace" if !super::is_name(value) => return Err(format!("{value:?} is no name of a namespace.")),
                 "namespace" => parsed.namespace = Some(value.to_owned()),
                 "name" => parsed.name = Some(value.to_owned()),
-                "page" => {
-                    let page = value.parse().ok().and_then(|page: usize| page.checked_sub(1));
-                    parsed.page = page.ok_or_else(|| format!("{value:?} is no number of a page."))?;
-                }
+                "page" => parsed.page = page_number(value)? - 1,
                 _ => {}
             }
         }

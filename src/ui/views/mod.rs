@@ -23,6 +23,7 @@ use super::layout::Content;
 use super::schedules::ScheduleKind;
 use super::text::neutral;
 use crate::client::explain::cause::State;
+use crate::client::names::Kind;
 
 /// Page that a URL names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,14 @@ fn headers<'a>(labels: impl IntoIterator<Item = &'a str>) -> Vec<Header<'a>> {
 /// Returns the path of the page of a Job.
 pub fn job_path(namespace: &str, name: &str) -> String {
     format!("/jobs/{namespace}/{name}")
+}
+
+/// Returns the path of the page of a Job, CronJob or JobSchedule.
+pub(crate) fn object_path(kind: Kind, namespace: &str, name: &str) -> String {
+    match kind {
+        Kind::Job => job_path(namespace, name),
+        kind => format!("/schedules/{}/{namespace}/{name}", kind.singular()),
+    }
 }
 
 /// Returns the state of a Job as components show it.

@@ -31,6 +31,7 @@ use crate::ui::components::{
 use crate::ui::console::Console;
 use crate::ui::error::PageError;
 use crate::ui::identity::User;
+use crate::ui::jobs::selection::page_number;
 use crate::ui::layout::{Content, Freshness, Section};
 use crate::ui::schedules::query::parse_zone;
 use crate::ui::schedules::runs::by_owner;
@@ -64,10 +65,7 @@ impl Query {
             match &*name {
                 "zone" => zone = parse_zone(&value)?,
                 "compare" => compare = value.split_once(',').map(|(one, other)| (one.to_owned(), other.to_owned())),
-                "page" => {
-                    let number = value.parse().ok().filter(|number| *number > 0);
-                    page = number.ok_or_else(|| format!("{value:?} is no number of a page."))?;
-                }
+                "page" => page = page_number(&value)?,
                 "a" => one = Some(value.into_owned()),
                 "b" => other = Some(value.into_owned()),
                 _ => {}
