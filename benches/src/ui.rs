@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::Api;
 use serde_json::json;
-use testbed::process::Process;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -43,23 +42,12 @@ const PAGES: [&str; 16] = [
 /// Creates objects, starts the console and reads its pages.
 pub async fn measure(environment: &Environment, binary: &Path, jobs: usize, schedules: usize) -> Result<Figures> {
     fill(environment, jobs, schedules).await?;
-    let kubeconfig = format!("--kubeconfig={}", environment.control()?.kubeconfig.display());
-    let args = ["ui".to_owned(), kubeconfig, "--port=0".to_owned()];
+    let kubeconfig = &environment.control()?.kubeconfig;
     let folder = environment.cluster.dir().context("a cluster of the benchmark has a folder")?;
-    // The process starts in its own folder.
-    let binary = std::path::absolute(binary)?;
     let begun = Instant::now();
-    let mut console = Process::start("console", folder, &binary, &args)?;
-    let (host, login) = loop {
-        console.check()?;
-        let text = std::fs::read_to_string(console.log())?;
-        let address = text.split_whitespace().find_map(|word| word.strip_prefix("http://"));
-        if let Some((host, path)) = address.and_then(|address| address.split_once('/')) {
-            break (host.to_owned(), format!("/{path}"));
-        }
-        ensure!(begun.elapsed() < Duration::from_secs(60), "the console prints no address");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let (mut console, address) = testbed::console::start(binary, folder, kubeconfig, &[]).await?;
+    let (host, login) = address.strip_prefix("http://").and_then(|rest| rest.split_once('/')).context("no address")?;
+    let (host, login) = (host.to_owned(), format!("/{login}"));
     let answer = get(&host, &login, "").await?;
     let cookie = answer.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;

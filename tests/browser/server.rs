@@ -6,12 +6,9 @@ use anyhow::Result;
 use axum::Router;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::routing::get;
+use jobwright::ui::guard::POLICY;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-
-/// The content security policy of the console.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// A server on loopback. Dropping the value ends the server.
 pub struct Server {

@@ -16,7 +16,9 @@ pub async fn start(binary: &Path, dir: &Path, kubeconfig: &Path, flags: &[String
     let mut args = vec!["ui".to_owned(), "--port=0".to_owned()];
     args.extend(flags.iter().cloned());
     let env = [("KUBECONFIG", kubeconfig.display().to_string())];
-    let mut process = Process::start_with("ui", dir, binary, &args, &env)?;
+    // The process starts in its own folder.
+    let binary = std::path::absolute(binary)?;
+    let mut process = Process::start_with("ui", dir, &binary, &args, &env)?;
     let deadline = Instant::now() + TIMEOUT;
     loop {
         let log = process.log_tail(20);
