@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
@@ -16,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::harness::*;
+use crate::ui_cluster::grant;
 
 /// A running `jobwright ui` process, and the browser that signed in.
 pub(super) struct Console {
@@ -306,18 +306,8 @@ pub(super) async fn tenant(scene: &Scene, dir: &Path) -> Result<Option<std::path
         {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list"]},
     ]);
-    let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (
-        Api::namespaced(scene.client.clone(), &scene.namespace),
-        Api::namespaced(scene.client.clone(), &scene.namespace),
-    );
-    let role: Role = serde_json::from_value(json!({"metadata": {"name": "tenant"}, "rules": rules}))?;
-    roles.create(&PostParams::default(), &role).await?;
-    let binding: RoleBinding = serde_json::from_value(json!({
-        "metadata": {"name": "tenant"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "tenant"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-    }))?;
-    bindings.create(&PostParams::default(), &binding).await?;
+    let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user});
+    grant(scene, rules, subject).await?;
     until("the permissions of the tenant", || async {
         let reviews: Api<SubjectAccessReview> = Api::all(scene.client.clone());
         let attributes = json!({"namespace": scene.namespace, "group": "", "resource": "events", "verb": "list"});

@@ -75,12 +75,16 @@ impl Console {
     }
 }
 
-/// Grants the permission to read Jobs, pods and events in the namespace of the scene.
-async fn grant(scene: &Scene, subject: Value) -> Result<()> {
-    let rules = json!([
+/// Returns the rules of a user who may read Jobs, pods and events.
+fn reader() -> Value {
+    json!([
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["get", "list"]},
-    ]);
+    ])
+}
+
+/// Grants the permissions of these rules in the namespace of the scene.
+pub(super) async fn grant(scene: &Scene, rules: Value, subject: Value) -> Result<()> {
     let (roles, bindings): (Api<Role>, Api<RoleBinding>) = (
         Api::namespaced(scene.client.clone(), &scene.namespace),
         Api::namespaced(scene.client.clone(), &scene.namespace),
@@ -101,7 +105,7 @@ async fn token(scene: &Scene) -> Result<String> {
     let accounts: Api<ServiceAccount> = Api::namespaced(scene.client.clone(), &scene.namespace);
     let account = serde_json::from_value(json!({"metadata": {"name": "tenant"}}))?;
     accounts.create(&PostParams::default(), &account).await?;
-    grant(scene, json!({"kind": "ServiceAccount", "name": "tenant", "namespace": scene.namespace})).await?;
+    grant(scene, reader(), json!({"kind": "ServiceAccount", "name": "tenant", "namespace": scene.namespace})).await?;
     let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}}))?;
     let answer = accounts.create_token_request("tenant", &PostParams::default(), &asked).await?;
     let token = answer.status.and_then(|status| status.token).context("no token")?;
@@ -213,7 +217,7 @@ async fn users_of_a_trusted_proxy_have_their_own_permissions() -> Result<()> {
     }
     scene.create("alpha", json!({})).await?;
     let group = format!("{}-team", scene.namespace);
-    grant(&scene, json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group})).await?;
+    grant(&scene, reader(), json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group})).await?;
     let dir = tempfile::tempdir()?;
     let file = dir.path().join("secret");
     std::fs::write(&file, format!("{SECRET}\n"))?;
